@@ -1,0 +1,262 @@
+// Entries in typed arrays: slab, free list, hash by either tuple. The only file that knows the layout.
+//
+// An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
+//
+//   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry)
+//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, next handle in the bucket
+//    12..23   tuple of direction 1
+//    24       status (IPS_* bits)
+//    25       ctmark
+//    26       uses: packets that hold the entry
+//    27       secmark
+//    28       master entry + 1 (expected connections), 0 none
+//    29       timeout of the entry's state, ms, as last set (for refresh)
+//    30       helper number + 1, 0 none
+//    31       NAT: bits (see nat/nat.ts)
+//    32..55   private to the tracker (tcp: windows)
+//    56..59   connlabels (128 bits)
+//    60..63   sequence adjustment and NAT private
+//   expires[entry]   host.now at which it ends, ms; while unconfirmed: the relative timeout
+//   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], with nf_conntrack_acct at creation, else -1 in slot 0
+//
+// ports word: (source << 16 | destination) for protocols with ports; ICMP: id << 16 | type << 8 | code;
+// GRE: keys; generic: 0. meta word: protocol << 8 | family (4 or 6).
+
+import type { Tuple } from './tuple.ts'
+
+export const STRIDE = 64
+export const TUPLE_WORDS = 12
+export const STATUS = 24
+export const CTMARK = 25
+export const USES = 26
+export const SECMARK = 27
+export const MASTER = 28
+export const TIMEOUT = 29
+export const HELPER = 30
+export const NAT = 31
+export const PRIVATE = 32
+export const LABELS = 56
+export const SEQADJ = 60
+/** Offsets inside a tuple. */
+export const SRC = 0
+export const DST = 4
+export const PORTS = 8
+export const META = 9
+export const ZONE = 10
+const NEXT = 11
+
+/** enum ip_conntrack_status; the numbers are the kernel's. */
+export const Status = {
+  Expected: 1 << 0,
+  SeenReply: 1 << 1,
+  Assured: 1 << 2,
+  Confirmed: 1 << 3,
+  SrcNat: 1 << 4,
+  DstNat: 1 << 5,
+  SeqAdjust: 1 << 6,
+  SrcNatDone: 1 << 7,
+  DstNatDone: 1 << 8,
+  Dying: 1 << 9,
+  FixedTimeout: 1 << 10,
+  Template: 1 << 11,
+  NatClash: 1 << 12,
+  Helper: 1 << 13,
+  Offload: 1 << 14,
+} as const
+
+export class EntryTable {
+  words: Int32Array
+  expires: Float64Array
+  acct: Float64Array
+  /** host.now when the entry was made. */
+  born: Float64Array
+  capacity: number
+  /** Confirmed entries (nf_conntrack_count counts unconfirmed ones too: see `used`). */
+  confirmed = 0
+  /** Entries in use, confirmed or not. */
+  used = 0
+  #free: Int32Array
+  #freeCount: number
+  #buckets: Int32Array
+  #mask: number
+  readonly #seed: number
+
+  constructor(seed: number, capacity = 1024) {
+    this.#seed = seed | 1
+    this.capacity = capacity
+    this.words = new Int32Array(capacity * STRIDE)
+    this.expires = new Float64Array(capacity)
+    this.acct = new Float64Array(capacity * 4)
+    this.born = new Float64Array(capacity)
+    this.#free = new Int32Array(capacity)
+    for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i
+    this.#freeCount = capacity
+    this.#buckets = new Int32Array(capacity * 2)
+    this.#mask = capacity * 2 - 1
+  }
+
+  /** A zeroed entry, not in the hash. Grows the arrays by doubling; does not allocate otherwise. */
+  create(): number {
+    if (this.#freeCount === 0) this.#grow()
+    const entry = this.#free[--this.#freeCount]!
+    this.words.fill(0, entry * STRIDE, entry * STRIDE + STRIDE)
+    this.acct.fill(0, entry * 4, entry * 4 + 4)
+    this.used++
+    return entry
+  }
+
+  destroy(entry: number): void {
+    this.#free[this.#freeCount++] = entry
+    this.used--
+  }
+
+  setTuple(entry: number, dir: number, t: Tuple): void {
+    const w = this.words
+    const o = entry * STRIDE + dir * TUPLE_WORDS
+    w[o] = t.s0
+    w[o + 1] = t.s1
+    w[o + 2] = t.s2
+    w[o + 3] = t.s3
+    w[o + 4] = t.d0
+    w[o + 5] = t.d1
+    w[o + 6] = t.d2
+    w[o + 7] = t.d3
+    w[o + PORTS] = t.ports
+    w[o + META] = t.meta
+    w[o + ZONE] = t.zone
+  }
+
+  readTuple(entry: number, dir: number, into: Tuple): Tuple {
+    const w = this.words
+    const o = entry * STRIDE + dir * TUPLE_WORDS
+    into.s0 = w[o]!
+    into.s1 = w[o + 1]!
+    into.s2 = w[o + 2]!
+    into.s3 = w[o + 3]!
+    into.d0 = w[o + 4]!
+    into.d1 = w[o + 5]!
+    into.d2 = w[o + 6]!
+    into.d3 = w[o + 7]!
+    into.ports = w[o + PORTS]!
+    into.meta = w[o + META]!
+    into.zone = w[o + ZONE]!
+    return into
+  }
+
+  /** Handle of the entry that has the tuple, or -1. */
+  find(t: Tuple): number {
+    const w = this.words
+    let handle = this.#buckets[this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)]! - 1
+    while (handle >= 0) {
+      const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+      if (
+        w[o + PORTS] === t.ports &&
+        w[o] === t.s0 &&
+        w[o + DST] === t.d0 &&
+        w[o + META] === t.meta &&
+        w[o + ZONE] === t.zone &&
+        w[o + 1] === t.s1 &&
+        w[o + 2] === t.s2 &&
+        w[o + 3] === t.s3 &&
+        w[o + 5] === t.d1 &&
+        w[o + 6] === t.d2 &&
+        w[o + 7] === t.d3
+      )
+        return handle
+      handle = w[o + NEXT]! - 1
+    }
+    return -1
+  }
+
+  /** Puts both directions into the hash. */
+  insert(entry: number): void {
+    this.#link(entry, 0)
+    this.#link(entry, 1)
+    this.confirmed++
+  }
+
+  remove(entry: number): void {
+    this.#unlink(entry, 0)
+    this.#unlink(entry, 1)
+    this.confirmed--
+  }
+
+  /** Calls `each` for every confirmed entry in slab order; entries may be removed meanwhile. */
+  forEach(each: (entry: number) => void): void {
+    for (let e = 0; e < this.capacity; e++)
+      if ((this.words[e * STRIDE + STATUS]! & (Status.Confirmed | Status.Dying)) === Status.Confirmed) each(e)
+  }
+
+  #at(o: number): number {
+    const w = this.words
+    return this.#hash(w[o]!, w[o + 1]!, w[o + 2]!, w[o + 3]!, w[o + 4]!, w[o + 5]!, w[o + 6]!, w[o + 7]!, w[o + 8]!, w[o + 9]!, w[o + 10]!)
+  }
+
+  #link(entry: number, dir: number): void {
+    const o = entry * STRIDE + dir * TUPLE_WORDS
+    const b = this.#at(o)
+    this.words[o + NEXT] = this.#buckets[b]!
+    this.#buckets[b] = entry * 2 + dir + 1
+  }
+
+  #unlink(entry: number, dir: number): void {
+    const w = this.words
+    const o = entry * STRIDE + dir * TUPLE_WORDS
+    const b = this.#at(o)
+    const self = entry * 2 + dir + 1
+    if (this.#buckets[b] === self) {
+      this.#buckets[b] = w[o + NEXT]!
+      return
+    }
+    let at = this.#buckets[b]! - 1
+    while (at >= 0) {
+      const p = (at >> 1) * STRIDE + (at & 1) * TUPLE_WORDS
+      if (w[p + NEXT] === self) {
+        w[p + NEXT] = w[o + NEXT]!
+        return
+      }
+      at = w[p + NEXT]! - 1
+    }
+  }
+
+  /** Multiplicative mix of the tuple with the table's seed. */
+  #hash(s0: number, s1: number, s2: number, s3: number, d0: number, d1: number, d2: number, d3: number, ports: number, meta: number, zone: number): number {
+    let h = Math.imul(s0 ^ this.#seed, 0x9e3779b1)
+    h = Math.imul((h ^ (h >>> 15)) + d0, 0x85ebca6b)
+    h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35)
+    h = Math.imul((h ^ (h >>> 16)) + meta + (zone << 16), 0x27d4eb2f)
+    if ((s1 | s2 | s3 | d1 | d2 | d3) !== 0) {
+      h = Math.imul((h ^ (h >>> 15)) + s1 + (s2 << 7), 0x85ebca6b)
+      h = Math.imul((h ^ (h >>> 13)) + s3 + (d1 << 7), 0xc2b2ae35)
+      h = Math.imul((h ^ (h >>> 15)) + d2 + (d3 << 7), 0x27d4eb2f)
+    }
+    return (h ^ (h >>> 15)) & this.#mask
+  }
+
+  #grow(): void {
+    const old = this.capacity
+    const capacity = old * 2
+    const words = new Int32Array(capacity * STRIDE)
+    words.set(this.words)
+    const expires = new Float64Array(capacity)
+    expires.set(this.expires)
+    const acct = new Float64Array(capacity * 4)
+    acct.set(this.acct)
+    const born = new Float64Array(capacity)
+    born.set(this.born)
+    this.words = words
+    this.expires = expires
+    this.acct = acct
+    this.born = born
+    this.capacity = capacity
+    this.#free = new Int32Array(capacity)
+    for (let i = old; i < capacity; i++) this.#free[this.#freeCount++] = capacity - 1 - (i - old)
+    this.#buckets = new Int32Array(capacity * 2)
+    this.#mask = capacity * 2 - 1
+    for (let e = 0; e < old; e++)
+      if ((words[e * STRIDE + STATUS]! & (Status.Confirmed | Status.Dying)) === Status.Confirmed) {
+        this.#link(e, 0)
+        this.#link(e, 1)
+      }
+  }
+}

@@ -1,0 +1,51 @@
+// Interfaces of the emulated host: names, MTUs, addresses, per-device sysctls. No I/O.
+
+import type { Family } from './packet.ts'
+
+/** One `ip addr` line. Addresses as signed 32-bit words: IPv4 uses word 0. */
+export interface Address {
+  readonly family: Family
+  readonly words: readonly [number, number, number, number]
+  readonly prefixLength: number
+  /** IPv4 broadcast address word, or null (none set). */
+  readonly broadcast: number | null
+  /** IPv4 peer (point to point) word, or null. */
+  readonly peer: number | null
+  /** RT_SCOPE: 0 universe, 253 link, 254 host. */
+  readonly scope: number
+  readonly secondary: boolean
+  readonly label: string | null
+}
+
+/** The sysctls of net.ipv4.conf.DEV / net.ipv6.conf.DEV that the path reads; already combined with `all`. */
+export interface DeviceConf {
+  forwarding: boolean
+  rpFilter: number
+  acceptLocal: boolean
+  routeLocalnet: boolean
+  acceptSourceRoute: boolean
+  sendRedirects: boolean
+  secureRedirects: boolean
+  srcValidMark: boolean
+  logMartians: boolean
+  forwarding6: boolean
+}
+
+export interface Device {
+  /** ifindex, from 1. lo is 1. */
+  readonly index: number
+  name: string
+  mtu: number
+  up: boolean
+  loopback: boolean
+  /** IFF_POINTOPOINT: TUN devices are, unless said otherwise. */
+  pointToPoint: boolean
+  readonly addresses: Address[]
+  readonly conf: DeviceConf
+  rxPackets: number
+  rxBytes: number
+  rxDropped: number
+  txPackets: number
+  txBytes: number
+  txDropped: number
+}

@@ -1,0 +1,79 @@
+// Netfilter's hook points. Functions register with a priority and are linked into straight-line code:
+// fifteen functions took 15 ns linked and 52 ns walked as an array.
+
+import type { Family, Packet } from './packet.ts'
+
+export const Hook = { PreRouting: 0, LocalIn: 1, Forward: 2, LocalOut: 3, PostRouting: 4 } as const
+export type Hook = (typeof Hook)[keyof typeof Hook]
+export const HOOK_NAMES = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'] as const
+
+/** NF_DROP … NF_REPEAT; the numbers are the kernel's. Stolen: somebody keeps the bytes (a fragment queue). */
+export const Verdict = { Drop: 0, Accept: 1, Stolen: 2, Queue: 3, Repeat: 4 } as const
+export type Verdict = (typeof Verdict)[keyof typeof Verdict]
+
+/** enum nf_ip_hook_priorities. */
+export const Priority = {
+  Defrag: -400,
+  Raw: -300,
+  Conntrack: -200,
+  Mangle: -150,
+  NatDst: -100,
+  Filter: 0,
+  Security: 50,
+  NatSrc: 100,
+  ConntrackHelper: 300,
+  ConntrackConfirm: 0x7fffffff,
+} as const
+
+/** Hot: does not allocate, does not throw. */
+export type HookFn = (pkt: Packet) => Verdict
+
+export interface HookEntry {
+  readonly name: string
+  readonly family: Family
+  readonly hook: Hook
+  readonly priority: number
+  readonly run: HookFn
+}
+
+const accept: HookFn = () => Verdict.Accept
+
+/** Straight-line code over the entries in priority order; equal priorities in order of registration. */
+export function link(entries: readonly HookEntry[]): HookFn {
+  if (entries.length === 0) return accept
+  const order = entries.toSorted((a, b) => a.priority - b.priority)
+  if (order.length === 1) return order[0]!.run
+  const calls = order.map((_, i) => `if ((v = f${i}(pkt)) !== ${Verdict.Accept}) return v`)
+  const body = `return (pkt) => { let v; ${calls.join('; ')}; return ${Verdict.Accept} }`
+  return new Function(...order.map((_, i) => `f${i}`), body)(...order.map((e) => e.run)) as HookFn
+}
+
+/** The registered hooks of one host. `run4` and `run6` are indexed by Hook and always callable. */
+export class Hooks {
+  readonly run4: HookFn[] = [accept, accept, accept, accept, accept]
+  readonly run6: HookFn[] = [accept, accept, accept, accept, accept]
+  #entries: HookEntry[] = []
+
+  /** Returns the function that takes it out again. Takes effect for the next hook traversal. */
+  register(entry: HookEntry): () => void {
+    this.#entries.push(entry)
+    this.#relink(entry.family, entry.hook)
+    return () => {
+      const at = this.#entries.indexOf(entry)
+      if (at < 0) return
+      this.#entries.splice(at, 1)
+      this.#relink(entry.family, entry.hook)
+    }
+  }
+
+  /** In traversal order, for explanations. */
+  entries(family: Family, hook: Hook): readonly HookEntry[] {
+    return this.#entries
+      .filter((e) => e.family === family && e.hook === hook)
+      .toSorted((a, b) => a.priority - b.priority)
+  }
+
+  #relink(family: Family, hook: Hook): void {
+    ;(family === 4 ? this.run4 : this.run6)[hook] = link(this.entries(family, hook))
+  }
+}

@@ -1,0 +1,158 @@
+// The packet: one reused object per journey, a window on frame memory. It is the sk_buff of this host.
+//
+//     slot                l3          l4                 end      limit
+//      | headroom ...      | IP header | transport ...    | tail    |
+//      +-------------------+-----------+------------------+---------+
+//
+// `l3`, `l4`, `end`, `slot`, `limit` are absolute byte offsets into `FrameMemory.bytes`, so nothing is ever
+// sliced. Header fields that rules ask for again and again are cached as numbers; whoever rewrites a header
+// (datapath/rewrite.ts is the one place) refreshes the cache with it.
+
+import type { Device } from './devices.ts'
+import type { Route } from './fib.ts'
+
+export type Family = 4 | 6
+
+/** ip_conntrack_info; the numbers are the kernel's. `CtInfo.Untracked` has no entry. */
+export const CtInfo = {
+  Established: 0,
+  Related: 1,
+  New: 2,
+  EstablishedReply: 3,
+  RelatedReply: 4,
+  Untracked: 7,
+} as const
+
+/** skb->pkt_type. */
+export const PacketType = { Host: 0, Broadcast: 1, Multicast: 2, OtherHost: 3, Loopback: 5 } as const
+
+/** What the raw table's CT target asks of the tracker (nf_ct_tmpl_alloc). */
+export interface CtTemplate {
+  readonly zone: number
+  /** Directions for which the zone counts: 1 original, 2 reply, 3 both. */
+  readonly zoneDirs: number
+  /** zone taken from the packet's mark (--zone mark). */
+  readonly zoneFromMark: boolean
+  readonly helper: string | null
+  readonly timeoutPolicy: string | null
+  /** Event masks, null when every event is wanted. */
+  readonly ctevents: number | null
+  readonly expevents: number | null
+}
+
+export class Packet {
+  // -- where the bytes are
+  /** Start of the slot in frame memory; -1 when the packet is not in a slot of the pool. */
+  slot = -1
+  /** First byte past the room that may be written. */
+  limit = 0
+  family: Family = 4
+  /** Network header. */
+  l3 = 0
+  /** Transport header: l3 + IHL*4, or behind the last IPv6 extension header. */
+  l4 = 0
+  /** One past the last byte of the packet (l3 + total length). */
+  end = 0
+
+  // -- cached header fields
+  /** Upper protocol number (IPv6: of the last header found). */
+  proto = 0
+  /** Fragment offset in bytes; 0 for whole packets and first fragments. */
+  fragOffset = 0
+  moreFragments = false
+  /** Addresses as signed 32-bit words, network order of words. IPv4 uses s0 and d0 only. */
+  s0 = 0
+  s1 = 0
+  s2 = 0
+  s3 = 0
+  d0 = 0
+  d1 = 0
+  d2 = 0
+  d3 = 0
+  /** Transport ports (TCP, UDP, UDP-Lite, SCTP, DCCP), -1 where there are none: other protocol, later fragment, cut short. */
+  sport = -1
+  dport = -1
+
+  // -- what travels with it (sk_buff metadata)
+  /** fwmark, unsigned 32 bit. */
+  mark = 0
+  /** skb->priority, unsigned 32 bit (CLASSIFY). */
+  priority = 0
+  secmark = 0
+  pktType: number = PacketType.Host
+  /** The hook's `in` and `out` devices as ifindex; 0 is none (nf_hook_state). path.ts keeps them as each hook sees them. */
+  iif = 0
+  oif = 0
+  /** The device the packet arrived on (skb->skb_iif); 0 for packets made here. */
+  arrival: Device | null = null
+  /** Chosen route, null before routing. */
+  route: Route | null = null
+  /** Next hop IPv4 word or 0. */
+  trace = false
+  /** A transport match found the header cut short: the table answers DROP (xt_action_param.hotdrop). */
+  hotdrop = false
+  /** Largest fragment that this packet was reassembled from, 0 if it was whole (IPCB->frag_max_size). */
+  fragMaxSize = 0
+  /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
+  fragHadDf = false
+  /** IPv4 options were compiled (and source-routed etc.); offsets absolute, 0 if absent (IPCB->opt). */
+  optLen = 0
+  /**
+   * Ones-complement sum (folded, 16 bit, not inverted) over [sumFrom, sumEnd), computed by the native reader;
+   * sumEnd = 0 means unknown. Only good while nobody wrote to the packet: writers clear it.
+   */
+  sum = 0
+  sumFrom = 0
+  sumEnd = 0
+  /** The transport checksum was verified, or the packet was made here (CHECKSUM_UNNECESSARY). */
+  csumOk = false
+
+  // -- conntrack (conntrack/ owns the meaning)
+  /** Entry number, -1 none. With ctInfo 0 and ct -1 the packet is INVALID or not yet seen. */
+  ct = -1
+  ctInfo: number = 0
+  ctTemplate: CtTemplate | null = null
+
+  /** Local origin: made by this host. */
+  local = false
+  /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
+  flags = 0
+
+  /** skb->len: bytes from the network header to the end. */
+  get length(): number {
+    return this.end - this.l3
+  }
+
+  /** Back to the state of a fresh sk_buff. Does not release conntrack references: see Host.release. */
+  reset(): void {
+    this.slot = -1
+    this.limit = 0
+    this.family = 4
+    this.l3 = this.l4 = this.end = 0
+    this.proto = 0
+    this.fragOffset = 0
+    this.moreFragments = false
+    this.s0 = this.s1 = this.s2 = this.s3 = 0
+    this.d0 = this.d1 = this.d2 = this.d3 = 0
+    this.sport = this.dport = -1
+    this.mark = 0
+    this.priority = 0
+    this.secmark = 0
+    this.pktType = PacketType.Host
+    this.iif = this.oif = 0
+    this.arrival = null
+    this.route = null
+    this.trace = false
+    this.hotdrop = false
+    this.fragMaxSize = 0
+    this.fragHadDf = false
+    this.optLen = 0
+    this.sum = this.sumFrom = this.sumEnd = 0
+    this.csumOk = false
+    this.ct = -1
+    this.ctInfo = 0
+    this.ctTemplate = null
+    this.local = false
+    this.flags = 0
+  }
+}

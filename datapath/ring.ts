@@ -1,0 +1,62 @@
+// Frame memory: fixed slots in one SharedArrayBuffer.
+//
+//     | slot 0: headroom | frame ... tail room | slot 1: ... |          one size of slot
+//
+// Received frames are read straight into slots and written from the same slots; packets made here take slots
+// from the same free list. Whoever takes a slot gives it back, or hands it to the egress, which gives it back
+// once the bytes are out.
+
+/** Bytes kept free in front of a frame. */
+export const HEADROOM = 128
+/** Bytes kept free behind a frame of full size (TCPMSS may add an option). */
+export const TAILROOM = 64
+
+export class FrameMemory {
+  readonly buffer: SharedArrayBuffer
+  readonly bytes: Uint8Array
+  /** Big-endian by default, as the wire. */
+  readonly view: DataView
+  readonly stride: number
+  readonly slots: number
+  readonly #free: Int32Array
+  #count: number
+  /** Called when the free list is empty; must give slots back (flush the egress). */
+  onEmpty: () => void = () => {}
+
+  /** `maxFrame`: largest frame that fits a slot, bytes. */
+  constructor(slots: number, maxFrame: number) {
+    this.slots = slots
+    this.stride = (HEADROOM + maxFrame + TAILROOM + 63) & ~63
+    this.buffer = new SharedArrayBuffer(this.stride * slots)
+    this.bytes = new Uint8Array(this.buffer)
+    this.view = new DataView(this.buffer)
+    this.#free = new Int32Array(slots)
+    for (let i = 0; i < slots; i++) this.#free[i] = (slots - 1 - i) * this.stride
+    this.#count = slots
+  }
+
+  get free(): number {
+    return this.#count
+  }
+
+  /** Offset of a free slot; the frame goes to offset + HEADROOM. -1 if none can be had. Does not allocate. */
+  take(): number {
+    if (this.#count === 0) this.onEmpty()
+    if (this.#count === 0) return -1
+    return this.#free[--this.#count]!
+  }
+
+  give(slot: number): void {
+    this.#free[this.#count++] = slot
+  }
+}
+
+/**
+ * Where frames leave. `send` takes ownership of `slot` (-1: the bytes stay the caller's and must be used before
+ * send returns, or before flush for frames of the current receive batch).
+ */
+export interface Egress {
+  /** `dev` ifindex; `off`, `len` bytes in frame memory. Does not allocate. */
+  send(dev: number, off: number, len: number, slot: number): void
+  flush(): void
+}

@@ -1,0 +1,95 @@
+// Sysctls: every module declares its own, with default, range and unit; hot code reads plain fields that the
+// `apply` callback of the declaration keeps up to date, never this map.
+
+export interface Tunable {
+  readonly name: string // dotted, as `sysctl` prints: net.ipv4.ip_forward
+  readonly default: number
+  readonly min?: number
+  readonly max?: number
+  /** Unit of the value for people: 's', 'ms', 'entries', 'bytes', 'bool'. */
+  readonly unit?: string
+  readonly readOnly?: boolean
+  /** Called at declaration and at every change. */
+  readonly apply?: (value: number) => void
+}
+
+/** What went wrong with a write; the command words it as sysctl(8) does. */
+export class TunableError extends RangeError {
+  override readonly name = 'TunableError'
+}
+
+interface Slot {
+  readonly spec: Tunable
+  value: number
+}
+
+export class Tunables {
+  readonly #known = new Map<string, Slot>()
+  /** Names of a captured host that nothing here reads; kept so that they print back. */
+  readonly #foreign = new Map<string, string>()
+  readonly #aliases = new Map<string, string>()
+  /** Raised at each change; caches compare it. */
+  generation = 0
+
+  declare(spec: Tunable): void {
+    const kept = this.#foreign.get(spec.name)
+    this.#foreign.delete(spec.name)
+    this.#known.set(spec.name, { spec, value: spec.default })
+    spec.apply?.(spec.default)
+    if (kept !== undefined) this.set(spec.name, kept)
+  }
+
+  undeclare(name: string): void {
+    this.#known.delete(name)
+  }
+
+  alias(name: string, target: string): void {
+    this.#aliases.set(name, target)
+  }
+
+  has(name: string): boolean {
+    return this.#known.has(this.#aliases.get(name) ?? name)
+  }
+
+  get(name: string): number {
+    const slot = this.#known.get(this.#aliases.get(name) ?? name)
+    if (slot === undefined) throw new TunableError(`no such sysctl: ${name}`)
+    return slot.value
+  }
+
+  /** As text, known or foreign; undefined if never heard of. */
+  text(name: string): string | undefined {
+    const slot = this.#known.get(this.#aliases.get(name) ?? name)
+    return slot === undefined ? this.#foreign.get(name) : String(slot.value)
+  }
+
+  /** Sets a declared sysctl. Throws TunableError for text that is no number, or one out of range. */
+  set(name: string, value: number | string): void {
+    const slot = this.#known.get(this.#aliases.get(name) ?? name)
+    if (slot === undefined) throw new TunableError(`no such sysctl: ${name}`)
+    const number = typeof value === 'number' ? value : parse(value)
+    const { min = -0x80000000, max = 0xffffffff } = slot.spec
+    if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)
+    if (!Number.isInteger(number) || number < min || number > max)
+      throw new TunableError(`${name}: "${value}" must be a whole number from ${min} to ${max}`)
+    slot.value = number
+    this.generation++
+    slot.spec.apply?.(number)
+  }
+
+  /** Keeps a name that nothing here declares (yet). */
+  keep(name: string, value: string): void {
+    if (this.has(name)) this.set(name, value)
+    else this.#foreign.set(name, value)
+  }
+
+  /** All names, known and kept, sorted. */
+  names(): string[] {
+    return [...this.#known.keys(), ...this.#foreign.keys()].sort()
+  }
+}
+
+function parse(text: string): number {
+  const trimmed = text.trim()
+  return /^-?\d+$/.test(trimmed) ? Number(trimmed) : Number.NaN
+}

@@ -1,0 +1,110 @@
+// The contract of matches and targets. An extension is one file and one line in its folder's index.ts.
+
+import type { Conntrack } from '../conntrack/conntrack.ts'
+import type { Nat } from '../conntrack/nat/nat.ts'
+import type { Host } from '../datapath/host.ts'
+import type { Family } from '../datapath/packet.ts'
+import type { Code, Js } from './compile/template.ts'
+import type { TableName } from './model.ts'
+import type { Options, OptionSpec } from './options.ts'
+
+/** What emitted code may reach. */
+export interface CompileEnv {
+  readonly host: Host
+  readonly conntrack: Conntrack
+  readonly nat: Nat
+}
+
+/**
+ * What an expression depends on. Facts fixed for a flow, direction and conntrack state can be cached and
+ * indexed; `clock`, `random`, `state` (the rule's own), `length`, `payload` and `tcp` change from packet to packet.
+ */
+export type Fact =
+  | 'source'
+  | 'destination'
+  | 'protocol'
+  | 'ports'
+  | 'in'
+  | 'out'
+  | 'fragment'
+  | 'mark'
+  | 'connmark'
+  | 'ctstate'
+  | 'conntrack'
+  | 'icmp'
+  | 'tcp'
+  | 'length'
+  | 'tos'
+  | 'ttl'
+  | 'options'
+  | 'payload'
+  | 'pkttype'
+  | 'fib'
+  | 'set'
+  | 'clock'
+  | 'random'
+  | 'state'
+
+interface Extension<D> {
+  readonly name: string
+  readonly revision?: number
+  readonly families: readonly Family[]
+  readonly options: readonly OptionSpec[]
+  /** Text of `-m NAME -h`, without the leading blank line. */
+  readonly help: string
+  /** Options to data. Throws OptionError with iptables' words. */
+  parse(o: Options): D
+  /** The options as iptables-save prints them, without `-m NAME`; '' if there are none. */
+  print(data: D, family: Family): string
+  /** The part of an `iptables -L` line, without leading or trailing blank. `numeric`: -n. Defaults to print. */
+  list?(data: D, numeric: boolean, family: Family): string
+  /** Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. */
+  state?(data: D): object
+  /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */
+  readonly tracks?: boolean | ((data: D) => boolean)
+  /** Upper protocols this may be used with, as xt_match.proto; the error is iptables'. Empty: any. */
+  readonly protocols?: readonly number[]
+  /** Tables and chains it is confined to (xt_target.table, .hooks); a kernel refusal is "Invalid argument". */
+  readonly tables?: readonly TableName[]
+  readonly chains?: readonly string[]
+  /** What the kernel's checkentry refuses: the reason for the log, or null. */
+  check?(data: D, use: CheckContext): string | null
+}
+
+export interface CheckContext {
+  readonly family: Family
+  readonly table: TableName
+  /** Built-in chains from which the rule's chain can be reached. */
+  readonly hooks: readonly string[]
+  readonly protocol: { readonly number: number; readonly invert: boolean } | null
+}
+
+export interface Match<D = unknown> extends Extension<D> {
+  readonly kind: 'match'
+  /** Looked up by protocol (`-p tcp --dport` without -m tcp). */
+  readonly reads: readonly Fact[]
+  /** May set pkt.hotdrop. */
+  readonly hotdrop?: boolean
+  /** A boolean expression over `pkt`. Evaluated exactly when the kernel would evaluate it. */
+  emit(data: D, js: Js): Code
+  /** xt_match.proto-style alias names, `-m state` style renames when printed, etc. */
+  readonly alias?: (data: D) => { name: string; text: string }
+}
+
+/** 'continue': never ends the walk; 'final': always does; 'dynamic': the expression says. */
+export type TargetFlow = 'continue' | 'final' | 'dynamic'
+
+export interface Target<D = unknown> extends Extension<D> {
+  readonly kind: 'target'
+  readonly reads: readonly Fact[]
+  readonly writes?: readonly Fact[]
+  readonly flow: TargetFlow
+  /**
+   * An expression over `pkt`. flow 'continue': its value is ignored; otherwise a Verdict, or CONTINUE (-1) to go on
+   * with the next rule.
+   */
+  emit(data: D, js: Js): Code
+}
+
+/** XT_CONTINUE of an emitted target. */
+export const CONTINUE = -1
