@@ -1,0 +1,58 @@
+// The C addon's functions, typed. See tunwall.c for what each does; npm run build:native makes it.
+
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** Opaque: frame memory and descriptor arrays pinned for batches. */
+export type IoHandle = { readonly __brand: 'io' }
+
+/** linux/if_tun.h */
+export const IFF_MULTI_QUEUE = 0x0100
+export const IFF_VNET_HDR = 0x4000
+/** poll(2) */
+export const POLLIN = 1
+export const POLLOUT = 4
+export const POLLERR = 8
+export const POLLHUP = 16
+
+export interface Native {
+  /**
+   * Opens (or makes) a TUN device without packet information, non-blocking. `netns` is a path such as
+   * /run/netns/client, or null for the caller's namespace. The device goes when the descriptor is closed.
+   * Throws Error with the system's reason.
+   */
+  openTun(name: string, netns: string | null, extraFlags: number): number
+  close(fd: number): void
+  createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array): IoHandle
+  /** Frames read into offsets[first …], at most `room` bytes each; 0: nothing there; < 0: -errno. */
+  readBatch(io: IoHandle, fd: number, first: number, max: number, room: number): number
+  /** Frames dealt with; refused ones have lengths[i] = -errno. Fewer than `count`: the device is full (EAGAIN). */
+  writeBatch(io: IoHandle, fd: number, first: number, count: number): number
+  /** Blocks up to timeoutMs (-1: for ever); returns how many descriptors are ready, fills revents. */
+  poll(fds: Int32Array, events: Int32Array, revents: Int32Array, count: number, timeoutMs: number): number
+  wakeOpen(): number
+  wake(fd: number): void
+  wakeClear(fd: number): void
+  /** User id of the peer of a connected Unix socket. */
+  peerUid(socketFd: number): number
+  /** RFC 1071 sum of bytes[from, end) as big-endian words, folded, not inverted. */
+  onesSum(bytes: Uint8Array, from: number, end: number): number
+}
+
+const CANDIDATES = ['./build/tunwall.node', '../../../datapath/native/build/tunwall.node']
+
+let loaded: Native | null = null
+
+/** Loads the addon on first use. Throws with the command that builds it when it is not there. */
+export function native(): Native {
+  if (loaded !== null) return loaded
+  for (const candidate of CANDIDATES) {
+    const file = fileURLToPath(new URL(candidate, import.meta.url))
+    if (existsSync(file)) {
+      loaded = createRequire(import.meta.url)(file) as Native
+      return loaded
+    }
+  }
+  throw new Error('the native addon is not built: run "npm run build:native"')
+}

@@ -1,0 +1,434 @@
+/*
+ * Batched TUN I/O for Node, as an N-API addon. Mechanics only: it opens devices, moves frames between
+ * descriptors and the slots of frame memory, waits and wakes. It looks at no header and decides nothing.
+ *
+ *     fd --read(2)--> memory[offset[i]] , length[i], sum[i]     readBatch
+ *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch
+ *
+ * Every function throws an Error whose `code` is the errno's name-less number in text ("errno 1: ...") only for
+ * set-up mistakes; the batch functions answer with counts and never throw for what a device says.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <node_api.h>
+
+#define MAX_FDS 256
+
+/* What a batch works on: frame memory and the descriptor arrays, pinned for the life of the handle. */
+struct io {
+	uint8_t *memory;
+	size_t memory_size;
+	int32_t *offsets;
+	int32_t *lengths;
+	uint32_t *sums;
+	uint32_t capacity;
+	napi_ref keep[4];
+};
+
+static napi_value fail(napi_env env, const char *what, int error)
+{
+	char text[512], code[16];
+
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
+	snprintf(code, sizeof(code), "%d", error);
+	napi_throw_error(env, code, text);
+	return NULL;
+}
+
+static napi_value number(napi_env env, int32_t value)
+{
+	napi_value out;
+
+	napi_create_int32(env, value, &out);
+	return out;
+}
+
+static int32_t int_arg(napi_env env, napi_value value)
+{
+	int32_t out = 0;
+
+	napi_get_value_int32(env, value, &out);
+	return out;
+}
+
+/* Reads up to `max` arguments; false (with an exception) when fewer than `need` were given. */
+static bool args(napi_env env, napi_callback_info info, size_t need, size_t max, napi_value *argv, size_t *given)
+{
+	size_t argc = max;
+
+	napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+	if (given)
+		*given = argc;
+	if (argc >= need)
+		return true;
+	napi_throw_type_error(env, NULL, "too few arguments");
+	return false;
+}
+
+static bool typed(napi_env env, napi_value value, napi_typedarray_type want, void **data, size_t *length)
+{
+	napi_typedarray_type type;
+
+	if (napi_get_typedarray_info(env, value, &type, length, data, NULL, NULL) == napi_ok && type == want)
+		return true;
+	napi_throw_type_error(env, NULL, "wrong kind of typed array");
+	return false;
+}
+
+/* Enters the network namespace at `path`; returns a descriptor of the one left, or -1. */
+static int enter_netns(const char *path)
+{
+	int back = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int fd, error;
+
+	if (back < 0)
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0) {
+		error = errno;
+		if (fd >= 0)
+			close(fd);
+		close(back);
+		errno = error;
+		return -1;
+	}
+	close(fd);
+	return back;
+}
+
+static int open_tun(const char *name, short flags)
+{
+	struct ifreq ifr;
+	int error, fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	memset(&ifr, 0, sizeof(ifr));
+	memcpy(ifr.ifr_name, name, strnlen(name, IFNAMSIZ - 1));
+	ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | flags);
+	if (ioctl(fd, TUNSETIFF, &ifr) == 0)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+/* openTun(name, netnsPath | null, extraFlags): fd. The device lives as long as the descriptor. */
+static napi_value js_open_tun(napi_env env, napi_callback_info info)
+{
+	napi_value argv[3];
+	napi_valuetype type;
+	char name[IFNAMSIZ + 1] = "", path[4096] = "", what[300];
+	size_t length = 0;
+	int back = -1, fd, error;
+
+	if (!args(env, info, 3, 3, argv, NULL))
+		return NULL;
+	napi_get_value_string_utf8(env, argv[0], name, sizeof(name), &length);
+	if (length == 0 || length >= IFNAMSIZ)
+		return fail(env, "TUN name must have 1 to 15 bytes", EINVAL);
+	napi_typeof(env, argv[1], &type);
+	if (type == napi_string) {
+		napi_get_value_string_utf8(env, argv[1], path, sizeof(path), NULL);
+		back = enter_netns(path);
+		if (back < 0) {
+			error = errno;
+			snprintf(what, sizeof(what), "cannot enter network namespace %.200s", path);
+			return fail(env, what, error);
+		}
+	}
+	fd = open_tun(name, (short)int_arg(env, argv[2]));
+	error = errno;
+	if (back >= 0) {
+		int lost = setns(back, CLONE_NEWNET);
+
+		close(back);
+		if (lost < 0)
+			return fail(env, "cannot return to the own network namespace", errno);
+	}
+	if (fd < 0) {
+		snprintf(what, sizeof(what), "cannot open TUN device %s", name);
+		return fail(env, what, error);
+	}
+	return number(env, fd);
+}
+
+static napi_value js_close(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1];
+
+	if (args(env, info, 1, 1, argv, NULL))
+		close(int_arg(env, argv[0]));
+	return NULL;
+}
+
+static void io_free(napi_env env, void *data, void *hint)
+{
+	struct io *io = data;
+
+	(void)hint;
+	for (int i = 0; i < 4; i++)
+		napi_delete_reference(env, io->keep[i]);
+	free(io);
+}
+
+/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array): handle */
+static napi_value js_create_io(napi_env env, napi_callback_info info)
+{
+	napi_value argv[4], out;
+	size_t offsets, lengths, sums;
+	struct io *io;
+
+	if (!args(env, info, 4, 4, argv, NULL))
+		return NULL;
+	io = calloc(1, sizeof(*io));
+	if (!io)
+		return fail(env, "createIo", ENOMEM);
+	if (!typed(env, argv[0], napi_uint8_array, (void **)&io->memory, &io->memory_size) ||
+	    !typed(env, argv[1], napi_int32_array, (void **)&io->offsets, &offsets) ||
+	    !typed(env, argv[2], napi_int32_array, (void **)&io->lengths, &lengths) ||
+	    !typed(env, argv[3], napi_uint32_array, (void **)&io->sums, &sums)) {
+		free(io);
+		return NULL;
+	}
+	io->capacity = (uint32_t)(offsets < lengths ? offsets : lengths);
+	if (sums < io->capacity)
+		io->capacity = (uint32_t)sums;
+	for (int i = 0; i < 4; i++)
+		napi_create_reference(env, argv[i], 1, &io->keep[i]);
+	napi_create_external(env, io, io_free, NULL, &out);
+	return out;
+}
+
+/* Ones-complement sum of `n` bytes as 16-bit big-endian words, folded to 16 bits, not inverted (RFC 1071). */
+static uint32_t ones_sum(const uint8_t *p, size_t n)
+{
+	uint64_t a = 0, b = 0, c = 0, d = 0, total;
+
+	while (n >= 32) {
+		uint32_t w[8];
+
+		memcpy(w, p, 32);
+		a += (uint64_t)w[0] + w[4];
+		b += (uint64_t)w[1] + w[5];
+		c += (uint64_t)w[2] + w[6];
+		d += (uint64_t)w[3] + w[7];
+		p += 32;
+		n -= 32;
+	}
+	total = a + b + c + d;
+	while (n >= 4) {
+		uint32_t w;
+
+		memcpy(&w, p, 4);
+		total += w;
+		p += 4;
+		n -= 4;
+	}
+	if (n) {
+		uint32_t w = 0;
+
+		memcpy(&w, p, n);
+		total += w;
+	}
+	total = (total & 0xffffffff) + (total >> 32);
+	total = (total & 0xffffffff) + (total >> 32);
+	total = (total & 0xffff) + (total >> 16);
+	total = (total & 0xffff) + (total >> 16);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	total = ((total & 0xff) << 8) | (total >> 8);
+#endif
+	return (uint32_t)total;
+}
+
+/*
+ * readBatch(io, fd, first, max, room): frames read (0: nothing there), or -errno of the first failing read.
+ * Frame i goes to memory[offsets[first + i]], at most `room` bytes; lengths and sums are filled in.
+ */
+static napi_value js_read_batch(napi_env env, napi_callback_info info)
+{
+	napi_value argv[5];
+	struct io *io;
+	uint32_t first, max, room, n = 0;
+	int fd;
+
+	if (!args(env, info, 5, 5, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
+		return NULL;
+	fd = int_arg(env, argv[1]);
+	first = (uint32_t)int_arg(env, argv[2]);
+	max = (uint32_t)int_arg(env, argv[3]);
+	room = (uint32_t)int_arg(env, argv[4]);
+	while (n < max && first + n < io->capacity) {
+		int32_t offset = io->offsets[first + n];
+		ssize_t got;
+
+		if (offset < 0 || (size_t)offset + room > io->memory_size)
+			return fail(env, "slot outside frame memory", EFAULT);
+		got = read(fd, io->memory + offset, room);
+		if (got < 0) {
+			if (errno == EINTR)
+				continue;
+			if (n == 0 && errno != EAGAIN)
+				return number(env, -errno);
+			break;
+		}
+		io->lengths[first + n] = (int32_t)got;
+		io->sums[first + n] = ones_sum(io->memory + offset, (size_t)got);
+		n++;
+	}
+	return number(env, (int32_t)n);
+}
+
+/*
+ * writeBatch(io, fd, first, count): frames that were dealt with. Frames the device refuses (EINVAL, EIO …) get
+ * lengths[i] = -errno and count as dealt with; EAGAIN stops the batch, so the answer may be less than `count`.
+ */
+static napi_value js_write_batch(napi_env env, napi_callback_info info)
+{
+	napi_value argv[4];
+	struct io *io;
+	uint32_t first, count, n = 0;
+	int fd;
+
+	if (!args(env, info, 4, 4, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
+		return NULL;
+	fd = int_arg(env, argv[1]);
+	first = (uint32_t)int_arg(env, argv[2]);
+	count = (uint32_t)int_arg(env, argv[3]);
+	while (n < count && first + n < io->capacity) {
+		int32_t offset = io->offsets[first + n], length = io->lengths[first + n];
+
+		if (offset < 0 || length < 0 || (size_t)offset + (size_t)length > io->memory_size)
+			return fail(env, "frame outside frame memory", EFAULT);
+		if (write(fd, io->memory + offset, (size_t)length) < 0) {
+			if (errno == EINTR)
+				continue;
+			if (errno == EAGAIN)
+				break;
+			io->lengths[first + n] = -errno;
+		}
+		n++;
+	}
+	return number(env, (int32_t)n);
+}
+
+/* poll(fds: Int32Array, events: Int32Array, revents: Int32Array, count, timeoutMs): ready descriptors. */
+static napi_value js_poll(napi_env env, napi_callback_info info)
+{
+	napi_value argv[5];
+	struct pollfd set[MAX_FDS];
+	int32_t *fds, *events, *revents;
+	size_t a, b, c;
+	int count, ready;
+
+	if (!args(env, info, 5, 5, argv, NULL) || !typed(env, argv[0], napi_int32_array, (void **)&fds, &a) ||
+	    !typed(env, argv[1], napi_int32_array, (void **)&events, &b) ||
+	    !typed(env, argv[2], napi_int32_array, (void **)&revents, &c))
+		return NULL;
+	count = int_arg(env, argv[3]);
+	if (count < 0 || count > MAX_FDS || (size_t)count > a || (size_t)count > b || (size_t)count > c)
+		return fail(env, "poll", EINVAL);
+	for (int i = 0; i < count; i++)
+		set[i] = (struct pollfd){ .fd = fds[i], .events = (short)events[i] };
+	ready = poll(set, (nfds_t)count, int_arg(env, argv[4]));
+	if (ready < 0)
+		return number(env, errno == EINTR ? 0 : -errno);
+	for (int i = 0; i < count; i++)
+		revents[i] = set[i].revents;
+	return number(env, ready);
+}
+
+/* wakeOpen(): an eventfd. Any thread may wake(fd) a poll that watches it; the woken side calls wakeClear(fd). */
+static napi_value js_wake_open(napi_env env, napi_callback_info info)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	(void)info;
+	return fd < 0 ? fail(env, "eventfd", errno) : number(env, fd);
+}
+
+static napi_value js_wake(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1];
+	uint64_t one = 1;
+
+	/* EAGAIN means that the counter is full: the sleeper is awake already. */
+	if (args(env, info, 1, 1, argv, NULL) && write(int_arg(env, argv[0]), &one, sizeof(one)) < 0 && errno != EAGAIN)
+		return fail(env, "wake", errno);
+	return NULL;
+}
+
+static napi_value js_wake_clear(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1];
+	uint64_t count;
+
+	if (args(env, info, 1, 1, argv, NULL) && read(int_arg(env, argv[0]), &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return fail(env, "wakeClear", errno);
+	return NULL;
+}
+
+/* peerUid(socketFd): user id of the process at the other end of a Unix socket (SO_PEERCRED). */
+static napi_value js_peer_uid(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1], out;
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+
+	if (!args(env, info, 1, 1, argv, NULL))
+		return NULL;
+	if (getsockopt(int_arg(env, argv[0]), SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+		return fail(env, "SO_PEERCRED", errno);
+	napi_create_uint32(env, cred.uid, &out);
+	return out;
+}
+
+/* onesSum(bytes: Uint8Array, from, end): see ones_sum(). */
+static napi_value js_ones_sum(napi_env env, napi_callback_info info)
+{
+	napi_value argv[3];
+	uint8_t *bytes;
+	size_t size;
+	int32_t from, end;
+
+	if (!args(env, info, 3, 3, argv, NULL) || !typed(env, argv[0], napi_uint8_array, (void **)&bytes, &size))
+		return NULL;
+	from = int_arg(env, argv[1]);
+	end = int_arg(env, argv[2]);
+	if (from < 0 || end < from || (size_t)end > size)
+		return fail(env, "onesSum", EINVAL);
+	return number(env, (int32_t)ones_sum(bytes + from, (size_t)(end - from)));
+}
+
+NAPI_MODULE_INIT()
+{
+	const napi_property_descriptor functions[] = {
+#define FUNCTION(name, callback) { name, NULL, callback, NULL, NULL, NULL, napi_enumerable, NULL }
+		FUNCTION("openTun", js_open_tun),       FUNCTION("close", js_close),
+		FUNCTION("createIo", js_create_io),     FUNCTION("readBatch", js_read_batch),
+		FUNCTION("writeBatch", js_write_batch), FUNCTION("poll", js_poll),
+		FUNCTION("wakeOpen", js_wake_open),     FUNCTION("wake", js_wake),
+		FUNCTION("wakeClear", js_wake_clear),   FUNCTION("peerUid", js_peer_uid),
+		FUNCTION("onesSum", js_ones_sum),
+#undef FUNCTION
+	};
+
+	napi_define_properties(env, exports, sizeof(functions) / sizeof(functions[0]), functions);
+	return exports;
+}
