@@ -1,38 +1,105 @@
 // Safe templates for generated code. A template's holes take numbers, booleans, strings (all quoted), other Code,
-// or objects, which are bound by reference as k[n]: no text of a rule ever becomes code.
+// or objects, which are bound by reference as constants of the closure: no text of a rule ever becomes code.
 
+import type { Family } from '../../datapath/packet.ts'
 import type { CompileEnv } from '../extension.ts'
 
-/** A piece of JavaScript made by a template; nothing else can make one. */
+/** A piece of JavaScript made by a template; extensions have no other way to make one. */
 export class Code {
-  readonly #text: string
-  private constructor(text: string) {
-    this.#text = text
-  }
-  static unsafe(text: string): Code {
-    return new Code(text)
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
   }
   toString(): string {
-    return this.#text
+    return this.text
   }
 }
 
 export type Hole = number | boolean | string | Code | object | null
 
 /**
- * The tag: js`(${a} & pkt.mark) === ${b}`. Inside: `pkt` is the Packet, `hook` the Hook number.
- * `bind` names an object or function of the closure; `state` is the rule's own state object.
+ * The tag: js`(${a} & pkt.mark) === ${b}`. Inside: `pkt` is the Packet, `hook` the Hook number. Code in a hole is
+ * put in parentheses.
  */
 export interface Js {
   (strings: TemplateStringsArray, ...holes: Hole[]): Code
+  /** Names an object or function of the closure. */
   bind(value: object): Code
   /** Joins with an operator: all([]) is true, any([]) is false. */
   all(parts: readonly Code[]): Code
   any(parts: readonly Code[]): Code
-  /** The rule's state holder's current object. */
+  /** The rule's own state object, as made by the extension's `state`. */
   readonly state: Code
-  /** Index into a per-device table of names: an expression, true if the device `of` fits the pattern. */
+  /** True if the name of the hook's `in` or `out` device fits the pattern (`eth0`, `eth+`); no device is ''. */
   device(of: 'in' | 'out', pattern: string): Code
   readonly env: CompileEnv
-  readonly family: 4 | 6
+  readonly family: Family
+}
+
+/** The device names of a host, matched against patterns once and not once a packet. */
+export interface DeviceNames {
+  /** An object whose `t[ifindex]` is 1 where the name fits; kept up to date. */
+  pattern(pattern: string): { t: Uint8Array }
+}
+
+/** Objects that a piece of generated code refers to. */
+export class Bindings {
+  readonly values: object[] = []
+  readonly #index = new Map<object, number>()
+
+  bind(value: object): Code {
+    let at = this.#index.get(value)
+    if (at === undefined) {
+      at = this.values.length
+      this.values.push(value)
+      this.#index.set(value, at)
+    }
+    return new Code(`k${at}`)
+  }
+
+  /** `const k0 = k[0], …;` for the head of the closure. */
+  prologue(): string {
+    if (this.values.length === 0) return ''
+    return `const ${this.values.map((_, i) => `k${i} = k[${i}]`).join(', ')};`
+  }
+}
+
+/** A tag for one use of an extension. `holder.s` is where its state lives. */
+export function makeJs(
+  env: CompileEnv,
+  family: Family,
+  bindings: Bindings,
+  names: DeviceNames,
+  holder: { s: object | null },
+): Js {
+  const hole = (value: Hole): string => {
+    if (typeof value === 'number') {
+      if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
+      return value < 0 || Object.is(value, -0) ? `(${value})` : String(value)
+    }
+    if (typeof value === 'boolean') return String(value)
+    if (typeof value === 'string') return JSON.stringify(value)
+    if (value === null) return 'null'
+    if (value instanceof Code) return /^[\w.]+$/.test(value.text) ? value.text : `(${value.text})`
+    return bindings.bind(value).text
+  }
+  const tag = (strings: TemplateStringsArray, ...holes: Hole[]): Code => {
+    let text = strings[0]!
+    for (let i = 0; i < holes.length; i++) text += hole(holes[i]!) + strings[i + 1]!
+    return new Code(text)
+  }
+  const join = (parts: readonly Code[], operator: string, empty: string): Code =>
+    new Code(parts.length === 0 ? empty : parts.map((p) => `(${p.text})`).join(operator))
+  return Object.assign(tag, {
+    bind: (value: object) => bindings.bind(value),
+    all: (parts: readonly Code[]) => join(parts, ' && ', 'true'),
+    any: (parts: readonly Code[]) => join(parts, ' || ', 'false'),
+    get state(): Code {
+      return new Code(`${bindings.bind(holder).text}.s`)
+    },
+    device: (of: 'in' | 'out', pattern: string) =>
+      new Code(`${bindings.bind(names.pattern(pattern)).text}.t[pkt.${of === 'in' ? 'iif' : 'oif'}] === 1`),
+    env,
+    family,
+  })
 }

@@ -1,0 +1,175 @@
+// A chain as straight-line JavaScript: one `if` a rule, in order. This is the yardstick for every faster form.
+//
+//     chain(pkt, hook):  -1  the end was reached, or RETURN: the caller goes on
+//                        >=0 a Verdict: the walk is over
+//
+// A jump is a call, a goto a tail call: where a goto's chain ends, the walk goes on behind the last jump, as
+// ipt_do_table's jump stack has it.
+
+import { Verdict } from '../../datapath/hooks.ts'
+import type { Family, Packet } from '../../datapath/packet.ts'
+import { CONTINUE, type CompileEnv } from '../extension.ts'
+import type { AddressMatch, BaseMatch, Rule } from '../model.ts'
+import { Bindings, Code, type DeviceNames, type Js, makeJs } from './template.ts'
+
+export type ChainFn = (pkt: Packet, hook: number) => number
+
+/** What a chain's code refers to; stable over recompilation of the chains it jumps to. */
+export interface Callable {
+  run: ChainFn
+}
+
+/** Where one rule's own state lives, by match; the last is the target's. */
+export type StateHolders = readonly { s: object | null }[]
+
+export interface ChainSource {
+  readonly family: Family
+  readonly rules: readonly Rule[]
+  /** [packets, bytes] of each rule in turn. */
+  readonly counters: Float64Array
+  readonly states: readonly (StateHolders | null)[]
+  readonly env: CompileEnv
+  readonly names: DeviceNames
+  callee(chain: string): Callable
+}
+
+/** V8 does not optimise functions beyond 60 kB of bytecode: a long chain is cut into several. */
+const RULES_A_FUNCTION = 96
+/** A piece of a long chain fell through to the next piece. */
+const NEXT_PIECE = -2
+
+const NO_STATE: StateHolders = []
+
+/** Conditions of struct ipt_ip / ip6t_ip6, as ip_packet_match() tests them. */
+export function emitBase(base: BaseMatch, js: Js): Code[] {
+  const parts: Code[] = []
+  if (base.source) parts.push(...emitAddress(base.source, 's', js))
+  if (base.destination) parts.push(...emitAddress(base.destination, 'd', js))
+  for (const [of, on] of [
+    ['in', base.inInterface],
+    ['out', base.outInterface],
+  ] as const)
+    if (on) parts.push(on.invert ? js`!(${js.device(of, on.name)})` : js.device(of, on.name))
+  if (base.protocol && base.protocol.number !== 0)
+    parts.push(
+      base.protocol.invert
+        ? js`pkt.proto !== ${base.protocol.number}`
+        : js`pkt.proto === ${base.protocol.number}`,
+    )
+  if (base.fragment) parts.push(base.fragment.invert ? js`pkt.fragOffset === 0` : js`pkt.fragOffset !== 0`)
+  return parts
+}
+
+function emitAddress(on: AddressMatch, side: 's' | 'd', js: Js): Code[] {
+  const words = js.family === 4 ? 1 : 4
+  const equal: Code[] = []
+  for (let i = 0; i < words; i++) {
+    const mask = on.mask[i]!
+    const word = on.words[i]! & mask
+    if (mask === 0 && on.words[i] === 0) continue
+    const field = FIELDS[side][i]!
+    equal.push(mask === -1 ? js`${field} === ${word}` : js`(${field} & ${mask}) === ${on.words[i]!}`)
+  }
+  if (!on.invert) return equal
+  return [js`!(${js.all(equal)})`]
+}
+
+const FIELDS = {
+  s: ['pkt.s0', 'pkt.s1', 'pkt.s2', 'pkt.s3'].map((t) => new Code(t)),
+  d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map((t) => new Code(t)),
+} as const
+
+/** All conditions of a rule as one expression, in the kernel's order. */
+export function emitCondition(
+  rule: Rule,
+  states: StateHolders,
+  source: ChainSource,
+  bindings: Bindings,
+): Code {
+  const { env, family, names } = source
+  const js = makeJs(env, family, bindings, names, { s: null })
+  const parts = emitBase(rule.base, js)
+  for (const [i, use] of rule.matches.entries())
+    parts.push(use.match.emit(use.data, makeJs(env, family, bindings, names, states[i] ?? { s: null })))
+  return js.all(parts)
+}
+
+function emitRule(index: number, source: ChainSource, bindings: Bindings): string {
+  const rule = source.rules[index]!
+  const states = source.states[index] ?? NO_STATE
+  const condition = emitCondition(rule, states, source, bindings).text
+  const mayHotdrop = rule.matches.some((use) => use.match.hotdrop === true)
+  const hotdrop = mayHotdrop ? `if (pkt.hotdrop) return ${Verdict.Drop};` : ''
+  const count = `c[${index * 2}]++; c[${index * 2 + 1}] += pkt.end - pkt.l3;`
+  const body = `${count} ${emitTarget(rule, states, source, bindings, hotdrop)}`
+  return `if (${condition}) { ${body} }${mayHotdrop ? ` else ${hotdrop}` : ''}`
+}
+
+function emitTarget(
+  rule: Rule,
+  states: StateHolders,
+  source: ChainSource,
+  bindings: Bindings,
+  hotdrop: string,
+): string {
+  const use = rule.target
+  switch (use.kind) {
+    case 'none':
+      return hotdrop
+    case 'standard':
+      return `${hotdrop} return ${STANDARD[use.verdict]};`
+    case 'jump':
+      return `${hotdrop} if ((v = ${bindings.bind(source.callee(use.chain)).text}.run(pkt, hook)) !== ${CONTINUE}) return v;`
+    case 'goto':
+      return `${hotdrop} return ${bindings.bind(source.callee(use.chain)).text}.run(pkt, hook);`
+    case 'extension': {
+      const holder = states[rule.matches.length] ?? { s: null }
+      const js = makeJs(source.env, source.family, bindings, source.names, holder)
+      const code = use.target.emit(use.data, js).text
+      if (use.target.flow === 'continue') return `${code}; ${hotdrop}`
+      if (use.target.flow === 'final') return `v = ${code}; ${hotdrop} return v;`
+      return `v = ${code}; ${hotdrop} if (v !== ${CONTINUE}) return v;`
+    }
+  }
+}
+
+const STANDARD = {
+  ACCEPT: Verdict.Accept,
+  DROP: Verdict.Drop,
+  QUEUE: Verdict.Queue,
+  RETURN: CONTINUE,
+} as const
+
+/** Source text of one function over rules[from, to). */
+function emitPiece(
+  source: ChainSource,
+  from: number,
+  to: number,
+  end: number,
+): { text: string; bindings: Bindings } {
+  const bindings = new Bindings()
+  const rules: string[] = []
+  for (let i = from; i < to; i++) rules.push(emitRule(i, source, bindings))
+  const text = `${bindings.prologue()} return (pkt, hook) => { let v = 0;\n${rules.join('\n')}\nreturn ${end} }`
+  return { text, bindings }
+}
+
+/** Compiles a chain. The counters are updated in place. */
+export function compileLinear(source: ChainSource): ChainFn {
+  const total = source.rules.length
+  if (total === 0) return () => CONTINUE
+  const pieces: ChainFn[] = []
+  for (let from = 0; from < total; from += RULES_A_FUNCTION) {
+    const to = Math.min(total, from + RULES_A_FUNCTION)
+    const { text, bindings } = emitPiece(source, from, to, to === total ? CONTINUE : NEXT_PIECE)
+    pieces.push(new Function('k', 'c', text)(bindings.values, source.counters) as ChainFn)
+  }
+  if (pieces.length === 1) return pieces[0]!
+  return (pkt, hook) => {
+    for (let i = 0; i < pieces.length; i++) {
+      const verdict = pieces[i]!(pkt, hook)
+      if (verdict !== NEXT_PIECE) return verdict
+    }
+    return CONTINUE
+  }
+}

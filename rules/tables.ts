@@ -1,0 +1,286 @@
+// The loaded tables of one host: each hooks itself into the packet path when it is first used, as the kernel's
+// do, and holds the chains in force with their counters and code.
+//
+//     TableEdit ── commit() ──> LoadedTable ── LoadedChain (model, counters, state, code)
+//
+// A commit happens between two packets; chains that it does not name are not touched, neither copied nor
+// compiled again. Code is made when the first packet needs it.
+
+import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
+import type { Family, Packet } from '../datapath/packet.ts'
+import { type ChainFn, compileLinear, type StateHolders } from './compile/linear.ts'
+import { PatternTables } from './compile/names.ts'
+import { CONTINUE, type CompileEnv } from './extension.ts'
+import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+
+/** Chains to put in place, or to take away (null). */
+export interface TableEdit {
+  readonly family: Family
+  readonly table: TableName
+  readonly chains: ReadonlyMap<string, Chain | null>
+  /** New values of counters (restore -c, -Z, -c PKTS BYTES): by chain; policy, and rules by position. */
+  readonly counters?: ReadonlyMap<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>
+}
+
+const HOOK_OF: Readonly<Record<string, Hook>> = {
+  PREROUTING: Hook.PreRouting,
+  INPUT: Hook.LocalIn,
+  FORWARD: Hook.Forward,
+  OUTPUT: Hook.LocalOut,
+  POSTROUTING: Hook.PostRouting,
+}
+
+const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
+  raw: Priority.Raw,
+  mangle: Priority.Mangle,
+  filter: Priority.Filter,
+  security: Priority.Security,
+}
+
+/** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
+export class LoadedChain {
+  model: Chain
+  /** [packets, bytes] of each rule in turn. */
+  counters: Float64Array
+  states: (StateHolders | null)[]
+  policyPackets = 0
+  policyBytes = 0
+  /** Rules here that need connection tracking. */
+  tracking = 0
+  hasState = false
+  run: ChainFn
+  readonly #table: LoadedTable
+
+  constructor(table: LoadedTable, model: Chain) {
+    this.#table = table
+    this.model = model
+    this.counters = new Float64Array(model.rules.length * 2)
+    this.states = []
+    this.run = this.#compileAndRun
+    this.#derive()
+  }
+
+  /** Puts a new version in force; rules that are the same objects keep their counters. */
+  replace(model: Chain): void {
+    if (model !== this.model) {
+      this.counters = carry(this.model.rules, this.counters, model.rules)
+      this.model = model
+      this.run = this.#compileAndRun
+      this.#derive()
+    }
+  }
+
+  setCounters(index: number, counters: Counters): void {
+    this.counters[index * 2] = counters.packets
+    this.counters[index * 2 + 1] = counters.bytes
+  }
+
+  /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
+  resetState(): void {
+    for (const [i, holders] of this.states.entries()) if (holders) fillStates(this.model.rules[i]!, holders)
+  }
+
+  #derive(): void {
+    this.tracking = 0
+    this.hasState = false
+    this.states = this.model.rules.map((rule) => {
+      if (needsTracking(rule)) this.tracking++
+      const holders = makeStates(rule)
+      if (holders) this.hasState = true
+      return holders
+    })
+  }
+
+  #compileAndRun: ChainFn = (pkt, hook) => {
+    const table = this.#table
+    this.run = compileLinear({
+      family: table.family,
+      rules: this.model.rules,
+      counters: this.counters,
+      states: this.states,
+      env: table.env,
+      names: table.names,
+      callee: (name) => table.chain(name),
+    })
+    return this.run(pkt, hook)
+  }
+}
+
+function needsTracking(rule: Rule): boolean {
+  const asks = (tracks: boolean | ((data: unknown) => boolean) | undefined, data: unknown): boolean =>
+    typeof tracks === 'function' ? tracks(data) : tracks === true
+  if (rule.matches.some((use) => asks(use.match.tracks, use.data))) return true
+  return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
+}
+
+function makeStates(rule: Rule): StateHolders | null {
+  const target = rule.target.kind === 'extension' ? rule.target.target : null
+  if (!target?.state && !rule.matches.some((use) => use.match.state)) return null
+  const holders = Array.from({ length: rule.matches.length + 1 }, () => ({ s: null as object | null }))
+  fillStates(rule, holders)
+  return holders
+}
+
+function fillStates(rule: Rule, holders: StateHolders): void {
+  for (const [i, use] of rule.matches.entries()) holders[i]!.s = use.match.state?.(use.data) ?? null
+  if (rule.target.kind === 'extension')
+    holders[rule.matches.length]!.s = rule.target.target.state?.(rule.target.data) ?? null
+}
+
+/** Counters of the rules that both versions share, by identity: the ends first, then whatever moved. */
+function carry(old: readonly Rule[], counters: Float64Array, rules: readonly Rule[]): Float64Array {
+  const out = new Float64Array(rules.length * 2)
+  const shorter = Math.min(old.length, rules.length)
+  let head = 0
+  while (head < shorter && old[head] === rules[head]) head++
+  out.set(counters.subarray(0, head * 2))
+  let tail = 0
+  while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+  if (tail > 0) out.set(counters.subarray((old.length - tail) * 2), (rules.length - tail) * 2)
+  if (head + tail < shorter) {
+    const moved = new Map<Rule, number>()
+    for (let i = head; i < old.length - tail; i++) moved.set(old[i]!, i)
+    for (let i = head; i < rules.length - tail; i++) {
+      const from = moved.get(rules[i]!)
+      if (from === undefined) continue
+      out[i * 2] = counters[from * 2]!
+      out[i * 2 + 1] = counters[from * 2 + 1]!
+    }
+  }
+  return out
+}
+
+export class LoadedTable {
+  readonly family: Family
+  readonly name: TableName
+  readonly env: CompileEnv
+  readonly names: PatternTables
+  /** Built-in chains first, then user chains in order of creation. */
+  readonly chains = new Map<string, LoadedChain>()
+  readonly #stateful = new Set<LoadedChain>()
+  #tracking = 0
+  #untrack: (() => void) | null = null
+
+  constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables) {
+    this.family = family
+    this.name = name
+    this.env = env
+    this.names = names
+    for (const chain of BUILTIN[name])
+      this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))
+    this.#register()
+  }
+
+  /** Throws for a chain that is not there: check.ts has refused such a rule before. */
+  chain(name: string): LoadedChain {
+    const chain = this.chains.get(name)
+    if (chain === undefined) throw new Error(`${this.name}: no chain ${name}`)
+    return chain
+  }
+
+  apply(edit: TableEdit): void {
+    for (const [name, model] of edit.chains) {
+      const loaded = this.chains.get(name)
+      this.#tracking -= loaded?.tracking ?? 0
+      if (loaded) this.#stateful.delete(loaded)
+      if (model === null) {
+        this.chains.delete(name)
+        continue
+      }
+      const chain = loaded ?? new LoadedChain(this, model)
+      chain.replace(model)
+      if (loaded === undefined) this.chains.set(name, chain)
+      this.#tracking += chain.tracking
+      if (chain.hasState) this.#stateful.add(chain)
+    }
+    for (const chain of this.#stateful) chain.resetState()
+    for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
+    this.#followTracking()
+  }
+
+  #setCounters(chain: LoadedChain, to: { policy?: Counters; rules?: ReadonlyMap<number, Counters> }): void {
+    if (to.policy) {
+      chain.policyPackets = to.policy.packets
+      chain.policyBytes = to.policy.bytes
+    }
+    for (const [index, counters] of to.rules ?? []) chain.setCounters(index, counters)
+  }
+
+  #followTracking(): void {
+    if (this.#tracking > 0) this.#untrack ??= this.env.conntrack.need(this.family)
+    else {
+      this.#untrack?.()
+      this.#untrack = null
+    }
+  }
+
+  #register(): void {
+    const { hooks } = this.env.host
+    if (this.name === 'nat') {
+      const lookups: Record<number, (pkt: Packet) => Verdict> = {}
+      for (const chain of BUILTIN.nat) lookups[HOOK_OF[chain]!] = this.#walk(chain)
+      this.env.nat.attach(this.family, lookups)
+      return
+    }
+    for (const chain of BUILTIN[this.name])
+      hooks.register({
+        name: this.name,
+        family: this.family,
+        hook: HOOK_OF[chain]!,
+        priority: PRIORITY[this.name],
+        run: this.#walk(chain),
+      })
+  }
+
+  /** ipt_do_table() from a built-in chain. Hot. */
+  #walk(name: string): (pkt: Packet) => Verdict {
+    const chain = this.chain(name)
+    const names = this.names
+    const hook = HOOK_OF[name]!
+    return (pkt) => {
+      names.refresh()
+      const verdict = chain.run(pkt, hook)
+      if (verdict !== CONTINUE) return verdict as Verdict
+      chain.policyPackets++
+      chain.policyBytes += pkt.end - pkt.l3
+      return chain.model.policy === 'DROP' ? Verdict.Drop : Verdict.Accept
+    }
+  }
+}
+
+/** All tables of one host, by family. */
+export class Tables {
+  readonly #env: CompileEnv
+  readonly #names: PatternTables
+  readonly #tables: Readonly<Record<Family, Map<TableName, LoadedTable>>> = { 4: new Map(), 6: new Map() }
+
+  constructor(env: CompileEnv) {
+    this.#env = env
+    this.#names = new PatternTables(env.host.devices)
+  }
+
+  /** The table, registered now if this is its first use. */
+  table(family: Family, name: TableName): LoadedTable {
+    const of = this.#tables[family]
+    let table = of.get(name)
+    if (table === undefined) {
+      table = new LoadedTable(family, name, this.#env, this.#names)
+      of.set(name, table)
+    }
+    return table
+  }
+
+  /** Tables that were ever used, the newest first, as the kernel lists them to iptables-save. */
+  used(family: Family): LoadedTable[] {
+    return [...this.#tables[family].values()].reverse()
+  }
+
+  isUsed(family: Family, name: TableName): boolean {
+    return this.#tables[family].has(name)
+  }
+
+  /** Puts edits in force together. They must have passed check.ts. */
+  commit(edits: readonly TableEdit[]): void {
+    for (const edit of edits) this.table(edit.family, edit.table).apply(edit)
+  }
+}
