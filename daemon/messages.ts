@@ -1,0 +1,26 @@
+// What the daemon's main thread and its worker tell each other.
+
+import type { LogRecord } from '../datapath/events.ts'
+import type { ToolCall, ToolResult } from './control/protocol.ts'
+
+export interface WorkerStart {
+  /** The host folder. */
+  readonly directory: string
+  /** Seed of the engine's random numbers; null: from the system. */
+  readonly seed: number | null
+}
+
+export type ToWorker = { readonly kind: 'call'; readonly id: number; readonly call: ToolCall } | { readonly kind: 'stop' }
+
+export interface PortSummary {
+  readonly device: string
+  readonly namespace: string | null
+  readonly name: string
+}
+
+export type FromWorker =
+  | { readonly kind: 'ready'; readonly wakeFd: number; readonly ports: readonly PortSummary[] }
+  | { readonly kind: 'failed'; readonly message: string; readonly status: number }
+  | { readonly kind: 'result'; readonly id: number; readonly result: ToolResult }
+  | { readonly kind: 'log'; readonly records: readonly LogRecord[] }
+  | { readonly kind: 'stopped' }

@@ -1,0 +1,31 @@
+// The tools that the daemon answers for: a new one is one file in cli/ and one line here.
+
+import { conntrackTool } from './cli/conntrack.ts'
+import { iptablesTools } from './cli/iptables-tools.ts'
+import { sysctlTool } from './cli/sysctl.ts'
+import type { Tool } from './cli/tool.ts'
+import type { ToolCall, ToolResult } from './control/protocol.ts'
+import type { Engine } from './engine.ts'
+
+export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, sysctlTool]
+
+const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, tool] as const)))
+
+/** Every name that `tunwall exec` puts into PATH. */
+export const toolNames: readonly string[] = [...byName.keys()]
+
+export function wantsInput(call: Pick<ToolCall, 'tool' | 'argv'>): boolean {
+  return byName.get(call.tool)?.wantsInput?.(call.argv) ?? false
+}
+
+/** Runs one tool against the engine; a mistake of ours becomes a message, not the end of the daemon. */
+export function runTool(call: ToolCall, engine: Engine): ToolResult {
+  const tool = byName.get(call.tool)
+  if (tool === undefined)
+    return { stdout: '', stderr: `tunwall: no tool "${call.tool}"; there are: ${toolNames.join(', ')}\n`, code: 127 }
+  try {
+    return tool.run(call, engine)
+  } catch (error) {
+    return { stdout: '', stderr: `${call.tool}: internal error: ${(error as Error).stack ?? error}\n`, code: 70 }
+  }
+}

@@ -1,0 +1,157 @@
+// The engine's thread: reads batches from TUN devices, runs them through the host, writes what leaves, and
+// between batches answers the tools. It never runs Node's event loop: it sleeps in poll(2) on its devices and
+// on a wake-up descriptor, so that a command costs one wake-up and a packet none.
+//
+//     poll ─> receive batch ─> engine ─> flush ─> commands ─> timers ─┐
+//       ^─────────────────────────────────────────────────────────────┘
+
+import { randomInt } from 'node:crypto'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import type { LogRecord } from '../datapath/events.ts'
+import { Packet } from '../datapath/packet.ts'
+import { TunPorts } from '../datapath/ports/tun.ts'
+import { FrameMemory } from '../datapath/ring.ts'
+import type { ToolCall } from './control/protocol.ts'
+import { createEngine, type Engine } from './engine.ts'
+import { CommandError, ExitCode } from './errors.ts'
+import { loadHostFolder } from './host-folder/index.ts'
+import type { HostConfig } from './host-folder/config.ts'
+import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.ts'
+import { checkNamespace, configurePeer, netnsPath } from './netns.ts'
+import { SeededRandom } from './random.ts'
+import { runTool } from './tools.ts'
+
+/** Slots of frame memory: four batches a device would do; the rest is for fragments that wait. */
+const SLOTS = 2048
+/** Longest sleep, so that timers run. */
+const TICK_MS = 100
+/** Batches in a row before commands and timers get their turn. */
+const BATCHES_A_TURN = 16
+/** LOG records kept for the main thread between two turns; more are counted and dropped. */
+const MAX_LOG_BACKLOG = 4096
+
+const port = parentPort!
+const say = (message: FromWorker): void => port.postMessage(message)
+
+function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSummary[] {
+  const wanted = config.interfaces.flatMap((i) => (i.port?.kind === 'tun' ? [{ ...i, port: i.port }] : []))
+  for (const item of config.interfaces)
+    if (item.port !== null && item.port.kind !== 'tun') {
+      const { file, line, column } = item.port.origin.place()
+      throw new CommandError(
+        `${file}:${line}:${column}: port kind "${item.port.kind}" cannot be opened by tunwall up; expected tun`,
+        ExitCode.Unusable,
+      )
+    }
+  for (const item of wanted) checkNamespace(item.port)
+  for (const item of wanted) {
+    const device = engine.host.devices.byName(item.name)!
+    try {
+      tun.open({ device: device.index, name: item.port.name, netns: netnsPath(item.port.namespace) })
+    } catch (error) {
+      throw new CommandError(`${item.name}: ${(error as Error).message}`)
+    }
+    configurePeer(item.port, item.mtu)
+  }
+  return wanted.map((i) => ({ device: i.name, namespace: i.port.namespace, name: i.port.name }))
+}
+
+class Gateway {
+  readonly #engine: Engine
+  readonly #tun: TunPorts
+  readonly #packet = new Packet()
+  readonly #logs: LogRecord[] = []
+  #running = true
+
+  constructor(engine: Engine, tun: TunPorts) {
+    this.#engine = engine
+    this.#tun = tun
+    engine.host.events.log = (record) => {
+      if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(record)
+    }
+  }
+
+  run(): void {
+    const tun = this.#tun
+    while (this.#running) {
+      this.#setClock()
+      let received = 0
+      for (let turn = 0; turn < BATCHES_A_TURN; turn++) {
+        const count = tun.receive(this.#onFrame)
+        tun.flush()
+        received += count
+        if (count === 0) break
+        this.#setClock()
+      }
+      this.#serve()
+      this.#engine.tick()
+      tun.flush()
+      if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
+      if (received === 0 && this.#running) tun.wait(TICK_MS)
+    }
+  }
+
+  #setClock(): void {
+    const { host } = this.#engine
+    host.now = performance.now()
+    host.wall = performance.timeOrigin + host.now
+  }
+
+  /** Hot: one frame from a device. */
+  readonly #onFrame = (index: number, slot: number, offset: number, length: number, sum: number): void => {
+    const { host } = this.#engine
+    const device = host.devices.byIndex[index]
+    if (device === undefined) {
+      host.memory.give(slot)
+      return
+    }
+    const pkt = this.#packet
+    pkt.reset()
+    pkt.slot = slot
+    pkt.limit = slot + host.memory.stride
+    pkt.l3 = offset
+    pkt.end = offset + length
+    pkt.sum = sum
+    pkt.sumFrom = offset
+    pkt.sumEnd = offset + length
+    host.path.receive(pkt, device)
+  }
+
+  #serve(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(port)
+      if (received === undefined) return
+      const message = received.message as ToWorker
+      if (message.kind === 'stop') this.#running = false
+      else say({ kind: 'result', id: message.id, result: this.#answer(message.call) })
+    }
+  }
+
+  #answer(call: ToolCall) {
+    return runTool(call, this.#engine)
+  }
+}
+
+function main(start: WorkerStart): void {
+  const memory = new FrameMemory(SLOTS, 65535)
+  const tun = new TunPorts(memory)
+  memory.onEmpty = () => tun.flush()
+  try {
+    const config = loadHostFolder(start.directory)
+    const random = new SeededRandom(start.seed ?? randomInt(2 ** 47))
+    const engine = createEngine(config, { memory, egress: tun, random })
+    const ports = openPorts(config, engine, tun)
+    say({ kind: 'ready', wakeFd: tun.wakeFd, ports })
+    new Gateway(engine, tun).run()
+    say({ kind: 'stopped' })
+  } catch (error) {
+    const status = error instanceof CommandError ? error.status : ExitCode.Failure
+    const message = error instanceof CommandError ? error.message : ((error as Error).stack ?? String(error))
+    say({ kind: 'failed', message, status })
+  } finally {
+    tun.close()
+    port.close()
+  }
+}
+
+main(workerData as WorkerStart)

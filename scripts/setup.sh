@@ -1,0 +1,46 @@
+# What every script needs on a bare machine, sourced by them: Debian packages (when root), npm packages, the build.
+# shellcheck shell=bash
+
+say() { printf '\033[1m%s\033[0m\n' "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+
+# need COMMAND PACKAGE WHY: notes a package that is missing.
+missing_packages=()
+need() {
+  command -v "$1" >/dev/null 2>&1 && return 0
+  printf 'missing: %-16s from Debian package %-14s %s\n' "$1" "$2" "$3"
+  missing_packages+=("$2")
+}
+
+install_missing() {
+  [ ${#missing_packages[@]} -eq 0 ] && return 0
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    die "install them first (as root): apt-get install ${missing_packages[*]}"
+  fi
+  say "installing ${missing_packages[*]}"
+  apt_install || { apt-get update -qq && apt_install; } || die "apt-get could not install ${missing_packages[*]}"
+}
+
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" >/dev/null
+}
+
+# The npm packages and the build, only where they are older than what they are made from.
+build_tunwall() {
+  command -v node >/dev/null || die "Node.js 20 or later is needed: install nodejs"
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
+    die "Node.js 20 or later is needed, this is $(node --version)"
+  (
+    flock 9
+    if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+      say "npm ci: the packages that tunwall is built from"
+      npm ci --no-audit --no-fund --loglevel=error
+    fi
+    if [ ! -e dist/.built ] || [ -n "$(find daemon datapath conntrack rules bench test scripts package.json \
+      -newer dist/.built \( -name '*.ts' -o -name '*.c' -o -name 'package.json' \) -print -quit)" ]; then
+      say "npm run build: TypeScript and the C addon"
+      npm run --silent build
+      touch dist/.built
+    fi
+  ) 9>.build-lock
+}
