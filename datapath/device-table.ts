@@ -1,16 +1,446 @@
-// The host's interfaces. CONTRACT, to be filled in.
+// The host's interfaces: by number and name, their addresses, and net.ipv4.conf.*.
+//
+//     net.ipv4.conf.all.X ───┐
+//                            ├─ max, or, and: as IN_DEV_MAXCONF and its kin ──▶ device.conf.x
+//     net.ipv4.conf.DEV.X ───┘
+//     net.ipv4.conf.default.X   what a new device starts with
+//
+// Hot code reads the plain fields of device.conf and never a sysctl name.
 
-import type { Address, Device } from './devices.ts'
+import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
+import type { Tunables } from './tunables.ts'
+import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
 
-export interface Devices {
+/** An address or device that cannot be had; the command words it as ip(8) does. */
+export class DeviceError extends RangeError {
+  override readonly name = 'DeviceError'
+  /** errno of the kernel's refusal. */
+  readonly code: 'EEXIST' | 'EINVAL' | 'EADDRNOTAVAIL' | 'ENODEV'
+  constructor(code: DeviceError['code'], message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** Who wants to know: the FIB derives routes, masquerading ends connections. */
+export interface DeviceListener {
+  /** After the address stands in device.addresses. */
+  addressAdded?(device: Device, address: Address): void
+  /** After it has gone from device.addresses. */
+  addressRemoved?(device: Device, address: Address): void
+  /** device.up changed. */
+  linkChanged?(device: Device): void
+  deviceAdded?(device: Device): void
+  /** Before the device goes; its addresses have gone already. */
+  deviceRemoved?(device: Device): void
+}
+
+export interface DeviceOptions {
+  /** ifindex; default the next free one. */
+  readonly index?: number
+  readonly pointToPoint?: boolean
+  readonly loopback?: boolean
+  /** Default true. */
+  readonly up?: boolean
+}
+
+type Combine = 'max' | 'or' | 'and' | 'own'
+
+/** net.ipv4.conf.*: defaults of `all` and `default` (ipv4_devconf, ipv4_devconf_dflt in devinet.c), and how both count. */
+interface ConfSpec {
+  readonly name: string
+  readonly all: number
+  readonly initial: number
+  readonly field?: keyof DeviceConf
+  readonly combine?: Combine
+  /** Value of a loopback device where it differs (inetdev_init, loopback). */
+  readonly loopback?: number
+  readonly readOnly?: boolean
+}
+
+const CONF: readonly ConfSpec[] = [
+  { name: 'accept_local', all: 0, initial: 0, field: 'acceptLocal', combine: 'or' },
+  { name: 'accept_redirects', all: 1, initial: 1 },
+  { name: 'accept_source_route', all: 0, initial: 1, field: 'acceptSourceRoute', combine: 'and' },
+  { name: 'arp_accept', all: 0, initial: 0 },
+  { name: 'arp_announce', all: 0, initial: 0 },
+  { name: 'arp_evict_nocarrier', all: 1, initial: 1 },
+  { name: 'arp_filter', all: 0, initial: 0 },
+  { name: 'arp_ignore', all: 0, initial: 0 },
+  { name: 'arp_notify', all: 0, initial: 0 },
+  { name: 'bc_forwarding', all: 0, initial: 0, field: 'bcForwarding', combine: 'and' },
+  { name: 'bootp_relay', all: 0, initial: 0 },
+  { name: 'disable_policy', all: 0, initial: 0, loopback: 1 },
+  { name: 'disable_xfrm', all: 0, initial: 0, loopback: 1 },
+  { name: 'drop_gratuitous_arp', all: 0, initial: 0 },
+  {
+    name: 'drop_unicast_in_l2_multicast',
+    all: 0,
+    initial: 0,
+    field: 'dropUnicastInL2Multicast',
+    combine: 'or',
+  },
+  { name: 'force_igmp_version', all: 0, initial: 0 },
+  { name: 'forwarding', all: 0, initial: 0, field: 'forwarding', combine: 'own' },
+  { name: 'igmpv2_unsolicited_report_interval', all: 10000, initial: 10000 },
+  { name: 'igmpv3_unsolicited_report_interval', all: 1000, initial: 1000 },
+  { name: 'ignore_routes_with_linkdown', all: 0, initial: 0 },
+  { name: 'log_martians', all: 0, initial: 0, field: 'logMartians', combine: 'or' },
+  { name: 'mc_forwarding', all: 0, initial: 0, readOnly: true },
+  { name: 'medium_id', all: 0, initial: 0 },
+  { name: 'promote_secondaries', all: 0, initial: 0, field: 'promoteSecondaries', combine: 'or' },
+  { name: 'proxy_arp', all: 0, initial: 0 },
+  { name: 'proxy_arp_pvlan', all: 0, initial: 0 },
+  { name: 'route_localnet', all: 0, initial: 0, field: 'routeLocalnet', combine: 'or' },
+  { name: 'rp_filter', all: 0, initial: 0, field: 'rpFilter', combine: 'max' },
+  { name: 'secure_redirects', all: 1, initial: 1, field: 'secureRedirects', combine: 'or' },
+  { name: 'send_redirects', all: 1, initial: 1, field: 'sendRedirects', combine: 'or' },
+  { name: 'shared_media', all: 1, initial: 1, field: 'sharedMedia', combine: 'or' },
+  { name: 'src_valid_mark', all: 0, initial: 0, field: 'srcValidMark', combine: 'or' },
+  { name: 'tag', all: 0, initial: 0 },
+]
+const FORWARDING = CONF.findIndex((c) => c.name === 'forwarding')
+
+/** One row of net.ipv4.conf: values in the order of CONF. */
+interface ConfRow {
+  readonly values: number[]
+  /** Rows of devices: values written for this device, which `default` no longer changes (ipv4_devconf.state). */
+  readonly own: boolean[]
+}
+
+const ALL = 'all'
+const DEFAULT = 'default'
+
+export class Devices {
   /** By ifindex; hole: undefined. */
-  readonly byIndex: readonly (Device | undefined)[]
-  byName(name: string): Device | undefined
-  add(name: string, mtu: number, options?: { index?: number; pointToPoint?: boolean; loopback?: boolean; up?: boolean }): Device
-  remove(device: Device): void
-  addAddress(device: Device, address: Address): void
-  removeAddress(device: Device, address: Address): void
+  readonly byIndex: (Device | undefined)[] = []
   /** Raised at every change; interface-name tables of the rules compare it. */
-  readonly generation: number
-  all(): Device[]
+  generation = 0
+  /** The loopback device; always there. */
+  readonly loopback: Device
+
+  readonly #names = new Map<string, Device>()
+  readonly #rows = new Map<string, ConfRow>()
+  readonly #tunables: Tunables
+  readonly #listeners: DeviceListener[] = []
+  /** Every IPv4 address of a device (inet_addr_lst), with how many times it stands there. */
+  readonly #addresses4 = new Map<number, number>()
+  /** While conf.all.forwarding or a default spreads: the rows are right already. */
+  #spreading = false
+
+  /**
+   * Declares net.ipv4.conf.{all,default} and net.ipv4.ip_forward, and makes `lo` (ifindex 1, up, without
+   * addresses: Host gives it 127.0.0.1/8 once the routes are there to follow).
+   */
+  constructor(tunables: Tunables) {
+    this.#tunables = tunables
+    this.#declareRow(ALL, null)
+    this.#declareRow(DEFAULT, null)
+    tunables.alias('net.ipv4.ip_forward', `net.ipv4.conf.${ALL}.forwarding`)
+    this.loopback = this.add('lo', 65536, { index: 1, loopback: true })
+  }
+
+  listen(listener: DeviceListener): void {
+    this.#listeners.push(listener)
+  }
+
+  byName(name: string): Device | undefined {
+    return this.#names.get(name)
+  }
+
+  all(): Device[] {
+    return this.byIndex.filter((d) => d !== undefined)
+  }
+
+  /**
+   * A new device. Asking for a loopback device again changes the MTU and state of the one that is there.
+   * Throws DeviceError for a name or number in use, or an unusable name (dev_valid_name).
+   */
+  add(name: string, mtu: number, options: DeviceOptions = {}): Device {
+    const there = this.#names.get(name)
+    if (there?.loopback && options.loopback && (options.index ?? 1) === there.index) {
+      there.mtu = mtu
+      this.setUp(there, options.up ?? true)
+      this.generation++
+      return there
+    }
+    if (there !== undefined) throw new DeviceError('EEXIST', `device "${name}" already exists`)
+    if (!/^[^\s/:]{1,15}$/.test(name) || name === '.' || name === '..' || name === ALL || name === DEFAULT)
+      throw new DeviceError('EINVAL', `"${name}" is not a valid interface name`)
+    let index = options.index ?? 0
+    if (index === 0) {
+      index = 1
+      while (this.byIndex[index] !== undefined) index++
+    } else if (this.byIndex[index] !== undefined)
+      throw new DeviceError('EEXIST', `interface number ${index} is in use by "${this.byIndex[index]!.name}"`)
+    const loopback = options.loopback ?? false
+    const device: Device = {
+      index,
+      name,
+      mtu,
+      up: options.up ?? true,
+      loopback,
+      pointToPoint: options.pointToPoint ?? !loopback,
+      addresses: [],
+      conf: {
+        forwarding: false,
+        rpFilter: 0,
+        acceptLocal: false,
+        routeLocalnet: false,
+        acceptSourceRoute: false,
+        sendRedirects: false,
+        secureRedirects: false,
+        sharedMedia: false,
+        srcValidMark: false,
+        logMartians: false,
+        bcForwarding: false,
+        dropUnicastInL2Multicast: false,
+        promoteSecondaries: false,
+        forwarding6: false,
+      },
+      rxPackets: 0,
+      rxBytes: 0,
+      rxDropped: 0,
+      txPackets: 0,
+      txBytes: 0,
+      txDropped: 0,
+    }
+    while (this.byIndex.length <= index) this.byIndex.push(undefined)
+    this.byIndex[index] = device
+    this.#names.set(name, device)
+    this.#declareRow(name, device)
+    this.generation++
+    for (const l of this.#listeners) l.deviceAdded?.(device)
+    return device
+  }
+
+  remove(device: Device): void {
+    if (device.loopback) throw new DeviceError('EINVAL', 'the loopback device cannot be removed')
+    for (const address of [...device.addresses].reverse())
+      if (device.addresses.includes(address)) this.removeAddress(device, address)
+    if (device.up) this.setUp(device, false)
+    for (const l of this.#listeners) l.deviceRemoved?.(device)
+    for (const spec of CONF) this.#tunables.undeclare(sysctl(device.name, spec.name))
+    this.#rows.delete(device.name)
+    this.#names.delete(device.name)
+    this.byIndex[device.index] = undefined
+    this.generation++
+  }
+
+  setUp(device: Device, up: boolean): void {
+    if (device.up === up) return
+    device.up = up
+    this.generation++
+    for (const l of this.#listeners) l.linkChanged?.(device)
+  }
+
+  setMtu(device: Device, mtu: number): void {
+    device.mtu = mtu
+    this.generation++
+  }
+
+  /**
+   * As __inet_insert_ifa(): an address in the subnet of one that is there becomes a secondary one, and stands
+   * behind all primary ones. Throws DeviceError for one that the device has already.
+   */
+  addAddress(device: Device, address: Address): void {
+    let secondary = address.secondary
+    for (const other of device.addresses) {
+      if (other.family !== address.family) continue
+      if (address.family === 4) {
+        if (other.prefixLength !== address.prefixLength || !inSubnet(prefixOf(address), other)) continue
+        if (other.words[0] === address.words[0]) throw new DeviceError('EEXIST', 'Address already assigned')
+        if (other.scope !== address.scope) throw new DeviceError('EINVAL', 'Invalid scope value')
+        secondary = true
+      } else if (other.words.every((w, i) => w === address.words[i]))
+        throw new DeviceError('EEXIST', 'Address already assigned')
+    }
+    const own: Address = secondary === address.secondary ? address : { ...address, secondary }
+    const behind = device.addresses.findLastIndex(
+      (a) => a.family === own.family && (secondary || !a.secondary),
+    )
+    device.addresses.splice(behind + 1, 0, own)
+    if (own.family === 4) {
+      const word = own.words[0]
+      this.#addresses4.set(word, (this.#addresses4.get(word) ?? 0) + 1)
+      // ipv4_devconf_setall(): from the first address on, `default` no longer reaches this device.
+      if (!device.loopback) this.#rows.get(device.name)!.own.fill(true)
+    }
+    this.generation++
+    for (const l of this.#listeners) l.addressAdded?.(device, own)
+  }
+
+  /**
+   * As __inet_del_ifa(): with a primary address its secondary ones go, unless promote_secondaries makes the first
+   * of them primary. Throws DeviceError if the device has no such address.
+   */
+  removeAddress(device: Device, address: Address): void {
+    const at = device.addresses.findIndex(
+      (a) =>
+        a.family === address.family &&
+        a.prefixLength === address.prefixLength &&
+        a.words.every((w, i) => w === address.words[i]),
+    )
+    if (at < 0) throw new DeviceError('EADDRNOTAVAIL', 'Address not found')
+    const gone = device.addresses[at]!
+    if (gone.family === 4 && !gone.secondary) {
+      const dependants = device.addresses.filter(
+        (a) =>
+          a.family === 4 &&
+          a.secondary &&
+          a.prefixLength === gone.prefixLength &&
+          inSubnet(prefixOf(gone), a),
+      )
+      if (!device.conf.promoteSecondaries)
+        for (const d of dependants) this.#drop(device, device.addresses.indexOf(d))
+      else if (dependants.length > 0) {
+        device.addresses.splice(device.addresses.indexOf(dependants[0]!), 1)
+        const primaries = device.addresses.findLastIndex((a) => a.family === 4 && !a.secondary)
+        device.addresses.splice(primaries + 1, 0, { ...dependants[0]!, secondary: false })
+      }
+    }
+    this.#drop(device, device.addresses.indexOf(gone))
+  }
+
+  #drop(device: Device, at: number): void {
+    const [gone] = device.addresses.splice(at, 1)
+    if (gone!.family === 4) {
+      const left = this.#addresses4.get(gone!.words[0])! - 1
+      if (left === 0) this.#addresses4.delete(gone!.words[0])
+      else this.#addresses4.set(gone!.words[0], left)
+    }
+    this.generation++
+    for (const l of this.#listeners) l.addressRemoved?.(device, gone!)
+  }
+
+  /** inet_lookup_ifaddr_rcu(): some device has exactly this address. */
+  hasAddress4(word: number): boolean {
+    return this.#addresses4.has(word)
+  }
+
+  /**
+   * inet_select_addr(): the address with which `device` would talk to `dst` (0: anybody), of at most that scope;
+   * 0 if there is none on any device.
+   */
+  selectAddress4(device: Device, dst: number, scope: number): number {
+    const localnet = device.conf.routeLocalnet ? Scope.Link : Scope.Host
+    let found = 0
+    for (const a of device.addresses) {
+      if (a.family !== 4 || a.secondary) continue
+      if (Math.min(a.scope, localnet) > scope) continue
+      if (dst === 0 || inSubnet(dst, a)) return a.words[0]
+      if (found === 0) found = a.words[0]
+    }
+    if (found !== 0) return found
+    for (const other of this.byIndex) {
+      if (other === undefined || other === device) continue
+      for (const a of other.addresses)
+        if (a.family === 4 && !a.secondary && a.scope !== Scope.Link && a.scope <= scope) return a.words[0]
+    }
+    return 0
+  }
+
+  /** inet_addr_onlink(): both words lie in the subnet of one primary address of the device; `b` 0: not asked. */
+  onLink4(device: Device, a: number, b: number): boolean {
+    for (const x of device.addresses)
+      if (x.family === 4 && !x.secondary && inSubnet(a, x) && (b === 0 || inSubnet(b, x))) return true
+    return false
+  }
+
+  #declareRow(name: string, device: Device | null): void {
+    const base = name === ALL ? null : this.#rows.get(DEFAULT)
+    const row: ConfRow = {
+      values: CONF.map((c, i) => {
+        if (name === ALL) return c.all
+        if (device?.loopback && c.loopback !== undefined) return c.loopback
+        return base?.values[i] ?? c.initial
+      }),
+      own: CONF.map(() => false),
+    }
+    this.#rows.set(name, row)
+    for (const [i, spec] of CONF.entries())
+      this.#tunables.declare({
+        name: sysctl(name, spec.name),
+        default: row.values[i]!,
+        min: -0x80000000,
+        max: 0x7fffffff,
+        ...(spec.readOnly ? { readOnly: true } : {}),
+        apply: (value) => this.#write(name, i, value),
+      })
+    if (device !== null) this.#combine(device)
+  }
+
+  /** A sysctl was written (devinet_conf_proc, devinet_sysctl_forward). */
+  #write(name: string, i: number, value: number): void {
+    const row = this.#rows.get(name)!
+    const changed = row.values[i] !== value
+    row.values[i] = value
+    if (this.#spreading) return
+    if (changed) row.own[i] = true
+    if (!changed) return
+    this.generation++
+    if (name === ALL && i === FORWARDING) {
+      this.#spread(i, value, true)
+      this.#redirects(value)
+    } else if (name === DEFAULT && i !== FORWARDING) this.#spread(i, value, false)
+    for (const device of this.byIndex) if (device !== undefined) this.#combine(device)
+  }
+
+  /**
+   * inet_forward_change(): `all` sets `default` and every device. devinet_copy_dflt_conf(): `default` sets the
+   * devices that never had a value of their own.
+   */
+  #spread(i: number, value: number, everywhere: boolean): void {
+    this.#spreading = true
+    for (const [name, row] of this.#rows) {
+      if (name === ALL || (name === DEFAULT && !everywhere)) continue
+      if (!everywhere && row.own[i]) continue
+      if (everywhere) row.own[i] = true
+      this.#tunables.set(sysctl(name, CONF[i]!.name), value)
+    }
+    this.#spreading = false
+  }
+
+  /** inet_forward_change(): a router does not listen to redirects. */
+  #redirects(forwarding: number): void {
+    this.#spreading = true
+    for (const name of [ALL, DEFAULT])
+      this.#tunables.set(sysctl(name, 'accept_redirects'), forwarding === 0 ? 1 : 0)
+    this.#spreading = false
+  }
+
+  #combine(device: Device): void {
+    const all = this.#rows.get(ALL)!.values
+    const own = this.#rows.get(device.name)!.values
+    const conf = device.conf as unknown as Record<string, boolean | number>
+    for (const [i, spec] of CONF.entries()) {
+      if (spec.field === undefined) continue
+      const a = all[i]!
+      const b = own[i]!
+      if (spec.combine === 'max') conf[spec.field] = Math.max(a, b)
+      else if (spec.combine === 'or') conf[spec.field] = a !== 0 || b !== 0
+      else if (spec.combine === 'and') conf[spec.field] = a !== 0 && b !== 0
+      else conf[spec.field] = b !== 0
+    }
+  }
+}
+
+/** Name of a device's sysctl; a dot in an interface name is printed as a slash. */
+export function sysctl(device: string, name: string): string {
+  return `net.ipv4.conf.${device.replaceAll('.', '/')}.${name}`
+}
+
+/** ifa_address: what the prefix is of. */
+function prefixOf(a: Address): number {
+  return a.peer ?? a.words[0]
+}
+
+/** inet_ifa_match(). */
+function inSubnet(word: number, a: Address): boolean {
+  return a.prefixLength === 0 || (word ^ prefixOf(a)) >>> (32 - a.prefixLength) === 0
+}
+
+/** Scope that `ip addr add` gives when none is said (default_scope). */
+export function defaultScope(word: number): number {
+  return isLoopback4(word) ? Scope.Host : isZeronet4(word) || isMulticast4(word) ? Scope.Link : Scope.Universe
 }

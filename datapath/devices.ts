@@ -2,6 +2,9 @@
 
 import type { Family } from './packet.ts'
 
+/** RT_SCOPE_*; the numbers are the kernel's. */
+export const Scope = { Universe: 0, Site: 200, Link: 253, Host: 254, Nowhere: 255 } as const
+
 /** One `ip addr` line. Addresses as signed 32-bit words: IPv4 uses word 0. */
 export interface Address {
   readonly family: Family
@@ -15,19 +18,28 @@ export interface Address {
   readonly scope: number
   readonly secondary: boolean
   readonly label: string | null
+  /** IFA_F_NOPREFIXROUTE: no connected route follows from it. */
+  readonly noPrefixRoute?: boolean
+  /** IFA_RT_PRIORITY: metric of the connected route. */
+  readonly metric?: number
 }
 
 /** The sysctls of net.ipv4.conf.DEV / net.ipv6.conf.DEV that the path reads; already combined with `all`. */
 export interface DeviceConf {
   forwarding: boolean
+  /** 0 no source validation, 1 strict (RFC 3704), 2 loose. */
   rpFilter: number
   acceptLocal: boolean
   routeLocalnet: boolean
   acceptSourceRoute: boolean
   sendRedirects: boolean
   secureRedirects: boolean
+  sharedMedia: boolean
   srcValidMark: boolean
   logMartians: boolean
+  bcForwarding: boolean
+  dropUnicastInL2Multicast: boolean
+  promoteSecondaries: boolean
   forwarding6: boolean
 }
 
@@ -36,10 +48,12 @@ export interface Device {
   readonly index: number
   name: string
   mtu: number
+  /** IFF_UP; changed by Devices.setUp. */
   up: boolean
   loopback: boolean
   /** IFF_POINTOPOINT: TUN devices are, unless said otherwise. */
   pointToPoint: boolean
+  /** Primary addresses first, each kind in order of arrival, as `ip addr` lists them. */
   readonly addresses: Address[]
   readonly conf: DeviceConf
   rxPackets: number

@@ -85,7 +85,7 @@ export class Tunables {
 
   /** All names, known and kept, sorted. */
   names(): string[] {
-    return [...this.#known.keys(), ...this.#foreign.keys()].sort()
+    return [...this.#known.keys(), ...this.#aliases.keys(), ...this.#foreign.keys()].sort()
   }
 }
 

@@ -1,0 +1,189 @@
+// Frame to Packet, or the reason for refusal. As ip_rcv_core() (net/ipv4/ip_input.c, 6.18) and ip6_rcv_core().
+//
+//     first nibble ─ 4 ─ header length ─ header checksum ─ total length ─ trim ─ addresses, protocol, ports
+//                  └ 6 ─ payload length ─ trim ─ extension headers ─ addresses, protocol, ports
+//
+// The order of the checks is the kernel's, because each counts under its own reason. Nothing here throws, whatever
+// the bytes: every read is behind a length check.
+
+import { type Counters, Reason } from './counters.ts'
+import type { Packet } from './packet.ts'
+import type { FrameMemory } from './ring.ts'
+import {
+  IP_MF,
+  IP_OFFSET,
+  IPV4_DST,
+  IPV4_FRAG,
+  IPV4_HEADER_LEN,
+  IPV4_PROTOCOL,
+  IPV4_SRC,
+  IPV4_TOTAL_LEN,
+} from './wire/ipv4.ts'
+import { IPV6_DST, IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_PAYLOAD_LEN, IPV6_SRC } from './wire/ipv6.ts'
+import { hasPorts, IPPROTO_TCP, IPPROTO_UDP } from './wire/protocol.ts'
+
+/** Reason.None (0): the packet is good. */
+export type Refused = Reason
+
+const NEXTHDR_HOP = 0
+const NEXTHDR_ROUTING = 43
+const NEXTHDR_FRAGMENT = 44
+const NEXTHDR_AUTH = 51
+const NEXTHDR_NONE = 59
+const NEXTHDR_DEST = 60
+const NEXTHDR_MOBILITY = 135
+
+/**
+ * Reads the headers of the frame [pkt.l3, pkt.end) into pkt's cached fields and trims pkt.end to the length that
+ * the header gives. Anything but None: the frame is to be dropped, silently; pkt's fields are then partly filled.
+ * Hot: does not allocate, does not throw.
+ */
+export function parse(
+  pkt: Packet,
+  host: { readonly memory: FrameMemory; readonly counters: Counters },
+): Refused {
+  const view = host.memory.view
+  const l3 = pkt.l3
+  // The reader of a device decides by the first byte (tun_get_user: EINVAL for neither 4 nor 6).
+  if (pkt.end <= l3) return refuse(host.counters, Reason.NotIp)
+  const first = view.getUint8(l3)
+  if (first === 0x45 && l3 + IPV4_HEADER_LEN <= pkt.end) {
+    const sum =
+      sumWord(view.getInt32(l3)) +
+      sumWord(view.getInt32(l3 + 4)) +
+      sumWord(view.getInt32(l3 + 8)) +
+      sumWord(view.getInt32(l3 + 12)) +
+      sumWord(view.getInt32(l3 + 16))
+    if (((sum & 0xffff) + (sum >>> 16)) % 0xffff !== 0) return refuse(host.counters, Reason.BadChecksum)
+    return parse4(pkt, view, l3 + IPV4_HEADER_LEN, host.counters)
+  }
+  if (first >> 4 === 4) {
+    const header = (first & 0xf) << 2
+    if (header < IPV4_HEADER_LEN || l3 + header > pkt.end) return refuse(host.counters, Reason.BadHeader)
+    let sum = 0
+    for (let i = l3; i < l3 + header; i += 4) sum += sumWord(view.getInt32(i))
+    if (((sum & 0xffff) + (sum >>> 16)) % 0xffff !== 0) return refuse(host.counters, Reason.BadChecksum)
+    return parse4(pkt, view, l3 + header, host.counters)
+  }
+  if (first >> 4 === 6) return parse6(pkt, view, host.counters)
+  return refuse(host.counters, Reason.NotIp)
+}
+
+const sumWord = (word: number): number => (word >>> 16) + (word & 0xffff)
+
+function refuse(counters: Counters, reason: Reason): Refused {
+  counters.drops[reason] = counters.drops[reason]! + 1
+  return reason
+}
+
+/** The header stands in the frame and its checksum is right. */
+function parse4(pkt: Packet, view: DataView, l4: number, counters: Counters): Refused {
+  const l3 = pkt.l3
+  const total = view.getUint16(l3 + IPV4_TOTAL_LEN)
+  if (l3 + total > pkt.end) return refuse(counters, Reason.Truncated)
+  if (l3 + total < l4) return refuse(counters, Reason.BadHeader)
+  pkt.end = l3 + total
+  pkt.family = 4
+  fill4(pkt, view, l4)
+  return Reason.None
+}
+
+/**
+ * Cached fields of an IPv4 packet whose header is known to be good; pkt.l3 and pkt.end are set. For packets made
+ * here and for reassembled ones too. Does not allocate.
+ */
+export function fill4(pkt: Packet, view: DataView, l4: number): void {
+  const l3 = pkt.l3
+  pkt.l4 = l4
+  const frag = view.getUint16(l3 + IPV4_FRAG)
+  pkt.fragOffset = (frag & IP_OFFSET) << 3
+  pkt.moreFragments = (frag & IP_MF) !== 0
+  const proto = view.getUint8(l3 + IPV4_PROTOCOL)
+  pkt.proto = proto
+  pkt.s0 = view.getInt32(l3 + IPV4_SRC)
+  pkt.d0 = view.getInt32(l3 + IPV4_DST)
+  fillPorts(pkt, view, proto)
+}
+
+function fillPorts(pkt: Packet, view: DataView, proto: number): void {
+  const l4 = pkt.l4
+  if (
+    (proto === IPPROTO_UDP || proto === IPPROTO_TCP || hasPorts(proto)) &&
+    pkt.fragOffset === 0 &&
+    l4 + 4 <= pkt.end
+  ) {
+    const ports = view.getInt32(l4)
+    pkt.sport = ports >>> 16
+    pkt.dport = ports & 0xffff
+  } else {
+    pkt.sport = -1
+    pkt.dport = -1
+  }
+}
+
+/** As ip6_rcv_core() up to the addresses, then ipv6_find_hdr()'s walk to the last header. */
+function parse6(pkt: Packet, view: DataView, counters: Counters): Refused {
+  const l3 = pkt.l3
+  if (l3 + IPV6_HEADER_LEN > pkt.end) return refuse(counters, Reason.BadHeader)
+  const payload = view.getUint16(l3 + IPV6_PAYLOAD_LEN)
+  // A payload length of 0 is a jumbogram's or nothing at all; only a hop-by-hop header could tell (RFC 2675).
+  if (payload !== 0 || view.getUint8(l3 + IPV6_NEXT_HEADER) !== NEXTHDR_HOP) {
+    if (l3 + IPV6_HEADER_LEN + payload > pkt.end) return refuse(counters, Reason.Truncated)
+    pkt.end = l3 + IPV6_HEADER_LEN + payload
+  }
+  pkt.family = 6
+  fill6(pkt, view)
+  return Reason.None
+}
+
+/**
+ * Cached fields of an IPv6 packet; pkt.l3 and pkt.end are set and hold a fixed header. The walk stops at the first
+ * header that is cut short or that is no extension header: that is `proto` and `l4`.
+ */
+export function fill6(pkt: Packet, view: DataView): void {
+  const l3 = pkt.l3
+  pkt.s0 = view.getInt32(l3 + IPV6_SRC)
+  pkt.s1 = view.getInt32(l3 + IPV6_SRC + 4)
+  pkt.s2 = view.getInt32(l3 + IPV6_SRC + 8)
+  pkt.s3 = view.getInt32(l3 + IPV6_SRC + 12)
+  pkt.d0 = view.getInt32(l3 + IPV6_DST)
+  pkt.d1 = view.getInt32(l3 + IPV6_DST + 4)
+  pkt.d2 = view.getInt32(l3 + IPV6_DST + 8)
+  pkt.d3 = view.getInt32(l3 + IPV6_DST + 12)
+  pkt.fragOffset = 0
+  pkt.moreFragments = false
+  let next = view.getUint8(l3 + IPV6_NEXT_HEADER)
+  let at = l3 + IPV6_HEADER_LEN
+  // Every header is 8 bytes or more, so the walk ends with the packet.
+  for (;;) {
+    if (
+      next !== NEXTHDR_HOP &&
+      next !== NEXTHDR_ROUTING &&
+      next !== NEXTHDR_FRAGMENT &&
+      next !== NEXTHDR_AUTH &&
+      next !== NEXTHDR_DEST &&
+      next !== NEXTHDR_MOBILITY
+    )
+      break
+    if (at + 8 > pkt.end) break
+    if (next === NEXTHDR_FRAGMENT) {
+      const word = view.getUint16(at + 2)
+      pkt.fragOffset = word & 0xfff8
+      pkt.moreFragments = (word & 1) !== 0
+      next = view.getUint8(at)
+      at += 8
+      if (pkt.fragOffset !== 0) break // what follows is the middle of something
+      continue
+    }
+    const length = next === NEXTHDR_AUTH ? (view.getUint8(at + 1) + 2) << 2 : (view.getUint8(at + 1) + 1) << 3
+    if (at + length > pkt.end) break
+    next = view.getUint8(at)
+    at += length
+  }
+  pkt.proto = next
+  pkt.l4 = at
+  if (next === NEXTHDR_NONE) {
+    pkt.sport = -1
+    pkt.dport = -1
+  } else fillPorts(pkt, view, next)
+}
