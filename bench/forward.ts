@@ -1,0 +1,48 @@
+// Forwarding over devices: the C copier (ceiling), tunwall, the kernel as a router between veths.
+
+import { type ForwarderKind, Lab } from './lab.ts'
+import { gatewayRules } from './rules.ts'
+import { interleave, median, short, table } from './stats.ts'
+
+const ROUNDS = 5
+const SECONDS = 2
+const FILTERS = 20
+
+async function once(kind: ForwarderKind, measure: (lab: Lab) => Promise<number>): Promise<number> {
+  const lab = await Lab.start({ kind, rules: gatewayRules(FILTERS) })
+  try {
+    return await measure(lab)
+  } finally {
+    lab.stop()
+  }
+}
+
+export async function forward(): Promise<string> {
+  const rows: string[][] = []
+  for (const [name, unit, measure] of [
+    ['UDP, 60-byte packets', 'packets/s', (lab: Lab) => lab.udpRate(SECONDS)],
+    ['TCP, one stream', 'bit/s', (lab: Lab) => lab.tcpRate(SECONDS)],
+  ] as const) {
+    const runs = await interleave(ROUNDS, {
+      copier: () => once('copier', measure),
+      tunwall: () => once('tunwall', measure),
+      kernel: () => once('kernel', measure),
+    })
+    const ratio = median(runs.tunwall) / median(runs.copier)
+    const spread = (of: number[]): string =>
+      `${short(median(of))} (${short(Math.min(...of))} to ${short(Math.max(...of))})`
+    rows.push([
+      `${name}, ${unit}`,
+      spread(runs.copier),
+      spread(runs.tunwall),
+      spread(runs.kernel),
+      ratio.toFixed(2),
+      (median(runs.tunwall) / median(runs.kernel)).toFixed(2),
+    ])
+  }
+  return [
+    `Conntrack, MASQUERADE and ${FILTERS} filter rules; medians of ${ROUNDS} interleaved runs of ${SECONDS} s (lowest to highest).`,
+    '',
+    table(['traffic', 'C copier', 'tunwall', 'kernel router', 'tunwall / copier', 'tunwall / kernel'], rows),
+  ].join('\n')
+}

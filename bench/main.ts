@@ -1,0 +1,34 @@
+// npm run bench [-- NAME …]: runs the benchmarks and writes docs/performance.md when all of them ran.
+
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { engine } from './engine.ts'
+import { forward } from './forward.ts'
+import { Lab } from './lab.ts'
+
+const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
+  engine: { title: 'The engine in memory', run: engine },
+  forward: { title: 'Forwarding over devices', run: forward },
+}
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const asked = process.argv.slice(2)
+const unknown = asked.filter((name) => !(name in BENCHES))
+if (unknown.length > 0) {
+  console.error(`no benchmark "${unknown[0]}"; there are: ${Object.keys(BENCHES).join(', ')}`)
+  process.exit(2)
+}
+execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
+
+const sections: string[] = []
+for (const [name, bench] of Object.entries(BENCHES)) {
+  if (asked.length > 0 && !asked.includes(name)) continue
+  const text = `## ${bench.title}\n\n${await bench.run()}\n`
+  console.log(text)
+  sections.push(text)
+}
+if (asked.length === 0) {
+  const head = `# Performance\n\nWritten by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: ${Lab.machine()}.\nMachines are shared and noisy: only the ratios of one run mean something.\n`
+  writeFileSync(`${ROOT}docs/performance.md`, [head, ...sections].join('\n'))
+}

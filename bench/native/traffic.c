@@ -1,0 +1,188 @@
+/*
+ * Traffic for the benchmarks, bounded in time.
+ *
+ *   traffic udp-send ADDRESS PORT PAYLOAD SECONDS   as fast as it goes; prints datagrams offered
+ *   traffic udp-hold PORT SECONDS                   keeps the port open and reads nothing
+ *   traffic tcp-send ADDRESS PORT SECONDS           one stream; prints bytes written
+ *   traffic tcp-sink PORT SECONDS                   takes one stream; prints bytes and seconds
+ *   traffic tcp-connect ADDRESS PORT COUNT          connects and closes; prints microseconds each
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BATCH 64
+#define CHUNK (256 * 1024)
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static struct sockaddr_in address(const char *host, const char *port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
+
+	if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+		fprintf(stderr, "not an IPv4 address: %s\n", host);
+		exit(2);
+	}
+	return a;
+}
+
+/* Reads give up after `limit` seconds, so that nothing runs for ever. */
+static void bound(int fd, double limit)
+{
+	struct timeval t = { .tv_sec = (time_t)limit + 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
+static int udp_send(const char *host, const char *port, int payload, double limit)
+{
+	struct sockaddr_in to = address(host, port);
+	static char data[65536];
+	struct iovec iov = { data, (size_t)payload };
+	struct mmsghdr batch[BATCH] = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	double end = seconds() + limit;
+	long long sent = 0;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		die("udp-send");
+	for (int i = 0; i < BATCH; i++) {
+		batch[i].msg_hdr.msg_iov = &iov;
+		batch[i].msg_hdr.msg_iovlen = 1;
+	}
+	while (seconds() < end) {
+		int n = sendmmsg(fd, batch, BATCH, 0);
+
+		if (n > 0)
+			sent += n;
+		else if (errno != ENOBUFS && errno != ECONNREFUSED && errno != EAGAIN)
+			die("sendmmsg");
+	}
+	printf("%lld\n", sent);
+	return 0;
+}
+
+/* The receiver's cost stays out of the measurement: the packets are counted at the interface. */
+static int udp_hold(const char *port, double limit)
+{
+	struct sockaddr_in on = address("0.0.0.0", port);
+	int small = 1, fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	if (fd < 0 || bind(fd, (struct sockaddr *)&on, sizeof(on)) < 0)
+		die("udp-hold");
+	usleep((useconds_t)(limit * 1e6));
+	return 0;
+}
+
+static int tcp_send(const char *host, const char *port, double limit)
+{
+	struct sockaddr_in to = address(host, port);
+	static char data[CHUNK];
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	double end = seconds() + limit;
+	long long sent = 0;
+
+	bound(fd, limit);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		die("connect");
+	while (seconds() < end) {
+		ssize_t n = write(fd, data, sizeof(data));
+
+		if (n < 0)
+			die("write");
+		sent += n;
+	}
+	printf("%lld\n", sent);
+	return 0;
+}
+
+static int tcp_sink(const char *port, double limit)
+{
+	struct sockaddr_in on = address("0.0.0.0", port);
+	static char data[CHUNK];
+	int one = 1, fd, listener = socket(AF_INET, SOCK_STREAM, 0);
+	double start;
+	long long got = 0;
+
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	bound(listener, limit + 5);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&on, sizeof(on)) < 0 || listen(listener, 8) < 0)
+		die("tcp-sink");
+	fd = accept(listener, NULL, NULL);
+	if (fd < 0)
+		die("accept");
+	bound(fd, 2);
+	start = seconds();
+	for (;;) {
+		ssize_t n = read(fd, data, sizeof(data));
+
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	printf("%lld %.6f\n", got, seconds() - start);
+	return 0;
+}
+
+static int tcp_connect(const char *host, const char *port, int count)
+{
+	struct sockaddr_in to = address(host, port);
+	struct linger hard = { 1, 0 };
+
+	for (int i = 0; i < count; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		double start = seconds();
+
+		bound(fd, 2);
+		if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+			die("connect");
+		printf("%.1f\n", (seconds() - start) * 1e6);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+		close(fd);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(mode, "udp-send") && argc == 6)
+		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
+	if (!strcmp(mode, "udp-hold") && argc == 4)
+		return udp_hold(argv[2], atof(argv[3]));
+	if (!strcmp(mode, "tcp-send") && argc == 5)
+		return tcp_send(argv[2], argv[3], atof(argv[4]));
+	if (!strcmp(mode, "tcp-sink") && argc == 4)
+		return tcp_sink(argv[2], atof(argv[3]));
+	if (!strcmp(mode, "tcp-connect") && argc == 5)
+		return tcp_connect(argv[2], argv[3], atoi(argv[4]));
+	fprintf(stderr, "usage: see the head of traffic.c\n");
+	return 2;
+}
