@@ -1,0 +1,13 @@
+// RFC 2784, 2890 and 2637 (PPTP, version 1). Offsets in bytes from l4.
+
+export const GRE_HEADER_LEN = 4
+export const GRE_PROTOCOL = 2
+/** Version 1: payload length, call id. */
+export const GRE_CALL_ID = 6
+export const GRE_PPTP_HEADER_LEN = 8
+export const GRE_KEY_FLAG = 0x2000
+
+export const greFits = (l4: number, end: number): boolean => l4 + GRE_HEADER_LEN <= end
+export const greVersion = (v: DataView, l4: number): number => v.getUint16(l4) & 7
+export const greProtocol = (v: DataView, l4: number): number => v.getUint16(l4 + GRE_PROTOCOL)
+export const greCallId = (v: DataView, l4: number): number => v.getUint16(l4 + GRE_CALL_ID)
