@@ -40,6 +40,65 @@ export interface CtTemplate {
   readonly expevents: number | null
 }
 
+/**
+ * What ip_options_compile() found in the IPv4 options (struct ip_options in IPCB). Positions are bytes from l3, 0 for
+ * absent; they hold as long as the header keeps its length.
+ */
+export class IpOptions {
+  /** Bytes of options in the header; 0: not compiled, or none. */
+  length = 0
+  srr = 0
+  rr = 0
+  ts = 0
+  cipso = 0
+  routerAlert = 0
+  strictRoute = false
+  /** Source routed through this host: `nexthop` (word) is the next stop. */
+  srrIsHit = false
+  nexthop = 0
+  rrNeedAddr = false
+  tsNeedAddr = false
+  tsNeedTime = false
+  /** Options were written to, the header checksum not yet (ip_forward_options does). */
+  changed = false
+
+  clear(): void {
+    this.length = this.srr = this.rr = this.ts = this.cipso = this.routerAlert = this.nexthop = 0
+    this.strictRoute =
+      this.srrIsHit =
+      this.rrNeedAddr =
+      this.tsNeedAddr =
+      this.tsNeedTime =
+      this.changed =
+        false
+  }
+
+  copy(from: IpOptions): void {
+    this.length = from.length
+    this.srr = from.srr
+    this.rr = from.rr
+    this.ts = from.ts
+    this.cipso = from.cipso
+    this.routerAlert = from.routerAlert
+    this.nexthop = from.nexthop
+    this.strictRoute = from.strictRoute
+    this.srrIsHit = from.srrIsHit
+    this.rrNeedAddr = from.rrNeedAddr
+    this.tsNeedAddr = from.tsNeedAddr
+    this.tsNeedTime = from.tsNeedTime
+    this.changed = from.changed
+  }
+}
+
+/**
+ * The pieces that a packet was reassembled from (skb_shinfo()->frag_list): it leaves in the same ones if they fit.
+ * sizes[0] is the data of the first fragment, in bytes behind its IP header.
+ */
+export class FragmentList {
+  count = 0
+  readonly sizes = new Uint16Array(8192)
+}
+
 export class Packet {
   // -- where the bytes are
   /** Start of the slot in frame memory; -1 when the packet is not in a slot of the pool. */
@@ -95,8 +154,10 @@ export class Packet {
   fragMaxSize = 0
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
-  /** IPv4 options were compiled (and source-routed etc.); offsets absolute, 0 if absent (IPCB->opt). */
-  optLen = 0
+  /** The pieces it came in, if nobody has put them together since; null for other packets. */
+  fragList: FragmentList | null = null
+  /** IPv4 options (IPCB->opt); options.ts fills it. */
+  readonly opt = new IpOptions()
   /**
    * Ones-complement sum (folded, 16 bit, not inverted) over [sumFrom, sumEnd), computed by the native reader;
    * sumEnd = 0 means unknown. Only good while nobody wrote to the packet: writers clear it.
@@ -146,7 +207,8 @@ export class Packet {
     this.hotdrop = false
     this.fragMaxSize = 0
     this.fragHadDf = false
-    this.optLen = 0
+    this.fragList = null
+    if (this.opt.length !== 0) this.opt.clear()
     this.sum = this.sumFrom = this.sumEnd = 0
     this.csumOk = false
     this.ct = -1

@@ -1,0 +1,294 @@
+// The one place that writes headers of a packet in flight: checksums are adjusted incrementally (RFC 1624) and the
+// Packet's cached fields follow. What a host makes anew (replies.ts) it writes in place.
+//
+// Two layers. The `change…` functions work on byte offsets, so that they serve the packet quoted inside an ICMP error
+// too; the `set…` functions work on the Packet, keep its cache, and forget the reader's sum. `memory` is
+// FrameMemory. All are hot: they do not allocate and do not throw.
+//
+// Headers that are not there are left alone: a later fragment has no transport header, a short one no checksum, as in
+// the kernel's nf_nat_proto.c, where a quoted TCP header of 8 bytes gets its port and nothing else.
+
+import type { Packet } from './packet.ts'
+import { adjust16, adjust32, checksum, type Memory } from './wire/checksum.ts'
+import { DCCP_CHECKSUM, DCCP_HEADER_LEN } from './wire/dccp.ts'
+import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_ID } from './wire/icmp.ts'
+import {
+  IP_OFFSET,
+  IPV4_CHECKSUM,
+  IPV4_DST,
+  IPV4_FRAG,
+  IPV4_PROTOCOL,
+  IPV4_SRC,
+  IPV4_TOS,
+  IPV4_TOTAL_LEN,
+  IPV4_TTL,
+  ipv4HeaderLength,
+} from './wire/ipv4.ts'
+import {
+  hasPorts,
+  IPPROTO_DCCP,
+  IPPROTO_ICMP,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from './wire/protocol.ts'
+import { SCTP_CHECKSUM, SCTP_HEADER_LEN, sctpCrc } from './wire/sctp.ts'
+import { TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_HEADER_LEN, TCPOPT_MSS } from './wire/tcp.ts'
+import { UDP_CHECKSUM, UDP_HEADER_LEN } from './wire/udp.ts'
+
+// -- by offset
+
+/**
+ * Where the transport checksum that covers the pseudo header stands, or -1: no such protocol, header cut short, UDP
+ * without checksum. UDP's length of header counts, TCP's fixed one.
+ */
+function pseudoChecksumAt(view: DataView, l4: number, end: number, proto: number): number {
+  switch (proto) {
+    case IPPROTO_TCP:
+      return l4 + TCP_HEADER_LEN <= end ? l4 + TCP_CHECKSUM : -1
+    case IPPROTO_UDP:
+      return l4 + UDP_HEADER_LEN <= end && view.getUint16(l4 + UDP_CHECKSUM) !== 0 ? l4 + UDP_CHECKSUM : -1
+    case IPPROTO_UDPLITE:
+      return l4 + UDP_HEADER_LEN <= end ? l4 + UDP_CHECKSUM : -1
+    case IPPROTO_DCCP:
+      return l4 + DCCP_HEADER_LEN <= end ? l4 + DCCP_CHECKSUM : -1
+    default:
+      return -1
+  }
+}
+
+/** A checksum as it may stand: UDP knows 0 as "none", so a sum of 0 is written as 0xffff (CSUM_MANGLED_0). */
+const unzero = (check: number, proto: number): number =>
+  check === 0 && (proto === IPPROTO_UDP || proto === IPPROTO_UDPLITE) ? 0xffff : check
+
+/**
+ * Writes an IPv4 address: `field` is IPV4_SRC or IPV4_DST of the header at l3. Adjusts the header checksum, and the
+ * transport checksum if the packet, which ends at `end`, is no later fragment.
+ */
+export function changeAddress4(memory: Memory, l3: number, end: number, field: number, word: number): void {
+  const view = memory.view
+  const old = view.getInt32(l3 + field)
+  view.setInt32(l3 + field, word)
+  view.setUint16(l3 + IPV4_CHECKSUM, adjust32(view.getUint16(l3 + IPV4_CHECKSUM), old, word))
+  if ((view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) !== 0) return
+  const proto = view.getUint8(l3 + IPV4_PROTOCOL)
+  const at = pseudoChecksumAt(view, l3 + ipv4HeaderLength(view, l3), end, proto)
+  if (at >= 0) view.setUint16(at, unzero(adjust32(view.getUint16(at), old, word), proto))
+}
+
+/** Writes a port: `field` 0 the source, 2 the destination. Adjusts the transport checksum; SCTP's is made anew. */
+export function changePort(
+  memory: Memory,
+  l4: number,
+  end: number,
+  proto: number,
+  field: 0 | 2,
+  port: number,
+): void {
+  if (l4 + field + 2 > end || !hasPorts(proto)) return
+  const view = memory.view
+  const old = view.getUint16(l4 + field)
+  view.setUint16(l4 + field, port)
+  if (proto === IPPROTO_SCTP) {
+    if (l4 + SCTP_HEADER_LEN <= end) view.setUint32(l4 + SCTP_CHECKSUM, sctpCrc(memory.bytes, l4, end), true)
+    return
+  }
+  const at = pseudoChecksumAt(view, l4, end, proto)
+  if (at >= 0) view.setUint16(at, unzero(adjust16(view.getUint16(at), old, port), proto))
+}
+
+/** Writes an ICMP echo (timestamp, information, address mask) identifier; adjusts the ICMP checksum. */
+export function changeIcmpId(memory: Memory, l4: number, end: number, id: number): void {
+  if (l4 + ICMP_HEADER_LEN > end) return
+  const view = memory.view
+  const old = view.getUint16(l4 + ICMP_ID)
+  view.setUint16(l4 + ICMP_ID, id)
+  view.setUint16(l4 + ICMP_CHECKSUM, adjust16(view.getUint16(l4 + ICMP_CHECKSUM), old, id))
+}
+
+/** Computes an ICMP checksum anew over [l4, end): for errors whose quote changed. */
+export function refreshIcmpChecksum(memory: Memory, l4: number, end: number): void {
+  if (l4 + ICMP_HEADER_LEN > end) return
+  memory.view.setUint16(l4 + ICMP_CHECKSUM, 0)
+  memory.view.setUint16(l4 + ICMP_CHECKSUM, checksum(memory.view, l4, end))
+}
+
+// -- by packet
+
+/**
+ * skb_ensure_writable(): the first `length` bytes from l3 are to be in one piece. A reassembled packet keeps the
+ * pieces it came in, and leaves in them; what is pulled into the first one decides how (__pskb_pull_tail).
+ */
+export function ensureWritable(pkt: Packet, length: number): void {
+  const list = pkt.fragList
+  if (list === null) return
+  const sizes = list.sizes
+  const header = pkt.l4 - pkt.l3
+  let missing = Math.min(length, pkt.end - pkt.l3) - header - sizes[0]!
+  if (missing <= 0) return
+  sizes[0] = sizes[0]! + missing
+  let eaten = 1
+  while (eaten < list.count && sizes[eaten]! <= missing) missing -= sizes[eaten++]!
+  if (eaten < list.count) sizes[eaten] = sizes[eaten]! - missing
+  sizes.copyWithin(1, eaten, list.count)
+  list.count -= eaten - 1
+}
+
+/** IPv4 source address, a word. */
+export function setSource4(pkt: Packet, memory: Memory, word: number): void {
+  changeAddress4(memory, pkt.l3, pkt.end, IPV4_SRC, word)
+  pkt.s0 = word
+  pkt.sumEnd = 0
+}
+
+/** IPv4 destination address, a word. */
+export function setDestination4(pkt: Packet, memory: Memory, word: number): void {
+  changeAddress4(memory, pkt.l3, pkt.end, IPV4_DST, word)
+  pkt.d0 = word
+  pkt.sumEnd = 0
+}
+
+/** Bytes of transport header that the kernel makes writable before it writes a port. */
+function portHeaderLength(proto: number, length: number): number {
+  if (proto === IPPROTO_TCP) return length >= TCP_HEADER_LEN ? TCP_HEADER_LEN : 8
+  if (proto === IPPROTO_SCTP || proto === IPPROTO_DCCP) return length >= 12 ? 12 : 8
+  return 8
+}
+
+/** Source port; nothing if the packet has none. */
+export function setSourcePort(pkt: Packet, memory: Memory, port: number): void {
+  if (pkt.sport < 0) return
+  const header = pkt.l4 - pkt.l3
+  ensureWritable(pkt, header + portHeaderLength(pkt.proto, pkt.end - pkt.l4))
+  changePort(memory, pkt.l4, pkt.end, pkt.proto, 0, port)
+  pkt.sport = port
+  pkt.sumEnd = 0
+}
+
+/** Destination port; nothing if the packet has none. */
+export function setDestinationPort(pkt: Packet, memory: Memory, port: number): void {
+  if (pkt.dport < 0) return
+  const header = pkt.l4 - pkt.l3
+  ensureWritable(pkt, header + portHeaderLength(pkt.proto, pkt.end - pkt.l4))
+  changePort(memory, pkt.l4, pkt.end, pkt.proto, 2, port)
+  pkt.dport = port
+  pkt.sumEnd = 0
+}
+
+/** Identifier of an ICMP query; nothing for another protocol or a later fragment. */
+export function setIcmpId(pkt: Packet, memory: Memory, id: number): void {
+  if (pkt.proto !== IPPROTO_ICMP || pkt.fragOffset !== 0) return
+  ensureWritable(pkt, pkt.l4 - pkt.l3 + ICMP_HEADER_LEN)
+  changeIcmpId(memory, pkt.l4, pkt.end, id)
+  pkt.sumEnd = 0
+}
+
+/** The whole TOS byte, DSCP and ECN (ipv4_change_dsfield). */
+export function setTos(pkt: Packet, memory: Memory, tos: number): void {
+  const { view } = memory
+  const l3 = pkt.l3
+  const old = view.getUint8(l3 + IPV4_TOS)
+  if (old === tos) return
+  view.setUint8(l3 + IPV4_TOS, tos)
+  view.setUint16(l3 + IPV4_CHECKSUM, adjust16(view.getUint16(l3 + IPV4_CHECKSUM), old, tos & 0xff))
+  pkt.sumEnd = 0
+}
+
+/** Time to live, 0 to 255. */
+export function setTtl(pkt: Packet, memory: Memory, ttl: number): void {
+  const { view } = memory
+  const l3 = pkt.l3
+  const old = view.getUint8(l3 + IPV4_TTL)
+  if (old === ttl) return
+  view.setUint8(l3 + IPV4_TTL, ttl)
+  view.setUint16(
+    l3 + IPV4_CHECKSUM,
+    adjust16(view.getUint16(l3 + IPV4_CHECKSUM), old << 8, (ttl & 0xff) << 8),
+  )
+  // A reader's sum follows the header: both changes cancel out, so the sum over the packet stays what it was.
+}
+
+/** ip_decrease_ttl(). Hot. */
+export function decreaseTtl(pkt: Packet, memory: Memory): void {
+  const { view } = memory
+  const at = pkt.l3 + IPV4_TTL
+  view.setUint8(at, view.getUint8(at) - 1)
+  const sum = view.getUint16(pkt.l3 + IPV4_CHECKSUM) + 0x0100
+  view.setUint16(pkt.l3 + IPV4_CHECKSUM, sum + (sum >= 0xffff ? 1 : 0))
+}
+
+/** Sets pkt.end and the total length of the header with it. */
+export function setTotalLength4(pkt: Packet, memory: Memory, length: number): void {
+  const { view } = memory
+  const l3 = pkt.l3
+  const old = view.getUint16(l3 + IPV4_TOTAL_LEN)
+  view.setUint16(l3 + IPV4_TOTAL_LEN, length)
+  view.setUint16(l3 + IPV4_CHECKSUM, adjust16(view.getUint16(l3 + IPV4_CHECKSUM), old, length))
+  pkt.end = l3 + length
+  pkt.sumEnd = 0
+}
+
+/** A 16-bit field of the TCP header at absolute offset `at`; adjusts TCP's checksum (inet_proto_csum_replace2). */
+export function setTcp16(pkt: Packet, memory: Memory, at: number, value: number): void {
+  if (at + 2 > pkt.end || pkt.l4 + TCP_HEADER_LEN > pkt.end) return
+  const { view } = memory
+  const check = pkt.l4 + TCP_CHECKSUM
+  const old = view.getUint16(at)
+  view.setUint16(at, value)
+  // A field at an odd offset adds its bytes to the other halves of words.
+  view.setUint16(
+    check,
+    (at - pkt.l4) & 1
+      ? adjust16(view.getUint16(check), swap(old), swap(value))
+      : adjust16(view.getUint16(check), old, value),
+  )
+  pkt.sumEnd = 0
+}
+
+/** A 32-bit field of the TCP header at absolute offset `at` (sequence numbers, SACK edges); `value` may be signed. */
+export function setTcp32(pkt: Packet, memory: Memory, at: number, value: number): void {
+  if (at + 4 > pkt.end || pkt.l4 + TCP_HEADER_LEN > pkt.end) return
+  const { view } = memory
+  const check = pkt.l4 + TCP_CHECKSUM
+  const old = view.getInt32(at)
+  view.setInt32(at, value)
+  view.setUint16(
+    check,
+    (at - pkt.l4) & 1
+      ? adjust32(view.getUint16(check), swap32(old), swap32(value))
+      : adjust32(view.getUint16(check), old, value),
+  )
+  pkt.sumEnd = 0
+}
+
+const swap = (value: number): number => ((value & 0xff) << 8) | ((value >>> 8) & 0xff)
+const swap32 = (value: number): number => (swap(value >>> 16) << 16) | swap(value & 0xffff)
+
+/** The MSS value of the option at `option` (offset of its kind byte, from tcpOption). */
+export function setTcpMss(pkt: Packet, memory: Memory, option: number, mss: number): void {
+  setTcp16(pkt, memory, option + 2, mss)
+}
+
+/**
+ * Adds an MSS option in front of the others (tcpmss_mangle_packet). False if there is no room: a header of 60 bytes,
+ * a packet of 65532, or the slot is full. TCP's fixed header must be in bounds.
+ */
+export function addTcpMss(pkt: Packet, memory: Memory, mss: number): boolean {
+  const { view, bytes } = memory
+  const l4 = pkt.l4
+  const first = view.getUint16(l4 + TCP_DATA_OFFSET)
+  if (first >>> 12 >= 15 || pkt.end + 4 > pkt.limit || pkt.end + 4 - pkt.l3 > 0xffff) return false
+  const options = l4 + TCP_HEADER_LEN
+  bytes.copyWithin(options + 4, options, pkt.end)
+  view.setUint32(options, (TCPOPT_MSS << 24) | (4 << 16) | (mss & 0xffff))
+  const length = pkt.end - l4
+  let check = view.getUint16(l4 + TCP_CHECKSUM)
+  check = adjust16(check, length, length + 4)
+  check = adjust32(check, 0, view.getInt32(options))
+  check = adjust16(check, first, first + 0x1000)
+  view.setUint16(l4 + TCP_DATA_OFFSET, first + 0x1000)
+  view.setUint16(l4 + TCP_CHECKSUM, check)
+  setTotalLength4(pkt, memory, pkt.end + 4 - pkt.l3)
+  return true
+}
