@@ -68,7 +68,8 @@ class EngineThread {
       this.#waiting.delete(message.id)
       return
     }
-    for (const { level, text } of message.records) this.#log[LEVELS[level] ?? 'info']({ netfilter: true, level7: level }, text)
+    for (const { level, text } of message.records)
+      this.#log[LEVELS[level] ?? 'info']({ netfilter: true, level7: level }, text)
   }
 
   #send(message: ToWorker): void {

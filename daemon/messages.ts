@@ -10,7 +10,9 @@ export interface WorkerStart {
   readonly seed: number | null
 }
 
-export type ToWorker = { readonly kind: 'call'; readonly id: number; readonly call: ToolCall } | { readonly kind: 'stop' }
+export type ToWorker =
+  | { readonly kind: 'call'; readonly id: number; readonly call: ToolCall }
+  | { readonly kind: 'stop' }
 
 export interface PortSummary {
   readonly device: string

@@ -39,7 +39,13 @@ export function configurePeer(port: TunPortConfig, mtu: number): void {
   const { namespace, name } = port
   ip(namespace, ['link', 'set', 'dev', name, 'mtu', String(mtu)])
   for (const prefix of port.peer)
-    ip(namespace, ['addr', 'add', `${formatAddress(prefix.family, prefix.words)}/${prefix.prefixLength}`, 'dev', name])
+    ip(namespace, [
+      'addr',
+      'add',
+      `${formatAddress(prefix.family, prefix.words)}/${prefix.prefixLength}`,
+      'dev',
+      name,
+    ])
   ip(namespace, ['link', 'set', 'dev', name, 'up'])
   for (const { dst, gateway } of port.routes) {
     const to = `${formatAddress(dst.family, dst.words)}/${dst.prefixLength}`

@@ -22,10 +22,18 @@ export function wantsInput(call: Pick<ToolCall, 'tool' | 'argv'>): boolean {
 export function runTool(call: ToolCall, engine: Engine): ToolResult {
   const tool = byName.get(call.tool)
   if (tool === undefined)
-    return { stdout: '', stderr: `tunwall: no tool "${call.tool}"; there are: ${toolNames.join(', ')}\n`, code: 127 }
+    return {
+      stdout: '',
+      stderr: `tunwall: no tool "${call.tool}"; there are: ${toolNames.join(', ')}\n`,
+      code: 127,
+    }
   try {
     return tool.run(call, engine)
   } catch (error) {
-    return { stdout: '', stderr: `${call.tool}: internal error: ${(error as Error).stack ?? error}\n`, code: 70 }
+    return {
+      stdout: '',
+      stderr: `${call.tool}: internal error: ${(error as Error).stack ?? error}\n`,
+      code: 70,
+    }
   }
 }
