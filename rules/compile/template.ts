@@ -75,7 +75,7 @@ export function makeJs(
   const hole = (value: Hole): string => {
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
-      return value < 0 || Object.is(value, -0) ? `(${value})` : String(value)
+      return value < 0 ? `(${value})` : String(value)
     }
     if (typeof value === 'boolean') return String(value)
     if (typeof value === 'string') return JSON.stringify(value)
