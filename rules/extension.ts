@@ -5,8 +5,8 @@ import type { Nat } from '../conntrack/nat/nat.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { Code, Js } from './compile/template.ts'
-import type { TableName } from './model.ts'
-import type { Options, OptionSpec } from './options.ts'
+import type { MatchUse, TableName } from './model.ts'
+import type { OptionSpec, Options } from './options.ts'
 
 /** What emitted code may reach. */
 export interface CompileEnv {
@@ -67,8 +67,8 @@ interface Extension<D> {
   /** Tables and chains it is confined to (xt_target.table, .hooks); a kernel refusal is "Invalid argument". */
   readonly tables?: readonly TableName[]
   readonly chains?: readonly string[]
-  /** What the kernel's checkentry refuses: the reason for the log, or null. */
-  check?(data: D, use: CheckContext): string | null
+  /** What the kernel's checkentry refuses: the reason for the log (EINVAL) or with its error, or null. */
+  check?(data: D, use: CheckContext): string | Refusal | null
 }
 
 export interface CheckContext {
@@ -77,6 +77,14 @@ export interface CheckContext {
   /** Built-in chains from which the rule's chain can be reached. */
   readonly hooks: readonly string[]
   readonly protocol: { readonly number: number; readonly invert: boolean } | null
+  /** The matches of the rule, in order. */
+  readonly matches: readonly MatchUse[]
+}
+
+/** A refusal that iptables words otherwise: ENOENT "No chain/target/match by that name.", ERANGE "Numerical result out of range.". */
+export interface Refusal {
+  readonly errno: 'EINVAL' | 'ENOENT' | 'ERANGE'
+  readonly reason: string
 }
 
 export interface Match<D = unknown> extends Extension<D> {
@@ -99,6 +107,8 @@ export interface Target<D = unknown> extends Extension<D> {
   readonly reads: readonly Fact[]
   readonly writes?: readonly Fact[]
   readonly flow: TargetFlow
+  /** The target column of `iptables -L`, where it is not the name (NOTRACK is listed as CT). */
+  readonly column?: string
   /**
    * An expression over `pkt`. flow 'continue': its value is ignored; otherwise a Verdict, or CONTINUE (-1) to go on
    * with the next rule.

@@ -9,8 +9,12 @@ export interface OptionSpec {
   readonly aliases?: readonly string[]
   /** Single letter, for the rare extension that has one. */
   readonly short?: string
-  /** 'none': a switch. 'optional': as getopt's optional_argument. Default 'required'. */
-  readonly arg?: 'required' | 'none' | 'optional'
+  /**
+   * 'none': a switch. 'optional': as getopt's optional_argument. 'two': the argument and the word behind it, unless
+   * that is missing or starts with `-` or `!` (--tcp-flags MASK COMP); texts() then gives one or two words for each
+   * use. Default 'required'.
+   */
+  readonly arg?: 'required' | 'none' | 'optional' | 'two'
   /** `!` may stand before it. */
   readonly invertible?: boolean
   /** Must be given. */
@@ -19,6 +23,8 @@ export interface OptionSpec {
   readonly multiple?: boolean
   /** Flags that may not be given with it. */
   readonly excludes?: readonly string[]
+  /** Flags that must be given with it. */
+  readonly also?: readonly string[]
 }
 
 /** A mistake in an extension's options; the command prints it as iptables does and exits 2. */
