@@ -31,7 +31,6 @@ const NEXTHDR_FRAGMENT = 44
 const NEXTHDR_AUTH = 51
 const NEXTHDR_NONE = 59
 const NEXTHDR_DEST = 60
-const NEXTHDR_MOBILITY = 135
 
 /**
  * Reads the headers of the frame [pkt.l3, pkt.end) into pkt's cached fields and trims pkt.end to the length that
@@ -54,7 +53,7 @@ export function parse(
       sumWord(view.getInt32(l3 + 8)) +
       sumWord(view.getInt32(l3 + 12)) +
       sumWord(view.getInt32(l3 + 16))
-    if (((sum & 0xffff) + (sum >>> 16)) % 0xffff !== 0) return refuse(host.counters, Reason.BadChecksum)
+    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse(host.counters, Reason.BadChecksum)
     return parse4(pkt, view, l3 + IPV4_HEADER_LEN, host.counters)
   }
   if (first >> 4 === 4) {
@@ -62,7 +61,7 @@ export function parse(
     if (header < IPV4_HEADER_LEN || l3 + header > pkt.end) return refuse(host.counters, Reason.BadHeader)
     let sum = 0
     for (let i = l3; i < l3 + header; i += 4) sum += sumWord(view.getInt32(i))
-    if (((sum & 0xffff) + (sum >>> 16)) % 0xffff !== 0) return refuse(host.counters, Reason.BadChecksum)
+    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse(host.counters, Reason.BadChecksum)
     return parse4(pkt, view, l3 + header, host.counters)
   }
   if (first >> 4 === 6) return parse6(pkt, view, host.counters)
@@ -161,8 +160,7 @@ export function fill6(pkt: Packet, view: DataView): void {
       next !== NEXTHDR_ROUTING &&
       next !== NEXTHDR_FRAGMENT &&
       next !== NEXTHDR_AUTH &&
-      next !== NEXTHDR_DEST &&
-      next !== NEXTHDR_MOBILITY
+      next !== NEXTHDR_DEST
     )
       break
     if (at + 8 > pkt.end) break

@@ -1,0 +1,314 @@
+// One routing table: longest prefix match by a hash over (masked destination, prefix length), asked from the
+// longest length in use to the shortest.
+//
+//     order: 32 ─ 24 ─ 0       lengths in use, longest first
+//              │
+//     hash(destination & mask, length) ─▶ node ─▶ routes of that prefix: by tos, then metric, then age
+//
+// A look-up costs one probe a length in use, whether the table holds ten routes or a hundred thousand.
+
+import { type Device, Scope } from './devices.ts'
+import type { Words } from './fib.ts'
+import type { Family } from './packet.ts'
+
+type RouteFields = Omit<RouteEntry, 'loop' | 'paths' | 'bounds' | 'uses' | 'through'>
+
+/** A route as it stands in a table; fib.ts has the meaning of the fields. */
+export class RouteEntry {
+  readonly family: Family
+  readonly type: number
+  readonly dst: Words
+  readonly prefixLength: number
+  readonly table: number
+  readonly tos: number
+  readonly metric: number
+  readonly scope: number
+  readonly protocol: string
+  readonly device: Device | null
+  readonly gateway: Words | null
+  readonly source: Words | null
+  readonly mtu: number
+  readonly realm: number
+  readonly nexthops:
+    | readonly { readonly device: Device; readonly gateway: Words | null; readonly weight: number }[]
+    | null
+  /** nhc_scope: Host for destinations on the link, Link behind a gateway, Nowhere for local routes. */
+  readonly nexthopScope: number
+  /** It follows from an address of a device (fib_add_ifaddr). */
+  readonly derived: boolean
+  /** Several next hops: one route for each, and the upper bound of its share of 2^31. */
+  readonly paths: readonly RouteEntry[] | null
+  readonly bounds: readonly number[] | null
+  /** The same route as rtable has it for packets to this host: out of the loopback device. */
+  loop: RouteEntry | null = null
+
+  constructor(o: RouteFields) {
+    this.family = o.family
+    this.type = o.type
+    this.dst = o.dst
+    this.prefixLength = o.prefixLength
+    this.table = o.table
+    this.tos = o.tos
+    this.metric = o.metric
+    this.scope = o.scope
+    this.protocol = o.protocol
+    this.device = o.device
+    this.gateway = o.gateway
+    this.source = o.source
+    this.mtu = o.mtu
+    this.realm = o.realm
+    this.nexthops = o.nexthops
+    this.nexthopScope = o.nexthopScope
+    this.derived = o.derived
+    if (o.nexthops === null) {
+      this.paths = null
+      this.bounds = null
+      return
+    }
+    const total = o.nexthops.reduce((n, h) => n + h.weight, 0)
+    let weight = 0
+    this.bounds = o.nexthops.map((h) => {
+      weight += h.weight
+      return Math.round((weight / total) * 0x80000000) - 1
+    })
+    this.paths = o.nexthops.map(
+      (h) =>
+        new RouteEntry({
+          ...o,
+          nexthops: null,
+          device: h.device,
+          gateway: h.gateway,
+          nexthopScope: h.gateway === null ? Scope.Host : Scope.Link,
+        }),
+    )
+  }
+
+  /** fib_info_nh_uses_dev(). Does not allocate. */
+  uses(device: Device): boolean {
+    if (this.paths === null) return this.device === device
+    for (let i = 0; i < this.paths.length; i++) if (this.paths[i]!.device === device) return true
+    return false
+  }
+
+  /** The next hop out of a device (ifindex), or null. */
+  through(index: number): RouteEntry | null {
+    if (this.paths === null) return this.device !== null && this.device.index === index ? this : null
+    for (let i = 0; i < this.paths.length; i++)
+      if (this.paths[i]!.device!.index === index) return this.paths[i]!
+    return null
+  }
+}
+
+/** fib_props[].error is not 0: blackhole, unreachable, prohibit, throw. */
+export const isErrorType = (type: number): boolean => type >= 6 && type <= 9
+
+const KEY = 5
+/** Bits of TOS that routes and rules are compared with (IPTOS_RT_MASK). */
+export const TOS_MASK = 0x1c
+
+export class RouteTable {
+  readonly id: number
+  readonly #bits: number
+  /** Routes in use of each prefix length. */
+  readonly #counts: Int32Array
+  readonly #order: Int32Array
+  #orderCount = 0
+  /** Node + 1; 0 free, -1 was used. */
+  #slots = new Int32Array(16)
+  #used = 0
+  /** Four words and the length, by node. */
+  #keys = new Int32Array(8 * KEY)
+  #chains: RouteEntry[][] = []
+  readonly #spare: number[] = []
+  size = 0
+  /** Routes with a tos: look-ups in this table depend on it. */
+  tosRoutes = 0
+
+  constructor(family: Family, id: number) {
+    this.id = id
+    this.#bits = family === 4 ? 32 : 128
+    this.#counts = new Int32Array(this.#bits + 1)
+    this.#order = new Int32Array(this.#bits + 1)
+  }
+
+  /**
+   * The first fit route of the longest prefix; null if none. An error type is a fit. `oif`: ifindex the route must
+   * lead out of, 0 any. Does not allocate.
+   */
+  find4(d0: number, tos: number, oif: number): RouteEntry | null {
+    const order = this.#order
+    for (let i = 0; i < this.#orderCount; i++) {
+      const length = order[i]!
+      const word = length === 0 ? 0 : length === 32 ? d0 : d0 & (-1 << (32 - length))
+      const slots = this.#slots
+      const mask = slots.length - 1
+      for (let h = hash(word, 0, 0, 0, length) & mask; slots[h] !== 0; h = (h + 1) & mask) {
+        const node = slots[h]! - 1
+        if (node < 0) continue
+        const k = node * KEY
+        if (this.#keys[k] !== word || this.#keys[k + 4] !== length) continue
+        const hit = firstFit(this.#chains[node]!, tos, oif)
+        if (hit !== null) return hit
+        break
+      }
+    }
+    return null
+  }
+
+  /** As find4 for four words. */
+  find6(d0: number, d1: number, d2: number, d3: number, oif: number): RouteEntry | null {
+    for (let i = 0; i < this.#orderCount; i++) {
+      const length = this.#order[i]!
+      const node = this.#node(
+        d0 & maskWord(length, 0),
+        d1 & maskWord(length, 1),
+        d2 & maskWord(length, 2),
+        d3 & maskWord(length, 3),
+        length,
+      )
+      if (node < 0) continue
+      const hit = firstFit(this.#chains[node]!, 0, oif)
+      if (hit !== null) return hit
+    }
+    return null
+  }
+
+  /** Routes of exactly that prefix, in order; the table's own array. */
+  chain(dst: Words, prefixLength: number): readonly RouteEntry[] {
+    const node = this.#node(dst[0], dst[1], dst[2], dst[3], prefixLength)
+    return node < 0 ? [] : this.#chains[node]!
+  }
+
+  /** Puts a route behind those of the same tos and metric, or in front of them. */
+  insert(route: RouteEntry, first = false): void {
+    const [w0, w1, w2, w3] = route.dst
+    let node = this.#node(w0, w1, w2, w3, route.prefixLength)
+    if (node < 0) {
+      if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash()
+      node = this.#spare.pop() ?? this.#chains.length
+      if ((node + 1) * KEY > this.#keys.length) {
+        const keys = new Int32Array(this.#keys.length * 2)
+        keys.set(this.#keys)
+        this.#keys = keys
+      }
+      this.#keys.set([w0, w1, w2, w3, route.prefixLength], node * KEY)
+      this.#chains[node] = []
+      this.#place(node)
+    }
+    const chain = this.#chains[node]!
+    const after = (r: RouteEntry): boolean =>
+      r.tos < route.tos ||
+      (r.tos === route.tos && (first ? r.metric >= route.metric : r.metric > route.metric))
+    const at = chain.findIndex(after)
+    chain.splice(at < 0 ? chain.length : at, 0, route)
+    this.size++
+    if (route.tos !== 0) this.tosRoutes++
+    if (this.#counts[route.prefixLength]!++ === 0) this.#reorder()
+  }
+
+  remove(route: RouteEntry): boolean {
+    const [w0, w1, w2, w3] = route.dst
+    const node = this.#node(w0, w1, w2, w3, route.prefixLength)
+    const chain = node < 0 ? undefined : this.#chains[node]
+    const at = chain === undefined ? -1 : chain.indexOf(route)
+    if (at < 0) return false
+    chain!.splice(at, 1)
+    this.size--
+    if (route.tos !== 0) this.tosRoutes--
+    if (chain!.length === 0) {
+      const mask = this.#slots.length - 1
+      let h = hash(w0, w1, w2, w3, route.prefixLength) & mask
+      while (this.#slots[h] !== node + 1) h = (h + 1) & mask
+      this.#slots[h] = -1
+      this.#keys[node * KEY + 4] = -1
+      this.#spare.push(node)
+    }
+    if (--this.#counts[route.prefixLength]! === 0) this.#reorder()
+    return true
+  }
+
+  /** All routes in the order in which the kernel prints them: by address, longer prefixes first. */
+  list(): RouteEntry[] {
+    const prefixes = this.#chains.filter((c) => c.length > 0)
+    prefixes.sort((a, b) => {
+      for (let i = 0; i < 4; i++) {
+        const d = (a[0]!.dst[i]! >>> 0) - (b[0]!.dst[i]! >>> 0)
+        if (d !== 0) return d
+      }
+      return b[0]!.prefixLength - a[0]!.prefixLength
+    })
+    return prefixes.flat()
+  }
+
+  #node(w0: number, w1: number, w2: number, w3: number, length: number): number {
+    const slots = this.#slots
+    const mask = slots.length - 1
+    for (let h = hash(w0, w1, w2, w3, length) & mask; slots[h] !== 0; h = (h + 1) & mask) {
+      const node = slots[h]! - 1
+      if (node < 0) continue
+      const k = node * KEY
+      const keys = this.#keys
+      if (
+        keys[k] === w0 &&
+        keys[k + 1] === w1 &&
+        keys[k + 2] === w2 &&
+        keys[k + 3] === w3 &&
+        keys[k + 4] === length
+      )
+        return node
+    }
+    return -1
+  }
+
+  #place(node: number): void {
+    const k = node * KEY
+    const keys = this.#keys
+    const mask = this.#slots.length - 1
+    let h = hash(keys[k]!, keys[k + 1]!, keys[k + 2]!, keys[k + 3]!, keys[k + 4]!) & mask
+    while (this.#slots[h]! > 0) h = (h + 1) & mask
+    if (this.#slots[h] === 0) this.#used++
+    this.#slots[h] = node + 1
+  }
+
+  #rehash(): void {
+    let live = 0
+    for (const chain of this.#chains) if (chain.length > 0) live++
+    let size = 16
+    while (size < (live + 1) * 4) size *= 2
+    this.#slots = new Int32Array(size)
+    this.#used = 0
+    for (const [node, chain] of this.#chains.entries()) if (chain.length > 0) this.#place(node)
+  }
+
+  #reorder(): void {
+    this.#orderCount = 0
+    for (let length = this.#bits; length >= 0; length--)
+      if (this.#counts[length]! > 0) this.#order[this.#orderCount++] = length
+  }
+}
+
+/** fib_table_lookup()'s walk over the aliases of one prefix. */
+function firstFit(chain: RouteEntry[], tos: number, oif: number): RouteEntry | null {
+  for (let i = 0; i < chain.length; i++) {
+    const r = chain[i]!
+    if (r.tos !== 0 && r.tos !== (tos & TOS_MASK)) continue
+    if (oif === 0 || isErrorType(r.type)) return r
+    if (r.paths === null ? r.device !== null && r.device.index === oif : r.through(oif) !== null) return r
+  }
+  return null
+}
+
+function hash(w0: number, w1: number, w2: number, w3: number, length: number): number {
+  let h = Math.imul(w0 ^ Math.imul(length, 0x27d4eb2f), 0x9e3779b1)
+  if ((w1 | w2 | w3) !== 0)
+    h = Math.imul(h ^ w1 ^ Math.imul(w2, 0x85ebca6b) ^ Math.imul(w3, 0xc2b2ae35), 0x9e3779b1)
+  h ^= h >>> 15
+  h = Math.imul(h, 0x85ebca6b)
+  return h ^ (h >>> 13)
+}
+
+/** Word `i` of the mask of an IPv6 prefix length. */
+function maskWord(length: number, i: number): number {
+  const bits = length - i * 32
+  return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits)
+}
