@@ -1,6 +1,22 @@
 // The options of matches and targets: declared as data, read through typed getters that fail in iptables' words.
+//
+//   text/command.ts ── add() for each option met ──► ParsedOptions ── getters ──► Match.parse / Target.parse
+//                      once? may be inverted?         required? excluded?
+//
+// Messages are libxtables' own, to the letter: most end in a line end, after which the command adds one more. An
+// extension that words an error itself throws OptionError with the text between `iptables v1.8.9 (legacy): ` and
+// the final line end. Checks of libxtables' option tables run over `options` in the order they are declared, so an
+// extension declares them in the order of the original's table.
 
 import type { Family } from '../datapath/packet.ts'
+import { parseAddress, prefixLength, prefixMask, type Words } from './text/address.ts'
+import { hasSpace, strtoul, strtoull, wholeNumber } from './text/numbers.ts'
+import { resolvePort } from './text/services.ts'
+
+export * from './text/address.ts'
+export * from './text/numbers.ts'
+export { saveString } from './text/quote.ts'
+export * from './text/services.ts'
 
 export interface OptionSpec {
   /** Long name without dashes: `dport`. */
@@ -25,12 +41,29 @@ export interface OptionSpec {
   readonly excludes?: readonly string[]
   /** Flags that must be given with it. */
   readonly also?: readonly string[]
+  /** Extensions with a parser of their own: the message for a second use, or for a `!` that may not stand there. */
+  readonly repeatError?: string
+  readonly invertError?: string
 }
 
-/** A mistake in an extension's options; the command prints it as iptables does and exits 2. */
+/** Exit codes of xtables_error(). */
+export const PARAMETER_PROBLEM = 2
+export const OTHER_PROBLEM = 1
+export const VERSION_PROBLEM = 3
+export const RESOURCE_PROBLEM = 4
+
+/** A mistake in an extension's options; the command prints it as iptables does and exits with `code`. */
 export class OptionError extends Error {
-  override readonly name = 'OptionError'
+  override readonly name: string = 'OptionError'
+  readonly code: number
+  constructor(message: string, code: number = PARAMETER_PROBLEM) {
+    super(message)
+    this.code = code
+  }
 }
+
+/** A getter asked for an option that is not there: the option table says it better (ParsedOptions.check). */
+export class MissingOption extends OptionError {}
 
 /** Options of one use of an extension, as given. Getters throw OptionError. `flag` is always the spec's flag. */
 export interface Options {
@@ -62,7 +95,11 @@ export interface Options {
   /** XTTYPE_MARKMASK32: value[/mask]. */
   valueMask(flag: string): { readonly value: number; readonly mask: number }
   /** XTTYPE_TOSMASK: value[/mask] or a symbolic TOS name. */
-  tosMask(flag: string): { readonly value: number; readonly mask: number }
+  tosMask(
+    flag: string,
+    /** Mask of a symbolic name: 0x3f from revision 1 on. */
+    nameMask?: number,
+  ): { readonly value: number; readonly mask: number }
   /** XTTYPE_SYSLOGLEVEL: 0 to 7 or a name. */
   syslogLevel(flag: string): number
   /** XTTYPE_HOST: one address as words. */
@@ -71,5 +108,278 @@ export interface Options {
   addressMask(flag: string): {
     readonly words: readonly [number, number, number, number]
     readonly mask: readonly [number, number, number, number]
+  }
+}
+
+/** What ParsedOptions needs of an extension. */
+export interface OptionOwner {
+  readonly name: string
+  readonly options: readonly OptionSpec[]
+}
+
+const MAX32 = 0xffffffff
+const MAX64 = 0xffffffffffffffffn
+
+const TOS_NAMES: ReadonlyMap<string, number> = new Map([
+  ['minimize-delay', 0x10],
+  ['maximize-throughput', 0x08],
+  ['maximize-reliability', 0x04],
+  ['minimize-cost', 0x02],
+  ['normal-service', 0x00],
+])
+
+/** Symbolic TOS names as `-m tos -h` and `iptables -L` print them. */
+export const TOS_SYMBOLS: readonly (readonly [number, string])[] = [
+  [0x10, 'Minimize-Delay'],
+  [0x08, 'Maximize-Throughput'],
+  [0x04, 'Maximize-Reliability'],
+  [0x02, 'Minimize-Cost'],
+  [0x00, 'Normal-Service'],
+]
+
+const LOG_LEVELS: ReadonlyMap<string, number> = new Map([
+  ['alert', 1],
+  ['crit', 2],
+  ['debug', 7],
+  ['emerg', 0],
+  ['error', 3],
+  ['info', 6],
+  ['notice', 5],
+  ['panic', 0],
+  ['warning', 4],
+])
+
+/** getaddrinfo() of a numeric host. Differs from Linux: names are not resolved, so that a ruleset means the same anywhere. */
+export function hostWords(text: string, family: Family): Words {
+  const words = parseAddress(text, family)
+  if (words !== null) return words
+  const wrong = text === '' || hasSpace(text) || /^[0-9a-fA-F.:]*[:][0-9a-fA-F.:]*$/.test(text)
+  throw new OptionError(
+    `getaddrinfo: ${wrong ? 'Name or service not known' : 'Temporary failure in name resolution'}\n`,
+  )
+}
+
+interface Use {
+  readonly spec: OptionSpec
+  readonly inverted: boolean
+  readonly words: readonly string[]
+}
+
+/** Options of one use of an extension, filled by the parser in the order of the command line. */
+export class ParsedOptions implements Options {
+  readonly family: Family
+  readonly extension: string
+  readonly protocol: number
+  readonly protocolInverted: boolean
+  readonly #specs: readonly OptionSpec[]
+  readonly #uses: Use[] = []
+
+  constructor(owner: OptionOwner, family: Family, protocol = 0, protocolInverted = false) {
+    this.extension = owner.name
+    this.#specs = owner.options
+    this.family = family
+    this.protocol = protocol
+    this.protocolInverted = protocolInverted
+  }
+
+  /** One option met, with its words: usually one, none for a switch (xtables_option_parse). */
+  add(spec: OptionSpec, inverted: boolean, words: readonly string[]): void {
+    const { flag } = spec
+    if (spec.multiple !== true && this.has(flag))
+      throw this.#fail(spec.repeatError ?? `${this.extension}: option "--${flag}" can only be used once.\n`)
+    if (inverted && spec.invertible !== true)
+      throw this.#fail(spec.invertError ?? `${this.extension}: option "--${flag}" cannot be inverted.\n`)
+    this.#uses.push({ spec, inverted, words })
+  }
+
+  /** Required options and clashes (xtables_options_fcheck). */
+  check(): void {
+    const name = this.extension
+    for (const spec of this.#specs) {
+      const used = this.has(spec.flag)
+      if (spec.required === true && !used)
+        throw this.#fail(`${name}: option "--${spec.flag}" must be specified\n`)
+      if (!used || (spec.excludes === undefined && spec.also === undefined)) continue
+      for (const { flag } of this.#specs) {
+        if (flag === spec.flag) continue
+        if (spec.also?.includes(flag) && !this.has(flag))
+          throw this.#fail(`${name}: option "--${spec.flag}" also requires "--${flag}".\n`)
+        if (spec.excludes?.includes(flag) && this.has(flag))
+          throw this.#fail(`${name}: option "--${spec.flag}" cannot be used together with "--${flag}".\n`)
+      }
+    }
+  }
+
+  has(flag: string): boolean {
+    return this.#last(flag) !== null
+  }
+
+  inverted(flag: string): boolean {
+    return this.#last(flag)?.inverted ?? false
+  }
+
+  text(flag: string): string {
+    const use = this.#last(flag)
+    if (use === null) throw new MissingOption(`${this.extension}: option "--${flag}" must be specified\n`)
+    return use.words[0] ?? ''
+  }
+
+  texts(flag: string): string[] {
+    return this.#uses.filter((u) => u.spec.flag === flag).flatMap((u) => u.words)
+  }
+
+  given(): string[] {
+    return this.#uses.map((u) => u.spec.flag)
+  }
+
+  uint(flag: string, bits: 8 | 16 | 32, min = 0, max = 2 ** bits - 1): number {
+    const value = wholeNumber(this.text(flag), min, max)
+    if (value === null)
+      throw this.#fail(
+        `${this.extension}: bad value for option "--${flag}", or out of range (${min}-${max}).\n`,
+      )
+    return value
+  }
+
+  uint64(flag: string): bigint {
+    const text = this.text(flag)
+    const read = strtoull(text, 0n, MAX64)
+    if (read === null || read.end !== text.length)
+      throw this.#fail(`${this.extension}: bad value for option "--${flag}", or out of range (0-${MAX64}).\n`)
+    return read.value
+  }
+
+  uintRange(flag: string, bits: 8 | 16 | 32): readonly [number, number] {
+    const [from, to] = this.#range(flag, BigInt(2 ** bits - 1))
+    return [Number(from), Number(to)]
+  }
+
+  uint64Range(flag: string): readonly [bigint, bigint] {
+    return this.#range(flag, MAX64)
+  }
+
+  port(flag: string): number {
+    return this.#resolve(this.text(flag))
+  }
+
+  portRange(flag: string): readonly [number, number] {
+    const parts = this.text(flag).split(':')
+    if (parts.length > 2) throw this.#tooMany(flag)
+    const from = parts[0] === '' ? 0 : this.#resolve(parts[0]!)
+    if (parts.length === 1) return [from, from]
+    return [from, parts[1] === '' ? 0xffff : this.#resolve(parts[1]!)]
+  }
+
+  valueMask(flag: string): { readonly value: number; readonly mask: number } {
+    const text = this.text(flag)
+    const bad = `${this.extension}: bad integer value for option "--${flag}", or out of range.\n`
+    const value = strtoul(text, 0, MAX32)
+    if (value === null) throw this.#fail(bad)
+    let mask = MAX32
+    let end = value.end
+    if (text[end] === '/') {
+      const rest = text.slice(end + 1)
+      const read = strtoul(rest, 0, MAX32)
+      if (read === null) throw this.#fail(bad)
+      mask = read.value
+      end += 1 + read.end
+    }
+    if (end !== text.length)
+      throw this.#fail(`${this.extension}: trailing garbage after value for option "--${flag}".\n`)
+    return { value: value.value, mask }
+  }
+
+  tosMask(flag: string, nameMask = 0x3f): { readonly value: number; readonly mask: number } {
+    const text = this.text(flag)
+    const value = strtoul(text, 0, 0xff)
+    if (value === null) {
+      const named = TOS_NAMES.get(text.toLowerCase())
+      if (named === undefined) throw this.#fail(`Symbolic name "${text}" is unknown`)
+      return { value: named, mask: nameMask }
+    }
+    if (value.end === text.length) return { value: value.value, mask: 0xff }
+    const mask = text[value.end] === '/' ? wholeNumber(text.slice(value.end + 1), 0, 0xff) : null
+    if (mask === null) throw this.#fail(`Illegal value: "${text}"`)
+    return { value: value.value, mask }
+  }
+
+  syslogLevel(flag: string): number {
+    const text = this.text(flag)
+    const level = wholeNumber(text, 0, 7) ?? LOG_LEVELS.get(text)
+    if (level === undefined) throw this.#fail(`log level "${text}" unknown\n`)
+    return level
+  }
+
+  address(flag: string): Words {
+    return hostWords(this.text(flag), this.family)
+  }
+
+  addressMask(flag: string): { readonly words: Words; readonly mask: Words } {
+    const text = this.text(flag)
+    const slash = text.indexOf('/')
+    const bits = this.family === 4 ? 32 : 128
+    if (slash < 0) return { words: hostWords(text, this.family), mask: prefixMask(bits, this.family) }
+    const words = hostWords(text.slice(0, slash), this.family)
+    const maskText = text.slice(slash + 1)
+    let length = wholeNumber(maskText, 0, bits)
+    if (length === null) {
+      const mask = parseAddress(maskText, this.family)
+      if (mask === null)
+        throw this.#fail(
+          `${this.extension}: bad value for option "--${flag}", neither a valid network mask nor valid CIDR (0-${bits}).\n`,
+        )
+      // 1.8.9 keeps only the length of a dotted mask; one with holes becomes a host's (xtopt_parse_plenmask).
+      length = prefixLength(mask, this.family)
+      if (length < 0) length = bits
+    }
+    return { words, mask: prefixMask(length, this.family) }
+  }
+
+  #last(flag: string): Use | null {
+    for (let i = this.#uses.length - 1; i >= 0; i--)
+      if (this.#uses[i]!.spec.flag === flag) return this.#uses[i]!
+    return null
+  }
+
+  #fail(message: string): OptionError {
+    return new OptionError(message)
+  }
+
+  #tooMany(flag: string): OptionError {
+    return this.#fail(`${this.extension}: Too many components for option "--${flag}" (max: 2)\n`)
+  }
+
+  #resolve(text: string): number {
+    const port = resolvePort(text)
+    if (port === null) throw this.#fail(`Port "${text}" does not resolve to anything.\n`)
+    return port
+  }
+
+  /** xtopt_parse_mint(): an empty side is 0 or the maximum; one value stands for both sides. */
+  #range(flag: string, max: bigint): readonly [bigint, bigint] {
+    const text = this.text(flag)
+    const values: bigint[] = []
+    for (let at = 0; ; ) {
+      if (values.length === 2) throw this.#tooMany(flag)
+      const rest = text.slice(at)
+      let end = 0
+      if (rest === '' || rest[0] === ':') values.push(values.length === 1 ? max : 0n)
+      else {
+        const read = strtoull(rest, 0n, max)
+        if (read === null)
+          throw this.#fail(
+            `${this.extension}: bad value for option "--${flag}" near "${rest}", or out of range (0-${max}).\n`,
+          )
+        values.push(read.value)
+        end = read.end
+        if (end < rest.length && rest[end] !== ':')
+          throw this.#fail(
+            `${this.extension}: Argument to "--${flag}" has unexpected characters near "${rest.slice(end)}".\n`,
+          )
+      }
+      if (end >= rest.length) break
+      at += end + 1
+    }
+    return [values[0]!, values[1] ?? values[0]!]
   }
 }
