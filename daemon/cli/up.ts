@@ -1,0 +1,44 @@
+// tunwall up: the gateway in the foreground.
+
+import { statSync } from 'node:fs'
+import type { Command } from 'commander'
+import { pino } from 'pino'
+import pretty from 'pino-pretty'
+import { defaultSocket } from '../control/client.ts'
+import { CommandError, ExitCode } from '../errors.ts'
+import { runGateway } from '../gateway.ts'
+
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+interface UpOptions {
+  readonly host: string
+  readonly socket: string
+  readonly logLevel: string
+  readonly seed?: string
+}
+
+export function addUp(program: Command): void {
+  program
+    .command('up')
+    .description('run the gateway that a host folder describes, until SIGINT or SIGTERM')
+    .requiredOption('--host <dir>', 'the host folder')
+    .option('--socket <path>', 'where the tools reach it', defaultSocket())
+    .option('--log-level <level>', LEVELS.join(', '), 'info')
+    .option('--seed <number>', 'seed of the random numbers (default: from the system)')
+    .action(async (options: UpOptions) => {
+      if (!statSync(options.host, { throwIfNoEntry: false })?.isDirectory())
+        throw new CommandError(`${options.host}: no such host folder`, ExitCode.Unusable)
+      if (!LEVELS.includes(options.logLevel))
+        throw new CommandError(
+          `--log-level ${options.logLevel}: expected ${LEVELS.join(', ')}`,
+          ExitCode.Unusable,
+        )
+      const seed = options.seed === undefined ? null : Number(options.seed)
+      if (seed !== null && !Number.isSafeInteger(seed))
+        throw new CommandError(`--seed ${options.seed}: expected a whole number`, ExitCode.Unusable)
+      const log = process.stdout.isTTY
+        ? pino({ level: options.logLevel }, pretty({ ignore: 'pid,hostname', sync: true }))
+        : pino({ level: options.logLevel }, pino.destination({ sync: true }))
+      await runGateway({ directory: options.host, socket: options.socket, seed, log })
+    })
+}
