@@ -2,6 +2,7 @@
 
 import type { Family, Packet } from '../datapath/packet.ts'
 import type { EntryTable } from './table.ts'
+import type { Tuple } from './tuple.ts'
 
 export interface Conntrack {
   readonly table: EntryTable
@@ -12,6 +13,15 @@ export interface Conntrack {
   stateBit(pkt: Packet): number
   /** Remaining time, seconds, rounded down as the kernel prints. */
   remaining(entry: number): number
+  /**
+   * nf_conntrack_tuple_taken: an entry other than `ignored`, and not expired, has the tuple in tuple.zone. For NAT,
+   * which asks for the reply it would like to have. Does not allocate.
+   */
+  isTaken(tuple: Tuple, ignored: number): boolean
+  /** nf_conntrack_alter_reply: of an unconfirmed entry. */
+  alterReply(entry: number, reply: Tuple): void
+  /** Called when an entry's number becomes free (nf_conntrack_free): NAT forgets its source. */
+  onDestroy: (entry: number) => void
   /** Ends an entry (nf_ct_delete). */
   kill(entry: number): void
   flush(): void

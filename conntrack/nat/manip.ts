@@ -1,0 +1,159 @@
+// Rewrites packets to what their connection's tuples say (nf_nat_manip_pkt, nf_nat_icmp_reply_translation).
+//
+//     entry     original  A:1 -> S:80        packet of the original direction   source <- reply's destination
+//               reply     S:80 -> G:7        packet of the reply                destination <- original's source
+//
+//     ICMP error of the reply direction, quoting what was sent as G:7 -> S:80:
+//               outer destination G -> A as any reply, quoted source G:7 -> A:1
+
+import { Verdict } from '../../datapath/hooks.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import {
+  changeAddress4,
+  changeIcmpId,
+  changePort,
+  ensureWritable,
+  refreshIcmpChecksum,
+  setDestination4,
+  setDestinationPort,
+  setIcmpId,
+  setSource4,
+  setSourcePort,
+} from '../../datapath/rewrite.ts'
+import { type Memory, transportChecksumOk } from '../../datapath/wire/checksum.ts'
+import { GRE_CALL_ID, GRE_PPTP_HEADER_LEN, greVersion } from '../../datapath/wire/gre.ts'
+import { ICMP_HEADER_LEN, ICMP_REDIRECT, icmpIsError } from '../../datapath/wire/icmp.ts'
+import { IPV4_DST, IPV4_HEADER_LEN, IPV4_SRC, ipv4HeaderLength } from '../../datapath/wire/ipv4.ts'
+import {
+  IPPROTO_GRE,
+  IPPROTO_ICMP,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../../datapath/wire/protocol.ts'
+import type { Conntrack } from '../conntrack.ts'
+import { DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
+import { Manip } from './range.ts'
+
+const NAT_MASK = Status.SrcNat | Status.DstNat
+const DONE_MASK = Status.SrcNatDone | Status.DstNatDone
+
+export class Translator {
+  readonly #memory: Memory
+  readonly #conntrack: Conntrack
+
+  constructor(memory: Memory, conntrack: Conntrack) {
+    this.#memory = memory
+    this.#conntrack = conntrack
+  }
+
+  /**
+   * Source or destination of `pkt` becomes the inverse of the other direction's tuple. Drop if its header is one that
+   * cannot be translated. Hot: does not allocate, does not throw.
+   */
+  packet(pkt: Packet, entry: number, dir: number, manip: Manip): Verdict {
+    const w = this.#conntrack.table.words
+    const memory = this.#memory
+    const o = entry * STRIDE + (1 - dir) * TUPLE_WORDS
+    const ports = w[o + PORTS]!
+    const proto = pkt.proto
+    if (proto === IPPROTO_GRE && !this.#gre(pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
+    if (manip === Manip.Src) {
+      setSource4(pkt, memory, w[o + DST]!)
+      if (
+        proto === IPPROTO_TCP ||
+        proto === IPPROTO_UDP ||
+        proto === IPPROTO_SCTP ||
+        proto === IPPROTO_UDPLITE
+      )
+        setSourcePort(pkt, memory, ports & 0xffff)
+    } else {
+      setDestination4(pkt, memory, w[o + SRC]!)
+      if (
+        proto === IPPROTO_TCP ||
+        proto === IPPROTO_UDP ||
+        proto === IPPROTO_SCTP ||
+        proto === IPPROTO_UDPLITE
+      )
+        setDestinationPort(pkt, memory, ports >>> 16)
+    }
+    if (proto === IPPROTO_ICMP) setIcmpId(pkt, memory, ports >>> 16)
+    return Verdict.Accept
+  }
+
+  /** nf_nat_icmp_reply_translation: an error about a translated packet must quote it as its sender knows it. */
+  icmpError(pkt: Packet, manip: Manip): Verdict {
+    const memory = this.#memory
+    const { view } = memory
+    const { l4, end, ct: entry } = pkt
+    const inner = l4 + ICMP_HEADER_LEN
+    if (inner + IPV4_HEADER_LEN > end) return Verdict.Drop
+    ensureWritable(pkt, inner + IPV4_HEADER_LEN - pkt.l3)
+    if (!transportChecksumOk(pkt, memory)) return Verdict.Drop
+    const w = this.#conntrack.table.words
+    const status = w[entry * STRIDE + STATUS]!
+    // A redirect names a gateway of this side: useless on the other one.
+    if (
+      view.getUint8(l4) === ICMP_REDIRECT &&
+      ((status & DONE_MASK) !== DONE_MASK || (status & NAT_MASK) !== 0)
+    )
+      return Verdict.Drop
+    const dir = pkt.ctInfo >= 3 ? 1 : 0
+    const bit = (manip === Manip.Src) === (dir === 0) ? Status.SrcNat : Status.DstNat
+    if ((status & bit) === 0) return Verdict.Accept
+
+    const other = entry * STRIDE + (1 - dir) * TUPLE_WORDS
+    const innerManip = manip === Manip.Src ? Manip.Dst : Manip.Src
+    if (!this.#quoted(pkt, inner, other, innerManip)) return Verdict.Drop
+    refreshIcmpChecksum(memory, l4, end)
+    if (manip === Manip.Src) setSource4(pkt, memory, w[other + DST]!)
+    else setDestination4(pkt, memory, w[other + SRC]!)
+    return Verdict.Accept
+  }
+
+  /**
+   * The quoted packet at `inner`, which went the other way, gets source or destination of the tuple at word `o`.
+   * False if it is cut off too early.
+   */
+  #quoted(pkt: Packet, inner: number, o: number, manip: Manip): boolean {
+    const memory = this.#memory
+    const w = this.#conntrack.table.words
+    const { end } = pkt
+    const l4 = inner + ipv4HeaderLength(memory.view, inner)
+    const proto = w[o + META]! >>> 8
+    const source = manip === Manip.Src
+    const ports = w[o + PORTS]!
+    const port = source ? ports >>> 16 : ports & 0xffff
+    let headed = true
+    switch (proto) {
+      case IPPROTO_TCP:
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+      case IPPROTO_SCTP:
+      case IPPROTO_ICMP:
+        headed = l4 + 8 <= end
+        break
+      case IPPROTO_GRE:
+        headed = this.#gre(l4, end, ports & 0xffff, manip)
+        break
+    }
+    if (!headed) return false
+    ensureWritable(pkt, Math.min(l4 + 20, end) - pkt.l3)
+    changeAddress4(memory, inner, end, source ? IPV4_SRC : IPV4_DST, w[o + (source ? SRC : DST)]!)
+    if (proto === IPPROTO_ICMP) {
+      if (!icmpIsError(memory.view.getUint8(l4))) changeIcmpId(memory, l4, end, ports >>> 16)
+    } else changePort(memory, l4, end, proto, source ? 0 : 2, port)
+    return true
+  }
+
+  /** gre_manip_pkt: of PPTP the call id, the destination's key. False for a version nobody knows. */
+  #gre(l4: number, end: number, key: number, manip: Manip): boolean {
+    if (l4 + GRE_PPTP_HEADER_LEN > end) return false
+    if (manip !== Manip.Dst) return true
+    const { view } = this.#memory
+    const version = greVersion(view, l4)
+    if (version === 1) view.setUint16(l4 + GRE_CALL_ID, key)
+    return version <= 1
+  }
+}

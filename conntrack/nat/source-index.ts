@@ -1,0 +1,119 @@
+// Entries by their original source, so that one source keeps one mapping towards every destination
+// (nf_nat_bysource). Lists of entry numbers in typed arrays, newest first; an entry is in one list from the moment
+// its source is bound until the entry ends.
+//
+//     buckets[hash(source, port, protocol, zone)] -> entry -> entry -> none
+
+import { type EntryTable, META, PORTS, SRC, STRIDE, ZONE } from '../table.ts'
+import type { Tuple } from '../tuple.ts'
+
+export class SourceIndex {
+  readonly #table: EntryTable
+  readonly #seed: number
+  /** Entry + 1, 0 none. */
+  #buckets = new Int32Array(256)
+  /** Entry + 1 of the neighbours; `#before` holds -bucket - 1 for the first of a list, 0 for who is in none. */
+  #after = new Int32Array(256)
+  #before = new Int32Array(256)
+  #count = 0
+
+  constructor(table: EntryTable, seed: number) {
+    this.#table = table
+    this.#seed = seed | 1
+  }
+
+  get size(): number {
+    return this.#count
+  }
+
+  /** Allocates only when the conntrack table has grown. */
+  add(entry: number): void {
+    if (entry >= this.#after.length) this.#grow()
+    if (this.#before[entry] !== 0) return
+    this.#link(entry)
+    this.#count++
+  }
+
+  /** Nothing happens to an entry that is in no list. */
+  remove(entry: number): void {
+    if (entry >= this.#before.length) return
+    const before = this.#before[entry]!
+    if (before === 0) return
+    const after = this.#after[entry]!
+    if (before < 0) this.#buckets[-before - 1] = after
+    else this.#after[before - 1] = after
+    if (after !== 0) this.#before[after - 1] = before
+    this.#before[entry] = this.#after[entry] = 0
+    this.#count--
+  }
+
+  /** Newest entry that may have the tuple's source, -1 none. `zone`: of the original direction. */
+  first(tuple: Tuple, zone: number): number {
+    const { s0, s1, s2, s3 } = tuple
+    return this.#buckets[this.#hash(s0, s1, s2, s3, tuple.ports >>> 16, tuple.meta, zone)]! - 1
+  }
+
+  next(entry: number): number {
+    return this.#after[entry]! - 1
+  }
+
+  /** same_src: protocol, address and source port (or identifier) of the original direction, and its zone. */
+  sameSource(entry: number, tuple: Tuple, zone: number): boolean {
+    const w = this.#table.words
+    const o = entry * STRIDE
+    return (
+      w[o + SRC] === tuple.s0 &&
+      w[o + PORTS]! >>> 16 === tuple.ports >>> 16 &&
+      w[o + META] === tuple.meta &&
+      w[o + ZONE] === zone &&
+      w[o + SRC + 1] === tuple.s1 &&
+      w[o + SRC + 2] === tuple.s2 &&
+      w[o + SRC + 3] === tuple.s3
+    )
+  }
+
+  #link(entry: number): void {
+    const w = this.#table.words
+    const o = entry * STRIDE
+    const bucket = this.#hash(
+      w[o]!,
+      w[o + 1]!,
+      w[o + 2]!,
+      w[o + 3]!,
+      w[o + PORTS]! >>> 16,
+      w[o + META]!,
+      w[o + ZONE]!,
+    )
+    const head = this.#buckets[bucket]!
+    this.#after[entry] = head
+    this.#before[entry] = -bucket - 1
+    if (head !== 0) this.#before[head - 1] = entry + 1
+    this.#buckets[bucket] = entry + 1
+  }
+
+  /** As many buckets as the table has entries; lists keep their order. */
+  #grow(): void {
+    const capacity = this.#table.capacity
+    const oldest: number[] = []
+    for (const head of this.#buckets) {
+      const list: number[] = []
+      for (let e = head - 1; e >= 0; e = this.#after[e]! - 1) list.push(e)
+      oldest.push(...list.reverse())
+    }
+    this.#buckets = new Int32Array(capacity)
+    this.#after = new Int32Array(capacity)
+    this.#before = new Int32Array(capacity)
+    for (const entry of oldest) this.#link(entry)
+  }
+
+  #hash(s0: number, s1: number, s2: number, s3: number, port: number, meta: number, zone: number): number {
+    let h = Math.imul(s0 ^ this.#seed, 0x9e3779b1)
+    h = Math.imul((h ^ (h >>> 15)) + port, 0x85ebca6b)
+    h = Math.imul((h ^ (h >>> 13)) + meta + (zone << 16), 0xc2b2ae35)
+    if ((s1 | s2 | s3) !== 0) {
+      h = Math.imul((h ^ (h >>> 15)) + s1 + (s2 << 7), 0x85ebca6b)
+      h = Math.imul((h ^ (h >>> 13)) + s3, 0x27d4eb2f)
+    }
+    return ((h ^ (h >>> 15)) >>> 0) % this.#buckets.length
+  }
+}

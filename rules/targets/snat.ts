@@ -1,0 +1,33 @@
+// SNAT: new connections get another source (xt_nat.c, libxt_NAT of iptables 1.8.9).
+
+import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
+import type { Target } from '../extension.ts'
+import { flags, formatRange, formatUse, parseTo } from '../nat-range.ts'
+
+export const snat: Target<NatRange> = {
+  kind: 'target',
+  name: 'SNAT',
+  revision: 0,
+  families: [4, 6],
+  options: [
+    { flag: 'to-source', required: true },
+    { flag: 'random', arg: 'none' },
+    { flag: 'random-fully', arg: 'none' },
+    { flag: 'persistent', arg: 'none' },
+  ],
+  help: `SNAT target options:
+ --to-source [<ipaddr>[-<ipaddr>]][:port[-port]]
+				Address to map source to.
+[--random] [--random-fully] [--persistent]
+`,
+  tables: ['nat'],
+  chains: ['INPUT', 'POSTROUTING'],
+  tracks: true,
+  // The structure of this revision has no room for a base; the flag stays, and counts from 0.
+  parse: (o) => ({ ...parseTo(o.text('to-source'), o), ...flags(o), basePort: 0 }),
+  print: (range, family) => formatUse('--to-source ', formatRange(range, family), range, '--'),
+  list: (range, _numeric, family) => formatUse('to:', formatRange(range, family), range, ''),
+  reads: ['conntrack'],
+  flow: 'final',
+  emit: (range, js) => js`${js.env.nat}.setup(pkt, ${range}, ${Manip.Src})`,
+}
