@@ -20,6 +20,8 @@ export interface AddressConfig {
   readonly label: string | null
   /** No connected route follows from it (IFA_F_NOPREFIXROUTE). */
   readonly noPrefixRoute: boolean
+  /** Said in host.yaml: its routes follow from it even where a file lists those of the others. */
+  readonly byHand: boolean
   /** Metric of the connected route. */
   readonly metric: number
   readonly origin: Origin

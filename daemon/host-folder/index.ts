@@ -69,7 +69,6 @@ export function loadHostFolder(directory: string): HostConfig {
       ? { interfaces: [], routes: [], rules: [], sysctls: [] }
       : readHostYaml(parseYaml(yamlFile), tables)
 
-  const handmade = new Set(yaml.interfaces.flatMap((i) => i.addresses))
   const interfaces = mergeInterfaces(captured ?? [], yaml.interfaces, {
     file: join(directory, 'host.yaml'),
     line: 1,
@@ -78,8 +77,8 @@ export function loadHostFolder(directory: string): HostConfig {
   return {
     directory,
     interfaces,
-    ipv4: mergeRouting(4, interfaces, routes4, rules4, yaml, handmade),
-    ipv6: mergeRouting(6, interfaces, routes6, rules6, yaml, handmade),
+    ipv4: mergeRouting(4, interfaces, routes4, rules4, yaml),
+    ipv6: mergeRouting(6, interfaces, routes6, rules6, yaml),
     sysctls: mergeSysctls(sysctls, yaml.sysctls, interfaces),
     iptables: file('iptables-save'),
     ip6tables: file('ip6tables-save'),
@@ -147,6 +146,7 @@ function loopback(origin: Origin): InterfaceConfig {
     scope: SCOPE_HOST,
     secondary: false,
     noPrefixRoute: false,
+    byHand: true,
     metric: 0,
     origin,
   }
@@ -250,12 +250,11 @@ function mergeRouting(
   captured: RouteConfig[] | null,
   capturedRules: RuleConfig[] | null,
   yaml: HostYaml,
-  handmade: ReadonlySet<AddressConfig>,
 ): RoutingConfig {
   const names = new Set(interfaces.map((i) => i.name))
   const from =
     captured === null ? 'addresses' : captured.some((r) => r.table === TABLE_LOCAL) ? 'tables' : 'main'
-  const routes = new RouteSet(interfaces, family, (address) => from === 'addresses' || handmade.has(address))
+  const routes = new RouteSet(interfaces, family, (address) => from === 'addresses' || address.byHand)
   for (const route of captured ?? []) {
     checkDevices(route, names)
     routes.addCaptured(route)
@@ -453,6 +452,8 @@ function addRule(rules: RuleConfig[], added: RuleConfig): void {
         ? second.priority - 1
         : 0
   const rule = { ...added, priority }
+  if (rule.action === 'goto' && rule.target <= priority)
+    throw new PlaceError('"goto" must lead to a rule of higher priority number', rule.origin.place())
   const text = (r: RuleConfig): string => JSON.stringify({ ...r, origin: null })
   const twin = rules.find((r) => text(r) === text(rule))
   if (twin !== undefined && twin.origin !== KERNEL)

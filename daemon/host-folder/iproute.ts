@@ -52,6 +52,9 @@ export function readInterfaces(root: Cursor): InterfaceConfig[] {
       validInterfaceName(text) ? text : null,
     )
     const flags = (item.get('flags')?.list() ?? []).map((flag) => flag.string('a flag'))
+    const index = item.need('ifindex')
+    if ((index.value === 1) !== (name === 'lo'))
+      index.fail('interface 1 is "lo" on every host, and no other is')
     const mac = item.get('link_type')?.value === 'ether' ? item.get('address') : null
     const addresses: AddressConfig[] = []
     const later: AddressConfig[] = []
@@ -63,7 +66,7 @@ export function readInterfaces(root: Cursor): InterfaceConfig[] {
     }
     return {
       name,
-      index: item.need('ifindex').integer(1, 0x7fff_ffff),
+      index: index.integer(1, 0x7fff_ffff),
       mtu: item.need('mtu').integer(0, 0x7fff_ffff),
       up: flags.includes('UP'),
       loopback: flags.includes('LOOPBACK'),
@@ -96,6 +99,7 @@ function readAddress(info: Cursor, family: Family): AddressConfig {
     secondary: family === 4 && info.get('secondary') !== null,
     label: info.get('label')?.string() ?? null,
     noPrefixRoute: info.get('noprefixroute') !== null,
+    byHand: false,
     metric: info.get('metric')?.integer(0, U32) ?? 0,
     origin: info,
   }
@@ -260,6 +264,8 @@ export function readRules(root: Cursor, family: Family, tables: TableNames): Rul
                 t === 'blackhole' || t === 'unreachable' || t === 'prohibit' || t === 'nop' ? t : null,
               ),
             ) ?? 'lookup')
+    if (target !== undefined && target <= (item.get('priority')?.integer(0, U32) ?? 0))
+      item.need('goto').fail('"goto" must lead to a rule of higher priority number')
     const flowPart = (key: string): number => optional(item, key, (c) => readName(c, 'realm', readRealm)) ?? 0
     return {
       ...plainRule(family),

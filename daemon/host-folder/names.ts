@@ -67,11 +67,12 @@ const orNumber = (names: ReadonlyMap<string, number>, text: string, max: number)
 export const parseScope = (text: string): number | null => orNumber(SCOPES, text, 255)
 export const parseIpProtocol = (text: string): number | null => orNumber(IP_PROTOCOLS, text, 255)
 
-/** rtnl_dsfield_a2n: a name or a number, which is hexadecimal with or without 0x. */
+/** rtnl_dsfield_a2n: a name or a number, hexadecimal with or without 0x; its two ECN bits must be 0 (INET_DSCP_MASK). */
 export function parseTos(text: string): number | null {
   const named = DSFIELDS.get(text)
   if (named !== undefined) return named
-  return /^(?:0[xX])?[0-9a-fA-F]{1,2}$/.test(text) ? Number.parseInt(text, 16) : null
+  const tos = /^(?:0[xX])?[0-9a-fA-F]{1,2}$/.test(text) ? Number.parseInt(text, 16) : 1
+  return (tos & 3) === 0 ? tos : null
 }
 
 /** The name, or the number as text; null if it is neither. */
@@ -120,7 +121,9 @@ export class TableNames {
   }
 }
 
-/** dev_valid_name: 1 to 15 bytes, no slash, colon or blank, not "." or "..". */
+const RESERVED_NAMES = ['.', '..', 'all', 'default']
+
+/** dev_valid_name: 1 to 15 bytes, no slash, colon or blank; and none that would clash with a sysctl's. */
 export function validInterfaceName(name: string): boolean {
-  return Buffer.byteLength(name) <= 15 && /^[^\s/:]+$/.test(name) && name !== '.' && name !== '..'
+  return Buffer.byteLength(name) <= 15 && /^[^\s/:]+$/.test(name) && !RESERVED_NAMES.includes(name)
 }

@@ -232,7 +232,7 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
     metric: metric ?? (routed === 6 ? 1024 : 0),
     scope: scope ?? (routed === 6 ? SCOPE_UNIVERSE : ownScope),
     protocol,
-    device: hop.device,
+    device: nexthops.length > 0 ? null : hop.device,
     gateway: nexthops.length > 0 ? null : hop.gateway,
     gatewayFamily: hop.gatewayFamily ?? routed,
     preferredSource,
@@ -447,6 +447,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
     secondary: false,
     label,
     noPrefixRoute,
+    byHand: true,
     metric,
     origin: cursor,
   }
