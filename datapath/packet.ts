@@ -176,6 +176,8 @@ export class Packet {
 
   /** Local origin: made by this host. */
   local = false
+  /** Made here without a socket (skb->sk): the RST of nf_send_reset(). What the stack itself answers has one. */
+  socketless = false
   /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
   flags = 0
 
@@ -215,6 +217,7 @@ export class Packet {
     this.ctInfo = 0
     this.ctTemplate = null
     this.local = false
+    this.socketless = false
     this.flags = 0
   }
 }

@@ -90,7 +90,7 @@ export interface Refusal {
 export interface Match<D = unknown> extends Extension<D> {
   readonly kind: 'match'
   /** Looked up by protocol (`-p tcp --dport` without -m tcp). */
-  readonly reads: readonly Fact[]
+  readonly reads: readonly Fact[] | ((data: D) => readonly Fact[])
   /** May set pkt.hotdrop. */
   readonly hotdrop?: boolean
   /** A boolean expression over `pkt`. Evaluated exactly when the kernel would evaluate it. */
