@@ -12,6 +12,7 @@ import { type Address, type Device, Scope } from './devices.ts'
 import type { Family, Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
+import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { prefixMask4 } from './wire/address.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
 
@@ -256,10 +257,9 @@ export class Fib {
   generation = 0
   /** Why the last find() gave no usable route. */
   failure: RouteFailure = RouteFailure.None
-  /** fib_multipath_hash_policy: 0 addresses, 1 also protocol and ports. */
-  multipathPolicy = 0
 
   readonly #devices: Devices
+  readonly #conf: Ipv4Conf
   readonly #memory: FrameMemory
   readonly #v4 = new Routing(4)
   readonly #v6 = new Routing(6)
@@ -278,9 +278,10 @@ export class Fib {
   readonly multicastIn: Route
 
   /** Follows the addresses and links of `devices` from now on (fib_inetaddr_event, fib_netdev_event). */
-  constructor(devices: Devices, memory: FrameMemory) {
+  constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
     this.#devices = devices
     this.#memory = memory
+    this.#conf = conf
     this.broadcastIn = this.#special(RouteType.Broadcast, devices.loopback)
     this.multicastIn = this.#special(RouteType.Multicast, devices.loopback)
     devices.listen({
@@ -471,7 +472,7 @@ export class Fib {
     let h =
       Math.imul(key.s0 ^ key.s1 ^ key.s2 ^ key.s3, 0x9e3779b1) ^
       Math.imul(key.d0 ^ key.d1 ^ key.d2 ^ key.d3, 0x85ebca6b)
-    if (this.multipathPolicy === 1)
+    if (this.#conf.multipathHashPolicy === 1)
       h ^= Math.imul((key.sport << 16) | key.dport, 0xc2b2ae35) ^ Math.imul(key.protocol, 0x27d4eb2f)
     h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
     h = (h ^ (h >>> 13)) >>> 1
@@ -662,6 +663,14 @@ export class Fib {
     return route.loop
   }
 
+  /** The route by which a packet is forwarded: one of several next hops, a broadcast one made unicast. */
+  forwarding(found: RouteEntry, key: FlowKey): RouteEntry {
+    const route = found.paths === null ? found : this.#choose(found, key)
+    if (route.type === RouteType.Unicast) return route
+    route.unicast ??= new RouteEntry({ ...route, type: RouteType.Unicast })
+    return route.unicast
+  }
+
   /** fib_has_custom_rules(), fib_has_custom_local_routes, fib_num_tclassid_users: a quick source check will not do. */
   needsFullSourceCheck(): boolean {
     return this.#v4.custom || this.#v4.customLocal
@@ -705,7 +714,7 @@ export class Fib {
     const rt = this.#of(spec.family ?? 4)
     const table = rt.tables.get(spec.table ?? tableFor(spec.type ?? RouteType.Unicast))
     const same = (a: Words | null, b: Words | null | undefined): boolean =>
-      b === undefined || b === null || (a !== null && a.every((w, i) => w === b[i]))
+      b === undefined || b === null || sameWords(a, b)
     const hit = table
       ?.chain(spec.dst, spec.prefixLength)
       .find(

@@ -1,13 +1,25 @@
 // One emulated host: what the parts of the datapath share. A pure engine: time, randomness and the way out are
 // handed in, nothing here reads a clock, opens a file or prints.
+//
+//     devices ── addresses, links ──▶ fib          hooks ◀── tables, conntrack, NAT register here
+//                                      │             │
+//     frame ──▶ path.receive ── route ─┴─ hooks ─────┴─▶ egress
+//                     └─ replies, fragments ─▶ path.sendLocal
 
-import type { Devices } from './device-table.ts'
+import { Counters } from './counters.ts'
+import { Devices } from './device-table.ts'
+import { Scope } from './devices.ts'
 import type { Events } from './events.ts'
-import type { Fib } from './fib.ts'
-import type { Hooks } from './hooks.ts'
-import type { Packet } from './packet.ts'
+import { Fib } from './fib.ts'
+import { Fragments } from './fragments.ts'
+import { Hooks } from './hooks.ts'
+import { Packet } from './packet.ts'
+import { Path } from './path.ts'
+import { Peers } from './peers.ts'
+import { Replies } from './replies.ts'
 import type { Egress, FrameMemory } from './ring.ts'
-import type { Tunables } from './tunables.ts'
+import { Tunables } from './tunables.ts'
+import { declareIpv4, Ipv4Conf } from './tunables-ipv4.ts'
 
 /** Seedable source of randomness. */
 export interface Random {
@@ -21,20 +33,81 @@ export interface TrackerLink {
   release(pkt: Packet): void
   /** A packet made in answer to another belongs to its connection (nf_ct_attach). */
   attach(answer: Packet, cause: Packet): void
+  /** A copy of a packet (skb_clone) holds the entry of pkt.ct too (nf_conntrack_get). */
+  share?(copy: Packet): void
 }
 
-export interface Host {
+/** Packet objects for what is made inside: answers, fragments, looped packets. */
+export class PacketPool {
+  readonly #free: Packet[] = []
+
+  constructor(count = 16) {
+    for (let i = 0; i < count; i++) this.#free.push(new Packet())
+  }
+
+  /** A fresh packet, without a slot. Allocates only when more are out than ever before. */
+  take(): Packet {
+    return this.#free.pop() ?? new Packet()
+  }
+
+  /** Its slot and its conntrack entry must be gone already. */
+  give(pkt: Packet): void {
+    pkt.reset()
+    this.#free.push(pkt)
+  }
+}
+
+export interface HostOptions {
   readonly memory: FrameMemory
-  readonly hooks: Hooks
-  readonly devices: Devices
-  readonly fib: Fib
-  readonly tunables: Tunables
+  readonly egress: Egress
+  readonly random: Random
+  readonly events?: Events
+}
+
+export class Host {
+  readonly memory: FrameMemory
+  readonly hooks = new Hooks()
+  readonly tunables = new Tunables()
+  readonly counters = new Counters()
+  readonly packets = new PacketPool()
+  readonly peers = new Peers()
+  /** net.ipv4.* as plain fields. */
+  readonly ipv4 = new Ipv4Conf()
   readonly events: Events
   readonly random: Random
+  readonly devices: Devices
+  readonly fib: Fib
+  readonly replies: Replies
+  readonly fragments: Fragments
+  readonly path: Path
   egress: Egress
-  tracker: TrackerLink | null
+  tracker: TrackerLink | null = null
   /** Monotonic milliseconds, may have a fraction; set before each packet or batch. */
-  now: number
+  now = 0
   /** Wall clock of `now`: milliseconds since 1970, for LOG, recent, time. */
-  wall: number
+  wall = 0
+
+  /** A host with one interface, lo (up, 127.0.0.1/8), no rules, no forwarding: a fresh network namespace. */
+  constructor(options: HostOptions) {
+    this.memory = options.memory
+    this.egress = options.egress
+    this.random = options.random
+    this.events = options.events ?? { log: null, trace: null }
+    declareIpv4(this.tunables, this.ipv4)
+    this.devices = new Devices(this.tunables)
+    this.fib = new Fib(this.devices, this.memory, this.ipv4)
+    this.devices.addAddress(this.devices.loopback, {
+      family: 4,
+      words: [0x7f000001, 0, 0, 0],
+      prefixLength: 8,
+      broadcast: null,
+      peer: null,
+      scope: Scope.Host,
+      secondary: false,
+      label: 'lo',
+    })
+    this.replies = new Replies(this)
+    this.fragments = new Fragments(this)
+    this.path = new Path(this)
+  }
 }

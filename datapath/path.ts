@@ -1,0 +1,870 @@
+// The packet's journey, as net/ipv4/{ip_input,route,ip_forward,ip_output}.c have it (6.18).
+//
+//   receive ─ parse ─ PREROUTING ─ route ─ options ─┬─ local: defrag ─ INPUT ─ local stack or local port
+//                                                   ├─ forward: ttl, mtu, redirect ─ FORWARD ─ options ─┐
+//                                                   └─ error: ICMP unreachable, prohibited, or nothing  │
+//   sendLocal ─ route ─ OUTPUT (rerouted after mangle and nat) ────────────────────────────┬────────────┘
+//                                                                                          ▼
+//              lo: back to receive, once this packet is done ◀─ fragment ◀─ mtu ◀─ POSTROUTING ─▶ egress
+//
+// Tables, conntrack and NAT are hooks; the path knows none of them. Whoever ends a packet gives its slot back and
+// lets go of its conntrack entry: #end() and #transmit() are the only ends, besides hooks that keep it (Stolen).
+
+import { REASONS, Reason } from './counters.ts'
+import type { Device } from './devices.ts'
+import { Fate } from './fate.ts'
+import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType } from './fib.ts'
+import { Hook, Priority, Verdict } from './hooks.ts'
+import type { Host } from './host.ts'
+import { compileOptions, forwardOptions } from './options.ts'
+import { type Packet, PacketType } from './packet.ts'
+import { parse } from './parse.ts'
+import { decreaseTtl } from './rewrite.ts'
+import { HEADROOM } from './ring.ts'
+import { isErrorType, RouteEntry, TOS_MASK } from './route-table.ts'
+import { transportChecksumOk } from './wire/checksum.ts'
+import {
+  ICMP_DEST_UNREACH,
+  ICMP_EXC_TTL,
+  ICMP_FRAG_NEEDED,
+  ICMP_HOST_UNREACH,
+  ICMP_NET_UNREACH,
+  ICMP_PKT_FILTERED,
+  ICMP_PORT_UNREACH,
+  ICMP_PROT_UNREACH,
+  ICMP_REDIRECT,
+  ICMP_SR_FAILED,
+  ICMP_TIME_EXCEEDED,
+} from './wire/icmp.ts'
+import {
+  IP_DF,
+  IPV4_FRAG,
+  IPV4_HEADER_LEN,
+  IPV4_TOS,
+  IPV4_TTL,
+  isLoopback4,
+  isMulticast4,
+  isZeronet4,
+} from './wire/ipv4.ts'
+import {
+  IPPROTO_ICMP,
+  IPPROTO_IGMP,
+  IPPROTO_PIM,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from './wire/protocol.ts'
+
+/** Bits of Packet.flags (IPSKB_*). */
+export const PathFlag = {
+  /** ip_forward() had it. */
+  Forwarded: 1,
+  /** It leaves where it came from, and the sender could have sent it there itself. */
+  DoRedirect: 2,
+} as const
+
+const ICMP_REDIR_HOST = 1
+
+/** 224.0.0.1, the one group that every interface is in. */
+const ALL_HOSTS = 0xe0000001 | 0
+const IP_MAX_MTU = 0xffff
+/** netdev_max_backlog: packets to this host itself that may wait. */
+const BACKLOG = 1000
+
+/** ip_rt_error_cost and ip_rt_error_burst: one routing error a second to each host, five at once; ms. */
+const ERROR_COST = 1000
+const ERROR_BURST = 5000
+/** ip_rt_redirect_*: nine redirects to each host, each after twice the time of the one before; ms. */
+const REDIRECT_NUMBER = 9
+const REDIRECT_LOAD = 20
+const REDIRECT_SILENCE = 20 << 10
+
+/** ip_tos2prio, by bits 1 to 4 of TOS. */
+const TOS_PRIORITY = new Uint8Array([0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4])
+
+const CACHE = 4096
+const CACHE_WORDS = 8
+
+export class Path {
+  /**
+   * Takes packets for this host instead of the local stack (a TUN device in the daemon's own namespace). True: taken;
+   * it must have copied the bytes. Called after INPUT.
+   */
+  localDelivery: ((pkt: Packet) => boolean) | null = null
+
+  readonly #host: Host
+  #why: Reason = Reason.None
+  /** Packets made here that left on a real device. */
+  #answers = 0
+  #depth = 0
+  readonly #backlog: Packet[] = []
+  readonly #key: FlowKey = newFlowKey()
+  readonly #reverse: FlowKey = newFlowKey()
+  /** Routes that say why there is none (dst.error with ip_error as input). */
+  readonly #noNet: Route
+  readonly #noHost: Route
+  readonly #filtered: Route
+  readonly #silent: Route
+  /** Before the mangle table, and before NAT, saw a packet in OUTPUT. */
+  #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
+
+  // Decisions of route input, by addresses, interface, tos and mark. Empty once anything they follow from changes.
+  readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
+  readonly #cacheRoutes: (Route | null)[] = new Array(CACHE).fill(null)
+  readonly #cacheReasons = new Uint8Array(CACHE)
+  readonly #cacheFlags = new Uint8Array(CACHE)
+
+  constructor(host: Host) {
+    this.#host = host
+    const failure = (): Route =>
+      new RouteEntry({
+        family: 4,
+        type: RouteType.Unreachable,
+        dst: [0, 0, 0, 0],
+        prefixLength: 0,
+        table: 0,
+        tos: 0,
+        metric: 0,
+        scope: 0,
+        protocol: 'kernel',
+        device: host.devices.loopback,
+        gateway: null,
+        source: null,
+        mtu: 0,
+        realm: 0,
+        nexthops: null,
+        nexthopScope: 0,
+        derived: true,
+      })
+    this.#noNet = failure()
+    this.#noHost = failure()
+    this.#filtered = failure()
+    this.#silent = failure()
+    this.#registerReroute()
+  }
+
+  /** Why the last packet ended as it did: a word of REASONS, '' for a forwarded one. */
+  get reason(): string {
+    return REASONS[this.#why]!
+  }
+
+  // -- in
+
+  /**
+   * One frame from a device: pkt.slot, limit, l3 and end are set, all else is as after reset(). Owns the slot from
+   * here on. Hot: does not allocate, does not throw.
+   */
+  receive(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    host.counters.received++
+    device.rxPackets++
+    device.rxBytes += pkt.end - pkt.l3
+    const answers = this.#answers
+    this.#depth++
+    pkt.arrival = device
+    let fate = this.#enter(pkt, device)
+    if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
+    if (--this.#depth === 0 && this.#backlog.length > 0) {
+      const why = this.#why
+      this.#drain()
+      this.#why = why
+      if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
+    }
+    return fate
+  }
+
+  /** ip_rcv(): from the device to the end. A looped packet has its route already. */
+  #enter(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    pkt.iif = device.index
+    pkt.oif = 0
+    const refused = parse(pkt, host)
+    if (refused !== Reason.None) {
+      device.rxDropped++
+      this.#why = refused
+      return this.#end(pkt, Fate.Dropped)
+    }
+    // Differs from Linux: IPv6 is as with disable_ipv6 = 1, dropped before any hook, until the next but one issue.
+    if (pkt.family === 6) return this.#drop(pkt, Reason.Ipv6Disabled)
+    const d0 = pkt.d0
+    const verdict = host.hooks.run4[Hook.PreRouting]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
+    if (pkt.route !== null && pkt.d0 !== d0) pkt.route = null // nf_nat_ipv4_pre_routing()
+    return this.#finishReceive(pkt, device)
+  }
+
+  /** ip_rcv_finish(). */
+  #finishReceive(pkt: Packet, device: Device): Fate {
+    if (pkt.route === null) {
+      const reason = this.#routeInput(pkt, pkt.d0, device)
+      if (reason !== Reason.None) return this.#drop(pkt, reason)
+    }
+    if (pkt.l4 - pkt.l3 > IPV4_HEADER_LEN && !compileOptions(pkt, this.#host))
+      return this.#drop(pkt, Reason.Options)
+    const type = pkt.route!.type
+    if (type === RouteType.Unicast) {
+      if (
+        (pkt.pktType === PacketType.Broadcast || pkt.pktType === PacketType.Multicast) &&
+        device.conf.dropUnicastInL2Multicast
+      )
+        return this.#drop(pkt, Reason.LinkBroadcast)
+      return this.#forward(pkt, device)
+    }
+    if (type === RouteType.Unreachable) return this.#routeError(pkt, device)
+    return this.#deliver(pkt)
+  }
+
+  // -- route input
+
+  /**
+   * ip_route_input(): sets pkt.route for a packet that arrived on pkt.arrival, for destination `d0` (a source route
+   * may ask for another than pkt.d0). False: it is to be dropped, the route is null then.
+   */
+  routeInput(pkt: Packet, d0: number): boolean {
+    const reason = this.#routeInput(pkt, d0, pkt.arrival!)
+    if (reason !== Reason.None) pkt.route = null
+    return reason === Reason.None
+  }
+
+  #routeInput(pkt: Packet, d0: number, device: Device): Reason {
+    const host = this.#host
+    const fib = host.fib
+    if (isMulticast4(d0)) return this.#routeMulticast(pkt, d0, device)
+    const epoch = (fib.generation + host.devices.generation) | 0
+    const s0 = pkt.s0
+    const where =
+      device.index | (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0)
+    const mark = fib.asksMark ? pkt.mark | 0 : 0
+    let h = Math.imul(d0 ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
+    h = (h ^ (h >>> 16)) & (CACHE - 1)
+    const keys = this.#cacheKeys
+    const k = h * CACHE_WORDS
+    if (
+      keys[k] === d0 &&
+      keys[k + 1] === s0 &&
+      keys[k + 2] === where &&
+      keys[k + 3] === mark &&
+      keys[k + 4] === epoch &&
+      keys[k + 5] === 1
+    ) {
+      pkt.route = this.#cacheRoutes[h]!
+      pkt.flags |= this.#cacheFlags[h]!
+      return this.#cacheReasons[h] as Reason
+    }
+    this.#cacheable = !fib.asksPorts
+    pkt.route = null
+    pkt.flags &= ~PathFlag.DoRedirect
+    const reason = this.#routeSlow(pkt, d0, device)
+    if (this.#cacheable) {
+      keys[k] = d0
+      keys[k + 1] = s0
+      keys[k + 2] = where
+      keys[k + 3] = mark
+      keys[k + 4] = epoch
+      keys[k + 5] = 1
+      this.#cacheRoutes[h] = pkt.route
+      this.#cacheReasons[h] = reason
+      this.#cacheFlags[h] = pkt.flags & PathFlag.DoRedirect
+    }
+    return reason
+  }
+
+  #cacheable = true
+
+  /** ip_route_input_slow(). */
+  #routeSlow(pkt: Packet, d0: number, device: Device): Reason {
+    const fib = this.#host.fib
+    const conf = device.conf
+    const s0 = pkt.s0
+    if (isMulticast4(s0) || s0 === -1) return Reason.MartianSource
+    if (d0 === -1 || (s0 | d0) === 0) return this.#routeBroadcast(pkt, fib.broadcastIn, device)
+    if (isZeronet4(s0)) return Reason.MartianSource
+    if (isZeronet4(d0)) return Reason.MartianDestination
+    if (isLoopback4(d0)) {
+      if (!conf.routeLocalnet) return Reason.MartianDestination
+    } else if (isLoopback4(s0) && !conf.routeLocalnet) return Reason.MartianSource
+
+    const key = this.#key
+    fib.fill(key, pkt)
+    key.d0 = d0
+    key.iif = device.index
+    const found = fib.find(key)
+    if (found === null || isErrorType(found.type)) {
+      pkt.route = conf.forwarding ? this.#failed(fib.failure) : this.#noHost
+      return Reason.None
+    }
+    let type = found.type
+    if (type === RouteType.Broadcast) {
+      if (!conf.bcForwarding) return this.#routeBroadcast(pkt, fib.loopOf(found), device)
+      type = RouteType.Unicast
+    } else if (type === RouteType.Local) {
+      const valid = this.#validateSource(pkt, s0, d0, 0, device)
+      if (valid < 0) return -valid as Reason
+      pkt.route = fib.loopOf(found)
+      return Reason.None
+    } else {
+      if (!conf.forwarding) {
+        pkt.route = this.#noHost
+        return Reason.None
+      }
+      if (type !== RouteType.Unicast) return Reason.MartianDestination
+    }
+
+    // ip_mkroute_input()
+    if (found.paths !== null && this.#host.ipv4.multipathHashPolicy !== 0) this.#cacheable = false
+    const route = fib.forwarding(found, key)
+    const out = route.device!
+    const valid = this.#validateSource(pkt, s0, d0, out.index, device)
+    if (valid < 0) return -valid as Reason
+    if (
+      out === device &&
+      valid > 0 &&
+      out.conf.sendRedirects &&
+      (out.conf.sharedMedia ||
+        this.#host.devices.onLink4(out, s0, route.gateway === null ? 0 : route.gateway[0]))
+    )
+      pkt.flags |= PathFlag.DoRedirect
+    pkt.route = route
+    return Reason.None
+  }
+
+  #failed(failure: RouteFailure): Route {
+    if (failure === RouteFailure.NetUnreach) return this.#noNet
+    if (failure === RouteFailure.HostUnreach) return this.#noHost
+    if (failure === RouteFailure.Prohibited) return this.#filtered
+    return this.#silent
+  }
+
+  /** brd_input of ip_route_input_slow(). */
+  #routeBroadcast(pkt: Packet, route: Route, device: Device): Reason {
+    if (!isZeronet4(pkt.s0)) {
+      const valid = this.#validateSource(pkt, pkt.s0, 0, 0, device)
+      if (valid < 0) return -valid as Reason
+    }
+    pkt.route = route
+    return Reason.None
+  }
+
+  /** ip_route_input_mc(): the host is in no group but 224.0.0.1, and routes no multicast. */
+  #routeMulticast(pkt: Packet, d0: number, device: Device): Reason {
+    const s0 = pkt.s0
+    if (d0 !== ALL_HOSTS) return Reason.Multicast
+    if (isMulticast4(s0) || s0 === -1) return Reason.MartianSource
+    if (isLoopback4(s0) && !device.conf.routeLocalnet) return Reason.MartianSource
+    if (!isZeronet4(s0)) {
+      const valid = this.#validateSource(pkt, s0, 0, 0, device)
+      if (valid < 0) return -valid as Reason
+    }
+    pkt.route = this.#host.fib.multicastIn
+    return Reason.None
+  }
+
+  /**
+   * fib_validate_source(): may a packet from `src` come in at `device`? Negative: no, by -reason. 1: the source is
+   * on the link there. `oif`: ifindex it would be forwarded to, 0 for packets to this host.
+   */
+  #validateSource(pkt: Packet, src: number, dst: number, oif: number, device: Device): number {
+    const { fib, devices } = this.#host
+    const conf = device.conf
+    const rpf = conf.rpFilter
+    if (rpf === 0 && !fib.usesRealms && (device.index !== oif || !conf.sendRedirects)) {
+      if (conf.acceptLocal) return 0
+      if (!fib.needsFullSourceCheck()) return devices.hasAddress4(src) ? -Reason.LocalSource : 0
+    }
+    const key = this.#reverse
+    fib.fill(key, pkt)
+    key.d0 = src
+    key.s0 = dst
+    key.iif = oif
+    if (!conf.srcValidMark) key.mark = 0
+    const sport = key.sport
+    key.sport = key.dport
+    key.dport = sport
+    const found = fib.find(key)
+    if (found === null || isErrorType(found.type)) return rpf === 0 ? 0 : -Reason.ReversePath
+    if (found.type !== RouteType.Unicast) {
+      if (found.type !== RouteType.Local) return -Reason.MartianSource
+      if (!conf.acceptLocal) return -Reason.LocalSource
+    }
+    if (found.uses(device) || (found.type === RouteType.Local && device.loopback))
+      return onLink(found.paths === null ? found : found.paths[0]!)
+    if (!hasAddress4(device)) return rpf === 0 ? 0 : -Reason.ReversePath
+    if (rpf === 1) return -Reason.ReversePath
+    key.oif = device.index
+    const through = fib.find(key)
+    if (through === null || through.type !== RouteType.Unicast) return 0
+    return onLink(through.through(device.index) ?? through)
+  }
+
+  /** ip_error(): there is no way to the destination. */
+  #routeError(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    const route = pkt.route
+    if (!device.conf.forwarding) return this.#drop(pkt, Reason.NotForwarding)
+    if (route !== this.#noNet && route !== this.#noHost && route !== this.#filtered)
+      return this.#drop(pkt, Reason.Blackhole)
+    const place = host.peers.place(4, pkt.s0, 0, 0, 0, host.now)
+    if (host.peers.take(place, ERROR_COST, ERROR_BURST, host.now)) {
+      const code =
+        route === this.#noNet
+          ? ICMP_NET_UNREACH
+          : route === this.#noHost
+            ? ICMP_HOST_UNREACH
+            : ICMP_PKT_FILTERED
+      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, code, 0)
+    }
+    return this.#drop(
+      pkt,
+      route === this.#noNet
+        ? Reason.NoRoute
+        : route === this.#noHost
+          ? Reason.Unreachable
+          : Reason.Prohibited,
+    )
+  }
+
+  // -- forward
+
+  /** ip_forward(). */
+  #forward(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    const view = host.memory.view
+    const l3 = pkt.l3
+    if (pkt.pktType !== PacketType.Host) return this.#drop(pkt, Reason.LinkBroadcast)
+    if (view.getUint8(l3 + IPV4_TTL) <= 1) {
+      host.replies.icmpError(pkt, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0)
+      return this.#drop(pkt, Reason.Ttl)
+    }
+    const route = pkt.route!
+    const options = pkt.l4 - l3 > IPV4_HEADER_LEN
+    if (options && pkt.opt.strictRoute && route.gateway !== null) {
+      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0)
+      return this.#drop(pkt, Reason.SourceRoute)
+    }
+    pkt.flags |= PathFlag.Forwarded
+    const mtu = routeMtu(route)
+    if (
+      pkt.end - l3 > mtu &&
+      (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
+      (pkt.fragMaxSize > mtu || pkt.fragMaxSize === 0)
+    ) {
+      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
+      return this.#drop(pkt, Reason.Mtu)
+    }
+    decreaseTtl(pkt, host.memory)
+    if ((pkt.flags & PathFlag.DoRedirect) !== 0) this.#redirect(pkt, route)
+    if (host.ipv4.forwardUpdatePriority)
+      pkt.priority = TOS_PRIORITY[(view.getUint8(l3 + IPV4_TOS) & 0x1e) >> 1]!
+    pkt.iif = device.index
+    pkt.oif = route.device!.index
+    const verdict = host.hooks.run4[Hook.Forward]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
+    if (options) forwardOptions(pkt, host)
+    const fate = this.#output(pkt)
+    if (fate === Fate.Forwarded) host.counters.forwarded++
+    return fate
+  }
+
+  /** ip_rt_send_redirect(): at most nine, further and further apart, until the host has been quiet for 20 s. */
+  #redirect(pkt: Packet, route: Route): void {
+    const host = this.#host
+    if (!route.device!.conf.sendRedirects) return
+    const { peers, now } = host
+    const place = peers.place(4, pkt.s0, 0, 0, 0, now)
+    if (now > peers.last[place]! + REDIRECT_SILENCE) {
+      peers.tokens[place] = 0
+      peers.redirects[place] = 0
+    }
+    const sent = peers.redirects[place]!
+    if (sent >= REDIRECT_NUMBER) {
+      peers.last[place] = now
+      return
+    }
+    if (sent !== 0 && now <= peers.last[place]! + REDIRECT_LOAD * (1 << sent)) return
+    peers.redirects[place] = sent + 1
+    host.replies.icmpError(
+      pkt,
+      ICMP_REDIRECT,
+      ICMP_REDIR_HOST,
+      route.gateway === null ? pkt.d0 : route.gateway[0],
+    )
+    peers.last[peers.place(4, pkt.s0, 0, 0, 0, now)] = now
+  }
+
+  // -- local
+
+  /** ip_local_deliver(). */
+  #deliver(pkt: Packet): Fate {
+    const host = this.#host
+    if (pkt.moreFragments || pkt.fragOffset !== 0) {
+      const verdict = host.fragments.defrag(pkt, 0)
+      if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
+    }
+    const verdict = host.hooks.run4[Hook.LocalIn]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
+    if (this.localDelivery?.(pkt)) {
+      this.#why = Reason.Delivered
+      return this.#end(pkt, Fate.Delivered)
+    }
+    return this.#localStack(pkt)
+  }
+
+  /**
+   * ip_protocol_deliver_rcu() on a host where nobody listens. The handlers of TCP and UDP let go of the conntrack
+   * entry first, so that what they answer has one of its own.
+   */
+  #localStack(pkt: Packet): Fate {
+    const host = this.#host
+    switch (pkt.proto) {
+      case IPPROTO_ICMP:
+        host.replies.localIcmp(pkt)
+        this.#why = Reason.Delivered
+        return this.#end(pkt, Fate.Delivered)
+      case IPPROTO_TCP:
+        host.tracker?.release(pkt)
+        this.#why = host.replies.localTcpReset(pkt) ? Reason.Port : Reason.Delivered
+        return this.#end(pkt, Fate.Delivered)
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+        host.tracker?.release(pkt)
+        return this.#localUdp(pkt)
+      case IPPROTO_IGMP:
+      case IPPROTO_PIM:
+        this.#why = Reason.Delivered
+        return this.#end(pkt, Fate.Delivered)
+      default:
+        host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0)
+        this.#why = Reason.Protocol
+        return this.#end(pkt, Fate.Delivered)
+    }
+  }
+
+  /** __udp4_lib_rcv() without a socket: the checksum is looked at before anybody is told. */
+  #localUdp(pkt: Packet): Fate {
+    const host = this.#host
+    const view = host.memory.view
+    const length = pkt.end - pkt.l4
+    if (length < 8) return this.#drop(pkt, Reason.BadTransport)
+    if (pkt.proto === IPPROTO_UDP) {
+      const claimed = view.getUint16(pkt.l4 + 4)
+      if (claimed < 8 || claimed > length) return this.#drop(pkt, Reason.BadTransport)
+      // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
+      if (claimed < length) {
+        pkt.end = pkt.l4 + claimed
+        pkt.sumEnd = 0
+      }
+    }
+    if (pkt.route!.type !== RouteType.Local) {
+      this.#why = Reason.Delivered
+      return this.#end(pkt, Fate.Delivered)
+    }
+    if (!transportChecksumOk(pkt, host.memory)) return this.#drop(pkt, Reason.BadTransport)
+    host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
+    this.#why = Reason.Port
+    return this.#end(pkt, Fate.Delivered)
+  }
+
+  // -- out
+
+  /**
+   * ip_local_out(): sends a packet made here. Its header is complete, checksums are right, the cached fields filled,
+   * the bytes in a slot of their own, which is the path's from here on; the Packet object stays the caller's.
+   * pkt.route may be set; if it is null, the packet is routed by its addresses, and the source need not be ours.
+   */
+  sendLocal(pkt: Packet): void {
+    const host = this.#host
+    const outer = this.#depth++ === 0
+    host.counters.sent++
+    pkt.local = true
+    pkt.csumOk = true
+    pkt.arrival = null
+    pkt.iif = 0
+    if (pkt.route === null && !this.reroute(pkt)) this.#drop(pkt, Reason.NoRoute)
+    else {
+      pkt.oif = pkt.route!.device!.index
+      const { s0, d0, mark, tos } = this.#before
+      const verdict = host.hooks.run4[Hook.LocalOut]!(pkt)
+      this.#before.s0 = s0
+      this.#before.d0 = d0
+      this.#before.mark = mark
+      this.#before.tos = tos
+      if (verdict !== Verdict.Accept) this.#refuse(pkt, verdict)
+      else {
+        pkt.iif = 0
+        this.#output(pkt)
+      }
+    }
+    this.#depth--
+    if (outer && this.#backlog.length > 0) this.#drain()
+  }
+
+  /**
+   * ip_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS. False: there is no
+   * way, the packet is to be dropped.
+   */
+  reroute(pkt: Packet): boolean {
+    const fib = this.#host.fib
+    const key = fib.keyOf(pkt)
+    const type = fib.addressType(4, pkt.s0, 0, 0, 0, 0)
+    const known = type === RouteType.Local || type === RouteType.Unicast
+    if (!known) key.s0 = 0
+    const route = fib.output(key, known)
+    if (route === null) return false
+    pkt.route = route
+    return true
+  }
+
+  /**
+   * A packet whose mark, TOS or addresses the mangle table changed in OUTPUT goes another way (ipt_mangle_out), and
+   * so does one whose destination NAT changed (nf_nat_ipv4_local_fn). Done by hooks around those two, so that the
+   * tables behind them see it, or do not see it if there is no way any more.
+   */
+  #registerReroute(): void {
+    const hooks = this.#host.hooks
+    const before = this.#before
+    const view = this.#host.memory.view
+    const note = (pkt: Packet): Verdict => {
+      before.s0 = pkt.s0
+      before.d0 = pkt.d0
+      before.mark = pkt.mark
+      before.tos = view.getUint8(pkt.l3 + IPV4_TOS)
+      return Verdict.Accept
+    }
+    const entry = (name: string, priority: number, run: (pkt: Packet) => Verdict): void => {
+      hooks.register({ name, family: 4, hook: Hook.LocalOut, priority, run })
+    }
+    entry('reroute', Priority.Mangle - 1, note)
+    entry('reroute', Priority.Mangle + 1, (pkt) =>
+      (pkt.s0 === before.s0 &&
+        pkt.d0 === before.d0 &&
+        pkt.mark === before.mark &&
+        view.getUint8(pkt.l3 + IPV4_TOS) === before.tos) ||
+      this.reroute(pkt)
+        ? Verdict.Accept
+        : Verdict.Drop,
+    )
+    entry('reroute', Priority.NatDst - 1, note)
+    entry('reroute', Priority.NatDst + 1, (pkt) =>
+      pkt.d0 === before.d0 || this.reroute(pkt) ? Verdict.Accept : Verdict.Drop,
+    )
+  }
+
+  /** dst_output(): ip_output() or ip_mc_output(). */
+  #output(pkt: Packet): Fate {
+    const route = pkt.route!
+    const device = route.device!
+    pkt.oif = device.index
+    if (route.type !== RouteType.Unicast && !device.loopback && route.type !== RouteType.Local) {
+      // ip_mc_output(): the host hears what it sends to everybody.
+      pkt.iif = 0
+      if (route.type === RouteType.Broadcast || pkt.d0 === ALL_HOSTS) this.#loopCopy(pkt, device)
+    }
+    const verdict = this.#host.hooks.run4[Hook.PostRouting]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
+    return this.#finishOutput(pkt, device)
+  }
+
+  /** ip_finish_output() and ip_fragment(). */
+  #finishOutput(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    const mtu = routeMtu(pkt.route!)
+    if (pkt.end - pkt.l3 <= mtu && pkt.fragMaxSize === 0) return this.#transmit(pkt, device)
+    const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
+    // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
+    if (df && ((pkt.fragMaxSize === 0 && !pkt.local) || pkt.fragMaxSize > mtu)) {
+      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
+      return this.#drop(pkt, Reason.Mtu)
+    }
+    host.fragments.fragmentAndSend(pkt, mtu, this.#emit)
+    return this.#end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
+  }
+
+  /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */
+  readonly #emit = (pkt: Packet): void => {
+    this.#transmit(pkt, pkt.route!.device!)
+  }
+
+  /** dev_queue_xmit(): out of the device, or back to this host. */
+  #transmit(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    if (!device.up) {
+      device.txDropped++
+      return this.#drop(pkt, Reason.DeviceDown)
+    }
+    const length = pkt.end - pkt.l3
+    device.txPackets++
+    device.txBytes += length
+    if (device.loopback) {
+      device.rxPackets++
+      device.rxBytes += length
+      this.#loop(pkt, device)
+      return Fate.Forwarded
+    }
+    if (pkt.local) this.#answers++
+    if (pkt.ct >= 0) host.tracker?.release(pkt)
+    const slot = pkt.slot
+    pkt.slot = -1
+    host.egress.send(device.index, pkt.l3, length, slot)
+    this.#why = Reason.None
+    return Fate.Forwarded
+  }
+
+  // -- back to this host
+
+  /** loopback_xmit(): the packet comes in again once the present one is done; route, mark and entry stay with it. */
+  #loop(pkt: Packet, device: Device): void {
+    if (this.#backlog.length >= BACKLOG) {
+      this.#drop(pkt, Reason.Looped)
+      return
+    }
+    const copy = this.#host.packets.take()
+    if (!this.#moveInto(copy, pkt)) {
+      this.#host.packets.give(copy)
+      this.#drop(pkt, Reason.NoMemory)
+      return
+    }
+    copy.arrival = device
+    copy.pktType = PacketType.Host
+    this.#backlog.push(copy)
+  }
+
+  /** dev_loopback_xmit() of a copy, after POSTROUTING of its own. */
+  #loopCopy(pkt: Packet, device: Device): void {
+    const host = this.#host
+    const slot = host.memory.take()
+    if (slot < 0) return
+    const copy = host.packets.take()
+    const length = pkt.end - pkt.l3
+    copyMeta(copy, pkt)
+    copy.slot = slot
+    copy.limit = slot + host.memory.stride
+    place(copy, pkt, slot + HEADROOM)
+    host.memory.bytes.copyWithin(copy.l3, pkt.l3, pkt.l3 + length)
+    copy.ct = pkt.ct
+    copy.ctInfo = pkt.ctInfo
+    if (copy.ct >= 0) host.tracker?.share?.(copy)
+    copy.oif = device.index
+    const verdict = host.hooks.run4[Hook.PostRouting]!(copy)
+    if (verdict !== Verdict.Accept || this.#backlog.length >= BACKLOG) {
+      this.#refuse(copy, verdict === Verdict.Accept ? Verdict.Drop : verdict)
+      host.packets.give(copy)
+      return
+    }
+    copy.arrival = device
+    copy.pktType = PacketType.Loopback
+    copy.route = pkt.route!.type === RouteType.Broadcast ? host.fib.broadcastIn : host.fib.multicastIn
+    this.#backlog.push(copy)
+  }
+
+  /** The slot, the entry and all that travels with a packet go over to `to`; false if there is no slot for it. */
+  #moveInto(to: Packet, from: Packet): boolean {
+    const host = this.#host
+    if (from.slot >= 0) {
+      copyMeta(to, from)
+      to.slot = from.slot
+      to.limit = from.limit
+      place(to, from, from.l3)
+      from.slot = -1
+    } else {
+      const slot = host.memory.take()
+      if (slot < 0) return false
+      copyMeta(to, from)
+      to.slot = slot
+      to.limit = slot + host.memory.stride
+      place(to, from, slot + HEADROOM)
+      host.memory.bytes.copyWithin(to.l3, from.l3, from.end)
+    }
+    to.ct = from.ct
+    to.ctInfo = from.ctInfo
+    from.ct = -1
+    from.ctInfo = 0
+    return true
+  }
+
+  #drain(): void {
+    this.#depth++
+    // In order of arrival; what they send to this host again comes behind them.
+    for (let i = 0; i < this.#backlog.length; i++) {
+      const pkt = this.#backlog[i]!
+      this.#enter(pkt, pkt.arrival!)
+      this.#host.packets.give(pkt)
+    }
+    this.#backlog.length = 0
+    this.#depth--
+  }
+
+  // -- ends
+
+  /** A hook did not accept. */
+  #refuse(pkt: Packet, verdict: Verdict): Fate {
+    if (verdict === Verdict.Stolen) {
+      // Somebody keeps slot and entry.
+      this.#why = Reason.Fragment
+      return Fate.Consumed
+    }
+    return this.#drop(pkt, verdict === Verdict.Queue ? Reason.Queue : Reason.Rule)
+  }
+
+  #drop(pkt: Packet, reason: Reason): Fate {
+    const drops = this.#host.counters.drops
+    drops[reason] = drops[reason]! + 1
+    this.#why = reason
+    return this.#end(pkt, Fate.Dropped)
+  }
+
+  /** kfree_skb(): entry and slot are let go. */
+  #end(pkt: Packet, fate: Fate): Fate {
+    const host = this.#host
+    if (host.tracker !== null) host.tracker.release(pkt)
+    if (pkt.slot >= 0) {
+      host.memory.give(pkt.slot)
+      pkt.slot = -1
+    }
+    return fate
+  }
+}
+
+/** dst_mtu() of a forwarded or local packet. */
+function routeMtu(route: Route): number {
+  const mtu = route.mtu === 0 ? route.device!.mtu : route.mtu
+  return Math.min(mtu, IP_MAX_MTU)
+}
+
+/** nhc_scope >= RT_SCOPE_HOST. */
+const onLink = (route: RouteEntry): number => (route.nexthopScope >= 254 ? 1 : 0)
+
+function hasAddress4(device: Device): boolean {
+  for (let i = 0; i < device.addresses.length; i++) if (device.addresses[i]!.family === 4) return true
+  return false
+}
+
+/** Header offsets and cached header fields of a packet whose bytes lie, or will lie, at `l3`. */
+function place(to: Packet, from: Packet, l3: number): void {
+  to.family = from.family
+  to.l3 = l3
+  to.l4 = l3 + from.l4 - from.l3
+  to.end = l3 + from.end - from.l3
+  to.proto = from.proto
+  to.fragOffset = from.fragOffset
+  to.moreFragments = from.moreFragments
+  to.s0 = from.s0
+  to.s1 = from.s1
+  to.s2 = from.s2
+  to.s3 = from.s3
+  to.d0 = from.d0
+  to.d1 = from.d1
+  to.d2 = from.d2
+  to.d3 = from.d3
+  to.sport = from.sport
+  to.dport = from.dport
+}
+
+/** What a loop through lo keeps of the sk_buff; the control block (IPCB) is emptied on the way. */
+function copyMeta(to: Packet, from: Packet): void {
+  to.mark = from.mark
+  to.priority = from.priority
+  to.secmark = from.secmark
+  to.trace = from.trace
+  to.route = from.route
+  to.csumOk = true
+}
