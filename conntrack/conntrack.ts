@@ -1,30 +1,767 @@
-// Connection tracking of one host: what the rest of tunwall may ask of it. CONTRACT, to be filled in.
+// Connection tracking of one host (nf_conntrack_core.c, Linux 6.18): the table of connections, and what the rest of
+// tunwall may ask of it.
+//
+//     packet ── resolve ── found ───────────────────────── tracker ── state, timeout ── hooks go on
+//                  └────── none: a new, unconfirmed entry ──┘              └─ confirm (last hook): into the hash
+//
+// An entry is a number in EntryTable. It lives while it is in the hash or packets hold it (USES): `kill` takes it out
+// of the hash, `release` of the last packet frees it. A packet that is dropped before the last hook takes its
+// unconfirmed entry with it. Files: hooks.ts says what happens to a packet, trackers/ what each protocol means.
 
-import type { Family, Packet } from '../datapath/packet.ts'
-import type { EntryTable } from './table.ts'
-import type { Tuple } from './tuple.ts'
+import type { Hook } from '../datapath/hooks.ts'
+import type { Host, TrackerLink } from '../datapath/host.ts'
+import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
+import { transportChecksumOk } from '../datapath/wire/checksum.ts'
+import { IPPROTO_RAW } from '../datapath/wire/protocol.ts'
+import { Expectations } from './expect.ts'
+import { ExpiryWheel } from './expiry.ts'
+import { conntrackHooks } from './hooks.ts'
+import {
+  CTMARK,
+  EntryTable,
+  EVENTS,
+  EXTENSIONS,
+  Extension,
+  HELPER,
+  MASTER,
+  META,
+  POLICY,
+  SECMARK,
+  STATUS,
+  STRIDE,
+  Status,
+  TUPLE_WORDS,
+  USES,
+  ZONE,
+} from './table.ts'
+import { TRACKERS } from './trackers/index.ts'
+import type { Tracked, Tracker, TrackerCore } from './trackers/tracker.ts'
+import { invert, Tuple, tupleOf } from './tuple.ts'
 
-export interface Conntrack {
+/** `conntrack -S`, struct ip_conntrack_stat. */
+export interface ConntrackStats {
+  /** A tuple asked for by NAT was taken. */
+  found: number
+  invalid: number
+  /** Entries made from outside (conntrack -I). */
+  insert: number
+  insertFailed: number
+  drop: number
+  earlyDrop: number
+  error: number
+  searchRestart: number
+  clashResolve: number
+  chainTooLong: number
+}
+
+/** An application helper (nf_conntrack_helper): reads a protocol and expects connections. */
+export interface Helper {
+  readonly name: string
+  readonly family: Family
+  readonly protocol: number
+  /** Sees each confirmed-to-be packet of its connections. A Verdict. `l4`: transport header. */
+  help(pkt: Packet, entry: number, dir: number): number
+  /** The entry ends. */
+  destroy?(entry: number): void
+}
+
+/** Timeouts of CT --timeout NAME (nfct timeout): for one protocol, seconds by the tracker's timeout names. */
+export interface TimeoutPolicy {
+  readonly name: string
+  readonly family: Family
+  readonly protocol: number
+  readonly seconds: Readonly<Record<string, number>>
+}
+
+/** What #resolve answers besides a handle. */
+const NONE = -1
+const FULL = -2
+
+/** early_drop: buckets searched for something to give up. */
+const EVICTION_RANGE = 8
+/** net_ratelimit: messages at once, and how often one more, ms. */
+const MESSAGE_BURST = 10
+const MESSAGE_INTERVAL_MS = 5000
+
+export class Conntrack implements TrackerLink, TrackerCore {
+  readonly host: Host
   readonly table: EntryTable
-  /** Registers the conntrack and defragmentation hooks of a family while somebody needs them (reference counted). */
-  need(family: Family): () => void
-  isActive(family: Family): boolean
-  /** pkt's XT_CONNTRACK_STATE_* / --ctstate bit: 1 INVALID, 2 ESTABLISHED, 4 RELATED, 8 NEW, 64 UNTRACKED. */
-  stateBit(pkt: Packet): number
-  /** Remaining time, seconds, rounded down as the kernel prints. */
-  remaining(entry: number): number
+  readonly expectations: Expectations
+  readonly stats: ConntrackStats = {
+    found: 0,
+    invalid: 0,
+    insert: 0,
+    insertFailed: 0,
+    drop: 0,
+    earlyDrop: 0,
+    error: 0,
+    searchRestart: 0,
+    clashResolve: 0,
+    chainTooLong: 0,
+  }
+
+  /** An entry is freed: NAT takes it out of its own lists (nf_conntrack_free). */
+  onDestroy: ((entry: number) => void) | null = null
+  /** An entry got into the hash. */
+  onConfirm: ((entry: number) => void) | null = null
+  /** Sequence numbers moved by a NAT helper (nf_ct_seq_offset, nf_ct_seq_adjust). */
+  sequences: {
+    offset(entry: number, dir: number, seq: number): number
+    adjust(pkt: Packet, entry: number, dir: number): boolean
+  } | null = null
+  /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
+  onInvalid: ((pkt: Packet, text: string) => void) | null = null
+
+  /** nf_conntrack_checksum. */
+  checksum = true
+
+  readonly #wheel: ExpiryWheel
+  readonly #trackers = new Map<number, Tracker>()
+  /** By protocol number, 256 of them. Bare functions: calls through them stay cheap though there are many kinds. */
+  readonly #track: ((pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked)[] = []
+  readonly #byProtocol: Tracker[] = []
+  readonly #helpers: Helper[] = []
+  readonly #policies: { readonly policy: TimeoutPolicy; readonly values: Float64Array }[] = []
+  readonly #users: Record<Family, number> = { 4: 0, 6: 0 }
+  readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
+  readonly #tuple = new Tuple()
+  readonly #reply = new Tuple()
+  /** Direction of the handle that #resolve gave is in its lowest bit. */
+  #max = 262144
+  #acct = false
+  #timestamps = false
+  #events = true
+  #logInvalid = 0
+  #messages = MESSAGE_BURST
+  #messagesAt = 0
+  /** Messages about the full table that were not said. */
+  suppressed = 0
+  /** Connlabel rules in use (net->ct.labels_used): new entries get labels. */
+  #labelUsers = 0
+
+  constructor(host: Host) {
+    this.host = host
+    this.table = new EntryTable(host.random.u32(), 1024, 262144)
+    this.expectations = new Expectations(this.table)
+    this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
+    this.#declareTunables()
+    for (const make of TRACKERS) {
+      const tracker = make(this)
+      this.#trackers.set(tracker.protocol, tracker)
+    }
+    const generic = this.#trackers.get(IPPROTO_RAW)!
+    for (let proto = 0; proto < 256; proto++) {
+      const tracker = this.#trackers.get(proto) ?? generic
+      this.#byProtocol.push(tracker)
+      this.#track.push(tracker.packet.bind(tracker))
+    }
+    host.tracker = this
+  }
+
+  // -- while somebody needs it
+
   /**
-   * nf_conntrack_tuple_taken: an entry other than `ignored`, and not expired, has the tuple in tuple.zone. For NAT,
-   * which asks for the reply it would like to have. Does not allocate.
+   * Registers the conntrack and defragmentation hooks of a family while somebody needs them (nf_ct_netns_get).
+   * Returns the undo, which works once.
    */
-  isTaken(tuple: Tuple, ignored: number): boolean
-  /** nf_conntrack_alter_reply: of an unconfirmed entry. */
-  alterReply(entry: number, reply: Tuple): void
-  /** Called when an entry's number becomes free (nf_conntrack_free): NAT forgets its source. */
-  onDestroy: (entry: number) => void
-  /** Ends an entry (nf_ct_delete). */
-  kill(entry: number): void
-  flush(): void
-  /** Fires expired timers; bounded work per call. Called by the driver with host.now set. */
-  tick(): void
+  need(family: Family): () => void {
+    if (this.#users[family]++ === 0) {
+      this.#undo[family] = conntrackHooks(this, family).map((hook) => this.host.hooks.register(hook))
+      // Nothing was seen meanwhile: windows have moved (nf_ct_tcp_fixup).
+      this.table.forEach((entry) => {
+        if ((this.table.words[entry * STRIDE + META]! & 0xff) === family)
+          this.trackerOf(entry).resume?.(entry)
+      })
+    }
+    let needed = true
+    return () => {
+      if (!needed) return
+      needed = false
+      if (--this.#users[family] > 0) return
+      for (const undo of this.#undo[family]) undo()
+      this.#undo[family] = []
+    }
+  }
+
+  isActive(family: Family): boolean {
+    return this.#users[family] > 0
+  }
+
+  /** A connlabel rule is in use: entries made from now on have labels. Returns the undo. */
+  needLabels(): () => void {
+    this.#labelUsers++
+    let needed = true
+    return () => {
+      if (needed) this.#labelUsers--
+      needed = false
+    }
+  }
+
+  // -- packets
+
+  /**
+   * pkt's XT_CONNTRACK_STATE_* / --ctstate bit: 1 INVALID, 2 ESTABLISHED, 4 RELATED, 8 NEW, 64 UNTRACKED. Hot.
+   */
+  stateBit(pkt: Packet): number {
+    if (pkt.ct >= 0) return 2 << (pkt.ctInfo >= CtInfo.EstablishedReply ? pkt.ctInfo - 3 : pkt.ctInfo)
+    return pkt.ctInfo === CtInfo.Untracked ? 64 : 1
+  }
+
+  /** Direction of the packet in its connection: 0 original, 1 reply (CTINFO2DIR). */
+  direction(pkt: Packet): number {
+    return pkt.ctInfo >= CtInfo.EstablishedReply ? 1 : 0
+  }
+
+  /** A packet is finished with its entry (nf_conntrack_put): unconfirmed entries die here. Hot. */
+  release(pkt: Packet): void {
+    const entry = pkt.ct
+    pkt.ctInfo = 0
+    pkt.ctTemplate = null
+    if (entry < 0) return
+    pkt.ct = -1
+    this.put(entry)
+  }
+
+  /** Gives back one use of an entry. */
+  put(entry: number): void {
+    const w = this.table.words
+    const o = entry * STRIDE
+    const uses = w[o + USES]! - 1
+    w[o + USES] = uses
+    if (uses === 0 && (w[o + STATUS]! & (Status.Confirmed | Status.Dying)) !== Status.Confirmed)
+      this.#free(entry)
+  }
+
+  /** Ties a packet to an entry (nf_ct_set, with a reference taken). */
+  hold(pkt: Packet, entry: number, info: number): void {
+    this.table.words[entry * STRIDE + USES]!++
+    pkt.ct = entry
+    pkt.ctInfo = info
+  }
+
+  /** A packet made in answer to another belongs to its connection (nf_conntrack_attach). */
+  attach(answer: Packet, cause: Packet): void {
+    if (cause.ct < 0) return
+    this.hold(answer, cause.ct, this.direction(cause) === 0 ? CtInfo.RelatedReply : CtInfo.Related)
+  }
+
+  /** The tuple of a packet as it is now, zone left alone (nf_ct_get_tuple). */
+  tupleOf(pkt: Packet, into: Tuple): boolean {
+    return tupleOf(pkt, this.host.memory.view, into)
+  }
+
+  /**
+   * Handle (entry * 2 + direction) of the entry of a packet: found, or a new unconfirmed one; then the packet holds
+   * it and has its ctInfo (resolve_normal_ct). -1: no tuple, -2: the table is full. Hot.
+   */
+  resolve(pkt: Packet, template: CtTemplate | null): number {
+    const t = this.#tuple
+    if (!tupleOf(pkt, this.host.memory.view, t)) return NONE
+    t.zone = 0
+    let handle: number
+    if (template === null) handle = this.find(t)
+    else handle = this.findZoned(t, pkt, template)
+    if (handle < 0) {
+      const entry = this.#create(pkt, t, template)
+      if (entry < 0) return entry
+      handle = entry * 2
+    }
+    const entry = handle >> 1
+    const o = entry * STRIDE
+    const w = this.table.words
+    let info: number
+    if ((handle & 1) !== 0) info = CtInfo.EstablishedReply
+    else {
+      const status = w[o + STATUS]!
+      info =
+        (status & Status.SeenReply) !== 0
+          ? CtInfo.Established
+          : (status & Status.Expected) !== 0
+            ? CtInfo.Related
+            : CtInfo.New
+    }
+    w[o + USES]!++
+    pkt.ct = entry
+    pkt.ctInfo = info
+    return handle
+  }
+
+  /** nf_conntrack_handle_packet. Hot. */
+  track(pkt: Packet, handle: number, hook: Hook): Tracked {
+    // By the packet's own protocol: ICMP that NAT moved keeps it.
+    return this.#track[pkt.proto]!(pkt, handle >> 1, handle & 1, hook)
+  }
+
+  // -- look-ups
+
+  /** Handle of the live entry with the tuple in `t.zone`, or -1. Expired ones met on the way end. Hot. */
+  find(t: Tuple): number {
+    for (;;) {
+      const handle = this.table.find(t)
+      if (handle < 0 || this.table.expires[handle >> 1]! > this.host.now) return handle
+      this.kill(handle >> 1)
+    }
+  }
+
+  /** The look-up with the zone of a template (nf_ct_zone_tmpl); leaves t.zone that of the original direction. */
+  findZoned(t: Tuple, pkt: Packet, template: CtTemplate): number {
+    const zone = (template.zoneFromMark ? pkt.mark : template.zone) & 0xffff
+    const original = (template.zoneDirs & 1) !== 0 ? zone : 0
+    const reply = (template.zoneDirs & 2) !== 0 ? zone : 0
+    t.zone = original
+    if (original === reply) return this.find(t)
+    let handle = this.#findIn(t, 0)
+    if (handle < 0) {
+      t.zone = reply
+      handle = this.#findIn(t, 1)
+      t.zone = original
+    }
+    return handle
+  }
+
+  #findIn(t: Tuple, dir: number): number {
+    for (;;) {
+      const handle = this.table.findIn(t, dir)
+      if (handle < 0 || this.table.expires[handle >> 1]! > this.host.now) return handle
+      this.kill(handle >> 1)
+    }
+  }
+
+  /**
+   * Whether an entry other than `ignored` has the tuple, which is to be the reply of `ignored`
+   * (nf_conntrack_tuple_taken). One with the same original tuple does not count: confirm settles that.
+   */
+  isTaken(reply: Tuple, ignored: number): boolean {
+    return this.taker(reply, ignored) >= 0
+  }
+
+  /** The handle that makes isTaken true, -1 none. `reply.zone` is set from `ignored`. */
+  taker(reply: Tuple, ignored: number): number {
+    const { table } = this
+    reply.zone = table.words[ignored * STRIDE + TUPLE_WORDS + ZONE]!
+    let handle = table.first(table.bucketOf(reply))
+    while (handle >= 0) {
+      const entry = handle >> 1
+      const next = table.next(handle)
+      if (entry !== ignored && table.sameTuple(reply, handle)) {
+        const w = table.words
+        const zone = w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
+        if (table.expires[entry]! <= this.host.now) this.kill(entry)
+        else if (
+          zone === reply.zone &&
+          zone === w[ignored * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]! &&
+          !table.equalTuples(entry, 0, ignored, 0)
+        ) {
+          this.stats.found++
+          return handle
+        }
+      }
+      handle = next
+    }
+    return -1
+  }
+
+  // -- entries
+
+  /** Sets the tuple of the answers, before confirmation (nf_conntrack_alter_reply). The zone stays. */
+  alterReply(entry: number, reply: Tuple): void {
+    const w = this.table.words
+    reply.zone = w[entry * STRIDE + TUPLE_WORDS + ZONE]!
+    this.table.setTuple(entry, 1, reply)
+  }
+
+  tracker(protocol: number): Tracker {
+    return this.#byProtocol[protocol & 0xff]!
+  }
+
+  trackerOf(entry: number): Tracker {
+    return this.#byProtocol[(this.table.words[entry * STRIDE + META]! >> 8) & 0xff]!
+  }
+
+  isExpired(entry: number): boolean {
+    return (
+      (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0 &&
+      this.table.expires[entry]! <= this.host.now
+    )
+  }
+
+  /** Remaining time, seconds, rounded down as the kernel prints (nf_ct_expires). */
+  remaining(entry: number): number {
+    const confirmed = (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0
+    const ms = this.table.expires[entry]! - (confirmed ? this.host.now : 0)
+    return ms > 0 ? Math.floor(ms / 1000) : 0
+  }
+
+  /** ctmark, unsigned. */
+  mark(entry: number): number {
+    return this.table.words[entry * STRIDE + CTMARK]! >>> 0
+  }
+
+  setMark(entry: number, value: number): void {
+    this.table.words[entry * STRIDE + CTMARK] = value
+  }
+
+  /** Packets of a direction, -1 if the entry was made without nf_conntrack_acct. */
+  packets(entry: number, dir: number): number {
+    return this.table.acct[entry * 4]! < 0 ? -1 : this.table.acct[entry * 4 + dir * 2]!
+  }
+
+  /** Bytes of a direction, -1 if the entry was made without nf_conntrack_acct. */
+  bytes(entry: number, dir: number): number {
+    return this.table.acct[entry * 4]! < 0 ? -1 : this.table.acct[entry * 4 + dir * 2 + 1]!
+  }
+
+  /** Wall clock of the entry's beginning, ms since 1970; -1 if it was made without nf_conntrack_timestamp. */
+  startedAt(entry: number): number {
+    if ((this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Timestamp) === 0) return -1
+    return this.host.wall - (this.host.now - this.table.born[entry]!)
+  }
+
+  /** `use=`: the hash, packets and expected entries that hold it. */
+  references(entry: number): number {
+    return 1 + this.table.words[entry * STRIDE + USES]!
+  }
+
+  /** Ends an entry (nf_ct_delete). False if it was ending already. */
+  kill(entry: number): boolean {
+    const w = this.table.words
+    const o = entry * STRIDE
+    const status = w[o + STATUS]!
+    if ((status & Status.Dying) !== 0) return false
+    w[o + STATUS] = status | Status.Dying
+    if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.destroy?.(entry)
+    this.expectations.removeOf(entry)
+    if ((status & Status.Confirmed) !== 0) {
+      this.table.remove(entry)
+      this.#wheel.remove(entry)
+      if (w[o + USES] === 0) this.#free(entry)
+    }
+    return true
+  }
+
+  /** nf_ct_kill_acct: the packet is still counted. */
+  killCounted(entry: number, dir: number, pkt: Packet): boolean {
+    this.count(entry, dir, pkt)
+    return this.kill(entry)
+  }
+
+  /** Ends every entry (conntrack -F). */
+  flush(): void {
+    this.table.forEach((entry) => {
+      this.kill(entry)
+    })
+  }
+
+  /** Calls `each` for every entry that conntrack -L would list, in slab order; entries may be ended meanwhile. */
+  forEach(each: (entry: number) => void): void {
+    this.table.forEach((entry) => {
+      if (this.table.expires[entry]! <= this.host.now) this.kill(entry)
+      else if ((this.table.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) each(entry)
+    })
+  }
+
+  /** net.netfilter.nf_conntrack_count: entries, those of packets on the way included, expired ones not. */
+  get size(): number {
+    let expired = 0
+    this.table.forEach((entry) => {
+      if (this.table.expires[entry]! <= this.host.now) expired++
+    })
+    return this.table.used - expired
+  }
+
+  /**
+   * Ends what has expired; bounded work per call. Called by the driver with host.now set, ten times a second or
+   * more. True: more is due, call again when there is time.
+   */
+  tick(): boolean {
+    this.expectations.expire(this.host.now)
+    return this.#wheel.sweep(this.host.now)
+  }
+
+  // -- what trackers ask
+
+  /** See TrackerCore. Hot. */
+  refresh(entry: number, dir: number, pkt: Packet, timeoutMs: number): void {
+    const { table } = this
+    const status = table.words[entry * STRIDE + STATUS]!
+    if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed) {
+      table.expires[entry] = this.host.now + timeoutMs
+      this.#wheel.refreshed(entry)
+    } else if ((status & Status.FixedTimeout) === 0) table.expires[entry] = timeoutMs
+    this.count(entry, dir, pkt)
+  }
+
+  /** nf_ct_acct_update. Hot. */
+  count(entry: number, dir: number, pkt: Packet): void {
+    const { acct } = this.table
+    const at = entry * 4
+    if (acct[at]! < 0) return
+    acct[at + dir * 2]!++
+    acct[at + dir * 2 + 1]! += pkt.end - pkt.l3
+  }
+
+  expireIn(entry: number, timeoutMs: number): void {
+    this.table.expires[entry] = this.host.now + timeoutMs
+    this.#wheel.refreshed(entry)
+  }
+
+  timeouts(entry: number, standard: Float64Array): Float64Array {
+    const policy = this.table.words[entry * STRIDE + POLICY]!
+    return policy === 0 ? standard : this.#policies[policy - 1]!.values
+  }
+
+  standardOf(protocol: number): Float64Array {
+    return this.#trackers.get(protocol)!.standard
+  }
+
+  /** Verified once: the packet then counts as checked, as skb->ip_summed says. */
+  checksumOk(pkt: Packet): boolean {
+    if (pkt.csumOk) return true
+    if (!transportChecksumOk(pkt, this.host.memory)) return false
+    pkt.csumOk = true
+    return true
+  }
+
+  logInvalid(pkt: Packet, protocol: number, reason: string): void {
+    if (this.#logInvalid === 0 || this.onInvalid === null) return
+    if (this.#logInvalid !== protocol && this.#logInvalid !== IPPROTO_RAW) return
+    this.onInvalid(pkt, `nf_ct_proto_${protocol}: ${reason} `)
+  }
+
+  seqOffset(entry: number, dir: number, seq: number): number {
+    return this.sequences === null ? 0 : this.sequences.offset(entry, dir, seq)
+  }
+
+  declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void {
+    this.host.tunables.declare({
+      name: `net.netfilter.${name}`,
+      default: seconds,
+      min: 0,
+      max: 0x7fffffff,
+      unit: 's',
+      apply: (value) => {
+        into[index] = value * 1000
+      },
+    })
+  }
+
+  declare(name: string, value: number, max: number, apply: (value: number) => void): void {
+    this.host.tunables.declare({ name: `net.netfilter.${name}`, default: value, min: 0, max, apply })
+  }
+
+  // -- helpers and timeout policies
+
+  /** Makes a helper known to CT --helper. Returns the undo: its connections lose it. */
+  registerHelper(helper: Helper): () => void {
+    this.#helpers.push(helper)
+    const number = this.#helpers.length
+    return () => {
+      for (const e of this.expectations.all()) if (e.name === helper.name) this.expectations.remove(e)
+      this.table.forEach((entry) => {
+        const at = entry * STRIDE + HELPER
+        if (this.table.words[at] === number) this.table.words[at] = 0
+      })
+      // The number stays taken, so that nobody else's connections get the helper.
+      this.#helpers[number - 1] = { ...helper, name: '', help: () => 1 }
+    }
+  }
+
+  /** Number of a helper + 1, 0 if unknown (nf_conntrack_helper_try_module_get). */
+  helperNumber(name: string, family: Family, protocol: number): number {
+    return (
+      this.#helpers.findIndex((h) => h.name === name && h.family === family && h.protocol === protocol) + 1
+    )
+  }
+
+  helperOf(entry: number): Helper | null {
+    return this.#helpers[this.table.words[entry * STRIDE + HELPER]! - 1] ?? null
+  }
+
+  /** nfct timeout add: names what it does not set keep the value in force now. */
+  addTimeoutPolicy(policy: TimeoutPolicy): void {
+    const tracker = this.tracker(policy.protocol)
+    const values = tracker.standard.slice()
+    for (const [name, seconds] of Object.entries(policy.seconds)) {
+      const index = tracker.timeoutNames.indexOf(name)
+      if (index >= 0) values[index] = seconds * 1000
+    }
+    const known = this.#policies.findIndex((p) => p.policy.name === policy.name)
+    if (known >= 0) this.#policies[known] = { policy, values }
+    else this.#policies.push({ policy, values })
+  }
+
+  timeoutPolicy(name: string): TimeoutPolicy | null {
+    return this.#policies.find((p) => p.policy.name === name)?.policy ?? null
+  }
+
+  // -- making and freeing
+
+  /** init_conntrack. The entry, not yet in the hash; NONE if nothing can answer it, FULL. */
+  #create(pkt: Packet, t: Tuple, template: CtTemplate | null): number {
+    const r = this.#reply
+    if (!invert(t, r)) return NONE
+    const { table, expectations } = this
+    if (table.used + 1 > this.#max && !this.#earlyDrop(t)) {
+      this.#full()
+      return FULL
+    }
+    const entry = table.create()
+    if (template !== null) {
+      const zone = (template.zoneFromMark ? pkt.mark : template.zone) & 0xffff
+      r.zone = (template.zoneDirs & 2) !== 0 ? zone : 0
+    }
+    table.setTuple(entry, 0, t)
+    table.setTuple(entry, 1, r)
+    table.expires[entry] = 0
+    table.born[entry] = this.host.now
+    if (!this.#acct) table.acct[entry * 4] = -1
+    const w = table.words
+    const o = entry * STRIDE
+    let extensions = 0
+    if (this.#timestamps) extensions |= Extension.Timestamp
+    if (this.#labelUsers > 0) extensions |= Extension.Labels
+    if (this.#events) extensions |= Extension.Events
+    if (template !== null) {
+      if (template.timeoutPolicy !== null)
+        w[o + POLICY] = this.#policyNumber(template.timeoutPolicy, pkt.proto)
+      if (template.ctevents !== null || template.expevents !== null) {
+        extensions |= Extension.Events
+        w[o + EVENTS] = ((template.ctevents ?? 0) & 0xffff) | ((template.expevents ?? 0) << 16)
+      }
+    }
+    w[o + EXTENSIONS] = extensions
+    const expected = expectations.count === 0 ? null : expectations.take(t, this.host.now)
+    if (expected !== null) {
+      const master = expected.master * STRIDE
+      w[o + STATUS] = Status.Expected
+      w[o + MASTER] = expected.master + 1
+      w[master + USES]!++
+      w[o + HELPER] = expected.helper
+      w[o + CTMARK] = w[master + CTMARK]!
+      w[o + SECMARK] = w[master + SECMARK]!
+      expected.onMatch?.(entry, expected)
+    } else if (template !== null && template.helper !== null) {
+      w[o + HELPER] = this.helperNumber(template.helper, pkt.family, pkt.proto)
+      if (w[o + HELPER] !== 0) w[o + STATUS] = Status.Helper
+    }
+    return entry
+  }
+
+  #policyNumber(name: string, protocol: number): number {
+    return this.#policies.findIndex((p) => p.policy.name === name && p.policy.protocol === protocol) + 1
+  }
+
+  /** Puts an unconfirmed entry into the hash (__nf_conntrack_confirm's end). `both`: false for a clashing one. */
+  insert(entry: number, both: boolean): void {
+    const { table } = this
+    if (both) table.insert(entry)
+    else table.insertReply(entry)
+    table.words[entry * STRIDE + STATUS]! |= Status.Confirmed
+    this.#wheel.add(entry, this.host.now)
+    if (both) this.onConfirm?.(entry)
+  }
+
+  #free(entry: number): void {
+    const w = this.table.words
+    const o = entry * STRIDE
+    // An unconfirmed entry was not killed, so that expectations of its first packet are still there.
+    if (this.expectations.count !== 0) this.expectations.removeOf(entry)
+    this.onDestroy?.(entry)
+    const master = w[o + MASTER]! - 1
+    w[o + STATUS] = Status.Dying
+    this.table.destroy(entry)
+    if (master >= 0) this.put(master)
+  }
+
+  /** early_drop: gives up unassured entries of the first bucket near the tuple's that has any. */
+  #earlyDrop(t: Tuple): boolean {
+    const { table } = this
+    const bucket = table.bucketOf(t)
+    for (let i = 0; i < EVICTION_RANGE; i++) {
+      let drops = 0
+      let handle = table.first(bucket + i)
+      while (handle >= 0) {
+        const entry = handle >> 1
+        const status = table.words[entry * STRIDE + STATUS]!
+        const expired = table.expires[entry]! <= this.host.now
+        if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
+          handle = table.next(handle)
+          continue
+        }
+        this.kill(entry)
+        if (!expired) drops++
+        // Its other tuple may have stood in this bucket too.
+        handle = table.first(bucket + i)
+      }
+      if (drops > 0) {
+        this.stats.earlyDrop += drops
+        return true
+      }
+    }
+    return false
+  }
+
+  /** net_warn_ratelimited. */
+  #full(): void {
+    const { now, events } = this.host
+    const earned = Math.floor((now - this.#messagesAt) / MESSAGE_INTERVAL_MS)
+    if (earned > 0) {
+      this.#messages = Math.min(MESSAGE_BURST, this.#messages + earned * MESSAGE_BURST)
+      this.#messagesAt = now
+    }
+    if (this.#messages === 0) {
+      this.suppressed++
+      return
+    }
+    this.#messages--
+    events.log?.({ level: 4, text: 'nf_conntrack: table full, dropping packet' })
+  }
+
+  #declareTunables(): void {
+    this.host.tunables.declare({
+      name: 'net.netfilter.nf_conntrack_max',
+      default: 262144,
+      min: 0,
+      max: 0x7fffffff,
+      unit: 'entries',
+      apply: (value) => {
+        this.#max = value
+      },
+    })
+    this.host.tunables.alias('net.nf_conntrack_max', 'net.netfilter.nf_conntrack_max')
+    this.host.tunables.declare({
+      name: 'net.netfilter.nf_conntrack_buckets',
+      default: 262144,
+      min: 1,
+      max: 0x4000000,
+      unit: 'entries',
+      // Differs from Linux: rounded up to a power of two inside, not to a page of list heads.
+      apply: (value) => this.table.rehash(value),
+    })
+    this.host.tunables.declare({
+      name: 'net.netfilter.nf_conntrack_count',
+      default: 0,
+      unit: 'entries',
+      readOnly: true,
+      read: () => this.size,
+    })
+    this.declare('nf_conntrack_acct', 0, 1, (value) => {
+      this.#acct = value !== 0
+    })
+    this.declare('nf_conntrack_checksum', 1, 1, (value) => {
+      this.checksum = value !== 0
+    })
+    this.declare('nf_conntrack_events', 2, 2, (value) => {
+      this.#events = value !== 0
+    })
+    this.declare('nf_conntrack_expect_max', 4096, 0x7fffffff, (value) => {
+      this.expectations.max = value
+    })
+    this.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
+      this.#logInvalid = value
+    })
+    this.declare('nf_conntrack_timestamp', 0, 1, (value) => {
+      this.#timestamps = value !== 0
+    })
+  }
 }

@@ -7,20 +7,26 @@
 //    12..23   tuple of direction 1
 //    24       status (IPS_* bits)
 //    25       ctmark
-//    26       uses: packets that hold the entry
+//    26       uses: packets that hold the entry, and expected entries whose master it is
 //    27       secmark
 //    28       master entry + 1 (expected connections), 0 none
-//    29       timeout of the entry's state, ms, as last set (for refresh)
+//    29       timeout policy number + 1, 0 none (CT --timeout)
 //    30       helper number + 1, 0 none
 //    31       NAT: bits (see nat/nat.ts)
-//    32..55   private to the tracker (tcp: windows)
+//    32..52   private to the tracker (tcp: windows)
+//    53       extensions the entry has (Extension)
+//    54       event masks: ctevents | expevents << 16 (CT --ctevents, --expevents)
+//    55       expectations that wait for this entry's children
 //    56..59   connlabels (128 bits)
 //    60..63   sequence adjustment and NAT private
 //   expires[entry]   host.now at which it ends, ms; while unconfirmed: the relative timeout
 //   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], with nf_conntrack_acct at creation, else -1 in slot 0
+//   born[entry]      host.now when it was made
 //
-// ports word: (source << 16 | destination) for protocols with ports; ICMP: id << 16 | type << 8 | code;
-// GRE: keys; generic: 0. meta word: protocol << 8 | family (4 or 6).
+// ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone word is the zone that counts in
+// that direction (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
+//
+// The arrays are replaced when the slab grows: nobody keeps `words` over a call that may make an entry.
 
 import type { Tuple } from './tuple.ts'
 
@@ -31,10 +37,13 @@ export const CTMARK = 25
 export const USES = 26
 export const SECMARK = 27
 export const MASTER = 28
-export const TIMEOUT = 29
+export const POLICY = 29
 export const HELPER = 30
 export const NAT = 31
 export const PRIVATE = 32
+export const EXTENSIONS = 53
+export const EVENTS = 54
+export const EXPECTING = 55
 export const LABELS = 56
 export const SEQADJ = 60
 /** Offsets inside a tuple. */
@@ -64,6 +73,16 @@ export const Status = {
   Offload: 1 << 14,
 } as const
 
+/** Bits of the word EXTENSIONS (struct nf_ct_ext): made at creation, by the sysctls of that moment. */
+export const Extension = { Timestamp: 1, Labels: 2, Events: 4 } as const
+
+/** Longest chain that a new entry may join: MIN_CHAINLEN plus a random part below MAX_CHAINLEN. */
+export const MIN_CHAINLEN = 50
+export const MAX_CHAINLEN = 30
+
+/** Answer of `findClash`: the chain is longer than allowed. */
+export const TOO_LONG = -2
+
 export class EntryTable {
   words: Int32Array
   expires: Float64Array
@@ -81,7 +100,8 @@ export class EntryTable {
   #mask: number
   readonly #seed: number
 
-  constructor(seed: number, capacity = 1024) {
+  /** `capacity`: entries before the arrays grow. `buckets`: rounded up to a power of two. */
+  constructor(seed: number, capacity = 1024, buckets = 4096) {
     this.#seed = seed | 1
     this.capacity = capacity
     this.words = new Int32Array(capacity * STRIDE)
@@ -91,13 +111,18 @@ export class EntryTable {
     this.#free = new Int32Array(capacity)
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i
     this.#freeCount = capacity
-    this.#buckets = new Int32Array(capacity * 2)
-    this.#mask = capacity * 2 - 1
+    const size = powerOfTwo(buckets)
+    this.#buckets = new Int32Array(size)
+    this.#mask = size - 1
+  }
+
+  get buckets(): number {
+    return this.#mask + 1
   }
 
   /** A zeroed entry, not in the hash. Grows the arrays by doubling; does not allocate otherwise. */
   create(): number {
-    if (this.#freeCount === 0) this.#grow()
+    if (this.#freeCount === 0) this.reserve(this.capacity * 2)
     const entry = this.#free[--this.#freeCount]!
     this.words.fill(0, entry * STRIDE, entry * STRIDE + STRIDE)
     this.acct.fill(0, entry * 4, entry * 4 + 4)
@@ -108,6 +133,53 @@ export class EntryTable {
   destroy(entry: number): void {
     this.#free[this.#freeCount++] = entry
     this.used--
+  }
+
+  /**
+   * Room for that many entries, so that no later growth copies the slab: a gateway asks for nf_conntrack_max once.
+   * Memory that no entry touched costs address space only.
+   */
+  reserve(capacity: number): void {
+    const old = this.capacity
+    if (capacity <= old) return
+    const words = new Int32Array(capacity * STRIDE)
+    words.set(this.words)
+    const expires = new Float64Array(capacity)
+    expires.set(this.expires)
+    const acct = new Float64Array(capacity * 4)
+    acct.set(this.acct)
+    const born = new Float64Array(capacity)
+    born.set(this.born)
+    this.words = words
+    this.expires = expires
+    this.acct = acct
+    this.born = born
+    this.capacity = capacity
+    // New numbers below the free ones already there: low numbers are used first.
+    const free = new Int32Array(capacity)
+    for (let i = 0; i < capacity - old; i++) free[i] = capacity - 1 - i
+    free.set(this.#free.subarray(0, this.#freeCount), capacity - old)
+    this.#freeCount += capacity - old
+    this.#free = free
+  }
+
+  /** nf_conntrack_hash_resize. */
+  rehash(buckets: number): void {
+    const size = powerOfTwo(buckets)
+    if (size === this.buckets) return
+    const { words } = this
+    const old = this.#buckets
+    this.#buckets = new Int32Array(size)
+    this.#mask = size - 1
+    for (const head of old)
+      for (let handle = head - 1; handle >= 0; ) {
+        const next = this.next(handle)
+        const o = offsetOf(handle)
+        const b = this.#at(o)
+        words[o + NEXT] = this.#buckets[b]!
+        this.#buckets[b] = handle + 1
+        handle = next
+      }
   }
 
   setTuple(entry: number, dir: number, t: Tuple): void {
@@ -143,10 +215,10 @@ export class EntryTable {
     return into
   }
 
-  /** Handle of the entry that has the tuple, or -1. */
+  /** Handle of the entry that has the tuple in its zone, or -1. Expired entries are found too. Hot. */
   find(t: Tuple): number {
     const w = this.words
-    let handle = this.#buckets[this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)]! - 1
+    let handle = this.#buckets[this.bucketOf(t)]! - 1
     while (handle >= 0) {
       const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
       if (
@@ -168,6 +240,54 @@ export class EntryTable {
     return -1
   }
 
+  /** As find, but only in one direction: zones that count in one direction need it. */
+  findIn(t: Tuple, dir: number): number {
+    for (let handle = this.#buckets[this.bucketOf(t)]! - 1; handle >= 0; handle = this.next(handle))
+      if (
+        (handle & 1) === dir &&
+        this.#same(t, offsetOf(handle)) &&
+        this.words[offsetOf(handle) + ZONE] === t.zone
+      )
+        return handle
+    return -1
+  }
+
+  /**
+   * Handle of an entry already in the hash whose key equals `entry`'s tuple of direction `dir` (nf_ct_key_equal in
+   * __nf_conntrack_confirm): the zones must be equal in the direction of the entry found. -1 none; TOO_LONG if the
+   * chain has more than `limit` others first. Expired entries count, as in the kernel.
+   */
+  findClash(entry: number, dir: number, limit: number): number {
+    const w = this.words
+    const own = entry * STRIDE + dir * TUPLE_WORDS
+    let length = 0
+    for (let handle = this.#buckets[this.#at(own)]! - 1; handle >= 0; handle = this.next(handle)) {
+      const o = offsetOf(handle)
+      if (this.#sameWords(own, o) && this.#zoneFits(entry, handle, w[own + ZONE]!)) return handle
+      if (length++ > limit) return TOO_LONG
+    }
+    return -1
+  }
+
+  /** Whether `handle`'s zone equals `entry`'s in the direction of `handle`, and it hashes with `zone`. */
+  #zoneFits(entry: number, handle: number, zone: number): boolean {
+    const w = this.words
+    const other = w[offsetOf(handle) + ZONE]!
+    return other === zone && other === w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
+  }
+
+  /** nf_ct_tuple_equal of `t` and the tuple behind a handle. */
+  sameTuple(t: Tuple, handle: number): boolean {
+    return this.#same(t, offsetOf(handle))
+  }
+
+  /** Tuples and zones of direction `dirA` of `a` and `dirB` of `b` are equal. */
+  equalTuples(a: number, dirA: number, b: number, dirB: number): boolean {
+    const x = a * STRIDE + dirA * TUPLE_WORDS
+    const y = b * STRIDE + dirB * TUPLE_WORDS
+    return this.#sameWords(x, y) && this.words[x + ZONE] === this.words[y + ZONE]
+  }
+
   /** Puts both directions into the hash. */
   insert(entry: number): void {
     this.#link(entry, 0)
@@ -175,10 +295,31 @@ export class EntryTable {
     this.confirmed++
   }
 
+  /** Puts only the reply direction into the hash (nf_ct_resolve_clash_harder; status has NatClash). */
+  insertReply(entry: number): void {
+    this.#link(entry, 1)
+    this.confirmed++
+  }
+
   remove(entry: number): void {
-    this.#unlink(entry, 0)
+    if ((this.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) this.#unlink(entry, 0)
     this.#unlink(entry, 1)
     this.confirmed--
+  }
+
+  /** Number of the bucket that a tuple in its zone hashes to. */
+  bucketOf(t: Tuple): number {
+    return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
+  }
+
+  /** First handle of a bucket, -1 none. `bucket` is taken modulo the number of buckets. */
+  first(bucket: number): number {
+    return this.#buckets[bucket & this.#mask]! - 1
+  }
+
+  /** Next handle of the same bucket, -1 none. */
+  next(handle: number): number {
+    return this.words[offsetOf(handle) + NEXT]! - 1
   }
 
   /** Calls `each` for every confirmed entry in slab order; entries may be removed meanwhile. */
@@ -189,7 +330,41 @@ export class EntryTable {
 
   #at(o: number): number {
     const w = this.words
-    return this.#hash(w[o]!, w[o + 1]!, w[o + 2]!, w[o + 3]!, w[o + 4]!, w[o + 5]!, w[o + 6]!, w[o + 7]!, w[o + 8]!, w[o + 9]!, w[o + 10]!)
+    return this.#hash(
+      w[o]!,
+      w[o + 1]!,
+      w[o + 2]!,
+      w[o + 3]!,
+      w[o + 4]!,
+      w[o + 5]!,
+      w[o + 6]!,
+      w[o + 7]!,
+      w[o + 8]!,
+      w[o + 9]!,
+      w[o + 10]!,
+    )
+  }
+
+  #same(t: Tuple, o: number): boolean {
+    const w = this.words
+    return (
+      w[o + PORTS] === t.ports &&
+      w[o] === t.s0 &&
+      w[o + DST] === t.d0 &&
+      w[o + META] === t.meta &&
+      w[o + 1] === t.s1 &&
+      w[o + 2] === t.s2 &&
+      w[o + 3] === t.s3 &&
+      w[o + 5] === t.d1 &&
+      w[o + 6] === t.d2 &&
+      w[o + 7] === t.d3
+    )
+  }
+
+  #sameWords(a: number, b: number): boolean {
+    const w = this.words
+    for (let i = 0; i <= META; i++) if (w[a + i] !== w[b + i]) return false
+    return true
   }
 
   #link(entry: number, dir: number): void {
@@ -210,7 +385,7 @@ export class EntryTable {
     }
     let at = this.#buckets[b]! - 1
     while (at >= 0) {
-      const p = (at >> 1) * STRIDE + (at & 1) * TUPLE_WORDS
+      const p = offsetOf(at)
       if (w[p + NEXT] === self) {
         w[p + NEXT] = w[o + NEXT]!
         return
@@ -220,7 +395,19 @@ export class EntryTable {
   }
 
   /** Multiplicative mix of the tuple with the table's seed. */
-  #hash(s0: number, s1: number, s2: number, s3: number, d0: number, d1: number, d2: number, d3: number, ports: number, meta: number, zone: number): number {
+  #hash(
+    s0: number,
+    s1: number,
+    s2: number,
+    s3: number,
+    d0: number,
+    d1: number,
+    d2: number,
+    d3: number,
+    ports: number,
+    meta: number,
+    zone: number,
+  ): number {
     let h = Math.imul(s0 ^ this.#seed, 0x9e3779b1)
     h = Math.imul((h ^ (h >>> 15)) + d0, 0x85ebca6b)
     h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35)
@@ -232,31 +419,14 @@ export class EntryTable {
     }
     return (h ^ (h >>> 15)) & this.#mask
   }
+}
 
-  #grow(): void {
-    const old = this.capacity
-    const capacity = old * 2
-    const words = new Int32Array(capacity * STRIDE)
-    words.set(this.words)
-    const expires = new Float64Array(capacity)
-    expires.set(this.expires)
-    const acct = new Float64Array(capacity * 4)
-    acct.set(this.acct)
-    const born = new Float64Array(capacity)
-    born.set(this.born)
-    this.words = words
-    this.expires = expires
-    this.acct = acct
-    this.born = born
-    this.capacity = capacity
-    this.#free = new Int32Array(capacity)
-    for (let i = old; i < capacity; i++) this.#free[this.#freeCount++] = capacity - 1 - (i - old)
-    this.#buckets = new Int32Array(capacity * 2)
-    this.#mask = capacity * 2 - 1
-    for (let e = 0; e < old; e++)
-      if ((words[e * STRIDE + STATUS]! & (Status.Confirmed | Status.Dying)) === Status.Confirmed) {
-        this.#link(e, 0)
-        this.#link(e, 1)
-      }
-  }
+function offsetOf(handle: number): number {
+  return (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+}
+
+function powerOfTwo(n: number): number {
+  let size = 16
+  while (size < n && size < 0x4000000) size *= 2
+  return size
 }

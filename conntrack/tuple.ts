@@ -1,4 +1,33 @@
 // One direction of a flow, as comparable words. Reused objects: the hot path makes none.
+//
+//     packet  --tupleOf-->  tuple  --invert-->  tuple of the answers
+//
+// Ports and identifiers share one word: source << 16 | destination for protocols with ports and for GRE keys;
+// id << 16 | type << 8 | code for ICMP and ICMPv6; 0 for everything else.
+
+import type { Family, Packet } from '../datapath/packet.ts'
+import { GRE_PPTP_HEADER_LEN, greCallId, greFits, greProtocol, greVersion } from '../datapath/wire/gre.ts'
+import {
+  ICMP_ADDRESS,
+  ICMP_ADDRESSREPLY,
+  ICMP_ECHO,
+  ICMP_ECHOREPLY,
+  ICMP_HEADER_LEN,
+  ICMP_INFO_REPLY,
+  ICMP_INFO_REQUEST,
+  ICMP_TIMESTAMP,
+  ICMP_TIMESTAMPREPLY,
+} from '../datapath/wire/icmp.ts'
+import { IP_OFFSET, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
+import {
+  IPPROTO_GRE,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../datapath/wire/protocol.ts'
 
 export class Tuple {
   s0 = 0
@@ -9,11 +38,20 @@ export class Tuple {
   d1 = 0
   d2 = 0
   d3 = 0
-  /** See table.ts: source << 16 | destination; ICMP: id << 16 | type << 8 | code. */
+  /** See above; a signed word. */
   ports = 0
   /** protocol << 8 | family. */
   meta = 0
+  /** The zone that counts for the direction this tuple stands for. */
   zone = 0
+
+  get protocol(): number {
+    return this.meta >> 8
+  }
+
+  get family(): Family {
+    return (this.meta & 0xff) as Family
+  }
 
   copy(from: Tuple): this {
     this.s0 = from.s0
@@ -29,4 +67,193 @@ export class Tuple {
     this.zone = from.zone
     return this
   }
+
+  /** nf_ct_tuple_equal: everything but the zone. */
+  equals(other: Tuple): boolean {
+    return (
+      this.ports === other.ports &&
+      this.s0 === other.s0 &&
+      this.d0 === other.d0 &&
+      this.meta === other.meta &&
+      this.s1 === other.s1 &&
+      this.s2 === other.s2 &&
+      this.s3 === other.s3 &&
+      this.d1 === other.d1 &&
+      this.d2 === other.d2 &&
+      this.d3 === other.d3
+    )
+  }
+}
+
+/** Ethernet type of PPP in GRE (RFC 2637). */
+const GRE_PROTO_PPP = 0x880b
+
+/** Whether the header at `l4` gives a tuple (nf_ct_get_tuple): it is long enough. `end`: one past the last byte. */
+function transportFits(view: DataView, proto: number, l4: number, end: number): boolean {
+  switch (proto) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+      return l4 + 4 <= end
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return l4 + ICMP_HEADER_LEN <= end
+    case IPPROTO_GRE:
+      return (
+        !greFits(l4, end) ||
+        greVersion(view, l4) !== 1 ||
+        l4 + GRE_PPTP_HEADER_LEN > end ||
+        greProtocol(view, l4) === GRE_PROTO_PPP
+      )
+    default:
+      return true
+  }
+}
+
+/** The ports word of a header that fits. ICMP: type and code are the first two bytes, as they should lie in the word. */
+function transportWord(view: DataView, proto: number, l4: number, end: number): number {
+  switch (proto) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+      return view.getInt32(l4)
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return (view.getUint16(l4 + 4) << 16) | view.getUint16(l4)
+    case IPPROTO_GRE:
+      // PPTP only: the call id is the destination key. The source key comes from the control connection's helper,
+      // which is not there, so that gre_keymap_lookup() would answer 0.
+      return greFits(l4, end) && greVersion(view, l4) === 1 && l4 + GRE_PPTP_HEADER_LEN <= end
+        ? greCallId(view, l4)
+        : 0
+    default:
+      return 0
+  }
+}
+
+/**
+ * The tuple of a whole packet, zone left alone. False where nf_ct_get_tuple() finds none: the header is cut short.
+ * Hot: does not allocate.
+ */
+export function tupleOf(pkt: Packet, view: DataView, into: Tuple): boolean {
+  const proto = pkt.proto
+  into.s0 = pkt.s0
+  into.d0 = pkt.d0
+  into.s1 = pkt.s1
+  into.s2 = pkt.s2
+  into.s3 = pkt.s3
+  into.d1 = pkt.d1
+  into.d2 = pkt.d2
+  into.d3 = pkt.d3
+  into.meta = (proto << 8) | pkt.family
+  if (pkt.sport >= 0) {
+    into.ports = proto === IPPROTO_DCCP ? 0 : (pkt.sport << 16) | pkt.dport
+    return true
+  }
+  if (!transportFits(view, proto, pkt.l4, pkt.end)) return false
+  into.ports = transportWord(view, proto, pkt.l4, pkt.end)
+  return true
+}
+
+/** Conntrack has no DCCP tracker since 6.16: such flows are told apart by address only. */
+const IPPROTO_DCCP = 33
+
+/** IPv6 "no next header": nothing to track. */
+export const IPPROTO_NONE = 59
+
+/** IPv6 headers that may stand before the transport header (ipv6_ext_hdr), without "no next header". */
+function isExtension(next: number): boolean {
+  return next === 0 || next === 43 || next === 44 || next === 51 || next === 60
+}
+
+/**
+ * The tuple of the packet that starts at `at`, as quoted in an ICMP error (nf_ct_get_tuplepr); zone left alone.
+ * `end`: one past the last byte there is. False for a later fragment, or a header cut short.
+ */
+export function tupleAt(view: DataView, at: number, end: number, family: Family, into: Tuple): boolean {
+  let proto: number
+  let l4: number
+  if (family === 4) {
+    if (at + IPV4_HEADER_LEN > end) return false
+    if ((view.getUint16(at + 6) & IP_OFFSET) !== 0) return false
+    l4 = at + ((view.getUint8(at) & 0xf) << 2)
+    if (l4 > end) return false
+    proto = view.getUint8(at + 9)
+    into.s0 = view.getInt32(at + 12)
+    into.d0 = view.getInt32(at + 16)
+    into.s1 = into.s2 = into.s3 = into.d1 = into.d2 = into.d3 = 0
+  } else {
+    if (at + 40 > end) return false
+    proto = view.getUint8(at + 6)
+    l4 = at + 40
+    while (isExtension(proto)) {
+      // ipv6_skip_exthdr
+      if (l4 + 8 > end) return false
+      const next = view.getUint8(l4)
+      const length = view.getUint8(l4 + 1)
+      if (proto === 44 && (view.getUint16(l4 + 2) & 0xfff8) !== 0) return false
+      l4 += proto === 44 ? 8 : proto === 51 ? (length + 2) << 2 : (length + 1) << 3
+      proto = next
+    }
+    if (proto === IPPROTO_NONE) return false
+    into.s0 = view.getInt32(at + 8)
+    into.s1 = view.getInt32(at + 12)
+    into.s2 = view.getInt32(at + 16)
+    into.s3 = view.getInt32(at + 20)
+    into.d0 = view.getInt32(at + 24)
+    into.d1 = view.getInt32(at + 28)
+    into.d2 = view.getInt32(at + 32)
+    into.d3 = view.getInt32(at + 36)
+  }
+  if (!transportFits(view, proto, l4, end)) return false
+  into.ports = transportWord(view, proto, l4, end)
+  into.meta = (proto << 8) | family
+  return true
+}
+
+/** Answer's type + 1 of each ICMP type that has one, 0 for the others. */
+const INVERSE = new Uint8Array(256)
+INVERSE[ICMP_ECHO] = ICMP_ECHOREPLY + 1
+INVERSE[ICMP_ECHOREPLY] = ICMP_ECHO + 1
+INVERSE[ICMP_TIMESTAMP] = ICMP_TIMESTAMPREPLY + 1
+INVERSE[ICMP_TIMESTAMPREPLY] = ICMP_TIMESTAMP + 1
+INVERSE[ICMP_INFO_REQUEST] = ICMP_INFO_REPLY + 1
+INVERSE[ICMP_INFO_REPLY] = ICMP_INFO_REQUEST + 1
+INVERSE[ICMP_ADDRESS] = ICMP_ADDRESSREPLY + 1
+INVERSE[ICMP_ADDRESSREPLY] = ICMP_ADDRESS + 1
+
+/** The same for ICMPv6: echo 128/129 (RFC 4443) and node information 139/140 (RFC 4620). */
+const INVERSE6 = new Uint8Array(256)
+INVERSE6[128] = 129 + 1
+INVERSE6[129] = 128 + 1
+INVERSE6[139] = 140 + 1
+INVERSE6[140] = 139 + 1
+
+/**
+ * The tuple of the answers to `t` (nf_ct_invert_tuple); the zone is copied. `into` may be `t` itself. False if nothing
+ * can answer it: an ICMP type without a reply. Does not allocate.
+ */
+export function invert(t: Tuple, into: Tuple): boolean {
+  const proto = t.meta >> 8
+  let ports: number
+  if (proto === IPPROTO_ICMP || proto === IPPROTO_ICMPV6) {
+    const type = (proto === IPPROTO_ICMP ? INVERSE : INVERSE6)[(t.ports >>> 8) & 0xff]!
+    if (type === 0) return false
+    ports = (t.ports & ~0xff00) | ((type - 1) << 8)
+  } else ports = (t.ports >>> 16) | (t.ports << 16)
+  const { s0, s1, s2, s3 } = t
+  into.s0 = t.d0
+  into.s1 = t.d1
+  into.s2 = t.d2
+  into.s3 = t.d3
+  into.d0 = s0
+  into.d1 = s1
+  into.d2 = s2
+  into.d3 = s3
+  into.ports = ports
+  into.meta = t.meta
+  into.zone = t.zone
+  return true
 }

@@ -9,6 +9,8 @@ export interface Tunable {
   /** Unit of the value for people: 's', 'ms', 'entries', 'bytes', 'bool'. */
   readonly unit?: string
   readonly readOnly?: boolean
+  /** Gives the value when it is asked for: counters. */
+  readonly read?: () => number
   /** Called at declaration and at every change. */
   readonly apply?: (value: number) => void
 }
@@ -54,13 +56,13 @@ export class Tunables {
   get(name: string): number {
     const slot = this.#known.get(this.#aliases.get(name) ?? name)
     if (slot === undefined) throw new TunableError(`no such sysctl: ${name}`)
-    return slot.value
+    return slot.spec.read?.() ?? slot.value
   }
 
   /** As text, known or foreign; undefined if never heard of. */
   text(name: string): string | undefined {
     const slot = this.#known.get(this.#aliases.get(name) ?? name)
-    return slot === undefined ? this.#foreign.get(name) : String(slot.value)
+    return slot === undefined ? this.#foreign.get(name) : String(slot.spec.read?.() ?? slot.value)
   }
 
   /** Sets a declared sysctl. Throws TunableError for text that is no number, or one out of range. */
@@ -77,10 +79,11 @@ export class Tunables {
     slot.spec.apply?.(number)
   }
 
-  /** Keeps a name that nothing here declares (yet). */
+  /** Takes a line of a captured host: sets what is declared, keeps other names, passes over read-only counters. */
   keep(name: string, value: string): void {
-    if (this.has(name)) this.set(name, value)
-    else this.#foreign.set(name, value)
+    const known = this.#known.get(this.#aliases.get(name) ?? name)
+    if (known === undefined) this.#foreign.set(name, value)
+    else if (known.spec.readOnly !== true) this.set(name, value)
   }
 
   /** All names, known and kept, sorted. */

@@ -1,0 +1,190 @@
+// Where a packet meets conntrack (nf_conntrack_in, nf_confirm and ipv4_conntrack_defrag, Linux 6.18).
+//
+//     PREROUTING, OUTPUT:    defrag(-400)  raw(-300)  in(-200)
+//     INPUT, POSTROUTING:    ... everything else ...  confirm(last)
+
+import { Hook, type HookEntry, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
+import { CtInfo, type Family, type Packet } from '../datapath/packet.ts'
+import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
+import type { Conntrack } from './conntrack.ts'
+import { icmpError } from './icmp-errors.ts'
+import { HELPER, MAX_CHAINLEN, META, MIN_CHAINLEN, STATUS, STRIDE, Status, TOO_LONG } from './table.ts'
+import { Tracked } from './trackers/tracker.ts'
+import { IPPROTO_NONE } from './tuple.ts'
+
+/** The hooks of one family, to be registered while conntrack is needed. */
+export function conntrackHooks(ct: Conntrack, family: Family): HookEntry[] {
+  const entry = (name: string, hook: Hook, priority: number, run: HookFn): HookEntry => ({
+    name,
+    family,
+    hook,
+    priority,
+    run,
+  })
+  const confirmPacket: HookFn = (pkt) => confirm(ct, pkt)
+  return [
+    entry('defrag', Hook.PreRouting, Priority.Defrag, (pkt) => defrag(ct, pkt, Hook.PreRouting)),
+    entry('defrag', Hook.LocalOut, Priority.Defrag, (pkt) => defrag(ct, pkt, Hook.LocalOut)),
+    entry('conntrack', Hook.PreRouting, Priority.Conntrack, (pkt) => track(ct, pkt, Hook.PreRouting)),
+    entry('conntrack', Hook.LocalOut, Priority.Conntrack, (pkt) =>
+      isFragment(pkt) ? skip(pkt) : track(ct, pkt, Hook.LocalOut),
+    ),
+    entry('confirm', Hook.LocalIn, Priority.ConntrackConfirm, confirmPacket),
+    entry('confirm', Hook.PostRouting, Priority.ConntrackConfirm, confirmPacket),
+  ]
+}
+
+const isFragment = (pkt: Packet): boolean => pkt.moreFragments || pkt.fragOffset !== 0
+
+/** A fragment that the sender wanted untouched: a template must not fool who comes later. */
+function skip(pkt: Packet): Verdict {
+  pkt.ctTemplate = null
+  return Verdict.Accept
+}
+
+/** ipv4_conntrack_defrag, ipv6_defrag: gathers fragments; each hook and zone has queues of its own. Hot. */
+function defrag(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
+  if (!isFragment(pkt) || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
+  return ct.host.fragments.defrag(pkt, defragUser(hook, pkt.ctTemplate?.zone ?? 0))
+}
+
+/** nf_ct_defrag_user: IP_DEFRAG_CONNTRACK_IN and _OUT, by zone. */
+export function defragUser(hook: Hook, zone: number): number {
+  return (hook === Hook.PreRouting ? 0x10000 : 0x20000) + zone
+}
+
+/** nf_conntrack_in: finds or makes the packet's entry and lets the tracker judge. Hot: does not allocate. */
+export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
+  // Seen before: it came over loopback, was made for a connection, or is not to be tracked.
+  if (pkt.ct >= 0 || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
+  const template = pkt.ctTemplate
+  pkt.ctTemplate = null
+  pkt.ctInfo = 0
+  const { proto } = pkt
+  const { stats } = ct
+
+  if (pkt.fragOffset !== 0 || (proto === IPPROTO_NONE && pkt.family === 6)) {
+    stats.invalid++
+    return Verdict.Accept
+  }
+  if (proto === IPPROTO_ICMP || proto === IPPROTO_ICMPV6) {
+    const result = icmpError(ct, pkt, template, hook)
+    if (result !== Tracked.Accept) {
+      stats.error++
+      return Verdict.Accept
+    }
+    // It quotes a connection, or belongs to none.
+    if (pkt.ct >= 0 || pkt.ctInfo !== 0) return Verdict.Accept
+  }
+
+  for (;;) {
+    const handle = ct.resolve(pkt, template)
+    if (handle < 0) {
+      if (handle === -1) {
+        stats.invalid++
+        return Verdict.Accept
+      }
+      stats.drop++
+      return Verdict.Drop
+    }
+    const result = ct.track(pkt, handle, hook)
+    if (result > 0) {
+      if ((handle & 1) !== 0) ct.table.words[(handle >> 1) * STRIDE + STATUS]! |= Status.SeenReply
+      return Verdict.Accept
+    }
+    ct.release(pkt)
+    if (result === Tracked.Repeat) continue
+    stats.invalid++
+    if (result !== Tracked.Drop) return Verdict.Accept
+    stats.drop++
+    return Verdict.Drop
+  }
+}
+
+/** nf_confirm: the packet leaves the host or reaches it, so its connection is real. Hot: does not allocate. */
+export function confirm(ct: Conntrack, pkt: Packet): Verdict {
+  const entry = pkt.ct
+  if (entry < 0) return Verdict.Accept
+  const w = ct.table.words
+  const o = entry * STRIDE
+  const status = w[o + STATUS]!
+  if (w[o + HELPER] !== 0 || (status & Status.SeqAdjust) !== 0) {
+    const verdict = help(ct, pkt, entry, status)
+    if (verdict !== Verdict.Accept) return verdict
+  }
+  if ((status & Status.Confirmed) !== 0) return Verdict.Accept
+  return confirmNew(ct, pkt, entry)
+}
+
+/** The helper's turn, and the sequence numbers that NAT helpers moved. Errors that quote the connection are spared. */
+function help(ct: Conntrack, pkt: Packet, entry: number, status: number): Verdict {
+  if (pkt.ctInfo === CtInfo.RelatedReply) return Verdict.Accept
+  const dir = ct.direction(pkt)
+  const verdict = (ct.helperOf(entry)?.help(pkt, entry, dir) ?? Verdict.Accept) as Verdict
+  if (verdict !== Verdict.Accept) return verdict
+  if ((status & Status.SeqAdjust) === 0 || ct.host.devices.byIndex[pkt.iif]?.loopback === true)
+    return Verdict.Accept
+  if (ct.sequences === null || ct.sequences.adjust(pkt, entry, dir)) return Verdict.Accept
+  ct.stats.drop++
+  return Verdict.Drop
+}
+
+/** __nf_conntrack_confirm. */
+function confirmNew(ct: Conntrack, pkt: Packet, entry: number): Verdict {
+  // An error or RST made for an unconfirmed connection does not confirm it.
+  if (pkt.ctInfo >= CtInfo.EstablishedReply) return Verdict.Accept
+  const { table, stats } = ct
+  if ((table.words[entry * STRIDE + STATUS]! & Status.Dying) !== 0) {
+    stats.insertFailed++
+    return Verdict.Drop
+  }
+  const limit = MIN_CHAINLEN + (table.confirmed < MIN_CHAINLEN ? 0 : ct.host.random.u32() % MAX_CHAINLEN)
+  let clash = table.findClash(entry, 0, limit)
+  if (clash === -1) clash = table.findClash(entry, 1, limit)
+  if (clash === TOO_LONG) {
+    stats.chainTooLong++
+    stats.insertFailed++
+    return Verdict.Drop
+  }
+  if (clash >= 0) return resolveClash(ct, pkt, entry, clash >> 1)
+  // The timeout runs from here.
+  table.expires[entry]! += ct.host.now
+  ct.insert(entry, true)
+  return Verdict.Accept
+}
+
+/** nf_ct_resolve_clash: an entry in the hash already has one of the tuples. */
+function resolveClash(ct: Conntrack, pkt: Packet, loser: number, winner: number): Verdict {
+  const { table, stats } = ct
+  const protocol = table.words[winner * STRIDE + META]! >> 8
+  if (ct.tracker(protocol).allowClash) {
+    if (merge(ct, pkt, loser, winner)) return Verdict.Accept
+    // nf_ct_resolve_clash_harder: only the reply must be unique. The entry then sees replies only, and not for long.
+    const taken = table.findClash(loser, 1, Number.MAX_SAFE_INTEGER)
+    if (taken < 0) {
+      table.expires[loser] = ct.host.now + 1000
+      table.words[loser * STRIDE + STATUS]! |= Status.FixedTimeout | Status.NatClash
+      ct.insert(loser, false)
+      stats.clashResolve++
+      return Verdict.Accept
+    }
+    if (merge(ct, pkt, loser, taken >> 1)) return Verdict.Accept
+  }
+  stats.drop++
+  stats.insertFailed++
+  return Verdict.Drop
+}
+
+/** __nf_ct_resolve_clash: both are the same flow, or the same seen from the other side: the packet joins the winner. */
+function merge(ct: Conntrack, pkt: Packet, loser: number, winner: number): boolean {
+  const { table } = ct
+  const same = table.equalTuples(winner, 0, loser, 0) && table.equalTuples(winner, 1, loser, 1)
+  const reverse = table.equalTuples(winner, 0, loser, 1) && table.equalTuples(winner, 1, loser, 0)
+  if (!same && !reverse) return false
+  const info = pkt.ctInfo
+  if (ct.packets(loser, 0) >= 0) ct.count(winner, ct.direction(pkt), pkt)
+  ct.release(pkt)
+  ct.hold(pkt, winner, info)
+  ct.stats.clashResolve++
+  return true
+}

@@ -1,0 +1,64 @@
+// UDP (nf_conntrack_proto_udp.c). A flow with answers that is still alive two seconds after it began is a stream:
+// it is assured and lives longer.
+
+import { Hook } from '../../datapath/hooks.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
+import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
+import { STATUS, STRIDE, Status } from '../table.ts'
+import type { Tracker, TrackerCore } from './tracker.ts'
+import { Tracked } from './tracker.ts'
+
+export const UNREPLIED = 0
+export const REPLIED = 1
+const STREAM_AFTER_MS = 2000
+
+export function createUdp(core: TrackerCore): Tracker {
+  const { table, host } = core
+  const { view } = host.memory
+  const standard = new Float64Array(2)
+  core.declareTimeout('nf_conntrack_udp_timeout', 30, standard, UNREPLIED)
+  core.declareTimeout('nf_conntrack_udp_timeout_stream', 120, standard, REPLIED)
+
+  /** udp_error: true if the packet is INVALID. */
+  function broken(pkt: Packet, hook: Hook): boolean {
+    const { l4 } = pkt
+    const room = pkt.end - l4
+    if (room < UDP_HEADER_LEN) {
+      core.logInvalid(pkt, IPPROTO_UDP, 'short packet')
+      return true
+    }
+    const length = view.getUint16(l4 + UDP_LENGTH)
+    if (length > room || length < UDP_HEADER_LEN) {
+      core.logInvalid(pkt, IPPROTO_UDP, 'truncated/malformed packet')
+      return true
+    }
+    if (hook !== Hook.PreRouting || view.getUint16(l4 + UDP_CHECKSUM) === 0) return false
+    if (!core.checksum || core.checksumOk(pkt)) return false
+    core.logInvalid(pkt, IPPROTO_UDP, 'bad checksum')
+    return true
+  }
+
+  return {
+    protocol: IPPROTO_UDP,
+    name: 'udp',
+    allowClash: true,
+    timeoutNames: ['unreplied', 'replied'],
+    standard,
+    /** nf_conntrack_udp_packet. */
+    packet(pkt, entry, dir, hook) {
+      if (broken(pkt, hook)) return Tracked.Invalid
+      const timeouts = core.timeouts(entry, standard)
+      const at = entry * STRIDE + STATUS
+      const status = table.words[at]!
+      if ((status & Status.SeenReply) === 0 || host.now - table.born[entry]! <= STREAM_AFTER_MS) {
+        core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
+        return Tracked.Accept
+      }
+      core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
+      // A clashing entry goes soon, so it is never assured.
+      if ((status & (Status.Assured | Status.NatClash)) === 0) table.words[at] = status | Status.Assured
+      return Tracked.Accept
+    },
+  }
+}
