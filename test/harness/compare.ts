@@ -1,0 +1,407 @@
+// Two runs of one scenario, compared: every frame at every interface, every rule counter, every flow.
+//
+// What Linux draws at random is masked here, by name, and nothing else:
+//   ip-id           identification of packets the host makes itself
+//   times           milliseconds in timestamp replies and timestamp options, by TIMESTAMP_SLACK_MS
+//   use             the reference count in a conntrack line
+//   timeout         remaining seconds of a flow, by TIMEOUT_SLACK_S
+
+import { fold, sum } from '../../datapath/wire/checksum.ts'
+import { decode } from './frames.ts'
+import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
+
+export const TIMEOUT_SLACK_S = 2
+const TIMESTAMP_SLACK_MS = 50
+const DAY_MS = 86_400_000
+const IPOPT_TS = 0x44
+
+export interface Difference {
+  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'crash'
+  /** The same for differences that look alike; narrower than the kind. */
+  readonly signature?: string
+  /** Step.id for frames. */
+  readonly step: number | null
+  /** Readable, several lines. */
+  readonly text: string
+}
+
+/** `names`: what to call the two. An empty list: the same. */
+export function compareRuns(
+  expected: Run,
+  actual: Run,
+  names: readonly [string, string] = ['kernel', 'tunwall'],
+): Difference[] {
+  return [
+    ...compareFrames(expected, actual, names),
+    ...compareTables(expected.save, actual.save, names),
+    ...compareFlows(expected.conntrack, actual.conntrack, names),
+  ]
+}
+
+// -- frames -----------------------------------------------------------------------------------------------------
+
+function compareFrames(expected: Run, actual: Run, names: readonly [string, string]): Difference[] {
+  const out: Difference[] = []
+  const other = new Map(actual.steps.map((s) => [s.id, s]))
+  for (const step of expected.steps) {
+    const twin = other.get(step.id)
+    const found = compareStep(step, twin, names)
+    if (found !== null) out.push({ kind: 'frame', step: step.id, ...found })
+    other.delete(step.id)
+  }
+  for (const [id, step] of other)
+    if (step.before.length + step.sent.length > 0)
+      out.push({ kind: 'frame', step: id, text: `only ${names[1]} sent anything` })
+  return out
+}
+
+/** Per interface, in order: between interfaces the order of reading says nothing. */
+function byDevice(frames: readonly Sent[]): Map<string, Uint8Array[]> {
+  const out = new Map<string, Uint8Array[]>()
+  for (const { dev, bytes } of frames) {
+    const list = out.get(dev)
+    if (list === undefined) out.set(dev, [bytes])
+    else list.push(bytes)
+  }
+  return out
+}
+
+interface StepDifference {
+  readonly text: string
+  readonly signature: string
+}
+
+function compareStep(
+  step: StepRun,
+  twin: StepRun | undefined,
+  names: readonly [string, string],
+): StepDifference | null {
+  const bad: string[] = []
+  let signature = ''
+  for (const [which, a, b] of [
+    ['while waiting', step.before, twin?.before ?? []],
+    ['', step.sent, twin?.sent ?? []],
+  ] as const) {
+    const left = byDevice(a)
+    const right = byDevice(b)
+    const idents = new Map<number, number>()
+    for (const dev of new Set([...left.keys(), ...right.keys()])) {
+      const x = left.get(dev) ?? []
+      const y = right.get(dev) ?? []
+      if (x.length === y.length && x.every((frame, i) => sameFrame(frame, y[i]!, step.injected, idents)))
+        continue
+      bad.push(`  at ${dev}${which === '' ? '' : `, ${which}`}:`)
+      const found = differing(x, y, step.injected, names)
+      bad.push(found.text)
+      signature ||= `frame ${which}${found.signature}`
+    }
+  }
+  return bad.length === 0 ? null : { text: bad.join('\n'), signature }
+}
+
+function differing(
+  x: readonly Uint8Array[],
+  y: readonly Uint8Array[],
+  injected: Uint8Array | null,
+  names: readonly [string, string],
+): StepDifference {
+  const width = Math.max(...names.map((n) => n.length))
+  const out: string[] = []
+  let signature = ''
+  const show = (name: string, frame: Uint8Array | undefined): string =>
+    `    ${name.padEnd(width)} ${frame === undefined ? 'nothing' : decode(frame)}`
+  for (let i = 0; i < Math.max(x.length, y.length) && out.length < 24; i++) {
+    const a = x[i]
+    const b = y[i]
+    if (a !== undefined && b !== undefined && sameFrame(a, b, injected, new Map())) continue
+    out.push(show(names[0], a), show(names[1], b))
+    signature ||= frameSignature(a, b)
+    if (a === undefined || b === undefined) continue
+    const at = a.findIndex((byte, n) => byte !== b[n])
+    if (at >= 0 && at < Math.min(a.length, b.length))
+      out.push(
+        `    first difference at byte ${at}: ${hex(a.subarray(at, at + 16))} and ${hex(b.subarray(at, at + 16))}`,
+      )
+  }
+  return { text: out.join('\n'), signature }
+}
+
+/** What sort of frame, for grouping: `tcp [RA]`, `icmp 3/1`. */
+function shape(frame: Uint8Array): string {
+  if (frame.length < 20 || frame[0]! >> 4 !== 4) return 'damaged'
+  const l4 = (frame[0]! & 15) * 4
+  const fragment = u16(frame, 6) & 0x3fff ? ' fragment' : ''
+  switch (frame[9]) {
+    case 1:
+      return `icmp ${frame[l4]}/${frame[l4 + 1]}${fragment}`
+    case 6:
+      return `tcp${frame[l4 + 13]! & 4 ? ' reset' : ''}${fragment}`
+    case 17:
+      return `udp${fragment}`
+  }
+  return `proto ${frame[9]}${fragment}`
+}
+
+function frameSignature(a: Uint8Array | undefined, b: Uint8Array | undefined): string {
+  if (a === undefined) return `${shape(b!)} too much`
+  if (b === undefined) return `${shape(a)} missing`
+  if (shape(a) !== shape(b)) return `${shape(b)} instead of ${shape(a)}`
+  if (a.length !== b.length) return `${shape(a)} of another length`
+  const at = a.findIndex((byte, n) => byte !== b[n])
+  const l4 = (a[0]! & 15) * 4
+  const where =
+    at < 20
+      ? `IP byte ${at}`
+      : at < l4
+        ? 'IP options'
+        : at < l4 + 20
+          ? `transport byte ${at - l4}`
+          : 'payload'
+  return `${shape(a)} differs in ${where}`
+}
+
+const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
+const u32 = (b: Uint8Array, at: number): number => (u16(b, at) * 0x10000 + u16(b, at + 2)) >>> 0
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}
+
+const validHeader = (b: Uint8Array, at = 0): boolean => {
+  const length = (b[at]! & 15) * 4
+  return (
+    b.length >= at + 20 &&
+    b[at]! >> 4 === 4 &&
+    length >= 20 &&
+    at + length <= b.length &&
+    fold(sum(b, at, at + length)) === 0xffff
+  )
+}
+
+/** `idents`: identifications of the host's own packets in this step, the one's to the other's. */
+function sameFrame(
+  a: Uint8Array,
+  b: Uint8Array,
+  injected: Uint8Array | null,
+  idents: Map<number, number>,
+): boolean {
+  if (sameBytes(a, b)) return true
+  if (a.length !== b.length || !validHeader(a) || !validHeader(b)) return false
+  const x = a.slice()
+  const y = b.slice()
+  const idA = u16(a, 4)
+  const idB = u16(b, 4)
+  if (idA !== idB) {
+    // A forwarded packet keeps its identification; a zero of the host's own is no random number.
+    if (idA === 0 || idB === 0 || (injected !== null && injected.length >= 6 && u16(injected, 4) === idA))
+      return false
+    const known = idents.get(idA)
+    if (known !== undefined && known !== idB) return false
+    idents.set(idA, idB)
+    for (const f of [x, y]) f.fill(0, 4, 6).fill(0, 10, 12)
+  }
+  maskTimes(x, y, 0)
+  return sameBytes(x, y)
+}
+
+/**
+ * Blanks the times that the host wrote into the packet at `l3`, if both sides wrote about the same one, and then the
+ * checksums over them, if both are right.
+ */
+function maskTimes(x: Uint8Array, y: Uint8Array, l3: number): boolean {
+  if (l3 + 20 > x.length || x[l3]! >> 4 !== 4 || x[l3] !== y[l3]) return false
+  const l4 = l3 + (x[l3]! & 15) * 4
+  if (l4 > x.length) return false
+  const near = (at: number): boolean => {
+    const apart = Math.abs(u32(x, at) - u32(y, at))
+    return apart > 0 && Math.min(apart, DAY_MS - apart) <= TIMESTAMP_SLACK_MS
+  }
+  const headers = validHeader(x, l3) && validHeader(y, l3)
+  let touched = false
+  const blank = (at: number): void => {
+    x.fill(0, at, at + 4)
+    y.fill(0, at, at + 4)
+    touched = true
+  }
+  for (let at = l3 + 20; at < l4 && x[at] !== 0; ) {
+    if (x[at] === 1) {
+      at++
+      continue
+    }
+    const length = x[at + 1]!
+    if (length < 2 || at + length > l4) break
+    if (x[at] === IPOPT_TS) for (let t = at + 4; t + 4 <= at + length; t += 4) if (near(t)) blank(t)
+    at += length
+  }
+  // Quoted headers may have been changed after their checksum was: then both sides carry the same stale one.
+  if (touched && (headers || l3 > 0)) for (const f of [x, y]) f.fill(0, l3 + 10, l3 + 12)
+  if (x[l3 + 9] !== 1 || l3 > 0 || l4 + 8 > x.length) return touched
+  const sums = [x, y].every((f) => fold(sum(f, l4, f.length)) === 0xffff)
+  if (x[l4] === 14 && x.length >= l4 + 20) for (const t of [l4 + 12, l4 + 16]) if (near(t)) blank(t)
+  const inside = [3, 4, 5, 11, 12].includes(x[l4]!) && maskTimes(x, y, l4 + 8)
+  if ((touched || inside) && sums) for (const f of [x, y]) f.fill(0, l4 + 2, l4 + 4)
+  return touched || inside
+}
+
+// -- tables -----------------------------------------------------------------------------------------------------
+
+interface TableText {
+  /** Policies and chains: `:INPUT ACCEPT` to its counters. */
+  readonly lines: readonly { readonly text: string; readonly counters: string }[]
+}
+
+function tables(save: string): Map<string, TableText> {
+  const out = new Map<string, TableText>()
+  let lines: { text: string; counters: string }[] = []
+  for (const line of save.split('\n')) {
+    if (line.startsWith('*')) out.set(line.slice(1), { lines: (lines = []) })
+    else if (line.startsWith(':')) {
+      const [, text = line, counters = ''] = /^(.*) (\[\d+:\d+\])$/.exec(line) ?? []
+      lines.push({ text, counters })
+    } else if (line.startsWith('[') || line.startsWith('-A')) {
+      const [, counters = '', text = line] = /^(\[\d+:\d+\]) (.*)$/.exec(line) ?? []
+      lines.push({ text, counters })
+    }
+  }
+  return out
+}
+
+function compareTables(expected: string, actual: string, names: readonly [string, string]): Difference[] {
+  const out: Difference[] = []
+  const a = tables(expected)
+  const b = tables(actual)
+  for (const name of new Set([...a.keys(), ...b.keys()])) {
+    const x = a.get(name)?.lines
+    const y = b.get(name)?.lines
+    if (x === undefined || y === undefined) {
+      out.push({
+        kind: 'rule',
+        step: null,
+        text: `  table ${name}: only ${x === undefined ? names[1] : names[0]} prints it`,
+      })
+      continue
+    }
+    for (let i = 0; i < Math.max(x.length, y.length); i++) {
+      const p = x[i]
+      const q = y[i]
+      if (p?.text !== q?.text) {
+        out.push({
+          kind: 'rule',
+          step: null,
+          text: `  table ${name}, line ${i + 1}:\n    ${names[0]} ${p?.text ?? 'ends'}\n    ${names[1]} ${q?.text ?? 'ends'}`,
+        })
+        break
+      }
+      if (p!.counters !== q!.counters)
+        out.push({
+          kind: 'counter',
+          step: null,
+          text: `  ${name}: ${p!.text}\n    ${names[0]} ${p!.counters}, ${names[1]} ${q!.counters}`,
+        })
+    }
+  }
+  return out
+}
+
+// -- flows ------------------------------------------------------------------------------------------------------
+
+interface Flow {
+  /** Without timeout and use count. */
+  readonly text: string
+  readonly timeout: number | null
+}
+
+/** `ipv4 2 tcp 6 431999 ESTABLISHED src=…`: the fifth word is the timeout. */
+export function readFlow(line: string): Flow {
+  const words = line.trim().split(/\s+/)
+  const timeout = /^\d+$/.test(words[4] ?? '') ? Number(words[4]) : null
+  const rest = words.filter((w, i) => !(i === 4 && timeout !== null) && !w.startsWith('use='))
+  return { text: rest.join(' '), timeout }
+}
+
+function compareFlows(
+  expected: readonly string[],
+  actual: readonly string[],
+  names: readonly [string, string],
+): Difference[] {
+  const out: Difference[] = []
+  const order = (x: Flow, y: Flow): number =>
+    x.text < y.text ? -1 : x.text > y.text ? 1 : (x.timeout ?? 0) - (y.timeout ?? 0)
+  const a = expected.map(readFlow).sort(order)
+  const b = actual.map(readFlow).sort(order)
+  let i = 0
+  let j = 0
+  while (i < a.length || j < b.length) {
+    const x = a[i]
+    const y = b[j]
+    if (x !== undefined && y !== undefined && x.text === y.text) {
+      if (x.timeout !== null && y.timeout !== null && Math.abs(x.timeout - y.timeout) > TIMEOUT_SLACK_S)
+        out.push({
+          kind: 'timeout',
+          step: null,
+          text: `  ${x.text}\n    ${names[0]} ${x.timeout} s, ${names[1]} ${y.timeout} s`,
+        })
+      i++
+      j++
+    } else if (y === undefined || (x !== undefined && x.text < y.text)) {
+      // An entry about to end may be gone on the other side already.
+      if ((x!.timeout ?? 9) > TIMEOUT_SLACK_S)
+        out.push({ kind: 'flow', step: null, text: `  only ${names[0]}: ${x!.text} (${x!.timeout} s)` })
+      i++
+    } else {
+      if ((y.timeout ?? 9) > TIMEOUT_SLACK_S)
+        out.push({ kind: 'flow', step: null, text: `  only ${names[1]}: ${y.text} (${y.timeout} s)` })
+      j++
+    }
+  }
+  return out
+}
+
+// -- text -------------------------------------------------------------------------------------------------------
+
+/** The host of a scenario, in words. */
+export function describeHost(scenario: Scenario): string {
+  return [
+    ...scenario.devices.map((d) => `  ${d.name} mtu ${d.mtu} ${d.addresses.join(', ')}`),
+    ...scenario.routes.map((r) => `  ip route add ${r}`),
+    ...scenario.rules.map((r) => `  ip rule add ${r}`),
+    ...Object.entries(scenario.sysctls).map(([name, value]) => `  ${name} = ${value}`),
+    ...(scenario.iptables === ''
+      ? []
+      : scenario.iptables
+          .trimEnd()
+          .split('\n')
+          .map((l) => `  ${l}`)),
+  ].join('\n')
+}
+
+/** Everything a reader needs: the host, the frames up to where it matters, the differences. */
+export function describe(
+  scenario: Scenario,
+  run: Run,
+  differences: readonly Difference[],
+  most = 40,
+): string {
+  const out = [`${scenario.name}: ${differences.length} differences`, describeHost(scenario), '']
+  const about = new Map<number, Difference>()
+  for (const d of differences) if (d.step !== null) about.set(d.step, d)
+  const notes = new Map(scenario.steps.map((s) => [s.id, s.note ?? '']))
+  const firstBad = run.steps.findIndex((s) => about.has(s.id))
+  const from =
+    run.steps.length <= most ? 0 : Math.max(0, (firstBad < 0 ? run.steps.length : firstBad) - most + 5)
+  if (from > 0) out.push(`  … ${from} steps before …`)
+  for (const step of run.steps.slice(from, from + most)) {
+    if (step.injected !== null)
+      out.push(
+        `${String(step.id).padStart(4)} ${step.at.toFixed(1).padStart(8)} ms  in ${step.dev}: ${decode(step.injected)}${notes.get(step.id) ? `   # ${notes.get(step.id)}` : ''}`,
+      )
+    else out.push(`${String(step.id).padStart(4)} ${step.at.toFixed(1).padStart(8)} ms  pause`)
+    const bad = about.get(step.id)
+    if (bad !== undefined) out.push('  DIFFERENT', bad.text)
+    else
+      for (const s of [...step.before, ...step.sent])
+        out.push(`                  out ${s.dev}: ${decode(s.bytes)}`)
+  }
+  for (const d of differences) if (d.step === null) out.push(`  DIFFERENT ${d.kind}`, d.text)
+  return out.join('\n')
+}

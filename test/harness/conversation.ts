@@ -1,0 +1,617 @@
+// Conversations through the host. Each one has two ends; what the far end knows (addresses and ports after
+// translation) it learned from frames that the host really sent, so its replies are right whatever the rules
+// did. Ports drawn at random are repeated by reference (scenario.ts), so that another run can fill in its own.
+
+import { formatIpv4 } from '../../datapath/wire/address.ts'
+import type { SeededRandom } from './frames.ts'
+import * as build from './frames.ts'
+import type { Peer, World } from './generate-world.ts'
+import type { Reference, StepRun } from './scenario.ts'
+
+/** What a conversation may do to the world. */
+export interface Wire {
+  readonly world: World
+  readonly random: SeededRandom
+  /** Sends a frame in at an interface, perhaps in fragments. */
+  send(dev: string, frame: Uint8Array, note: string, references?: readonly Reference[]): Promise<StepRun>
+  /** A fresh IP identification. */
+  id(): number
+}
+
+/** Where an end stands: its packets go in at `dev`, from `local` to `remote`. */
+export interface View {
+  readonly dev: string
+  readonly local: { readonly address: string; readonly port: number }
+  readonly remote: { readonly address: string; readonly port: number }
+  /** The answer from which it was learned, if a port in it was changed on the way. */
+  readonly learned: { readonly step: number; readonly answer: number; readonly l4: number } | null
+}
+
+const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
+const u32 = (b: Uint8Array, at: number): number => (u16(b, at) * 0x10000 + u16(b, at + 2)) >>> 0
+
+export const l4Of = (frame: Uint8Array): number => (frame[0]! & 15) * 4
+export const protocolOf = (frame: Uint8Array): number => frame[9]!
+export const addressAt = (frame: Uint8Array, at: number): string => formatIpv4(u32(frame, at) | 0)
+const whole = (frame: Uint8Array): boolean =>
+  frame.length >= 28 &&
+  frame[0]! >> 4 === 4 &&
+  (u16(frame, 6) & 0x1fff) === 0 &&
+  frame.length >= l4Of(frame) + 8
+
+/** Is `out` what became of `went` on its way through? */
+function sameMessage(went: Uint8Array, out: Uint8Array): boolean {
+  if (!whole(went) || !whole(out) || protocolOf(went) !== protocolOf(out)) return false
+  const a = l4Of(went)
+  const b = l4Of(out)
+  switch (protocolOf(went)) {
+    case 6:
+      return u32(went, a + 4) === u32(out, b + 4) && went[a + 13] === out[b + 13]
+    case 1:
+      return went[a] === out[b] && u16(went, a + 6) === u16(out, b + 6)
+    case 17:
+      return u16(went, a + 4) === u16(out, b + 4) && u16(went, 4) === u16(out, 4)
+  }
+  return u16(went, 4) === u16(out, 4)
+}
+
+/** The far end's view, learned from the answers to `went`; null when it did not get through. */
+export function learn(went: Uint8Array, run: StepRun): View | null {
+  const answer = run.sent.findIndex((s) => sameMessage(went, s.bytes))
+  if (answer < 0) return null
+  const { dev, bytes } = run.sent[answer]!
+  const l4 = l4Of(bytes)
+  const icmp = protocolOf(bytes) === 1
+  const from = icmp ? u16(bytes, l4 + 4) : u16(bytes, l4)
+  const to = icmp ? from : u16(bytes, l4 + 2)
+  const a = l4Of(went)
+  const changed = icmp ? u16(went, a + 4) !== from : u16(went, a) !== from || u16(went, a + 2) !== to
+  return {
+    dev,
+    local: { address: addressAt(bytes, 16), port: to },
+    remote: { address: addressAt(bytes, 12), port: from },
+    learned: changed ? { step: run.id, answer, l4 } : null,
+  }
+}
+
+/** References of a frame from `view`; `base`: where the packet starts in the frame (0, or inside a quotation). */
+export function referencesOf(frame: Uint8Array, view: View): Reference[] {
+  if (view.learned === null) return []
+  const { step, answer, l4 } = view.learned
+  const at = l4Of(frame)
+  switch (protocolOf(frame)) {
+    case 1:
+      return [{ at: at + 4, step, answer, from: l4 + 4 }]
+    case 6:
+    case 17:
+    case 136:
+      return [
+        { at, step, answer, from: l4 + 2 },
+        { at: at + 2, step, answer, from: l4 },
+      ]
+  }
+  return []
+}
+
+/** References for the quotation of an answer inside an ICMP error. */
+export function quotedReferences(error: Uint8Array, run: StepRun, answer: number): Reference[] {
+  const sent = run.sent[answer]!.bytes
+  if (!whole(sent)) return []
+  const l4 = l4Of(sent)
+  const base = l4Of(error) + 8
+  const offsets = protocolOf(sent) === 1 ? [4] : [6, 17, 136].includes(protocolOf(sent)) ? [0, 2] : []
+  return offsets
+    .filter((o) => base + l4 + o + 2 <= error.length)
+    .map((o) => ({ at: base + l4 + o, step: run.id, answer, from: l4 + o }))
+}
+
+export interface Conversation {
+  readonly done: boolean
+  /** Sends one packet or so. */
+  turn(): Promise<void>
+}
+
+const ipOptions = (w: Wire): Partial<build.Ip4> => ({
+  id: w.id(),
+  df: w.random.once(2),
+  ...(w.random.once(12) ? { ttl: w.random.pick([1, 2, 3, 128, 255]) } : {}),
+  ...(w.random.once(12) ? { tos: w.random.pick([0x10, 0x08, 0xb8, 0x03, 0x02, 0x20, 0xff]) } : {}),
+})
+
+/** Somebody to talk to: a peer behind another interface, a virtual address, the host. */
+export function destination(world: World, random: SeededRandom, from: Peer): string {
+  switch (random.below(12)) {
+    case 0:
+    case 1:
+      return random.pick(world.own)
+    case 2:
+      return random.pick(world.virtual)
+    case 3:
+      return random.pick(world.peers).address
+    case 4:
+      return random.once(3) && world.refused.length > 0
+        ? random.pick(world.refused)
+        : random.pick(world.peers).address
+  }
+  const others = world.peers.filter((p) => p.dev !== from.dev)
+  return random.pick(others.length > 0 ? others : world.peers).address
+}
+
+function opening(w: Wire): View {
+  const from = w.random.pick(w.world.peers)
+  const port = (list: readonly number[]): number => (w.random.once(3) ? list[0]! : w.random.pick(list))
+  return {
+    dev: from.dev,
+    local: { address: from.address, port: port(w.world.clientPorts) },
+    remote: { address: destination(w.world, w.random, from), port: port(w.world.serverPorts) },
+    learned: null,
+  }
+}
+
+// -- TCP --------------------------------------------------------------------------------------------------------
+
+interface End {
+  readonly name: string
+  view: View
+  /** Next sequence number to send. */
+  next: number
+  /** Acknowledged to the other end: what it sent and we got. */
+  got: number
+  window: number
+  scale: number
+  sack: boolean
+  stamps: boolean
+  clock: number
+  fin: boolean
+  last: { flags: string; seq: number; ack: number; payload: number; options: number[] } | null
+}
+
+const add = (a: number, b: number): number => (a + b) >>> 0
+const be32 = (n: number): number[] => [n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255]
+
+export class TcpConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: End
+  #b: End | null = null
+  #phase: 'start' | 'syn' | 'synack' | 'open' | 'closing' | 'done' = 'start'
+  #turns = 0
+  readonly #rough: boolean
+
+  constructor(wire: Wire, rough: boolean) {
+    this.#w = wire
+    this.#rough = rough
+    this.#a = this.#end('client', opening(wire))
+  }
+
+  get done(): boolean {
+    return this.#phase === 'done' || this.#turns > 60
+  }
+
+  #end(name: string, view: View): End {
+    const { random } = this.#w
+    return {
+      name,
+      view,
+      next: random.once(4) ? add(0xffffffff, -random.below(2000)) : random.u32(),
+      got: 0,
+      window: random.pick([65535, 65535, 29200, 1000, 512, 100]),
+      scale: random.once(2) ? random.pick([0, 2, 7, 14]) : -1,
+      sack: random.once(2),
+      stamps: random.once(3),
+      clock: random.below(1 << 30),
+      fin: false,
+      last: null,
+    }
+  }
+
+  #options(end: End, syn: boolean, sack: boolean): number[] {
+    const { random } = this.#w
+    const out: number[] = []
+    if (syn) {
+      if (!random.once(8)) out.push(2, 4, ...be32(random.pick([1460, 1460, 536, 8960, 1200])).slice(2))
+      if (end.sack) out.push(4, 2)
+      if (end.scale >= 0) out.push(1, 3, 3, end.scale)
+    }
+    if (end.stamps) out.push(1, 1, 8, 10, ...be32(end.clock++), ...be32(0))
+    if (sack && end.sack) {
+      const left = add(end.got, random.pick([100, 1000, 5000, 100000]))
+      out.push(1, 1, 5, 10, ...be32(left), ...be32(add(left, 1000)))
+    }
+    if (random.once(30))
+      out.push(
+        ...random.pick([
+          [253, 4, 1, 2],
+          [8, 3, 1],
+          [2, 0],
+          [19, 18],
+        ]),
+      )
+    while (out.length % 4 !== 0) out.push(random.once(2) ? 1 : 0)
+    return out.slice(0, 40)
+  }
+
+  async #send(
+    end: End,
+    flags: string,
+    o: {
+      seq?: number
+      ack?: number
+      payload?: number
+      options?: number[]
+      sack?: boolean
+      note?: string
+      bad?: boolean
+      window?: number
+    } = {},
+  ): Promise<void> {
+    const { random } = this.#w
+    const syn = flags.includes('S')
+    const seq = o.seq ?? end.next
+    const ack = flags.includes('A') ? (o.ack ?? end.got) : random.once(20) ? random.u32() : 0
+    const options = o.options ?? this.#options(end, syn, o.sack ?? false)
+    const payload = o.payload ?? 0
+    const frame = build.tcp({
+      src: end.view.local.address,
+      dst: end.view.remote.address,
+      sport: end.view.local.port,
+      dport: end.view.remote.port,
+      flags,
+      seq,
+      ack,
+      window: o.window ?? end.window,
+      tcpOptions: options,
+      payload,
+      badChecksum: o.bad ?? false,
+      ...ipOptions(this.#w),
+    })
+    end.last = { flags, seq, ack, payload, options }
+    const run = await this.#w.send(
+      end.view.dev,
+      frame,
+      `tcp ${end.name}: ${o.note ?? flags}`,
+      referencesOf(frame, end.view),
+    )
+    const view = learn(frame, run)
+    if (end === this.#a && view !== null && this.#b === null) this.#b = this.#end('server', view)
+    const other = end === this.#a ? this.#b : this.#a
+    const through = view !== null && other !== null
+    if (o.seq === undefined && !o.bad) {
+      const length = payload + (syn ? 1 : 0) + (flags.includes('F') ? 1 : 0)
+      if (length > 0) end.next = add(end.next, length)
+      if (through && (other.got === seq || syn)) other.got = add(seq, length)
+    }
+    if (flags.includes('F')) end.fin = true
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#turns++
+    const a = this.#a
+    switch (this.#phase) {
+      case 'start':
+        this.#phase = 'syn'
+        if (random.once(12)) {
+          this.#phase = 'open'
+          a.got = random.u32()
+          return this.#send(a, random.pick(['A', 'PA', 'FA', 'SA', 'RA', 'R']), {
+            payload: random.pick([0, 100]),
+            note: 'picked up in the middle',
+          })
+        }
+        return this.#send(a, random.once(20) ? 'SEC' : 'S', random.once(20) ? { payload: 30 } : {})
+      case 'syn': {
+        const b = this.#b
+        if (b === null) {
+          if (random.once(2)) this.#phase = 'done'
+          return this.#send(a, 'S', { seq: add(a.next, -1), note: 'SYN again' })
+        }
+        if (this.#rough)
+          switch (random.below(14)) {
+            case 0:
+              return this.#send(a, 'S', { seq: add(a.next, -1), note: 'SYN again' })
+            case 1:
+              if (random.once(2)) this.#phase = 'done'
+              return this.#send(b, 'RA', { seq: 0, note: 'refused' })
+            case 2:
+              this.#phase = 'synack'
+              return this.#send(b, 'S', { note: 'simultaneous open' })
+            case 3:
+              return this.#send(b, 'A', { seq: random.u32(), ack: random.u32(), note: 'challenge ACK' })
+            case 4:
+              return this.#send(b, 'SA', {
+                seq: random.u32(),
+                ack: random.u32(),
+                note: 'SYN/ACK with a wrong acknowledgement',
+              })
+            case 5:
+              return this.#send(a, 'S', { seq: random.u32(), note: 'another SYN' })
+            case 6:
+              return this.#send(a, random.pick(['A', 'PA', 'F', 'R']), { note: 'too early' })
+          }
+        this.#phase = 'synack'
+        return this.#send(b, 'SA')
+      }
+      case 'synack':
+        if (this.#rough)
+          switch (random.below(8)) {
+            case 0:
+              return this.#send(this.#b!, 'SA', { seq: add(this.#b!.next, -1), note: 'SYN/ACK again' })
+            case 1:
+              return this.#send(a, 'A', { ack: random.u32(), note: 'wrong acknowledgement' })
+            case 2:
+              return this.#send(a, 'SA', { seq: add(a.next, -1), note: 'simultaneous open' })
+          }
+        this.#phase = 'open'
+        return this.#send(a, 'A', random.once(4) ? { payload: 200 } : {})
+      case 'open':
+      case 'closing':
+        return this.#open()
+      case 'done':
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { random } = this.#w
+    const a = this.#a
+    const end = this.#b !== null && random.once(2) ? this.#b : a
+    const other = end === a ? this.#b : a
+    if (this.#phase === 'closing' && a.fin && (this.#b?.fin ?? true) && random.once(3)) {
+      if (random.once(3))
+        return this.#send(a, 'S', {
+          seq: add(a.next, random.pick([1000, 100000, -70000])),
+          note: 'reuses the ports',
+        })
+      this.#phase = 'done'
+      return this.#send(end, 'A')
+    }
+    if (this.#rough && random.once(3)) return this.#trouble(end, other)
+    switch (random.below(this.#turns > 12 ? 6 : 12)) {
+      case 0:
+        if (!end.fin) {
+          this.#phase = 'closing'
+          return this.#send(end, 'FA', random.once(4) ? { payload: 10 } : {})
+        }
+        return this.#send(end, 'A')
+      case 1:
+        return this.#send(end, 'A', { sack: true })
+      case 2:
+        if (this.#turns > 20) {
+          this.#phase = 'done'
+          return this.#send(end, random.once(2) ? 'R' : 'RA', { note: 'reset' })
+        }
+        return this.#send(end, 'A')
+      case 3:
+        return this.#send(end, 'A')
+      default:
+        return this.#send(end, random.once(2) ? 'PA' : 'A', {
+          payload: random.pick([1, 10, 100, 536, 1000, 1448, 1460, random.below(1400)]),
+        })
+    }
+  }
+
+  async #trouble(end: End, other: End | null): Promise<void> {
+    const { random } = this.#w
+    const near = (): number =>
+      random.pick([
+        1,
+        -1,
+        100,
+        -100,
+        1000,
+        -1000,
+        65535,
+        -65536,
+        70000,
+        -70000,
+        1 << 20,
+        -(1 << 20),
+        0x7fffffff,
+      ])
+    switch (random.below(16)) {
+      case 0:
+        if (end.last !== null) return this.#send(end, end.last.flags, { ...end.last, note: 'retransmitted' })
+        break
+      case 1:
+        return this.#send(end, 'A', {
+          seq: add(end.next, near()),
+          payload: random.pick([0, 1, 500]),
+          note: 'sequence out of place',
+        })
+      case 2:
+        return this.#send(end, 'A', {
+          ack: add(end.got, near()),
+          seq: end.next,
+          note: 'acknowledgement out of place',
+        })
+      case 3:
+        return this.#send(end, random.pick(['R', 'RA']), {
+          seq: add(end.next, near()),
+          note: 'reset out of place',
+        })
+      case 4:
+        if (other !== null) return this.#send(end, 'R', { seq: other.got, note: 'reset, exact' })
+        break
+      case 5:
+        return this.#send(end, 'A', { seq: add(end.next, -1), payload: random.below(2), note: 'keep-alive' })
+      case 6:
+        return this.#send(
+          end,
+          random.pick(['', 'FPU', 'SF', 'SR', 'FSRPAUEC', 'SFA', 'U', 'P', 'F', 'FR', 'SRA']),
+          { seq: random.once(2) ? end.next : random.u32(), note: 'odd flags' },
+        )
+      case 7:
+        return this.#send(end, 'PA', { bad: true, payload: 10, note: 'bad checksum' })
+      case 8:
+        end.window = random.pick([0, 1, 100, 65535, 5000])
+        return this.#send(end, 'A', { note: 'window' })
+      case 9:
+        return this.#send(end, 'S', {
+          seq: random.once(2) ? random.u32() : add(end.next, near()),
+          note: 'SYN inside',
+        })
+      case 10:
+        return this.#send(end, 'SA', {
+          seq: random.once(2) ? random.u32() : add(end.next, near()),
+          note: 'SYN/ACK inside',
+        })
+      case 11:
+        return this.#send(end, 'PAU', { payload: 20 })
+      case 12:
+        return this.#send(end, 'A', { seq: end.next, ack: add(end.got, 0), note: 'the same ACK' })
+      case 13:
+        return this.#send(end, 'A', {
+          seq: add(end.next, random.pick([500, 1460, 3000, 20000])),
+          payload: 500,
+          note: 'a hole',
+        })
+      case 14:
+        if (random.once(3)) {
+          this.#phase = 'done'
+          return this.#send(end, 'R', { note: 'reset' })
+        }
+        break
+      default:
+        return this.#send(end, 'A', {
+          seq: add(end.next, -random.below(3000)),
+          payload: random.below(1500),
+          note: 'partly old data',
+        })
+    }
+    return this.#send(end, 'A')
+  }
+}
+
+// -- UDP, ICMP echo, others -------------------------------------------------------------------------------------
+
+export class UdpConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: View
+  #b: View | null = null
+  #left: number
+
+  constructor(wire: Wire) {
+    this.#w = wire
+    this.#a = opening(wire)
+    this.#left = 1 + wire.random.below(10)
+  }
+
+  get done(): boolean {
+    return this.#left <= 0
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#left--
+    const view = this.#b !== null && random.once(2) ? this.#b : this.#a
+    const frame = build.udp({
+      src: view.local.address,
+      dst: view.remote.address,
+      sport: view.local.port,
+      dport: view.remote.port,
+      payload: random.pick([0, 1, 12, 100, 500, 1200, 1472, random.below(1600)]),
+      noChecksum: random.once(10),
+      badChecksum: random.once(16),
+      ...ipOptions(this.#w),
+    })
+    const run = await this.#w.send(
+      view.dev,
+      frame,
+      view === this.#a ? 'udp client' : 'udp server',
+      referencesOf(frame, view),
+    )
+    if (view === this.#a) this.#b = learn(frame, run) ?? this.#b
+  }
+}
+
+export class EchoConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: View
+  #b: View | null = null
+  #left: number
+  #seq = 0
+  readonly #id: number
+
+  constructor(wire: Wire) {
+    this.#w = wire
+    this.#id = wire.random.pick([1, 77, 1000, 0, 0xffff, wire.random.below(65536)])
+    const view = opening(wire)
+    this.#a = {
+      ...view,
+      local: { ...view.local, port: this.#id },
+      remote: { ...view.remote, port: this.#id },
+    }
+    this.#left = 1 + wire.random.below(6)
+  }
+
+  get done(): boolean {
+    return this.#left <= 0
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#left--
+    const reply = this.#b !== null && random.once(2)
+    const view = reply ? this.#b! : this.#a
+    const frame = build.icmp({
+      src: view.local.address,
+      dst: view.remote.address,
+      type: reply ? 0 : 8,
+      code: random.once(16) ? 3 : 0,
+      echoId: view.remote.port,
+      seq: reply ? this.#seq : ++this.#seq,
+      payload: random.pick([0, 8, 56, 56, 1000, 1472, random.below(1600)]),
+      badChecksum: random.once(16),
+      ...ipOptions(this.#w),
+    })
+    const run = await this.#w.send(
+      view.dev,
+      frame,
+      reply ? 'echo reply' : 'echo request',
+      referencesOf(frame, view),
+    )
+    if (!reply) this.#b = learn(frame, run) ?? this.#b
+  }
+}
+
+/** A protocol without ports, both ways; or with ports that this host does not track by. */
+export class OtherConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: View
+  readonly #kind: 'gre' | 'sctp' | 'dccp' | 'udplite' | 'raw'
+  readonly #protocol: number
+  #b: View | null = null
+  #left: number
+
+  constructor(wire: Wire) {
+    this.#w = wire
+    this.#a = opening(wire)
+    this.#left = 1 + wire.random.below(4)
+    this.#kind = wire.random.pick(['gre', 'udplite', 'raw', 'raw', 'raw'])
+    this.#protocol = wire.random.pick([50, 51, 4, 89, 103, 108, 2, 255, 0, 200])
+  }
+
+  get done(): boolean {
+    return this.#left <= 0
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#left--
+    const view = this.#b !== null && random.once(2) ? this.#b : this.#a
+    const head = { src: view.local.address, dst: view.remote.address, ...ipOptions(this.#w) }
+    const ports = { sport: view.local.port, dport: view.remote.port }
+    let frame: Uint8Array
+    switch (this.#kind) {
+      case 'gre':
+        frame = build.gre({ ...head, payload: 40, ...(random.once(3) ? { key: 7 } : {}) })
+        break
+      case 'udplite':
+        frame = build.udplite({ ...head, ...ports, payload: 30, coverage: random.pick([0, 8, 20]) })
+        break
+      default:
+        frame = build.ip4({ ...head, proto: this.#protocol, payload: random.pick([0, 4, 20, 60]) })
+    }
+    const run = await this.#w.send(view.dev, frame, this.#kind, referencesOf(frame, view))
+    if (view === this.#a) this.#b = learn(frame, run) ?? this.#b
+  }
+}

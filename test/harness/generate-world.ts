@@ -1,0 +1,269 @@
+// The host of a random scenario, and the world around it: who lives behind which interface.
+//
+//     hosts, remote nets ── eth0 ─┐          ┌─ wan0 ── hosts, remote nets, default route
+//     hosts ─────────────── lan0 ─┴── host ──┴─ veth1 ── hosts
+//
+// Everything later drawn (rules, traffic) takes its addresses, ports and names from here, so that rules match.
+
+import { formatIpv4, parseIpv4 } from '../../datapath/wire/address.ts'
+import { SeededRandom } from './frames.ts'
+import { addressOf, type ScenarioDevice } from './scenario.ts'
+
+/** What a scenario is mostly about. */
+export const PROFILES = ['filtering', 'state', 'nat', 'mangle', 'local', 'fragments', 'mixed'] as const
+export type Profile = (typeof PROFILES)[number]
+
+/** An independent stream of randomness: drawing more from one leaves the others as they were. */
+export function stream(seed: number, name: string): SeededRandom {
+  let h = 0x811c9dc5 ^ (seed | 0)
+  for (const c of `${name}/${seed}`) h = Math.imul(h ^ c.charCodeAt(0), 0x01000193)
+  const random = new SeededRandom(h ^ (h >>> 15))
+  for (let i = 0; i < 8; i++) random.u32()
+  return random
+}
+
+/** A neighbour, or somebody behind a route: `dev` is where their packets come in. */
+export interface Peer {
+  readonly address: string
+  readonly dev: string
+}
+
+export interface World {
+  readonly devices: readonly ScenarioDevice[]
+  readonly routes: readonly string[]
+  readonly rules: readonly string[]
+  readonly sysctls: Readonly<Record<string, string>>
+  readonly peers: readonly Peer[]
+  /** Addresses of the host itself. */
+  readonly own: readonly string[]
+  readonly broadcasts: readonly string[]
+  /** Prefixes worth naming in rules. */
+  readonly prefixes: readonly string[]
+  /** Public addresses that nobody has: for SNAT and for DNAT of a virtual address; they route back to the host. */
+  readonly virtual: readonly string[]
+  /** Destinations of routes that refuse. */
+  readonly refused: readonly string[]
+  readonly clientPorts: readonly number[]
+  readonly serverPorts: readonly number[]
+  readonly marks: readonly number[]
+}
+
+const NAMES = ['eth0', 'eth1', 'wan0', 'lan0', 'veth1', 'eth2.2', 'cali12ab34', 'tun7', 'ppp0', 'br-lan']
+const MTUS = [1500, 1500, 1500, 1500, 1500, 1500, 1500, 9000, 1400, 1280, 576, 296, 100, 68]
+
+const words = (text: string): number => parseIpv4(text)!
+const host = (net: string, n: number): string => formatIpv4((words(net) + n) | 0)
+const masked = (address: string, prefix: number): string =>
+  formatIpv4(prefix === 0 ? 0 : words(address) & (-1 << (32 - prefix)))
+
+export function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {
+  const out = [...list]
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = random.below(i + 1)
+    ;[out[i], out[j]] = [out[j]!, out[i]!]
+  }
+  return out
+}
+
+export function makeWorld(seed: number, profile: Profile): World {
+  const random = stream(seed, 'topology')
+  const count = 2 + random.below(3)
+  const names = shuffled(NAMES, random).slice(0, count)
+  const devices: ScenarioDevice[] = []
+  const peers: Peer[] = []
+  const own: string[] = []
+  const broadcasts: string[] = []
+  const prefixes: string[] = []
+  const routes: string[] = []
+  const rules: string[] = []
+  const virtual: string[] = []
+  const refused: string[] = []
+  const smallMtu = profile === 'fragments' || profile === 'mixed' || random.once(4)
+
+  names.forEach((name, i) => {
+    const prefix = random.pick([24, 24, 24, 24, 16, 25, 28, 29, 30, 31])
+    const base = masked(
+      random.pick([`10.${i}.${random.below(4)}.0`, `192.168.${i}.0`, `172.${16 + i}.8.0`, `100.64.${i}.0`]),
+      prefix,
+    )
+    const room = prefix === 31 ? 2 : 2 ** (32 - prefix)
+    const first = prefix === 31 ? 0 : 1
+    const mine = random.once(4) && room > 8 ? room - 2 : first
+    const addresses = [`${host(base, mine)}/${prefix}${prefix < 31 && random.once(2) ? ' brd +' : ''}`]
+    own.push(host(base, mine))
+    prefixes.push(`${base}/${prefix}`)
+    if (prefix < 31) broadcasts.push(host(base, room - 1), base)
+    const taken = new Set([mine])
+    if (random.once(4) && room > 16) {
+      // A secondary address of the same subnet.
+      taken.add(9)
+      addresses.push(`${host(base, 9)}/${prefix}`)
+      own.push(host(base, 9))
+    }
+    if (random.once(4)) {
+      const second = `203.0.113.${i * 64}`
+      addresses.push(`${host(second, 1)}/26`)
+      own.push(host(second, 1))
+      prefixes.push(`${second}/26`)
+      peers.push({ address: host(second, 5), dev: name })
+    }
+    if (random.once(8)) {
+      addresses.push(`10.200.${i}.1 peer 10.200.${i}.2/32`)
+      own.push(`10.200.${i}.1`)
+      peers.push({ address: `10.200.${i}.2`, dev: name })
+    }
+    for (let n = first, made = 0; n < room - first && made < 3; n += 1 + random.below(3)) {
+      if (taken.has(n)) continue
+      peers.push({ address: host(base, n), dev: name })
+      made++
+    }
+    if (random.once(3)) {
+      // A network behind a router on this interface.
+      const net = `198.18.${i * 16}.0`
+      const via = random.once(3)
+        ? ''
+        : ` via ${host(base, mine === 0 ? 1 : mine === 1 && prefix === 31 ? 0 : mine + 1)}`
+      const viaFits = via === '' || mine + 1 < room - first
+      routes.push(
+        `${net}/20${viaFits ? via : ''} dev ${name}${random.once(5) ? ` mtu ${random.pick([500, 1000, 1300])}` : ''}`,
+      )
+      prefixes.push(`${net}/20`)
+      peers.push(
+        { address: `198.18.${i * 16 + 3}.7`, dev: name },
+        { address: `198.18.${i * 16 + 9}.80`, dev: name },
+      )
+    }
+    const mtu = smallMtu ? random.pick(MTUS) : random.pick([1500, 1500, 1500, 1500, 9000, 1400])
+    devices.push({ name, mtu, addresses })
+  })
+
+  const wan = random.pick(devices)
+  if (!random.once(6)) {
+    const { address, prefix } = addressOf(wan.addresses[0]!)
+    const base = masked(address, prefix)
+    const gateway = [1, 2, 3, 0]
+      .map((n) => host(base, n))
+      .find((a) => a !== address && (prefix === 31 || a !== base))!
+    const on = prefix < 31 || peers.some((p) => p.address === gateway)
+    routes.push(random.once(2) || !on ? `default dev ${wan.name}` : `default via ${gateway} dev ${wan.name}`)
+    peers.push(
+      { address: '8.8.8.8', dev: wan.name },
+      { address: '93.184.216.34', dev: wan.name },
+      { address: '1.1.1.1', dev: wan.name },
+    )
+  }
+  for (const type of ['blackhole', 'unreachable', 'prohibit'])
+    if (random.once(3)) {
+      const net = { blackhole: '198.51.100.0', unreachable: '198.51.100.64', prohibit: '198.51.100.128' }[
+        type
+      ]!
+      routes.push(`${type} ${net}/26`)
+      refused.push(host(net, 7))
+    }
+  for (let i = 0; i < 3; i++) virtual.push(`192.0.2.${10 + i}`)
+  if (random.once(2)) virtual.push(...own.filter(() => random.once(2)))
+  const marks = [1, 2, 0x10, 0x4000, 0x10000, 0xff]
+  if (random.once(profile === 'mangle' ? 2 : 5)) {
+    const other = random.pick(devices)
+    routes.push(`default dev ${other.name} table 100`)
+    const what = random.pick([
+      `fwmark 0x${random.pick(marks).toString(16)}`,
+      `fwmark 0x${random.pick(marks).toString(16)}/0xff`,
+      `from ${random.pick(peers).address}`,
+      `from ${random.pick(prefixes)}`,
+      `to ${random.pick(peers).address}`,
+      `iif ${random.pick(devices).name}`,
+      'tos 0x10',
+      `not from ${random.pick(prefixes)}`,
+    ])
+    rules.push(`${what} table 100 priority 1000`)
+    if (random.once(3))
+      rules.push(
+        `to ${random.pick(peers).address} ${random.pick(['prohibit', 'unreachable', 'blackhole'])} priority 900`,
+      )
+    if (random.once(5)) routes.push('throw 198.18.0.0/15 table 100')
+  }
+  if (random.once(8)) routes.push(`local 192.0.2.200 dev ${random.pick(devices).name}`)
+
+  return {
+    devices,
+    routes,
+    rules,
+    sysctls: makeSysctls(seed, profile, devices),
+    peers,
+    own,
+    broadcasts,
+    prefixes,
+    virtual,
+    refused,
+    clientPorts: [1024, 40000, 50123, 33333, 1000, 500, 61000, 2048],
+    serverPorts: [80, 443, 53, 22, 8080, 5201, 30080, 1001],
+    marks,
+  }
+}
+
+function makeSysctls(
+  seed: number,
+  profile: Profile,
+  devices: readonly ScenarioDevice[],
+): Record<string, string> {
+  const random = stream(seed, 'sysctls')
+  const out: Record<string, string> = {}
+  // First: writing it resets the forwarding of every interface.
+  if (!random.once(16)) out['net.ipv4.ip_forward'] = '1'
+  const maybe = (oneIn: number, name: string, values: readonly (number | string)[]): void => {
+    if (random.once(oneIn)) out[name] = String(random.pick(values))
+  }
+  const conf = (key: string, oneIn: number, values: readonly number[]): void => {
+    maybe(oneIn, `net.ipv4.conf.all.${key}`, values)
+    for (const d of devices) maybe(oneIn, `net.ipv4.conf.${d.name.replaceAll('.', '/')}.${key}`, values)
+  }
+  conf('forwarding', 24, [0, 1])
+  conf('rp_filter', 6, [0, 1, 2])
+  conf('accept_local', 10, [0, 1])
+  conf('route_localnet', 12, [0, 1])
+  conf('send_redirects', 6, [0, 1])
+  conf('accept_source_route', 12, [0, 1])
+  conf('src_valid_mark', 20, [0, 1])
+  conf('bc_forwarding', 20, [0, 1])
+  conf('secure_redirects', 20, [0, 1])
+  conf('shared_media', 20, [0, 1])
+  maybe(10, 'net.ipv4.ip_default_ttl', [1, 32, 128, 255])
+  maybe(16, 'net.ipv4.icmp_echo_ignore_all', [1])
+  maybe(10, 'net.ipv4.icmp_echo_ignore_broadcasts', [0])
+  maybe(10, 'net.ipv4.icmp_errors_use_inbound_ifaddr', [1])
+  maybe(16, 'net.ipv4.ip_no_pmtu_disc', [1, 2])
+  maybe(16, 'net.ipv4.ip_forward_use_pmtu', [1])
+  maybe(16, 'net.ipv4.fwmark_reflect', [1])
+  maybe(profile === 'fragments' ? 3 : 12, 'net.ipv4.ipfrag_time', [1, 2])
+  maybe(2, 'net.netfilter.nf_conntrack_acct', [1])
+  maybe(8, 'net.netfilter.nf_conntrack_tcp_loose', [0])
+  maybe(8, 'net.netfilter.nf_conntrack_tcp_be_liberal', [1])
+  maybe(10, 'net.netfilter.nf_conntrack_tcp_ignore_invalid_rst', [1])
+  maybe(8, 'net.netfilter.nf_conntrack_checksum', [0])
+  maybe(10, 'net.netfilter.nf_conntrack_tcp_max_retrans', [1, 2, 5])
+  const t = profile === 'state' ? 5 : 12
+  for (const name of [
+    'udp_timeout',
+    'udp_timeout_stream',
+    'icmp_timeout',
+    'generic_timeout',
+    'gre_timeout',
+    'gre_timeout_stream',
+  ])
+    maybe(t, `net.netfilter.nf_conntrack_${name}`, [1, 2, 77])
+  for (const name of [
+    'syn_sent',
+    'syn_recv',
+    'established',
+    'fin_wait',
+    'close_wait',
+    'last_ack',
+    'time_wait',
+    'close',
+    'max_retrans',
+    'unacknowledged',
+  ])
+    maybe(t * 2, `net.netfilter.nf_conntrack_tcp_timeout_${name}`, [1, 2, 55])
+  return out
+}

@@ -1,0 +1,247 @@
+// Random scenarios from a seed. The traffic answers the host: frames are drawn one by one while a kernel
+// runs the scenario, and what far ends send follows from what the kernel let through. The result is concrete
+// bytes, the same for every later run.
+
+import {
+  type Conversation,
+  EchoConversation,
+  OtherConversation,
+  TcpConversation,
+  UdpConversation,
+  type Wire,
+} from './conversation.ts'
+import { fragment, type SeededRandom } from './frames.ts'
+import { makeNoise } from './generate-noise.ts'
+import { makeRules } from './generate-rules.ts'
+import { makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
+import { KernelHost, type Oracle, Refused } from './kernel.ts'
+import { hex, type Reference, type Run, type Scenario, type Step, type StepRun } from './scenario.ts'
+
+export interface Generated {
+  readonly scenario: Scenario
+  /** What the kernel did while the scenario was drawn. */
+  readonly run: Run
+}
+
+/** Frames of a scenario, at least. */
+export const FRAMES = 200
+
+/** Chances of each kind of activity: conversations (TCP, UDP, echo, other), noise; and one in how many sends is cut in fragments. */
+const MIX: Readonly<
+  Record<
+    Profile,
+    {
+      tcp: number
+      udp: number
+      echo: number
+      other: number
+      noise: number
+      fragments: number
+      pauses: number
+    }
+  >
+> = {
+  filtering: { tcp: 40, udp: 20, echo: 8, other: 4, noise: 28, fragments: 40, pauses: 200 },
+  state: { tcp: 60, udp: 14, echo: 5, other: 3, noise: 18, fragments: 60, pauses: 50 },
+  nat: { tcp: 40, udp: 25, echo: 8, other: 3, noise: 24, fragments: 40, pauses: 150 },
+  mangle: { tcp: 35, udp: 20, echo: 8, other: 5, noise: 32, fragments: 30, pauses: 200 },
+  local: { tcp: 8, udp: 5, echo: 4, other: 3, noise: 80, fragments: 20, pauses: 150 },
+  fragments: { tcp: 10, udp: 30, echo: 15, other: 5, noise: 40, fragments: 2, pauses: 60 },
+  mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
+}
+
+class Recorder implements Wire {
+  readonly world: World
+  readonly random: SeededRandom
+  readonly steps: Step[] = []
+  readonly history: StepRun[] = []
+  readonly #kernel: KernelHost
+  readonly #mix: (typeof MIX)[Profile]
+  #pauses = 0
+  #id = 0
+
+  constructor(kernel: KernelHost, world: World, profile: Profile, random: SeededRandom) {
+    this.#kernel = kernel
+    this.world = world
+    this.random = random
+    this.#mix = MIX[profile]
+    this.#id = random.below(65536)
+  }
+
+  get frames(): number {
+    return this.history.length
+  }
+
+  id(): number {
+    return this.random.once(30) ? 0 : (this.#id = (this.#id + 1 + this.random.below(9)) & 0xffff)
+  }
+
+  /** Time passes now and then: never near a whole second, where a tick more or less would count. */
+  #pause(): number {
+    if (this.#pauses >= 5 || !this.random.once(this.#mix.pauses)) return 0
+    this.#pauses++
+    return this.random.pick([30, 300, 1350, 2300])
+  }
+
+  async send(
+    dev: string,
+    frame: Uint8Array,
+    note: string,
+    references: readonly Reference[] = [],
+  ): Promise<StepRun> {
+    const cut = this.random.once(this.#mix.fragments) ? this.#fragments(frame) : null
+    if (cut === null) return this.one(dev, frame, note, references)
+    const runs: StepRun[] = []
+    for (const [i, piece] of cut.entries())
+      runs.push(
+        await this.one(
+          dev,
+          piece,
+          `${note}, fragment ${i + 1} of ${cut.length}`,
+          sameBytes(frame, piece) ? references : [],
+        ),
+      )
+    // The whole message came out of one of them, if of any.
+    return runs.findLast((r) => r.sent.length > 0) ?? runs.at(-1)!
+  }
+
+  /** In pieces: in order, shuffled, doubled, overlapping, or not all of them. */
+  #fragments(frame: Uint8Array): Uint8Array[] | null {
+    const { random } = this
+    const header = (frame[0]! & 15) * 4
+    const data = frame.length - header
+    if (frame[0]! >> 4 !== 4 || header < 20 || data <= 8 || (((frame[6]! << 8) | frame[7]!) & 0x1fff) !== 0)
+      return null
+    const plain = frame.slice()
+    // fragment() makes right checksums; DF stays now and then, which is odd but legal.
+    if (!random.once(12)) plain[6]! &= 0x9f
+    const smallest = Math.max(8, Math.ceil(data / 12 / 8) * 8)
+    const size = Math.max(smallest, random.pick([8, 16, 24, 64, 256, 512, 1000, 1400]))
+    let pieces = fragment(plain, size)
+    if (pieces.length < 2) return null
+    switch (random.below(10)) {
+      case 0:
+      case 1:
+        pieces = pieces.reverse()
+        break
+      case 2:
+      case 3:
+        pieces = shuffled(pieces, random)
+        break
+      case 4:
+        pieces.splice(random.below(pieces.length), 1)
+        break
+      case 5:
+        pieces.splice(random.below(pieces.length), 0, random.pick(pieces).slice())
+        break
+      case 6: {
+        // Cut again with another size: the pieces overlap.
+        const other = fragment(plain, size + 8)
+        pieces.splice(random.below(pieces.length), 0, random.pick(other))
+        break
+      }
+      case 7: {
+        const odd = random.pick(pieces)
+        odd[random.pick([1, 8])] = random.below(256)
+        break
+      }
+    }
+    return pieces
+  }
+
+  async one(
+    dev: string,
+    frame: Uint8Array,
+    note: string,
+    references: readonly Reference[],
+  ): Promise<StepRun> {
+    const pause = this.#pause()
+    const step: Step = {
+      id: this.steps.length,
+      ...(pause > 0 ? { pause } : {}),
+      dev,
+      frame: hex(frame),
+      ...(references.length > 0 ? { references } : {}),
+      note,
+    }
+    this.steps.push(step)
+    const [run] = await this.#kernel.take([step])
+    this.history.push(run!)
+    return run!
+  }
+}
+
+/** The first fragment begins with the same header, so references still point right. */
+function sameBytes(frame: Uint8Array, piece: Uint8Array): boolean {
+  return (
+    (((piece[6]! << 8) | piece[7]!) & 0x1fff) === 0 &&
+    (frame[0]! & 15) === (piece[0]! & 15) &&
+    piece.length >= (piece[0]! & 15) * 4 + 8
+  )
+}
+
+async function talk(recorder: Recorder, profile: Profile, frames: number): Promise<void> {
+  const { random } = recorder
+  const mix = MIX[profile]
+  const total = mix.tcp + mix.udp + mix.echo + mix.other + mix.noise
+  const active: Conversation[] = []
+  while (recorder.frames < frames) {
+    if (active.length > 0 && (active.length >= 6 || !random.once(4))) {
+      const at = random.below(active.length)
+      const conversation = active[at]!
+      await conversation.turn()
+      if (conversation.done) active.splice(at, 1)
+      continue
+    }
+    let at = random.below(total)
+    if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
+    else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
+    else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
+    else if ((at -= mix.other) < 0) active.push(new OtherConversation(recorder))
+    else {
+      const n = makeNoise(recorder, profile, recorder.history)
+      if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
+    }
+  }
+}
+
+/** Draws a scenario while `oracle` runs it. */
+export async function generate(
+  oracle: Oracle,
+  seed: number,
+  profile: Profile,
+  frames: number = FRAMES,
+): Promise<Generated> {
+  let refusal: unknown
+  // A ruleset that iptables refuses is a fault of the generator; rare ones are passed over.
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const drawn = (Math.imul(seed, 16) + attempt) | 0
+    const world = makeWorld(drawn, profile)
+    const { devices, routes, rules, sysctls } = world
+    const bare: Scenario = {
+      name: `${profile}-${seed}`,
+      devices,
+      routes,
+      rules,
+      sysctls,
+      iptables: makeRules(drawn, profile, world),
+      steps: [],
+    }
+    const kernel = new KernelHost(oracle, bare)
+    try {
+      await kernel.setUp()
+    } catch (e) {
+      if (!(e instanceof Refused)) throw e
+      refusal = e
+      refusals.push(e.message)
+      continue
+    }
+    const recorder = new Recorder(kernel, world, profile, stream(drawn, 'traffic'))
+    await talk(recorder, profile, frames)
+    return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish() }
+  }
+  throw refusal
+}
+
+/** Set-ups that the kernel or its tools refused while scenarios were drawn: for whoever improves the generator. */
+export const refusals: string[] = []

@@ -1,0 +1,369 @@
+// The kernel's side of the comparison: scenarios run in unnamed network namespaces by native/oracle.c.
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Run, Scenario, Sent, Step, StepRun } from './scenario.ts'
+import { fillReferences } from './scenario-references.ts'
+
+/** Top of the source tree, from sources and from dist alike. */
+export function repositoryRoot(): string {
+  let at = dirname(fileURLToPath(import.meta.url))
+  while (!existsSync(join(at, 'package-lock.json'))) {
+    if (at === dirname(at)) throw new Error('the harness is not inside the repository')
+    at = dirname(at)
+  }
+  return at
+}
+
+/** Why the kernel cannot be asked on this machine; null when it can. */
+export function whyNoKernel(): string | null {
+  if (process.platform !== 'linux') return 'this is not Linux'
+  if (process.getuid?.() !== 0) return 'network namespaces with TUN devices need root'
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
+  } catch {
+    return '/dev/net/tun cannot be opened'
+  }
+  for (const tool of ['ip', 'iptables-legacy-restore', 'iptables-legacy-save', 'conntrack', 'make', 'cc']) {
+    if (spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0) return `the program ${tool} is missing`
+  }
+  return null
+}
+
+let binary: string | null = null
+
+function oracleBinary(): string {
+  if (binary !== null) return binary
+  const dir = join(repositoryRoot(), 'test/harness/native')
+  const made = spawnSync('make', ['-s', '-C', dir], { encoding: 'utf8' })
+  if (made.status !== 0) throw new Error(`the oracle does not build:\n${made.stderr}`)
+  binary = join(dir, 'build/oracle')
+  return binary
+}
+
+/** A question may take this long besides the pauses it asks for. */
+const PATIENCE_MS = 30_000
+
+/** One oracle process. Questions are answered in order. */
+export class Oracle {
+  readonly #child: ChildProcess
+  #chunks: Buffer[] = []
+  #have = 0
+  readonly #waiting: { resolve: (b: Buffer) => void; reject: (e: Error) => void; timer: NodeJS.Timeout }[] =
+    []
+  #dead: Error | null = null
+
+  constructor() {
+    this.#child = spawn(oracleBinary(), { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#child.stdout!.on('data', (chunk: Buffer) => this.#read(chunk))
+    this.#child.stdin!.on('error', () => {})
+    this.#child.on('error', (e) => this.#die(e))
+    this.#child.on('exit', (code, signal) =>
+      this.#die(new Error(`the oracle process ended: ${signal ?? code}`)),
+    )
+  }
+
+  close(): void {
+    this.#dead ??= new Error('the oracle process was closed')
+    this.#child.stdin!.end()
+  }
+
+  #die(reason: Error): void {
+    this.#dead ??= reason
+    for (const w of this.#waiting.splice(0)) {
+      clearTimeout(w.timer)
+      w.reject(this.#dead)
+    }
+  }
+
+  #read(chunk: Buffer): void {
+    this.#chunks.push(chunk)
+    this.#have += chunk.length
+    while (this.#have >= 4) {
+      if (this.#chunks[0]!.length < 4) this.#chunks = [Buffer.concat(this.#chunks)]
+      const length = this.#chunks[0]!.readUInt32LE(0)
+      if (this.#have < 4 + length) return
+      const all = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks)
+      const rest = all.subarray(4 + length)
+      this.#chunks = rest.length > 0 ? [rest] : []
+      this.#have = rest.length
+      const waiting = this.#waiting.shift()!
+      clearTimeout(waiting.timer)
+      const status = all[4]
+      const payload = all.subarray(5, 4 + length)
+      if (status === 0) waiting.resolve(payload)
+      else waiting.reject(new Error(payload.toString()))
+    }
+  }
+
+  ask(op: string, payload: Buffer = Buffer.alloc(0), patienceMs: number = PATIENCE_MS): Promise<Buffer> {
+    if (this.#dead !== null) return Promise.reject(this.#dead)
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#die(new Error(`the oracle did not answer ${op} within ${patienceMs} ms`))
+        this.#child.kill('SIGKILL')
+      }, patienceMs)
+      this.#waiting.push({ resolve, reject, timer })
+      const head = Buffer.alloc(5)
+      head.writeUInt32LE(payload.length + 1, 0)
+      head.write(op, 4, 'latin1')
+      this.#child.stdin!.write(Buffer.concat([head, payload]))
+    })
+  }
+
+  /** Runs a program inside the namespace. */
+  async run(
+    argv: readonly string[],
+    stdin = '',
+  ): Promise<{ status: number; stdout: string; stderr: string }> {
+    const argc = Buffer.alloc(4)
+    argc.writeUInt32LE(argv.length)
+    const answer = await this.ask('X', Buffer.concat([argc, Buffer.from(`${argv.join('\0')}\0${stdin}`)]))
+    const length = answer.readUInt32LE(4)
+    return {
+      status: answer.readInt32LE(0),
+      stdout: answer.toString('utf8', 8, 8 + length),
+      stderr: answer.toString('utf8', 8 + length),
+    }
+  }
+}
+
+/** Sysctls of every scenario: nothing is rate-limited, no IPv6 of its own (kernel-notes 37). */
+export const BASE_SYSCTLS: Readonly<Record<string, string>> = {
+  'net.ipv4.icmp_ratelimit': '0',
+  'net.ipv4.icmp_ratemask': '0',
+  'net.ipv4.icmp_msgs_per_sec': '1000000',
+  'net.ipv4.icmp_msgs_burst': '1000000',
+  'net.ipv6.conf.all.disable_ipv6': '1',
+  'net.ipv6.conf.default.disable_ipv6': '1',
+}
+
+/** `net.ipv4.conf.eth0/1.rp_filter` as sysctl(8) names it, to its file. */
+function sysctlPath(name: string): string {
+  return `/proc/sys/${name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))}`
+}
+
+/** Thrown when the kernel or its tools refuse a scenario: a fault of whoever wrote it. */
+export class Refused extends Error {
+  override readonly name = 'Refused'
+}
+
+/** One namespace, set up as a scenario says. */
+export class KernelHost {
+  readonly #oracle: Oracle
+  readonly #scenario: Scenario
+  readonly #numbers = new Map<string, number>()
+  readonly #runs: StepRun[] = []
+  readonly #byId = new Map<number, StepRun>()
+  #start = Number.NaN
+  /** Length of a jiffy, milliseconds. */
+  #tick = 1
+  #wall = 0
+
+  constructor(oracle: Oracle, scenario: Scenario) {
+    this.#oracle = oracle
+    this.#scenario = scenario
+  }
+
+  async setUp(): Promise<void> {
+    const oracle = this.#oracle
+    const scenario = this.#scenario
+    this.#tick = (await oracle.ask('N')).readDoubleLE(0)
+    const early = { ...BASE_SYSCTLS }
+    const refused = await oracle.ask('W', writes(early))
+    if (refused.length > 0) throw new Refused(refused.toString())
+    const batch = ['link set lo up']
+    scenario.devices.forEach((d, i) => {
+      this.#numbers.set(d.name, i)
+      void oracle.ask('T', Buffer.from(`${d.name}\0`)).catch(() => {})
+      // A packet of 64 KiB in fragments of 68 bytes must fit the device's queue.
+      batch.push(`link set ${d.name} mtu ${d.mtu} txqueuelen 4000`)
+      for (const a of d.addresses) batch.push(`addr add ${a} dev ${d.name}`)
+      batch.push(`link set ${d.name} up`)
+    })
+    for (const r of scenario.routes) batch.push(`route add ${r}`)
+    for (const r of scenario.rules) batch.push(`rule add ${r}`)
+    const ip = await oracle.run(['ip', '-4', '-batch', '-'], `${batch.join('\n')}\n`)
+    if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
+    const failed = await oracle.ask('W', writes(scenario.sysctls))
+    if (failed.length > 0) throw new Refused(failed.toString())
+    if (scenario.iptables !== '') {
+      const restore = await oracle.run(['iptables-legacy-restore'], scenario.iptables)
+      if (restore.status !== 0) throw new Refused(`iptables-restore: ${restore.stderr}\n${scenario.iptables}`)
+    }
+    // Takes the clock's zero, and what the set-up itself made the devices say.
+    await this.#take([{ id: -1, pause: 0 }])
+    this.#runs.length = 0
+  }
+
+  async #take(steps: readonly Step[]): Promise<void> {
+    const parts: Buffer[] = [Buffer.alloc(4)]
+    parts[0]!.writeUInt32LE(steps.length)
+    const frames: (Uint8Array | null)[] = []
+    let pauses = 0
+    for (const step of steps) {
+      const frame = step.frame === undefined ? null : fillReferences(step, this.#byId)
+      frames.push(frame)
+      pauses += step.pause ?? 0
+      const head = Buffer.alloc(16)
+      head.writeDoubleLE(step.pause ?? 0, 0)
+      head.writeUInt16LE(step.dev === undefined ? 0xffff : (this.#numbers.get(step.dev) ?? 0xffff), 8)
+      head.writeUInt32LE(frame?.length ?? 0, 12)
+      parts.push(head)
+      if (frame !== null) parts.push(Buffer.from(frame.buffer, frame.byteOffset, frame.length))
+    }
+    const answer = await this.#oracle.ask('S', Buffer.concat(parts), pauses + PATIENCE_MS)
+    let at = 0
+    const list = (): Sent[] => {
+      const count = answer.readUInt32LE(at)
+      at += 4
+      const sent: Sent[] = []
+      for (let i = 0; i < count; i++) {
+        const dev = this.#scenario.devices[answer.readUInt16LE(at)]!.name
+        const length = answer.readUInt32LE(at + 4)
+        sent.push({ dev, bytes: new Uint8Array(answer.subarray(at + 8, at + 8 + length)) })
+        at += 8 + length
+      }
+      return sent
+    }
+    steps.forEach((step, i) => {
+      const time = answer.readDoubleLE(at)
+      const wall = answer.readDoubleLE(at + 8)
+      at += 20
+      if (Number.isNaN(this.#start)) {
+        this.#start = time
+        this.#wall = wall
+      }
+      const before = list()
+      const sent = list()
+      const now = Math.round((time - this.#start) / this.#tick) * this.#tick
+      const run = { id: step.id, at: now, wall, dev: step.dev ?? null, injected: frames[i]!, before, sent }
+      this.#runs.push(run)
+      this.#byId.set(step.id, run)
+    })
+  }
+
+  /** Takes the steps, in order; those that refer to answers go one by one behind them. */
+  async take(steps: readonly Step[]): Promise<StepRun[]> {
+    const first = this.#runs.length
+    let batch: Step[] = []
+    const pending = new Set<number>()
+    for (const step of steps) {
+      if (step.references?.some((r) => pending.has(r.step))) {
+        await this.#take(batch)
+        batch = []
+        pending.clear()
+      }
+      batch.push(step)
+      pending.add(step.id)
+    }
+    if (batch.length > 0) await this.#take(batch)
+    return this.#runs.slice(first)
+  }
+
+  async finish(): Promise<Run> {
+    const [save, flows] = await Promise.all([
+      this.#oracle.run(['iptables-legacy-save', '-c']),
+      this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
+      this.#take([{ id: -2, pause: 0 }]),
+    ])
+    if (save.status !== 0) throw new Refused(`iptables-save: ${save.stderr}`)
+    if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
+    const last = this.#runs.at(-1)!
+    // Anything still said after the last step belongs to it.
+    if (last.before.length === 0) this.#runs.pop()
+    return {
+      wall: this.#wall,
+      steps: [...this.#runs],
+      endAt: last.at,
+      save: save.stdout,
+      conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+    }
+  }
+
+  /** The namespace as a host folder: what the stock tools print of it. File name to text. */
+  async capture(): Promise<Record<string, string>> {
+    const tools: [string, string[]][] = [
+      ['iptables-save', ['iptables-legacy-save']],
+      ['ip-addr.json', ['ip', '-j', 'addr']],
+      ['ip-route.json', ['ip', '-4', '-j', 'route', 'show', 'table', 'all']],
+      ['ip-rule.json', ['ip', '-4', '-j', 'rule']],
+      ['sysctl', ['sysctl', 'net']],
+    ]
+    const files: Record<string, string> = {}
+    for (const [name, argv] of tools) {
+      const { status, stdout, stderr } = await this.#oracle.run(argv)
+      if (status !== 0) throw new Refused(`${argv.join(' ')}: ${stderr}`)
+      files[name] = stdout
+    }
+    return files
+  }
+}
+
+function writes(sysctls: Readonly<Record<string, string>>): Buffer {
+  return Buffer.from(
+    Object.entries(sysctls)
+      .map(([name, value]) => `${sysctlPath(name)}\0${value}\0`)
+      .join(''),
+  )
+}
+
+/** The whole scenario on a fresh namespace. */
+export async function runKernel(oracle: Oracle, scenario: Scenario): Promise<Run> {
+  const host = new KernelHost(oracle, scenario)
+  await host.setUp()
+  await host.take(scenario.steps)
+  return host.finish()
+}
+
+/** A few oracle processes: most of a scenario's time is spent in pauses, so many can wait at once. */
+export class OraclePool {
+  readonly #free: Oracle[] = []
+  readonly #all: Oracle[] = []
+  readonly #waiting: ((o: Oracle) => void)[] = []
+  readonly #size: number
+
+  constructor(size: number) {
+    this.#size = size
+  }
+
+  /** Gives `work` an oracle of its own. One whose work failed is not used again. */
+  async use<T>(work: (oracle: Oracle) => Promise<T>): Promise<T> {
+    const oracle = await this.#take()
+    let sound = false
+    try {
+      const result = await work(oracle)
+      sound = true
+      return result
+    } finally {
+      let back = oracle
+      if (!sound) {
+        oracle.close()
+        this.#all.splice(this.#all.indexOf(oracle), 1)
+        back = new Oracle()
+        this.#all.push(back)
+      }
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#free.push(back)
+      else next(back)
+    }
+  }
+
+  #take(): Promise<Oracle> | Oracle {
+    const free = this.#free.pop()
+    if (free !== undefined) return free
+    if (this.#all.length < this.#size) {
+      const made = new Oracle()
+      this.#all.push(made)
+      return made
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  close(): void {
+    for (const oracle of this.#all.splice(0)) oracle.close()
+    this.#free.length = 0
+  }
+}

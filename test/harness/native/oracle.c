@@ -1,0 +1,314 @@
+// The kernel as an oracle: one process, one network namespace at a time, driven over stdin and stdout.
+//
+// The namespace has no name. It lives exactly as long as this process keeps it, so that neither Ctrl-C nor a
+// crash of the driver leaves anything behind: the driver's death closes stdin, and end of input ends us.
+//
+// A message is u32 length (of what follows), u8 operation or status, payload; numbers little-endian.
+// Status 0: done; 1: failed, the payload is the reason.
+//
+//   N                                      enter a fresh namespace; TUN devices of the old one are closed; answers
+//                                          f64 length of a jiffy, ms
+//   T  name NUL                            open a TUN device; they are numbered from 0 in order of opening
+//   W  (path NUL value NUL)*               write files (sysctls); answers one line for each that failed
+//   X  u32 argc, argc * (arg NUL), stdin   run a program in the namespace; answers i32 exit status,
+//                                          u32 length of stdout, stdout, stderr
+//   S  u32 count, count * step             take steps; answers count * result
+//      step:   f64 pause ms, u16 device (0xffff: only pause), u16 zero, u32 length, frame
+//      result: f64 coarse monotonic ms, f64 wall ms, u32 errno of the write, frame list from before the write,
+//              frame list from after it
+//      frame list: u32 count, count * (u16 device, u16 zero, u32 length, frame)
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_DEVICES 32
+#define MAX_FRAME 65600
+#define MAX_MESSAGE (64u << 20)
+
+static int tun[MAX_DEVICES];
+static int tuns;
+
+// -- the answer being written -----------------------------------------------------------------------------------
+
+static uint8_t *out;
+static size_t out_len, out_cap;
+
+static void reserve(size_t more) {
+  if (out_len + more <= out_cap) return;
+  size_t cap = out_cap ? out_cap : 1 << 16;
+  while (cap < out_len + more) cap *= 2;
+  uint8_t *grown = realloc(out, cap);
+  if (!grown) _exit(3);
+  out = grown;
+  out_cap = cap;
+}
+
+static void put(const void *data, size_t len) {
+  reserve(len);
+  memcpy(out + out_len, data, len);
+  out_len += len;
+}
+
+static void put_u16(uint16_t v) { put(&v, sizeof v); }
+static void put_u32(uint32_t v) { put(&v, sizeof v); }
+static void put_f64(double v) { put(&v, sizeof v); }
+
+static void begin(void) {
+  out_len = 0;
+  put_u32(0);
+  uint8_t ok = 0;
+  put(&ok, 1);
+}
+
+static void fail(const char *what) {
+  int cause = errno;
+  begin();
+  out[4] = 1;
+  char text[256];
+  int n = snprintf(text, sizeof text, "%s: %s", what, strerror(cause));
+  put(text, (size_t)n);
+}
+
+static void finish(void) {
+  uint32_t len = (uint32_t)(out_len - 4);
+  memcpy(out, &len, 4);
+  for (size_t done = 0; done < out_len;) {
+    ssize_t n = write(1, out + done, out_len - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) _exit(0);
+    done += (size_t)n;
+  }
+}
+
+// -- the question being read ------------------------------------------------------------------------------------
+
+struct reader {
+  const uint8_t *at, *end;
+};
+
+static const void *need(struct reader *r, size_t len) {
+  if ((size_t)(r->end - r->at) < len) _exit(4); // the driver speaks another language
+  const void *p = r->at;
+  r->at += len;
+  return p;
+}
+
+static uint16_t get_u16(struct reader *r) {
+  uint16_t v;
+  memcpy(&v, need(r, sizeof v), sizeof v);
+  return v;
+}
+
+static uint32_t get_u32(struct reader *r) {
+  uint32_t v;
+  memcpy(&v, need(r, sizeof v), sizeof v);
+  return v;
+}
+
+static double get_f64(struct reader *r) {
+  double v;
+  memcpy(&v, need(r, sizeof v), sizeof v);
+  return v;
+}
+
+static char *get_text(struct reader *r) {
+  const uint8_t *nul = memchr(r->at, 0, (size_t)(r->end - r->at));
+  if (!nul) _exit(4);
+  return (char *)(uintptr_t)need(r, (size_t)(nul - r->at) + 1);
+}
+
+static void read_fully(void *to, size_t len) {
+  for (size_t done = 0; done < len;) {
+    ssize_t n = read(0, (uint8_t *)to + done, len - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) _exit(0);
+    done += (size_t)n;
+  }
+}
+
+// -- operations -------------------------------------------------------------------------------------------------
+
+static void new_namespace(void) {
+  while (tuns > 0) close(tun[--tuns]);
+  if (unshare(CLONE_NEWNET) < 0) return fail("unshare");
+  struct timespec tick;
+  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+  begin();
+  put_f64((double)tick.tv_nsec / 1e6);
+}
+
+static void open_tun(struct reader *r) {
+  const char *name = get_text(r);
+  if (tuns == MAX_DEVICES) {
+    errno = EMFILE;
+    return fail(name);
+  }
+  int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return fail("/dev/net/tun");
+  struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  if (ioctl(fd, TUNSETIFF, &request) < 0) {
+    fail(name);
+    close(fd);
+    return;
+  }
+  tun[tuns++] = fd;
+  begin();
+}
+
+static void write_files(struct reader *r) {
+  begin();
+  while (r->at < r->end) {
+    const char *path = get_text(r), *value = get_text(r);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : write(fd, value, strlen(value));
+    if (n < 0) {
+      char line[512];
+      int len = snprintf(line, sizeof line, "%s = %s: %s\n", path, value, strerror(errno));
+      put(line, (size_t)(len < (int)sizeof line ? len : (int)sizeof line - 1));
+    }
+    if (fd >= 0) close(fd);
+  }
+}
+
+static void put_file(int fd, size_t len) {
+  reserve(len);
+  for (size_t done = 0; done < len;) {
+    ssize_t n = pread(fd, out + out_len + done, len - done, (off_t)done);
+    if (n <= 0) _exit(5);
+    done += (size_t)n;
+  }
+  out_len += len;
+}
+
+static void run_program(struct reader *r) {
+  uint32_t argc = get_u32(r);
+  char *argv[256];
+  if (argc == 0 || argc >= 256) _exit(4);
+  for (uint32_t i = 0; i < argc; i++) argv[i] = get_text(r);
+  argv[argc] = NULL;
+  // Anonymous files instead of pipes: no deadlock, whatever the sizes.
+  int in = memfd_create("in", MFD_CLOEXEC), o = memfd_create("out", MFD_CLOEXEC),
+      e = memfd_create("err", MFD_CLOEXEC);
+  size_t given = (size_t)(r->end - r->at);
+  if (in < 0 || o < 0 || e < 0 || pwrite(in, r->at, given, 0) != (ssize_t)given) _exit(5);
+  pid_t child = vfork();
+  if (child == 0) {
+    if (dup2(in, 0) < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0) _exit(126);
+    execvp(argv[0], argv);
+    _exit(127);
+  }
+  int status = -1;
+  if (child > 0)
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  struct stat so, se;
+  if (fstat(o, &so) < 0 || fstat(e, &se) < 0) _exit(5);
+  begin();
+  put_u32((uint32_t)(WIFEXITED(status) ? WEXITSTATUS(status) : -1));
+  put_u32((uint32_t)so.st_size);
+  put_file(o, (size_t)so.st_size);
+  put_file(e, (size_t)se.st_size);
+  close(in);
+  close(o);
+  close(e);
+}
+
+static void drain(void) {
+  size_t at = out_len;
+  uint32_t count = 0;
+  put_u32(0);
+  for (int i = 0; i < tuns; i++) {
+    for (;;) {
+      reserve(MAX_FRAME + 8);
+      ssize_t n = read(tun[i], out + out_len + 8, MAX_FRAME);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;
+      put_u16((uint16_t)i);
+      put_u16(0);
+      put_u32((uint32_t)n);
+      out_len += (size_t)n;
+      count++;
+    }
+  }
+  memcpy(out + at, &count, 4);
+}
+
+static double clock_ms(clockid_t id) {
+  struct timespec t;
+  clock_gettime(id, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void take_steps(struct reader *r) {
+  uint32_t count = get_u32(r);
+  begin();
+  for (uint32_t i = 0; i < count; i++) {
+    double pause = get_f64(r);
+    uint16_t device = get_u16(r);
+    get_u16(r);
+    uint32_t len = get_u32(r);
+    const void *frame = need(r, len);
+    if (pause > 0) {
+      double until = clock_ms(CLOCK_MONOTONIC) + pause;
+      struct timespec t = {.tv_sec = (time_t)(until / 1e3)};
+      t.tv_nsec = (long)((until - (double)t.tv_sec * 1e3) * 1e6);
+      while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+      }
+    }
+    // The coarse clock moves with jiffies, by which netfilter measures time.
+    put_f64(clock_ms(CLOCK_MONOTONIC_COARSE));
+    put_f64(clock_ms(CLOCK_REALTIME));
+    size_t at = out_len;
+    put_u32(0);
+    drain();
+    if (device < tuns) {
+      // Forwarding and local answers happen inside this write; nothing needs to be waited for.
+      ssize_t n = write(tun[device], frame, len);
+      uint32_t cause = n < 0 ? (uint32_t)errno : 0;
+      memcpy(out + at, &cause, 4);
+    }
+    drain();
+  }
+}
+
+int main(void) {
+  uint8_t *message = NULL;
+  size_t cap = 0;
+  for (;;) {
+    uint32_t len;
+    read_fully(&len, sizeof len);
+    if (len == 0 || len > MAX_MESSAGE) return 4;
+    if (len > cap) {
+      free(message);
+      message = malloc(len);
+      if (!message) return 3;
+      cap = len;
+    }
+    read_fully(message, len);
+    struct reader r = {message + 1, message + len};
+    switch (message[0]) {
+    case 'N': new_namespace(); break;
+    case 'T': open_tun(&r); break;
+    case 'W': write_files(&r); break;
+    case 'X': run_program(&r); break;
+    case 'S': take_steps(&r); break;
+    default: errno = ENOSYS; fail("operation");
+    }
+    finish();
+  }
+}

@@ -1,0 +1,76 @@
+// A scenario as files: a host folder and a capture, so that `tunwall replay` can be given the same thing, and
+// what the kernel made of it, to compare by hand.
+//
+//     DIR/scenario.json        what the harness reads
+//     DIR/host/                host.yaml, iptables-save
+//     DIR/in.pcapng            the frames, with the times of the run
+//     DIR/kernel/              out.pcapng, iptables-save, conntrack: what Linux did
+//     DIR/report.txt           the difference, readable
+//
+//     tunwall replay --host DIR/host --in DIR/in.pcapng --out out.pcapng --after after
+//
+// Random ports in the capture are those that the kernel drew; a replay draws others.
+
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { CaptureWriter, writeTo } from '../../datapath/ports/pcap.ts'
+import { BASE_SYSCTLS } from './kernel.ts'
+import { printScenario, type Run, type Scenario } from './scenario.ts'
+
+/** host.yaml: JSON is YAML. */
+export function hostYaml(scenario: Scenario): string {
+  const { devices, routes, rules, sysctls } = scenario
+  const yaml = {
+    interfaces: Object.fromEntries(devices.map((d) => [d.name, { mtu: d.mtu, addresses: d.addresses }])),
+    routes,
+    rules,
+    sysctls: { ...BASE_SYSCTLS, ...sysctls },
+  }
+  return `${JSON.stringify(yaml, null, 2)}\n`
+}
+
+/** The host folder alone. */
+export function writeHostFolder(directory: string, scenario: Scenario): void {
+  mkdirSync(directory, { recursive: true })
+  writeFileSync(join(directory, 'host.yaml'), hostYaml(scenario))
+  if (scenario.iptables !== '') writeFileSync(join(directory, 'iptables-save'), scenario.iptables)
+}
+
+/** Everything; what was there before goes. */
+export function writeScenarioFolder(directory: string, scenario: Scenario, run: Run, report: string): void {
+  rmSync(directory, { recursive: true, force: true })
+  writeHostFolder(join(directory, 'host'), scenario)
+  writeFileSync(join(directory, 'scenario.json'), printScenario(scenario))
+  writeFileSync(join(directory, 'report.txt'), `${report}\n`)
+  const kernel = join(directory, 'kernel')
+  mkdirSync(kernel)
+  writeFileSync(join(kernel, 'iptables-save'), run.save)
+  writeFileSync(join(kernel, 'conntrack'), run.conntrack.map((l) => `${l}\n`).join(''))
+  writeCapture(join(directory, 'in.pcapng'), scenario, run, (step) =>
+    step.injected === null ? [] : [{ dev: step.dev!, bytes: step.injected }],
+  )
+  writeCapture(join(kernel, 'out.pcapng'), scenario, run, (step) => [...step.before, ...step.sent])
+}
+
+function writeCapture(
+  path: string,
+  scenario: Scenario,
+  run: Run,
+  frames: (step: Run['steps'][number]) => readonly { dev: string; bytes: Uint8Array }[],
+): void {
+  const fd = openSync(path, 'w')
+  try {
+    const writer = new CaptureWriter(writeTo(fd))
+    const numbers = new Map(scenario.devices.map((d) => [d.name, writer.interface(d.name)]))
+    for (const step of run.steps) {
+      const ms = run.wall + step.at
+      const seconds = Math.floor(ms / 1000)
+      const nanos = Math.min(999_999_999, Math.round((ms - seconds * 1000) * 1e6))
+      for (const { dev, bytes } of frames(step))
+        writer.packet(numbers.get(dev)!, seconds, nanos, bytes, 0, bytes.length)
+    }
+    writer.flush()
+  } finally {
+    closeSync(fd)
+  }
+}

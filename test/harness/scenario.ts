@@ -1,0 +1,109 @@
+// A scenario: one host, the frames it is sent, as plain data. The kernel and tunwall are both given it, and it
+// can be kept as a file (test/differential/regressions/*.json) or written as a host folder with a capture.
+
+/** An interface of the host: a TUN device on the kernel's side. Interface numbers: lo 1, then 2, 3, … in order. */
+export interface ScenarioDevice {
+  readonly name: string
+  readonly mtu: number
+  /** Each in the words of `ip addr add`: `10.0.0.1/24`, `10.0.0.1/24 brd +`, `10.0.0.1 peer 10.0.0.2/32`. */
+  readonly addresses: readonly string[]
+}
+
+/**
+ * Two bytes of a frame that repeat what the host sent earlier: a port or identifier drawn at random by NAT.
+ * A run puts in what it saw and mends the checksums; where the answer is missing the recorded bytes stay.
+ */
+export interface Reference {
+  /** Offset of the two bytes in this frame. */
+  readonly at: number
+  /** Step whose answer has them; Step.id. */
+  readonly step: number
+  /** Number of the frame among that step's answers. */
+  readonly answer: number
+  /** Offset of the two bytes in the answer. */
+  readonly from: number
+}
+
+export interface Step {
+  /** Unique in the scenario; survives the removal of other steps. */
+  readonly id: number
+  /** Milliseconds to wait before the frame, or alone. */
+  readonly pause?: number
+  /** Interface the frame comes in at; without it the step is only a pause. */
+  readonly dev?: string
+  /** Hex. */
+  readonly frame?: string
+  readonly references?: readonly Reference[]
+  /** What the generator meant by it. */
+  readonly note?: string
+}
+
+export interface Scenario {
+  readonly name: string
+  readonly devices: readonly ScenarioDevice[]
+  /** In the words of `ip route add`. */
+  readonly routes: readonly string[]
+  /** In the words of `ip rule add`. */
+  readonly rules: readonly string[]
+  /** Dotted names, in the order in which they are written. */
+  readonly sysctls: Readonly<Record<string, string>>
+  /** Text for iptables-restore; empty: nothing is ever loaded. */
+  readonly iptables: string
+  readonly steps: readonly Step[]
+}
+
+/** A frame that left the host. */
+export interface Sent {
+  readonly dev: string
+  readonly bytes: Uint8Array
+}
+
+/** What one step did to a host. */
+export interface StepRun {
+  readonly id: number
+  /** Milliseconds since the run began; on the kernel's side whole jiffies, by which netfilter measures time. */
+  readonly at: number
+  /** Wall clock, milliseconds since 1970. */
+  readonly wall: number
+  readonly dev: string | null
+  /** The frame as it went in, references filled in. */
+  readonly injected: Uint8Array | null
+  /** Frames that left before this step's own went in: during its pause, or too late for the step before. */
+  readonly before: readonly Sent[]
+  readonly sent: readonly Sent[]
+}
+
+/** What a whole scenario did to a host. */
+export interface Run {
+  /** Wall clock at the start, milliseconds since 1970. */
+  readonly wall: number
+  readonly steps: readonly StepRun[]
+  /** When the tables below were read, milliseconds since the run began. */
+  readonly endAt: number
+  /** `iptables-save -c`. */
+  readonly save: string
+  /** `conntrack -L -o extended`, a line each. */
+  readonly conntrack: readonly string[]
+}
+
+export const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
+export const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
+
+/** The words of an `ip addr add` line as data. */
+export function addressOf(words: string): { address: string; prefix: number; rest: string } {
+  const [first = '', ...rest] = words.split(/\s+/)
+  const [address = '', prefix] = first.split('/')
+  return { address, prefix: prefix === undefined ? 32 : Number(prefix), rest: rest.join(' ') }
+}
+
+/** One JSON object, steps on a line each, so that a diff of two stored scenarios can be read. */
+export function printScenario(scenario: Scenario): string {
+  const { steps, ...head } = scenario
+  const text = JSON.stringify(head, null, 1)
+  return `${text.slice(0, -2)},\n "steps": [\n${steps.map((s) => `  ${JSON.stringify(s)}`).join(',\n')}\n ]\n}\n`
+}
+
+export function parseScenario(text: string): Scenario {
+  return JSON.parse(text) as Scenario
+}

@@ -1,0 +1,231 @@
+// Making a failing scenario small: parts are taken out as long as both sides, run again, still differ in the
+// same way. Frames first, in halves, then rules, tables, sysctls, routes and interfaces, then pauses; over again
+// until nothing more can go.
+
+import type { Difference } from './compare.ts'
+import { compareRuns } from './compare.ts'
+import { type Oracle, Refused, runKernel } from './kernel.ts'
+import type { Run, Scenario } from './scenario.ts'
+
+/** One comparison. `differences` is empty when the two agree. */
+export interface Comparison {
+  readonly scenario: Scenario
+  readonly kernel: Run
+  readonly differences: readonly Difference[]
+}
+
+/** tunwall's side, given the kernel's. */
+export type Runner = (scenario: Scenario, kernel: Run) => Run
+
+export async function compareOnce(oracle: Oracle, scenario: Scenario, runner: Runner): Promise<Comparison> {
+  const kernel = await runKernel(oracle, scenario)
+  return { scenario, kernel, differences: judge(scenario, kernel, runner) }
+}
+
+/** An engine that throws is a difference too. */
+export function judge(scenario: Scenario, kernel: Run, runner: Runner): Difference[] {
+  try {
+    return compareRuns(kernel, runner(scenario, kernel))
+  } catch (error) {
+    return [{ kind: 'crash', step: null, text: `  ${(error as Error).stack ?? error}` }]
+  }
+}
+
+/** What makes two failures the same: the kind, and for frames what went in and what was expected, roughly. */
+export function kinds(differences: readonly Difference[]): Set<string> {
+  // Counters and flows follow from frames; a crash says it all.
+  const frames = differences.filter((d) => d.kind === 'frame' || d.kind === 'crash')
+  const telling = frames.length > 0 ? frames.slice(0, 1) : differences
+  return new Set(telling.map((d) => d.signature ?? d.kind))
+}
+
+/**
+ * Shrinks `failing`. Bounded by `budgetMs`; what is left then is smaller, if not smallest.
+ * `keep`: which difference to hold on to; default whatever kinds the first one had.
+ */
+export async function shrink(
+  oracle: Oracle,
+  failing: Comparison,
+  runner: Runner,
+  budgetMs = 60_000,
+): Promise<Comparison> {
+  const until = Date.now() + budgetMs
+  const wanted = kinds(failing.differences)
+  let best = failing
+
+  const attempt = async (candidate: Scenario): Promise<boolean> => {
+    if (Date.now() > until) return false
+    try {
+      const result = await compareOnce(oracle, candidate, runner)
+      if (![...kinds(result.differences)].some((k) => wanted.has(k))) return false
+      best = result
+      return true
+    } catch (error) {
+      if (error instanceof Refused) return false
+      throw error
+    }
+  }
+
+  /** Delta debugging over a list: drops runs of halving length. */
+  const thin = async <T>(
+    get: (s: Scenario) => readonly T[],
+    put: (s: Scenario, list: readonly T[]) => Scenario,
+  ): Promise<void> => {
+    for (let size = get(best.scenario).length; size >= 1; size = Math.floor(size / 2)) {
+      for (let at = get(best.scenario).length - size; at > -size; at -= size) {
+        if (Date.now() > until) return
+        const list = get(best.scenario)
+        const from = Math.max(0, at)
+        const rest = [...list.slice(0, from), ...list.slice(at + size)]
+        if (rest.length < list.length) await attempt(put(best.scenario, rest))
+      }
+    }
+  }
+
+  // Nothing after the first difference in a frame can be its cause.
+  const order = new Map(best.scenario.steps.map((s, i) => [s.id, i]))
+  const first = Math.min(
+    ...best.differences.map((d) =>
+      d.step === null ? Number.POSITIVE_INFINITY : (order.get(d.step) ?? Number.POSITIVE_INFINITY),
+    ),
+  )
+  if (Number.isFinite(first))
+    await attempt({ ...best.scenario, steps: best.scenario.steps.slice(0, first + 1) })
+
+  for (let size = -1; size !== weight(best.scenario) && Date.now() < until; ) {
+    size = weight(best.scenario)
+    await thin(
+      (s) => s.steps,
+      (s, steps) => ({ ...s, steps }),
+    )
+    await thin(
+      (s) => tablesOf(s.iptables),
+      (s, list) => ({ ...s, iptables: list.join('') }),
+    )
+    await thin(
+      (s) => ruleLines(s.iptables),
+      (s, list) => ({ ...s, iptables: withRules(s.iptables, list) }),
+    )
+    await thin(
+      (s) => chainLines(s.iptables),
+      (s, list) => ({ ...s, iptables: withChains(s.iptables, list) }),
+    )
+    await simplifyRules()
+    await thin(
+      (s) => Object.entries(s.sysctls),
+      (s, list) => ({ ...s, sysctls: Object.fromEntries(list) }),
+    )
+    await thin(
+      (s) => s.rules,
+      (s, rules) => ({ ...s, rules }),
+    )
+    await thin(
+      (s) => s.routes,
+      (s, routes) => ({ ...s, routes }),
+    )
+    await thin(
+      (s) => s.devices,
+      (s, devices) => ({ ...s, devices }),
+    )
+    for (const [i, device] of best.scenario.devices.entries()) {
+      if (device.mtu !== 1500)
+        await attempt(withDevice(best.scenario, i, { ...best.scenario.devices[i]!, mtu: 1500 }))
+      if (device.addresses.length > 1)
+        await thin(
+          (s) => s.devices[i]!.addresses,
+          (s, addresses) => withDevice(s, i, { ...s.devices[i]!, addresses }),
+        )
+    }
+    for (const step of best.scenario.steps)
+      if (step.pause !== undefined)
+        await attempt({
+          ...best.scenario,
+          steps: best.scenario.steps.map((s) => (s.id === step.id ? without(s, 'pause') : s)),
+        })
+  }
+  return best
+
+  /** Matches out of each rule, one at a time. */
+  async function simplifyRules(): Promise<void> {
+    for (let i = 0; i < ruleLines(best.scenario.iptables).length; i++) {
+      for (const pattern of PARTS) {
+        for (let n = 0; n < 4; n++) {
+          if (Date.now() > until) return
+          const list = ruleLines(best.scenario.iptables)
+          const found = [...list[i]!.matchAll(pattern)][n]
+          if (found === undefined) break
+          const shorter = list[i]!.slice(0, found.index) + list[i]!.slice(found.index + found[0].length)
+          if (
+            await attempt({
+              ...best.scenario,
+              iptables: withRules(best.scenario.iptables, list.with(i, shorter)),
+            })
+          )
+            n--
+        }
+      }
+    }
+  }
+}
+
+/** A match with its options, and the plain options, as the generator writes them. */
+const PARTS = [
+  / -m comment --comment "[^"]*"/g,
+  / -m (?!comment)\S+(?: (?:! )?--(?!to-|set-|reject|log|save|restore|and-|or-|xor-|notrack|zone|clamp|ttl-(?:set|inc|dec))\S+(?: [^-! ]\S*)*)*/g,
+  / (?:! )?-[sdiop] \S+/g,
+  / (?:! )?-f/g,
+]
+
+const weight = (s: Scenario): number =>
+  s.steps.length * 100 +
+  s.iptables.length +
+  Object.keys(s.sysctls).length * 10 +
+  s.routes.length * 10 +
+  s.rules.length * 10 +
+  s.devices.length * 10
+
+function without<T extends object, K extends keyof T>(object: T, key: K): Omit<T, K> {
+  const { [key]: _, ...rest } = object
+  return rest
+}
+
+function withDevice(scenario: Scenario, at: number, device: Scenario['devices'][number]): Scenario {
+  return { ...scenario, devices: scenario.devices.with(at, device) }
+}
+
+const tablesOf = (text: string): string[] => text.split(/(?=^\*)/m).filter((t) => t !== '')
+const ruleLines = (text: string): string[] => text.split('\n').filter((l) => l.startsWith('-A'))
+const chainLines = (text: string): string[] => text.split('\n').filter((l) => /^:\S+ - /.test(l))
+
+/** The same text with other rules: `list` is a part of the old rules in their order, perhaps reworded. */
+function withRules(text: string, list: readonly string[]): string {
+  const old = text.split('\n')
+  const total = ruleLines(text).length
+  if (list.length === total) {
+    let n = 0
+    return old.map((l) => (l.startsWith('-A') ? list[n++]! : l)).join('\n')
+  }
+  return filterLines(old, list, (l) => l.startsWith('-A'))
+}
+
+const withChains = (text: string, list: readonly string[]): string => {
+  const kept = filterLines(text.split('\n'), list, (l) => /^:\S+ - /.test(l))
+  return kept
+}
+
+/** Keeps the lines of `list`, a subsequence of those that `is` knows. */
+function filterLines(
+  lines: readonly string[],
+  list: readonly string[],
+  is: (line: string) => boolean,
+): string {
+  let n = 0
+  return lines
+    .filter((l) => {
+      if (!is(l)) return true
+      if (l !== list[n]) return false
+      n++
+      return true
+    })
+    .join('\n')
+}
