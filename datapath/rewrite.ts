@@ -10,7 +10,6 @@
 
 import type { Packet } from './packet.ts'
 import { adjust16, adjust32, checksum, type Memory } from './wire/checksum.ts'
-import { DCCP_CHECKSUM, DCCP_HEADER_LEN } from './wire/dccp.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_ID } from './wire/icmp.ts'
 import {
   IP_OFFSET,
@@ -41,7 +40,7 @@ import { UDP_CHECKSUM, UDP_HEADER_LEN } from './wire/udp.ts'
 
 /**
  * Where the transport checksum that covers the pseudo header stands, or -1: no such protocol, header cut short, UDP
- * without checksum. UDP's length of header counts, TCP's fixed one.
+ * without checksum. DCCP's stays as it is: since Linux 6.16 NAT does not know the protocol.
  */
 function pseudoChecksumAt(view: DataView, l4: number, end: number, proto: number): number {
   switch (proto) {
@@ -51,8 +50,6 @@ function pseudoChecksumAt(view: DataView, l4: number, end: number, proto: number
       return l4 + UDP_HEADER_LEN <= end && view.getUint16(l4 + UDP_CHECKSUM) !== 0 ? l4 + UDP_CHECKSUM : -1
     case IPPROTO_UDPLITE:
       return l4 + UDP_HEADER_LEN <= end ? l4 + UDP_CHECKSUM : -1
-    case IPPROTO_DCCP:
-      return l4 + DCCP_HEADER_LEN <= end ? l4 + DCCP_CHECKSUM : -1
     default:
       return -1
   }

@@ -23,7 +23,8 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { MASTER, STRIDE, TUPLE_WORDS, ZONE } from '../table.ts'
+import { MASTER, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../table.ts'
+import { TcpState, tcpSentEnd, tcpState } from '../trackers/tcp.ts'
 import { invert, Tuple } from '../tuple.ts'
 import { jhash4, scale, swap32 } from './jhash.ts'
 import { Manip, type Range } from './range.ts'
@@ -201,12 +202,33 @@ export class UniqueTuple {
     }
   }
 
-  /** nf_nat_used_tuple_harder: a connection that is as good as over makes room for a new one. */
+  /**
+   * nf_nat_used_tuple_harder: near the end of its tries a new TCP connection may push one aside that is closing, if
+   * its sequence numbers are ahead, so that late packets of the old one cannot be taken for its own.
+   */
   #usedHarder(tuple: Tuple, entry: number, left: number): boolean {
+    const conntrack = this.#conntrack
     const reply = this.#reply
     invert(tuple, reply)
-    if (left > HARDER || tuple.meta >>> 8 !== IPPROTO_TCP) return this.#conntrack.isTaken(reply, entry)
-    return this.#conntrack.isTaken(reply, entry)
+    const handle = conntrack.taker(reply, entry)
+    if (handle < 0) return false
+    const w = conntrack.table.words
+    if (
+      left > HARDER ||
+      tuple.meta >>> 8 !== IPPROTO_TCP ||
+      tcpState(w, entry) !== TcpState.SynSent ||
+      (handle & 1) === 0
+    )
+      return true
+    const old = handle >> 1
+    const status = w[old * STRIDE + STATUS]!
+    if (
+      tcpState(w, old) < TcpState.TimeWait ||
+      (status & (Status.FixedTimeout | Status.SrcNat)) !== Status.SrcNat ||
+      ((tcpSentEnd(w, entry) - tcpSentEnd(w, old)) | 0) <= 0
+    )
+      return true
+    return !conntrack.kill(old)
   }
 }
 

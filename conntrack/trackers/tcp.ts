@@ -186,6 +186,11 @@ export function tcpState(words: Int32Array, entry: number): number {
   return words[entry * STRIDE + STATE]!
 }
 
+/** One past the highest sequence number that the original direction sent (seen[0].td_end); signed. NAT asks it. */
+export function tcpSentEnd(words: Int32Array, entry: number): number {
+  return words[entry * STRIDE + END]!
+}
+
 export function createTcp(core: TrackerCore): Tracker {
   const { table } = core
   const { view } = core.host.memory
