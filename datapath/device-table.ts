@@ -9,7 +9,7 @@
 
 import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
 import type { Tunables } from './tunables.ts'
-import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
+import { isLoopback4 } from './wire/ipv4.ts'
 
 /** An address or device that cannot be had; the command words it as ip(8) does. */
 export class DeviceError extends RangeError {
@@ -440,7 +440,7 @@ function inSubnet(word: number, a: Address): boolean {
   return a.prefixLength === 0 || (word ^ prefixOf(a)) >>> (32 - a.prefixLength) === 0
 }
 
-/** Scope that `ip addr add` gives when none is said (default_scope). */
+/** Scope that `ip addr add` gives an IPv4 address when none is said. */
 export function defaultScope(word: number): number {
-  return isLoopback4(word) ? Scope.Host : isZeronet4(word) || isMulticast4(word) ? Scope.Link : Scope.Universe
+  return isLoopback4(word) ? Scope.Host : Scope.Universe
 }

@@ -33,6 +33,8 @@ export interface TrackerLink {
   release(pkt: Packet): void
   /** A packet made in answer to another belongs to its connection (nf_ct_attach). */
   attach(answer: Packet, cause: Packet): void
+  /** REJECT answers a packet with a reset: its connection is over (nf_ct_set_closing). */
+  closing?(cause: Packet): void
   /** A copy of a packet (skb_clone) holds the entry of pkt.ct too (nf_conntrack_get). */
   share?(copy: Packet): void
 }

@@ -65,5 +65,5 @@ export const ipv4Dst = (v: DataView, l3: number): number => v.getInt32(l3 + IPV4
 export const isMulticast4 = (word: number): boolean => word >>> 28 === 0xe
 /** 127.0.0.0/8. */
 export const isLoopback4 = (word: number): boolean => word >>> 24 === 127
-/** 0.0.0.0/8. */
-export const isZeronet4 = (word: number): boolean => word >>> 24 === 0
+/** ipv4_is_zeronet(): 0.0.0.0 alone; the rest of 0/8 is ordinary since Linux 5.3. */
+export const isZeronet4 = (word: number): boolean => word === 0
