@@ -121,9 +121,9 @@ export function ensureWritable(pkt: Packet, length: number): void {
   const list = pkt.fragList
   if (list === null) return
   const sizes = list.sizes
-  const header = pkt.l4 - pkt.l3
-  let missing = Math.min(length, pkt.end - pkt.l3) - header - sizes[0]!
-  if (missing <= 0) return
+  let missing = length - (pkt.l4 - pkt.l3) - sizes[0]!
+  // More than there is cannot be had: nothing is pulled.
+  if (missing <= 0 || length > pkt.end - pkt.l3) return
   sizes[0] = sizes[0]! + missing
   let eaten = 1
   while (eaten < list.count && sizes[eaten]! <= missing) missing -= sizes[eaten++]!
