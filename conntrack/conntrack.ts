@@ -16,6 +16,7 @@ import { IPPROTO_RAW } from '../datapath/wire/protocol.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
 import { conntrackHooks } from './hooks.ts'
+import { formatStats } from './print.ts'
 import {
   CTMARK,
   EntryTable,
@@ -411,6 +412,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return this.table.acct[entry * 4]! < 0 ? -1 : this.table.acct[entry * 4 + dir * 2 + 1]!
   }
 
+  /** Counters back to nothing (conntrack -L -z). */
+  zeroAcct(entry: number): void {
+    const { acct } = this.table
+    if (acct[entry * 4]! >= 0) acct.fill(0, entry * 4, entry * 4 + 4)
+  }
+
   /** Wall clock of the entry's beginning, ms since 1970; -1 if it was made without nf_conntrack_timestamp. */
   startedAt(entry: number): number {
     if ((this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Timestamp) === 0) return -1
@@ -441,8 +448,13 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** nf_ct_kill_acct: the packet is still counted. */
   killCounted(entry: number, dir: number, pkt: Packet): boolean {
-    this.count(entry, dir, pkt)
+    this.account(entry, dir, pkt)
     return this.kill(entry)
+  }
+
+  /** What `conntrack -S` prints. */
+  statistics(): string {
+    return formatStats(this)
   }
 
   /** Ends every entry (conntrack -F). */
@@ -461,7 +473,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   /** net.netfilter.nf_conntrack_count: entries, those of packets on the way included, expired ones not. */
-  get size(): number {
+  get count(): number {
     let expired = 0
     this.table.forEach((entry) => {
       if (this.table.expires[entry]! <= this.host.now) expired++
@@ -488,11 +500,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
       table.expires[entry] = this.host.now + timeoutMs
       this.#wheel.refreshed(entry)
     } else if ((status & Status.FixedTimeout) === 0) table.expires[entry] = timeoutMs
-    this.count(entry, dir, pkt)
+    this.account(entry, dir, pkt)
   }
 
   /** nf_ct_acct_update. Hot. */
-  count(entry: number, dir: number, pkt: Packet): void {
+  account(entry: number, dir: number, pkt: Packet): void {
     const { acct } = this.table
     const at = entry * 4
     if (acct[at]! < 0) return
@@ -743,7 +755,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       default: 0,
       unit: 'entries',
       readOnly: true,
-      read: () => this.size,
+      read: () => this.count,
     })
     this.declare('nf_conntrack_acct', 0, 1, (value) => {
       this.#acct = value !== 0
