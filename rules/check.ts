@@ -1,0 +1,308 @@
+// What the kernel checks before a table is put in force: jumps that come back on themselves, and extensions in
+// tables, chains or protocols where they may not be. Work is done for what changed alone: a rule appended to a
+// table of 300,000 costs a look at its own chain and, if it jumps, at what can be reached from there.
+//
+//     Links ── per chain: how many rules jump to it; which built-in chains lead to it (`hooks`, a bit each)
+//
+// As in the kernel (mark_source_chains), a loop that no built-in chain leads to is no error, and neither is a
+// misplaced target in a chain that none leads to.
+
+import type { Family } from '../datapath/packet.ts'
+import type { CheckContext, Match, Target } from './extension.ts'
+import { BUILTIN, type Chain, type Rule, type TableName } from './model.ts'
+import { errnoText, kernelError, type TableError } from './text/errors.ts'
+
+/** The chains of a table after an edit: what check() looks at. */
+export interface ChainSource {
+  chain(name: string): Chain | undefined
+  names(): Iterable<string>
+}
+
+/** The chain that a rule jumps or goes to, or null. */
+export const calleeOf = (rule: Rule): string | null =>
+  rule.target.kind === 'jump' || rule.target.kind === 'goto' ? rule.target.chain : null
+
+/** More new jumps than this, and the whole table is walked once instead of once for each. */
+const MANY_JUMPS = 64
+
+export class Links {
+  readonly family: Family
+  readonly table: TableName
+  /** Rules that jump to a chain, by its name; 0 is left out. */
+  readonly #references = new Map<string, number>()
+  /**
+   * Built-in chains that lead to a chain, as bits of their position in BUILTIN. After jumps were taken away it may
+   * have bits too many (`#loose`); it is made exact before anything is refused for it.
+   */
+  #hooks = new Map<string, number>()
+  #loose = false
+
+  constructor(family: Family, table: TableName) {
+    this.family = family
+    this.table = table
+    for (const [i, name] of BUILTIN[table].entries()) this.#hooks.set(name, 1 << i)
+  }
+
+  references(chain: string): number {
+    return this.#references.get(chain) ?? 0
+  }
+
+  /**
+   * Checks the edit from `before` to `after`, of which only the `changed` chains differ, and takes it over; throws
+   * TableError and changes nothing if the kernel would refuse.
+   */
+  update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
+    const fresh = new Set<Rule>()
+    const jumps: (readonly [string, string])[] = []
+    const deltas = new Map<string, number>()
+    let removed = false
+    for (const [name, chain] of changed) {
+      const old = before.chain(name)
+      if (old === undefined || chain === null || old.rules !== chain.rules)
+        removed = this.#compare(name, old?.rules ?? [], chain?.rules ?? [], fresh, jumps, deltas) || removed
+    }
+
+    const hooks = new Map<string, number>()
+    let grown: Set<string>
+    let exact: Map<string, number> | null = null
+    if (jumps.length > MANY_JUMPS) {
+      exact = this.#walkAll(after)
+      grown = new Set()
+      for (const [name, mask] of exact)
+        if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0 && !changed.has(name)) grown.add(name)
+    } else grown = this.#spread(jumps, after, hooks)
+
+    const maskOf = (name: string): number =>
+      exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooks.get(name) ?? 0)
+    const refused = this.#checkRules(changed, grown, fresh, after, maskOf)
+    if (refused !== null) {
+      if (!this.#loose && !removed) throw refused
+      exact = this.#walkAll(after)
+      const again = this.#checkRules(changed, grown, fresh, after, (name) => exact!.get(name) ?? 0)
+      if (again !== null) throw again
+    }
+
+    for (const [name, by] of deltas) {
+      const count = this.references(name) + by
+      if (count > 0) this.#references.set(name, count)
+      else this.#references.delete(name)
+    }
+    if (exact !== null) {
+      this.#hooks = exact
+      this.#loose = false
+      return
+    }
+    for (const [name, mask] of hooks) this.#hooks.set(name, mask)
+    for (const [name, chain] of changed) if (chain === null) this.#hooks.delete(name)
+    this.#loose ||= removed
+  }
+
+  /** Counts jumps that came and went, and collects new rules. True if any jump went. */
+  #compare(
+    name: string,
+    old: readonly Rule[],
+    rules: readonly Rule[],
+    fresh: Set<Rule>,
+    jumps: (readonly [string, string])[],
+    deltas: Map<string, number>,
+  ): boolean {
+    const shorter = Math.min(old.length, rules.length)
+    let head = 0
+    while (head < shorter && old[head] === rules[head]) head++
+    let tail = 0
+    while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+    let removed = false
+    const kept = new Set<Rule>()
+    const survivors = new Set(rules.slice(head, rules.length - tail))
+    for (let i = head; i < old.length - tail; i++) {
+      const rule = old[i]!
+      if (survivors.has(rule)) {
+        kept.add(rule)
+        continue
+      }
+      const callee = calleeOf(rule)
+      if (callee === null) continue
+      deltas.set(callee, (deltas.get(callee) ?? 0) - 1)
+      removed = true
+    }
+    for (const rule of survivors) {
+      if (kept.has(rule)) continue
+      fresh.add(rule)
+      const callee = calleeOf(rule)
+      if (callee === null) continue
+      deltas.set(callee, (deltas.get(callee) ?? 0) + 1)
+      jumps.push([name, callee])
+    }
+    return removed
+  }
+
+  /** Carries hooks along new jumps, and finds the loops that they close. `hooks` gets the new masks. */
+  #spread(
+    jumps: readonly (readonly [string, string])[],
+    after: ChainSource,
+    hooks: Map<string, number>,
+  ): Set<string> {
+    const maskOf = (name: string): number => hooks.get(name) ?? this.#hooks.get(name) ?? 0
+    const grown = new Set<string>()
+    const unreached = new Set<string>()
+    const work = jumps.map(([from, to]) => [from, to] as const)
+    for (let next = work.pop(); next !== undefined; next = work.pop()) {
+      const [from, to] = next
+      const mask = maskOf(to)
+      const wider = mask | maskOf(from)
+      if (wider === mask) continue
+      if (mask === 0) unreached.add(to)
+      hooks.set(to, wider)
+      grown.add(to)
+      for (const rule of after.chain(to)?.rules ?? []) {
+        const callee = calleeOf(rule)
+        if (callee !== null) work.push([to, callee])
+      }
+    }
+    const starts = new Set(jumps.filter(([from]) => maskOf(from) !== 0).map(([, to]) => to))
+    for (const name of unreached) starts.add(name)
+    // A built-in chain is never jumped to: new jumps from one close no loop by themselves.
+    const builtin = new Set(BUILTIN[this.table])
+    if (unreached.size > 0 || jumps.some(([from]) => !builtin.has(from) && maskOf(from) !== 0))
+      findLoop(starts, after)
+    return grown
+  }
+
+  /** All masks anew, and a search for loops from the built-in chains; linear in the table. */
+  #walkAll(after: ChainSource): Map<string, number> {
+    const builtin = BUILTIN[this.table]
+    const order = findLoop(builtin, after)
+    const hooks = new Map<string, number>()
+    for (const [i, name] of builtin.entries()) hooks.set(name, 1 << i)
+    for (let i = order.length - 1; i >= 0; i--) {
+      const mask = hooks.get(order[i]!) ?? 0
+      for (const rule of after.chain(order[i]!)?.rules ?? []) {
+        const callee = calleeOf(rule)
+        if (callee !== null) hooks.set(callee, (hooks.get(callee) ?? 0) | mask)
+      }
+    }
+    return hooks
+  }
+
+  #checkRules(
+    changed: ReadonlyMap<string, Chain | null>,
+    grown: ReadonlySet<string>,
+    fresh: ReadonlySet<Rule>,
+    after: ChainSource,
+    maskOf: (name: string) => number,
+  ): TableError | null {
+    const builtin = BUILTIN[this.table]
+    for (const name of inKernelOrder(new Set([...changed.keys(), ...grown]), builtin)) {
+      const all = grown.has(name)
+      const hooks = builtin.filter((_, i) => (maskOf(name) & (1 << i)) !== 0)
+      for (const rule of after.chain(name)?.rules ?? []) {
+        if (!all && !fresh.has(rule)) continue
+        const error = this.#checkRule(rule, hooks)
+        if (error !== null) return error
+      }
+    }
+    return null
+  }
+
+  #checkRule(rule: Rule, hooks: readonly string[]): TableError | null {
+    if (rule.matches.length === 0 && rule.target.kind !== 'extension') return null
+    const { protocol } = rule.base
+    const use: CheckContext = {
+      family: this.family,
+      table: this.table,
+      hooks,
+      protocol,
+      matches: rule.matches,
+    }
+    for (const { match, data } of rule.matches) {
+      const error = checkExtension(match, data, use, rule)
+      if (error !== null) return error
+    }
+    return rule.target.kind === 'extension'
+      ? checkExtension(rule.target.target, rule.target.data, use, rule)
+      : null
+  }
+}
+
+/** xt_check_match() and xt_check_target(), then the extension's own checkentry. */
+function checkExtension(
+  ext: Match | Target,
+  data: unknown,
+  use: CheckContext,
+  rule: Rule,
+): TableError | null {
+  const place = rule.place
+  if (ext.tables !== undefined && !ext.tables.includes(use.table))
+    return kernelError(
+      'EINVAL',
+      `${ext.name}: only valid in the ${ext.tables.join(', ')} table, not ${use.table}`,
+      place,
+    )
+  if (ext.chains !== undefined) {
+    const wrong = use.hooks.filter((hook) => !ext.chains!.includes(hook))
+    if (wrong.length > 0)
+      return kernelError(
+        'EINVAL',
+        `${ext.name}: used from hooks ${use.hooks.join('/')}, but only valid from ${ext.chains.join('/')}`,
+        place,
+      )
+  }
+  if (ext.protocols !== undefined && ext.protocols.length > 0) {
+    const { protocol } = use
+    if (protocol === null || protocol.invert || !ext.protocols.includes(protocol.number))
+      return kernelError(
+        'EINVAL',
+        `${ext.name}: only valid for protocol ${ext.protocols.join(', ')}, not ${protocol?.number ?? 0}`,
+        place,
+      )
+  }
+  const refusal = ext.check?.(data, use) ?? null
+  if (refusal === null) return null
+  return typeof refusal === 'string'
+    ? kernelError('EINVAL', `${ext.name}: ${refusal}`, place)
+    : kernelError(refusal.errno, `${ext.name}: ${refusal.reason}`, place)
+}
+
+/** Chains as they stand in the kernel's blob: built-in ones first, then by name. */
+export function inKernelOrder(names: Iterable<string>, builtin: readonly string[]): string[] {
+  const all = new Set(names)
+  const first = builtin.filter((name) => all.delete(name))
+  return [...first, ...[...all].sort(byBytes)]
+}
+
+/** strcmp() for the names that chains have. */
+export const byBytes = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** Depth-first from `starts`; throws ELOOP for a chain that leads back to itself. Returns chains, callees first. */
+function findLoop(starts: Iterable<string>, chains: ChainSource): string[] {
+  const finished: string[] = []
+  const state = new Map<string, boolean>() // true: on the path; false: done
+  const path: { name: string; rules: readonly Rule[]; at: number }[] = []
+  const enter = (name: string): void => {
+    state.set(name, true)
+    path.push({ name, rules: chains.chain(name)?.rules ?? [], at: 0 })
+  }
+  for (const start of starts) {
+    if (state.has(start)) continue
+    enter(start)
+    while (path.length > 0) {
+      const top = path[path.length - 1]!
+      if (top.at === top.rules.length) {
+        state.set(top.name, false)
+        finished.push(top.name)
+        path.pop()
+        continue
+      }
+      const rule = top.rules[top.at++]!
+      const callee = calleeOf(rule)
+      if (callee === null) continue
+      const seen = state.get(callee)
+      if (seen === true) {
+        const round = [...path.slice(path.findIndex((p) => p.name === callee)).map((p) => p.name), callee]
+        throw kernelError('ELOOP', `${errnoText('ELOOP')}: ${round.join(' -> ')}`, rule.place)
+      }
+      if (seen === undefined) enter(callee)
+    }
+  }
+  return finished
+}

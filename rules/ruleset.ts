@@ -1,0 +1,479 @@
+// The tables as the commands see them: read, drafted, checked and put in force.
+//
+//     Store (Tables, or a plain map in tests) <── Ruleset.commit(draft) ── Links.update (check.ts)
+//                                                      ^
+//     iptables -A …  ──> Draft (libiptc's handle): the chains that it touches are copied once, the others shared
+//
+// A draft knows libiptc's operations with their errors; nothing is seen by packets until commit().
+
+import type { Family } from '../datapath/packet.ts'
+import { byBytes, type ChainSource, calleeOf, Links } from './check.ts'
+import { BUILTIN, type Chain, type Counters, type Rule, TABLE_NAMES, type TableName } from './model.ts'
+import type { TableEdit } from './tables.ts'
+import { errnoText, TableError } from './text/errors.ts'
+import { VERDICTS } from './text/registry.ts'
+
+export type { TableEdit } from './tables.ts'
+
+/** A chain in force; LoadedChain has this shape. */
+export interface ChainView {
+  readonly model: Chain
+  /** [packets, bytes] of each rule in turn. */
+  readonly counters: ArrayLike<number>
+  readonly policyPackets: number
+  readonly policyBytes: number
+}
+
+/** A table in force; LoadedTable has this shape. */
+export interface TableView {
+  readonly family: Family
+  readonly name: TableName
+  readonly chains: ReadonlyMap<string, ChainView>
+}
+
+/** Where tables are kept; Tables has this shape. */
+export interface TableStore {
+  /** Registers the table if this is its first use. */
+  table(family: Family, name: TableName): TableView
+  /** Tables ever used, newest first. */
+  used(family: Family): readonly TableView[]
+  isUsed(family: Family, name: TableName): boolean
+  commit(edits: readonly TableEdit[]): void
+}
+
+/** What the commands ask of a ruleset. */
+export interface RulesetAccess {
+  /** Opens a table, which counts as its first use; null if there is none of this name. */
+  open(family: Family, name: string): Draft | null
+  used(family: Family): readonly TableView[]
+  /** Puts a draft in force between two packets. Throws TableError for what the kernel would refuse. */
+  commit(draft: Draft): void
+}
+
+export class Ruleset implements RulesetAccess {
+  readonly #store: TableStore
+  readonly #links = new Map<string, Links>()
+
+  constructor(store: TableStore) {
+    this.#store = store
+  }
+
+  open(family: Family, name: string): Draft | null {
+    if (!isTableName(name)) return null
+    return new Draft(this.#store.table(family, name), this.#linksOf(family, name))
+  }
+
+  used(family: Family): readonly TableView[] {
+    return this.#store.used(family)
+  }
+
+  commit(draft: Draft): void {
+    const { view } = draft
+    const edit = draft.edit()
+    this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft)
+    this.#store.commit([edit])
+  }
+
+  #linksOf(family: Family, name: TableName): Links {
+    const key = `${family}${name}`
+    let links = this.#links.get(key)
+    if (links === undefined) {
+      links = new Links(family, name)
+      // Rules that were there before us.
+      const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
+      if (view !== null) {
+        const chains = new Map([...view.chains].map(([n, chain]) => [n, chain.model]))
+        const none: ChainSource = { chain: () => undefined, names: () => [] }
+        links.update(chains, none, viewSource(view))
+      }
+      this.#links.set(key, links)
+    }
+    return links
+  }
+}
+
+export const isTableName = (name: string): name is TableName =>
+  (TABLE_NAMES as readonly string[]).includes(name)
+
+const viewSource = (view: TableView): ChainSource => ({
+  chain: (name) => view.chains.get(name)?.model,
+  names: () => view.chains.keys(),
+})
+
+/** A chain of a draft that differs from the one in force. */
+interface DraftChain {
+  readonly name: string
+  policy: 'ACCEPT' | 'DROP' | null
+  rules: Rule[]
+  /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. */
+  readonly set: Map<Rule, Counters>
+  setPolicy: Counters | null
+}
+
+const ZERO: Counters = { packets: 0, bytes: 0 }
+
+/** Why an operation failed, in iptc_strerror()'s words. */
+function refuse(errno: ConstructorParameters<typeof TableError>[0], text?: string): never {
+  throw new TableError(errno, text ?? errnoText(errno))
+}
+
+const E2BIG = { insert: 'insertion', replace: 'replacement', delete: 'deletion', zero: 'counter' } as const
+const tooBig = (what: keyof typeof E2BIG): never => refuse('E2BIG', `Index of ${E2BIG[what]} too big`)
+const BAD_RULE = 'Bad rule (does a matching rule exist in that chain?)'
+
+/** One table being edited: libiptc's handle. Rule numbers count from 1. */
+export class Draft implements ChainSource {
+  readonly view: TableView
+  readonly #links: Links
+  /** Chains that differ; null: gone. */
+  readonly #chains = new Map<string, DraftChain | null>()
+  readonly #references = new Map<string, number>()
+  /** Since clear(): what is not drafted is gone, or is an empty built-in chain. */
+  #cleared = false
+
+  constructor(view: TableView, links: Links) {
+    this.view = view
+    this.#links = links
+  }
+
+  // --- reading
+
+  isBuiltin(name: string): boolean {
+    return BUILTIN[this.view.name].includes(name)
+  }
+
+  isChain(name: string): boolean {
+    const drafted = this.#chains.get(name)
+    return drafted === undefined ? !this.#cleared && this.view.chains.has(name) : drafted !== null
+  }
+
+  chain(name: string): Chain | undefined {
+    const drafted = this.#chains.get(name)
+    if (drafted === undefined) return this.#cleared ? undefined : this.view.chains.get(name)?.model
+    return drafted ?? undefined
+  }
+
+  /** Built-in chains, then the others by name. */
+  names(): string[] {
+    const user = new Set<string>()
+    if (!this.#cleared) for (const name of this.view.chains.keys()) user.add(name)
+    for (const [name, chain] of this.#chains) {
+      if (chain === null) user.delete(name)
+      else user.add(name)
+    }
+    const builtin = BUILTIN[this.view.name]
+    for (const name of builtin) user.delete(name)
+    return [...builtin, ...[...user].sort(byBytes)]
+  }
+
+  rules(name: string): readonly Rule[] {
+    return this.chain(name)?.rules ?? []
+  }
+
+  policy(name: string): Counters & { readonly policy: 'ACCEPT' | 'DROP' } {
+    const drafted = this.#chains.get(name)
+    const loaded = this.view.chains.get(name)
+    const counters = drafted?.setPolicy ?? {
+      packets: loaded?.policyPackets ?? 0,
+      bytes: loaded?.policyBytes ?? 0,
+    }
+    return { policy: this.chain(name)?.policy ?? 'ACCEPT', ...counters }
+  }
+
+  /** Counters of a chain's rules: ask the result by rule and position. */
+  counters(name: string): (rule: Rule, index: number) => Counters {
+    const drafted = this.#chains.get(name)
+    const loaded = this.view.chains.get(name)
+    const at = (i: number): Counters => ({
+      packets: loaded!.counters[i * 2]!,
+      bytes: loaded!.counters[i * 2 + 1]!,
+    })
+    if (!drafted) return (_, index) => at(index)
+    const positions = new Map((loaded?.model.rules ?? []).map((rule, i) => [rule, i]))
+    return (rule) => {
+      const position = positions.get(rule)
+      return drafted.set.get(rule) ?? (position === undefined ? ZERO : at(position))
+    }
+  }
+
+  references(name: string): number {
+    return (this.#cleared ? 0 : this.#links.references(name)) + (this.#references.get(name) ?? 0)
+  }
+
+  // --- editing; each throws TableError as libiptc would fail
+
+  /** iptables-restore without --noflush: no rules, no user chains; policies and their counters stay. */
+  clear(): void {
+    this.#chains.clear()
+    this.#references.clear()
+    this.#cleared = true
+    for (const name of BUILTIN[this.view.name]) {
+      const old = this.view.chains.get(name)
+      this.#chains.set(name, {
+        name,
+        policy: old?.model.policy ?? 'ACCEPT',
+        rules: [],
+        set: new Map(),
+        setPolicy: null,
+      })
+    }
+  }
+
+  append(name: string, rule: Rule, counters: Counters | null): void {
+    this.#must(name)
+    this.#mustMap(rule)
+    this.#put(this.#edit(name), Number.POSITIVE_INFINITY, rule, counters)
+  }
+
+  insert(name: string, number: number, rule: Rule, counters: Counters | null): void {
+    if (number - 1 > this.#must(name).rules.length) tooBig('insert')
+    this.#mustMap(rule)
+    this.#put(this.#edit(name), number - 1, rule, counters)
+  }
+
+  replace(name: string, number: number, rule: Rule, counters: Counters | null): void {
+    if (number > this.#must(name).rules.length) tooBig('replace')
+    this.#mustMap(rule)
+    const chain = this.#edit(name)
+    this.#forget(chain, chain.rules[number - 1]!)
+    this.#count(rule, 1)
+    chain.rules[number - 1] = rule
+    if (counters !== null) chain.set.set(rule, counters)
+  }
+
+  /** Removes the first rule for which `same` holds. */
+  delete(name: string, same: (rule: Rule) => boolean, dryRun = false): void {
+    const at = this.#must(name).rules.findIndex(same)
+    if (at < 0) refuse('ENOENT', BAD_RULE)
+    if (!dryRun) this.#take(this.#edit(name), at)
+  }
+
+  deleteNumber(name: string, number: number): void {
+    if (number > this.#must(name).rules.length) tooBig('delete')
+    this.#take(this.#edit(name), number - 1)
+  }
+
+  /** Whether iptables may put such a rule in at all: -C and -D ask too. */
+  check(name: string, rule: Rule): void {
+    this.#must(name)
+    this.#mustMap(rule)
+  }
+
+  flush(name: string): void {
+    if (this.#must(name).rules.length === 0) return
+    const chain = this.#edit(name)
+    for (const rule of chain.rules) this.#count(rule, -1)
+    chain.rules = []
+    chain.set.clear()
+  }
+
+  zero(name: string): void {
+    this.#must(name)
+    const chain = this.#edit(name)
+    for (const rule of chain.rules) chain.set.set(rule, ZERO)
+    if (chain.policy !== null) chain.setPolicy = ZERO
+  }
+
+  zeroNumber(name: string, number: number): void {
+    const rule = this.#must(name).rules[number - 1]
+    if (rule === undefined) tooBig('zero')
+    this.#edit(name).set.set(rule!, ZERO)
+  }
+
+  create(name: string): void {
+    if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST', 'Chain already exists')
+    this.#chains.set(name, { name, policy: null, rules: [], set: new Map(), setPolicy: null })
+  }
+
+  remove(name: string): void {
+    const chain = this.#must(name)
+    if (this.isBuiltin(name)) refuse('EINVAL')
+    if (this.references(name) > 0) refuse('EMLINK')
+    if (chain.rules.length > 0) refuse('ENOTEMPTY')
+    this.#chains.set(name, null)
+  }
+
+  rename(old: string, name: string): void {
+    if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST')
+    const chain = this.#must(old)
+    if (this.isBuiltin(old)) refuse('ENOENT')
+    const count = this.counters(old)
+    const set = new Map(chain.rules.map((rule, i) => [rule, count(rule, i)]))
+    const references = this.references(old)
+    this.#chains.set(old, null)
+    this.#chains.set(name, { name, policy: null, rules: [...chain.rules], set, setPolicy: null })
+    if (references === 0) return
+    for (const caller of this.names()) {
+      if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) continue
+      const counters = this.counters(caller)
+      const edited = this.#edit(caller)
+      for (const [i, rule] of edited.rules.entries()) {
+        if (calleeOf(rule) !== old || (rule.target.kind !== 'jump' && rule.target.kind !== 'goto')) continue
+        const moved: Rule = { ...rule, target: { kind: rule.target.kind, chain: name } }
+        edited.set.set(moved, counters(rule, i))
+        edited.set.delete(rule)
+        edited.rules[i] = moved
+        this.#count(rule, -1)
+        this.#count(moved, 1)
+      }
+    }
+  }
+
+  setPolicy(name: string, policy: string, counters: Counters | null): void {
+    if (!this.isChain(name) || !this.isBuiltin(name)) refuse('ENOENT', 'Bad built-in chain name')
+    if (policy !== 'ACCEPT' && policy !== 'DROP') refuse('EINVAL', 'Bad policy name')
+    const chain = this.#edit(name)
+    chain.policy = policy as 'ACCEPT' | 'DROP'
+    chain.setPolicy = counters ?? ZERO
+  }
+
+  /** What the commit changes. */
+  edit(): TableEdit {
+    const chains = new Map<string, Chain | null>()
+    const counters = new Map<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>()
+    if (this.#cleared)
+      for (const name of this.view.chains.keys()) if (!this.#chains.has(name)) chains.set(name, null)
+    for (const [name, chain] of this.#chains) {
+      if (chain === null) {
+        if (this.view.chains.has(name)) chains.set(name, null)
+        continue
+      }
+      const { policy, rules } = chain
+      const old = this.view.chains.get(name)?.model
+      const same = old !== undefined && old.policy === policy && sameRules(old.rules, rules)
+      chains.set(name, same ? old : { name, policy, rules })
+      if (chain.set.size === 0 && chain.setPolicy === null) continue
+      const positions = new Map<number, Counters>()
+      if (chain.set.size > 0)
+        for (let i = 0; i < rules.length; i++) {
+          const value = chain.set.get(rules[i]!)
+          if (value !== undefined) positions.set(i, value)
+        }
+      counters.set(name, { ...(chain.setPolicy && { policy: chain.setPolicy }), rules: positions })
+    }
+    return { family: this.view.family, table: this.view.name, chains, counters }
+  }
+
+  // --- inside
+
+  #must(name: string): Chain {
+    return this.chain(name) ?? refuse('ENOENT')
+  }
+
+  /** iptcc_map_target(): a built-in chain is no target. */
+  #mustMap(rule: Rule): void {
+    const callee = calleeOf(rule)
+    if (callee !== null && this.isBuiltin(callee)) refuse('EINVAL')
+  }
+
+  #edit(name: string): DraftChain {
+    const drafted = this.#chains.get(name)
+    if (drafted) return drafted
+    const model = this.view.chains.get(name)!.model
+    const chain: DraftChain = {
+      name,
+      policy: model.policy,
+      rules: [...model.rules],
+      set: new Map(),
+      setPolicy: null,
+    }
+    this.#chains.set(name, chain)
+    return chain
+  }
+
+  #put(chain: DraftChain, at: number, rule: Rule, counters: Counters | null): void {
+    if (at >= chain.rules.length) chain.rules.push(rule)
+    else chain.rules.splice(at, 0, rule)
+    if (counters !== null) chain.set.set(rule, counters)
+    this.#count(rule, 1)
+  }
+
+  #take(chain: DraftChain, at: number): void {
+    const [rule] = chain.rules.splice(at, 1)
+    this.#forget(chain, rule!)
+  }
+
+  #forget(chain: DraftChain, rule: Rule): void {
+    chain.set.delete(rule)
+    this.#count(rule, -1)
+  }
+
+  #count(rule: Rule, by: number): void {
+    const callee = calleeOf(rule)
+    if (callee !== null) this.#references.set(callee, (this.#references.get(callee) ?? 0) + by)
+  }
+}
+
+function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
+  return a.length === b.length && a.every((rule, i) => rule === b[i])
+}
+
+/** Tables in memory, without packets: for readers of files and for tests. */
+export class MemoryStore implements TableStore {
+  readonly #tables = new Map<string, { view: TableView; chains: Map<string, ChainView> }>()
+
+  table(family: Family, name: TableName): TableView {
+    return this.#get(family, name).view
+  }
+
+  used(family: Family): TableView[] {
+    return [...this.#tables.values()]
+      .map((t) => t.view)
+      .filter((view) => view.family === family)
+      .reverse()
+  }
+
+  isUsed(family: Family, name: TableName): boolean {
+    return this.#tables.has(`${family}${name}`)
+  }
+
+  commit(edits: readonly TableEdit[]): void {
+    for (const { family, table, chains, counters } of edits) {
+      const into = this.#get(family, table).chains
+      for (const [name, model] of chains) {
+        if (model === null) {
+          into.delete(name)
+          continue
+        }
+        const old = into.get(name)
+        const positions = new Map(old?.model.rules.map((rule, i) => [rule, i]))
+        const values = new Float64Array(model.rules.length * 2)
+        for (const [i, rule] of model.rules.entries()) {
+          const from = positions.get(rule)
+          if (from === undefined) continue
+          values[i * 2] = old!.counters[from * 2]!
+          values[i * 2 + 1] = old!.counters[from * 2 + 1]!
+        }
+        const set = counters?.get(name)
+        for (const [i, value] of set?.rules ?? []) {
+          values[i * 2] = value.packets
+          values[i * 2 + 1] = value.bytes
+        }
+        into.set(name, {
+          model,
+          counters: values,
+          policyPackets: set?.policy?.packets ?? old?.policyPackets ?? 0,
+          policyBytes: set?.policy?.bytes ?? old?.policyBytes ?? 0,
+        })
+      }
+    }
+  }
+
+  #get(family: Family, name: TableName): { view: TableView; chains: Map<string, ChainView> } {
+    const key = `${family}${name}`
+    let table = this.#tables.get(key)
+    if (table === undefined) {
+      const chains = new Map<string, ChainView>()
+      for (const chain of BUILTIN[name])
+        chains.set(chain, {
+          model: { name: chain, policy: 'ACCEPT', rules: [] },
+          counters: [],
+          policyPackets: 0,
+          policyBytes: 0,
+        })
+      table = { view: { family, name, chains }, chains }
+      this.#tables.set(key, table)
+    }
+    return table
+  }
+}
