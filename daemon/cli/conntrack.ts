@@ -1,7 +1,7 @@
 // conntrack of conntrack-tools 1.4.7 over the gateway's flows: list, count, get, delete, flush, statistics, with the
 // filters of the real tool and its words.
 
-import { formatEntry } from '../../conntrack/print.ts'
+import { type FormatOptions, formatEntry, formatExpectation, formatStats } from '../../conntrack/print.ts'
 import {
   CTMARK,
   DST,
@@ -100,8 +100,7 @@ const STATUS_BITS: Readonly<Record<string, number>> = {
   DNAT: Status.DstNat,
 }
 
-const OUTPUTS = ['extended', 'id', 'labels', 'ktimestamp', 'timestamp', 'xml', 'save', 'userspace']
-const PRINTED = ['extended', 'id', 'labels']
+const OUTPUTS = ['extended', 'id', 'labels', 'ktimestamp']
 
 interface Wish {
   command: string | null
@@ -286,22 +285,26 @@ function filters(wish: Wish, engine: Engine): Filter[] {
   get('icmpType', (t) => wordFilter(PORTS, 8, 0xff, number(t, 'ICMP type', 255)))
   get('icmpCode', (t) => wordFilter(PORTS, 0, 0xff, number(t, 'ICMP code', 255)))
   get('icmpId', (t) => wordFilter(PORTS, 16, 0xffff, number(t, 'ICMP id', 65535)))
-  get('state', (t) => {
-    const { table } = engine.conntrack
-    return (_, o) =>
-      new RegExp(` ${t} `).test(formatEntry(engine.conntrack, o / STRIDE, {})) && table.words.length > 0
-  })
+  get(
+    'state',
+    (t) => (_, o) =>
+      formatEntry(engine.conntrack, o / STRIDE)
+        .split(' ')
+        .includes(t),
+  )
   return out
 }
 
-function outputs(wish: Wish): { extended?: boolean; id?: boolean; labels?: boolean } {
-  const out: Record<string, boolean> = {}
-  for (const word of (wish.options.get('output') ?? '').split(',')) {
-    if (word === '') continue
-    if (!OUTPUTS.includes(word)) throw new Complaint(`Bad parameter \`${word}'`)
-    if (PRINTED.includes(word)) out[word] = true
+function outputs(wish: Wish): FormatOptions {
+  const words = (wish.options.get('output') ?? '').split(',').filter((word) => word !== '')
+  for (const word of words) if (!OUTPUTS.includes(word)) throw new Complaint(`Bad parameter \`${word}'`)
+  const has = (word: string): boolean => words.includes(word)
+  return {
+    extended: has('extended'),
+    id: has('id'),
+    timestamps: has('ktimestamp'),
+    ...(has('labels') ? { labels: (bit: number) => String(bit) } : {}),
   }
-  return out
 }
 
 function matching(wish: Wish, engine: Engine): number[] {
@@ -335,11 +338,16 @@ function run(wish: Wish, engine: Engine, said: Said): void {
       said.out += 'conntrack v1.4.7 (conntrack-tools)\n'
       return
     case 'list': {
+      if (wish.table === 'expect') {
+        const waiting = conntrack.expectations.all()
+        for (const expectation of waiting) said.out += `${formatExpectation(conntrack, expectation)}\n`
+        said.err += `${NAME}${waiting.length} expectations have been shown.\n`
+        return
+      }
       const found = wish.table === 'conntrack' ? matching(wish, engine) : []
       for (const entry of found) print(entry)
       if (wish.options.has('zero')) for (const entry of found) conntrack.zeroAcct(entry)
-      if (wish.table === 'expect') said.err += `${NAME}0 expectations have been shown.\n`
-      else count(found.length, 'shown')
+      count(found.length, 'shown')
       return
     }
     case 'get': {
@@ -369,10 +377,10 @@ function run(wish: Wish, engine: Engine, said: Said): void {
       said.err += `${NAME}connection tracking table has been emptied.\n`
       return
     case 'count':
-      said.out += `${wish.table === 'expect' ? 0 : conntrack.count}\n`
+      said.out += `${wish.table === 'expect' ? conntrack.expectations.count : conntrack.count}\n`
       return
     case 'stats':
-      said.out += `${conntrack.statistics()}\n`
+      said.out += `${formatStats(conntrack)}\n`
       return
     default:
       said.out += CONNTRACK_USAGE
