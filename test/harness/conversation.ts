@@ -125,9 +125,8 @@ export function destination(world: World, random: SeededRandom, from: Peer): str
     case 1:
       return random.pick(world.own)
     case 2:
-      return random.pick(world.virtual)
     case 3:
-      return random.pick(world.peers).address
+      return random.pick(world.virtual)
     case 4:
       return random.once(3) && world.refused.length > 0
         ? random.pick(world.refused)
@@ -302,7 +301,7 @@ export class TcpConversation implements Conversation {
       case 'syn': {
         const b = this.#b
         if (b === null) {
-          if (random.once(2)) this.#phase = 'done'
+          if (!random.once(4)) this.#phase = 'done'
           return this.#send(a, 'S', { seq: add(a.next, -1), note: 'SYN again' })
         }
         if (this.#rough)

@@ -396,7 +396,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
 
 /** Weights by profile; makers not named weigh 1. */
 const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
-  filtering: { hops: 2, toHost: 3, short: 2 },
+  filtering: { hops: 2, toHost: 3, short: 2, errorAboutAnswer: 3 },
   state: {
     errorAboutAnswer: 8,
     errorAboutInput: 3,
@@ -415,7 +415,7 @@ const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
     garbage: 0.3,
     header: 0.3,
   },
-  mangle: { tooBig: 3, hops: 4, options: 3, toHost: 2 },
+  mangle: { errorAboutAnswer: 3, tooBig: 3, hops: 4, options: 3, toHost: 2 },
   local: {
     toHost: 8,
     segmentToHost: 6,
@@ -428,8 +428,8 @@ const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
     options: 3,
     errorAboutAnswer: 3,
   },
-  fragments: { tooBig: 8, toHost: 5, icmpToHost: 5, options: 2 },
-  mixed: {},
+  fragments: { errorAboutAnswer: 3, tooBig: 8, toHost: 5, icmpToHost: 5, options: 2 },
+  mixed: { errorAboutAnswer: 4 },
 }
 
 export function makeNoise(w: Wire, profile: Profile, history: readonly StepRun[]): Noise | null {

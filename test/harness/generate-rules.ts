@@ -173,7 +173,8 @@ function some<T>(list: readonly T[], random: SeededRandom): T[] {
   return shuffled(list, random).slice(0, 1 + random.below(Math.min(3, list.length)))
 }
 
-const hexMark = (random: SeededRandom, world: World): string => `0x${random.pick(world.marks).toString(16)}`
+const hexMark = (random: SeededRandom, world: World): string =>
+  `0x${(random.once(5) ? 0 : random.pick(world.marks)).toString(16)}`
 const masks = ['', '', '/0xff', '/0xffff', '/0x1', '/0xf0000', '/0xffffffff', '/0x0']
 
 /** Text after `-A CHAIN`. */
@@ -188,10 +189,10 @@ function makeRule(
   const can = (h: Hook): boolean => place.hooks.includes(h)
   const inFits = !place.builtin || can('PREROUTING') || can('INPUT') || can('FORWARD')
   const outFits = !place.builtin || can('FORWARD') || can('OUTPUT') || can('POSTROUTING')
-  if (random.once(4)) parts.push(`${not(random)}-s ${address(random, world)}`)
-  if (random.once(4)) parts.push(`${not(random)}-d ${address(random, world)}`)
-  if (inFits && random.once(6)) parts.push(`${not(random, 4)}-i ${device(random, world)}`)
-  if (outFits && random.once(6)) parts.push(`${not(random, 4)}-o ${device(random, world)}`)
+  if (random.once(6)) parts.push(`${not(random)}-s ${address(random, world)}`)
+  if (random.once(5)) parts.push(`${not(random)}-d ${address(random, world)}`)
+  if (inFits && random.once(8)) parts.push(`${not(random, 4)}-i ${device(random, world)}`)
+  if (outFits && random.once(8)) parts.push(`${not(random, 4)}-o ${device(random, world)}`)
   let protocol = random.pick(['', '', '', 'tcp', 'tcp', 'tcp', 'udp', 'udp', 'icmp', 'other'])
   let inverted = false
   const stateful = profile !== 'fragments' || random.once(3)
@@ -222,7 +223,7 @@ function makeRule(
     parts.push(`-m icmp ${not(random)}--icmp-type ${random.pick(ICMP_TYPES)}`)
   }
   const portable = !inverted && (protocol === 'tcp' || protocol === 'udp')
-  for (let n = random.pick([0, 0, 1, 1, 1, 2]); n > 0; n--)
+  for (let n = random.pick([0, 0, 0, 1, 1, 1, 2]); n > 0; n--)
     parts.push(makeMatch(place, random, world, profile, portable ? protocol : '', stateful))
   parts.push(target.text)
   return parts

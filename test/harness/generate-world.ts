@@ -162,7 +162,7 @@ export function makeWorld(seed: number, profile: Profile): World {
     }
   for (let i = 0; i < 3; i++) virtual.push(`192.0.2.${10 + i}`)
   if (random.once(2)) virtual.push(...own.filter(() => random.once(2)))
-  const marks = [1, 2, 0x10, 0x4000, 0x10000, 0xff]
+  const marks = shuffled([1, 2, 0x10, 0x4000, 0x10000, 0xff], random).slice(0, 3)
   if (random.once(profile === 'mangle' ? 2 : 5)) {
     const other = random.pick(devices)
     routes.push(`default dev ${other.name} table 100`)
@@ -196,8 +196,8 @@ export function makeWorld(seed: number, profile: Profile): World {
     prefixes,
     virtual,
     refused,
-    clientPorts: [1024, 40000, 50123, 33333, 1000, 500, 61000, 2048],
-    serverPorts: [80, 443, 53, 22, 8080, 5201, 30080, 1001],
+    clientPorts: shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4),
+    serverPorts: shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4),
     marks,
   }
 }

@@ -41,11 +41,11 @@ const MIX: Readonly<
     }
   >
 > = {
-  filtering: { tcp: 40, udp: 20, echo: 8, other: 4, noise: 28, fragments: 40, pauses: 200 },
-  state: { tcp: 60, udp: 14, echo: 5, other: 3, noise: 18, fragments: 60, pauses: 50 },
-  nat: { tcp: 40, udp: 25, echo: 8, other: 3, noise: 24, fragments: 40, pauses: 150 },
+  filtering: { tcp: 40, udp: 20, echo: 8, other: 4, noise: 20, fragments: 40, pauses: 80 },
+  state: { tcp: 60, udp: 14, echo: 5, other: 3, noise: 16, fragments: 60, pauses: 30 },
+  nat: { tcp: 40, udp: 25, echo: 8, other: 3, noise: 20, fragments: 40, pauses: 60 },
   mangle: { tcp: 35, udp: 20, echo: 8, other: 5, noise: 32, fragments: 30, pauses: 200 },
-  local: { tcp: 8, udp: 5, echo: 4, other: 3, noise: 80, fragments: 20, pauses: 150 },
+  local: { tcp: 8, udp: 5, echo: 4, other: 3, noise: 60, fragments: 20, pauses: 150 },
   fragments: { tcp: 10, udp: 30, echo: 15, other: 5, noise: 40, fragments: 2, pauses: 60 },
   mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
 }
@@ -183,9 +183,14 @@ function sameBytes(frame: Uint8Array, piece: Uint8Array): boolean {
 async function talk(recorder: Recorder, profile: Profile, frames: number): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
-  const total = mix.tcp + mix.udp + mix.echo + mix.other + mix.noise
+  const talks = mix.tcp + mix.udp + mix.echo + mix.other
   const active: Conversation[] = []
   while (recorder.frames < frames) {
+    if (random.below(talks + mix.noise) >= talks) {
+      const n = makeNoise(recorder, profile, recorder.history)
+      if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
+      continue
+    }
     if (active.length > 0 && (active.length >= 6 || !random.once(4))) {
       const at = random.below(active.length)
       const conversation = active[at]!
@@ -193,15 +198,11 @@ async function talk(recorder: Recorder, profile: Profile, frames: number): Promi
       if (conversation.done) active.splice(at, 1)
       continue
     }
-    let at = random.below(total)
+    let at = random.below(talks)
     if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
     else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
     else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else if ((at -= mix.other) < 0) active.push(new OtherConversation(recorder))
-    else {
-      const n = makeNoise(recorder, profile, recorder.history)
-      if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
-    }
+    else active.push(new OtherConversation(recorder))
   }
 }
 

@@ -1,0 +1,113 @@
+// Compares tunwall with the kernel on random scenarios, for as long as one likes.
+//
+//     npm run compare -- --seed 1 --scenarios 500 --jobs 16 --out /tmp/differences
+//     npm run compare -- --minutes 30 --profile nat
+//     npm run compare -- --file test/differential/regressions/x.json
+//
+// Needs root, TUN devices, iptables-legacy, conntrack and a C compiler. Exit status 1 if anything differs.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { refusals } from '../test/harness/generate.ts'
+import { PROFILES, type Profile } from '../test/harness/generate-world.ts'
+import { type Oracle, OraclePool, whyNoKernel } from '../test/harness/kernel.ts'
+import { parseScenario } from '../test/harness/scenario.ts'
+import { checkSeed, plan, reduce, report } from '../test/harness/scenario-check.ts'
+import { runEngine } from '../test/harness/scenario-engine.ts'
+import { writeScenarioFolder } from '../test/harness/scenario-folder.ts'
+import { type Comparison, compareOnce, kinds } from '../test/harness/shrink.ts'
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    scenarios: { type: 'string', default: '500' },
+    minutes: { type: 'string' },
+    profile: { type: 'string' },
+    frames: { type: 'string', default: '200' },
+    jobs: { type: 'string', default: '16' },
+    out: { type: 'string' },
+    file: { type: 'string', multiple: true },
+    shrink: { type: 'string', default: '60' },
+    most: { type: 'string', default: '20' },
+  },
+})
+
+const seed = values.seed === undefined ? (Date.now() / 1000) | 0 : Number(values.seed)
+const profiles = values.profile === undefined ? PROFILES : (values.profile.split(',') as Profile[])
+const deadline =
+  values.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + Number(values.minutes) * 60_000
+const pool = new OraclePool(Number(values.jobs))
+/** Kind of difference to how often it was seen; only the first of a kind is shrunk. */
+const seen = new Map<string, number>()
+let shrunk = 0
+
+async function show(oracle: Oracle, failure: Comparison, unsteady: boolean): Promise<void> {
+  const kind = [...kinds(failure.differences)].join(', ')
+  const times = (seen.get(kind) ?? 0) + 1
+  seen.set(kind, times)
+  if (times > 1 || shrunk >= Number(values.most)) {
+    console.log(`DIFFERENT ${failure.scenario.name}: ${kind} (seen ${times} times)`)
+    return
+  }
+  shrunk++
+  const small = unsteady ? failure : await reduce(oracle, failure, runEngine, Number(values.shrink) * 1000)
+  const text = report(small)
+  console.log(`\nDIFFERENT ${kind}${unsteady ? ' (not the second time)' : ''}\n${text}\n`)
+  if (values.out !== undefined) {
+    const directory = join(values.out, failure.scenario.name)
+    writeScenarioFolder(directory, small.scenario, small.kernel, text)
+    console.log(`saved as ${directory}`)
+  }
+}
+
+async function main(): Promise<number> {
+  const why = whyNoKernel()
+  if (why !== null) {
+    console.error(`the kernel cannot be asked here: ${why}`)
+    return 2
+  }
+  let run = 0
+  let bad = 0
+  const started = Date.now()
+  if (values.file !== undefined) {
+    for (const file of values.file)
+      await pool.use(async (oracle) => {
+        const result = await compareOnce(oracle, parseScenario(readFileSync(file, 'utf8')), runEngine)
+        run++
+        if (result.differences.length === 0) return
+        bad++
+        console.log(report(result))
+      })
+  } else {
+    console.log(`seed ${seed}`)
+    const todo = plan(seed, Number(values.scenarios), profiles)
+    await Promise.all(
+      todo.map(([s, profile]) =>
+        pool.use(async (oracle) => {
+          if (Date.now() > deadline) return
+          const verdict = await checkSeed(oracle, s, profile, runEngine, Number(values.frames))
+          run++
+          if (verdict.failure === null) return
+          bad++
+          await show(oracle, verdict.failure, verdict.unsteady)
+        }),
+      ),
+    )
+  }
+  for (const [kind, times] of [...seen].sort((a, b) => b[1] - a[1]))
+    console.log(`${String(times).padStart(6)} ${kind}`)
+  if (refusals.length > 0) console.log(`${refusals.length} set-ups were refused, first: ${refusals[0]}`)
+  console.log(`${run} scenarios, ${bad} differ, ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  return bad === 0 ? 0 : 1
+}
+
+main()
+  .then((status) => {
+    process.exitCode = status
+  })
+  .catch((error) => {
+    console.error(error)
+    process.exitCode = 2
+  })
+  .finally(() => pool.close())

@@ -1,0 +1,68 @@
+// A seed, checked: drawn and run by the kernel, run by tunwall, compared, shrunk if they differ.
+
+import { describe } from './compare.ts'
+import { FRAMES, generate } from './generate.ts'
+import { PROFILES, type Profile } from './generate-world.ts'
+import type { Oracle } from './kernel.ts'
+import { hex, type Run, type Scenario } from './scenario.ts'
+import { type Comparison, compareOnce, judge, type Runner, shrink } from './shrink.ts'
+
+/** The frames as they went in are the scenario from now on: what a reader sees is what ran. */
+function asRun(scenario: Scenario, run: Run): Scenario {
+  const injected = new Map(run.steps.map((s) => [s.id, s.injected]))
+  return {
+    ...scenario,
+    steps: scenario.steps.map((s) => {
+      const frame = injected.get(s.id)
+      return frame == null ? s : { ...s, frame: hex(frame) }
+    }),
+  }
+}
+
+export interface Verdict {
+  readonly seed: number
+  readonly profile: Profile
+  /** Null: no difference. */
+  readonly failure: Comparison | null
+  /** The difference did not come again when both ran the scenario once more: something is timed too finely. */
+  readonly unsteady: boolean
+}
+
+/** One seed of one profile. A failure is what was drawn, not yet shrunk. */
+export async function checkSeed(
+  oracle: Oracle,
+  seed: number,
+  profile: Profile,
+  runner: Runner,
+  frames: number = FRAMES,
+): Promise<Verdict> {
+  const { scenario, run } = await generate(oracle, seed, profile, frames)
+  const differences = judge(scenario, run, runner)
+  if (differences.length === 0) return { seed, profile, failure: null, unsteady: false }
+  const failure: Comparison = { scenario: asRun(scenario, run), kernel: run, differences }
+  const again = await compareOnce(oracle, scenario, runner)
+  return { seed, profile, failure, unsteady: again.differences.length === 0 }
+}
+
+/** A failure in as few frames and rules as can be had in the time. */
+export async function reduce(
+  oracle: Oracle,
+  failure: Comparison,
+  runner: Runner,
+  budgetMs: number,
+): Promise<Comparison> {
+  const small = await shrink(oracle, failure, runner, budgetMs)
+  return { ...small, scenario: asRun(small.scenario, small.kernel) }
+}
+
+export const report = (c: Comparison, most?: number): string =>
+  describe(c.scenario, c.kernel, c.differences, most)
+
+/** Seeds of a run: each profile in turn. */
+export function plan(
+  seed: number,
+  scenarios: number,
+  profiles: readonly Profile[] = PROFILES,
+): [number, Profile][] {
+  return Array.from({ length: scenarios }, (_, i) => [seed + i, profiles[i % profiles.length]!])
+}
