@@ -1,0 +1,136 @@
+// addrtype: what kind of address the source or destination is to this host (libxt_addrtype of iptables 1.8.9,
+// addrtype_mt_v1() of xt_addrtype.c).
+
+import type { Code, Js } from '../compile/template.ts'
+import type { Match } from '../extension.ts'
+import { OptionError } from '../options.ts'
+import { abbreviates, listItems, words } from './parts.ts'
+
+export interface AddrType {
+  /** Bits 1 << RouteType; 0 is not asked. */
+  readonly source: number
+  readonly destination: number
+  readonly sourceInvert: boolean
+  readonly destinationInvert: boolean
+  readonly limitIn: boolean
+  readonly limitOut: boolean
+}
+
+/** By RTN_*. */
+const NAMES = [
+  'UNSPEC',
+  'UNICAST',
+  'LOCAL',
+  'BROADCAST',
+  'ANYCAST',
+  'MULTICAST',
+  'BLACKHOLE',
+  'UNREACHABLE',
+  'PROHIBIT',
+  'THROW',
+  'NAT',
+  'XRESOLVE',
+] as const
+
+function parseTypes(text: string): number {
+  let bits = 0
+  for (const { item, rest, last } of listItems(text)) {
+    const type = item === '' ? -1 : NAMES.findIndex((name) => abbreviates(item, name))
+    if (type < 0)
+      throw new OptionError(last ? `addrtype: bad type "${rest}"` : `addrtype: bad type \`${rest}'`)
+    bits |= 1 << type
+  }
+  return bits
+}
+
+const printTypes = (bits: number): string => NAMES.filter((_, i) => bits & (1 << i)).join(',')
+
+/** A bit test of the address's type, seen from one interface (its index) or from any (0). */
+function emitSide(bits: number, invert: boolean, side: 's' | 'd', device: Code, js: Js): Code {
+  const { fib } = js.env.host
+  const type =
+    side === 's'
+      ? js`${fib}.addressType(${js.family}, pkt.s0, pkt.s1, pkt.s2, pkt.s3, ${device})`
+      : js`${fib}.addressType(${js.family}, pkt.d0, pkt.d1, pkt.d2, pkt.d3, ${device})`
+  const bit = js`${bits} >>> ${type} & 1`
+  return invert ? js`${bit} === 0` : js`${bit} === 1`
+}
+
+export const addrtype: Match<AddrType> = {
+  kind: 'match',
+  name: 'addrtype',
+  revision: 1,
+  families: [4],
+  options: [
+    { flag: 'src-type', invertible: true },
+    { flag: 'dst-type', invertible: true },
+    { flag: 'limit-iface-in', arg: 'none', excludes: ['limit-iface-out'] },
+    { flag: 'limit-iface-out', arg: 'none', excludes: ['limit-iface-in'] },
+  ],
+  help: `Address type match options:
+ [!] --src-type type[,...]      Match source address type
+ [!] --dst-type type[,...]      Match destination address type
+     --limit-iface-in           Match only on the packet's incoming device
+     --limit-iface-out          Match only on the packet's outgoing device
+
+Valid types:           
+                                UNSPEC
+                                UNICAST
+                                LOCAL
+                                BROADCAST
+                                ANYCAST
+                                MULTICAST
+                                BLACKHOLE
+                                UNREACHABLE
+                                PROHIBIT
+                                THROW
+                                NAT
+                                XRESOLVE
+`,
+  parse(o) {
+    const source = o.has('src-type') ? parseTypes(o.text('src-type')) : 0
+    const destination = o.has('dst-type') ? parseTypes(o.text('dst-type')) : 0
+    if (source === 0 && destination === 0)
+      throw new OptionError('addrtype: you must specify --src-type or --dst-type')
+    return {
+      source,
+      destination,
+      sourceInvert: o.has('src-type') && o.inverted('src-type'),
+      destinationInvert: o.has('dst-type') && o.inverted('dst-type'),
+      limitIn: o.has('limit-iface-in'),
+      limitOut: o.has('limit-iface-out'),
+    }
+  },
+  print: (m) =>
+    words(
+      m.source === 0 ? '' : `${m.sourceInvert ? '! ' : ''}--src-type ${printTypes(m.source)}`,
+      m.destination === 0 ? '' : `${m.destinationInvert ? '! ' : ''}--dst-type ${printTypes(m.destination)}`,
+      m.limitIn ? '--limit-iface-in' : '',
+      m.limitOut ? '--limit-iface-out' : '',
+    ),
+  list: (m) =>
+    words(
+      'ADDRTYPE match',
+      m.source === 0 ? '' : `src-type ${m.sourceInvert ? '!' : ''}${printTypes(m.source)}`,
+      m.destination === 0 ? '' : `dst-type ${m.destinationInvert ? '!' : ''}${printTypes(m.destination)}`,
+      m.limitIn ? 'limit-in' : '',
+      m.limitOut ? 'limit-out' : '',
+    ),
+  check(m, use) {
+    if (m.limitIn && m.limitOut) return 'addrtype: both incoming and outgoing interface limitation'
+    const from = (...hooks: string[]): boolean => hooks.some((hook) => use.hooks.includes(hook))
+    if (m.limitOut && from('PREROUTING', 'INPUT'))
+      return 'addrtype: --limit-iface-out is not valid in PREROUTING and INPUT'
+    if (m.limitIn && from('POSTROUTING', 'OUTPUT'))
+      return 'addrtype: --limit-iface-in is not valid in POSTROUTING and OUTPUT'
+    return null
+  },
+  reads: ['source', 'destination', 'in', 'out', 'fib'],
+  emit(m, js) {
+    const device = m.limitIn ? js`pkt.iif` : m.limitOut ? js`pkt.oif` : js`0`
+    const parts: Code[] = []
+    if (m.source !== 0) parts.push(emitSide(m.source, m.sourceInvert, 's', device, js))
+    if (m.destination !== 0) parts.push(emitSide(m.destination, m.destinationInvert, 'd', device, js))
+    return js.all(parts)
+  },
+}

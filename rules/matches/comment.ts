@@ -1,0 +1,39 @@
+// comment: a remark in a rule; matches everything (libxt_comment of iptables 1.8.9).
+
+import type { Match } from '../extension.ts'
+import { saveString } from '../text/quote.ts'
+
+export interface Comment {
+  readonly text: string
+}
+
+/** XT_MAX_COMMENT_LEN, with the byte that ends it. */
+const MAX_BYTES = 256
+
+export const comment: Match<Comment> = {
+  kind: 'match',
+  name: 'comment',
+  families: [4, 6],
+  options: [{ flag: 'comment', required: true }],
+  help: `comment match options:
+--comment COMMENT             Attach a comment to a rule
+`,
+  parse: (o) => ({ text: cutBytes(o.text('comment'), MAX_BYTES - 1) }),
+  print: (m) => `--comment ${saveString(m.text)}`,
+  list: (m) => `/* ${m.text} */`,
+  reads: [],
+  emit: (_, js) => js`true`,
+}
+
+/** The text's first `max` bytes in UTF-8; a character cut in two is left out. */
+export function cutBytes(text: string, max: number): string {
+  let bytes = 0
+  let end = 0
+  for (const c of text) {
+    const code = c.codePointAt(0)!
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4
+    if (bytes > max) break
+    end += c.length
+  }
+  return text.slice(0, end)
+}

@@ -1,0 +1,114 @@
+// statistic: every nth packet, or a share of them at random (libxt_statistic of iptables 1.8.9, statistic_mt() of
+// xt_statistic.c).
+
+import type { Match } from '../extension.ts'
+import { OptionError, type Options } from '../options.ts'
+
+export type Statistic =
+  /** Of 2^31: a packet fits if its random 31 bits are below. */
+  | { readonly mode: 'random'; readonly threshold: number; readonly invert: boolean }
+  | { readonly mode: 'nth'; readonly every: number; readonly packet: number; readonly invert: boolean }
+
+const SCALE = 0x80000000
+
+/** strtod() for what a probability may be: decimal or hexadecimal, with an exponent. NaN for anything else. */
+function readDouble(text: string): number {
+  if (/^\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text)) return Number(text)
+  const hex = /^\s*\+?0[xX]([0-9a-fA-F]*)\.?([0-9a-fA-F]*)(?:[pP]([+-]?\d+))?$/.exec(text)
+  if (hex === null || hex[1]! + hex[2]! === '') return Number.NaN
+  return Number.parseInt(hex[1]! + hex[2]!, 16) * 2 ** (Number(hex[3] ?? 0) - 4 * hex[2]!.length)
+}
+
+function parseProbability(text: string): number {
+  const p = readDouble(text)
+  if (!(p >= 0 && p <= 1))
+    throw new OptionError('statistic: bad value for option "--probability", or out of range (0-1).\n')
+  return Math.round(p * SCALE)
+}
+
+/** printf("%.11f"): exact, ties to even. */
+function printProbability(threshold: number): string {
+  const digits = 10n ** 11n
+  const scaled = BigInt(threshold) * digits
+  const scale = BigInt(SCALE)
+  let whole = scaled / scale
+  const rest = (scaled % scale) * 2n
+  if (rest > scale || (rest === scale && whole % 2n === 1n)) whole++
+  return `${whole / digits}.${(whole % digits).toString().padStart(11, '0')}`
+}
+
+/** One nth counter. */
+export interface NthState {
+  count: number
+}
+
+/** Counts, and says whether this is the one. Does not allocate. */
+function nth(state: NthState, last: number): boolean {
+  if (state.count === last) {
+    state.count = 0
+    return true
+  }
+  state.count++
+  return false
+}
+
+function parseNth(o: Options): Statistic {
+  const every = o.has('every') ? o.uint('every', 32, 1, 0xffffffff) : 1
+  const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
+  if (!o.has('every') && !o.has('packet'))
+    throw new OptionError('--every and --packet must be specified when using nth mode')
+  if (packet > every - 1) throw new OptionError('the --packet p must be 0 <= p <= n-1')
+  return { mode: 'nth', every, packet, invert: o.has('every') && o.inverted('every') }
+}
+
+export const statistic: Match<Statistic> = {
+  kind: 'match',
+  name: 'statistic',
+  families: [4, 6],
+  options: [
+    { flag: 'mode', required: true },
+    { flag: 'probability', invertible: true, also: ['mode'], excludes: ['every', 'packet'] },
+    { flag: 'every', invertible: true, also: ['mode', 'packet'], excludes: ['probability'] },
+    { flag: 'packet', also: ['mode', 'every'], excludes: ['probability'] },
+  ],
+  help: `statistic match options:
+ --mode mode                    Match mode (random, nth)
+ random mode:
+[!] --probability p		 Probability
+ nth mode:
+[!] --every n			 Match every nth packet
+ --packet p			 Initial counter value (0 <= p <= n-1, default 0)
+`,
+  parse(o) {
+    const mode = o.has('mode') ? o.text('mode') : 'random'
+    if (mode !== 'random' && mode !== 'nth') throw new OptionError(`Bad mode "${mode}"`)
+    if (mode === 'nth') return parseNth(o)
+    if (!o.has('probability')) throw new OptionError('--probability must be specified when using random mode')
+    return {
+      mode,
+      threshold: parseProbability(o.text('probability')),
+      invert: o.inverted('probability'),
+    }
+  },
+  print(m) {
+    const invert = m.invert ? '! ' : ''
+    return m.mode === 'random'
+      ? `--mode random ${invert}--probability ${printProbability(m.threshold)}`
+      : `--mode nth ${invert}--every ${m.every} --packet ${m.packet}`
+  },
+  list(m) {
+    const invert = m.invert ? '! ' : ''
+    if (m.mode === 'random')
+      return `statistic mode random ${invert}probability ${printProbability(m.threshold)}`
+    return `statistic mode nth ${invert}every ${m.every}${m.packet === 0 ? '' : ` packet ${m.packet}`}`
+  },
+  state: (m): object => (m.mode === 'nth' ? ({ count: m.every - 1 - m.packet } satisfies NthState) : {}),
+  reads: (m) => (m.mode === 'random' ? ['random'] : ['state']),
+  emit(m, js) {
+    const hit =
+      m.mode === 'random'
+        ? js`(${js.env.host.random}.u32() & 0x7fffffff) < ${m.threshold}`
+        : js`${js.bind(nth)}(${js.state}, ${m.every - 1})`
+    return m.invert ? js`!${hit}` : hit
+  },
+}

@@ -1,0 +1,44 @@
+// CLASSIFY: sets the packet's priority, a tc class (libxt_CLASSIFY of iptables 1.8.9, classify_tg() of
+// xt_CLASSIFY.c).
+
+import type { Target } from '../extension.ts'
+import { OptionError } from '../options.ts'
+
+export interface Classify {
+  /** Major in the upper 16 bits, minor in the lower; unsigned. */
+  readonly priority: number
+}
+
+/** sscanf("%x:%x"): what stands behind the second number is not looked at. */
+function parseClass(text: string): number {
+  const found = /^\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+):\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+)/.exec(text)
+  if (found === null) throw new OptionError(`Bad class value "${text}"`)
+  const number = (sign: string, digits: string): number => {
+    const value = Number(BigInt.asIntN(32, BigInt(`0x${digits}`)))
+    return sign === '-' ? -value : value
+  }
+  const major = number(found[1]!, found[2]!)
+  const minor = number(found[3]!, found[4]!)
+  return ((major << 16) | (minor & 0xffff)) >>> 0
+}
+
+export const classify: Target<Classify> = {
+  kind: 'target',
+  name: 'CLASSIFY',
+  families: [4, 6],
+  chains: ['OUTPUT', 'FORWARD', 'POSTROUTING'],
+  options: [{ flag: 'set-class', required: true }],
+  help: `CLASSIFY target options:
+--set-class MAJOR:MINOR    Set skb->priority value (always hexadecimal!)
+`,
+  parse: (o) => ({ priority: parseClass(o.text('set-class')) }),
+  print({ priority }) {
+    const part = (value: number): string => value.toString(16).padStart(4, '0')
+    return `--set-class ${part(priority >>> 16)}:${part(priority & 0xffff)}`
+  },
+  list: ({ priority }) =>
+    `CLASSIFY set ${(priority >>> 16).toString(16)}:${(priority & 0xffff).toString(16)}`,
+  reads: [],
+  flow: 'continue',
+  emit: (m, js) => js`pkt.priority = ${m.priority}`,
+}

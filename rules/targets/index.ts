@@ -1,0 +1,44 @@
+// The targets. A new one is one file and one line. ACCEPT, DROP, QUEUE and RETURN are verdicts of the model.
+
+import type { Target } from '../extension.ts'
+import { classify } from './classify.ts'
+import { connmark } from './connmark.ts'
+import { ct, notrack } from './ct.ts'
+import { dnat } from './dnat.ts'
+import { dscp } from './dscp.ts'
+import { log } from './log.ts'
+import { mark } from './mark.ts'
+import { masquerade } from './masquerade.ts'
+import { netmap } from './netmap.ts'
+import { redirect } from './redirect.ts'
+import { reject } from './reject.ts'
+import { snat } from './snat.ts'
+import { tcpmss } from './tcpmss.ts'
+import { tos } from './tos.ts'
+import { ttl } from './ttl.ts'
+
+/** What `iptables -j ACCEPT -h` says of the four verdicts. */
+export const STANDARD_HELP = `standard match options:
+(If target is DROP, ACCEPT, RETURN or nothing)
+`
+
+/** The data of each is its own: `any` lets them stand in one list. */
+// biome-ignore lint/suspicious/noExplicitAny: see above
+export const targets: readonly Target<any>[] = [
+  classify,
+  connmark,
+  ct,
+  dnat,
+  dscp,
+  log,
+  mark,
+  masquerade,
+  netmap,
+  notrack,
+  redirect,
+  reject,
+  snat,
+  tcpmss,
+  tos,
+  ttl,
+]

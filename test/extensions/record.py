@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Asks the machine's own iptables-legacy what it makes of each rule of test/extensions/tables/*.txt, and writes the
+answers beneath the rule. Run as root: test/extensions/record.py [NAME...]; the namespace ends with the process.
+
+A table is blocks of lines. `> TABLE CHAIN OPTIONS` is the rule; the answers are
+  S  what iptables-save prints for it          N  its line in iptables -n -L, behind the destination
+  L  the same without -n                       T  its target in iptables -n -L, where it has one
+  E  exit status and standard error of a refusal (a line break is written as \\n)
+"""
+import os, re, shlex, subprocess, sys
+
+here = os.path.dirname(os.path.abspath(__file__))
+tables = os.path.join(here, 'tables')
+names = sys.argv[1:] or sorted(f[:-4] for f in os.listdir(tables) if f.endswith('.txt'))
+if os.environ.get('TUNWALL_RECORD') != '1':
+    env = dict(os.environ, TUNWALL_RECORD='1', XTABLES_LOCKFILE=f'/tmp/tunwall-record-{os.getpid()}.lock', LC_ALL='C')
+    done = subprocess.call(['unshare', '-n', sys.executable, os.path.abspath(__file__), *names], env=env)
+    if os.path.exists(env['XTABLES_LOCKFILE']):
+        os.unlink(env['XTABLES_LOCKFILE'])
+    sys.exit(done)
+
+
+def run(*words):
+    return subprocess.run(words, capture_output=True, text=True, timeout=20)
+
+
+def column(table, chain, *flags):
+    lines = run('iptables-legacy', '-t', table, '-L', chain, *flags).stdout.rstrip('\n').split('\n')
+    return lines[2] if len(lines) > 2 else ''
+
+
+for name in names:
+    path = os.path.join(tables, name + '.txt')
+    out = []
+    for line in open(path):
+        line = line.rstrip('\n')
+        if line[:2] in ('S ', 'N ', 'L ', 'T ', 'E ') or line in 'SNLTE' and line:
+            continue
+        out.append(line)
+        if not line.startswith('> '):
+            continue
+        table, chain, *rule = shlex.split(line[2:])
+        added = run('iptables-legacy', '-t', table, '-A', chain, *rule)
+        if added.returncode != 0:
+            out.append(f'E {added.returncode} ' + added.stderr.rstrip('\n').replace('\n', '\\n'))
+            continue
+        if added.stderr:
+            out.append('E 0 ' + added.stderr.rstrip('\n').replace('\n', '\\n'))
+        saved = run('iptables-legacy-save', '-t', table).stdout
+        out.append('S ' + next(l for l in saved.split('\n') if l.startswith('-A')))
+        # target prot opt source destination rest; the target column may be empty
+        for letter, flags in (('N', ['-n']), ('L', [])):
+            listed = column(table, chain, *flags)
+            columns = re.match(r'(\S*)\s+(\S+)\s+(\S\S)\s+(!?\S+)\s+(!?\S+)', listed)
+            if letter == 'N' and columns.group(1):
+                out.append('T ' + columns.group(1))
+            # the destination is padded to 19 columns and a blank follows; each extension puts a blank before its text
+            out.append(letter + listed[columns.start(5) + max(19, len(columns.group(5))) + 1 :])
+        run('iptables-legacy', '-t', table, '-F')
+    with open(path, 'w') as f:
+        f.write('\n'.join(out) + '\n')
+    print(name, sum(1 for l in out if l.startswith('> ')), 'rules')
