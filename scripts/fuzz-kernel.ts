@@ -56,7 +56,7 @@ async function show(oracle: Oracle, failure: Comparison, unsteady: boolean): Pro
   console.log(`\nDIFFERENT ${kind}${unsteady ? ' (not the second time)' : ''}\n${text}\n`)
   if (values.out !== undefined) {
     const directory = join(values.out, failure.scenario.name)
-    writeScenarioFolder(directory, small.scenario, small.kernel, text)
+    writeScenarioFolder(directory, small.scenario, small.kernel, text, small.captured)
     console.log(`saved as ${directory}`)
   }
 }

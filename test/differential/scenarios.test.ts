@@ -63,7 +63,7 @@ describe.skipIf(why !== null)('tunwall does what the kernel does', () => {
           const text = report(small)
           const directory = join(keep, failure.scenario.name)
           mkdirSync(keep, { recursive: true })
-          writeScenarioFolder(directory, small.scenario, small.kernel, text)
+          writeScenarioFolder(directory, small.scenario, small.kernel, text, small.captured)
           failures[0] = `seed ${s}, profile ${profile}${unsteady ? ' (the second run agreed)' : ''}; saved as ${directory}\n${text}`
         }),
       ),

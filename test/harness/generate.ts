@@ -21,6 +21,8 @@ export interface Generated {
   readonly scenario: Scenario
   /** What the kernel did while the scenario was drawn. */
   readonly run: Run
+  /** The host folder as the stock tools printed it before the first frame; null unless asked for. */
+  readonly captured: Record<string, string> | null
 }
 
 /** Frames of a scenario, at least. */
@@ -212,6 +214,7 @@ export async function generate(
   seed: number,
   profile: Profile,
   frames: number = FRAMES,
+  capture = false,
 ): Promise<Generated> {
   let refusal: unknown
   // A ruleset that iptables refuses is a fault of the generator; rare ones are passed over.
@@ -237,9 +240,10 @@ export async function generate(
       refusals.push(e.message)
       continue
     }
+    const captured = capture ? await kernel.capture() : null
     const recorder = new Recorder(kernel, world, profile, stream(drawn, 'traffic'))
     await talk(recorder, profile, frames)
-    return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish() }
+    return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }
   }
   throw refusal
 }

@@ -5,7 +5,7 @@
 // leads to the port which the kernel drew there. So what follows from a draw (the same source keeps its port, a
 // port is taken, a range is full) is compared exactly as well.
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createEngine } from '../../daemon/engine.ts'
@@ -108,15 +108,23 @@ class DrawnRandom implements Random {
   }
 }
 
-/** Runs what `kernel` ran, frame by frame, at the same times. */
-export function runEngine(scenario: Scenario, kernel: Run): Run {
+/**
+ * Runs what `kernel` ran, frame by frame, at the same times. `captured`: the host folder as the tools printed it of
+ * the kernel's namespace; without it the short form, host.yaml, says the same.
+ */
+export function runEngine(
+  scenario: Scenario,
+  kernel: Run,
+  captured: Readonly<Record<string, string>> | null = null,
+): Run {
   const memory = new FrameMemory(SLOTS, 65535)
   const egress = new MemoryEgress(memory)
   const random = new DrawnRandom(scenario, kernel)
   const directory = mkdtempSync(join(tmpdir(), 'tunwall-scenario-'))
   let engine: ReturnType<typeof createEngine>
   try {
-    writeHostFolder(directory, scenario)
+    if (captured === null) writeHostFolder(directory, scenario)
+    else for (const [name, text] of Object.entries(captured)) writeFileSync(join(directory, name), text)
     engine = createEngine(loadHostFolder(directory), { memory, egress, random })
   } finally {
     rmSync(directory, { recursive: true, force: true })
@@ -130,7 +138,9 @@ export function runEngine(scenario: Scenario, kernel: Run): Run {
   const advance = (at: number, wall: number): void => {
     host.now = UPTIME_MS + at
     host.wall = wall
-    engine.tick()
+    while (engine.tick()) {
+      // More was due than one call may do.
+    }
   }
   const steps: StepRun[] = []
   advance(0, kernel.wall)

@@ -37,9 +37,19 @@ export function writeHostFolder(directory: string, scenario: Scenario): void {
 }
 
 /** Everything; what was there before goes. */
-export function writeScenarioFolder(directory: string, scenario: Scenario, run: Run, report: string): void {
+export function writeScenarioFolder(
+  directory: string,
+  scenario: Scenario,
+  run: Run,
+  report: string,
+  captured?: Readonly<Record<string, string>>,
+): void {
   rmSync(directory, { recursive: true, force: true })
-  writeHostFolder(join(directory, 'host'), scenario)
+  if (captured === undefined) writeHostFolder(join(directory, 'host'), scenario)
+  else {
+    mkdirSync(join(directory, 'host'), { recursive: true })
+    for (const [name, text] of Object.entries(captured)) writeFileSync(join(directory, 'host', name), text)
+  }
   writeFileSync(join(directory, 'scenario.json'), printScenario(scenario))
   writeFileSync(join(directory, 'report.txt'), `${report}\n`)
   const kernel = join(directory, 'kernel')

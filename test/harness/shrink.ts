@@ -12,10 +12,12 @@ export interface Comparison {
   readonly scenario: Scenario
   readonly kernel: Run
   readonly differences: readonly Difference[]
+  /** The host folder with which alone they differ. */
+  readonly captured?: Readonly<Record<string, string>>
 }
 
 /** tunwall's side, given the kernel's. */
-export type Runner = (scenario: Scenario, kernel: Run) => Run
+export type Runner = (scenario: Scenario, kernel: Run, captured?: Readonly<Record<string, string>>) => Run
 
 export async function compareOnce(oracle: Oracle, scenario: Scenario, runner: Runner): Promise<Comparison> {
   const kernel = await runKernel(oracle, scenario)
