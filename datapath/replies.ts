@@ -321,6 +321,7 @@ export class Replies {
     const answer = this.#make(cause, cause.route, IPV4_HEADER_LEN + TCP_HEADER_LEN)
     if (answer === null) return false
     this.#header(answer, cause.s0, cause.d0, 0, IPPROTO_TCP, true)
+    answer.socketless = true
     this.#reset(answer, cause)
     fill4(answer, host.memory.view, answer.l3 + IPV4_HEADER_LEN)
     const way = host.path.reroute(answer) ? answer.route : null
