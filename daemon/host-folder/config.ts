@@ -138,6 +138,8 @@ export interface SysctlConfig {
   /** With dots, as sysctl(8) prints it. */
   readonly name: string
   readonly value: string
+  /** Said in host.yaml. */
+  readonly byHand: boolean
   readonly origin: Origin
 }
 

@@ -164,8 +164,8 @@ function readSysctl([key, cursor]: [string, Cursor]): SysctlConfig {
   const name = sysctlName(key)
   if (!/^net(?:\.[^\s.]+)+$/.test(name)) cursor.failKey(`"${key}" is no network sysctl: expected net.…`)
   const { value } = cursor
-  if (typeof value === 'boolean') return { name, value: value ? '1' : '0', origin: cursor }
+  if (typeof value === 'boolean') return { name, value: value ? '1' : '0', byHand: true, origin: cursor }
   if (typeof value !== 'number' && typeof value !== 'string')
     cursor.fail(`the value of ${name} must be a number or text, not ${cursor.shown()}`)
-  return { name, value: String(value), origin: cursor }
+  return { name, value: String(value), byHand: true, origin: cursor }
 }

@@ -29,7 +29,7 @@ export function readSysctls(source: SourceFile): SysctlConfig[] {
     const name = sysctlName(text.slice(0, equals).trim().replace(/^-/, ''))
     if (!/^[^\s.]+(?:\.[^\s.]+)+$/.test(name))
       throw new PlaceError(`${JSON.stringify(name)} is no name of a sysctl`, source.placeAt(first))
-    found.set(name, { name, value: text.slice(equals + 1).trim(), origin: at(source, first) })
+    found.set(name, { name, value: text.slice(equals + 1).trim(), byHand: false, origin: at(source, first) })
   }
   return [...found.values()]
 }
@@ -42,7 +42,7 @@ const at = (source: SourceFile, offset: number): Origin => ({ place: () => sourc
  */
 export function inOrderOfEffect(sysctls: readonly SysctlConfig[]): SysctlConfig[] {
   const rank = (name: string): number =>
-    name === 'net.ipv4.ip_forward'
+    name === 'net.ipv4.ip_forward' || name.endsWith('.conf.all.forwarding')
       ? 0
       : /^net\.ipv[46]\.conf\.all\./.test(name)
         ? 1

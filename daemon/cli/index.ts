@@ -1,0 +1,12 @@
+// The subcommands of `tunwall`: a new one is one file here and one line below.
+
+import type { Command } from 'commander'
+import { addReplay } from './replay.ts'
+import { addTools } from './tools.ts'
+import { addUp } from './up.ts'
+
+export function addSubcommands(program: Command): void {
+  addUp(program)
+  addReplay(program)
+  addTools(program)
+}

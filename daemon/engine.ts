@@ -1,0 +1,157 @@
+// One emulated host, wired: devices, addresses, routes, rules, sysctls, rulesets. Gateway and replay drive the very
+// same engine; they differ in where frames, time and randomness come from.
+//
+//     HostConfig ─▶ devices ─▶ addresses ─▶ routes, policy rules ─▶ sysctls ─▶ tables
+//
+// Rulesets are parsed before anything is built, so that a mistake leaves nothing half made.
+
+import { Conntrack } from '../conntrack/conntrack.ts'
+import { Nat } from '../conntrack/nat/nat.ts'
+import { DeviceError } from '../datapath/device-table.ts'
+import type { Events } from '../datapath/events.ts'
+import { RouteError, type RouteSpec, Table } from '../datapath/fib.ts'
+import { Host, type Random } from '../datapath/host.ts'
+import type { Family } from '../datapath/packet.ts'
+import type { Egress, FrameMemory } from '../datapath/ring.ts'
+import { TunableError } from '../datapath/tunables.ts'
+import { Tables } from '../rules/tables.ts'
+import { PlaceError } from './errors.ts'
+import type {
+  AddressConfig,
+  HostConfig,
+  InterfaceConfig,
+  RouteConfig,
+  RoutingConfig,
+} from './host-folder/config.ts'
+import type { Origin } from './host-folder/source.ts'
+import { parseRulesets } from './rulesets.ts'
+
+export interface EngineOptions {
+  readonly memory: FrameMemory
+  readonly egress: Egress
+  readonly random: Random
+  readonly events?: Events
+}
+
+export interface Engine {
+  readonly config: HostConfig
+  readonly host: Host
+  readonly conntrack: Conntrack
+  readonly nat: Nat
+  readonly tables: Tables
+  /** Runs timers that are due at host.now; bounded work. True: more is due, call again when there is time. */
+  tick(): boolean
+}
+
+/** Builds a host. Throws PlaceError for what the files ask and the host refuses. */
+export function createEngine(config: HostConfig, options: EngineOptions): Engine {
+  const edits = parseRulesets(config)
+  const host = new Host(options)
+  const conntrack = new Conntrack(host)
+  const nat = new Nat(host, conntrack)
+  const tables = new Tables({ host, conntrack, nat })
+  addDevices(host, config.interfaces)
+  addAddresses(host, config.interfaces, false)
+  addRouting(host, 4, config.ipv4)
+  addRouting(host, 6, config.ipv6)
+  addAddresses(host, config.interfaces, true)
+  for (const [family, { routes }] of [[4, config.ipv4] as const, [6, config.ipv6] as const])
+    for (const route of routes) addRoute(host, family, route)
+  setSysctls(host, config)
+  tables.commit(edits)
+  return {
+    config,
+    host,
+    conntrack,
+    nat,
+    tables,
+    tick: () => {
+      host.fragments.tick()
+      return conntrack.tick()
+    },
+  }
+}
+
+/** Turns a refusal of the host into a mistake at the place that asked for it. */
+function at(origin: Origin, what: string, apply: () => void): void {
+  try {
+    apply()
+  } catch (error) {
+    if (error instanceof DeviceError || error instanceof RouteError || error instanceof TunableError)
+      throw new PlaceError(`${what}${error.message}`, origin.place())
+    throw error
+  }
+}
+
+function addDevices(host: Host, interfaces: readonly InterfaceConfig[]): void {
+  const { devices } = host
+  // lo is there with its usual address; the folder says which it has.
+  for (const address of [...devices.loopback.addresses]) devices.removeAddress(devices.loopback, address)
+  for (const { name, mtu, index, up, loopback, pointToPoint, origin } of interfaces)
+    at(origin, '', () => devices.add(name, mtu, { index, up, loopback, pointToPoint }))
+}
+
+function addAddresses(host: Host, interfaces: readonly InterfaceConfig[], byHand: boolean): void {
+  for (const { name, addresses } of interfaces)
+    for (const address of addresses)
+      if (address.byHand === byHand)
+        at(address.origin, '', () => host.devices.addAddress(host.devices.byName(name)!, addressOf(address)))
+}
+
+const addressOf = (a: AddressConfig) => ({
+  family: a.family,
+  words: a.words,
+  prefixLength: a.prefixLength,
+  broadcast: a.broadcast === null ? null : a.broadcast[0],
+  peer: a.peer === null || a.family === 6 ? null : a.peer[0],
+  scope: a.scope,
+  secondary: a.secondary,
+  label: a.label,
+  noPrefixRoute: a.noPrefixRoute,
+  metric: a.metric,
+})
+
+/** Where the folder lists routes, those that followed from captured addresses make room for them. */
+function addRouting(host: Host, family: Family, { from, rules }: RoutingConfig): void {
+  const { fib } = host
+  if (from === 'tables') fib.flushRoutes(family)
+  else if (from === 'main') for (const route of fib.routes(family, Table.Main)) fib.deleteRoute(route)
+  fib.setRules(
+    family,
+    rules.map(({ origin: _, ...rule }) => rule),
+  )
+}
+
+function addRoute(host: Host, family: Family, route: RouteConfig): void {
+  const device = (name: string | null) => (name === null ? null : host.devices.byName(name)!)
+  const spec: RouteSpec = {
+    family,
+    type: route.type,
+    dst: route.dst,
+    prefixLength: route.prefixLength,
+    table: route.table,
+    tos: route.tos,
+    metric: route.metric,
+    scope: route.scope,
+    protocol: route.protocol,
+    device: device(route.device),
+    gateway: route.gateway,
+    source: route.preferredSource,
+    mtu: route.mtu,
+    realm: route.realm,
+    nexthops:
+      route.nexthops?.map((n) => ({ device: device(n.device)!, gateway: n.gateway, weight: n.weight })) ??
+      null,
+  }
+  at(route.origin, 'the host refuses this route: ', () => host.fib.addRoute(spec, 'append'))
+}
+
+/** A captured host's read-only values (nf_conntrack_count) are passed over; asking for one by hand is a mistake. */
+function setSysctls(host: Host, config: HostConfig): void {
+  const { tunables } = host
+  for (const { name, value, origin, byHand } of config.sysctls)
+    at(origin, '', () => {
+      if (byHand && tunables.has(name)) tunables.set(name, value)
+      else tunables.keep(name, value)
+    })
+}

@@ -1,0 +1,101 @@
+// Output that appears as a whole or not at all: every file is written under a temporary name beside its own and is
+// renamed when all of them are complete.
+
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
+import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
+import { CommandError, systemReason } from './errors.ts'
+
+interface Pending {
+  readonly path: string
+  readonly temporary: string
+  fd: number
+}
+
+export class OutputFiles {
+  readonly #files: Pending[] = []
+  readonly #directories: string[] = []
+
+  /** A directory that is made if it is not there, and taken away again if all fails. */
+  directory(path: string): void {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
+    try {
+      const first = mkdirSync(path, { recursive: true })
+      if (first !== undefined) this.#directories.push(path)
+    } catch (error) {
+      throw new CommandError(`${path}: cannot be made: ${systemReason(error)}`)
+    }
+  }
+
+  /** A file; answers what writes to it. */
+  bytes(path: string): WriteBytes {
+    const there = statSync(path, { throwIfNoEntry: false })
+    try {
+      // A device or pipe (/dev/stdout) cannot be renamed over: it is written as it comes.
+      const direct = there !== undefined && !there.isFile() && !there.isDirectory()
+      const temporary = direct ? path : `${path}.${process.pid}.tmp`
+      if (there?.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' })
+      const fd = openSync(temporary, direct ? 'w' : 'wx', 0o666)
+      this.#files.push({ path, temporary, fd })
+      return guarded(path, writeTo(fd))
+    } catch (error) {
+      throw new CommandError(`${path}: cannot be written: ${systemReason(error)}`)
+    }
+  }
+
+  text(path: string, text: string): void {
+    const bytes = Buffer.from(text)
+    this.bytes(path)(bytes, bytes.length)
+  }
+
+  /** Gives all files their names. */
+  commit(): void {
+    for (const file of this.#files) {
+      closeSync(file.fd)
+      file.fd = -1
+    }
+    for (const { path, temporary } of this.#files)
+      try {
+        if (temporary !== path) renameSync(temporary, path)
+      } catch (error) {
+        throw new CommandError(`${path}: cannot be written: ${systemReason(error)}`)
+      }
+    this.#files.length = 0
+    this.#directories.length = 0
+  }
+
+  /** Takes away what commit() has not named; nothing after commit(). */
+  discard(): void {
+    for (const { path, temporary, fd } of this.#files) {
+      if (fd >= 0) closeSync(fd)
+      if (temporary !== path && lstatSync(temporary, { throwIfNoEntry: false }) !== undefined)
+        unlinkSync(temporary)
+    }
+    for (const path of this.#directories)
+      try {
+        rmdirSync(path)
+      } catch {
+        // Somebody put something into it meanwhile.
+      }
+    this.#files.length = 0
+    this.#directories.length = 0
+  }
+}
+
+function guarded(path: string, write: WriteBytes): WriteBytes {
+  return (bytes, length) => {
+    try {
+      write(bytes, length)
+    } catch (error) {
+      throw new CommandError(`${path}: cannot be written: ${systemReason(error)}`)
+    }
+  }
+}
