@@ -3,7 +3,7 @@
 import { IPPROTO_ICMP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
-import { strtoul, wholeNumber } from '../text/numbers.ts'
+import { strtoul } from '../text/numbers.ts'
 import { abbreviates, headerFits, inRange } from './parts.ts'
 
 export interface Icmp {
@@ -73,17 +73,30 @@ function parseType(text: string): Omit<Icmp, 'invert'> {
     found = name
   }
   if (found !== null) return { type: found[1], codeMin: found[2], codeMax: found[3] }
-  const type = strtoul(text, 0, 0xff)
-  if (type === null || (type.end < text.length && text[type.end] !== '/'))
-    throw new OptionError(`Unknown ICMP type \`${text}'`)
-  if (type.end === text.length) return { type: type.value, codeMin: 0, codeMax: 0xff }
-  const codes = text.slice(type.end + 1)
-  const min = strtoul(codes, 0, 0xff)
-  if (min === null) throw new OptionError(`Unknown ICMP code \`${text}'`)
-  if (min.end === codes.length) return { type: type.value, codeMin: min.value, codeMax: min.value }
-  const max = codes[min.end] === ':' ? wholeNumber(codes.slice(min.end + 1), 0, 0xff) : null
-  if (max === null) throw new OptionError(`Unknown ICMP code \`${text}'`)
-  return { type: type.value, codeMin: min.value, codeMax: max }
+  // A range of types is read, and refused; one of codes is taken.
+  const slash = text.indexOf('/')
+  const types = readRange(slash < 0 ? text : text.slice(0, slash))
+  if (types === null) throw new OptionError(`Unknown ICMP type \`${text}'`)
+  if (types.rest !== '') throw new OptionError(`unknown character ${types.rest[0]}`)
+  if (types.ranged) throw new OptionError('ICMP type range not supported')
+  if (slash < 0) return { type: types.min, codeMin: 0, codeMax: 0xff }
+  const codes = readRange(text.slice(slash + 1))
+  if (codes === null) throw new OptionError(`Unknown ICMP code \`${text}'`)
+  if (codes.rest !== '') throw new OptionError(`unknown character ${codes.rest[0]}`)
+  return { type: types.min, codeMin: codes.min, codeMax: codes.max }
+}
+
+/** `n` or `n:m` of 0 to 255, and what is left of the text. */
+function readRange(
+  text: string,
+): { readonly min: number; readonly max: number; readonly ranged: boolean; readonly rest: string } | null {
+  const min = strtoul(text, 0, 0xff)
+  if (min === null) return null
+  if (text[min.end] !== ':')
+    return { min: min.value, max: min.value, ranged: false, rest: text.slice(min.end) }
+  const tail = text.slice(min.end + 1)
+  const max = strtoul(tail, 0, 0xff)
+  return max === null ? null : { min: min.value, max: max.value, ranged: true, rest: tail.slice(max.end) }
 }
 
 const allCodes = (m: Icmp): boolean => m.codeMin === 0 && m.codeMax === 0xff

@@ -5,7 +5,7 @@ import type { Family, Packet } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options } from '../options.ts'
-import { formatAddress, parseAddress, type Words } from '../text/address.ts'
+import { formatAddress, numericIpv4, parseAddress, type Words } from '../text/address.ts'
 import { words } from './parts.ts'
 
 export interface AddressRange {
@@ -20,12 +20,19 @@ export interface IpRange {
   readonly destination: AddressRange | null
 }
 
+/** An address without look-up of names: IPv4 as xtables_numeric_to_ipaddr() reads it. */
+function numericAddress(text: string, family: Family): Words | null {
+  if (family === 6) return parseAddress(text, family)
+  const word = numericIpv4(text)
+  return word === null ? null : [word, 0, 0, 0]
+}
+
 function parseRange(o: Options, flag: string): AddressRange | null {
   if (!o.has(flag)) return null
   const text = o.text(flag)
   const dash = text.indexOf('-')
   const address = (part: string): Words => {
-    const found = parseAddress(part, o.family)
+    const found = numericAddress(part, o.family)
     if (found === null) throw new OptionError(`iprange: Bad value for "--${flag}" option: "${part}"`)
     return found
   }

@@ -54,7 +54,7 @@ function parse(o: Options): ConnMark {
         shift = o.uint(flag, 8, 0, 32)
         break
       case 'right-shift-mark':
-        shift = -o.uint(flag, 8, 0, 32)
+        shift = 0 - o.uint(flag, 8, 0, 32)
         break
       default: {
         const set = parseMark(o, flag as (typeof MARK_FLAGS)[number])
@@ -79,11 +79,9 @@ function listCopy(m: ConnMark): string {
     : ` ctmask ${hex(m.ctMask)} nfmask ~${hex(m.nfMask)}`
 }
 
-/** x86 shifts by the low five bits of the count: 32 shifts by none. */
 function shifted(value: Code, shift: number, js: Js): Code {
-  const by = Math.abs(shift) & 31
-  if (by === 0) return value
-  return shift > 0 ? js`(${value} << ${by})` : js`(${value} >>> ${by})`
+  if (shift === 0) return value
+  return shift > 0 ? js`(${value} << ${shift})` : js`(${value} >>> ${-shift})`
 }
 
 export const connmark: Target<ConnMark> = {
@@ -97,8 +95,8 @@ export const connmark: Target<ConnMark> = {
       ...(flag === 'save-mark' || flag === 'restore-mark' ? { arg: 'none' as const } : {}),
       excludes: clash(flag),
     })),
-    { flag: 'left-shift-mark', excludes: ['right-shift-mark'] },
-    { flag: 'right-shift-mark', excludes: ['left-shift-mark'] },
+    { flag: 'left-shift-mark' },
+    { flag: 'right-shift-mark' },
     { flag: 'ctmask', excludes: ['mask'] },
     { flag: 'nfmask', excludes: ['mask'] },
     { flag: 'mask', excludes: ['ctmask', 'nfmask'] },
@@ -130,6 +128,7 @@ export const connmark: Target<ConnMark> = {
     const what = m.mode === 'set' ? listMark({ value: m.value, mask: m.ctMask }) : m.mode + listCopy(m)
     return `CONNMARK ${what}${printShift(m, '')}`
   },
+  check: (m) => (Math.abs(m.shift) > 31 ? 'CONNMARK: a shift by 32' : null),
   tracks: true,
   reads: ['mark', 'connmark'],
   writes: ['mark', 'connmark'],

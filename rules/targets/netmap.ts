@@ -15,6 +15,7 @@ export const netmap: Target<NatRange> = {
   help: `NETMAP target options:
   --to address[/mask]
 				Network address to map to.
+
 `,
   tables: ['nat'],
   tracks: true,

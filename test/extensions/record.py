@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
 """Asks the machine's own iptables-legacy what it makes of each rule of test/extensions/tables/*.txt, and writes the
-answers beneath the rule. Run as root: test/extensions/record.py [NAME...]; the namespace ends with the process.
+answers beneath the rule. Run as root: test/extensions/record.py [NAME...] (it also writes help.json); the namespace ends with the process.
 
 A table is blocks of lines. `> TABLE CHAIN OPTIONS` is the rule; the answers are
   S  what iptables-save prints for it          N  its line in iptables -n -L, behind the destination
   L  the same without -n                       T  its target in iptables -n -L, where it has one
   E  exit status and standard error of a refusal (a line break is written as \\n)
 """
-import os, re, shlex, subprocess, sys
+import json, os, re, shlex, subprocess, sys
 
+MATCHES = (
+    'addrtype ah comment connmark conntrack dccp dscp esp icmp iprange length limit mac mark multiport owner pkttype '
+    'sctp state statistic tcp tcpmss tos ttl udp'
+).split()
+TARGETS = (
+    'ACCEPT CLASSIFY CONNMARK CT DNAT DSCP LOG MARK MASQUERADE NETMAP NOTRACK REDIRECT REJECT SNAT TCPMSS TOS TTL'
+).split()
 here = os.path.dirname(os.path.abspath(__file__))
 tables = os.path.join(here, 'tables')
 names = sys.argv[1:] or sorted(f[:-4] for f in os.listdir(tables) if f.endswith('.txt'))
@@ -28,6 +35,15 @@ def column(table, chain, *flags):
     lines = run('iptables-legacy', '-t', table, '-L', chain, *flags).stdout.rstrip('\n').split('\n')
     return lines[2] if len(lines) > 2 else ''
 
+
+# The help of an extension is what -h prints behind the tool's own help and a blank line.
+own = run('iptables-legacy', '-h').stdout
+texts = {}
+for flag, extensions in (('-m', MATCHES), ('-j', TARGETS)):
+    for name in extensions:
+        texts[f'{flag} {name}'] = run('iptables-legacy', flag, name, '-h').stdout[len(own) + 1 :]
+with open(os.path.join(here, 'help.json'), 'w') as f:
+    f.write(json.dumps(texts, indent=2) + '\n')
 
 for name in names:
     path = os.path.join(tables, name + '.txt')
