@@ -72,6 +72,8 @@ export interface Route {
   readonly device: Device | null
   /** Null: the destination is on the link. */
   readonly gateway: Words | null
+  /** nhc_scope: Host for destinations on the link, Link behind a gateway, Nowhere for local routes. */
+  readonly nexthopScope: number
   /** Preferred source (`src`), or null. */
   readonly source: Words | null
   /** Locked or plain `mtu` of the route, 0 none. */
@@ -183,6 +185,10 @@ export interface FlowKey {
   dport: number
 }
 
+/** rt_uses_gateway: packets go by route.gateway. One that is this host's own address does not count. */
+export const usesGateway = (route: Route): boolean =>
+  route.gateway !== null && route.nexthopScope === Scope.Link
+
 export function newFlowKey(): FlowKey {
   return {
     family: 4,
@@ -270,9 +276,9 @@ export class Fib {
   #cacheGeneration = -1
   #devicesGeneration = -1
   #namesGeneration = -1
-  /** Routes for packets that no table knows: multicast and broadcast out of a device, by ifindex. */
-  #broadcastOut: (RouteEntry | undefined)[] = []
-  #multicastOut: (RouteEntry | undefined)[] = []
+  /** Routes that stand in no table, by RouteType and ifindex. */
+  readonly #out: (RouteEntry | undefined)[][] = Array.from({ length: 6 }, () => [])
+  #toSelf: RouteEntry | null = null
   /** Limited broadcast and multicast to this host. */
   readonly broadcastIn: Route
   readonly multicastIn: Route
@@ -392,8 +398,7 @@ export class Fib {
       const local = this.#ask(rt, Table.Local, key)
       const first =
         local !== null && (main === null || local.prefixLength >= main.prefixLength) ? local : main
-      if (first !== null && !isErrorType(first.type)) return first
-      if (rt.tables.get(Table.Default) === undefined) return first
+      if (first !== null && first.type !== RouteType.Throw) return first
       return this.#ask(rt, Table.Default, key)
     }
     const rules = rt.rules
@@ -491,24 +496,27 @@ export class Fib {
       if (isZeronet4(w0) || w0 === -1) return RouteType.Broadcast
       if (isMulticast4(w0)) return RouteType.Multicast
     } else if (w0 >>> 24 === 0xff) return RouteType.Multicast
-    const rt = family === 4 ? this.#v4 : this.#v6
-    const local = rt.tables.get(Table.Local)
-    let hit =
-      local === undefined ? null : family === 4 ? local.find4(w0, 0, 0) : local.find6(w0, w1, w2, w3, 0)
-    if (family === 4 && !rt.custom) {
-      // One trie holds both tables, see #walk.
-      const main = rt.tables.get(Table.Main)?.find4(w0, 0, 0) ?? null
-      if (main !== null && (hit === null || main.prefixLength > hit.prefixLength)) hit = main
-    }
+    const hit =
+      family === 4 ? this.#local4(w0) : (this.#v6.tables.get(Table.Local)?.find6(w0, w1, w2, w3, 0) ?? null)
     if (hit === null || isErrorType(hit.type)) return RouteType.Unicast
     if (device !== 0 && (hit.device === null || hit.device.index !== device)) return RouteType.Unicast
     return hit.type
   }
 
+  /** What the local table says; without rules of its own a host has it in one trie with main, see #walk. */
+  #local4(word: number): RouteEntry | null {
+    const rt = this.#v4
+    const local = rt.tables.get(Table.Local)?.find4(word, 0, 0) ?? null
+    if (rt.custom) return local
+    const main = rt.tables.get(Table.Main)?.find4(word, 0, 0) ?? null
+    return main !== null && (local === null || main.prefixLength > local.prefixLength) ? main : local
+  }
+
   /** __ip_dev_find(): the device that has a local address (of a local prefix even), or null. */
   deviceOf4(word: number): Device | null {
-    const hit = this.#v4.tables.get(Table.Local)?.find4(word, 0, 0) ?? null
-    return hit !== null && hit.type === RouteType.Local ? hit.device : null
+    const hit = this.#local4(word)
+    if (hit !== null && hit.type === RouteType.Local) return hit.device
+    return this.#devices.hasAddress4(word) ? this.#devices.loopback : null
   }
 
   /** fib_result_prefsrc(): source address of packets that take a route (IPv4 word). 0: the host has none. */
@@ -565,6 +573,7 @@ export class Fib {
     this.failure = RouteFailure.Invalid
     if (key.s0 !== 0) {
       if (isMulticast4(key.s0) || key.s0 === -1 || isZeronet4(key.s0)) return null
+      this.failure = RouteFailure.NetUnreach
       if (key.oif === 0 && (multicast || limited)) {
         out = this.deviceOf4(key.s0)
         if (out === null) return null
@@ -586,21 +595,22 @@ export class Fib {
     if (key.d0 === 0) {
       if (key.s0 === 0) key.s0 = 0x7f000001
       key.d0 = key.s0
+      this.failure = RouteFailure.None
+      this.#toSelf ??= this.#special(RouteType.Local, devices.loopback)
+      return this.#toSelf
     }
     const found = this.find(key)
     if (found === null || isErrorType(found.type)) {
       if (key.oif === 0 || out === null) return null
       // Routing tables that do not know a destination on the given interface: it is on the link.
       if (key.s0 === 0) key.s0 = devices.selectAddress4(out, 0, Scope.Link)
-      return multicast ? this.#outSpecial(key, out, null, false) : this.#special(RouteType.Unicast, out)
+      return this.#outSpecial(key, out, null, false)
     }
     if (found.type === RouteType.Local) {
       if (key.s0 === 0) key.s0 = found.source?.[0] ?? key.d0
-      if (isZeronet4(key.d0)) {
-        this.failure = RouteFailure.Invalid
-        return null
-      }
-      return this.loopOf(found)
+      return limited || multicast
+        ? this.#outSpecial(key, devices.loopback, null, limited)
+        : this.loopOf(found)
     }
     const route = found.paths === null ? found : this.#choose(found, key)
     if (key.s0 === 0) key.s0 = this.sourceFor(route, key.d0)
@@ -620,15 +630,26 @@ export class Fib {
     return true
   }
 
-  /** 255.255.255.255 and 224/4 out of a device; a multicast route of a prefix shorter than /4 is not one. */
+  /**
+   * Out of a device whatever the tables say: 255.255.255.255, 224/4, and what no table knows. A multicast route of a
+   * prefix shorter than /4 is not one.
+   */
   #outSpecial(key: FlowKey, out: Device, route: RouteEntry | null, limited: boolean): Route | null {
     if (!this.#mayLeave(key, out)) return null
-    if (!limited && route !== null && route.prefixLength >= 4 && route.type === RouteType.Multicast)
-      return route
-    const cache = limited ? this.#broadcastOut : this.#multicastOut
+    if (!limited && route !== null && route.prefixLength >= 4) {
+      if (route.type === RouteType.Multicast) return route
+      route.recast ??= new RouteEntry({ ...route, type: RouteType.Multicast })
+      return route.recast
+    }
+    const type = limited
+      ? RouteType.Broadcast
+      : isMulticast4(key.d0)
+        ? RouteType.Multicast
+        : RouteType.Unicast
+    const cache = this.#out[type]!
     let special = cache[out.index]
     if (special === undefined || special.device !== out) {
-      special = this.#special(limited ? RouteType.Broadcast : RouteType.Multicast, out)
+      special = this.#special(type, out)
       while (cache.length <= out.index) cache.push(undefined)
       cache[out.index] = special
     }
@@ -667,8 +688,8 @@ export class Fib {
   forwarding(found: RouteEntry, key: FlowKey): RouteEntry {
     const route = found.paths === null ? found : this.#choose(found, key)
     if (route.type === RouteType.Unicast) return route
-    route.unicast ??= new RouteEntry({ ...route, type: RouteType.Unicast })
-    return route.unicast
+    route.recast ??= new RouteEntry({ ...route, type: RouteType.Unicast })
+    return route.recast
   }
 
   /** fib_has_custom_rules(), fib_has_custom_local_routes, fib_num_tclassid_users: a quick source check will not do. */
@@ -962,8 +983,7 @@ export class Fib {
   #deviceGone(device: Device): void {
     this.#derived.delete(device)
     for (const rt of [this.#v4, this.#v6]) this.#sweep(rt, (r) => allThrough(r, device))
-    this.#broadcastOut = []
-    this.#multicastOut = []
+    for (const cache of this.#out) cache.length = 0
   }
 
   #sweep(rt: Routing, gone: (r: RouteEntry) => boolean): void {

@@ -13,7 +13,7 @@
 import { REASONS, Reason } from './counters.ts'
 import type { Device } from './devices.ts'
 import { Fate } from './fate.ts'
-import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType } from './fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGateway } from './fib.ts'
 import { Hook, Priority, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { compileOptions, forwardOptions } from './options.ts'
@@ -133,7 +133,7 @@ export class Path {
         mtu: 0,
         realm: 0,
         nexthops: null,
-        nexthopScope: 0,
+        nexthopScope: 254,
         derived: true,
       })
     this.#noNet = failure()
@@ -328,6 +328,14 @@ export class Path {
     return Reason.None
   }
 
+  /** What is wrong with a route that routeInput() gave (dst.error); None for one that leads somewhere. */
+  failureOf(route: Route): RouteFailure {
+    if (route.type !== RouteType.Unreachable) return RouteFailure.None
+    if (route === this.#noNet) return RouteFailure.NetUnreach
+    if (route === this.#noHost) return RouteFailure.HostUnreach
+    return route === this.#filtered ? RouteFailure.Prohibited : RouteFailure.Invalid
+  }
+
   #failed(failure: RouteFailure): Route {
     if (failure === RouteFailure.NetUnreach) return this.#noNet
     if (failure === RouteFailure.HostUnreach) return this.#noHost
@@ -437,7 +445,7 @@ export class Path {
     }
     const route = pkt.route!
     const options = pkt.l4 - l3 > IPV4_HEADER_LEN
-    if (options && pkt.opt.strictRoute && route.gateway !== null) {
+    if (options && pkt.opt.strictRoute && usesGateway(route)) {
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0)
       return this.#drop(pkt, Reason.SourceRoute)
     }
@@ -486,7 +494,7 @@ export class Path {
       pkt,
       ICMP_REDIRECT,
       ICMP_REDIR_HOST,
-      route.gateway === null ? pkt.d0 : route.gateway[0],
+      usesGateway(route) ? route.gateway![0] : pkt.d0,
     )
     peers.last[peers.place(4, pkt.s0, 0, 0, 0, now)] = now
   }

@@ -11,7 +11,7 @@ import { type Device, Scope } from './devices.ts'
 import type { Words } from './fib.ts'
 import type { Family } from './packet.ts'
 
-type RouteFields = Omit<RouteEntry, 'loop' | 'unicast' | 'paths' | 'bounds' | 'uses' | 'through'>
+type RouteFields = Omit<RouteEntry, 'loop' | 'recast' | 'paths' | 'bounds' | 'uses' | 'through'>
 
 /** A route as it stands in a table; fib.ts has the meaning of the fields. */
 export class RouteEntry {
@@ -41,8 +41,8 @@ export class RouteEntry {
   readonly bounds: readonly number[] | null
   /** The same route as rtable has it for packets to this host: out of the loopback device. */
   loop: RouteEntry | null = null
-  /** A broadcast route as bc_forwarding forwards by it. */
-  unicast: RouteEntry | null = null
+  /** The same route under another type: a broadcast one as bc_forwarding has it, a unicast one for multicast. */
+  recast: RouteEntry | null = null
 
   constructor(o: RouteFields) {
     this.family = o.family
