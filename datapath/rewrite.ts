@@ -146,6 +146,61 @@ export function setDestination4(pkt: Packet, memory: Memory, word: number): void
   pkt.sumEnd = 0
 }
 
+/**
+ * Source address and port at once: what setSource4 and setSourcePort do one after the other, in half the time. For
+ * whole TCP and UDP packets over IPv4, whose ports are cached. Hot.
+ */
+export function setSourceAndPort4(pkt: Packet, memory: Memory, word: number, port: number): void {
+  changeBoth(pkt, memory, pkt.l3 + IPV4_SRC, pkt.l4, pkt.s0, word, pkt.sport, port)
+  pkt.s0 = word
+  pkt.sport = port
+}
+
+/** Destination address and port at once; see setSourceAndPort4. Hot. */
+export function setDestinationAndPort4(pkt: Packet, memory: Memory, word: number, port: number): void {
+  changeBoth(pkt, memory, pkt.l3 + IPV4_DST, pkt.l4 + 2, pkt.d0, word, pkt.dport, port)
+  pkt.d0 = word
+  pkt.dport = port
+}
+
+/** The sum of what changed is the same for both checksums, but for the port. */
+function changeBoth(
+  pkt: Packet,
+  memory: Memory,
+  addressAt: number,
+  portAt: number,
+  oldWord: number,
+  word: number,
+  oldPort: number,
+  port: number,
+): void {
+  const { view } = memory
+  const { l3, l4, proto } = pkt
+  if (pkt.fragList !== null) ensureWritable(pkt, l4 - l3 + portHeaderLength(proto, pkt.end - l4))
+  view.setInt32(addressAt, word)
+  view.setUint16(portAt, port)
+  const delta = (~oldWord >>> 16) + (~oldWord & 0xffff) + (word >>> 16) + (word & 0xffff)
+  let s = (~view.getUint16(l3 + IPV4_CHECKSUM) & 0xffff) + delta
+  s = (s & 0xffff) + (s >>> 16)
+  view.setUint16(l3 + IPV4_CHECKSUM, ~((s & 0xffff) + (s >>> 16)))
+  pkt.sumEnd = 0
+  let at: number
+  let old: number
+  if (proto === IPPROTO_UDP) {
+    at = l4 + UDP_CHECKSUM
+    old = view.getUint16(at)
+    if (old === 0) return
+  } else {
+    if (l4 + TCP_HEADER_LEN > pkt.end) return
+    at = l4 + TCP_CHECKSUM
+    old = view.getUint16(at)
+  }
+  s = (~old & 0xffff) + delta + (~oldPort & 0xffff) + port
+  s = (s & 0xffff) + (s >>> 16)
+  const check = ~((s & 0xffff) + (s >>> 16)) & 0xffff
+  view.setUint16(at, unzero(check, proto))
+}
+
 /** Bytes of transport header that the kernel makes writable before it writes a port. */
 function portHeaderLength(proto: number, length: number): number {
   if (proto === IPPROTO_TCP) return length >= TCP_HEADER_LEN ? TCP_HEADER_LEN : 8

@@ -15,9 +15,11 @@ import {
   ensureWritable,
   refreshIcmpChecksum,
   setDestination4,
+  setDestinationAndPort4,
   setDestinationPort,
   setIcmpId,
   setSource4,
+  setSourceAndPort4,
   setSourcePort,
 } from '../../datapath/rewrite.ts'
 import { type Memory, transportChecksumOk } from '../../datapath/wire/checksum.ts'
@@ -58,25 +60,18 @@ export class Translator {
     const o = entry * STRIDE + (1 - dir) * TUPLE_WORDS
     const ports = w[o + PORTS]!
     const proto = pkt.proto
+    if ((proto === IPPROTO_TCP || proto === IPPROTO_UDP) && pkt.sport >= 0) {
+      if (manip === Manip.Src) setSourceAndPort4(pkt, memory, w[o + DST]!, ports & 0xffff)
+      else setDestinationAndPort4(pkt, memory, w[o + SRC]!, ports >>> 16)
+      return Verdict.Accept
+    }
     if (proto === IPPROTO_GRE && !this.#gre(pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
     if (manip === Manip.Src) {
       setSource4(pkt, memory, w[o + DST]!)
-      if (
-        proto === IPPROTO_TCP ||
-        proto === IPPROTO_UDP ||
-        proto === IPPROTO_SCTP ||
-        proto === IPPROTO_UDPLITE
-      )
-        setSourcePort(pkt, memory, ports & 0xffff)
+      if (proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE) setSourcePort(pkt, memory, ports & 0xffff)
     } else {
       setDestination4(pkt, memory, w[o + SRC]!)
-      if (
-        proto === IPPROTO_TCP ||
-        proto === IPPROTO_UDP ||
-        proto === IPPROTO_SCTP ||
-        proto === IPPROTO_UDPLITE
-      )
-        setDestinationPort(pkt, memory, ports >>> 16)
+      if (proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE) setDestinationPort(pkt, memory, ports >>> 16)
     }
     if (proto === IPPROTO_ICMP) setIcmpId(pkt, memory, ports >>> 16)
     return Verdict.Accept
