@@ -319,6 +319,12 @@ export function readFlow(line: string): Flow {
   return { text: rest.join(' '), timeout }
 }
 
+/** Protocol, state and flags of a flow, for grouping. */
+function flowShape(text: string): string {
+  const words = text.split(' ')
+  return [words[2], ...words.filter((w) => /^[A-Z_0-9]+$|^\[/.test(w) && !/^\d+$/.test(w))].join(' ')
+}
+
 function compareFlows(
   expected: readonly string[],
   actual: readonly string[],
@@ -338,6 +344,7 @@ function compareFlows(
       if (x.timeout !== null && y.timeout !== null && Math.abs(x.timeout - y.timeout) > TIMEOUT_SLACK_S)
         out.push({
           kind: 'timeout',
+          signature: `timeout: ${flowShape(x.text)}`,
           step: null,
           text: `  ${x.text}\n    ${names[0]} ${x.timeout} s, ${names[1]} ${y.timeout} s`,
         })
@@ -346,11 +353,21 @@ function compareFlows(
     } else if (y === undefined || (x !== undefined && x.text < y.text)) {
       // An entry about to end may be gone on the other side already.
       if ((x!.timeout ?? 9) > TIMEOUT_SLACK_S)
-        out.push({ kind: 'flow', step: null, text: `  only ${names[0]}: ${x!.text} (${x!.timeout} s)` })
+        out.push({
+          kind: 'flow',
+          signature: `flow missing: ${flowShape(x!.text)}`,
+          step: null,
+          text: `  only ${names[0]}: ${x!.text} (${x!.timeout} s)`,
+        })
       i++
     } else {
       if ((y.timeout ?? 9) > TIMEOUT_SLACK_S)
-        out.push({ kind: 'flow', step: null, text: `  only ${names[1]}: ${y.text} (${y.timeout} s)` })
+        out.push({
+          kind: 'flow',
+          signature: `flow too much: ${flowShape(y.text)}`,
+          step: null,
+          text: `  only ${names[1]}: ${y.text} (${y.timeout} s)`,
+        })
       j++
     }
   }

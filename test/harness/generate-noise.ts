@@ -278,7 +278,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   tooBig(w) {
     const { random } = w
     const p = pair(w)
-    const size = random.pick([100, 300, 600, 1300, 1452, 1480, 3000, 8900])
+    const size = random.pick([100, 300, 600, 1300, 1452, 1480, 3000, 8900, random.once(8) ? 30000 : 1473])
     return {
       dev: p.dev,
       frame: some(

@@ -443,6 +443,7 @@ function makeTarget(
     ],
     [table === 'nat' && all('PREROUTING', 'OUTPUT') ? 14 : 0, () => dnat(random, world, protocol)],
     [table === 'nat' && all('POSTROUTING', 'INPUT') ? 10 : 0, () => snat(random, world, protocol)],
+    [table === 'nat' ? 1 : 0, () => ({ text: `-j NETMAP --to ${random.pick(world.prefixes)}` })],
     [table === 'nat' && all('POSTROUTING') ? 8 : 0, () => masquerade(random, protocol)],
     [table === 'nat' && all('PREROUTING', 'OUTPUT') ? 4 : 0, () => redirect(random, world, protocol)],
     [
@@ -505,7 +506,11 @@ function nextTo(address: string, by: number): string {
 }
 
 function dnat(random: SeededRandom, world: World, protocol: string): Choice {
-  const to = random.once(8) ? random.pick(world.own) : random.pick(world.peers).address
+  const to = random.once(20)
+    ? '127.0.0.1'
+    : random.once(8)
+      ? random.pick(world.own)
+      : random.pick(world.peers).address
   const addresses = random.once(5) ? `${to}-${nextTo(to, 1 + random.below(3))}` : to
   const p = withPorts(random, protocol)
   if (p === null) return { text: `-j DNAT --to-destination ${addresses}${flags(random)}` }

@@ -117,6 +117,7 @@ export function makeWorld(seed: number, profile: Profile): World {
       peers.push({ address: host(base, n), dev: name })
       made++
     }
+    if (prefix === 31) peers.push({ address: host(base, 1), dev: name })
     if (random.once(3)) {
       // A network behind a router on this interface.
       const net = `198.18.${i * 16}.0`

@@ -89,7 +89,9 @@ export class Oracle {
       const rest = all.subarray(4 + length)
       this.#chunks = rest.length > 0 ? [rest] : []
       this.#have = rest.length
-      const waiting = this.#waiting.shift()!
+      const waiting = this.#waiting.shift()
+      // Closed while it was answering.
+      if (waiting === undefined) return
       clearTimeout(waiting.timer)
       const status = all[4]
       const payload = all.subarray(5, 4 + length)

@@ -81,7 +81,7 @@ class DrawnRandom implements Random {
     for (const { bytes } of step.sent) {
       const came = portsOf(bytes)
       if (came === null) continue
-      const drawn = came.find((p) => went === null || !went.includes(p))
+      const drawn = came.find((p) => p !== 0 && (went === null || !went.includes(p)))
       if (drawn !== undefined) {
         this.#aim(drawn, protocolOf(bytes) === 1)
         return

@@ -94,6 +94,9 @@ export async function shrink(
   if (Number.isFinite(first))
     await attempt({ ...best.scenario, steps: best.scenario.steps.slice(0, first + 1) })
 
+  // Pauses cost time at every attempt.
+  await attempt({ ...best.scenario, steps: best.scenario.steps.map((s) => without(s, 'pause')) })
+
   for (let size = -1; size !== weight(best.scenario) && Date.now() < until; ) {
     size = weight(best.scenario)
     await thin(
