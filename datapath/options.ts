@@ -154,26 +154,24 @@ function compile(pkt: Packet, host: Host): number {
           if (pointer + 3 > length) return at + 2 - l3
           const wrong = timestamp(pkt, host, at, pointer, length)
           if (wrong) return at + 2 - l3
-        } else {
+        } else if ((bytes[at + 3]! & 0xf) !== TS_PRESPEC) {
           const overflow = bytes[at + 3]! >> 4
           if (overflow === 15) return at + 3 - l3
-          opt.ts = at - l3
           bytes[at + 3] = (bytes[at + 3]! & 0xf) | ((overflow + 1) << 4)
           opt.changed = true
         }
+        opt.ts = at - l3
         break
       }
       case IPOPT_RA:
         if (length < 4) return at + 1 - l3
         if (view.getUint16(at + 2) === 0) opt.routerAlert = at - l3
         break
-      case IPOPT_CIPSO: {
+      case IPOPT_CIPSO:
         if (opt.cipso !== 0) return at - l3
         opt.cipso = at - l3
-        const wrong = cipso(bytes, at, length)
-        if (wrong !== 0) return at + wrong - l3
-        break
-      }
+        // cipso_v4_validate(): the domain is not known, none ever is here.
+        return at + (length < 8 ? 1 : 2) - l3
     }
     at += length
   }
@@ -187,14 +185,12 @@ function timestamp(pkt: Packet, host: Host, at: number, pointer: number, length:
   let timeAt = -1
   switch (bytes[at + 3]! & 0xf) {
     case TS_TSONLY:
-      opt.ts = at - pkt.l3
       timeAt = at + pointer - 1
       opt.tsNeedTime = true
       bytes[at + 2] = pointer + 4
       break
     case TS_TSANDADDR:
       if (pointer + 7 > length) return true
-      opt.ts = at - pkt.l3
       view.setInt32(at + pointer - 1, specificDestination(pkt, host))
       timeAt = at + pointer + 3
       opt.tsNeedAddr = true
@@ -203,7 +199,6 @@ function timestamp(pkt: Packet, host: Host, at: number, pointer: number, length:
       break
     case TS_PRESPEC:
       if (pointer + 7 > length) return true
-      opt.ts = at - pkt.l3
       if (host.fib.addressType(4, view.getInt32(at + pointer - 1), 0, 0, 0, 0) === RouteType.Unicast) break
       timeAt = at + pointer + 3
       opt.tsNeedTime = true
@@ -215,19 +210,6 @@ function timestamp(pkt: Packet, host: Host, at: number, pointer: number, length:
     opt.changed = true
   }
   return false
-}
-
-/** cipso_v4_validate() of a kernel in which no CIPSO domain is defined: 0, or the offset of the wrong byte. */
-function cipso(bytes: Uint8Array, at: number, length: number): number {
-  if (length < 8) return 1
-  if ((bytes[at + 2]! | bytes[at + 3]! | bytes[at + 4]! | bytes[at + 5]!) === 0) return 2
-  for (let i = 6; i < length; ) {
-    if (i + 1 === length) return i
-    const tag = bytes[at + i + 1]!
-    if (tag === 0 || tag > length - i) return i + 1
-    i += tag
-  }
-  return 0
 }
 
 /** ip_options_rcv_srr(): false drops the packet. */

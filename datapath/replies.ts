@@ -13,14 +13,7 @@ import { buildOptions, echoOptions, specificDestination, timestampOf } from './o
 import { IpOptions, type Packet, PacketType } from './packet.ts'
 import { fill4 } from './parse.ts'
 import { HEADROOM } from './ring.ts'
-import {
-  fold,
-  pseudo4,
-  sumView,
-  transportChecksumOk,
-  transportSum,
-  writeIpv4Checksum,
-} from './wire/checksum.ts'
+import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from './wire/checksum.ts'
 import {
   ICMP_ADDRESS,
   ICMP_ADDRESSREPLY,
@@ -42,7 +35,6 @@ import {
 import { ECN_MASK, IP_DF, IPV4_HEADER_LEN, IPV4_TOS } from './wire/ipv4.ts'
 import {
   IPPROTO_AH,
-  IPPROTO_DCCP,
   IPPROTO_ESP,
   IPPROTO_GRE,
   IPPROTO_ICMP,
@@ -358,20 +350,23 @@ export class Replies {
       case IPPROTO_ESP:
       case IPPROTO_SCTP:
       case IPPROTO_UDPLITE:
-      case IPPROTO_DCCP:
         return false
       default:
         return true
     }
   }
 
-  /** nf_ip_checksum(): over all that is there, fragment or not; only TCP and UDP have a pseudo header. */
+  /**
+   * nf_ip_checksum(): over all that is there, fragment or not, and over the IP header too, whose sum is nothing as
+   * long as its checksum is right: compileOptions() leaves it wrong. Only TCP and UDP have a pseudo header.
+   */
   #rejectSum(cause: Packet, proto: number): boolean {
     if (cause.csumOk) return true
-    let sum = transportSum(cause, this.#host.memory)
+    const known = cause.sumEnd === cause.end && cause.sumFrom === cause.l3
+    let sum = known ? cause.sum : sumView(this.#host.memory.view, cause.l3, cause.end)
     if (proto === IPPROTO_TCP || proto === IPPROTO_UDP)
-      sum = fold(sum + pseudo4(cause.s0, cause.d0, proto, cause.end - cause.l4))
-    return sum === 0xffff
+      sum += pseudo4(cause.s0, cause.d0, proto, cause.end - cause.l4)
+    return fold(sum) === 0xffff
   }
 
   // -- making packets
@@ -471,7 +466,8 @@ export class Replies {
       view.setUint32(l4 + TCP_ACK_SEQ, tcpSeq(view, cause.l4) + numbers)
       view.setUint8(l4 + TCP_FLAGS, TCP_RST | TCP_ACK)
     }
-    const start = pseudo4(view.getInt32(pkt.l3 + 12), view.getInt32(pkt.l3 + 16), IPPROTO_TCP, TCP_HEADER_LEN)
+    // By the final destination, which a source route keeps from the header until the last hop.
+    const start = pseudo4(cause.d0, cause.s0, IPPROTO_TCP, TCP_HEADER_LEN)
     view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, l4 + TCP_HEADER_LEN, start)))
   }
 

@@ -147,7 +147,7 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
     case IPPROTO_UDPLITE:
       return length < UDP_HEADER_LEN || udpliteOk(pkt, view, length)
     case IPPROTO_ICMP:
-      return length < 4 || transportSum(pkt, memory) === 0xffff
+      return length < 4 || !isWrong(transportSum(pkt, memory))
     case IPPROTO_ICMPV6:
       if (pkt.family === 4) return true
       return length < 4 || fold(transportSum(pkt, memory) + pseudo6(pkt, IPPROTO_ICMPV6, length)) === 0xffff
@@ -165,6 +165,9 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
       return true
   }
 }
+
+/** A message of zeros has the sum 0, which is right too: the kernel adds the IP header, whose own sum is -0. */
+const isWrong = (sum: number): boolean => sum !== 0xffff && sum !== 0
 
 /** RFC 3828 §3.1: coverage 0 is everything, less than the header or more than the packet is wrong; 0 is no checksum. */
 function udpliteOk(pkt: Packet, view: DataView, length: number): boolean {
