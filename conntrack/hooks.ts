@@ -3,12 +3,24 @@
 //     PREROUTING, OUTPUT:    defrag(-400)  raw(-300)  in(-200)
 //     INPUT, POSTROUTING:    ... everything else ...  confirm(last)
 
+import { DefragUser } from '../datapath/fragments.ts'
 import { Hook, type HookEntry, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
 import { CtInfo, type Family, type Packet } from '../datapath/packet.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { icmpError } from './icmp-errors.ts'
-import { HELPER, MAX_CHAINLEN, META, MIN_CHAINLEN, STATUS, STRIDE, Status, TOO_LONG } from './table.ts'
+import {
+  HELPER,
+  MAX_CHAINLEN,
+  META,
+  MIN_CHAINLEN,
+  STATUS,
+  STRIDE,
+  Status,
+  TOO_LONG,
+  TUPLE_WORDS,
+  ZONE,
+} from './table.ts'
 import { Tracked } from './trackers/tracker.ts'
 import { IPPROTO_NONE } from './tuple.ts'
 
@@ -45,12 +57,10 @@ function skip(pkt: Packet): Verdict {
 /** ipv4_conntrack_defrag, ipv6_defrag: gathers fragments; each hook and zone has queues of its own. Hot. */
 function defrag(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   if (!isFragment(pkt) || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
-  return ct.host.fragments.defrag(pkt, defragUser(hook, pkt.ctTemplate?.zone ?? 0))
-}
-
-/** nf_ct_defrag_user: IP_DEFRAG_CONNTRACK_IN and _OUT, by zone. */
-export function defragUser(hook: Hook, zone: number): number {
-  return (hook === Hook.PreRouting ? 0x10000 : 0x20000) + zone
+  // nf_ct_defrag_user; raw comes later, so that only a packet from loopback has a zone already.
+  const user = hook === Hook.PreRouting ? DefragUser.ConntrackIn : DefragUser.ConntrackOut
+  const zone = pkt.ct < 0 ? 0 : ct.table.words[pkt.ct * STRIDE + ct.direction(pkt) * TUPLE_WORDS + ZONE]!
+  return ct.host.fragments.defrag(pkt, user + zone)
 }
 
 /** nf_conntrack_in: finds or makes the packet's entry and lets the tracker judge. Hot: does not allocate. */

@@ -90,7 +90,9 @@ export function formatEntry(ct: Conntrack, entry: number, options: FormatOptions
 /** All lines of `conntrack -L`, in no particular order, as the kernel has none either. */
 export function formatTable(ct: Conntrack, options: FormatOptions = {}): string[] {
   const lines: string[] = []
-  ct.forEach((entry) => lines.push(formatEntry(ct, entry, options)))
+  ct.forEach((entry) => {
+    lines.push(formatEntry(ct, entry, options))
+  })
   return lines
 }
 

@@ -649,9 +649,11 @@ export function createTcp(core: TrackerCore): Tracker {
             state = old
           }
           const status = w[o + STATUS]!
-          // The answer to a SYN or ACK that was let through above.
+          // The answer to a SYN (which must come from the other end) or to an ACK that was let through above.
           if (
-            (((status & Status.SeenReply) !== 0 && w[o + LAST_INDEX] === SYN_SET) ||
+            (((status & Status.SeenReply) !== 0 &&
+              w[o + LAST_INDEX] === SYN_SET &&
+              w[o + LAST_DIR] !== dir) ||
               ((status & Status.Assured) === 0 && w[o + LAST_INDEX] === ACK_SET)) &&
             view.getInt32(l4 + TCP_ACK_SEQ) === w[o + LAST_END]
           )
