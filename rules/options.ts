@@ -56,9 +56,12 @@ export const RESOURCE_PROBLEM = 4
 export class OptionError extends Error {
   override readonly name: string = 'OptionError'
   readonly code: number
-  constructor(message: string, code: number = PARAMETER_PROBLEM) {
+  /** A value that iptables refuses as soon as it reads it, before it looks at later words. */
+  readonly isValue: boolean
+  constructor(message: string, code: number = PARAMETER_PROBLEM, isValue = false) {
     super(message)
     this.code = code
+    this.isValue = isValue
   }
 }
 
@@ -156,6 +159,8 @@ export function hostWords(text: string, family: Family): Words {
   const wrong = text === '' || hasSpace(text) || /^[0-9a-fA-F.:]*[:][0-9a-fA-F.:]*$/.test(text)
   throw new OptionError(
     `getaddrinfo: ${wrong ? 'Name or service not known' : 'Temporary failure in name resolution'}\n`,
+    PARAMETER_PROBLEM,
+    true,
   )
 }
 
@@ -342,7 +347,7 @@ export class ParsedOptions implements Options {
   }
 
   #fail(message: string): OptionError {
-    return new OptionError(message)
+    return new OptionError(message, PARAMETER_PROBLEM, true)
   }
 
   #tooMany(flag: string): OptionError {

@@ -68,6 +68,7 @@ export class Ruleset implements RulesetAccess {
   }
 
   commit(draft: Draft): void {
+    if (!draft.changed) return
     const { view } = draft
     const edit = draft.edit()
     this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft)
@@ -134,6 +135,11 @@ export class Draft implements ChainSource {
   constructor(view: TableView, links: Links) {
     this.view = view
     this.#links = links
+  }
+
+  /** Anything was edited, be it to the same: then the kernel is handed the table anew. */
+  get changed(): boolean {
+    return this.#cleared || this.#chains.size > 0
   }
 
   // --- reading
@@ -260,7 +266,7 @@ export class Draft implements ChainSource {
   }
 
   flush(name: string): void {
-    if (this.#must(name).rules.length === 0) return
+    this.#must(name)
     const chain = this.#edit(name)
     for (const rule of chain.rules) this.#count(rule, -1)
     chain.rules = []

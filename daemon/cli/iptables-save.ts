@@ -1,0 +1,79 @@
+// iptables-save and ip6tables-save 1.8.9 (legacy).
+
+import { VARIANT } from '../../rules/text/command.ts'
+import { saveTable } from '../../rules/text/save.ts'
+import { getopt, type LongOption } from './getopt.ts'
+import { Output, type ToolOutput, type ToolWorld, toolName } from './iptables-common.ts'
+
+const LONG: readonly LongOption[] = [
+  { name: 'counters', letter: 'c', argument: 'none' },
+  { name: 'version', letter: 'V', argument: 'none' },
+  { name: 'dump', letter: 'd', argument: 'none' },
+  { name: 'table', letter: 't', argument: 'required' },
+  { name: 'modprobe', letter: 'M', argument: 'required' },
+  { name: 'file', letter: 'f', argument: 'required' },
+]
+
+/** `argv` without the program's name. */
+export function runIptablesSave(argv: readonly string[], world: ToolWorld): ToolOutput {
+  const { family, io, rulesets } = world
+  const program = toolName(family, '-save')
+  const output = new Output()
+  const end = (code: number, stderr: string): ToolOutput => {
+    output.err(stderr)
+    return output.finish(code)
+  }
+  let counters = false
+  let table: string | null = null
+  let path: string | null = null
+  const parsed = getopt(argv, 'bcdt:M:f:V', LONG, program)
+  for (const { letter, value } of parsed.options) {
+    if (letter === 'c') counters = true
+    else if (letter === 't') table = value
+    else if (letter === 'f') path = value
+    else if (letter === 'b') output.err('-b/--binary option is not implemented\n')
+    else if (letter === 'V') {
+      output.out(`${program} v${VARIANT}\n`)
+      return output.finish(0)
+    }
+  }
+  if (parsed.error !== null)
+    return end(1, `${parsed.error}Look at manual page \`${program}.8' for more information.\n`)
+  if (parsed.rest.length > 0) return end(1, 'Unknown arguments found on commandline\n')
+
+  let text = ''
+  const now = io.now()
+  if (table === null)
+    for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now)
+  else {
+    const draft = rulesets.open(family, table)
+    if (draft === null)
+      return end(
+        1,
+        `${program} v${VARIANT}: Cannot initialize: Table does not exist (do you need to insmod?)\n`,
+      )
+    text = saveTable(draft.view, counters, program, now)
+  }
+  if (path === null) output.out(text)
+  else {
+    try {
+      io.writeFile(path, text)
+    } catch (error) {
+      return end(1, `Failed to open file, error: ${reasonOf(error)}\n`)
+    }
+  }
+  return output.finish(0)
+}
+
+/** strerror() of a failed file operation. */
+export function reasonOf(error: unknown): string {
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: 'No such file or directory',
+    EACCES: 'Permission denied',
+    EISDIR: 'Is a directory',
+    ENOTDIR: 'Not a directory',
+    EROFS: 'Read-only file system',
+  }
+  const code = (error as { code?: string }).code ?? ''
+  return reasons[code] ?? String((error as Error).message)
+}

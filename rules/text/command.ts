@@ -1,0 +1,923 @@
+// One command line of iptables, and so one line of iptables-restore, into a Command: as do_parse() of iptables
+// 1.8.9 (legacy) does it, mistake for mistake.
+//
+//     words ──getopt──> global options ─┐
+//                       -m, -j load ────┼─> layers of options, newest first ──> uses ──parse──> MatchUse, TargetUse
+//                       -p loads late ──┘
+//
+// getopt_long's rules: words that are no options come in between; `-abc` is a cluster; a long option may be cut
+// short while it stays unambiguous; an exact name wins, global options first, then those of the extension loaded
+// last. An option that nobody knows loads the protocol's match, once, and is looked up again.
+//
+// The same extension options give the same data object: parsing 100,000 lines of one kind parses them once.
+
+import type { Family } from '../../datapath/packet.ts'
+import type { Match, Target } from '../extension.ts'
+import type { AddressMatch, BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
+import { MissingOption, OptionError, type OptionSpec, ParsedOptions } from '../options.ts'
+import { maskWords, numericIpv4, parseAddress, prefixMask, type Words } from './address.ts'
+import { ToolError, ToolStop } from './errors.ts'
+import { helpText } from './help.ts'
+import { hasSpace, wholeNumber } from './numbers.ts'
+import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
+import { protocolNumber } from './services.ts'
+
+export const VERSION = '1.8.9'
+export const VARIANT = `${VERSION} (legacy)`
+
+/** Commands by their letter; n: -D with a number, z: -Z with a number. */
+export type Op = 'A' | 'C' | 'D' | 'I' | 'R' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' | 'n' | 'z'
+
+/** What stands in a rule before chains are known: `make` gives the rules, one for each pair of addresses. */
+export interface RuleText {
+  readonly base: Omit<BaseMatch, 'source' | 'destination'>
+  readonly sources: readonly (AddressMatch | null)[]
+  readonly destinations: readonly (AddressMatch | null)[]
+  readonly matches: readonly MatchUse[]
+  /** Of -j or -g; '' if there is none. */
+  readonly jumpTo: string
+  readonly goto: boolean
+  /** The extension of that name, or a verdict; null if only a chain can be meant. */
+  readonly target: TargetUse | null
+}
+
+export interface Command {
+  /** -L and -Z may come together. */
+  readonly ops: ReadonlySet<Op>
+  readonly table: string
+  readonly chain: string | null
+  readonly newName: string | null
+  readonly policy: string | null
+  readonly number: number
+  readonly verbose: number
+  readonly numeric: boolean
+  readonly exact: boolean
+  readonly lineNumbers: boolean
+  /** -c, or null. */
+  readonly counters: Counters | null
+  readonly rule: RuleText
+  /** Printed on stderr though nothing failed. */
+  readonly warnings: string
+}
+
+interface Use {
+  readonly loaded: Loadable
+  readonly given: {
+    readonly spec: OptionSpec
+    readonly inverted: boolean
+    readonly words: readonly string[]
+  }[]
+}
+
+/** Options of an extension within the merged table; -m twice merges once, and the later use gets the options. */
+interface Layer {
+  readonly loaded: Loadable
+  use: Use
+}
+
+type Argument = 'none' | 'required' | 'optional' | 'two'
+
+interface Found {
+  readonly argument: Argument
+  /** A letter of the global options, or the extension's option. */
+  readonly global: string
+  readonly layer: Layer | null
+  readonly spec: OptionSpec | null
+}
+
+const global = (letter: string, argument: Argument): Found => ({
+  argument,
+  global: letter,
+  layer: null,
+  spec: null,
+})
+
+const SHORT = new Map<string, Found>()
+for (const letter of 'ACDEIMNPRcdijopstgm') SHORT.set(letter, global(letter, 'required'))
+for (const letter of 'FLSXZWhw') SHORT.set(letter, global(letter, 'optional'))
+for (const letter of 'vV46bfnx') SHORT.set(letter, global(letter, 'none'))
+
+const LONG = new Map<string, Found>()
+for (const [names, letter] of [
+  ['append', 'A'],
+  ['delete', 'D'],
+  ['check', 'C'],
+  ['insert', 'I'],
+  ['replace', 'R'],
+  ['list', 'L'],
+  ['list-rules', 'S'],
+  ['flush', 'F'],
+  ['zero', 'Z'],
+  ['new-chain', 'N'],
+  ['delete-chain', 'X'],
+  ['rename-chain', 'E'],
+  ['policy', 'P'],
+  ['source src', 's'],
+  ['destination dst', 'd'],
+  ['protocol', 'p'],
+  ['in-interface', 'i'],
+  ['jump', 'j'],
+  ['table', 't'],
+  ['match', 'm'],
+  ['numeric', 'n'],
+  ['out-interface', 'o'],
+  ['verbose', 'v'],
+  ['wait', 'w'],
+  ['wait-interval', 'W'],
+  ['exact', 'x'],
+  ['fragments', 'f'],
+  ['version', 'V'],
+  ['help', 'h'],
+  ['modprobe', 'M'],
+  ['set-counters', 'c'],
+  ['goto', 'g'],
+  ['ipv4', '4'],
+  ['ipv6', '6'],
+] as const)
+  for (const name of names.split(' ')) LONG.set(name, SHORT.get(letter)!)
+LONG.set('line-numbers', global('0', 'none'))
+
+/** Commands that each of these may stand beside. */
+const BESIDE: Readonly<Record<string, string>> = { L: 'Zz', S: 'Zz', Z: 'LS' }
+
+/** Options that only some commands take: bits of options_v_commands. */
+const ONLY_WITH: Readonly<Record<string, string>> = {
+  n: 'L',
+  s: 'IDRAC',
+  d: 'IDRAC',
+  p: 'IDRAC',
+  j: 'IDRAC',
+  x: 'L',
+  i: 'IDRAC',
+  o: 'IDRAC',
+  0: 'L',
+  c: 'IRAP',
+  f: 'IDRAC',
+}
+const OPTION_ORDER = 'nsdpjvxio0cf'
+
+const ANY_SOURCE: readonly (AddressMatch | null)[] = [null]
+const NO_TARGET: TargetUse = { kind: 'none' }
+const STANDARD: ReadonlyMap<string, TargetUse> = new Map(
+  [...VERDICTS].map((verdict) => [verdict, { kind: 'standard', verdict } as TargetUse]),
+)
+
+const MAX_MEMO = 20_000
+
+export interface ParserOptions {
+  readonly registry: Registry
+  readonly family: Family
+  /** iptables, ip6tables, iptables-restore … for messages. */
+  readonly program: string
+  /** Lines of iptables-restore: the table is given, -t and -w may not stand. */
+  readonly restore?: boolean
+}
+
+/** Parses command lines of one family; keeps what it learned from one to the next. */
+export class CommandParser {
+  readonly #registry: Registry
+  readonly #family: Family
+  readonly #program: string
+  readonly #restore: boolean
+  readonly #memo = new Map<Match | Target, Map<string, MatchUse | TargetUse>>()
+
+  constructor(options: ParserOptions) {
+    this.#registry = options.registry
+    this.#family = options.family
+    this.#program = options.program
+    this.#restore = options.restore ?? false
+  }
+
+  /**
+   * `argv` without the program's name. Throws ToolError, OptionError or ToolStop. Null for a line of the other
+   * family (-4, -6), which iptables-restore passes over.
+   */
+  parse(argv: readonly string[], table = 'filter'): Command | null {
+    return new Parse(this, argv, table).run()
+  }
+
+  /** @internal */
+  get context(): { registry: Registry; family: Family; program: string; restore: boolean } {
+    return {
+      registry: this.#registry,
+      family: this.#family,
+      program: this.#program,
+      restore: this.#restore,
+    }
+  }
+
+  /** @internal Data of an extension from its options, remembered. */
+  complete<T extends MatchUse | TargetUse>(
+    use: Use,
+    protocol: number,
+    inverted: boolean,
+    make: (extension: Match | Target, data: unknown) => T,
+  ): T {
+    const { extension } = use.loaded
+    let memo = this.#memo.get(extension)
+    if (memo === undefined) {
+      memo = new Map()
+      this.#memo.set(extension, memo)
+    }
+    let key = inverted ? `!${protocol}` : `${protocol}`
+    for (const { spec, inverted: not, words } of use.given) {
+      key += not ? `\n!${spec.flag}` : `\n${spec.flag}`
+      for (const word of words) key += `\t${word.length}:${word}`
+    }
+    const known = memo.get(key)
+    if (known !== undefined) return known as T
+    const options = new ParsedOptions(extension, this.#family, protocol, inverted)
+    for (const { spec, inverted: not, words } of use.given) options.add(spec, not, words)
+    let data: unknown
+    try {
+      data = extension.parse(options)
+    } catch (error) {
+      if (error instanceof MissingOption) options.check()
+      throw error
+    }
+    options.check()
+    const made = make(extension, data)
+    if (memo.size >= MAX_MEMO) memo.clear()
+    memo.set(key, made)
+    return made
+  }
+}
+
+const matchUse = (extension: Match | Target, data: unknown): MatchUse => ({ match: extension as Match, data })
+const targetUse = (extension: Match | Target, data: unknown): TargetUse => ({
+  kind: 'extension',
+  target: extension as Target,
+  data,
+})
+
+/** One run of do_parse(). */
+class Parse {
+  readonly #parser: CommandParser
+  readonly #registry: Registry
+  readonly #family: Family
+  readonly #restore: boolean
+  readonly #argv: readonly string[]
+  /** getopt's optind. */
+  #at = 0
+  #word = 0
+  #invert = false
+  #stopped = false
+
+  readonly #ops = new Set<Op>()
+  readonly #options = new Set<string>()
+  #table: string
+  #chain: string | null = null
+  #newName: string | null = null
+  #policy: string | null = null
+  #number = 0
+  #verbose = 0
+  #counters: Counters | null = null
+  #waitGiven = false
+  #waitInterval = false
+  #warnings = ''
+
+  #protocolText: string | null = null
+  #protocol = 0
+  #protocolInverted = false
+  #protocolUsed = false
+  #source: string | null = null
+  #sourceInverted = false
+  #destination: string | null = null
+  #destinationInverted = false
+  #in: { name: string; invert: boolean } | null = null
+  #out: { name: string; invert: boolean } | null = null
+  #fragment: { invert: boolean } | null = null
+  #jumpTo = ''
+  #goto = false
+  #target: Use | null = null
+  #verdict: TargetUse | null = null
+  readonly #uses: Use[] = []
+  /** Newest last. */
+  readonly #layers: Layer[] = []
+
+  constructor(parser: CommandParser, argv: readonly string[], table: string) {
+    const { registry, family, restore } = parser.context
+    this.#parser = parser
+    this.#registry = registry
+    this.#family = family
+    this.#restore = restore
+    this.#argv = argv
+    this.#table = table
+  }
+
+  run(): Command | null {
+    const argv = this.#argv
+    try {
+      while (this.#at < argv.length) {
+        this.#word = this.#at
+        const word = argv[this.#at++]!
+        if (word.length < 2 || word.charCodeAt(0) !== 45) this.#plain(word)
+        else if (word.charCodeAt(1) !== 45) this.#cluster(word)
+        else if (word.length === 2) break
+        else this.#long(word)
+        if (this.#stopped) return null
+      }
+    } catch (error) {
+      throw this.#earlier(error)
+    }
+    return this.#finish()
+  }
+
+  /** A word that is no option. */
+  #plain(word: string): void {
+    if (word !== '!') throw new ToolError(`Bad argument \`${word}'`, 2, this.#word, true)
+    if (this.#invert) this.#fail('multiple consecutive ! not allowed')
+    this.#invert = true
+  }
+
+  #cluster(word: string): void {
+    for (let i = 1; i < word.length; i++) {
+      const letter = word[i]!
+      const found = SHORT.get(letter)
+      if (found === undefined) {
+        this.#loadProtocol()
+        this.#fail(`unknown option "-${letter}"`)
+      }
+      const { argument } = found!
+      if (argument === 'none') {
+        this.#option(found!, null)
+        continue
+      }
+      let value: string | null = i + 1 < word.length ? word.slice(i + 1) : null
+      if (value === null && argument === 'required') {
+        if (this.#at >= this.#argv.length) {
+          this.#loadProtocol()
+          this.#fail(`option "${word}" requires an argument`)
+        }
+        value = this.#argv[this.#at++]!
+      }
+      this.#option(found!, value)
+      return
+    }
+  }
+
+  #long(word: string): void {
+    const equals = word.indexOf('=')
+    const name = equals < 0 ? word.slice(2) : word.slice(2, equals)
+    let found = this.#lookUp(name)
+    if (found === null && this.#loadProtocol()) found = this.#lookUp(name)
+    if (found === null) this.#fail(`unknown option "${word}"`)
+    const { argument } = found!
+    let value: string | null = equals < 0 ? null : word.slice(equals + 1)
+    if (argument === 'none') {
+      if (value !== null) this.#fail(`unknown option "${word}"`)
+    } else if (value === null && argument !== 'optional') {
+      if (this.#at >= this.#argv.length) this.#fail(`option "${word}" requires an argument`)
+      value = this.#argv[this.#at++]!
+    }
+    this.#option(found!, value)
+  }
+
+  #lookUp(name: string): Found | null {
+    const exact = LONG.get(name)
+    if (exact !== undefined) return exact
+    const layers = this.#layers
+    for (let i = layers.length - 1; i >= 0; i--) {
+      const layer = layers[i]!
+      const spec = layer.loaded.long.get(name)
+      if (spec !== undefined) return { argument: spec.arg ?? 'required', global: '', layer, spec }
+    }
+    return this.#abbreviated(name)
+  }
+
+  /** The one option that starts with `name`; null for none or several that are not the same. */
+  #abbreviated(name: string): Found | null {
+    let found: Found | null = null
+    for (const [long, option] of LONG) {
+      if (!long.startsWith(name)) continue
+      if (found !== null && found !== option) return null
+      found = option
+    }
+    for (const layer of this.#layers)
+      for (const [long, spec] of layer.loaded.long) {
+        if (!long.startsWith(name)) continue
+        if (found !== null && (found.spec !== spec || found.layer !== layer)) return null
+        found = { argument: spec.arg ?? 'required', global: '', layer, spec }
+      }
+    return found
+  }
+
+  /** One option met, with getopt's optarg. */
+  #option(found: Found, value: string | null): void {
+    if (found.layer !== null) {
+      this.#extensionOption(found.layer.use, found.spec!, value)
+      this.#invert = false
+      return
+    }
+    this.#global(found.global, value)
+    this.#invert = false
+  }
+
+  #extensionOption(use: Use, spec: OptionSpec, value: string | null): void {
+    const words = value === null ? [] : [value]
+    if (spec.arg === 'two' && this.#hasArgument()) words.push(this.#argv[this.#at++]!)
+    const { name } = use.loaded.extension
+    if (spec.multiple !== true && use.given.some((g) => g.spec === spec))
+      throw new OptionError(spec.repeatError ?? `${name}: option "--${spec.flag}" can only be used once.\n`)
+    if (this.#invert && spec.invertible !== true)
+      throw new OptionError(spec.invertError ?? `${name}: option "--${spec.flag}" cannot be inverted.\n`)
+    use.given.push({ spec, inverted: this.#invert, words })
+  }
+
+  #global(letter: string, value: string | null): void {
+    switch (letter) {
+      case 'A':
+      case 'C':
+        this.#command(letter)
+        this.#chain = value
+        break
+      case 'D':
+        this.#command('D')
+        this.#chain = value
+        if (this.#hasArgument()) {
+          this.#number = this.#ruleNumber(this.#next())
+          this.#ops.delete('D')
+          this.#ops.add('n')
+        }
+        break
+      case 'R':
+        this.#command('R')
+        this.#chain = value
+        if (!this.#hasArgument()) this.#fail('-R requires a rule number')
+        this.#number = this.#ruleNumber(this.#next())
+        break
+      case 'I':
+        this.#command('I')
+        this.#chain = value
+        this.#number = this.#hasArgument() ? this.#ruleNumber(this.#next()) : 1
+        break
+      case 'L':
+      case 'S':
+      case 'Z':
+        this.#command(letter)
+        if (value !== null) this.#chain = value
+        else if (this.#hasArgument()) this.#chain = this.#next()
+        if (this.#hasArgument()) {
+          this.#number = this.#ruleNumber(this.#next())
+          if (letter === 'Z') {
+            this.#ops.clear()
+            this.#ops.add('z')
+          }
+        }
+        break
+      case 'F':
+      case 'X':
+        this.#command(letter)
+        if (value !== null) this.#chain = value
+        else if (this.#hasArgument()) this.#chain = this.#next()
+        break
+      case 'N':
+        this.#validChainName(value!)
+        this.#command('N')
+        this.#chain = value
+        break
+      case 'E':
+        this.#command('E')
+        this.#chain = value
+        if (!this.#hasArgument()) this.#fail('-E requires old-chain-name and new-chain-name')
+        this.#newName = this.#next()
+        this.#validChainName(this.#newName)
+        break
+      case 'P':
+        this.#command('P')
+        this.#chain = value
+        if (!this.#hasArgument()) this.#fail('-P requires a chain and a policy')
+        this.#policy = this.#next()
+        break
+      case 'h':
+        throw new ToolStop(this.#help())
+      case 'p':
+        this.#set('p', true)
+        this.#protocolText = value!.toLowerCase()
+        this.#parseProtocol()
+        break
+      case 's':
+        this.#set('s', true)
+        this.#source = value
+        this.#sourceInverted = this.#invert
+        break
+      case 'd':
+        this.#set('d', true)
+        this.#destination = value
+        this.#destinationInverted = this.#invert
+        break
+      case 'g':
+        this.#set('j', false)
+        this.#goto = true
+        this.#jumpTo = this.#targetName(value!)
+        break
+      case 'j':
+        this.#set('j', false)
+        this.#jump(value!)
+        break
+      case 'i':
+        if (value === '') this.#fail('Empty interface is likely to be undesired')
+        this.#set('i', true)
+        this.#in = this.#interface(value!)
+        break
+      case 'o':
+        if (value === '') this.#fail('Empty interface is likely to be undesired')
+        this.#set('o', true)
+        this.#out = this.#interface(value!)
+        break
+      case 'f':
+        if (this.#family === 6) this.#fail("`-f' is not supported in IPv6, use -m frag instead")
+        this.#set('f', true)
+        this.#fragment = { invert: this.#invert }
+        break
+      case 'v':
+        if (this.#verbose === 0) this.#set('v', false)
+        this.#verbose++
+        break
+      case 'm':
+        this.#match(value!)
+        break
+      case 'n':
+      case 'x':
+      case '0':
+        this.#set(letter, false)
+        break
+      case 't':
+        if (this.#invert) this.#fail('unexpected ! flag before --table')
+        if (this.#restore) this.#fail(`The -t option cannot be used in ${this.#parser.context.program}.\n`)
+        this.#table = value!
+        break
+      case 'V': {
+        const { program } = this.#parser.context
+        throw new ToolStop(this.#invert ? `Not ${VARIANT} ;-)\n` : `${program} v${VARIANT}\n`)
+      }
+      case 'w':
+        if (this.#restore) this.#fail("You cannot use `-w' from iptables-restore")
+        if (value === null && this.#hasArgument()) value = this.#next()
+        if (value !== null && !isScanInt(value)) this.#fail('wait seconds not numeric')
+        this.#waitGiven = value === null || Number.parseInt(value, 10) !== 0
+        break
+      case 'W':
+        if (this.#restore) this.#fail("You cannot use `-W' from iptables-restore")
+        this.#parseWaitInterval(value)
+        break
+      case 'c':
+        this.#set('c', false)
+        this.#parseCounters(value!)
+        break
+      case '4':
+      case '6':
+        if (letter === String(this.#family)) break
+        if (!this.#restore) throw new ToolError('', 2, this.#word, true)
+        this.#stopped = true
+        break
+      case 'M':
+        break
+      default:
+        this.#fail(`Unknown arg "${value ?? '(null)'}"`)
+    }
+  }
+
+  #command(op: Op): void {
+    if (this.#invert) this.#fail("unexpected '!' flag")
+    const beside = BESIDE[op] ?? ''
+    for (const other of this.#ops)
+      if (!beside.includes(other))
+        this.#fail(
+          `Cannot use -${op} with -${({ n: 'D', z: 'Z' } as Record<string, string>)[other] ?? other}`,
+        )
+    this.#ops.add(op)
+  }
+
+  #set(letter: string, invertible: boolean): void {
+    if (this.#options.has(letter)) this.#fail(`multiple -${letter} flags not allowed`)
+    this.#options.add(letter)
+    if (this.#invert && !invertible) this.#fail(`cannot have ! before -${letter}`)
+  }
+
+  #match(name: string): void {
+    if (this.#invert) this.#fail('unexpected ! flag before --match')
+    if (Buffer.byteLength(name) > MAX_NAME) this.#fail(`Invalid match name "${name}" (${MAX_NAME} chars max)`)
+    const loaded = this.#registry.match(name, this.#family)
+    if (loaded === null) this.#fail(`Couldn't load match \`${name}':No such file or directory\n`)
+    this.#load(loaded!)
+  }
+
+  #load(loaded: Loadable): void {
+    const use: Use = { loaded, given: [] }
+    this.#uses.push(use)
+    for (const layer of this.#layers)
+      if (layer.loaded === loaded) {
+        layer.use = use
+        return
+      }
+    this.#layers.push({ loaded, use })
+  }
+
+  #jump(name: string): void {
+    if (name === 'CONTINUE') return
+    this.#jumpTo = this.#targetName(name)
+    const verdict = STANDARD.get(name)
+    if (verdict !== undefined) {
+      this.#verdict = verdict
+      return
+    }
+    const loaded = this.#registry.target(name, this.#family)
+    if (loaded === null) return
+    this.#target = { loaded, given: [] }
+    this.#layers.push({ loaded, use: this.#target })
+  }
+
+  #targetName(name: string): string {
+    if (name === '') this.#fail('Invalid target name (too short)')
+    if (name.length > MAX_NAME / 4 && Buffer.byteLength(name) > MAX_NAME)
+      this.#fail(`Invalid target name \`${name}' (${MAX_NAME} chars max)`)
+    if (hasSpace(name)) this.#fail(`Invalid target name \`${name}'`)
+    return name
+  }
+
+  /** load_proto(): true if the protocol's match was loaded now. */
+  #loadProtocol(): boolean {
+    if (this.#protocolText === null || this.#protocolUsed) return false
+    this.#protocolUsed = true
+    const loaded = this.#registry.protocolMatch(this.#protocolText, this.#protocol, this.#family)
+    if (loaded === null) return false
+    this.#load(loaded)
+    return true
+  }
+
+  #parseProtocol(): void {
+    const text = this.#protocolText!
+    const number = protocolNumber(text)
+    if (number === null) this.#fail(`unknown protocol "${text}" specified`)
+    this.#protocol = number!
+    this.#protocolInverted = this.#invert
+    if (number === 0 && this.#invert) this.#fail('rule would never match protocol')
+    if (this.#family === 6 && !this.#invert && [43, 44, 51, 60].includes(number!))
+      this.#warnings += `Warning: never matched protocol: ${text}. use extension match instead.\n`
+  }
+
+  #interface(name: string): { name: string; invert: boolean } {
+    if (Buffer.byteLength(name) > 15)
+      this.#fail(`interface name \`${name}' must be shorter than IFNAMSIZ (15)`)
+    if (/[/ ]/.test(name))
+      this.#warnings += `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).\n`
+    return { name, invert: this.#invert }
+  }
+
+  #parseWaitInterval(value: string | null): void {
+    if (value === null) {
+      if (!this.#hasArgument()) this.#fail('wait interval value required')
+      value = this.#next()
+    }
+    const digits = /^\s*[-+]?\d+/.exec(value)
+    if (digits === null) this.#fail('wait interval not numeric')
+    const micros = Number(digits![0]) >>> 0
+    if (micros > 999999) this.#fail(`too long usec wait ${micros} > 999999 usec`)
+    this.#warnings += 'Ignoring deprecated --wait-interval option.\n'
+    this.#waitInterval = true
+  }
+
+  #parseCounters(value: string): void {
+    const comma = value.indexOf(',')
+    let bytes = comma < 0 ? null : value.slice(comma + 1)
+    if (bytes === null && this.#hasArgument()) bytes = this.#next()
+    if (bytes === null) this.#fail('-c requires packet and byte counter')
+    const packets = scanCounter(value)
+    if (packets === null) this.#fail('-c packet counter not numeric')
+    const read = scanCounter(bytes!)
+    if (read === null) this.#fail('-c byte counter not numeric')
+    this.#counters = { packets: packets!, bytes: read! }
+  }
+
+  #ruleNumber(text: string): number {
+    const number = wholeNumber(text, 1, 0x7fffffff)
+    if (number === null) this.#fail(`Invalid rule number \`${text}'`)
+    return number!
+  }
+
+  #validChainName(name: string): void {
+    if (Buffer.byteLength(name) > MAX_NAME)
+      this.#fail(`chain name \`${name}' too long (must be under ${MAX_NAME + 1} chars)`)
+    if (name[0] === '-' || name[0] === '!') this.#fail(`chain name not allowed to start with \`${name[0]}'`)
+    if (this.#registry.isTargetName(name, this.#family))
+      this.#fail('chain name may not clash with target name')
+    if (hasSpace(name)) this.#fail(`Invalid chain name \`${name}'`)
+  }
+
+  /** xs_has_arg(): the next word is no option and no `!`. */
+  #hasArgument(): boolean {
+    const next = this.#argv[this.#at]
+    return next !== undefined && next[0] !== '-' && next[0] !== '!'
+  }
+
+  #next(): string {
+    return this.#argv[this.#at++]!
+  }
+
+  #help(): string {
+    const { program } = this.#parser.context
+    let text = helpText(program, VARIANT, this.#family)
+    const extensions: (Match | Target)[] = this.#target ? [this.#target.loaded.extension] : []
+    if (this.#uses.length > 0) extensions.push(...this.#uses.map((use) => use.loaded.extension))
+    else if (this.#protocolText !== null) {
+      const loaded = this.#registry.match(this.#protocolText, this.#family)
+      if (loaded !== null) extensions.push(loaded.extension)
+    }
+    for (const { help } of extensions) text += `\n${help}${help.endsWith('\n') ? '' : '\n'}`
+    return text
+  }
+
+  /** What stands after the words: checks in do_parse()'s order. */
+  #finish(): Command {
+    const argv = this.#argv
+    this.#word = argv.length
+    if (this.#table === 'nat' && (this.#policy === 'DROP' || this.#jumpTo === 'DROP'))
+      this.#fail(
+        '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n',
+      )
+    if (!this.#waitGiven && this.#waitInterval) this.#fail('--wait-interval only makes sense with --wait\n')
+
+    const protocol = this.#protocol
+    const inverted = this.#protocolInverted
+    const matches: MatchUse[] = []
+    for (const use of this.#uses) matches.push(this.#parser.complete(use, protocol, inverted, matchUse))
+    const target =
+      this.#target !== null
+        ? this.#parser.complete(this.#target, protocol, inverted, targetUse)
+        : (this.#verdict ?? (this.#jumpTo === '' ? NO_TARGET : null))
+
+    if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
+    if (this.#ops.size === 0) this.#fail('no command specified')
+    if (this.#invert) this.#fail('nothing appropriate following !')
+
+    const sources = this.#addresses(this.#source, this.#sourceInverted)
+    const destinations = this.#addresses(this.#destination, this.#destinationInverted)
+    if (
+      (sources.length > 1 || destinations.length > 1) &&
+      (this.#sourceInverted || this.#destinationInverted)
+    )
+      this.#fail('! not allowed with multiple source or destination IP addresses')
+    if (this.#ops.has('R') && (sources.length !== 1 || destinations.length !== 1))
+      this.#fail('Replacement rule does not specify a unique address')
+    this.#checkOptions()
+
+    return {
+      ops: this.#ops,
+      table: this.#table,
+      chain: this.#chain,
+      newName: this.#newName,
+      policy: this.#policy,
+      number: this.#number,
+      verbose: this.#verbose,
+      numeric: this.#options.has('n'),
+      exact: this.#options.has('x'),
+      lineNumbers: this.#options.has('0'),
+      counters: this.#counters,
+      rule: {
+        base: {
+          inInterface: this.#in,
+          outInterface: this.#out,
+          protocol: protocol === 0 ? null : { number: protocol, invert: inverted },
+          fragment: this.#fragment,
+        },
+        sources,
+        destinations,
+        matches,
+        jumpTo: this.#jumpTo,
+        goto: this.#goto,
+        target,
+      },
+      warnings: this.#warnings,
+    }
+  }
+
+  #checkOptions(): void {
+    for (const letter of OPTION_ORDER) {
+      const allowed = ONLY_WITH[letter]
+      if (allowed === undefined || !this.#options.has(letter)) continue
+      if (![...this.#ops].some((op) => allowed.includes(op)))
+        this.#fail(`Illegal option \`-${letter}' with this command`)
+    }
+    const chain = this.#chain
+    if (chain === null) return
+    if (chain.length > MAX_NAME / 4 && Buffer.byteLength(chain) > MAX_NAME)
+      this.#fail(`chain name \`${chain}' too long (must be under ${MAX_NAME + 1} chars)`)
+    if (!['A', 'D', 'C', 'I', 'R'].some((op) => this.#ops.has(op as Op))) return
+    if (this.#out !== null && (chain === 'PREROUTING' || chain === 'INPUT'))
+      this.#fail(`Can't use -o with ${chain}\n`)
+    if (this.#in !== null && (chain === 'POSTROUTING' || chain === 'OUTPUT'))
+      this.#fail(`Can't use -i with ${chain}\n`)
+  }
+
+  /** xtables_ipparse_multiple(): one or several networks, parted by commas. */
+  #addresses(text: string | null, invert: boolean): readonly (AddressMatch | null)[] {
+    if (text === null) return ANY_SOURCE
+    const found: (AddressMatch | null)[] = []
+    for (const part of text.split(',')) found.push(this.#network(part.trimStart(), invert))
+    return found
+  }
+
+  #network(text: string, invert: boolean): AddressMatch | null {
+    const slash = text.lastIndexOf('/')
+    const mask = this.#mask(slash < 0 ? null : text.slice(slash + 1))
+    const any = mask.every((w) => w === 0)
+    const host = slash < 0 ? text : text.slice(0, slash)
+    const words = any ? mask : maskWords(this.#host(host), mask)
+    return any && !invert ? null : { words, mask, invert }
+  }
+
+  #host(text: string): Words {
+    if (this.#family === 4) {
+      const word = numericIpv4(text)
+      if (word !== null) return [word, 0, 0, 0]
+    }
+    const words = parseAddress(text, this.#family)
+    if (words !== null) return words
+    // Differs from Linux: no resolver is asked; localhost alone is known.
+    if (text === 'localhost') return this.#family === 4 ? [0x7f000001, 0, 0, 0] : [0, 0, 0, 1]
+    this.#fail(`host/network \`${text}' not found`)
+  }
+
+  #mask(text: string | null): Words {
+    const bits = this.#family === 4 ? 32 : 128
+    if (text === null) return prefixMask(bits, this.#family)
+    if (this.#family === 4) {
+      const word = numericIpv4(text, true)
+      if (word !== null) return [word, 0, 0, 0]
+    } else {
+      const words = parseAddress(text, 6)
+      if (words !== null) return words
+    }
+    const length = wholeNumber(text, 0, bits)
+    if (length === null) this.#fail(`invalid mask \`${text}' specified`)
+    return prefixMask(length!, this.#family)
+  }
+
+  #fail(message: string): never {
+    throw new ToolError(message, 2, this.#word)
+  }
+
+  /**
+   * iptables reads values as it meets them, we read an extension's at the end: a bad value before the mistake
+   * that stopped us is the one to report.
+   */
+  #earlier(error: unknown): unknown {
+    if (error instanceof ToolStop) return error
+    for (const use of this.#target === null ? this.#uses : [...this.#uses, this.#target]) {
+      const options = new ParsedOptions(
+        use.loaded.extension,
+        this.#family,
+        this.#protocol,
+        this.#protocolInverted,
+      )
+      for (const { spec, inverted, words } of use.given) options.add(spec, inverted, words)
+      try {
+        use.loaded.extension.parse(options)
+      } catch (bad) {
+        if (bad instanceof OptionError && bad.isValue) return bad
+      }
+    }
+    return error
+  }
+}
+
+/** sscanf "%i" reads at least one digit. */
+const isScanInt = (text: string): boolean => /^\s*[-+]?\d/.test(text)
+
+/** sscanf "%llu" */
+function scanCounter(text: string): number | null {
+  const digits = /^\s*([-+]?)(\d+)/.exec(text)
+  if (digits === null) return null
+  const value = Number(digits[2])
+  return digits[1] === '-' ? Number(BigInt.asUintN(64, -BigInt(digits[2]!))) : value
+}
+
+/** The rules that a RuleText stands for, in the order in which iptables puts them in. */
+export function makeRules(text: RuleText, target: TargetUse, place: Place | null): Rule[] {
+  const { base, matches } = text
+  if (text.sources.length === 1 && text.destinations.length === 1)
+    return [
+      {
+        base: {
+          source: text.sources[0]!,
+          destination: text.destinations[0]!,
+          inInterface: base.inInterface,
+          outInterface: base.outInterface,
+          protocol: base.protocol,
+          fragment: base.fragment,
+        },
+        matches,
+        target,
+        place,
+      },
+    ]
+  return text.sources.flatMap((source) =>
+    text.destinations.map((destination) => ({
+      base: { ...base, source, destination },
+      matches,
+      target,
+      place,
+    })),
+  )
+}

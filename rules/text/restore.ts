@@ -1,0 +1,238 @@
+// Reads what iptables-save printed, line by line, into drafts, and commits each table at its COMMIT: the loop of
+// iptables-restore 1.8.9. Also the loader of rules files, which says where a mistake stands.
+
+import type { Family } from '../../datapath/packet.ts'
+import type { Counters } from '../model.ts'
+import { OptionError } from '../options.ts'
+import type { Draft, RulesetAccess } from '../ruleset.ts'
+import { CommandParser } from './command.ts'
+import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
+import { execute, type Sink } from './execute.ts'
+import { LineError, lines, splitWords } from './line.ts'
+import { MAX_NAME, type Registry } from './registry.ts'
+
+export interface RestoreOptions {
+  readonly family: Family
+  readonly registry: Registry
+  readonly rulesets: RulesetAccess
+  /** iptables-restore or ip6tables-restore, for messages. */
+  readonly program: string
+  readonly sink: Sink
+  /** Where the lines come from, for the places of rules. */
+  readonly file: string
+  /** -c; 'if given': counters count where they stand, and may be missing. */
+  readonly counters: boolean | 'if given'
+  /** -n: keep what is there. */
+  readonly noFlush?: boolean
+  /** -t: commit nothing. */
+  readonly testing?: boolean
+  /** -T: only this table. */
+  readonly only?: string | null
+  readonly verbose?: boolean
+}
+
+/** `iptables-restore: line 3 failed`, exit status 1; `cause` says why, for people. */
+export class LineFailed extends Error {
+  readonly line: number
+  override readonly cause: TableError | null
+  constructor(program: string, line: number, cause: TableError | null) {
+    super(`${program}: line ${line} failed`)
+    this.line = line
+    this.cause = cause
+  }
+}
+
+export class Restore {
+  readonly #o: RestoreOptions
+  readonly #parser: CommandParser
+  #draft: Draft | null = null
+  #inTable = false
+  #table = ''
+  #testing: boolean
+  /** Of the line being read, from 1. */
+  line = 0
+
+  constructor(options: RestoreOptions) {
+    this.#o = options
+    this.#testing = options.testing ?? false
+    const { registry, family, program } = options
+    this.#parser = new CommandParser({ registry, family, program, restore: true })
+  }
+
+  /** Throws ToolError, OptionError, LineError, ToolStop or LineFailed; tables committed before stay so. */
+  run(text: string): void {
+    for (const line of lines(text)) {
+      this.line++
+      this.#read(line)
+    }
+    if (this.#inTable) throw new EndMissing(`${this.#o.program}: COMMIT expected at line ${this.line + 1}`)
+  }
+
+  #read(line: string): void {
+    const { only, verbose, sink } = this.#o
+    const first = line[0]
+    if (first === '\n') return
+    if (first === '#') {
+      if (verbose) sink.out(line)
+      return
+    }
+    try {
+      if (this.#inTable && line === 'COMMIT\n') {
+        this.#inTable = false
+        const draft = this.#draft!
+        this.#draft = null
+        if (!this.#testing) this.#o.rulesets.commit(draft)
+      } else if (first === '*' && !this.#inTable) this.#startTable(line)
+      else if (first === ':' && this.#inTable) this.#chainLine(line)
+      else if (this.#inTable) this.#rule(line)
+      else if (!this.#skips(only)) throw new LineFailed(this.#o.program, this.line, null)
+    } catch (error) {
+      if (!(error instanceof TableError)) throw error
+      if (!this.#skips(only)) throw new LineFailed(this.#o.program, this.line, error)
+    }
+  }
+
+  #skips(only: string | null | undefined): boolean {
+    return only != null && only !== this.#table
+  }
+
+  #startTable(line: string): void {
+    const { only, verbose, sink, family, program, rulesets } = this.#o
+    const [table] = fields(line.slice(1))
+    if (table === undefined) throw new ToolError(`${program}: line ${this.line} table name invalid\n`, 2, 0)
+    this.#table = table.slice(0, 32)
+    if (this.#skips(only)) return
+    const draft = rulesets.open(family, table)
+    if (draft === null) throw new ToolError(`${program}: unable to initialize table '${table}'\n`, 2, 0)
+    if (this.#o.noFlush !== true) {
+      if (verbose) for (const name of draft.names()) sink.out(`Flushing chain \`${name}'\n`)
+      if (verbose)
+        for (const name of draft.names()) if (!draft.isBuiltin(name)) sink.out(`Deleting chain \`${name}'\n`)
+      draft.clear()
+    }
+    this.#draft = draft
+    this.#inTable = true
+  }
+
+  #chainLine(line: string): void {
+    const { program } = this.#o
+    const draft = this.#draft!
+    const [chain, policy, counted] = fields(line.slice(1))
+    if (chain === undefined) throw new ToolError(`${program}: line ${this.line} chain name invalid\n`, 2, 0)
+    if (Buffer.byteLength(chain) > MAX_NAME)
+      throw new ToolError(`Invalid chain name \`${chain}' (${MAX_NAME} chars max)`, 2, 0)
+    if (!draft.isBuiltin(chain)) {
+      if (this.#o.noFlush === true && draft.isChain(chain)) draft.flush(chain)
+      else
+        try {
+          draft.create(chain)
+        } catch (error) {
+          if (!(error instanceof TableError)) throw error
+          throw new ToolError(`error creating chain '${chain}':${errnoText(error.errno)}\n`, 2, 0)
+        }
+    }
+    if (policy === undefined) throw new ToolError(`${program}: line ${this.line} policy invalid\n`, 2, 0)
+    if (policy === '-') return
+    try {
+      draft.setPolicy(chain, policy, this.#policyCounters(chain, counted))
+    } catch (error) {
+      if (!(error instanceof TableError)) throw error
+      throw new ToolError(
+        `Can't set policy \`${policy}' on \`${chain}' line ${this.line}: ${error.message}\n`,
+        1,
+        0,
+      )
+    }
+  }
+
+  #policyCounters(chain: string, text: string | undefined): Counters | null {
+    if (this.#o.counters === false) return null
+    const counters = /^\[\s*(\d+):\s*(\d+)/.exec(text ?? '')
+    if (counters !== null) return { packets: Number(counters[1]), bytes: Number(counters[2]) }
+    if (this.#o.counters === 'if given' && text === undefined) return null
+    throw new ToolError(`invalid policy counters for chain '${chain}'\n`, 2, 0)
+  }
+
+  #rule(line: string): void {
+    const words: string[] = []
+    let from = 0
+    if (line[0] === '[') {
+      const counters = this.#ruleCounters(line)
+      from = counters.end
+      if (this.#o.counters !== false) words.push('--set-counters', counters.packets, counters.bytes)
+    }
+    splitWords(line, from, words)
+    const command = this.#parser.parse(words, this.#table)
+    if (command === null) return
+    execute(command, this.#draft!, this.#o.sink, { file: this.#o.file, line: this.line, column: 1 })
+  }
+
+  /** `[packets:bytes]` in front of a rule. */
+  #ruleCounters(line: string): { packets: string; bytes: string; end: number } {
+    const close = line.indexOf(']')
+    const colon = line.indexOf(':')
+    if (close < 0 || colon < 0 || colon > close) throw new ToolError(`Bad line ${this.line}: need ]`, 2, 0)
+    return { packets: line.slice(1, colon), bytes: line.slice(colon + 1, close), end: close + 1 }
+  }
+
+  /** The column of word `index` of a rule line, counted from 1. */
+  columnOf(line: string, index: number): number {
+    const columns: number[] = []
+    const words: string[] = []
+    let from = 0
+    if (line[0] === '[') {
+      from = line.indexOf(']') + 1
+      if (this.#o.counters !== false) {
+        columns.push(1, 1, 1)
+        words.push('', '', '')
+      }
+    }
+    splitWords(line, from, words, columns)
+    return columns[Math.min(index, columns.length - 1)] ?? 1
+  }
+}
+
+/** The file ends inside of a table; exit status 1. */
+export class EndMissing extends Error {}
+
+/** strtok() by blanks. */
+const fields = (text: string): string[] => text.split(/[ \t\n]+/).filter((field) => field !== '')
+
+/**
+ * Loads a rules file as `iptables-save` prints it, with its counters if it has any. Throws RuleError with the
+ * place of the first mistake, in iptables' words.
+ */
+export function loadRules(
+  text: string,
+  options: Pick<RestoreOptions, 'family' | 'registry' | 'rulesets' | 'file'>,
+): void {
+  const { file, family } = options
+  const program = family === 4 ? 'iptables-restore' : 'ip6tables-restore'
+  // COMMIT without a line end is no COMMIT to iptables-restore; a file that ends so is meant well.
+  const whole = text === '' || text.endsWith('\n') ? text : `${text}\n`
+  const restore = new Restore({
+    ...options,
+    program,
+    counters: 'if given',
+    sink: { out: () => {}, err: () => {} },
+  })
+  try {
+    restore.run(whole)
+  } catch (error) {
+    const line = restore.line
+    const source = whole.split('\n')[line - 1] ?? ''
+    const at = (column: number, reason: string): RuleError =>
+      new RuleError(reason.trim().replaceAll(/\s*\n\s*/g, ' '), { file, line, column })
+    if (error instanceof EndMissing) throw at(source.length + 1, 'the table lacks its COMMIT')
+    if (error instanceof LineFailed) {
+      const { cause } = error
+      if (cause === null) throw at(1, `expected a comment or *TABLE, found "${source}"`)
+      if (cause.place !== null) throw new RuleError(cause.reason, cause.place)
+      throw at(1, cause.reason)
+    }
+    if (error instanceof ToolError)
+      throw at(error.word === null ? 1 : restore.columnOf(source, error.word), error.message)
+    if (error instanceof OptionError || error instanceof LineError) throw at(1, error.message)
+    throw error
+  }
+}
