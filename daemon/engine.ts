@@ -3,7 +3,7 @@
 //
 //     HostConfig ─▶ devices ─▶ addresses ─▶ routes, policy rules ─▶ sysctls ─▶ tables
 //
-// Rulesets are parsed before anything is built, so that a mistake leaves nothing half made.
+// A mistake ends it before the engine is handed out: nothing is ever half applied.
 
 import { Conntrack } from '../conntrack/conntrack.ts'
 import { Nat } from '../conntrack/nat/nat.ts'
@@ -14,7 +14,13 @@ import { Host, type Random } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { Egress, FrameMemory } from '../datapath/ring.ts'
 import { TunableError } from '../datapath/tunables.ts'
+import { matches } from '../rules/matches/index.ts'
+import { Ruleset } from '../rules/ruleset.ts'
 import { Tables } from '../rules/tables.ts'
+import { targets } from '../rules/targets/index.ts'
+import { RuleError } from '../rules/text/errors.ts'
+import { Registry } from '../rules/text/registry.ts'
+import { loadRules } from '../rules/text/restore.ts'
 import { PlaceError } from './errors.ts'
 import type {
   AddressConfig,
@@ -23,8 +29,7 @@ import type {
   RouteConfig,
   RoutingConfig,
 } from './host-folder/config.ts'
-import type { Origin } from './host-folder/source.ts'
-import { parseRulesets } from './rulesets.ts'
+import type { Origin, SourceFile } from './host-folder/source.ts'
 
 export interface EngineOptions {
   readonly memory: FrameMemory
@@ -39,17 +44,22 @@ export interface Engine {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly tables: Tables
+  /** The tables as the commands see them. */
+  readonly rulesets: Ruleset
+  /** Matches and targets that rules may name. */
+  readonly registry: Registry
   /** Runs timers that are due at host.now; bounded work. True: more is due, call again when there is time. */
   tick(): boolean
 }
 
 /** Builds a host. Throws PlaceError for what the files ask and the host refuses. */
 export function createEngine(config: HostConfig, options: EngineOptions): Engine {
-  const edits = parseRulesets(config)
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)
   const tables = new Tables({ host, conntrack, nat })
+  const rulesets = new Ruleset(tables)
+  const registry = new Registry(matches, targets)
   addDevices(host, config.interfaces)
   addAddresses(host, config.interfaces, false)
   addRouting(host, 4, config.ipv4)
@@ -58,17 +68,30 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   for (const [family, { routes }] of [[4, config.ipv4] as const, [6, config.ipv6] as const])
     for (const route of routes) addRoute(host, family, route)
   setSysctls(host, config)
-  tables.commit(edits)
+  for (const [family, source] of [[4, config.iptables] as const, [6, config.ip6tables] as const])
+    if (source !== null) loadTables(source, family, rulesets, registry)
   return {
     config,
     host,
     conntrack,
     nat,
     tables,
+    rulesets,
+    registry,
     tick: () => {
       host.fragments.tick()
       return conntrack.tick()
     },
+  }
+}
+
+function loadTables(source: SourceFile, family: Family, rulesets: Ruleset, registry: Registry): void {
+  try {
+    loadRules(source.text, { family, registry, rulesets, file: source.path })
+  } catch (error) {
+    if (!(error instanceof RuleError)) throw error
+    const { file, line, column } = error.place
+    throw new PlaceError(error.message.slice(`${file}:${line}:${column}: `.length), error.place)
   }
 }
 

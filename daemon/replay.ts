@@ -70,7 +70,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
     const summary = run.all()
     if (options.after !== null) {
       files.directory(options.after)
-      for (const [name, text] of afterFiles(engine, config)) files.text(`${options.after}/${name}`, text)
+      for (const [name, text] of afterFiles(engine)) files.text(`${options.after}/${name}`, text)
     }
     files.commit()
     return summary
@@ -352,18 +352,22 @@ function ipLength(reader: CaptureReader, l3: number, version: number): number {
   return 0
 }
 
-/** The report: one JSON object a line. */
+/** The report: one JSON object a line, built as bytes. */
 class Report {
   readonly #write: (bytes: Uint8Array, length: number) => void
   readonly #sent: number[] = []
-  readonly #names: readonly (string | undefined)[]
-  #text = ''
-  #timers = ''
+  readonly #bytes = Buffer.allocUnsafe(256 * 1024)
+  #at = 0
+  /** Names as JSON, by ifindex. */
+  readonly #names: string[]
+  readonly #reasons = new Map<string, string>()
+  /** [ifindex, length] pairs of what timers sent. */
+  #timers: number[] = []
   #log: string[] = []
 
   constructor(write: (bytes: Uint8Array, length: number) => void, egress: ReplayEgress) {
     this.#write = write
-    this.#names = egress.names
+    this.#names = egress.names.map((name) => JSON.stringify(name ?? null))
     egress.sent = this.#sent
   }
 
@@ -373,33 +377,91 @@ class Report {
 
   /** What has been sent since the last packet was sent by timers; it goes to the next packet's line. */
   timers(): void {
-    if (this.#sent.length > 0) this.#timers += (this.#timers === '' ? '' : ',') + this.#frames()
-  }
-
-  #frames(): string {
-    let text = ''
-    for (let i = 0; i < this.#sent.length; i += 2)
-      text += `${i > 0 ? ',' : ''}{"dev":${JSON.stringify(this.#names[this.#sent[i]!])},"len":${this.#sent[i + 1]}}`
-    this.#sent.length = 0
-    return text
+    if (this.#sent.length > 0) this.#timers.push(...this.#sent.splice(0))
   }
 
   packet(n: number, reader: CaptureReader, device: Device | null, fate: Fate, reason: string): void {
-    const ts = `${reader.seconds}.${String(reader.nanos).padStart(9, '0')}`
-    const dev = device === null ? 'null' : JSON.stringify(device.name)
-    this.#text += `{"n":${n},"ts":${ts},"in":${dev},"verdict":"${FATE_NAMES[fate]}","out":[${this.#frames()}]`
-    this.#text += `,"reason":${JSON.stringify(reason)}`
-    if (this.#timers !== '') this.#text += `,"timers":[${this.#timers}]`
-    if (this.#log.length > 0) this.#text += `,"log":${JSON.stringify(this.#log)}`
-    this.#text += '}\n'
-    this.#timers = ''
-    this.#log = []
-    if (this.#text.length > 1_000_000) this.flush()
+    if (this.#at > this.#bytes.length / 2) this.flush()
+    this.#put('{"n":')
+    this.#put(String(n))
+    this.#put(',"ts":')
+    this.#put(String(reader.seconds))
+    this.#nanos(reader.nanos)
+    this.#put(',"in":')
+    this.#put(device === null ? 'null' : this.#names[device.index]!)
+    this.#put(',"verdict":"')
+    this.#put(FATE_NAMES[fate]!)
+    this.#put('","out":')
+    this.#frames(this.#sent)
+    this.#sent.length = 0
+    let quoted = this.#reasons.get(reason)
+    if (quoted === undefined) {
+      quoted = JSON.stringify(reason)
+      this.#reasons.set(reason, quoted)
+    }
+    this.#put(',"reason":')
+    this.#put(quoted)
+    if (this.#timers.length > 0) {
+      this.#put(',"timers":')
+      this.#frames(this.#timers)
+      this.#timers = []
+    }
+    if (this.#log.length > 0) {
+      this.#put(',"log":')
+      this.#put(JSON.stringify(this.#log))
+      this.#log = []
+    }
+    this.#put('}\n')
+  }
+
+  #frames(pairs: readonly number[]): void {
+    this.#put('[')
+    for (let i = 0; i < pairs.length; i += 2) {
+      this.#put(i > 0 ? ',{"dev":' : '{"dev":')
+      this.#put(this.#names[pairs[i]!]!)
+      this.#put(',"len":')
+      this.#put(String(pairs[i + 1]))
+      this.#put('}')
+    }
+    this.#put(']')
+  }
+
+  /** `.` and nine decimals. */
+  #nanos(nanos: number): void {
+    const bytes = this.#bytes
+    bytes[this.#at] = 46
+    let rest = nanos
+    for (let i = 9; i > 0; i--) {
+      bytes[this.#at + i] = 48 + (rest % 10)
+      rest = Math.floor(rest / 10)
+    }
+    this.#at += 10
+  }
+
+  #put(text: string): void {
+    const bytes = this.#bytes
+    if (this.#at + text.length * 3 > bytes.length - 16) {
+      this.flush()
+      if (text.length * 3 > bytes.length - 16) {
+        const long = Buffer.from(text)
+        this.#write(long, long.length)
+        return
+      }
+    }
+    let at = this.#at
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i)
+      if (c > 127) {
+        this.#at += bytes.write(text, this.#at)
+        return
+      }
+      bytes[at++] = c
+    }
+    this.#at = at
   }
 
   flush(): void {
-    const bytes = Buffer.from(this.#text)
-    if (bytes.length > 0) this.#write(bytes, bytes.length)
-    this.#text = ''
+    if (this.#at > 0) this.#write(this.#bytes, this.#at)
+    this.#at = 0
   }
 }
