@@ -572,6 +572,19 @@ export class EchoConversation implements Conversation {
   }
 }
 
+/**
+ * The checksum as udplite_error() of Linux wants it: over a pseudo header that says UDP. With the right one, every
+ * UDP-Lite packet is INVALID.
+ */
+function likeUdp(frame: Uint8Array): void {
+  const at = l4Of(frame) + 6
+  // ~sum grows by what the pseudo header loses.
+  const check = u16(frame, at) + (136 - 17)
+  const folded = (check & 0xffff) + (check >>> 16)
+  frame[at] = folded >>> 8
+  frame[at + 1] = folded & 0xff
+}
+
 /** A protocol without ports, both ways; or with ports that this host does not track by. */
 export class OtherConversation implements Conversation {
   readonly #w: Wire
@@ -606,6 +619,7 @@ export class OtherConversation implements Conversation {
         break
       case 'udplite':
         frame = build.udplite({ ...head, ...ports, payload: 30, coverage: random.pick([0, 8, 20]) })
+        if (random.once(2)) likeUdp(frame)
         break
       default:
         frame = build.ip4({ ...head, proto: this.#protocol, payload: random.pick([0, 4, 20, 60]) })

@@ -8,9 +8,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterFiles } from '../../daemon/after.ts'
 import { createEngine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
-import { runTool } from '../../daemon/tools.ts'
 import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
@@ -174,17 +174,14 @@ export function runEngine(
     })
   }
   advance(kernel.endAt, kernel.wall + kernel.endAt)
-  const tool = (name: string, ...argv: string[]): string => {
-    const result = runTool({ tool: name, directory: '/', argv, stdin: '' }, engine)
-    if (result.code !== 0) throw new Error(`${name}: ${result.stderr}`)
-    return result.stdout
-  }
+  const after = new Map(afterFiles(engine))
   return {
     wall: kernel.wall,
     steps,
     endAt: kernel.endAt,
-    save: tool('iptables-save', '-c'),
-    conntrack: tool('conntrack', '-L', '-o', 'extended')
+    save: after.get('iptables-save')!,
+    conntrack: after
+      .get('conntrack')!
       .split('\n')
       .filter((l) => l !== ''),
   }
