@@ -40,20 +40,25 @@ export function memoryGateway(rules: string): {
   }
 }
 
-/** Frames back to back in one buffer; runs them through `receive`, one slot at a time, as the reader would. */
+/** Sends frames through the engine one slot at a time, as a reader would have left them in memory. */
 class Feed {
-  readonly #frames: Uint8Array[]
+  readonly #frames: readonly Int32Array[]
+  readonly #length: number
   readonly #engine: Engine
   readonly #memory: FrameMemory
+  readonly #words: Int32Array
   readonly #packet = new Packet()
 
-  constructor(engine: Engine, memory: FrameMemory, frames: Uint8Array[]) {
+  /** All frames have the same length, a multiple of four bytes. */
+  constructor(engine: Engine, memory: FrameMemory, frames: readonly Uint8Array[]) {
     this.#engine = engine
     this.#memory = memory
-    this.#frames = frames
+    this.#words = new Int32Array(memory.buffer)
+    this.#length = frames[0]!.length
+    this.#frames = frames.map((frame) => new Int32Array(Uint8Array.from(frame).buffer))
   }
 
-  #load(frame: Uint8Array): Packet {
+  #load(frame: Int32Array): Packet {
     const memory = this.#memory
     const slot = memory.take()
     const pkt = this.#packet
@@ -61,8 +66,10 @@ class Feed {
     pkt.slot = slot
     pkt.limit = slot + memory.stride
     pkt.l3 = slot + HEADROOM
-    pkt.end = pkt.l3 + frame.length
-    memory.bytes.set(frame, pkt.l3)
+    pkt.end = pkt.l3 + this.#length
+    const words = this.#words
+    const at = pkt.l3 >> 2
+    for (let i = 0; i < frame.length; i++) words[at + i] = frame[i]!
     return pkt
   }
 
