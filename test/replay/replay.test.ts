@@ -194,7 +194,10 @@ test('NAT, state, REJECT and LOG; counters and connections afterwards', async ()
 })
 
 test('the clock: fragments that wait are consumed, and their timer answers; time never goes back', async () => {
-  const pieces = fragment(udp({ ...client, sport: 1, dport: 2, payload: 3000, id: 9 }), 1000)
+  const pieces = fragment(
+    udp({ src: '10.0.1.2', dst: '10.0.1.1', sport: 1, dport: 2, payload: 3000, id: 9 }),
+    1000,
+  )
   const { out, report } = await play({
     files: { 'iptables-save': SAVE },
     packets: [
@@ -414,7 +417,7 @@ describe('the command', () => {
 
   test.each([
     [['replay'], /required option '--host <dir>' not specified/],
-    [['replay', '--what'], /unknown option '--what'/],
+    [['replay', '--host', 'x', '--in', 'y', '--out', 'z', '--what'], /unknown option '--what'/],
     [['relpay'], /unknown command 'relpay'/],
     [
       ['replay', '--host', 'x', '--in', 'y', '--out', 'z', '--seed', 'abc'],
