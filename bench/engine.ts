@@ -41,7 +41,7 @@ export function memoryGateway(rules: string): {
 }
 
 /** Sends frames through the engine one slot at a time, as a reader would have left them in memory. */
-class Feed {
+export class Feed {
   readonly #frames: readonly Int32Array[]
   readonly #length: number
   readonly #engine: Engine
