@@ -119,26 +119,31 @@ export class Translator {
     const proto = w[o + META]! >>> 8
     const source = manip === Manip.Src
     const ports = w[o + PORTS]!
-    const port = source ? ports >>> 16 : ports & 0xffff
-    let headed = true
     switch (proto) {
       case IPPROTO_TCP:
       case IPPROTO_UDP:
       case IPPROTO_UDPLITE:
       case IPPROTO_SCTP:
       case IPPROTO_ICMP:
-        headed = l4 + 8 <= end
+        if (l4 + 8 > end) return false
         break
       case IPPROTO_GRE:
-        headed = this.#gre(l4, end, ports & 0xffff, manip)
+        if (!this.#gre(l4, end, ports & 0xffff, manip)) return false
         break
     }
-    if (!headed) return false
     ensureWritable(pkt, Math.min(l4 + 20, end) - pkt.l3)
     changeAddress4(memory, inner, end, source ? IPV4_SRC : IPV4_DST, w[o + (source ? SRC : DST)]!)
-    if (proto === IPPROTO_ICMP) {
-      if (!icmpIsError(memory.view.getUint8(l4))) changeIcmpId(memory, l4, end, ports >>> 16)
-    } else changePort(memory, l4, end, proto, source ? 0 : 2, port)
+    switch (proto) {
+      case IPPROTO_TCP:
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+      case IPPROTO_SCTP:
+        changePort(memory, l4, end, proto, source ? 0 : 2, source ? ports >>> 16 : ports & 0xffff)
+        break
+      case IPPROTO_ICMP:
+        if (!icmpIsError(memory.view.getUint8(l4))) changeIcmpId(memory, l4, end, ports >>> 16)
+        break
+    }
     return true
   }
 

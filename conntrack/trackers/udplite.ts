@@ -37,10 +37,7 @@ export function createUdplite(core: TrackerCore): Tracker {
     // As udplite_error of 6.18 has it checked: with UDP's number in the pseudo header, so that a right checksum is a
     // wrong one.
     const covered = coverage === 0 ? pkt.end : l4 + coverage
-    if (fold(sumView(view, l4, covered, pseudo(pkt, IPPROTO_UDP, room))) === 0xffff) {
-      pkt.csumOk = true
-      return false
-    }
+    if (fold(sumView(view, l4, covered, pseudo(pkt, IPPROTO_UDP, room))) === 0xffff) return false
     core.logInvalid(pkt, IPPROTO_UDPLITE, 'bad checksum')
     return true
   }
