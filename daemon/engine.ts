@@ -158,7 +158,8 @@ function addRoute(host: Host, family: Family, route: RouteConfig): void {
     scope: route.scope,
     protocol: route.protocol,
     device: device(route.device),
-    gateway: route.gateway,
+    // `via inet6` (RFC 5549): to IPv4 the destination is as on the link, as rt_nexthop() has it.
+    gateway: route.gatewayFamily === family ? route.gateway : null,
     source: route.preferredSource,
     mtu: route.mtu,
     realm: route.realm,
