@@ -19,20 +19,24 @@ import type { Host } from './host.ts'
 import { compileOptions, forwardOptions } from './options.ts'
 import { type Packet, PacketType } from './packet.ts'
 import { parse } from './parse.ts'
+import { PathMtus } from './pmtu.ts'
 import { decreaseTtl } from './rewrite.ts'
 import { HEADROOM } from './ring.ts'
 import { isErrorType, RouteEntry, TOS_MASK } from './route-table.ts'
 import { transportChecksumOk } from './wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
+  ICMP_ECHOREPLY,
   ICMP_EXC_TTL,
   ICMP_FRAG_NEEDED,
+  ICMP_HEADER_LEN,
   ICMP_HOST_UNREACH,
   ICMP_NET_UNREACH,
   ICMP_PKT_FILTERED,
   ICMP_PORT_UNREACH,
   ICMP_PROT_UNREACH,
   ICMP_REDIRECT,
+  ICMP_SEQUENCE,
   ICMP_SR_FAILED,
   ICMP_TIME_EXCEEDED,
 } from './wire/icmp.ts'
@@ -42,6 +46,11 @@ import {
   IPV4_HEADER_LEN,
   IPV4_TOS,
   IPV4_TTL,
+  ipv4Dst,
+  ipv4HeaderLength,
+  ipv4Protocol,
+  ipv4Src,
+  ipv4Tos,
   isLoopback4,
   isMulticast4,
   isZeronet4,
@@ -107,6 +116,8 @@ export class Path {
   readonly #silent: Route
   /** Before the mangle table, and before NAT, saw a packet in OUTPUT. */
   #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
+
+  readonly #pathMtus = new PathMtus()
 
   // Decisions of route input, by addresses, interface, tos and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
@@ -450,7 +461,7 @@ export class Path {
       return this.#drop(pkt, Reason.SourceRoute)
     }
     pkt.flags |= PathFlag.Forwarded
-    const mtu = routeMtu(route)
+    const mtu = this.mtu(route, pkt.d0, true)
     if (
       pkt.end - l3 > mtu &&
       (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
@@ -525,6 +536,11 @@ export class Path {
     const host = this.#host
     switch (pkt.proto) {
       case IPPROTO_ICMP:
+        if (
+          pkt.l4 + ICMP_HEADER_LEN <= pkt.end &&
+          host.memory.view.getUint16(pkt.l4) === ((ICMP_DEST_UNREACH << 8) | ICMP_FRAG_NEEDED)
+        )
+          this.#learnMtu(pkt)
         host.replies.localIcmp(pkt)
         this.#why = Reason.Delivered
         return this.#end(pkt, Fate.Delivered)
@@ -675,7 +691,7 @@ export class Path {
   /** ip_finish_output() and ip_fragment(). */
   #finishOutput(pkt: Packet, device: Device): Fate {
     const host = this.#host
-    const mtu = routeMtu(pkt.route!)
+    const mtu = this.mtu(pkt.route!, pkt.d0, (pkt.flags & PathFlag.Forwarded) !== 0)
     if (pkt.end - pkt.l3 <= mtu && pkt.fragMaxSize === 0) return this.#transmit(pkt, device)
     const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
@@ -684,7 +700,50 @@ export class Path {
       return this.#drop(pkt, Reason.Mtu)
     }
     host.fragments.fragmentAndSend(pkt, mtu, this.#emit)
+    this.#why = Reason.None
     return this.#end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
+  }
+
+  /**
+   * ip_dst_mtu_maybe_forward(): the MTU of a route towards a destination. What the host was told of the path counts
+   * for its own packets. dst_mtu() of the kernel is this with `forwarding` false.
+   */
+  mtu(route: Route, d0: number, forwarding: boolean): number {
+    if (!this.#pathMtus.empty) {
+      const { ipv4, now } = this.#host
+      const told = this.#pathMtus.get(route, d0, forwarding && !ipv4.forwardUsePmtu, now)
+      if (told !== 0) return told
+    }
+    return Math.min(route.mtu === 0 ? route.device!.mtu : route.mtu, IP_MAX_MTU)
+  }
+
+  /**
+   * icmp_err() of "fragmentation needed" about an echo reply of ours: nobody else here sends anything that listens.
+   * As icmp_unreach() and ipv4_update_pmtu().
+   */
+  #learnMtu(pkt: Packet): void {
+    const host = this.#host
+    const { fib, ipv4, memory, now } = host
+    const view = memory.view
+    const inner = pkt.l4 + ICMP_HEADER_LEN
+    if (ipv4.noPmtuDisc >= 2 || pkt.route!.type !== RouteType.Local || inner + IPV4_HEADER_LEN > pkt.end)
+      return
+    const header = ipv4HeaderLength(view, inner)
+    if (header < IPV4_HEADER_LEN || inner + header + ICMP_HEADER_LEN > pkt.end) return
+    if (ipv4Protocol(view, inner) !== IPPROTO_ICMP || view.getUint8(inner + header) !== ICMP_ECHOREPLY) return
+    if (!transportChecksumOk(pkt, memory)) return
+    const key = this.#key
+    fib.fill(key, pkt)
+    key.d0 = ipv4Dst(view, inner)
+    key.s0 = ipv4Src(view, inner)
+    key.tos = ipv4Tos(view, inner)
+    key.iif = 0
+    key.mark = ipv4.fwmarkReflect ? pkt.mark : 0
+    const route = fib.output(key)
+    if (route === null || route.type !== RouteType.Unicast) return
+    const said = ipv4.noPmtuDisc === 0 ? view.getUint16(pkt.l4 + ICMP_SEQUENCE) : 0
+    const old = this.mtu(route, key.d0, false)
+    this.#pathMtus.update(route, key.d0, said, old, ipv4.minPmtu, now, ipv4.mtuExpires * 1000)
   }
 
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */
@@ -830,12 +889,6 @@ export class Path {
     }
     return fate
   }
-}
-
-/** dst_mtu() of a forwarded or local packet. */
-function routeMtu(route: Route): number {
-  const mtu = route.mtu === 0 ? route.device!.mtu : route.mtu
-  return Math.min(mtu, IP_MAX_MTU)
 }
 
 /** nhc_scope >= RT_SCOPE_HOST. */
