@@ -317,9 +317,16 @@ export function setTcp32(pkt: Packet, memory: Memory, at: number, value: number)
 const swap = (value: number): number => ((value & 0xff) << 8) | ((value >>> 8) & 0xff)
 const swap32 = (value: number): number => (swap(value >>> 16) << 16) | swap(value & 0xffff)
 
-/** The MSS value of the option at `option` (offset of its kind byte, from tcpOption). */
+/**
+ * The MSS value of the option at `option` (offset of its kind byte). At an odd offset the checksum comes out wrong, as
+ * the kernel's does: tcpmss_mangle_packet() adds the value's bytes as if they stood at an even one.
+ */
 export function setTcpMss(pkt: Packet, memory: Memory, option: number, mss: number): void {
-  setTcp16(pkt, memory, option + 2, mss)
+  const { view } = memory
+  const check = pkt.l4 + TCP_CHECKSUM
+  view.setUint16(check, adjust16(view.getUint16(check), view.getUint16(option + 2), mss))
+  view.setUint16(option + 2, mss)
+  pkt.sumEnd = 0
 }
 
 /**

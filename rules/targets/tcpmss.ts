@@ -11,7 +11,7 @@ import { type FlowKey, newFlowKey, type Route } from '../../datapath/fib.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
-import { addTcpMss, setTcpMss } from '../../datapath/rewrite.ts'
+import { addTcpMss, ensureWritable, setTcpMss } from '../../datapath/rewrite.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { type CheckContext, CONTINUE, type Target } from '../extension.ts'
 import { TCP_SYN, type Tcp } from '../matches/tcp.ts'
@@ -53,6 +53,7 @@ function change(pkt: Packet, host: Host, mss: number): number {
   if (pkt.fragOffset !== 0) return CONTINUE
   const { memory } = host
   const { bytes, view } = memory
+  if (pkt.fragList !== null) ensureWritable(pkt, pkt.end - pkt.l3)
   const l4 = pkt.l4
   const length = pkt.end - l4
   if (length < TCP_HEADER) return Verdict.Drop
