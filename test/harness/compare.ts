@@ -292,12 +292,17 @@ function compareTables(expected: string, actual: string, names: readonly [string
         })
         break
       }
-      if (p!.counters !== q!.counters)
+      if (p!.counters !== q!.counters) {
+        const [kernel, ours] = [p!, q!].map((l) => Number(/\d+/.exec(l.counters)?.[0]))
+        const target = /-[jg] (\S+)/.exec(p!.text)?.[1] ?? 'policy'
+        const how = kernel === ours ? 'bytes' : kernel! < ours! ? 'too many' : 'too few'
         out.push({
           kind: 'counter',
+          signature: `counter ${how}: ${name} ${p!.text.split(' ')[p!.text.startsWith(':') ? 0 : 1]} ${target}`,
           step: null,
           text: `  ${name}: ${p!.text}\n    ${names[0]} ${p!.counters}, ${names[1]} ${q!.counters}`,
         })
+      }
     }
   }
   return out

@@ -64,8 +64,10 @@ class DrawnRandom implements Random {
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
       const [src] = values('src')
       const [dst] = values('dst')
-      const [from, replyFrom] = values('sport')
-      const [to, replyTo] = values('dport')
+      // An echo has its identifier for both ports, both ways.
+      const ids = values('id')
+      const [from, replyFrom] = ids.length > 0 ? ids : values('sport')
+      const [to, replyTo] = ids.length > 0 ? ids : values('dport')
       if (from === undefined || replyTo === undefined) continue
       const drawn = replyTo !== from ? replyTo : replyFrom !== to ? replyFrom : undefined
       if (drawn !== undefined)
@@ -90,21 +92,24 @@ class DrawnRandom implements Random {
     if (went === null) return
     const key = `${protocolOf(step.injected)} ${addressAt(step.injected, 12)} ${addressAt(step.injected, 16)} ${went[0]} ${went[1]}`
     const drawn = this.#flows.get(key)
-    if (drawn !== undefined) this.#aim(drawn, false)
+    // A draw may well lead to the port that was there before.
+    this.#aim(drawn ?? went[0], protocolOf(step.injected) === 1)
   }
 
   /** The number from which nf_nat_l4proto_unique_tuple() arrives at `port`. */
   #aim(port: number, identifier: boolean): void {
+    // An offset of 0 would give the host's own packets an identification of 0, which the kernel never draws.
+    if (port === 0) return
     const inside = this.#ranges.find(([min, size]) => port >= min && port < min + size)
     const [min, size] =
       inside ?? (identifier ? [0, 65536] : port < 512 ? [1, 511] : port < 1024 ? [600, 424] : [1024, 64512])
-    const offset = port - min
-    // 0 would also be an identification of 0, which the kernel never draws.
-    this.#next = offset === 0 && size < 65536 ? size : offset
+    this.#next = Math.max(0, port - min)
+    if (this.#next === 0 && size < 65536) this.#next = size
   }
 
   u32(): number {
-    return this.#next ?? this.#plain.u32()
+    const plain = this.#plain.u32()
+    return this.#next === null ? plain : ((plain & 0xffff0000) | this.#next) >>> 0
   }
 }
 

@@ -37,7 +37,8 @@ export function judge(scenario: Scenario, kernel: Run, runner: Runner): Differen
 export function kinds(differences: readonly Difference[]): Set<string> {
   // Counters and flows follow from frames; a crash says it all.
   const frames = differences.filter((d) => d.kind === 'frame' || d.kind === 'crash')
-  const telling = frames.length > 0 ? frames.slice(0, 1) : differences
+  const flows = differences.filter((d) => d.kind === 'flow')
+  const telling = (frames.length > 0 ? frames : flows.length > 0 ? flows : differences).slice(0, 1)
   return new Set(telling.map((d) => d.signature ?? d.kind))
 }
 
