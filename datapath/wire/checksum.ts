@@ -118,12 +118,15 @@ export function writeIpv4Checksum(view: DataView, l3: number): void {
 }
 
 /**
- * Folded sum of [l4, end) of a whole packet. Uses the sum that the native reader made over the frame: what is left
- * of it without the network header, whose length is even.
+ * Folded sum of [l4, end) of a whole packet. Uses the sum that the native reader made over the frame: an IPv4 header
+ * adds nothing to it, since its own checksum is right (parse.ts saw to that, rewrites keep it so), but for zero, which
+ * turns from 0 to its other form, 0xffff. An IPv6 header is taken out; its length is even.
  */
 export function transportSum(pkt: Packet, memory: Memory): number {
-  if (pkt.sumEnd === pkt.end && pkt.sumFrom === pkt.l3)
+  if (pkt.sumEnd === pkt.end && pkt.sumFrom === pkt.l3) {
+    if (pkt.family === 4) return fold(pkt.sum)
     return fold(pkt.sum + (~fold(sumView(memory.view, pkt.l3, pkt.l4)) & 0xffff))
+  }
   return fold(sumView(memory.view, pkt.l4, pkt.end))
 }
 
