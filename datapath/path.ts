@@ -14,6 +14,7 @@ import { REASONS, Reason } from './counters.ts'
 import type { Device } from './devices.ts'
 import { Fate } from './fate.ts'
 import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGateway } from './fib.ts'
+import { DefragUser } from './fragments.ts'
 import { Hook, Priority, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { compileOptions, forwardOptions } from './options.ts'
@@ -516,7 +517,8 @@ export class Path {
   #deliver(pkt: Packet): Fate {
     const host = this.#host
     if (pkt.moreFragments || pkt.fragOffset !== 0) {
-      const verdict = host.fragments.defrag(pkt, 0)
+      const verdict = host.fragments.defrag(pkt, DefragUser.LocalDeliver)
+      if (verdict === Verdict.Drop) return this.#drop(pkt, Reason.Fragment)
       if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
     }
     const verdict = host.hooks.run4[Hook.LocalIn]!(pkt)
