@@ -26,7 +26,7 @@ import {
   HELPER,
   MASTER,
   META,
-  POLICY,
+  POLICY_SHIFT,
   SECMARK,
   STATUS,
   STRIDE,
@@ -118,7 +118,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   readonly #wheel: ExpiryWheel
   readonly #trackers = new Map<number, Tracker>()
-  /** By protocol number, 256 of them. Bare functions: calls through them stay cheap though there are many kinds. */
+  /** By protocol number. Bare functions: a call through them stays cheap, however many kinds there are. */
   readonly #track: ((pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked)[] = []
   readonly #byProtocol: Tracker[] = []
   readonly #helpers: Helper[] = []
@@ -154,7 +154,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     for (let proto = 0; proto < 256; proto++) {
       const tracker = this.#trackers.get(proto) ?? generic
       this.#byProtocol.push(tracker)
-      this.#track.push(tracker.packet.bind(tracker))
+      this.#track.push(tracker.packet)
     }
     host.tracker = this
   }
@@ -299,7 +299,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   find(t: Tuple): number {
     for (;;) {
       const handle = this.table.find(t)
-      if (handle < 0 || this.table.expires[handle >> 1]! > this.host.now) return handle
+      if (handle < 0 || this.table.expiresAt(handle >> 1) > this.host.now) return handle
       this.kill(handle >> 1)
     }
   }
@@ -323,7 +323,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   #findIn(t: Tuple, dir: number): number {
     for (;;) {
       const handle = this.table.findIn(t, dir)
-      if (handle < 0 || this.table.expires[handle >> 1]! > this.host.now) return handle
+      if (handle < 0 || this.table.expiresAt(handle >> 1) > this.host.now) return handle
       this.kill(handle >> 1)
     }
   }
@@ -347,7 +347,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       if (entry !== ignored && table.sameTuple(reply, handle)) {
         const w = table.words
         const zone = w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
-        if (table.expires[entry]! <= this.host.now) this.kill(entry)
+        if (table.expiresAt(entry) <= this.host.now) this.kill(entry)
         else if (
           zone === reply.zone &&
           zone === w[ignored * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]! &&
@@ -382,14 +382,14 @@ export class Conntrack implements TrackerLink, TrackerCore {
   isExpired(entry: number): boolean {
     return (
       (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0 &&
-      this.table.expires[entry]! <= this.host.now
+      this.table.expiresAt(entry) <= this.host.now
     )
   }
 
   /** Remaining time, seconds, rounded down as the kernel prints (nf_ct_expires). */
   remaining(entry: number): number {
     const confirmed = (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0
-    const ms = this.table.expires[entry]! - (confirmed ? this.host.now : 0)
+    const ms = this.table.expiresAt(entry) - (confirmed ? this.host.now : 0)
     return ms > 0 ? Math.floor(ms / 1000) : 0
   }
 
@@ -404,18 +404,21 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Packets of a direction, -1 if the entry was made without nf_conntrack_acct. */
   packets(entry: number, dir: number): number {
-    return this.table.acct[entry * 4]! < 0 ? -1 : this.table.acct[entry * 4 + dir * 2]!
+    return this.#counts(entry) ? this.table.acct[entry * 4 + dir * 2]! : -1
   }
 
   /** Bytes of a direction, -1 if the entry was made without nf_conntrack_acct. */
   bytes(entry: number, dir: number): number {
-    return this.table.acct[entry * 4]! < 0 ? -1 : this.table.acct[entry * 4 + dir * 2 + 1]!
+    return this.#counts(entry) ? this.table.acct[entry * 4 + dir * 2 + 1]! : -1
+  }
+
+  #counts(entry: number): boolean {
+    return (this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Acct) !== 0
   }
 
   /** Counters back to nothing (conntrack -L -z). */
   zeroAcct(entry: number): void {
-    const { acct } = this.table
-    if (acct[entry * 4]! >= 0) acct.fill(0, entry * 4, entry * 4 + 4)
+    this.table.acct.fill(0, entry * 4, entry * 4 + 4)
   }
 
   /** Wall clock of the entry's beginning, ms since 1970; -1 if it was made without nf_conntrack_timestamp. */
@@ -467,7 +470,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Calls `each` for every entry that conntrack -L would list, in slab order; entries may be ended meanwhile. */
   forEach(each: (entry: number) => void): void {
     this.table.forEach((entry) => {
-      if (this.table.expires[entry]! <= this.host.now) this.kill(entry)
+      if (this.table.expiresAt(entry) <= this.host.now) this.kill(entry)
       else if ((this.table.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) each(entry)
     })
   }
@@ -476,7 +479,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   get count(): number {
     let expired = 0
     this.table.forEach((entry) => {
-      if (this.table.expires[entry]! <= this.host.now) expired++
+      if (this.table.expiresAt(entry) <= this.host.now) expired++
     })
     return this.table.used - expired
   }
@@ -495,30 +498,32 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** See TrackerCore. Hot. */
   refresh(entry: number, dir: number, pkt: Packet, timeoutMs: number): void {
     const { table } = this
-    const status = table.words[entry * STRIDE + STATUS]!
-    if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed) {
-      table.expires[entry] = this.host.now + timeoutMs
-      this.#wheel.refreshed(entry)
-    } else if ((status & Status.FixedTimeout) === 0) table.expires[entry] = timeoutMs
-    this.account(entry, dir, pkt)
+    const w = table.words
+    const o = entry * STRIDE
+    const status = w[o + STATUS]!
+    if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed)
+      this.expireIn(entry, timeoutMs)
+    else if ((status & Status.FixedTimeout) === 0) table.setExpires(entry, timeoutMs)
+    if ((w[o + EXTENSIONS]! & Extension.Acct) !== 0) this.account(entry, dir, pkt)
   }
 
-  /** nf_ct_acct_update. Hot. */
+  /** nf_ct_acct_update. */
   account(entry: number, dir: number, pkt: Packet): void {
+    if (!this.#counts(entry)) return
     const { acct } = this.table
-    const at = entry * 4
-    if (acct[at]! < 0) return
-    acct[at + dir * 2]!++
-    acct[at + dir * 2 + 1]! += pkt.end - pkt.l3
+    acct[entry * 4 + dir * 2]!++
+    acct[entry * 4 + dir * 2 + 1]! += pkt.end - pkt.l3
   }
 
   expireIn(entry: number, timeoutMs: number): void {
-    this.table.expires[entry] = this.host.now + timeoutMs
-    this.#wheel.refreshed(entry)
+    const ends = this.host.now + timeoutMs
+    const shorter = ends < this.table.expiresAt(entry)
+    this.table.setExpires(entry, ends)
+    if (shorter) this.#wheel.shortened(entry)
   }
 
   timeouts(entry: number, standard: Float64Array): Float64Array {
-    const policy = this.table.words[entry * STRIDE + POLICY]!
+    const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >> POLICY_SHIFT
     return policy === 0 ? standard : this.#policies[policy - 1]!.values
   }
 
@@ -624,18 +629,20 @@ export class Conntrack implements TrackerLink, TrackerCore {
     }
     table.setTuple(entry, 0, t)
     table.setTuple(entry, 1, r)
-    table.expires[entry] = 0
     table.born[entry] = this.host.now
-    if (!this.#acct) table.acct[entry * 4] = -1
     const w = table.words
     const o = entry * STRIDE
     let extensions = 0
+    if (this.#acct) {
+      extensions |= Extension.Acct
+      table.acct.fill(0, entry * 4, entry * 4 + 4)
+    }
     if (this.#timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
     if (this.#events) extensions |= Extension.Events
     if (template !== null) {
       if (template.timeoutPolicy !== null)
-        w[o + POLICY] = this.#policyNumber(template.timeoutPolicy, pkt.proto)
+        extensions |= this.#policyNumber(template.timeoutPolicy, pkt.proto) << POLICY_SHIFT
       if (template.ctevents !== null || template.expevents !== null) {
         extensions |= Extension.Events
         w[o + EVENTS] = ((template.ctevents ?? 0) & 0xffff) | ((template.expevents ?? 0) << 16)
@@ -695,7 +702,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       while (handle >= 0) {
         const entry = handle >> 1
         const status = table.words[entry * STRIDE + STATUS]!
-        const expired = table.expires[entry]! <= this.host.now
+        const expired = table.expiresAt(entry) <= this.host.now
         if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
           handle = table.next(handle)
           continue

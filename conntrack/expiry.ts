@@ -3,7 +3,7 @@
 //     cursor --> [slot] [slot] [slot] ... SLOTS of them; a slot is a list of entries
 //
 // The kernel ends entries lazily: a look-up that meets an expired one removes it, and a worker sweeps behind. Here
-// too: whoever finds an entry asks `isExpired`, and the wheel is the sweep. So a refresh only writes expires[entry]:
+// too: whoever finds an entry asks `isExpired`, and the wheel is the sweep. So a refresh only writes the entry's end:
 // an entry stays in its slot until that comes up, and moves on if it was refreshed meanwhile. Only a timeout made
 // shorter than the slot moves the entry at once. Work per call is bounded; what is left over stays for the next.
 
@@ -39,7 +39,7 @@ export class ExpiryWheel {
     return this.#count
   }
 
-  /** The entry ends at table.expires[entry]. */
+  /** The entry ends at table.expiresAt(entry). */
   add(entry: number, now: number): void {
     if (entry >= this.#before.length) this.#grow()
     if (this.#count === 0) this.#cursor = Math.floor(now / SLOT_MS)
@@ -47,9 +47,9 @@ export class ExpiryWheel {
     this.#count++
   }
 
-  /** table.expires[entry] was set: moves the entry if it ends before its slot. Hot: O(1), does not allocate. */
-  refreshed(entry: number): void {
-    if (this.#table.expires[entry]! >= this.#slot[entry]! * SLOT_MS) return
+  /** The entry ends earlier than it did: moves it if that is before its slot. O(1), does not allocate. */
+  shortened(entry: number): void {
+    if (this.#table.expiresAt(entry) >= this.#slot[entry]! * SLOT_MS) return
     this.#unlink(entry)
     this.#link(entry)
   }
@@ -69,13 +69,13 @@ export class ExpiryWheel {
     }
     // A slot that has come round twice is looked at once: all its entries are then checked against the clock.
     if (current - this.#cursor > SLOTS) this.#cursor = current - SLOTS
-    const expires = this.#table.expires
+    const table = this.#table
     let budget = BUDGET
     while (this.#cursor < current) {
       const slot = this.#cursor & (SLOTS - 1)
       for (let entry = this.#slots[slot]! - 1; entry >= 0; entry = this.#slots[slot]! - 1) {
         if (budget-- === 0) return true
-        if (expires[entry]! <= now) this.#expire(entry)
+        if (table.expiresAt(entry) <= now) this.#expire(entry)
         else {
           this.#unlink(entry)
           this.#link(entry, this.#cursor + 1)
@@ -88,7 +88,7 @@ export class ExpiryWheel {
 
   /** Into the slot after its end, but within one turn of the wheel. `earliest`: lowest slot allowed. */
   #link(entry: number, earliest = this.#cursor): void {
-    let number = Math.floor(this.#table.expires[entry]! / SLOT_MS)
+    let number = Math.floor(this.#table.expiresAt(entry) / SLOT_MS)
     if (number >= this.#cursor + SLOTS) number = this.#cursor + SLOTS - 1
     if (number < earliest) number = earliest
     const slot = number & (SLOTS - 1)

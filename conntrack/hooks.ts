@@ -158,7 +158,7 @@ function confirmNew(ct: Conntrack, pkt: Packet, entry: number): Verdict {
   }
   if (clash >= 0) return resolveClash(ct, pkt, entry, clash >> 1)
   // The timeout runs from here.
-  table.expires[entry]! += ct.host.now
+  table.setExpires(entry, table.expiresAt(entry) + ct.host.now)
   ct.insert(entry, true)
   return Verdict.Accept
 }
@@ -172,7 +172,7 @@ function resolveClash(ct: Conntrack, pkt: Packet, loser: number, winner: number)
     // nf_ct_resolve_clash_harder: only the reply must be unique. The entry then sees replies only, and not for long.
     const taken = table.findClash(loser, 1, Number.MAX_SAFE_INTEGER)
     if (taken < 0) {
-      table.expires[loser] = ct.host.now + 1000
+      table.setExpires(loser, ct.host.now + 1000)
       table.words[loser * STRIDE + STATUS]! |= Status.FixedTimeout | Status.NatClash
       ct.insert(loser, false)
       stats.clashResolve++

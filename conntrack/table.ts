@@ -2,26 +2,28 @@
 //
 // An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
 //
-//   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry)
-//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, next handle in the bucket
+//   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry, four cache lines)
+//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, one free
 //    12..23   tuple of direction 1
 //    24       status (IPS_* bits)
 //    25       ctmark
 //    26       uses: packets that hold the entry, and expected entries whose master it is
-//    27       secmark
-//    28       master entry + 1 (expected connections), 0 none
-//    29       timeout policy number + 1, 0 none (CT --timeout)
-//    30       helper number + 1, 0 none
-//    31       NAT: bits (see nat/nat.ts)
+//    27       helper number + 1, 0 none
+//    28..29   when it ends: a double, see expiresAt
+//    30       NAT: bits (see nat/nat.ts)
+//    31       extensions the entry has (Extension), timeout policy number + 1 above them (CT --timeout)
 //    32..52   private to the tracker (tcp: windows)
-//    53       extensions the entry has (Extension)
+//    53       secmark
 //    54       event masks: ctevents | expevents << 16 (CT --ctevents, --expevents)
-//    55       expectations that wait for this entry's children
+//    55       master entry + 1 (expected connections), 0 none
 //    56..59   connlabels (128 bits)
 //    60..63   sequence adjustment and NAT private
-//   expires[entry]   host.now at which it ends, ms; while unconfirmed: the relative timeout
-//   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], with nf_conntrack_acct at creation, else -1 in slot 0
+//   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]
+//   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
 //   born[entry]      host.now when it was made
+//
+// With many connections, memory is what costs: a look-up walks the dense links and touches only the entry that it
+// finds, and what every packet of a connection needs lies in the entry's first two lines.
 //
 // ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone word is the zone that counts in
 // that direction (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
@@ -35,15 +37,14 @@ export const TUPLE_WORDS = 12
 export const STATUS = 24
 export const CTMARK = 25
 export const USES = 26
-export const SECMARK = 27
-export const MASTER = 28
-export const POLICY = 29
-export const HELPER = 30
-export const NAT = 31
+export const HELPER = 27
+const EXPIRES = 28
+export const NAT = 30
+export const EXTENSIONS = 31
 export const PRIVATE = 32
-export const EXTENSIONS = 53
+export const SECMARK = 53
 export const EVENTS = 54
-export const EXPECTING = 55
+export const MASTER = 55
 export const LABELS = 56
 export const SEQADJ = 60
 /** Offsets inside a tuple. */
@@ -52,7 +53,6 @@ export const DST = 4
 export const PORTS = 8
 export const META = 9
 export const ZONE = 10
-const NEXT = 11
 
 /** enum ip_conntrack_status; the numbers are the kernel's. */
 export const Status = {
@@ -74,7 +74,9 @@ export const Status = {
 } as const
 
 /** Bits of the word EXTENSIONS (struct nf_ct_ext): made at creation, by the sysctls of that moment. */
-export const Extension = { Timestamp: 1, Labels: 2, Events: 4 } as const
+export const Extension = { Timestamp: 1, Labels: 2, Events: 4, Acct: 8 } as const
+/** The timeout policy stands above the bits. */
+export const POLICY_SHIFT = 8
 
 /** Longest chain that a new entry may join: MIN_CHAINLEN plus a random part below MAX_CHAINLEN. */
 export const MIN_CHAINLEN = 50
@@ -85,7 +87,6 @@ export const TOO_LONG = -2
 
 export class EntryTable {
   words: Int32Array
-  expires: Float64Array
   acct: Float64Array
   /** host.now when the entry was made. */
   born: Float64Array
@@ -94,10 +95,14 @@ export class EntryTable {
   confirmed = 0
   /** Entries in use, confirmed or not. */
   used = 0
+  /** `words` as doubles. */
+  #doubles: Float64Array
   #free: Int32Array
   #freeCount: number
+  /** Handle + 1 of each bucket's first, 0 none. */
   #buckets: Int32Array
   #mask: number
+  #links: Int32Array
   readonly #seed: number
 
   /** `capacity`: entries before the arrays grow. `buckets`: rounded up to a power of two. */
@@ -105,9 +110,10 @@ export class EntryTable {
     this.#seed = seed | 1
     this.capacity = capacity
     this.words = new Int32Array(capacity * STRIDE)
-    this.expires = new Float64Array(capacity)
+    this.#doubles = new Float64Array(this.words.buffer)
     this.acct = new Float64Array(capacity * 4)
     this.born = new Float64Array(capacity)
+    this.#links = new Int32Array(capacity * 4)
     this.#free = new Int32Array(capacity)
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i
     this.#freeCount = capacity
@@ -125,7 +131,6 @@ export class EntryTable {
     if (this.#freeCount === 0) this.reserve(this.capacity * 2)
     const entry = this.#free[--this.#freeCount]!
     this.words.fill(0, entry * STRIDE, entry * STRIDE + STRIDE)
-    this.acct.fill(0, entry * 4, entry * 4 + 4)
     this.used++
     return entry
   }
@@ -144,14 +149,15 @@ export class EntryTable {
     if (capacity <= old) return
     const words = new Int32Array(capacity * STRIDE)
     words.set(this.words)
-    const expires = new Float64Array(capacity)
-    expires.set(this.expires)
+    const links = new Int32Array(capacity * 4)
+    links.set(this.#links)
+    this.#links = links
     const acct = new Float64Array(capacity * 4)
     acct.set(this.acct)
     const born = new Float64Array(capacity)
     born.set(this.born)
     this.words = words
-    this.expires = expires
+    this.#doubles = new Float64Array(words.buffer)
     this.acct = acct
     this.born = born
     this.capacity = capacity
@@ -167,19 +173,27 @@ export class EntryTable {
   rehash(buckets: number): void {
     const size = powerOfTwo(buckets)
     if (size === this.buckets) return
-    const { words } = this
     const old = this.#buckets
+    const links = this.#links
     this.#buckets = new Int32Array(size)
     this.#mask = size - 1
     for (const head of old)
       for (let handle = head - 1; handle >= 0; ) {
         const next = this.next(handle)
-        const o = offsetOf(handle)
-        const b = this.#at(o)
-        words[o + NEXT] = this.#buckets[b]!
+        const b = links[handle * 2]! & this.#mask
+        links[handle * 2 + 1] = this.#buckets[b]!
         this.#buckets[b] = handle + 1
         handle = next
       }
+  }
+
+  /** host.now at which the entry ends, ms; while unconfirmed the time from confirmation on. Hot. */
+  expiresAt(entry: number): number {
+    return this.#doubles[(entry * STRIDE + EXPIRES) >> 1]!
+  }
+
+  setExpires(entry: number, ms: number): void {
+    this.#doubles[(entry * STRIDE + EXPIRES) >> 1] = ms
   }
 
   setTuple(entry: number, dir: number, t: Tuple): void {
@@ -218,31 +232,35 @@ export class EntryTable {
   /** Handle of the entry that has the tuple in its zone, or -1. Expired entries are found too. Hot. */
   find(t: Tuple): number {
     const w = this.words
-    let handle = this.#buckets[this.bucketOf(t)]! - 1
+    const links = this.#links
+    const hash = this.#hashOf(t)
+    let handle = this.#buckets[hash & this.#mask]! - 1
     while (handle >= 0) {
-      const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
-      if (
-        w[o + PORTS] === t.ports &&
-        w[o] === t.s0 &&
-        w[o + DST] === t.d0 &&
-        w[o + META] === t.meta &&
-        w[o + ZONE] === t.zone &&
-        w[o + 1] === t.s1 &&
-        w[o + 2] === t.s2 &&
-        w[o + 3] === t.s3 &&
-        w[o + 5] === t.d1 &&
-        w[o + 6] === t.d2 &&
-        w[o + 7] === t.d3
-      )
-        return handle
-      handle = w[o + NEXT]! - 1
+      if (links[handle * 2] === hash) {
+        const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+        if (
+          w[o + PORTS] === t.ports &&
+          w[o] === t.s0 &&
+          w[o + DST] === t.d0 &&
+          w[o + META] === t.meta &&
+          w[o + ZONE] === t.zone &&
+          w[o + 1] === t.s1 &&
+          w[o + 2] === t.s2 &&
+          w[o + 3] === t.s3 &&
+          w[o + 5] === t.d1 &&
+          w[o + 6] === t.d2 &&
+          w[o + 7] === t.d3
+        )
+          return handle
+      }
+      handle = links[handle * 2 + 1]! - 1
     }
     return -1
   }
 
   /** As find, but only in one direction: zones that count in one direction need it. */
   findIn(t: Tuple, dir: number): number {
-    for (let handle = this.#buckets[this.bucketOf(t)]! - 1; handle >= 0; handle = this.next(handle))
+    for (let handle = this.first(this.bucketOf(t)); handle >= 0; handle = this.next(handle))
       if (
         (handle & 1) === dir &&
         this.#same(t, offsetOf(handle)) &&
@@ -261,7 +279,7 @@ export class EntryTable {
     const w = this.words
     const own = entry * STRIDE + dir * TUPLE_WORDS
     let length = 0
-    for (let handle = this.#buckets[this.#at(own)]! - 1; handle >= 0; handle = this.next(handle)) {
+    for (let handle = this.first(this.#hashAt(own)); handle >= 0; handle = this.next(handle)) {
       const o = offsetOf(handle)
       if (this.#sameWords(own, o) && this.#zoneFits(entry, handle, w[own + ZONE]!)) return handle
       if (length++ > limit) return TOO_LONG
@@ -309,7 +327,7 @@ export class EntryTable {
 
   /** Number of the bucket that a tuple in its zone hashes to. */
   bucketOf(t: Tuple): number {
-    return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
+    return this.#hashOf(t) & this.#mask
   }
 
   /** First handle of a bucket, -1 none. `bucket` is taken modulo the number of buckets. */
@@ -319,7 +337,7 @@ export class EntryTable {
 
   /** Next handle of the same bucket, -1 none. */
   next(handle: number): number {
-    return this.words[offsetOf(handle) + NEXT]! - 1
+    return this.#links[handle * 2 + 1]! - 1
   }
 
   /** Calls `each` for every confirmed entry in slab order; entries may be removed meanwhile. */
@@ -328,7 +346,11 @@ export class EntryTable {
       if ((this.words[e * STRIDE + STATUS]! & (Status.Confirmed | Status.Dying)) === Status.Confirmed) each(e)
   }
 
-  #at(o: number): number {
+  #hashOf(t: Tuple): number {
+    return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
+  }
+
+  #hashAt(o: number): number {
     const w = this.words
     return this.#hash(
       w[o]!,
@@ -368,29 +390,31 @@ export class EntryTable {
   }
 
   #link(entry: number, dir: number): void {
-    const o = entry * STRIDE + dir * TUPLE_WORDS
-    const b = this.#at(o)
-    this.words[o + NEXT] = this.#buckets[b]!
-    this.#buckets[b] = entry * 2 + dir + 1
+    const hash = this.#hashAt(entry * STRIDE + dir * TUPLE_WORDS)
+    const handle = entry * 2 + dir
+    const b = hash & this.#mask
+    this.#links[handle * 2] = hash
+    this.#links[handle * 2 + 1] = this.#buckets[b]!
+    this.#buckets[b] = handle + 1
   }
 
   #unlink(entry: number, dir: number): void {
-    const w = this.words
-    const o = entry * STRIDE + dir * TUPLE_WORDS
-    const b = this.#at(o)
-    const self = entry * 2 + dir + 1
-    if (this.#buckets[b] === self) {
-      this.#buckets[b] = w[o + NEXT]!
+    const links = this.#links
+    const handle = entry * 2 + dir
+    const b = links[handle * 2]! & this.#mask
+    const next = links[handle * 2 + 1]!
+    let at = this.#buckets[b]! - 1
+    if (at === handle) {
+      this.#buckets[b] = next
       return
     }
-    let at = this.#buckets[b]! - 1
     while (at >= 0) {
-      const p = offsetOf(at)
-      if (w[p + NEXT] === self) {
-        w[p + NEXT] = w[o + NEXT]!
+      const after = links[at * 2 + 1]! - 1
+      if (after === handle) {
+        links[at * 2 + 1] = next
         return
       }
-      at = w[p + NEXT]! - 1
+      at = after
     }
   }
 
@@ -417,7 +441,7 @@ export class EntryTable {
       h = Math.imul((h ^ (h >>> 13)) + s3 + (d1 << 7), 0xc2b2ae35)
       h = Math.imul((h ^ (h >>> 15)) + d2 + (d3 << 7), 0x27d4eb2f)
     }
-    return (h ^ (h >>> 15)) & this.#mask
+    return h ^ (h >>> 15)
   }
 }
 

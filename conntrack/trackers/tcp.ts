@@ -500,7 +500,7 @@ export function createTcp(core: TrackerCore): Tracker {
     if ((status & Status.Assured) === 0 || (status & Status.FixedTimeout) !== 0) return
     if (kind !== RST_SET && kind !== FIN_SET) return
     if (w[o + LAST_DIR] !== dir && (w[o + LAST_INDEX] === FIN_SET || w[o + LAST_INDEX] === RST_SET)) {
-      const remaining = table.expires[entry]! - core.host.now
+      const remaining = table.expiresAt(entry) - core.host.now
       if (remaining < 120_000) return
       const limit = core.timeouts(entry, standard)[T_UNACK]!
       if (remaining > limit) core.expireIn(entry, limit)

@@ -59,8 +59,8 @@ export interface Tracker {
   readonly timeoutNames: readonly string[]
   /** The timeouts in force, ms. */
   readonly standard: Float64Array
-  /** nf_conntrack_*_packet. `dir`: 0 original, 1 reply. Hot: does not allocate. */
-  packet(pkt: Packet, entry: number, dir: number, hook: Hook): Tracked
+  /** nf_conntrack_*_packet. `dir`: 0 original, 1 reply. Called without `this`. Hot: does not allocate. */
+  readonly packet: (this: void, pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked
   /** nf_conntrack_l4proto.can_early_drop: a closing connection, though assured. */
   canEarlyDrop?(entry: number): boolean
   /** The state in `conntrack -L`, '' for none. */

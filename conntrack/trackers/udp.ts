@@ -51,13 +51,18 @@ export function createUdp(core: TrackerCore): Tracker {
       const timeouts = core.timeouts(entry, standard)
       const at = entry * STRIDE + STATUS
       const status = table.words[at]!
+      if ((status & Status.Assured) !== 0) {
+        // It was a stream already.
+        core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
+        return Tracked.Accept
+      }
       if ((status & Status.SeenReply) === 0 || host.now - table.born[entry]! <= STREAM_AFTER_MS) {
         core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
         return Tracked.Accept
       }
       core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
       // A clashing entry goes soon, so it is never assured.
-      if ((status & (Status.Assured | Status.NatClash)) === 0) table.words[at] = status | Status.Assured
+      if ((status & Status.NatClash) === 0) table.words[at] = status | Status.Assured
       return Tracked.Accept
     },
   }
