@@ -92,8 +92,7 @@ class DrawnRandom implements Random {
     if (went === null) return
     const key = `${protocolOf(step.injected)} ${addressAt(step.injected, 12)} ${addressAt(step.injected, 16)} ${went[0]} ${went[1]}`
     const drawn = this.#flows.get(key)
-    // A draw may well lead to the port that was there before.
-    this.#aim(drawn ?? went[0], protocolOf(step.injected) === 1)
+    if (drawn !== undefined) this.#aim(drawn, protocolOf(step.injected) === 1)
   }
 
   /** The number from which nf_nat_l4proto_unique_tuple() arrives at `port`. */
