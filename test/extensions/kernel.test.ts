@@ -7,7 +7,9 @@ import { Verdict } from '../../datapath/hooks.ts'
 import { hex, toHex } from '../harness/frames.ts'
 import { World } from './world.ts'
 
-const kernel = JSON.parse(readFileSync(join(import.meta.dirname, 'kernel.json'), 'utf8')) as {
+const kernel = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../data/extensions/kernel.json'), 'utf8'),
+) as {
   readonly packets: readonly string[]
   /** Frames as they leave without a rule. */
   readonly plain: readonly (string | null)[]

@@ -8,7 +8,9 @@ import { Hook } from '../../datapath/hooks.ts'
 import { hex, udp } from '../harness/frames.ts'
 import { World } from './world.ts'
 
-const recorded = JSON.parse(readFileSync(join(import.meta.dirname, 'log.json'), 'utf8')) as readonly {
+const recorded = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../data/extensions/log.json'), 'utf8'),
+) as readonly {
   readonly packet: string
   readonly prerouting: string
   readonly forward: string | null

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Asks the machine's own kernel which packets each match fits, and what each target makes of them, and writes
-kernel.json: every rule alone in mangle FORWARD of a fresh namespace, every packet through it from one TUN device to
+test/data/extensions/kernel.json: every rule alone in mangle FORWARD of a fresh namespace, every packet through it from one TUN device to
 another. Run as root: test/extensions/record-kernel.py; the namespace ends with the process.
 
 For a match: one letter a packet, `1` it fits, `0` it does not, `x` the packet is gone (hotdrop, or refused before).
@@ -192,7 +192,7 @@ plain = through('-j ACCEPT')
 answer['plain'] = [None if f is None else f.hex() for f in plain]
 for rule in TARGETS:
     answer['targets'][rule] = [None if f is None else '=' if f == p else f.hex() for f, p in zip(through(rule), plain)]
-with open(os.path.join(here, 'kernel.json'), 'w') as f:
+with open(os.path.join(here, '..', 'data', 'extensions', 'kernel.json'), 'w') as f:
     json.dump(answer, f, indent=1)
     f.write('\n')
 print(len(packets), 'packets', len(MATCHES), 'matches', len(TARGETS), 'targets')

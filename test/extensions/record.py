@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Asks the machine's own iptables-legacy what it makes of each rule of test/extensions/tables/*.txt, and writes the
-answers beneath the rule. Run as root: test/extensions/record.py [NAME...] (it also writes help.json); the namespace ends with the process.
+answers beneath the rule. Run as root: test/extensions/record.py [NAME...] (it also writes test/data/extensions/help.json); the namespace ends with the process.
 
 A table is blocks of lines. `> TABLE CHAIN OPTIONS` is the rule; the answers are
   S  what iptables-save prints for it          N  its line in iptables -n -L, behind the destination
@@ -42,7 +42,7 @@ texts = {}
 for flag, extensions in (('-m', MATCHES), ('-j', TARGETS)):
     for name in extensions:
         texts[f'{flag} {name}'] = run('iptables-legacy', flag, name, '-h').stdout[len(own) + 1 :]
-with open(os.path.join(here, 'help.json'), 'w') as f:
+with open(os.path.join(here, '..', 'data', 'extensions', 'help.json'), 'w') as f:
     f.write(json.dumps(texts, indent=2) + '\n')
 
 for name in names:

@@ -106,7 +106,9 @@ test('an option of no extension is unknown', () => {
 })
 
 describe('help is what iptables -m NAME -h prints', () => {
-  const recorded = JSON.parse(readFileSync(join(import.meta.dirname, 'help.json'), 'utf8')) as {
+  const recorded = JSON.parse(
+    readFileSync(join(import.meta.dirname, '../data/extensions/help.json'), 'utf8'),
+  ) as {
     readonly [flag: string]: string
   }
   for (const match of matches)
