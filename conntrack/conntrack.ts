@@ -240,6 +240,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     pkt.ctInfo = info
   }
 
+  /** A copy of a packet holds its entry too (nf_conntrack_get). */
+  share(copy: Packet): void {
+    if (copy.ct >= 0) this.table.words[copy.ct * STRIDE + USES]!++
+  }
+
   /** A packet made in answer to another belongs to its connection (nf_conntrack_attach). */
   attach(answer: Packet, cause: Packet): void {
     if (cause.ct < 0) return
