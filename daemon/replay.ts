@@ -47,7 +47,7 @@ export interface ReplaySummary {
   readonly fates: Readonly<Record<string, number>>
 }
 
-/** Slots of frame memory: enough for the fragments that net.ipv4.ipfrag_high_thresh lets wait. */
+/** Slots of frame memory: a packet, its answers and its pieces; fragments that wait are not kept in slots. */
 const SLOTS = 512
 const MAX_FRAME = 65535
 /** host.now at the first packet: the host has been up for a while, so that no time stamp looks like "never". */

@@ -14,7 +14,8 @@ import { toolNames } from '../tools.ts'
 export function addTools(program: Command): void {
   for (const name of toolNames)
     program
-      .command(name)
+      // The names of Debian's alternatives work, but would only lengthen the help.
+      .command(name, { hidden: name.includes('-legacy') })
       .description(`${name} of the running gateway; arguments as the real one's`)
       .helpOption(false)
       .allowUnknownOption()
