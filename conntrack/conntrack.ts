@@ -251,6 +251,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.hold(answer, cause.ct, this.direction(cause) === 0 ? CtInfo.RelatedReply : CtInfo.Related)
   }
 
+  /** REJECT answers `cause` with a reset: its connection is over (nf_ct_set_closing). */
+  closing(cause: Packet): void {
+    if (cause.ct < 0 || (this.table.words[cause.ct * STRIDE + STATUS]! & Status.Confirmed) === 0) return
+    this.trackerOf(cause.ct).closed?.(cause.ct)
+  }
+
   /** The tuple of a packet as it is now, zone left alone (nf_ct_get_tuple). */
   tupleOf(pkt: Packet, into: Tuple): boolean {
     return tupleOf(pkt, this.host.memory.view, into)

@@ -101,6 +101,11 @@ export class Replies {
   /** icmp_global_credit and icmp_global_stamp (ms): the bucket of icmp_msgs_per_sec. */
   #credit = 0
   #stamp = Number.NEGATIVE_INFINITY
+  /**
+   * An ICMP message of ours is on its way out (icmp_xmit_lock): whatever its journey gives cause for stays unsaid, as
+   * when a rule in OUTPUT rejects it.
+   */
+  #sendingIcmp = false
 
   constructor(host: Host) {
     this.#host = host
@@ -127,6 +132,7 @@ export class Replies {
     }
     const limited = !(cause.arrival?.loopback ?? false) && this.#limited(type, code)
     if (limited && !this.#globalAllow()) return false
+    if (this.#sendingIcmp) return false
 
     let source = 0
     if (route.type === RouteType.Local) source = cause.d0
@@ -155,7 +161,7 @@ export class Replies {
     this.#header(pkt, cause.s0, this.#key.s0 === 0 ? DUMMY_ADDRESS : this.#key.s0, tos, IPPROTO_ICMP, false)
     this.#sealIcmp(pkt, l4)
     if (quote > 0 && isErrorType(type)) host.tracker?.attach(pkt, cause)
-    this.#send(pkt)
+    this.#sendIcmp(pkt)
     return true
   }
 
@@ -227,7 +233,7 @@ export class Replies {
     const l4 = answer.l4
     this.#host.memory.bytes.copyWithin(l4 + 1, pkt.l4 + 1, pkt.end)
     this.#sealIcmp(answer, l4)
-    this.#send(answer)
+    this.#sendIcmp(answer)
     return true
   }
 
@@ -245,7 +251,7 @@ export class Replies {
     view.setUint32(l4 + ICMP_HEADER_LEN + 4, now)
     view.setUint32(l4 + ICMP_HEADER_LEN + 8, now)
     this.#sealIcmp(answer, l4)
-    this.#send(answer)
+    this.#sendIcmp(answer)
     return true
   }
 
@@ -256,6 +262,7 @@ export class Replies {
     if (!echoOptions(pkt, host, this.#optionBytes, options)) return null
     const limited = this.#limited(type, 0)
     if (limited && !this.#globalAllow()) return null
+    if (this.#sendingIcmp) return null
     const tos = host.memory.view.getUint8(pkt.l3 + IPV4_TOS)
     const way = this.#route(pkt, specificDestination(pkt, host), tos, options)
     if (way === null) return null
@@ -469,6 +476,12 @@ export class Replies {
     // By the final destination, which a source route keeps from the header until the last hop.
     const start = pseudo4(cause.d0, cause.s0, IPPROTO_TCP, TCP_HEADER_LEN)
     view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, l4 + TCP_HEADER_LEN, start)))
+  }
+
+  #sendIcmp(pkt: Packet): void {
+    this.#sendingIcmp = true
+    this.#send(pkt)
+    this.#sendingIcmp = false
   }
 
   #send(pkt: Packet): void {

@@ -715,6 +715,14 @@ export function createTcp(core: TrackerCore): Tracker {
     },
 
     canEarlyDrop: (entry) => closing(entry * STRIDE),
+    closed(entry) {
+      const o = entry * STRIDE
+      const w = table.words
+      const old = w[o + STATE]
+      w[o + STATE] = CL
+      if (old === CL || (w[o + STATUS]! & Status.FixedTimeout) !== 0) return
+      core.expireIn(entry, core.timeouts(entry, standard)[CL]!)
+    },
     state: (entry) => TCP_STATE_NAMES[table.words[entry * STRIDE + STATE]!] ?? '',
     resume(entry) {
       const o = entry * STRIDE

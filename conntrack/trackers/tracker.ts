@@ -63,6 +63,8 @@ export interface Tracker {
   readonly packet: (this: void, pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked
   /** nf_conntrack_l4proto.can_early_drop: a closing connection, though assured. */
   canEarlyDrop?(entry: number): boolean
+  /** nf_conntrack_tcp_set_closing: the host answered with a reset, the confirmed connection is over. */
+  closed?(entry: number): void
   /** The state in `conntrack -L`, '' for none. */
   state?(entry: number): string
   /** Tracking begins again after a pause (nf_ct_tcp_fixup). */
