@@ -1,6 +1,7 @@
 // Output that appears as a whole or not at all: every file is written under a temporary name beside its own and is
 // renamed when all of them are complete.
 
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   lstatSync,
@@ -41,7 +42,7 @@ export class OutputFiles {
     try {
       // A device or pipe (/dev/stdout) cannot be renamed over: it is written as it comes.
       const direct = there !== undefined && !there.isFile() && !there.isDirectory()
-      const temporary = direct ? path : `${path}.${process.pid}.tmp`
+      const temporary = direct ? path : `${path}.${randomBytes(6).toString('hex')}.tmp`
       if (there?.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' })
       const fd = openSync(temporary, direct ? 'w' : 'wx', 0o666)
       this.#files.push({ path, temporary, fd })

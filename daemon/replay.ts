@@ -22,7 +22,7 @@ import {
 import { type Egress, FrameMemory, HEADROOM } from '../datapath/ring.ts'
 import { afterFiles } from './after.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { PlaceError, systemReason } from './errors.ts'
+import { CommandError, ExitCode, PlaceError, systemReason } from './errors.ts'
 import { loadHostFolder } from './host-folder/index.ts'
 import { OutputFiles } from './output-files.ts'
 import { SeededRandom } from './random.ts'
@@ -64,6 +64,12 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const files = new OutputFiles()
   const egress = new ReplayEgress(memory)
   const engine = createEngine(config, { memory, egress, random: new SeededRandom(options.seed) })
+  const known = engine.host.devices.all().map((device) => device.name)
+  if (options.iface !== null && !known.includes(options.iface))
+    throw new CommandError(
+      `--iface ${options.iface}: expected an interface of the host: ${known.join(', ')}`,
+      ExitCode.Unusable,
+    )
   const capture = open(options.input)
   try {
     const run = new Run(options, engine, capture.reader, egress, files)
@@ -235,7 +241,7 @@ class Run {
       host.wall = this.#start * 1000 + (at - UPTIME_MS)
       egress.seconds = Math.floor(host.wall / 1000)
       egress.nanos = Math.round((host.wall - egress.seconds * 1000) * 1e6) % 1e9
-      this.#engine.tick()
+      while (this.#engine.tick());
       at += TIMER_STEP_MS
       if (++steps * TIMER_STEP_MS > TIMER_GAP_MS && at < now) at = now
     }

@@ -214,6 +214,22 @@ test('the clock: fragments that wait are consumed, and their timer answers; time
   expect(out.slice(1).map((l) => l.split(' ')[0])).toEqual(['60', '59'])
 })
 
+test('connections end in capture time', async () => {
+  const { after } = await play({
+    files: { 'iptables-save': SAVE },
+    packets: [
+      at(0, 'lan', udp({ ...client, sport: 1, dport: 53 })),
+      at(25, 'lan', udp({ ...client, sport: 2, dport: 53 })),
+      at(31.5, 'lan', udp({ ...client, sport: 3, dport: 53 })),
+    ],
+  })
+  const lines = after('conntrack').trim().split('\n')
+  expect(lines.map((l) => l.match(/udp +17 (\d+) .*?sport=(\d+)/)!.slice(1)).sort()).toEqual([
+    ['23', '2'],
+    ['30', '3'],
+  ])
+})
+
 test('the same capture and seed give the same files; another seed other random numbers', async () => {
   const random = new SeededRandom(77)
   const packets: Captured[] = []
@@ -318,6 +334,14 @@ describe('captures', () => {
         return ['--in', join(root, 'x.pcapng')]
       },
       /\/x\.pcapng:3:\d+: interface "eth9" is none of the host's: lo, lan, wan\n$/,
+    ],
+    [
+      'unknown --iface',
+      () => {
+        writeFileSync(join(root, 'e.pcap'), pcap(101))
+        return ['--in', join(root, 'e.pcap'), '--iface', 'eth9']
+      },
+      /^--iface eth9: expected an interface of the host: lo, lan, wan\n$/,
     ],
     [
       'interface not named',
