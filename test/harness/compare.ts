@@ -197,6 +197,13 @@ const validHeader = (b: Uint8Array, at = 0): boolean => {
   )
 }
 
+/** May `out` be the packet `went` on its way, and not one that the host made and gave the same identification? */
+function passedOn(went: Uint8Array, out: Uint8Array): boolean {
+  if (went.length < 20 || u16(went, 4) !== u16(out, 4) || went[9] !== out[9]) return false
+  const fragments = ((u16(went, 6) | u16(out, 6)) & 0x3fff) !== 0
+  return out[9] !== 1 || fragments || went[(went[0]! & 15) * 4] === out[(out[0]! & 15) * 4]
+}
+
 /** `idents`: identifications of the host's own packets in this step, the one's to the other's. */
 function sameFrame(
   a: Uint8Array,
@@ -212,8 +219,7 @@ function sameFrame(
   const idB = u16(b, 4)
   if (idA !== idB) {
     // A forwarded packet keeps its identification; a zero of the host's own is no random number.
-    if (idA === 0 || idB === 0 || (injected !== null && injected.length >= 6 && u16(injected, 4) === idA))
-      return false
+    if (idA === 0 || idB === 0 || (injected !== null && passedOn(injected, a))) return false
     const known = idents.get(idA)
     if (known !== undefined && known !== idB) return false
     idents.set(idA, idB)

@@ -51,6 +51,7 @@ class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
   readonly #ranges: [number, number][] = []
   readonly #flows = new Map<string, number>()
+  readonly #first = new Map<string, [number, number]>()
   #next: number | null = null
 
   constructor(scenario: Scenario, kernel: Run) {
@@ -79,7 +80,7 @@ class DrawnRandom implements Random {
   prepare(step: StepRun): void {
     this.#next = null
     if (step.injected === null) return
-    const went = portsOf(step.injected)
+    const went = this.#portsOf(step.injected)
     for (const { bytes } of step.sent) {
       const came = portsOf(bytes)
       if (came === null) continue
@@ -93,6 +94,15 @@ class DrawnRandom implements Random {
     const key = `${protocolOf(step.injected)} ${addressAt(step.injected, 12)} ${addressAt(step.injected, 16)} ${went[0]} ${went[1]}`
     const drawn = this.#flows.get(key)
     if (drawn !== undefined) this.#aim(drawn, protocolOf(step.injected) === 1)
+  }
+
+  /** Ports of a packet, of later fragments those of the first one. */
+  #portsOf(frame: Uint8Array): [number, number] | null {
+    if (frame.length < 20) return null
+    const key = `${u16(frame, 4)} ${frame[9]} ${addressAt(frame, 12)} ${addressAt(frame, 16)}`
+    const ports = portsOf(frame)
+    if (ports !== null && (u16(frame, 6) & 0x2000) !== 0) this.#first.set(key, ports)
+    return ports ?? this.#first.get(key) ?? null
   }
 
   /** The number from which nf_nat_l4proto_unique_tuple() arrives at `port`. */
