@@ -56,6 +56,8 @@ interface ConfSpec {
   /** Value of a loopback device where it differs (inetdev_init, loopback). */
   readonly loopback?: number
   readonly readOnly?: boolean
+  /** Written by ipv4_doint_and_flush(): `default` is for devices to come only. */
+  readonly later?: boolean
 }
 
 const CONF: readonly ConfSpec[] = [
@@ -70,8 +72,8 @@ const CONF: readonly ConfSpec[] = [
   { name: 'arp_notify', all: 0, initial: 0 },
   { name: 'bc_forwarding', all: 0, initial: 0, field: 'bcForwarding', combine: 'and' },
   { name: 'bootp_relay', all: 0, initial: 0 },
-  { name: 'disable_policy', all: 0, initial: 0, loopback: 1 },
-  { name: 'disable_xfrm', all: 0, initial: 0, loopback: 1 },
+  { name: 'disable_policy', all: 0, initial: 0, loopback: 1, later: true },
+  { name: 'disable_xfrm', all: 0, initial: 0, loopback: 1, later: true },
   { name: 'drop_gratuitous_arp', all: 0, initial: 0 },
   {
     name: 'drop_unicast_in_l2_multicast',
@@ -79,6 +81,7 @@ const CONF: readonly ConfSpec[] = [
     initial: 0,
     field: 'dropUnicastInL2Multicast',
     combine: 'or',
+    later: true,
   },
   { name: 'force_igmp_version', all: 0, initial: 0 },
   { name: 'forwarding', all: 0, initial: 0, field: 'forwarding', combine: 'own' },
@@ -88,10 +91,17 @@ const CONF: readonly ConfSpec[] = [
   { name: 'log_martians', all: 0, initial: 0, field: 'logMartians', combine: 'or' },
   { name: 'mc_forwarding', all: 0, initial: 0, readOnly: true },
   { name: 'medium_id', all: 0, initial: 0 },
-  { name: 'promote_secondaries', all: 0, initial: 0, field: 'promoteSecondaries', combine: 'or' },
+  {
+    name: 'promote_secondaries',
+    all: 0,
+    initial: 0,
+    field: 'promoteSecondaries',
+    combine: 'or',
+    later: true,
+  },
   { name: 'proxy_arp', all: 0, initial: 0 },
   { name: 'proxy_arp_pvlan', all: 0, initial: 0 },
-  { name: 'route_localnet', all: 0, initial: 0, field: 'routeLocalnet', combine: 'or' },
+  { name: 'route_localnet', all: 0, initial: 0, field: 'routeLocalnet', combine: 'or', later: true },
   { name: 'rp_filter', all: 0, initial: 0, field: 'rpFilter', combine: 'max' },
   { name: 'secure_redirects', all: 1, initial: 1, field: 'secureRedirects', combine: 'or' },
   { name: 'send_redirects', all: 1, initial: 1, field: 'sendRedirects', combine: 'or' },
@@ -127,6 +137,8 @@ export class Devices {
   readonly #addresses4 = new Map<number, number>()
   /** While conf.all.forwarding or a default spreads: the rows are right already. */
   #spreading = false
+  /** Defaults are being set, which is no write. */
+  #declaring = false
 
   /**
    * Declares net.ipv4.conf.{all,default} and net.ipv4.ip_forward, and makes `lo` (ifindex 1, up, without
@@ -264,7 +276,7 @@ export class Devices {
       const word = own.words[0]
       this.#addresses4.set(word, (this.#addresses4.get(word) ?? 0) + 1)
       // ipv4_devconf_setall(): from the first address on, `default` no longer reaches this device.
-      if (!device.loopback) this.#rows.get(device.name)!.own.fill(true)
+      this.#rows.get(device.name)!.own.fill(true)
     }
     this.generation++
     for (const l of this.#listeners) l.addressAdded?.(device, own)
@@ -355,18 +367,26 @@ export class Devices {
         if (device?.loopback && c.loopback !== undefined) return c.loopback
         return base?.values[i] ?? c.initial
       }),
-      own: CONF.map(() => false),
+      // inetdev_init() copies the whole of ipv4_devconf_dflt, what was written to it included.
+      own: CONF.map((_, i) => base?.own[i] ?? false),
     }
     this.#rows.set(name, row)
-    for (const [i, spec] of CONF.entries())
+    for (const [i, spec] of CONF.entries()) {
+      const full = sysctl(name, spec.name)
+      const kept = this.#tunables.text(full)
+      this.#declaring = true
       this.#tunables.declare({
-        name: sysctl(name, spec.name),
+        name: full,
         default: row.values[i]!,
         min: -0x80000000,
         max: 0x7fffffff,
         ...(spec.readOnly ? { readOnly: true } : {}),
         apply: (value) => this.#write(name, i, value),
       })
+      this.#declaring = false
+      // A value that was kept for a device to come is a write.
+      if (kept !== undefined) row.own[i] = true
+    }
     if (device !== null) this.#combine(device)
   }
 
@@ -375,14 +395,14 @@ export class Devices {
     const row = this.#rows.get(name)!
     const changed = row.values[i] !== value
     row.values[i] = value
-    if (this.#spreading) return
-    if (changed) row.own[i] = true
+    if (this.#spreading || this.#declaring) return
+    row.own[i] = true
     if (!changed) return
     this.generation++
     if (name === ALL && i === FORWARDING) {
       this.#spread(i, value, true)
       this.#redirects(value)
-    } else if (name === DEFAULT && i !== FORWARDING) this.#spread(i, value, false)
+    } else if (name === DEFAULT && i !== FORWARDING && !CONF[i]!.later) this.#spread(i, value, false)
     for (const device of this.byIndex) if (device !== undefined) this.#combine(device)
   }
 
@@ -404,8 +424,7 @@ export class Devices {
   /** inet_forward_change(): a router does not listen to redirects. */
   #redirects(forwarding: number): void {
     this.#spreading = true
-    for (const name of [ALL, DEFAULT])
-      this.#tunables.set(sysctl(name, 'accept_redirects'), forwarding === 0 ? 1 : 0)
+    this.#tunables.set(sysctl(ALL, 'accept_redirects'), forwarding === 0 ? 1 : 0)
     this.#spreading = false
   }
 

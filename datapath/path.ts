@@ -196,7 +196,7 @@ export class Path {
       this.#why = refused
       return this.#end(pkt, Fate.Dropped)
     }
-    // Differs from Linux: IPv6 is as with disable_ipv6 = 1, dropped before any hook, until the next but one issue.
+    // Differs from Linux: this host has IPv4 only; IPv6 is as with disable_ipv6 = 1, dropped before any hook.
     if (pkt.family === 6) return this.#drop(pkt, Reason.Ipv6Disabled)
     const d0 = pkt.d0
     const verdict = host.hooks.run4[Hook.PreRouting]!(pkt)

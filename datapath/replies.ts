@@ -148,7 +148,7 @@ export class Replies {
     if (limited && !this.#peerAllow(peer, way)) return false
 
     const header = IPV4_HEADER_LEN + options.length
-    const room = Math.min(way.mtu || way.device!.mtu, ERROR_MAX) - header - ICMP_HEADER_LEN
+    const room = Math.min(host.path.mtu(way, peer, false), ERROR_MAX) - header - ICMP_HEADER_LEN
     if (room <= IPV4_HEADER_LEN) return false
     const quote = Math.min(cause.end - cause.l3, room)
     const pkt = this.#make(cause, way, header + ICMP_HEADER_LEN + quote)
@@ -324,7 +324,7 @@ export class Replies {
     this.#reset(answer, cause)
     fill4(answer, host.memory.view, answer.l3 + IPV4_HEADER_LEN)
     const way = host.path.reroute(answer) ? answer.route : null
-    if (way === null || answer.end - answer.l3 > (way.mtu || way.device!.mtu)) {
+    if (way === null || answer.end - answer.l3 > host.path.mtu(way, answer.d0, false)) {
       this.#discard(answer)
       return false
     }
