@@ -10,7 +10,7 @@
 
 import type { Family } from '../datapath/packet.ts'
 import { parseAddress, prefixLength, prefixMask, type Words } from './text/address.ts'
-import { hasSpace, strtoul, strtoull, wholeNumber } from './text/numbers.ts'
+import { strtoul, strtoull, wholeNumber } from './text/numbers.ts'
 import { resolvePort } from './text/services.ts'
 
 export * from './text/address.ts'
@@ -65,7 +65,7 @@ export class OptionError extends Error {
   }
 }
 
-/** A getter asked for an option that is not there: the option table says it better (ParsedOptions.check). */
+/** An option is not there: what the option table says of it comes first (ParsedOptions.check). */
 export class MissingOption extends OptionError {}
 
 /** Options of one use of an extension, as given. Getters throw OptionError. `flag` is always the spec's flag. */
@@ -76,6 +76,8 @@ export interface Options {
   /** Protocol of the rule so far (0 none), and whether `!` stands before it. */
   readonly protocol: number
   readonly protocolInverted: boolean
+  /** Prints a line on standard error though nothing fails; with the line end. */
+  warn(text: string): void
   has(flag: string): boolean
   inverted(flag: string): boolean
   /** The argument's text; '' for a switch. Throws if absent. */
@@ -156,7 +158,8 @@ const LOG_LEVELS: ReadonlyMap<string, number> = new Map([
 export function hostWords(text: string, family: Family): Words {
   const words = parseAddress(text, family)
   if (words !== null) return words
-  const wrong = text === '' || hasSpace(text) || /^[0-9a-fA-F.:]*[:][0-9a-fA-F.:]*$/.test(text)
+  // A resolver is asked only for what may be a name, and there is none to answer.
+  const wrong = !/^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?$/.test(text)
   throw new OptionError(
     `getaddrinfo: ${wrong ? 'Name or service not known' : 'Temporary failure in name resolution'}\n`,
     PARAMETER_PROBLEM,
@@ -178,6 +181,8 @@ export class ParsedOptions implements Options {
   readonly protocolInverted: boolean
   readonly #specs: readonly OptionSpec[]
   readonly #uses: Use[] = []
+  /** What warn() was given. */
+  warnings = ''
 
   constructor(owner: OptionOwner, family: Family, protocol = 0, protocolInverted = false) {
     this.extension = owner.name
@@ -185,6 +190,10 @@ export class ParsedOptions implements Options {
     this.family = family
     this.protocol = protocol
     this.protocolInverted = protocolInverted
+  }
+
+  warn(text: string): void {
+    this.warnings += text
   }
 
   /** One option met, with its words: usually one, none for a switch (xtables_option_parse). */
@@ -203,14 +212,16 @@ export class ParsedOptions implements Options {
     for (const spec of this.#specs) {
       const used = this.has(spec.flag)
       if (spec.required === true && !used)
-        throw this.#fail(`${name}: option "--${spec.flag}" must be specified\n`)
+        throw new OptionError(`${name}: option "--${spec.flag}" must be specified\n`)
       if (!used || (spec.excludes === undefined && spec.also === undefined)) continue
       for (const { flag } of this.#specs) {
         if (flag === spec.flag) continue
         if (spec.also?.includes(flag) && !this.has(flag))
-          throw this.#fail(`${name}: option "--${spec.flag}" also requires "--${flag}".\n`)
+          throw new OptionError(`${name}: option "--${spec.flag}" also requires "--${flag}".\n`)
         if (spec.excludes?.includes(flag) && this.has(flag))
-          throw this.#fail(`${name}: option "--${spec.flag}" cannot be used together with "--${flag}".\n`)
+          throw new OptionError(
+            `${name}: option "--${spec.flag}" cannot be used together with "--${flag}".\n`,
+          )
       }
     }
   }

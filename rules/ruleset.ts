@@ -8,6 +8,7 @@
 
 import type { Family } from '../datapath/packet.ts'
 import { byBytes, type ChainSource, calleeOf, Links } from './check.ts'
+import { sameRule } from './equal.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, TABLE_NAMES, type TableName } from './model.ts'
 import type { TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'
@@ -247,22 +248,20 @@ export class Draft implements ChainSource {
     if (counters !== null) chain.set.set(rule, counters)
   }
 
-  /** Removes the first rule for which `same` holds. */
-  delete(name: string, same: (rule: Rule) => boolean, dryRun = false): void {
-    const at = this.#must(name).rules.findIndex(same)
-    if (at < 0) refuse('ENOENT', BAD_RULE)
+  /** Removes the first rule that is the same (-D), or only looks for it (-C). */
+  delete(name: string, rule: Rule, dryRun = false): void {
+    const { rules } = this.chain(name) ?? refuse('ENOENT', BAD_RULE)
+    this.#mustMap(rule)
+    const at = rules.findIndex((other) => sameRule(other, rule))
+    // What libiptc says depends on whether it had to look the target up.
+    const { kind } = rule.target
+    if (at < 0) refuse('ENOENT', kind === 'none' || kind === 'standard' ? BAD_RULE : undefined)
     if (!dryRun) this.#take(this.#edit(name), at)
   }
 
   deleteNumber(name: string, number: number): void {
     if (number > this.#must(name).rules.length) tooBig('delete')
     this.#take(this.#edit(name), number - 1)
-  }
-
-  /** Whether iptables may put such a rule in at all: -C and -D ask too. */
-  check(name: string, rule: Rule): void {
-    this.#must(name)
-    this.#mustMap(rule)
   }
 
   flush(name: string): void {
@@ -339,6 +338,8 @@ export class Draft implements ChainSource {
     const counters = new Map<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>()
     if (this.#cleared)
       for (const name of this.view.chains.keys()) if (!this.#chains.has(name)) chains.set(name, null)
+    // libiptc loses the policy counters of a table that it writes, all but those it is told to set.
+    for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: ZERO })
     for (const [name, chain] of this.#chains) {
       if (chain === null) {
         if (this.view.chains.has(name)) chains.set(name, null)
@@ -355,7 +356,7 @@ export class Draft implements ChainSource {
           const value = chain.set.get(rules[i]!)
           if (value !== undefined) positions.set(i, value)
         }
-      counters.set(name, { ...(chain.setPolicy && { policy: chain.setPolicy }), rules: positions })
+      counters.set(name, { ...(policy !== null && { policy: chain.setPolicy ?? ZERO }), rules: positions })
     }
     return { family: this.view.family, table: this.view.name, chains, counters }
   }
@@ -450,17 +451,19 @@ export class MemoryStore implements TableStore {
           values[i * 2] = old!.counters[from * 2]!
           values[i * 2 + 1] = old!.counters[from * 2 + 1]!
         }
-        const set = counters?.get(name)
-        for (const [i, value] of set?.rules ?? []) {
-          values[i * 2] = value.packets
-          values[i * 2 + 1] = value.bytes
-        }
         into.set(name, {
           model,
           counters: values,
-          policyPackets: set?.policy?.packets ?? old?.policyPackets ?? 0,
-          policyBytes: set?.policy?.bytes ?? old?.policyBytes ?? 0,
+          policyPackets: old?.policyPackets ?? 0,
+          policyBytes: old?.policyBytes ?? 0,
         })
+      }
+      for (const [name, set] of counters ?? []) {
+        const chain = into.get(name)!
+        const values = Float64Array.from(chain.counters)
+        for (const [i, value] of set.rules ?? []) values.set([value.packets, value.bytes], i * 2)
+        const { packets, bytes } = set.policy ?? { packets: chain.policyPackets, bytes: chain.policyBytes }
+        into.set(name, { ...chain, counters: values, policyPackets: packets, policyBytes: bytes })
       }
     }
   }

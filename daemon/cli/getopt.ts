@@ -67,7 +67,7 @@ export function getopt(
       const spec = letter === ':' ? -1 : short.indexOf(letter)
       if (spec < 0) return fail(`invalid option -- '${letter}'`)
       if (short[spec + 1] !== ':') {
-        options.push({ letter, value: null })
+        options.push({ letter, value: i + 1 === word.length ? next(letter) : null })
         continue
       }
       let value: string | null = i + 1 < word.length ? word.slice(i + 1) : null

@@ -75,10 +75,7 @@ export function runIptablesRestore(argv: readonly string[], world: ToolWorld): T
         output.out(`${program} v${VARIANT}\n`)
         return output.finish(0)
       }
-      if (letter === 'h') {
-        output.out(usage(program))
-        return output.finish(0)
-      }
+      if (letter === 'h') return end(0, usage(program))
       setOption(wish, letter, value, output)
     } catch (error) {
       return fail(error, 0)

@@ -18,7 +18,9 @@ export function runIptables(argv: readonly string[], world: ToolWorld): ToolOutp
   const program = toolName(family)
   const output = new Output()
   try {
-    const command = new CommandParser({ registry, family, program }).parse(argv)!
+    const command = new CommandParser({ registry, family, program, warn: (text) => output.err(text) }).parse(
+      argv,
+    )!
     const draft = rulesets.open(family, command.table)
     if (draft === null)
       throw new ToolError(

@@ -38,6 +38,8 @@ function parseRange(o: Options, flag: string): AddressRange | null {
   }
   const min = address(dash < 0 ? text : text.slice(0, dash))
   const max = dash < 0 ? min : address(text.slice(dash + 1))
+  if (compare(min[0], min[1], min[2], min[3], max) > 0)
+    o.warn(`xt_iprange: range ${text} is reversed and will never match\n`)
   return { min, max, invert: o.inverted(flag) }
 }
 

@@ -101,9 +101,9 @@ export const multiport: Match<Multiport> = {
 				match both source and destination port(s)
 `,
   parse(o) {
-    const transport = transportOf(o)
     const given = SIDES.find(([flag]) => o.has(flag))
     if (given === undefined) throw new OptionError('multiport expection an option')
+    const transport = transportOf(o)
     const [flag, side] = given
     return {
       side,

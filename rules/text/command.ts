@@ -56,17 +56,27 @@ export interface Command {
   /** -c, or null. */
   readonly counters: Counters | null
   readonly rule: RuleText
-  /** Printed on stderr though nothing failed. */
-  readonly warnings: string
+}
+
+interface Given {
+  readonly spec: OptionSpec
+  readonly inverted: boolean
+  readonly words: readonly string[]
+  /** Where it stood in the command line. */
+  readonly word: number
+  /** What -p had said by then: -p that comes later does not help. */
+  readonly protocol: number
+  readonly protocolInverted: boolean
 }
 
 interface Use {
   readonly loaded: Loadable
-  readonly given: {
-    readonly spec: OptionSpec
-    readonly inverted: boolean
-    readonly words: readonly string[]
-  }[]
+  readonly given: Given[]
+}
+
+interface Memo {
+  readonly made: MatchUse | TargetUse
+  readonly warnings: string
 }
 
 /** Options of an extension within the merged table; -m twice merges once, and the later use gets the options. */
@@ -171,21 +181,18 @@ export interface ParserOptions {
   readonly program: string
   /** Lines of iptables-restore: the table is given, -t and -w may not stand. */
   readonly restore?: boolean
+  /** Takes what is printed on stderr though nothing failed. */
+  readonly warn: (text: string) => void
 }
 
 /** Parses command lines of one family; keeps what it learned from one to the next. */
 export class CommandParser {
-  readonly #registry: Registry
-  readonly #family: Family
-  readonly #program: string
-  readonly #restore: boolean
-  readonly #memo = new Map<Match | Target, Map<string, MatchUse | TargetUse>>()
+  /** @internal */
+  readonly context: ParserOptions
+  readonly #memo = new Map<Match | Target, Map<string, Memo>>()
 
   constructor(options: ParserOptions) {
-    this.#registry = options.registry
-    this.#family = options.family
-    this.#program = options.program
-    this.#restore = options.restore ?? false
+    this.context = options
   }
 
   /**
@@ -196,24 +203,16 @@ export class CommandParser {
     return new Parse(this, argv, table).run()
   }
 
-  /** @internal */
-  get context(): { registry: Registry; family: Family; program: string; restore: boolean } {
-    return {
-      registry: this.#registry,
-      family: this.#family,
-      program: this.#program,
-      restore: this.#restore,
-    }
-  }
-
   /** @internal Data of an extension from its options, remembered. */
   complete<T extends MatchUse | TargetUse>(
     use: Use,
-    protocol: number,
-    inverted: boolean,
+    warnings: string[],
     make: (extension: Match | Target, data: unknown) => T,
   ): T {
     const { extension } = use.loaded
+    const [first] = use.given
+    const protocol = first?.protocol ?? 0
+    const inverted = first?.protocolInverted ?? false
     let memo = this.#memo.get(extension)
     if (memo === undefined) {
       memo = new Map()
@@ -225,9 +224,11 @@ export class CommandParser {
       for (const word of words) key += `\t${word.length}:${word}`
     }
     const known = memo.get(key)
-    if (known !== undefined) return known as T
-    const options = new ParsedOptions(extension, this.#family, protocol, inverted)
-    for (const { spec, inverted: not, words } of use.given) options.add(spec, not, words)
+    if (known !== undefined) {
+      if (known.warnings !== '') warnings.push(known.warnings)
+      return known.made as T
+    }
+    const options = this.gather(use.loaded, use.given)
     let data: unknown
     try {
       data = extension.parse(options)
@@ -238,8 +239,22 @@ export class CommandParser {
     options.check()
     const made = make(extension, data)
     if (memo.size >= MAX_MEMO) memo.clear()
-    memo.set(key, made)
+    memo.set(key, { made, warnings: options.warnings })
+    if (options.warnings !== '') warnings.push(options.warnings)
     return made
+  }
+
+  /** @internal */
+  gather(loaded: Loadable, given: readonly Given[]): ParsedOptions {
+    const [first] = given
+    const options = new ParsedOptions(
+      loaded.extension,
+      this.context.family,
+      first?.protocol ?? 0,
+      first?.protocolInverted ?? false,
+    )
+    for (const use of given) options.add(use.spec, use.inverted, use.words)
+    return options
   }
 }
 
@@ -274,7 +289,7 @@ class Parse {
   #counters: Counters | null = null
   #waitGiven = false
   #waitInterval = false
-  #warnings = ''
+  #warned = false
 
   #protocolText: string | null = null
   #protocol = 0
@@ -300,7 +315,7 @@ class Parse {
     this.#parser = parser
     this.#registry = registry
     this.#family = family
-    this.#restore = restore
+    this.#restore = restore ?? false
     this.#argv = argv
     this.#table = table
   }
@@ -317,10 +332,10 @@ class Parse {
         else this.#long(word)
         if (this.#stopped) return null
       }
+      return this.#finish()
     } catch (error) {
       throw this.#earlier(error)
     }
-    return this.#finish()
   }
 
   /** A word that is no option. */
@@ -421,7 +436,14 @@ class Parse {
       throw new OptionError(spec.repeatError ?? `${name}: option "--${spec.flag}" can only be used once.\n`)
     if (this.#invert && spec.invertible !== true)
       throw new OptionError(spec.invertError ?? `${name}: option "--${spec.flag}" cannot be inverted.\n`)
-    use.given.push({ spec, inverted: this.#invert, words })
+    use.given.push({
+      spec,
+      inverted: this.#invert,
+      words,
+      word: this.#word,
+      protocol: this.#protocol,
+      protocolInverted: this.#protocolInverted,
+    })
   }
 
   #global(letter: string, value: string | null): void {
@@ -481,7 +503,6 @@ class Parse {
         this.#chain = value
         if (!this.#hasArgument()) this.#fail('-E requires old-chain-name and new-chain-name')
         this.#newName = this.#next()
-        this.#validChainName(this.#newName)
         break
       case 'P':
         this.#command('P')
@@ -654,14 +675,16 @@ class Parse {
     this.#protocolInverted = this.#invert
     if (number === 0 && this.#invert) this.#fail('rule would never match protocol')
     if (this.#family === 6 && !this.#invert && [43, 44, 51, 60].includes(number!))
-      this.#warnings += `Warning: never matched protocol: ${text}. use extension match instead.\n`
+      this.#parser.context.warn(`Warning: never matched protocol: ${text}. use extension match instead.\n`)
   }
 
   #interface(name: string): { name: string; invert: boolean } {
     if (Buffer.byteLength(name) > 15)
       this.#fail(`interface name \`${name}' must be shorter than IFNAMSIZ (15)`)
     if (/[/ ]/.test(name))
-      this.#warnings += `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).\n`
+      this.#parser.context.warn(
+        `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).\n`,
+      )
     return { name, invert: this.#invert }
   }
 
@@ -674,7 +697,7 @@ class Parse {
     if (digits === null) this.#fail('wait interval not numeric')
     const micros = Number(digits![0]) >>> 0
     if (micros > 999999) this.#fail(`too long usec wait ${micros} > 999999 usec`)
-    this.#warnings += 'Ignoring deprecated --wait-interval option.\n'
+    this.#parser.context.warn('Ignoring deprecated --wait-interval option.\n')
     this.#waitInterval = true
   }
 
@@ -741,11 +764,14 @@ class Parse {
     const protocol = this.#protocol
     const inverted = this.#protocolInverted
     const matches: MatchUse[] = []
-    for (const use of this.#uses) matches.push(this.#parser.complete(use, protocol, inverted, matchUse))
+    const warnings: string[] = []
+    for (const use of this.#uses) matches.push(this.#parser.complete(use, warnings, matchUse))
     const target =
       this.#target !== null
-        ? this.#parser.complete(this.#target, protocol, inverted, targetUse)
+        ? this.#parser.complete(this.#target, warnings, targetUse)
         : (this.#verdict ?? (this.#jumpTo === '' ? NO_TARGET : null))
+    for (const text of warnings) this.#parser.context.warn(text)
+    this.#warned = true
 
     if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
     if (this.#ops.size === 0) this.#fail('no command specified')
@@ -788,7 +814,6 @@ class Parse {
         goto: this.#goto,
         target,
       },
-      warnings: this.#warnings,
     }
   }
 
@@ -859,26 +884,64 @@ class Parse {
   }
 
   /**
-   * iptables reads values as it meets them, we read an extension's at the end: a bad value before the mistake
-   * that stopped us is the one to report.
+   * iptables reads values as it meets them, we read an extension's at the end: the first bad value is the one to
+   * report, before anything found later or amiss in the whole. Only a command that fails anyway comes here.
    */
   #earlier(error: unknown): unknown {
     if (error instanceof ToolStop) return error
-    for (const use of this.#target === null ? this.#uses : [...this.#uses, this.#target]) {
-      const options = new ParsedOptions(
-        use.loaded.extension,
-        this.#family,
-        this.#protocol,
-        this.#protocolInverted,
-      )
-      for (const { spec, inverted, words } of use.given) options.add(spec, inverted, words)
-      try {
-        use.loaded.extension.parse(options)
-      } catch (bad) {
-        if (bad instanceof OptionError && bad.isValue) return bad
+    let first = Number.POSITIVE_INFINITY
+    let reported = error
+    const uses = this.#target === null ? this.#uses : [...this.#uses, this.#target]
+    for (const use of uses)
+      for (const [i, { word }] of use.given.entries()) {
+        if (word >= first) break
+        const bad = this.#badValue(use, i)
+        if (bad === null) continue
+        first = word
+        reported = bad
+        break
       }
+    if (!this.#warned)
+      for (const use of uses) {
+        const options = this.#parser.gather(
+          use.loaded,
+          use.given.filter(({ word }) => word < first),
+        )
+        this.#tryParse(use, options)
+        if (options.warnings !== '') this.#parser.context.warn(options.warnings)
+      }
+    return reported
+  }
+
+  /** The error that option `i` of a use makes by its value or its repetition, as against one of the whole. */
+  #badValue(use: Use, i: number): OptionError | null {
+    const given = use.given[i]!
+    const before = use.given.slice(0, i)
+    if (before.some((other) => other.spec === given.spec)) {
+      const repeated = this.#tryParse(use, [...before, given])
+      if (repeated !== null && this.#tryParse(use, before)?.message !== repeated.message) return repeated
     }
-    return error
+    const alone = this.#tryParse(use, [given])
+    if (alone === null || alone instanceof MissingOption) return null
+    if (alone.isValue) return alone
+    if (this.#tryParse(use, [])?.message === alone.message) return null
+    // What later options mend is no bad value; options that exclude each other may hide one.
+    const whole = this.#tryParse(use, use.given)
+    const clashes = ({ spec }: Given): boolean =>
+      (spec.excludes?.includes(given.spec.flag) ?? false) ||
+      (given.spec.excludes?.includes(spec.flag) ?? false)
+    return (whole !== null && !(whole instanceof MissingOption)) || use.given.some(clashes) ? alone : null
+  }
+
+  #tryParse(use: Use, given: readonly Given[] | ParsedOptions): OptionError | null {
+    const options = given instanceof ParsedOptions ? given : this.#parser.gather(use.loaded, given)
+    try {
+      use.loaded.extension.parse(options)
+      return null
+    } catch (bad) {
+      if (bad instanceof OptionError) return bad
+      throw bad
+    }
   }
 }
 

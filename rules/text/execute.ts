@@ -1,6 +1,5 @@
 // A parsed command carried out on a draft of its table: do_command4() of iptables 1.8.9. The caller commits.
 
-import { sameRule } from '../equal.ts'
 import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command.ts'
@@ -15,7 +14,6 @@ export interface Sink {
 
 /** Throws ToolError, or TableError where libiptc refuses: then nothing must be committed. */
 export function execute(command: Command, draft: Draft, sink: Sink, place: Place | null): void {
-  if (command.warnings !== '') sink.err(command.warnings)
   for (const op of command.ops) {
     // -Z beside -L or -S comes after them, whatever the order.
     if ((op === 'Z' || op === 'z') && command.ops.size > 1) continue
@@ -105,8 +103,7 @@ function applyRule(op: string, chain: string, command: Command, draft: Draft, ru
       draft.replace(chain, command.number, rule, command.counters)
       return
     default:
-      draft.check(chain, rule)
-      draft.delete(chain, (other) => sameRule(other, rule), op === 'C')
+      draft.delete(chain, rule, op === 'C')
   }
 }
 

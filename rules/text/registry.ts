@@ -53,6 +53,7 @@ export class Registry {
         this.#targets[family].set(extension.name, { extension, long: longOptions(extension) })
     const clashing = (family: Family): Set<string> =>
       new Set([
+        '',
         ...VERDICTS,
         ...TARGET_LIBRARIES.split(' ').filter((name) => (FAMILY_ONLY[name] ?? family) === family),
         ...this.#targets[family].keys(),

@@ -55,8 +55,14 @@ export class Restore {
   constructor(options: RestoreOptions) {
     this.#o = options
     this.#testing = options.testing ?? false
-    const { registry, family, program } = options
-    this.#parser = new CommandParser({ registry, family, program, restore: true })
+    const { registry, family, program, sink } = options
+    this.#parser = new CommandParser({
+      registry,
+      family,
+      program,
+      restore: true,
+      warn: (text) => sink.err(text),
+    })
   }
 
   /** Throws ToolError, OptionError, LineError, ToolStop or LineFailed; tables committed before stay so. */
@@ -99,11 +105,11 @@ export class Restore {
   #startTable(line: string): void {
     const { only, verbose, sink, family, program, rulesets } = this.#o
     const [table] = fields(line.slice(1))
-    if (table === undefined) throw new ToolError(`${program}: line ${this.line} table name invalid\n`, 2, 0)
+    if (table === undefined) throw new ToolError(`${program}: line ${this.line} table name invalid`, 2, 0)
     this.#table = table.slice(0, 32)
     if (this.#skips(only)) return
     const draft = rulesets.open(family, table)
-    if (draft === null) throw new ToolError(`${program}: unable to initialize table '${table}'\n`, 2, 0)
+    if (draft === null) throw new ToolError(`${program}: unable to initialize table '${table}'`, 2, 0)
     if (this.#o.noFlush !== true) {
       if (verbose) for (const name of draft.names()) sink.out(`Flushing chain \`${name}'\n`)
       if (verbose)
@@ -118,7 +124,7 @@ export class Restore {
     const { program } = this.#o
     const draft = this.#draft!
     const [chain, policy, counted] = fields(line.slice(1))
-    if (chain === undefined) throw new ToolError(`${program}: line ${this.line} chain name invalid\n`, 2, 0)
+    if (chain === undefined) throw new ToolError(`${program}: line ${this.line} chain name invalid`, 2, 0)
     if (Buffer.byteLength(chain) > MAX_NAME)
       throw new ToolError(`Invalid chain name \`${chain}' (${MAX_NAME} chars max)`, 2, 0)
     if (!draft.isBuiltin(chain)) {
@@ -128,17 +134,17 @@ export class Restore {
           draft.create(chain)
         } catch (error) {
           if (!(error instanceof TableError)) throw error
-          throw new ToolError(`error creating chain '${chain}':${errnoText(error.errno)}\n`, 2, 0)
+          throw new ToolError(`error creating chain '${chain}':${errnoText(error.errno)}`, 2, 0)
         }
     }
-    if (policy === undefined) throw new ToolError(`${program}: line ${this.line} policy invalid\n`, 2, 0)
+    if (policy === undefined) throw new ToolError(`${program}: line ${this.line} policy invalid`, 2, 0)
     if (policy === '-') return
     try {
       draft.setPolicy(chain, policy, this.#policyCounters(chain, counted))
     } catch (error) {
       if (!(error instanceof TableError)) throw error
       throw new ToolError(
-        `Can't set policy \`${policy}' on \`${chain}' line ${this.line}: ${error.message}\n`,
+        `Can't set policy \`${policy}' on \`${chain}' line ${this.line}: ${error.message}`,
         1,
         0,
       )
@@ -150,12 +156,14 @@ export class Restore {
     const counters = /^\[\s*(\d+):\s*(\d+)/.exec(text ?? '')
     if (counters !== null) return { packets: Number(counters[1]), bytes: Number(counters[2]) }
     if (this.#o.counters === 'if given' && text === undefined) return null
-    throw new ToolError(`invalid policy counters for chain '${chain}'\n`, 2, 0)
+    throw new ToolError(`invalid policy counters for chain '${chain}'`, 2, 0)
   }
 
   #rule(line: string): void {
     const words: string[] = []
     let from = 0
+    // With --noflush the rules are not printed, whatever -v says.
+    if (this.#o.verbose && this.#o.noFlush !== true) words.push('-v')
     if (line[0] === '[') {
       const counters = this.#ruleCounters(line)
       from = counters.end
@@ -178,17 +186,11 @@ export class Restore {
   /** The column of word `index` of a rule line, counted from 1. */
   columnOf(line: string, index: number): number {
     const columns: number[] = []
-    const words: string[] = []
-    let from = 0
-    if (line[0] === '[') {
-      from = line.indexOf(']') + 1
-      if (this.#o.counters !== false) {
-        columns.push(1, 1, 1)
-        words.push('', '', '')
-      }
-    }
-    splitWords(line, from, words, columns)
-    return columns[Math.min(index, columns.length - 1)] ?? 1
+    const counted = line[0] === '['
+    splitWords(line, counted ? line.indexOf(']') + 1 : 0, [], columns)
+    // --set-counters and its two values stand before the words of the line.
+    const at = counted && this.#o.counters !== false ? index - 3 : index
+    return at < 0 ? 1 : (columns[at] ?? line.length + 1)
   }
 }
 

@@ -134,7 +134,7 @@ export function resolvePort(text: string): number | null {
 export const parsePort = (text: string, transport: string): number | null =>
   wholeNumber(text, 0, 0xffff) ?? servicePort(text, transport)
 
-// What iptables knows without a file (xtables_chain_protos): printed for -p, and found when no file has it.
+// What iptables knows without a file (xtables_chain_protos).
 const KNOWN: readonly (readonly [string, number])[] = [
   ['tcp', 6],
   ['sctp', 132],
@@ -151,14 +151,15 @@ const KNOWN: readonly (readonly [string, number])[] = [
 ]
 const knownNumbers = new Map(KNOWN)
 const knownNames = new Map<number, string>()
-for (const [name, number] of KNOWN) setOnce(knownNames, number, name)
+for (const [, number] of KNOWN) knownNames.set(number, protocolNames.get(number)!)
+knownNames.set(0, 'all')
 
 /** xtables_parse_protocol(): a number 0 to 255 in any base, or a name; null if there is none. */
 export function protocolNumber(text: string): number | null {
   return wholeNumber(text, 0, 255) ?? knownNumbers.get(text) ?? protocolNumbers.get(text) ?? null
 }
 
-/** proto_to_name(): `lookup` also asks /etc/protocols, as -L without -n does. */
+/** proto_to_name(): without `lookup` only those that iptables knows itself; null: print the number. */
 export function protocolName(number: number, lookup = false): string | null {
   return knownNames.get(number) ?? (lookup && number !== 0 ? (protocolNames.get(number) ?? null) : null)
 }
