@@ -29,7 +29,10 @@ export function judge(scenario: Scenario, kernel: Run, runner: Runner): Differen
   try {
     return compareRuns(kernel, runner(scenario, kernel))
   } catch (error) {
-    return [{ kind: 'crash', step: null, text: `  ${(error as Error).stack ?? error}` }]
+    const { message, stack } = error as Error
+    // Without names of temporary files, and numbers of steps.
+    const signature = `crash: ${message.split('\n')[0]!.replace(/\S*\/|\d+/g, '')}`
+    return [{ kind: 'crash', signature, step: null, text: `  ${stack ?? message}` }]
   }
 }
 
