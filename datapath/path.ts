@@ -578,6 +578,8 @@ export class Path {
       if (claimed < length) {
         pkt.end = pkt.l4 + claimed
         pkt.sumEnd = 0
+        // Conntrack has summed up all of the packet.
+        pkt.csumOk = false
       }
     }
     if (pkt.route!.type !== RouteType.Local) {
