@@ -46,13 +46,14 @@ export class DrawnRandom implements Random {
   readonly #flows = new Map<string, Drawn>()
   /** Ports of fragmented packets. */
   readonly #first = new Map<string, [number, number]>()
-  #next: number | null = null
+  /** The 16 bits of the next draws; the last one stays. */
+  #next: (number | null)[] = []
 
   constructor(scenario: Scenario, kernel: Run) {
     for (const [, a, b] of scenario.iptables.matchAll(
-      /(?:--to-ports |--to-(?:source|destination) \S*:)(\d+)(?:-(\d+))?/g,
+      /(?:--to-ports |--to-(?:source|destination) \S*:)(\d+)-(\d+)/g,
     ))
-      this.#ranges.push([Number(a), Number(b ?? a) - Number(a) + 1])
+      this.#ranges.push([Number(a), Number(b) - Number(a) + 1])
     this.#ranges.sort((x, y) => x[1] - y[1])
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
@@ -75,7 +76,7 @@ export class DrawnRandom implements Random {
 
   /** Looks at what the kernel did with the frame that goes in now. */
   prepare(step: StepRun): void {
-    this.#next = null
+    this.#next = []
     const { injected } = step
     if (injected === null) return
     const went = this.#portsOf(injected)
@@ -86,7 +87,7 @@ export class DrawnRandom implements Random {
       const icmp = protocolOf(bytes) === ICMP
       const drawn = { source: fresh(came[0]), destination: icmp ? null : fresh(came[1]) }
       if (drawn.source === null && drawn.destination === null) continue
-      this.#next = this.#aim(drawn, icmp)
+      this.#aim(drawn, icmp)
       return
     }
     if (went === null) return
@@ -95,7 +96,7 @@ export class DrawnRandom implements Random {
     const kind = icmp ? `${injected[l4]}/${injected[l4 + 1]}` : ''
     const ends = `${addressAt(injected, 12)} ${addressAt(injected, 16)}`
     const drawn = this.#flows.get(`${protocolOf(injected)} ${ends} ${went[0]} ${went[1]} ${kind}`)
-    if (drawn !== undefined) this.#next = this.#aim(drawn, icmp)
+    if (drawn !== undefined) this.#aim(drawn, icmp)
   }
 
   /** Ports of a packet, of later fragments those of the first one. */
@@ -107,8 +108,8 @@ export class DrawnRandom implements Random {
     return ports ?? this.#first.get(key) ?? null
   }
 
-  /** The 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
-  #aim({ source, destination }: Drawn, icmp: boolean): number | null {
+  /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
+  #aim({ source, destination }: Drawn, icmp: boolean): void {
     const inside = (port: number): [number, number] | undefined =>
       this.#ranges.find(([min, size]) => port >= min && port < min + size)
     const asked: [number, [number, number]][] = []
@@ -121,16 +122,22 @@ export class DrawnRandom implements Random {
     // Destinations are drawn only from ranges that a rule names.
     const range = destination === null ? undefined : inside(destination)
     if (range !== undefined) asked.push([destination!, range])
-    if (asked.length === 0) return null
-    for (const wanted of [asked, asked.slice(0, 1)])
+    const leading = (wanted: typeof asked): number | null => {
       for (let n = 1; n < 65536; n++)
         if (wanted.every(([port, [min, size]]) => min + (n % size) === port)) return n
-    return null
+      return null
+    }
+    if (asked.length === 0) return
+    const both = leading(asked)
+    // No number leads to both: then destination NAT comes first.
+    this.#next = both === null ? [leading(asked.slice(1)), leading(asked.slice(0, 1))] : [both]
   }
 
   /** Identifications are drawn here too, and the kernel never draws an identification of 0. */
   u32(): number {
     const plain = this.#plain.u32()
-    return this.#next === null ? plain : ((plain & 0xffff0000) | this.#next) >>> 0
+    const wanted = this.#next[0] ?? null
+    if (this.#next.length > 1) this.#next.shift()
+    return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
   }
 }
