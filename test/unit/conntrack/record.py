@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Records what this machine's kernel makes of random TCP conversations: data/tcp.json for tcp-kernel.test.ts.
+"""Records what this machine's kernel makes of random conversations: data/*.json for *-kernel.test.ts.
 
     client 10.0.1.2 -- t0 [ namespace: forwards, one rule per --ctstate writes TOS ] t1 -- server 10.0.2.2
 
 Every segment is written to one TUN device and read from the other; its TOS tells the state that the kernel gave it,
-/proc/net/nf_conntrack the entry behind it. Run as root:  record.py SEED CONVERSATIONS > data/tcp.json
+/proc/net/nf_conntrack the entry behind it. Run as root:  record.py tcp|sctp SEED CONVERSATIONS > data/tcp.json
 """
 import ctypes, fcntl, json, os, random, struct, subprocess, sys
 
@@ -139,6 +139,63 @@ def odd(rnd, ends, scale, sack):
     return [direction, flags, seq, ack, rnd.choice([0, 1, 1000, 65535]), length, options]
 
 
+CRC = []
+for n in range(256):
+    for _ in range(8):
+        n = (n >> 1) ^ (0x82F63B78 if n & 1 else 0)
+    CRC.append(n)
+
+
+def sctp_frame(direction, port, vtag, chunks):
+    """chunks: [type, flags, bytes of the value in hex, length field or -1 for the right one]."""
+    src, dst = (0x0A000102, 0x0A000202) if direction == 0 else (0x0A000202, 0x0A000102)
+    sport, dport = (port, 80) if direction == 0 else (80, port)
+    body = b""
+    for kind, flags, value, length in chunks:
+        data = bytes.fromhex(value)
+        body += struct.pack("!BBH", kind, flags, 4 + len(data) if length < 0 else length) + data
+        body += b"\0" * (-len(data) % 4)
+    packet = struct.pack("!HHII", sport, dport, vtag, 0) + body
+    crc = 0xFFFFFFFF
+    for byte in packet:
+        crc = (crc >> 8) ^ CRC[(crc ^ byte) & 0xFF]
+    packet = packet[:8] + struct.pack("<I", crc ^ 0xFFFFFFFF) + packet[12:]
+    ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(packet), 1, 0x4000, 64, 132, 0, src, dst)
+    return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + packet
+
+
+def association(rnd):
+    """Mostly the usual handshake and shutdown, with chunks and tags astray."""
+    tags = [rnd.getrandbits(32) | 1, rnd.getrandbits(32) | 1]
+    init = lambda d: [1, 0, struct.pack("!I", tags[d]).hex() + "0000ffff00010001" + "00000001", -1]
+    init_ack = lambda d: [2, *init(d)[1:]]
+    plan = [(0, 0, [init(0)]), (1, tags[0], [init_ack(1)]), (0, tags[1], [[10, 0, "", -1]]), (1, tags[0], [[11, 0, "", -1]])]
+    if rnd.random() < 0.3:
+        plan = [(0, 0, [init(0)]), (1, 0, [init(1)]), (0, tags[1], [init_ack(0)]), (1, tags[0], [init_ack(1)])] + plan[2:]
+    if rnd.random() < 0.2:
+        plan = [(0, tags[1], [[4, 0, "00", -1]]), (1, tags[0], [[5, 0, "00", -1]])]
+    plan += [(d, tags[1 - d], [[0, 3, "0011", -1]]) for d in (rnd.randrange(2) for _ in range(rnd.randrange(4)))]
+    if rnd.random() < 0.6:
+        d = rnd.randrange(2)
+        plan += [(d, tags[1 - d], [[7, 0, "00000000", -1]]), (1 - d, tags[d], [[8, 0, "", -1]]), (d, tags[1 - d], [[14, 0, "", -1]])]
+    plan += [(0, 0, [init(0)]) for _ in range(rnd.randrange(2))]
+    chaos = rnd.choice([0, 0.1, 0.3, 0.7])
+    out = []
+    for step in plan:
+        while rnd.random() < chaos:
+            d = rnd.randrange(2)
+            chunks = [
+                rnd.choice([init(d), init_ack(d), [rnd.choice([0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 63, 130]), rnd.randrange(2), rnd.choice(["", "00", "01020304"]), rnd.choice([-1] * 12 + [0, 4, 200])]])
+                for _ in range(rnd.choice([1, 1, 1, 2, 3]))
+            ]
+            out.append([d, rnd.choice([0, tags[d], tags[1 - d], tags[1 - d], rnd.getrandbits(32)]), chunks])
+        if rnd.random() >= chaos / 4:
+            out.append(list(step))
+            if rnd.random() < chaos / 3:
+                out.append(list(step))
+    return out
+
+
 def setup():
     run = lambda line: subprocess.run(line.split(), check=True)
     for i in (0, 1):
@@ -179,7 +236,7 @@ def read(fd):
 
 
 def main():
-    seed, count = int(sys.argv[1]), int(sys.argv[2])
+    protocol, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     fds = [tun("t0"), tun("t1")]
     setup()
     for fd in fds:
@@ -195,11 +252,16 @@ def main():
             knob(name, value)
         port = 1024 + n
         rows = []
-        for direction, flags, seq, ack, win, length, options in conversation(rnd)[:30]:
-            os.write(fds[direction], frame(direction, port, flags, seq, ack, win, length, options))
+        for segment in (conversation if protocol == "tcp" else association)(rnd)[:30]:
+            direction = segment[0]
+            if protocol == "tcp":
+                data = frame(direction, port, *segment[1:])
+                segment = [*segment[:6], segment[6].hex()]
+            else:
+                data = sctp_frame(direction, port, *segment[1:])
+            os.write(fds[direction], data)
             out = read(fds[1 - direction])
-            state = TOS.get(out[1], "?") if out else "-"
-            rows.append([direction, flags, seq, ack, win, length, options.hex(), state, entry(port)])
+            rows.append([*segment, TOS.get(out[1], "?") if out else "-", entry(port)])
         conversations.append({"knobs": knobs, "rows": rows})
         subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     print("[")
