@@ -32,17 +32,81 @@ function portsOf(frame: Uint8Array): [number, number] | null {
   return null
 }
 
-/** Ports after translation, where they changed. */
+/** Ports after translation, where they changed, and the addresses beside them. */
 interface Drawn {
+  readonly protocol: number
   readonly source: number | null
+  readonly sourceAddress: string
   readonly destination: number | null
+  readonly destinationAddress: string
+}
+
+/** Ports that a rule translates to. */
+interface PortRange {
+  readonly min: number
+  readonly size: number
+  readonly source: boolean
+  /** The rule's, null: any, or any but one. */
+  readonly protocol: string | null
+  /** Addresses it translates to at the same time, null: whatever it finds. */
+  readonly addresses: readonly [number, number] | null
+}
+
+const NAMES: Readonly<Record<number, string>> = {
+  1: 'icmp',
+  6: 'tcp',
+  17: 'udp',
+  132: 'sctp',
+  136: 'udplite',
+}
+const numberOf = (address: string): number =>
+  address.split('.').reduce((n, part) => n * 256 + Number(part), 0)
+
+/** Port ranges of the rules, narrow ones first. */
+function portRanges(iptables: string): PortRange[] {
+  const out: PortRange[] = []
+  for (const line of iptables.split('\n')) {
+    const [, option, from = '', to = from, a, b] =
+      /--to-(ports|source|destination) ([\d.]*)(?:-([\d.]+))?:?\b(\d+)-(\d+)/.exec(line) ?? []
+    if (option === undefined) continue
+    const [, not, protocol = null] = /(! )?-p (\S+)/.exec(line) ?? []
+    out.push({
+      min: Number(a),
+      size: Number(b) - Number(a) + 1,
+      source: option === 'source' || line.includes('-j MASQUERADE'),
+      protocol: not === undefined ? protocol : null,
+      addresses: from === '' ? null : [numberOf(from), numberOf(to)],
+    })
+  }
+  return out.sort((x, y) => x.size - y.size)
+}
+
+/** A port to be reached in a range of `size` ports from `min` on. */
+interface Asked {
+  readonly port: number
+  readonly min: number
+  readonly size: number
+}
+
+/** What a source port is drawn from if no rule says. */
+function freeRange(port: number, protocol: number): { min: number; size: number } {
+  if (protocol === ICMP) return { min: 0, size: 65536 }
+  if (port < 512) return { min: 1, size: 511 }
+  return port < 1024 ? { min: 600, size: 424 } : { min: 1024, size: 64512 }
+}
+
+/** A draw that leads to all the ports, in whichever range; null if there is none. */
+function leading(wanted: readonly Asked[]): number | null {
+  if (wanted.length === 0) return null
+  for (let n = 1; n < 65536; n++)
+    if (wanted.every(({ port, min, size }) => min + (n % size) === port)) return n
+  return null
 }
 
 /** Randomness that repeats the kernel's draws of ports. */
 export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
-  /** Port ranges of the rules: first port, number of ports; narrow ones first. */
-  readonly #ranges: [number, number][] = []
+  readonly #ranges: readonly PortRange[]
   readonly #flows = new Map<string, Drawn>()
   /** Ports of fragmented packets. */
   readonly #first = new Map<string, [number, number]>()
@@ -50,11 +114,7 @@ export class DrawnRandom implements Random {
   #next: (number | null)[] = []
 
   constructor(scenario: Scenario, kernel: Run) {
-    for (const [, a, b] of scenario.iptables.matchAll(
-      /(?:--to-ports |--to-(?:source|destination) \S*:)(\d+)-(\d+)/g,
-    ))
-      this.#ranges.push([Number(a), Number(b) - Number(a) + 1])
-    this.#ranges.sort((x, y) => x[1] - y[1])
+    this.#ranges = portRanges(scenario.iptables)
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
@@ -64,13 +124,16 @@ export class DrawnRandom implements Random {
       const [to, replyTo] = ids.length > 0 ? ids : values('dport')
       if (from === undefined || replyTo === undefined) continue
       const kind = ids.length > 0 ? `${values('type')[0]}/${values('code')[0]}` : ''
-      this.#flows.set(
-        `${line.split(/\s+/)[3]} ${values('src')[0]} ${values('dst')[0]} ${from} ${to} ${kind}`,
-        {
-          source: replyTo === from ? null : Number(replyTo),
-          destination: replyFrom === to || ids.length > 0 ? null : Number(replyFrom),
-        },
-      )
+      const protocol = Number(line.split(/\s+/)[3])
+      const [src, replySrc = ''] = values('src')
+      const [dst, replyDst = ''] = values('dst')
+      this.#flows.set(`${protocol} ${src} ${dst} ${from} ${to} ${kind}`, {
+        protocol,
+        source: replyTo === from ? null : Number(replyTo),
+        sourceAddress: replyDst,
+        destination: replyFrom === to || ids.length > 0 ? null : Number(replyFrom),
+        destinationAddress: replySrc,
+      })
     }
   }
 
@@ -84,10 +147,16 @@ export class DrawnRandom implements Random {
     for (const { bytes } of step.sent) {
       const came = portsOf(bytes)
       if (came === null) continue
-      const icmp = protocolOf(bytes) === ICMP
-      const drawn = { source: fresh(came[0]), destination: icmp ? null : fresh(came[1]) }
+      const protocol = protocolOf(bytes)
+      const drawn = {
+        protocol,
+        source: fresh(came[0]),
+        sourceAddress: addressAt(bytes, 12),
+        destination: protocol === ICMP ? null : fresh(came[1]),
+        destinationAddress: addressAt(bytes, 16),
+      }
       if (drawn.source === null && drawn.destination === null) continue
-      this.#aim(drawn, icmp)
+      this.#aim(drawn)
       return
     }
     if (went === null) return
@@ -96,7 +165,7 @@ export class DrawnRandom implements Random {
     const kind = icmp ? `${injected[l4]}/${injected[l4 + 1]}` : ''
     const ends = `${addressAt(injected, 12)} ${addressAt(injected, 16)}`
     const drawn = this.#flows.get(`${protocolOf(injected)} ${ends} ${went[0]} ${went[1]} ${kind}`)
-    if (drawn !== undefined) this.#aim(drawn, icmp)
+    if (drawn !== undefined) this.#aim(drawn)
   }
 
   /** Ports of a packet, of later fragments those of the first one. */
@@ -109,28 +178,35 @@ export class DrawnRandom implements Random {
   }
 
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
-  #aim({ source, destination }: Drawn, icmp: boolean): void {
-    const inside = (port: number): [number, number] | undefined =>
-      this.#ranges.find(([min, size]) => port >= min && port < min + size)
-    const asked: [number, [number, number]][] = []
-    if (source !== null && source !== 0)
-      asked.push([
-        source,
-        inside(source) ??
-          (icmp ? [0, 65536] : source < 512 ? [1, 511] : source < 1024 ? [600, 424] : [1024, 64512]),
-      ])
-    // Destinations are drawn only from ranges that a rule names.
-    const range = destination === null ? undefined : inside(destination)
-    if (range !== undefined) asked.push([destination!, range])
-    const leading = (wanted: typeof asked): number | null => {
-      for (let n = 1; n < 65536; n++)
-        if (wanted.every(([port, [min, size]]) => min + (n % size) === port)) return n
-      return null
+  #aim(drawn: Drawn): void {
+    const { source, destination } = drawn
+    const asked: Asked[][] = []
+    if (source !== null && source !== 0) {
+      const inside = this.#asked(drawn, source, true)
+      asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
     }
-    if (asked.length === 0) return
-    const both = leading(asked)
+    // Destinations are drawn only from ranges that a rule names.
+    if (destination !== null) asked.push(this.#asked(drawn, destination, false))
+    const both = leading(asked.flat())
     // No number leads to both: then destination NAT comes first.
-    this.#next = both === null ? [leading(asked.slice(1)), leading(asked.slice(0, 1))] : [both]
+    this.#next =
+      both === null ? asked.reverse().map((one) => leading(one) ?? leading(one.slice(0, 1))) : [both]
+  }
+
+  /** The ranges from which `port` may have been drawn. */
+  #asked(drawn: Drawn, port: number, source: boolean): Asked[] {
+    const icmp = drawn.protocol === ICMP
+    return this.#ranges
+      .filter((range) => {
+        if (port < range.min || port >= range.min + range.size) return false
+        // An identifier is the source to both kinds of NAT.
+        if (range.source !== source && !icmp) return false
+        if (range.protocol !== null && range.protocol !== NAMES[drawn.protocol]) return false
+        if (range.addresses === null) return true
+        const at = numberOf(range.source ? drawn.sourceAddress : drawn.destinationAddress)
+        return at >= range.addresses[0] && at <= range.addresses[1]
+      })
+      .map(({ min, size }) => ({ port, min, size }))
   }
 
   /** Identifications are drawn here too, and the kernel never draws an identification of 0. */
