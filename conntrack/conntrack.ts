@@ -74,12 +74,14 @@ export interface TimeoutPolicy {
   readonly seconds: Readonly<Record<string, number>>
 }
 
-/** What #resolve answers besides a handle. */
+/** What `resolve` answers besides a handle. */
 const NONE = -1
 const FULL = -2
 
 /** early_drop: buckets searched for something to give up. */
 const EVICTION_RANGE = 8
+/** Slab positions looked at per tick while the table is full. */
+const RELIEF_BUDGET = 4096
 /** net_ratelimit: messages at once, and how often one more, ms. */
 const MESSAGE_BURST = 10
 const MESSAGE_INTERVAL_MS = 5000
@@ -127,7 +129,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
   readonly #tuple = new Tuple()
   readonly #reply = new Tuple()
-  /** Direction of the handle that #resolve gave is in its lowest bit. */
   #max = 262144
   #acct = false
   #timestamps = false
@@ -137,6 +138,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
   #messagesAt = 0
   /** Messages about the full table that were not said. */
   suppressed = 0
+  /** The table was full: the next walk gives up what may go. Entries below `#relieved` were looked at. */
+  #pressure = false
+  #relieved = 0
   /** Connlabel rules in use (net->ct.labels_used): new entries get labels. */
   #labelUsers = 0
 
@@ -501,7 +505,28 @@ export class Conntrack implements TrackerLink, TrackerCore {
    */
   tick(): boolean {
     this.expectations.expire(this.host.now)
-    return this.#wheel.sweep(this.host.now)
+    if (this.#pressure) this.#relieve()
+    return this.#wheel.sweep(this.host.now) || this.#pressure
+  }
+
+  /**
+   * After a refusal: one walk over the table that gives up what is unassured or closing, while more than 95 % of
+   * nf_conntrack_max are in use (gc_worker with early_drop).
+   */
+  #relieve(): void {
+    const { table } = this
+    const limit = Math.floor(this.#max / 100) * 95
+    const stop = Math.min(this.#relieved + RELIEF_BUDGET, table.capacity)
+    for (let entry = this.#relieved; entry < stop && table.used >= limit; entry++) {
+      const status = table.words[entry * STRIDE + STATUS]!
+      if ((status & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) continue
+      if ((status & Status.Assured) === 0 || this.trackerOf(entry).canEarlyDrop?.(entry) === true)
+        this.kill(entry)
+    }
+    this.#relieved = stop
+    if (stop < table.capacity && table.used >= limit) return
+    this.#relieved = 0
+    this.#pressure = false
   }
 
   // -- what trackers ask
@@ -630,6 +655,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (!invert(t, r)) return NONE
     const { table, expectations } = this
     if (table.used + 1 > this.#max && !this.#earlyDrop(t)) {
+      this.#pressure = true
       this.#full()
       return FULL
     }

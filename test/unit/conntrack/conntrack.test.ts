@@ -826,3 +826,40 @@ describe('hooks', () => {
     rig.memory.give(pkt.slot)
   })
 })
+
+describe('a table under pressure (gc_worker with early_drop)', () => {
+  it('after a refusal, closing and unassured entries go until 95 % are left', () => {
+    const rig = new Rig()
+    const c = (port: number): { src: string; dst: string; sport: number; dport: number } => ({
+      src: A,
+      dst: B,
+      sport: port,
+      dport: 80,
+    })
+    const s = (port: number): { src: string; dst: string; sport: number; dport: number } => ({
+      src: B,
+      dst: A,
+      sport: 80,
+      dport: port,
+    })
+    for (let port = 1; port <= 200; port++) {
+      rig.forward(tcp({ ...c(port), flags: 'S', seq: 0 }))
+      rig.forward(tcp({ ...s(port), flags: 'SA', seq: 0, ack: 1 }))
+      rig.forward(tcp({ ...c(port), flags: 'A', seq: 1, ack: 1 }))
+      if (port % 2 === 0) rig.forward(tcp({ ...c(port), flags: 'FA', seq: 1, ack: 1 }))
+    }
+    rig.ct.tick()
+    expect(rig.ct.table.used).toBe(200)
+    rig.set('max', 200)
+    expect(rig.forward(there())).toBe('I!')
+    expect(rig.ct.stats.earlyDrop).toBe(0)
+    rig.ct.tick()
+    // 200 / 100 * 95 is where it stops.
+    expect(rig.ct.table.used).toBe(189)
+    expect(rig.forward(there())).toBe('N')
+    const states = rig.entries().map((e) => rig.ct.trackerOf(e).state?.(e))
+    expect(states.filter((t) => t === 'ESTABLISHED').length).toBe(100)
+    rig.ct.tick()
+    expect(rig.ct.table.used).toBe(190)
+  })
+})

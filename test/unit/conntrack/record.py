@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Records what this machine's kernel makes of random conversations: data/*.json for *-kernel.test.ts.
+"""Records what this machine's kernel makes of random conversations: test/data/conntrack/*.json for *-kernel.test.ts.
 
     client 10.0.1.2 -- t0 [ namespace: forwards, one rule per --ctstate writes TOS ] t1 -- server 10.0.2.2
 
 Every segment is written to one TUN device and read from the other; its TOS tells the state that the kernel gave it,
-/proc/net/nf_conntrack the entry behind it. Run as root:  record.py tcp|sctp SEED CONVERSATIONS > data/tcp.json
+/proc/net/nf_conntrack the entry behind it. Run as root:  record.py tcp|sctp SEED CONVERSATIONS > test/data/conntrack/tcp.json
 """
 import ctypes, fcntl, json, os, random, struct, subprocess, sys
 

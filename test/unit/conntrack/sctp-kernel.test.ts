@@ -12,7 +12,7 @@ type Chunk = [number, number, string, number]
 /** direction, verification tag, chunks; then the packet's state and the entry after it. */
 type Row = [number, number, Chunk[], string, [number, string, string, number] | null]
 
-const file = new URL('data/sctp.json', import.meta.url)
+const file = new URL('../../data/conntrack/sctp.json', import.meta.url)
 const associations = JSON.parse(readFileSync(file, 'utf8')) as { rows: Row[] }[]
 
 const CLIENT = '10.0.1.2'

@@ -26,7 +26,7 @@ interface Conversation {
   readonly rows: readonly Row[]
 }
 
-const file = new URL('data/tcp.json', import.meta.url)
+const file = new URL('../../data/conntrack/tcp.json', import.meta.url)
 const conversations = JSON.parse(readFileSync(file, 'utf8')) as Conversation[]
 
 const CLIENT = '10.0.1.2'
