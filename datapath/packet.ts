@@ -178,6 +178,11 @@ export class Packet {
   local = false
   /** Made here without a socket (skb->sk): the RST of nf_send_reset(). What the stack itself answers has one. */
   socketless = false
+  /**
+   * The kernel leaves the transport checksum to the device (CHECKSUM_PARTIAL): until then the field holds the pseudo
+   * header's sum, which only quotes show. Here the checksum is whole from the start.
+   */
+  csumPartial = false
   /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
   flags = 0
 
@@ -218,6 +223,7 @@ export class Packet {
     this.ctTemplate = null
     this.local = false
     this.socketless = false
+    this.csumPartial = false
     this.flags = 0
   }
 }

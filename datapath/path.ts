@@ -932,4 +932,5 @@ function copyMeta(to: Packet, from: Packet): void {
   to.trace = from.trace
   to.route = from.route
   to.csumOk = true
+  to.csumPartial = from.csumPartial
 }

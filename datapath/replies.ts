@@ -158,6 +158,11 @@ export class Replies {
     view.setUint8(l4 + 1, code)
     view.setUint32(l4 + ICMP_REST, info)
     host.memory.bytes.copyWithin(l4 + ICMP_HEADER_LEN, cause.l3, cause.l3 + quote)
+    if (cause.csumPartial) {
+      const quoted = l4 + ICMP_HEADER_LEN + cause.l4 - cause.l3
+      const sum = fold(pseudo4(cause.s0, cause.d0, IPPROTO_TCP, cause.end - cause.l4))
+      if (quoted + TCP_CHECKSUM + 2 <= pkt.end) view.setUint16(quoted + TCP_CHECKSUM, sum)
+    }
     this.#header(pkt, cause.s0, this.#key.s0 === 0 ? DUMMY_ADDRESS : this.#key.s0, tos, IPPROTO_ICMP, false)
     this.#sealIcmp(pkt, l4)
     if (quote > 0 && isErrorType(type)) host.tracker?.attach(pkt, cause)
@@ -321,6 +326,7 @@ export class Replies {
     if (answer === null) return false
     this.#header(answer, cause.s0, cause.d0, 0, IPPROTO_TCP, true)
     answer.socketless = true
+    answer.csumPartial = true
     this.#reset(answer, cause)
     fill4(answer, host.memory.view, answer.l3 + IPV4_HEADER_LEN)
     const way = host.path.reroute(answer) ? answer.route : null
@@ -344,12 +350,12 @@ export class Replies {
     return this.icmpError(cause, ICMP_DEST_UNREACH, code, 0)
   }
 
-  /** nf_reject_verify_csum(): whether the protocol has a checksum over all of its packet. */
+  /** nf_reject_verify_csum(): whether the packet should have a checksum over all of it; a cut UDP header should. */
   #verifies(cause: Packet): boolean {
     switch (cause.proto) {
       case IPPROTO_UDP:
         return (
-          cause.l4 + UDP_HEADER_LEN <= cause.end &&
+          cause.l4 + UDP_HEADER_LEN > cause.end ||
           this.#host.memory.view.getUint16(cause.l4 + UDP_CHECKSUM) !== 0
         )
       case IPPROTO_GRE:
