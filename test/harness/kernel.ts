@@ -43,6 +43,8 @@ function oracleBinary(): string {
   return binary
 }
 
+/** How often the end of a scenario is looked at again because something was still going on. */
+const MOST_ENDS = 5
 /** A question may take this long besides the pauses it asks for. */
 const PATIENCE_MS = 30_000
 
@@ -266,22 +268,31 @@ export class KernelHost {
   }
 
   async finish(): Promise<Run> {
-    const [save, flows] = await Promise.all([
-      this.#oracle.run(['iptables-legacy-save', '-c']),
-      this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
-      this.#take([{ id: -2, pause: 0 }]),
-    ])
-    if (save.status !== 0) throw new Refused(`iptables-save: ${save.stderr}`)
-    if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
-    const last = this.#runs.at(-1)!
-    // Anything still said after the last step belongs to it.
-    if (last.before.length === 0) this.#runs.pop()
-    return {
-      wall: this.#wall,
-      steps: [...this.#runs],
-      endAt: last.at,
-      save: save.stdout,
-      conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+    await this.#take([{ id: -2, pause: 0 }])
+    for (let again = 0; ; again++) {
+      const [save, flows] = await Promise.all([
+        this.#oracle.run(['iptables-legacy-save', '-c']),
+        this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
+        this.#take([{ id: -2, pause: 0 }]),
+      ])
+      if (save.status !== 0) throw new Refused(`iptables-save: ${save.stderr}`)
+      if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
+      const after = this.#runs.pop()!
+      const last = this.#runs.at(-1)!
+      if (after.before.length > 0 && again < MOST_ENDS) {
+        // A timer ended meanwhile: it is not sure that the counters know.
+        this.#runs[this.#runs.length - 1] = { ...after, before: [...last.before, ...after.before] }
+        continue
+      }
+      // Anything still said after the last step belongs to it.
+      if (last.before.length === 0) this.#runs.pop()
+      return {
+        wall: this.#wall,
+        steps: [...this.#runs],
+        endAt: last.at,
+        save: save.stdout,
+        conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+      }
     }
   }
 
