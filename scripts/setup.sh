@@ -46,7 +46,7 @@ build_tunwall() {
     built && exit 0
     if ! installed; then
       say "npm ci: the packages that tunwall is built from"
-      npm ci --no-audit --no-fund --loglevel=error || exit 1
+      npm ci --no-audit --no-fund --no-update-notifier --loglevel=error || exit 1
     fi
     say "npm run build: TypeScript and the C addon"
     npm run --silent build && touch dist/.built
