@@ -472,7 +472,8 @@ export class Path {
       return this.#drop(pkt, Reason.Mtu)
     }
     decreaseTtl(pkt, host.memory)
-    if ((pkt.flags & PathFlag.DoRedirect) !== 0) this.#redirect(pkt, route)
+    // A source route knows why it goes round.
+    if ((pkt.flags & PathFlag.DoRedirect) !== 0 && !(options && pkt.opt.srr !== 0)) this.#redirect(pkt, route)
     if (host.ipv4.forwardUpdatePriority)
       pkt.priority = TOS_PRIORITY[(view.getUint8(l3 + IPV4_TOS) & 0x1e) >> 1]!
     pkt.iif = device.index
