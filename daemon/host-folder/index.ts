@@ -310,6 +310,16 @@ class RouteSet {
       for (const address of addresses) {
         if (address.family !== family) continue
         this.#own.push(address)
+        // fib_check_nh() takes a gateway that is this host's own address; ip6_route_check_nh() does not.
+        if (up && family === 4)
+          this.#onLink.push({
+            dst: address.words,
+            length: 32,
+            device: name,
+            origin: address.origin,
+            connected: false,
+            metric: address.metric,
+          })
         if (!up || address.secondary || address.noPrefixRoute) continue
         this.#onLink.push({
           dst: masked(address.peer ?? address.words, address.prefixLength),
@@ -384,7 +394,8 @@ class RouteSet {
     const refuse = (reason: string): never => {
       throw new PlaceError(`gateway ${text} ${reason}`, route.origin.place())
     }
-    if (this.#own.some((a) => family === this.#family && sameWords(a.words, gateway)))
+    const strict = route.onlink || family === 6
+    if (strict && this.#own.some((a) => family === this.#family && sameWords(a.words, gateway)))
       return refuse('is an address of this host')
     // Link-local and foreign gateways say nothing of their interface.
     const linkLocal = family === 6 && (gateway[0] & 0xffc0_0000) >>> 0 === 0xfe80_0000

@@ -379,7 +379,7 @@ describe('mistakes', () => {
       'host.yaml:4:5: gateway 10.9.0.1 is on no link of this host',
     ],
     [
-      yaml(`${eth0}routes:\n  - default via 10.0.0.1\n`),
+      yaml(`${eth0}routes:\n  - default via 10.0.0.1 dev eth0 onlink\n`),
       'host.yaml:4:5: gateway 10.0.0.1 is an address of this host',
     ],
     [
