@@ -69,11 +69,14 @@ function portRanges(iptables: string): PortRange[] {
     const [, option, from = '', to = from, a, b] =
       /--to-(ports|source|destination) ([\d.]*)(?:-([\d.]+))?:?\b(\d+)-(\d+)/.exec(line) ?? []
     if (option === undefined) continue
+    const source = option === 'source' || line.includes('-j MASQUERADE')
+    // Destinations are taken in turn, from the first one on, unless the rule says otherwise.
+    if (!source && !line.includes('--random')) continue
     const [, not, protocol = null] = /(! )?-p (\S+)/.exec(line) ?? []
     out.push({
       min: Number(a),
       size: Number(b) - Number(a) + 1,
-      source: option === 'source' || line.includes('-j MASQUERADE'),
+      source,
       protocol: not === undefined ? protocol : null,
       addresses: from === '' ? null : [numberOf(from), numberOf(to)],
     })
@@ -179,14 +182,17 @@ export class DrawnRandom implements Random {
 
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
   #aim(drawn: Drawn): void {
-    const { source, destination } = drawn
+    const { destination } = drawn
+    const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
+    // An answer that left untranslated shows the source that was drawn as its destination.
+    const source = drawn.source ?? (destinations.length > 0 ? null : destination)
     const asked: Asked[][] = []
     if (source !== null && source !== 0) {
       const inside = this.#asked(drawn, source, true)
       asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
     }
     // Destinations are drawn only from ranges that a rule names.
-    if (destination !== null) asked.push(this.#asked(drawn, destination, false))
+    if (destinations.length > 0) asked.push(destinations)
     const both = leading(asked.flat())
     // No number leads to both: then destination NAT comes first.
     this.#next =
