@@ -173,6 +173,9 @@ const OUTSIDE = 2
 const before = (a: number, b: number): boolean => ((a - b) | 0) < 0
 const after = (a: number, b: number): boolean => ((b - a) | 0) < 0
 
+/** Of words taken as unsigned. */
+const below = (a: number, b: number): boolean => (a ^ -0x80000000) < (b ^ -0x80000000)
+
 /** The kind of segment (get_conntrack_index). */
 function kindOf(flags: number): number {
   if ((flags & TCP_RST) !== 0) return RST_SET
@@ -416,58 +419,58 @@ export function createTcp(core: TrackerCore): Tracker {
     // RST that answers a SYN.
     if ((flags & TCP_RST) !== 0 && seq === 0 && state === SS) seq = end = w[s + END]!
 
+    const senderEnd = w[s + END]!
+    const senderMaxEnd = w[s + MAXEND]!
+    const senderWin = w[s + MAXWIN]!
+    const senderFlags = w[s + FLAGS]!
     const receiverEnd = w[r + END]!
-    const receiverWin = w[r + MAXWIN]! >>> 0
-    const senderWin = w[s + MAXWIN]! >>> 0
-    const lowestAck = (receiverEnd - Math.max(senderWin, MIN_ACK_WINDOW) - 1) | 0
-    const lowestSeq = (w[s + END]! - receiverWin - 1) | 0
+    const receiverWin = w[r + MAXWIN]!
+    const ackWindow = below(senderWin, MIN_ACK_WINDOW) ? MIN_ACK_WINDOW : senderWin
+    const lowestAck = (receiverEnd - ackWindow - 1) | 0
+    const lowestSeq = (senderEnd - receiverWin - 1) | 0
 
-    if (after(seq, w[s + MAXEND]!)) {
-      const overshot = (end - w[s + MAXEND]! + 1) >>> 0
+    if (after(seq, senderMaxEnd)) {
+      const overshot = (end - senderMaxEnd + 1) | 0
       if (
         receiverWin !== 0 &&
         after(end, lowestSeq) &&
         after(sack, lowestAck) &&
-        overshot <= receiverWin &&
+        !below(receiverWin, overshot) &&
         !after(sack, receiverEnd)
       ) {
         // Some send more than the window allows. If the receiver takes it, its acknowledgments must fit.
         w[s + END] = end
-        w[s + FLAGS] = w[s + FLAGS]! | F_UNACKNOWLEDGED
-        return unless(pkt, w[s + FLAGS]!, IGNORED, 'more bytes than expected')
+        w[s + FLAGS] = senderFlags | F_UNACKNOWLEDGED
+        return unless(pkt, senderFlags, IGNORED, 'more bytes than expected')
       }
-      return unless(pkt, w[s + FLAGS]!, OUTSIDE, 'SEQ is over upper bound (over the window of the receiver)')
+      return unless(pkt, senderFlags, OUTSIDE, 'SEQ is over upper bound (over the window of the receiver)')
     }
     if (after(sack, receiverEnd))
-      return unless(pkt, w[s + FLAGS]!, OUTSIDE, 'ACK is over upper bound (ACKed data not seen yet)')
+      return unless(pkt, senderFlags, OUTSIDE, 'ACK is over upper bound (ACKed data not seen yet)')
     if (receiverWin !== 0 && !after(end, lowestSeq))
-      return unless(
-        pkt,
-        w[s + FLAGS]!,
-        IGNORED,
-        'SEQ is under lower bound (already ACKed data retransmitted)',
-      )
+      return unless(pkt, senderFlags, IGNORED, 'SEQ is under lower bound (already ACKed data retransmitted)')
     if (!after(sack, lowestAck))
-      return unless(pkt, w[s + FLAGS]!, IGNORED, 'ignored ACK under lower bound (possible overly delayed)')
+      return unless(pkt, senderFlags, IGNORED, 'ignored ACK under lower bound (possible overly delayed)')
 
     // RFC 7323 §2.2: the window of a SYN is never scaled.
-    if ((flags & TCP_SYN) === 0) win = win << (w[s + FLAGS]! >> SCALE_SHIFT)
+    if ((flags & TCP_SYN) === 0) win = win << (senderFlags >> SCALE_SHIFT)
 
-    const announced = (win + ((sack - ack) | 0)) >>> 0
-    if (senderWin < announced) w[s + MAXWIN] = announced
-    if (after(end, w[s + END]!)) {
+    const announced = (win + sack - ack) | 0
+    if (below(senderWin, announced)) w[s + MAXWIN] = announced
+    let newFlags = senderFlags
+    if (after(end, senderEnd)) {
       w[s + END] = end
-      w[s + FLAGS] = w[s + FLAGS]! | F_UNACKNOWLEDGED
+      newFlags |= F_UNACKNOWLEDGED
     }
     if ((flags & TCP_ACK) !== 0) {
-      if ((w[s + FLAGS]! & F_MAXACK_SET) === 0) {
+      if ((senderFlags & F_MAXACK_SET) === 0) {
         w[s + MAXACK] = ack
-        w[s + FLAGS] = w[s + FLAGS]! | F_MAXACK_SET
+        newFlags |= F_MAXACK_SET
       } else if (after(ack, w[s + MAXACK]!)) w[s + MAXACK] = ack
     }
+    w[s + FLAGS] = newFlags
 
-    if (receiverWin !== 0 && after(end, w[s + MAXEND]!))
-      w[r + MAXWIN] = (w[r + MAXWIN]! + ((end - w[s + MAXEND]!) | 0)) | 0
+    if (receiverWin !== 0 && after(end, senderMaxEnd)) w[r + MAXWIN] = (receiverWin + end - senderMaxEnd) | 0
     const edge = (sack + win) | 0
     if (after(edge, (w[r + MAXEND]! - 1) | 0)) w[r + MAXEND] = win === 0 ? (edge + 1) | 0 : edge
     if (ack === receiverEnd) w[r + FLAGS] = w[r + FLAGS]! & ~F_UNACKNOWLEDGED
