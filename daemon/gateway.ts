@@ -1,13 +1,11 @@
 // `tunwall up`: the main thread. It starts the engine's worker, listens on the control socket, writes the log, and
 // takes everything down again on SIGINT and SIGTERM.
 
-import { existsSync, unlinkSync } from 'node:fs'
-import type { Server } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { native } from '../datapath/native/index.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
-import { serve } from './control/server.ts'
+import { type ControlServer, serve } from './control/server.ts'
 import { CommandError, type ExitCode } from './errors.ts'
 import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.ts'
 import { wantsInput } from './tools.ts'
@@ -29,6 +27,7 @@ class EngineThread {
   readonly #waiting = new Map<number, (result: ToolResult) => void>()
   #next = 0
   #wakeFd = -1
+  #over = false
   readonly ready: Promise<readonly PortSummary[]>
   readonly ended: Promise<void>
 
@@ -59,7 +58,11 @@ class EngineThread {
       })
     })
     // Both promises fail together; whoever waits for one must not be told twice.
-    this.ended.catch(() => {})
+    this.ended
+      .catch(() => {})
+      .finally(() => {
+        this.#over = true
+      })
   }
 
   #take(message: Extract<FromWorker, { kind: 'result' | 'log' }>): void {
@@ -72,7 +75,9 @@ class EngineThread {
       this.#log[LEVELS[level] ?? 'info']({ netfilter: true, level7: level }, text)
   }
 
+  /** A worker that has ended has closed its wake-up descriptor; the number may be somebody else's by now. */
   #send(message: ToWorker): void {
+    if (this.#over) return
     this.#worker.postMessage(message)
     native().wake(this.#wakeFd)
   }
@@ -93,19 +98,17 @@ class EngineThread {
 /** Runs until a signal ends it. Throws CommandError when it cannot start; devices and socket are gone then. */
 export async function runGateway(options: GatewayOptions): Promise<void> {
   const { log } = options
+  const signal = untilSignal(log)
   const engine = new EngineThread({ directory: options.directory, seed: options.seed }, log)
   const ports = await engine.ready
-  let server: Server | null = null
+  let server: ControlServer | null = null
   try {
     server = await serve(options.socket, { wantsInput, run: (call) => engine.call(call) })
     for (const port of ports) log.info(port, `${port.device} is up`)
     log.info({ socket: options.socket }, 'ready')
-    await Promise.race([untilSignal(log), engine.ended])
+    await Promise.race([signal, engine.ended])
   } finally {
-    if (server !== null) {
-      server.close()
-      if (existsSync(options.socket)) unlinkSync(options.socket)
-    }
+    server?.close()
     engine.stop()
     await engine.ended
   }

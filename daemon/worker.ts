@@ -49,7 +49,8 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
     try {
       tun.open({ device: device.index, name: item.port.name, netns: netnsPath(item.port.namespace) })
     } catch (error) {
-      throw new CommandError(`${item.name}: ${(error as Error).message}`)
+      const where = item.port.namespace === null ? '' : ` in ${item.port.namespace}`
+      throw new CommandError(`${item.name}: ${(error as Error).message}${where}`)
     }
     configurePeer(item.port, item.mtu)
   }

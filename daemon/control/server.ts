@@ -1,9 +1,10 @@
 // The daemon's Unix socket: mode 0600, and only its owner (or root) is answered.
 
-import { chmodSync, unlinkSync } from 'node:fs'
+import { chmodSync, lstatSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
 import { native } from '../../datapath/native/index.ts'
-import { CommandError, ExitCode, systemReason } from '../errors.ts'
+import { CommandError, systemReason } from '../errors.ts'
 import { Decoder, decodeArgs, encode, Kind, type ToolCall, type ToolResult } from './protocol.ts'
 
 /** Bytes of output in one message. */
@@ -15,14 +16,40 @@ export interface Service {
   run(call: ToolCall): Promise<ToolResult>
 }
 
+/** Longest socket path in bytes: sun_path of sockaddr_un, with its closing zero. */
+const MAX_PATH = 107
+
+/** A socket that is listened at. */
+export class ControlServer {
+  readonly #server: Server
+  readonly #clients: ReadonlySet<Socket>
+
+  constructor(server: Server, clients: ReadonlySet<Socket>) {
+    this.#server = server
+    this.#clients = clients
+  }
+
+  /** Removes the socket and ends every connection, idle ones too. */
+  close(): void {
+    this.#server.close()
+    for (const client of this.#clients) client.destroy()
+  }
+}
+
 /**
- * Listens at `path`. A socket left behind by a killed daemon is replaced; one that answers is not.
- * Throws CommandError.
+ * Listens at `path`. A socket left behind by a killed daemon is replaced; one that answers is not, and neither is
+ * anything that is no socket. Throws CommandError.
  */
-export async function serve(path: string, service: Service): Promise<Server> {
-  if (await answers(path))
-    throw new CommandError(`${path}: another tunwall is running there`, ExitCode.Failure)
-  const server = createServer((socket) => attend(socket, service))
+export async function serve(path: string, service: Service): Promise<ControlServer> {
+  if (Buffer.byteLength(path) > MAX_PATH)
+    throw new CommandError(`${path}: a socket's path has at most ${MAX_PATH} bytes`)
+  await makeRoom(path)
+  const clients = new Set<Socket>()
+  const server = createServer((socket) => {
+    clients.add(socket)
+    socket.on('close', () => clients.delete(socket))
+    attend(socket, service)
+  })
   const mask = process.umask(0o177)
   try {
     await listen(server, path)
@@ -30,7 +57,7 @@ export async function serve(path: string, service: Service): Promise<Server> {
   } finally {
     process.umask(mask)
   }
-  return server
+  return new ControlServer(server, clients)
 }
 
 function listen(server: Server, path: string): Promise<void> {
@@ -40,7 +67,27 @@ function listen(server: Server, path: string): Promise<void> {
   })
 }
 
-/** True if somebody accepts connections at the path; a dead socket is removed. */
+/** Removes a dead socket at `path`; refuses a live one, and whatever else stands there. */
+async function makeRoom(path: string): Promise<void> {
+  const found = entryAt(path)
+  if (found === undefined) return
+  if (!found.isSocket()) throw new CommandError(`${path}: something that is no socket is in the way`)
+  if (await answers(path)) throw new CommandError(`${path}: another tunwall is running there`)
+  unlinkSync(path)
+}
+
+/** What is at `path`, if anything. Listening itself would call a missing folder "permission denied". */
+function entryAt(path: string): Stats | undefined {
+  try {
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    if (found === undefined) lstatSync(dirname(path))
+    return found
+  } catch (error) {
+    throw new CommandError(`${path}: ${systemReason(error)}`)
+  }
+}
+
+/** True unless nobody accepts connections at the path. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path)
@@ -48,17 +95,19 @@ function answers(path: string): Promise<boolean> {
       probe.destroy()
       resolve(true)
     })
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') unlinkSync(path)
-      resolve(false)
-    })
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'))
   })
 }
 
 function allowed(socket: Socket): boolean {
-  const fd = (socket as unknown as { _handle: { fd: number } })._handle.fd
-  const uid = native().peerUid(fd)
-  return uid === 0 || uid === process.getuid!()
+  const fd = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd
+  if (fd === undefined || fd < 0) return false
+  try {
+    const uid = native().peerUid(fd)
+    return uid === 0 || uid === process.getuid!()
+  } catch {
+    return false // gone before it was asked
+  }
 }
 
 function attend(socket: Socket, service: Service): void {
@@ -68,11 +117,13 @@ function attend(socket: Socket, service: Service): void {
     return
   }
   let call: Pick<ToolCall, 'tool' | 'directory' | 'argv'> | null = null
+  let finished = false
   const input: Buffer[] = []
   const finish = async (): Promise<void> => {
-    if (call === null) return
+    if (call === null || finished) return
+    finished = true
     const result = await service.run({ ...call, stdin: Buffer.concat(input).toString('utf8') })
-    answer(socket, result)
+    if (!socket.destroyed) answer(socket, result)
   }
   const decoder = new Decoder((kind, payload) => {
     if (kind === Kind.Args && call === null) {

@@ -74,6 +74,7 @@ export function loadHostFolder(directory: string): HostConfig {
     line: 1,
     column: 1,
   })
+  checkPorts(interfaces)
   return {
     directory,
     interfaces,
@@ -97,6 +98,23 @@ function clash(what: string, here: Origin, there: Origin): never {
 }
 
 // -- interfaces
+
+/** Two interfaces cannot share the device behind their ports. */
+function checkPorts(interfaces: readonly InterfaceConfig[]): void {
+  const taken = new Map<string, InterfaceConfig>()
+  for (const item of interfaces) {
+    if (item.port === null) continue
+    const device = `${item.port.namespace ?? ''} ${item.port.name}`
+    const other = taken.get(device)
+    if (other?.port)
+      clash(
+        `"${item.name}" and "${other.name}" have the same device behind their ports`,
+        item.port.origin,
+        other.port.origin,
+      )
+    taken.set(device, item)
+  }
+}
 
 const LOOPBACK_MTU = 65536
 

@@ -1,8 +1,8 @@
 // The control socket: messages survive any cutting of the stream; only whole calls are answered; clients agree.
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { connect, type Server } from 'node:net'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { callTool } from '../../../daemon/control/client.ts'
 import { Decoder, decodeArgs, encode, encodeArgs, type ToolCall } from '../../../daemon/control/protocol.ts'
-import { serve } from '../../../daemon/control/server.ts'
+import { type ControlServer, serve } from '../../../daemon/control/server.ts'
 import { SeededRandom } from '../../../daemon/random.ts'
 
 const CLIENT = fileURLToPath(new URL('../../../datapath/native/build/tunwall-client', import.meta.url))
@@ -49,7 +49,7 @@ describe('protocol', () => {
 describe('server', () => {
   let dir: string
   let path: string
-  let server: Server
+  let server: ControlServer
   const calls: ToolCall[] = []
 
   beforeEach(async () => {
@@ -141,6 +141,29 @@ describe('server', () => {
     expect(existsSync(dead)).toBe(true)
     const second = await serve(dead, service)
     second.close()
+  })
+
+  test('what is no socket stays where it is', async () => {
+    const service = { wantsInput: () => false, run: async () => ({ stdout: '', stderr: '', code: 0 }) }
+    const file = join(dir, 'file')
+    writeFileSync(file, 'precious')
+    await expect(serve(file, service)).rejects.toThrow(/no socket is in the way/)
+    expect(readFileSync(file, 'utf8')).toBe('precious')
+    await expect(serve(dir, service)).rejects.toThrow(/no socket is in the way/)
+    await expect(serve(join(dir, 'no', 'folder'), service)).rejects.toThrow(/no such file or directory/)
+    await expect(serve(join(dir, 'x'.repeat(108)), service)).rejects.toThrow(/at most 107 bytes/)
+    await expect(serve(join(file, 'below'), service)).rejects.toThrow(/not a directory/i)
+  })
+
+  test('closing ends connections that say nothing', async () => {
+    const idle = connect(path)
+    idle.on('error', () => {})
+    await new Promise((resolve) => idle.once('connect', resolve))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    const closed = new Promise((resolve) => idle.once('close', resolve))
+    server.close()
+    await closed
+    expect(existsSync(path)).toBe(false)
   })
 
   test('no daemon: one line that says what to do', async () => {
