@@ -115,7 +115,7 @@ export class Path {
   readonly #noHost: Route
   readonly #filtered: Route
   readonly #silent: Route
-  /** Before the mangle table, and before NAT, saw a packet in OUTPUT. */
+  /** Before the mangle table saw a packet in OUTPUT. */
   #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
 
   readonly #pathMtus = new PathMtus()
@@ -549,6 +549,8 @@ export class Path {
         return this.#end(pkt, Fate.Delivered)
       case IPPROTO_TCP:
         host.tracker?.release(pkt)
+        // Its pseudo header has the destination that a source route led to.
+        if (pkt.opt.srr !== 0) pkt.csumOk = pkt.csumPartial
         this.#why = host.replies.localTcpReset(pkt) ? Reason.Port : Reason.Delivered
         return this.#end(pkt, Fate.Delivered)
       case IPPROTO_UDP:
@@ -566,7 +568,10 @@ export class Path {
     }
   }
 
-  /** __udp4_lib_rcv() without a socket: the checksum is looked at before anybody is told. */
+  /**
+   * __udp4_lib_rcv() without a socket: the checksum is looked at before anybody is told, whatever conntrack said of
+   * it: that was about all of the packet, and about the destination before a source route took effect.
+   */
   #localUdp(pkt: Packet): Fate {
     const host = this.#host
     const view = host.memory.view
@@ -579,14 +584,13 @@ export class Path {
       if (claimed < length) {
         pkt.end = pkt.l4 + claimed
         pkt.sumEnd = 0
-        // Conntrack has summed up all of the packet.
-        pkt.csumOk = false
       }
     }
     if (pkt.route!.type !== RouteType.Local) {
       this.#why = Reason.Delivered
       return this.#end(pkt, Fate.Delivered)
     }
+    pkt.csumOk = pkt.csumPartial
     if (!transportChecksumOk(pkt, host.memory)) return this.#drop(pkt, Reason.BadTransport)
     host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
     this.#why = Reason.Port
@@ -644,9 +648,9 @@ export class Path {
   }
 
   /**
-   * A packet whose mark, TOS or addresses the mangle table changed in OUTPUT goes another way (ipt_mangle_out), and
-   * so does one whose destination NAT changed (nf_nat_ipv4_local_fn). Done by hooks around those two, so that the
-   * tables behind them see it, or do not see it if there is no way any more.
+   * A packet whose mark, TOS or addresses the mangle table changed in OUTPUT goes another way (ipt_mangle_out). Done
+   * by hooks around it, so that the tables behind it see the packet, or do not see it if there is no way any more.
+   * NAT sees to its own.
    */
   #registerReroute(): void {
     const hooks = this.#host.hooks
@@ -671,10 +675,6 @@ export class Path {
       this.reroute(pkt)
         ? Verdict.Accept
         : Verdict.Drop,
-    )
-    entry('reroute', Priority.NatDst - 1, note)
-    entry('reroute', Priority.NatDst + 1, (pkt) =>
-      pkt.d0 === before.d0 || this.reroute(pkt) ? Verdict.Accept : Verdict.Drop,
     )
   }
 

@@ -7,7 +7,7 @@
 // leaves before the function returns; `cause` is not changed.
 
 import { newFlowKey, type Route, RouteType } from './fib.ts'
-import type { Hook } from './hooks.ts'
+import { Hook } from './hooks.ts'
 import type { Host } from './host.ts'
 import { buildOptions, echoOptions, specificDestination, timestampOf } from './options.ts'
 import { IpOptions, type Packet, PacketType } from './packet.ts'
@@ -314,12 +314,14 @@ export class Replies {
    * nf_send_reset(): `--reject-with tcp-reset`. Silent for what is no whole TCP header with a right checksum, and
    * for resets. TOS 0, DF, identification 0, whatever the segment has; it needs a route only, not a local address.
    */
-  tcpReset(cause: Packet, _hook: Hook): boolean {
+  tcpReset(cause: Packet, hook: Hook): boolean {
     const host = this.#host
     if (cause.family !== 4 || cause.fragOffset !== 0 || cause.proto !== IPPROTO_TCP) return false
     if (cause.l4 + TCP_HEADER_LEN > cause.end) return false
     if ((tcpFlags(host.memory.view, cause.l4) & TCP_RST) !== 0) return false
-    if (!this.#rejectSum(cause, IPPROTO_TCP)) return false
+    // What conntrack found out is forgotten in ip_forward(), and was about another destination behind a source route.
+    const known = cause.csumPartial || (hook !== Hook.Forward && cause.opt.srr === 0 && cause.csumOk)
+    if (!known && !this.#sumsUp(cause, IPPROTO_TCP)) return false
     if (cause.route === null || toMany(cause.route)) return false
     this.#options.clear()
     const answer = this.#make(cause, cause.route, IPV4_HEADER_LEN + TCP_HEADER_LEN)
@@ -346,7 +348,7 @@ export class Replies {
    */
   icmpReject(cause: Packet, code: number, _hook: Hook): boolean {
     if (cause.family !== 4 || cause.fragOffset !== 0) return false
-    if (!cause.csumOk && this.#verifies(cause) && !this.#rejectSum(cause, cause.proto)) return false
+    if (!cause.csumOk && this.#verifies(cause) && !this.#sumsUp(cause, cause.proto)) return false
     return this.icmpError(cause, ICMP_DEST_UNREACH, code, 0)
   }
 
@@ -373,8 +375,7 @@ export class Replies {
    * nf_ip_checksum(): over all that is there, fragment or not, and over the IP header too, whose sum is nothing as
    * long as its checksum is right: compileOptions() leaves it wrong. Only TCP and UDP have a pseudo header.
    */
-  #rejectSum(cause: Packet, proto: number): boolean {
-    if (cause.csumOk) return true
+  #sumsUp(cause: Packet, proto: number): boolean {
     const known = cause.sumEnd === cause.end && cause.sumFrom === cause.l3
     let sum = known ? cause.sum : sumView(this.#host.memory.view, cause.l3, cause.end)
     if (proto === IPPROTO_TCP || proto === IPPROTO_UDP)

@@ -428,7 +428,7 @@ describe('hooks', () => {
 
   test('an answer turned to the host itself comes in again by lo, with mark and entry', () => {
     const shared: string[] = []
-    at(Hook.LocalOut, Priority.NatDst, (p) => {
+    at(Hook.LocalOut, Priority.Mangle, (p) => {
       setDestination4(p, memory, ip('10.1.0.1'))
       p.mark = 5
       p.ct = 3
