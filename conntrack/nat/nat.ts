@@ -87,7 +87,7 @@ export class Nat {
     const translate = this.#translate
 
     /** Hot: does not allocate, does not throw. */
-    return (pkt) => {
+    const run: HookFn = (pkt) => {
       const entry = pkt.ct
       if (entry < 0) return Verdict.Accept
       const info = pkt.ctInfo
@@ -103,6 +103,24 @@ export class Nat {
       const dir = info >= CtInfo.EstablishedReply ? 1 : 0
       if ((table.words[entry * STRIDE + STATUS]! & (dir === 0 ? bit0 : bit1)) === 0) return Verdict.Accept
       return translate.packet(pkt, entry, dir, manip)
+    }
+    return family === 4 && hook === Hook.LocalOut ? this.#routedAnew(run) : run
+  }
+
+  /**
+   * nf_nat_ipv4_local_fn: what this host sends in a connection whose destination is not what its replies come from is
+   * routed anew, whether or not this packet was changed: an ICMP error about it is not.
+   */
+  #routedAnew(run: HookFn): HookFn {
+    const { table } = this.#conntrack
+    const { path } = this.#host
+    return (pkt) => {
+      const verdict = run(pkt)
+      if (verdict !== Verdict.Accept || pkt.ct < 0) return verdict
+      const dir = pkt.ctInfo >= CtInfo.EstablishedReply ? TUPLE_WORDS : 0
+      const o = pkt.ct * STRIDE
+      const same = table.words[o + dir + DST] === table.words[o + TUPLE_WORDS - dir + SRC]
+      return same || path.reroute(pkt) ? Verdict.Accept : Verdict.Drop
     }
   }
 
