@@ -141,6 +141,8 @@ function main(start: WorkerStart): void {
     const config = loadHostFolder(start.directory)
     const random = new SeededRandom(start.seed ?? randomInt(2 ** 47))
     const engine = createEngine(config, { memory, egress: tun, random })
+    // Once and for all: a table that grows would stop the packets while it is copied.
+    engine.conntrack.table.reserve(engine.host.tunables.get('net.netfilter.nf_conntrack_max'))
     const ports = openPorts(config, engine, tun)
     say({ kind: 'ready', wakeFd: tun.wakeFd, ports })
     new Gateway(engine, tun).run()
