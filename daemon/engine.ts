@@ -21,6 +21,7 @@ import { targets } from '../rules/targets/index.ts'
 import { RuleError } from '../rules/text/errors.ts'
 import { Registry } from '../rules/text/registry.ts'
 import { loadRules } from '../rules/text/restore.ts'
+import { tuneCompiler } from './compiler.ts'
 import { PlaceError } from './errors.ts'
 import type {
   AddressConfig,
@@ -54,6 +55,7 @@ export interface Engine {
 
 /** Builds a host. Throws PlaceError for what the files ask and the host refuses. */
 export function createEngine(config: HostConfig, options: EngineOptions): Engine {
+  tuneCompiler()
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)

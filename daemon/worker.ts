@@ -67,6 +67,7 @@ class Gateway {
   constructor(engine: Engine, tun: TunPorts) {
     this.#engine = engine
     this.#tun = tun
+    tun.onBatch = (offsets, count) => engine.conntrack.lookAhead(offsets, count)
     engine.host.events.log = (record) => {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(record)
     }

@@ -59,6 +59,8 @@ export class TunPorts implements Egress {
   #events = new Int32Array(0)
   #revents = new Int32Array(0)
   readonly #wakeFd: number
+  /** Told of each batch before its frames: their first bytes in frame memory. May change nothing. */
+  onBatch: ((offsets: Int32Array, count: number) => void) | null = null
   /** Frames sent to an interface that has no port. */
   unported = 0
 
@@ -114,6 +116,7 @@ export class TunPorts implements Egress {
       port.readErrors++
       return 0
     }
+    if (count > 1) this.onBatch?.(rxOffsets, count)
     for (let i = 0; i < count; i++) {
       const offset = rxOffsets[i]!
       rxOffsets[i] = -1
