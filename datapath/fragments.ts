@@ -126,7 +126,7 @@ export class Fragments {
   readonly #freeQueues: Queue[] = []
   readonly #freeFragments: Fragment[][] = Array.from({ length: 17 }, () => [])
   readonly #sources = new Map<number, Source>()
-  /** Lists of packets on their way through the host; four are more than are ever under way at once. */
+  /** Lists of packets on their way; four are more than are ever under way at once. */
   readonly #lists = [new FragmentList(), new FragmentList(), new FragmentList(), new FragmentList()]
   #nextList = 0
   #memory = 0
@@ -474,6 +474,23 @@ export class Fragments {
   }
 
   // -- out
+
+  /**
+   * ip_append_data(): a packet made here that is longer than the MTU of its first route consists of pieces from the
+   * start, and leaves in them by whatever way if they fit.
+   */
+  append(pkt: Packet, mtu: number): void {
+    const header = pkt.l4 - pkt.l3
+    let left = pkt.end - pkt.l4
+    if (header + left <= mtu) return
+    const list = this.#lists[this.#nextList++ & 3]!
+    const whole = (mtu - header) & ~7
+    let count = 0
+    for (; header + left > mtu; left -= whole) list.sizes[count++] = whole
+    list.sizes[count++] = left
+    list.count = count
+    pkt.fragList = list
+  }
 
   /**
    * ip_do_fragment(): sends pkt in pieces of at most `mtu` bytes, header included, and no larger than the largest

@@ -91,7 +91,8 @@ export class IpOptions {
 }
 
 /**
- * The pieces that a packet was reassembled from (skb_shinfo()->frag_list): it leaves in the same ones if they fit.
+ * The pieces that a packet consists of (skb_shinfo()->frag_list): those it was reassembled from, or those that it was
+ * made in here. It leaves in the same ones if they fit.
  * sizes[0] is the data of the first fragment, in bytes behind its IP header.
  */
 export class FragmentList {
@@ -154,7 +155,7 @@ export class Packet {
   fragMaxSize = 0
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
-  /** The pieces it came in, if nobody has put them together since; null for other packets. */
+  /** The pieces it came in or was made of, if nobody has put them together since; null for other packets. */
   fragList: FragmentList | null = null
   /** IPv4 options (IPCB->opt); options.ts fills it. */
   readonly opt = new IpOptions()

@@ -72,6 +72,7 @@ const ERROR_MAX = 576
 /** INADDR_DUMMY, RFC 7600: the source of errors from a host without addresses. */
 const DUMMY_ADDRESS = 0xc0000008 | 0
 const IP_MAX_LENGTH = 0xffff
+const IPV4_MIN_MTU = 68
 /** Types that icmp_pointers[] marks as errors; types unknown to it count as such when quoted. */
 const ERROR_TYPES =
   (1 << 1) |
@@ -151,7 +152,7 @@ export class Replies {
     const room = Math.min(host.path.mtu(way, peer, false), ERROR_MAX) - header - ICMP_HEADER_LEN
     if (room <= IPV4_HEADER_LEN) return false
     const quote = Math.min(cause.end - cause.l3, room)
-    const pkt = this.#make(cause, way, header + ICMP_HEADER_LEN + quote)
+    const pkt = this.#append(cause, way, header + ICMP_HEADER_LEN + quote)
     if (pkt === null) return false
     const l4 = pkt.l3 + header
     view.setUint8(l4, type)
@@ -275,7 +276,7 @@ export class Replies {
     const header = IPV4_HEADER_LEN + options.length
     const length = header + ICMP_HEADER_LEN + data
     if (length > IP_MAX_LENGTH) return null
-    const answer = this.#make(pkt, way, length)
+    const answer = this.#append(pkt, way, length)
     if (answer === null) return null
     this.#header(answer, pkt.s0, this.#key.s0, tos, IPPROTO_ICMP, false)
     host.memory.view.setUint8(answer.l4, type)
@@ -300,7 +301,7 @@ export class Replies {
     const tos = view.getUint8(pkt.l3 + IPV4_TOS) & ~ECN_MASK
     const way = this.#route(pkt, pkt.d0, tos, options, IPPROTO_TCP)
     if (way === null) return false
-    const answer = this.#make(pkt, way, IPV4_HEADER_LEN + options.length + TCP_HEADER_LEN)
+    const answer = this.#append(pkt, way, IPV4_HEADER_LEN + options.length + TCP_HEADER_LEN)
     if (answer === null) return false
     this.#header(answer, pkt.s0, this.#key.s0, tos, IPPROTO_TCP, true)
     this.#reset(answer, pkt)
@@ -407,6 +408,16 @@ export class Replies {
   /** IP4_REPLY_MARK(). */
   #mark(cause: Packet): number {
     return this.#host.ipv4.fwmarkReflect ? cause.mark : 0
+  }
+
+  /** ip_append_data(): as #make(), in the pieces that the route's MTU asks for; nothing goes by one below 68. */
+  #append(cause: Packet, way: Route, length: number): Packet | null {
+    const { fragments, path } = this.#host
+    const mtu = path.mtu(way, this.#key.d0, false)
+    if (mtu < IPV4_MIN_MTU) return null
+    const pkt = this.#make(cause, way, length)
+    if (pkt !== null) fragments.append(pkt, mtu)
+    return pkt
   }
 
   /** A packet of `length` bytes in a slot of its own, or null if there is no room for one. */
