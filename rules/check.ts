@@ -15,12 +15,30 @@ import { errnoText, kernelError, type TableError } from './text/errors.ts'
 /** The chains of a table after an edit: what check() looks at. */
 export interface ChainSource {
   chain(name: string): Chain | undefined
-  names(): Iterable<string>
+  /** No rule of before is left: saves looking for those that moved. */
+  readonly anew?: boolean
 }
 
 /** The chain that a rule jumps or goes to, or null. */
 export const calleeOf = (rule: Rule): string | null =>
   rule.target.kind === 'jump' || rule.target.kind === 'goto' ? rule.target.chain : null
+
+const NO_RULES: readonly Rule[] = []
+/** Every rule of a chain. */
+const ALL = 'all'
+
+/** What an edit brings, gathered chain by chain. */
+interface Edit {
+  /** New rules by chain. */
+  readonly fresh: Map<string, ReadonlySet<Rule> | typeof ALL>
+  /** New jumps, from and to; cut off once they are `many`. */
+  readonly jumps: (readonly [string, string])[]
+  many: boolean
+  /** Jumps that came less those that went, by callee. */
+  readonly deltas: Map<string, number>
+  /** Some jump went. */
+  removed: boolean
+}
 
 /** More new jumps than this, and the whole table is walked once instead of once for each. */
 const MANY_JUMPS = 64
@@ -52,37 +70,34 @@ export class Links {
    * TableError and changes nothing if the kernel would refuse.
    */
   update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
-    const fresh = new Set<Rule>()
-    const jumps: (readonly [string, string])[] = []
-    const deltas = new Map<string, number>()
-    let removed = false
+    const edit: Edit = { fresh: new Map(), jumps: [], many: false, deltas: new Map(), removed: false }
     for (const [name, chain] of changed) {
-      const old = before.chain(name)
-      if (old === undefined || chain === null || old.rules !== chain.rules)
-        removed = this.#compare(name, old?.rules ?? [], chain?.rules ?? [], fresh, jumps, deltas) || removed
+      const old = before.chain(name)?.rules ?? NO_RULES
+      const rules = chain?.rules ?? NO_RULES
+      if (old !== rules) compare(name, old, rules, after.anew === true, edit)
     }
 
     const hooks = new Map<string, number>()
     let grown: Set<string>
     let exact: Map<string, number> | null = null
-    if (jumps.length > MANY_JUMPS) {
+    if (edit.many) {
       exact = this.#walkAll(after)
       grown = new Set()
       for (const [name, mask] of exact)
         if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0 && !changed.has(name)) grown.add(name)
-    } else grown = this.#spread(jumps, after, hooks)
+    } else grown = this.#spread(edit.jumps, after, hooks)
 
     const maskOf = (name: string): number =>
       exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooks.get(name) ?? 0)
-    const refused = this.#checkRules(changed, grown, fresh, after, maskOf)
+    const refused = this.#checkRules(changed, grown, edit.fresh, after, maskOf)
     if (refused !== null) {
-      if (!this.#loose && !removed) throw refused
+      if (exact !== null || (!this.#loose && !edit.removed)) throw refused
       exact = this.#walkAll(after)
-      const again = this.#checkRules(changed, grown, fresh, after, (name) => exact!.get(name) ?? 0)
+      const again = this.#checkRules(changed, grown, edit.fresh, after, (name) => exact!.get(name) ?? 0)
       if (again !== null) throw again
     }
 
-    for (const [name, by] of deltas) {
+    for (const [name, by] of edit.deltas) {
       const count = this.references(name) + by
       if (count > 0) this.#references.set(name, count)
       else this.#references.delete(name)
@@ -94,46 +109,7 @@ export class Links {
     }
     for (const [name, mask] of hooks) this.#hooks.set(name, mask)
     for (const [name, chain] of changed) if (chain === null) this.#hooks.delete(name)
-    this.#loose ||= removed
-  }
-
-  /** Counts jumps that came and went, and collects new rules. True if any jump went. */
-  #compare(
-    name: string,
-    old: readonly Rule[],
-    rules: readonly Rule[],
-    fresh: Set<Rule>,
-    jumps: (readonly [string, string])[],
-    deltas: Map<string, number>,
-  ): boolean {
-    const shorter = Math.min(old.length, rules.length)
-    let head = 0
-    while (head < shorter && old[head] === rules[head]) head++
-    let tail = 0
-    while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
-    let removed = false
-    const kept = new Set<Rule>()
-    const survivors = new Set(rules.slice(head, rules.length - tail))
-    for (let i = head; i < old.length - tail; i++) {
-      const rule = old[i]!
-      if (survivors.has(rule)) {
-        kept.add(rule)
-        continue
-      }
-      const callee = calleeOf(rule)
-      if (callee === null) continue
-      deltas.set(callee, (deltas.get(callee) ?? 0) - 1)
-      removed = true
-    }
-    for (const rule of survivors) {
-      if (kept.has(rule)) continue
-      fresh.add(rule)
-      const callee = calleeOf(rule)
-      if (callee === null) continue
-      deltas.set(callee, (deltas.get(callee) ?? 0) + 1)
-      jumps.push([name, callee])
-    }
-    return removed
+    this.#loose ||= edit.removed
   }
 
   /** Carries hooks along new jumps, and finds the loops that they close. `hooks` gets the new masks. */
@@ -187,20 +163,37 @@ export class Links {
   #checkRules(
     changed: ReadonlyMap<string, Chain | null>,
     grown: ReadonlySet<string>,
-    fresh: ReadonlySet<Rule>,
+    fresh: Edit['fresh'],
     after: ChainSource,
     maskOf: (name: string) => number,
   ): TableError | null {
     const builtin = BUILTIN[this.table]
-    for (const name of inKernelOrder(new Set([...changed.keys(), ...grown]), builtin)) {
-      const all = grown.has(name)
-      const hooks = builtin.filter((_, i) => (maskOf(name) & (1 << i)) !== 0)
-      for (const rule of after.chain(name)?.rules ?? []) {
-        if (!all && !fresh.has(rule)) continue
+    const byMask = new Map<number, readonly string[]>()
+    const checkChain = (name: string): TableError | null => {
+      const some = grown.has(name) ? ALL : fresh.get(name)
+      if (some === undefined) return null
+      const mask = maskOf(name)
+      let hooks = byMask.get(mask)
+      if (hooks === undefined) {
+        hooks = builtin.filter((_, i) => (mask & (1 << i)) !== 0)
+        byMask.set(mask, hooks)
+      }
+      for (const rule of after.chain(name)?.rules ?? NO_RULES) {
+        if (some !== ALL && !some.has(rule)) continue
         const error = this.#checkRule(rule, hooks)
         if (error !== null) return error
       }
+      return null
     }
+    const names = new Set([...changed.keys(), ...grown])
+    for (const name of names)
+      if (checkChain(name) !== null) {
+        // The kernel names the first in its own order.
+        for (const first of inKernelOrder(names, builtin)) {
+          const error = checkChain(first)
+          if (error !== null) return error
+        }
+      }
     return null
   }
 
@@ -222,6 +215,50 @@ export class Links {
       ? checkExtension(rule.target.target, rule.target.data, use, rule)
       : null
   }
+}
+
+/** Counts the jumps that came and went in one chain, and collects its new rules. */
+function compare(
+  name: string,
+  old: readonly Rule[],
+  rules: readonly Rule[],
+  anew: boolean,
+  edit: Edit,
+): void {
+  const shorter = Math.min(old.length, rules.length)
+  let head = 0
+  while (head < shorter && old[head] === rules[head]) head++
+  let tail = 0
+  while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+  const gone = old.length - tail - head
+  const come = rules.length - tail - head
+  const survivors = anew || gone === 0 || come === 0 ? null : new Set(rules.slice(head, head + come))
+  let kept: Set<Rule> | null = null
+  for (let i = head; i < head + gone; i++) {
+    const rule = old[i]!
+    if (survivors?.has(rule)) {
+      kept ??= new Set()
+      kept.add(rule)
+      continue
+    }
+    const callee = calleeOf(rule)
+    if (callee === null) continue
+    edit.deltas.set(callee, (edit.deltas.get(callee) ?? 0) - 1)
+    edit.removed = true
+  }
+  if (come === 0) return
+  const fresh = come === rules.length && kept === null ? null : new Set<Rule>()
+  for (let i = head; i < head + come; i++) {
+    const rule = rules[i]!
+    if (kept?.has(rule)) continue
+    fresh?.add(rule)
+    const callee = calleeOf(rule)
+    if (callee === null) continue
+    edit.deltas.set(callee, (edit.deltas.get(callee) ?? 0) + 1)
+    if (edit.jumps.length < MANY_JUMPS) edit.jumps.push([name, callee])
+    else edit.many = true
+  }
+  edit.fresh.set(name, fresh ?? ALL)
 }
 
 /** xt_check_match() and xt_check_target(), then the extension's own checkentry. */

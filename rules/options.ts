@@ -65,8 +65,11 @@ export class OptionError extends Error {
   }
 }
 
-/** An option is not there: what the option table says of it comes first (ParsedOptions.check). */
-export class MissingOption extends OptionError {}
+/** A mistake of the options as a whole (x6_fcheck), found when all have been read. */
+export class WholeError extends OptionError {}
+
+/** A getter asked for an option that is not there: the option table says it better (ParsedOptions.check). */
+export class MissingOption extends WholeError {}
 
 /** Options of one use of an extension, as given. Getters throw OptionError. `flag` is always the spec's flag. */
 export interface Options {

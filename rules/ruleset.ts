@@ -85,7 +85,7 @@ export class Ruleset implements RulesetAccess {
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {
         const chains = new Map([...view.chains].map(([n, chain]) => [n, chain.model]))
-        const none: ChainSource = { chain: () => undefined, names: () => [] }
+        const none: ChainSource = { chain: () => undefined }
         links.update(chains, none, viewSource(view))
       }
       this.#links.set(key, links)
@@ -99,7 +99,6 @@ export const isTableName = (name: string): name is TableName =>
 
 const viewSource = (view: TableView): ChainSource => ({
   chain: (name) => view.chains.get(name)?.model,
-  names: () => view.chains.keys(),
 })
 
 /** A chain of a draft that differs from the one in force. */
@@ -107,12 +106,17 @@ interface DraftChain {
   readonly name: string
   policy: 'ACCEPT' | 'DROP' | null
   rules: Rule[]
-  /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. */
-  readonly set: Map<Rule, Counters>
+  /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. Null: none. */
+  set: Map<Rule, Counters> | null
   setPolicy: Counters | null
 }
 
 const ZERO: Counters = { packets: 0, bytes: 0 }
+
+function setCounters(chain: DraftChain, rule: Rule, counters: Counters): void {
+  chain.set ??= new Map()
+  chain.set.set(rule, counters)
+}
 
 /** Why an operation failed, in iptc_strerror()'s words. */
 function refuse(errno: ConstructorParameters<typeof TableError>[0], text?: string): never {
@@ -129,7 +133,10 @@ export class Draft implements ChainSource {
   readonly #links: Links
   /** Chains that differ; null: gone. */
   readonly #chains = new Map<string, DraftChain | null>()
-  readonly #references = new Map<string, number>()
+  /** Jumps more or fewer than in force, by chain; null until somebody asks. */
+  #references: Map<string, number> | null = null
+  /** The chain edited last: the lines of a file come chain by chain. */
+  #last: DraftChain | null = null
   /** Since clear(): what is not drafted is gone, or is an empty built-in chain. */
   #cleared = false
 
@@ -141,6 +148,10 @@ export class Draft implements ChainSource {
   /** Anything was edited, be it to the same: then the kernel is handed the table anew. */
   get changed(): boolean {
     return this.#cleared || this.#chains.size > 0
+  }
+
+  get anew(): boolean {
+    return this.#cleared
   }
 
   // --- reading
@@ -199,12 +210,19 @@ export class Draft implements ChainSource {
     const positions = new Map((loaded?.model.rules ?? []).map((rule, i) => [rule, i]))
     return (rule) => {
       const position = positions.get(rule)
-      return drafted.set.get(rule) ?? (position === undefined ? ZERO : at(position))
+      return drafted.set?.get(rule) ?? (position === undefined ? ZERO : at(position))
     }
   }
 
   references(name: string): number {
-    return (this.#cleared ? 0 : this.#links.references(name)) + (this.#references.get(name) ?? 0)
+    return (this.#cleared ? 0 : this.#links.references(name)) + (this.#moved().get(name) ?? 0)
+  }
+
+  /** The name as the table holds it, or null if there is no such chain. */
+  chainName(name: string): string | null {
+    const drafted = this.#chains.get(name)
+    if (drafted !== undefined) return drafted?.name ?? null
+    return this.#cleared ? null : (this.view.chains.get(name)?.model.name ?? null)
   }
 
   // --- editing; each throws TableError as libiptc would fail
@@ -212,7 +230,8 @@ export class Draft implements ChainSource {
   /** iptables-restore without --noflush: no rules, no user chains; policies and their counters stay. */
   clear(): void {
     this.#chains.clear()
-    this.#references.clear()
+    this.#references = null
+    this.#last = null
     this.#cleared = true
     for (const name of BUILTIN[this.view.name]) {
       const old = this.view.chains.get(name)
@@ -220,16 +239,20 @@ export class Draft implements ChainSource {
         name,
         policy: old?.model.policy ?? 'ACCEPT',
         rules: [],
-        set: new Map(),
+        set: null,
         setPolicy: null,
       })
     }
   }
 
   append(name: string, rule: Rule, counters: Counters | null): void {
-    this.#must(name)
-    this.#mustMap(rule)
-    this.#put(this.#edit(name), Number.POSITIVE_INFINITY, rule, counters)
+    let chain = this.#last
+    if (chain === null || chain.name !== name) {
+      this.#must(name)
+      this.#mustMap(rule)
+      chain = this.#edit(name)
+    } else this.#mustMap(rule)
+    this.#put(chain, Number.POSITIVE_INFINITY, rule, counters)
   }
 
   insert(name: string, number: number, rule: Rule, counters: Counters | null): void {
@@ -245,7 +268,7 @@ export class Draft implements ChainSource {
     this.#forget(chain, chain.rules[number - 1]!)
     this.#count(rule, 1)
     chain.rules[number - 1] = rule
-    if (counters !== null) chain.set.set(rule, counters)
+    if (counters !== null) setCounters(chain, rule, counters)
   }
 
   /** Removes the first rule that is the same (-D), or only looks for it (-C). */
@@ -269,25 +292,25 @@ export class Draft implements ChainSource {
     const chain = this.#edit(name)
     for (const rule of chain.rules) this.#count(rule, -1)
     chain.rules = []
-    chain.set.clear()
+    chain.set = null
   }
 
   zero(name: string): void {
     this.#must(name)
     const chain = this.#edit(name)
-    for (const rule of chain.rules) chain.set.set(rule, ZERO)
+    for (const rule of chain.rules) setCounters(chain, rule, ZERO)
     if (chain.policy !== null) chain.setPolicy = ZERO
   }
 
   zeroNumber(name: string, number: number): void {
     const rule = this.#must(name).rules[number - 1]
     if (rule === undefined) tooBig('zero')
-    this.#edit(name).set.set(rule!, ZERO)
+    setCounters(this.#edit(name), rule!, ZERO)
   }
 
   create(name: string): void {
     if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST', 'Chain already exists')
-    this.#chains.set(name, { name, policy: null, rules: [], set: new Map(), setPolicy: null })
+    this.#chains.set(name, { name, policy: null, rules: [], set: null, setPolicy: null })
   }
 
   remove(name: string): void {
@@ -296,6 +319,7 @@ export class Draft implements ChainSource {
     if (this.references(name) > 0) refuse('EMLINK')
     if (chain.rules.length > 0) refuse('ENOTEMPTY')
     this.#chains.set(name, null)
+    this.#last = null
   }
 
   rename(old: string, name: string): void {
@@ -306,6 +330,7 @@ export class Draft implements ChainSource {
     const set = new Map(chain.rules.map((rule, i) => [rule, count(rule, i)]))
     const references = this.references(old)
     this.#chains.set(old, null)
+    this.#last = null
     this.#chains.set(name, { name, policy: null, rules: [...chain.rules], set, setPolicy: null })
     if (references === 0) return
     for (const caller of this.names()) {
@@ -315,8 +340,8 @@ export class Draft implements ChainSource {
       for (const [i, rule] of edited.rules.entries()) {
         if (calleeOf(rule) !== old || (rule.target.kind !== 'jump' && rule.target.kind !== 'goto')) continue
         const moved: Rule = { ...rule, target: { kind: rule.target.kind, chain: name } }
-        edited.set.set(moved, counters(rule, i))
-        edited.set.delete(rule)
+        setCounters(edited, moved, counters(rule, i))
+        edited.set?.delete(rule)
         edited.rules[i] = moved
         this.#count(rule, -1)
         this.#count(moved, 1)
@@ -348,10 +373,11 @@ export class Draft implements ChainSource {
       const { policy, rules } = chain
       const old = this.view.chains.get(name)?.model
       const same = old !== undefined && old.policy === policy && sameRules(old.rules, rules)
-      chains.set(name, same ? old : { name, policy, rules })
-      if (chain.set.size === 0 && chain.setPolicy === null) continue
+      // A copy is no larger than need be, which an array that grew is.
+      chains.set(name, same ? old : { name, policy, rules: rules.slice() })
+      if (chain.set === null && chain.setPolicy === null) continue
       const positions = new Map<number, Counters>()
-      if (chain.set.size > 0)
+      if (chain.set !== null)
         for (let i = 0; i < rules.length; i++) {
           const value = chain.set.get(rules[i]!)
           if (value !== undefined) positions.set(i, value)
@@ -375,23 +401,27 @@ export class Draft implements ChainSource {
 
   #edit(name: string): DraftChain {
     const drafted = this.#chains.get(name)
-    if (drafted) return drafted
+    if (drafted) {
+      this.#last = drafted
+      return drafted
+    }
     const model = this.view.chains.get(name)!.model
     const chain: DraftChain = {
-      name,
+      name: model.name,
       policy: model.policy,
       rules: [...model.rules],
-      set: new Map(),
+      set: null,
       setPolicy: null,
     }
     this.#chains.set(name, chain)
+    this.#last = chain
     return chain
   }
 
   #put(chain: DraftChain, at: number, rule: Rule, counters: Counters | null): void {
     if (at >= chain.rules.length) chain.rules.push(rule)
     else chain.rules.splice(at, 0, rule)
-    if (counters !== null) chain.set.set(rule, counters)
+    if (counters !== null) setCounters(chain, rule, counters)
     this.#count(rule, 1)
   }
 
@@ -401,13 +431,25 @@ export class Draft implements ChainSource {
   }
 
   #forget(chain: DraftChain, rule: Rule): void {
-    chain.set.delete(rule)
+    chain.set?.delete(rule)
     this.#count(rule, -1)
   }
 
   #count(rule: Rule, by: number): void {
-    const callee = calleeOf(rule)
-    if (callee !== null) this.#references.set(callee, (this.#references.get(callee) ?? 0) + by)
+    const callee = this.#references === null ? null : calleeOf(rule)
+    if (callee !== null) this.#references!.set(callee, (this.#references!.get(callee) ?? 0) + by)
+  }
+
+  #moved(): ReadonlyMap<string, number> {
+    if (this.#references !== null) return this.#references
+    this.#references = new Map()
+    for (const [name, chain] of this.#chains) {
+      const old = this.#cleared ? undefined : this.view.chains.get(name)?.model.rules
+      if (chain?.rules === old) continue
+      for (const rule of chain?.rules ?? []) this.#count(rule, 1)
+      for (const rule of old ?? []) this.#count(rule, -1)
+    }
+    return this.#references
   }
 }
 

@@ -2,7 +2,7 @@
 // xt_statistic.c).
 
 import type { Match } from '../extension.ts'
-import { MissingOption, OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 
 export type Statistic =
   /** Of 2^31: a packet fits if its random 31 bits are below. */
@@ -56,7 +56,7 @@ function parseNth(o: Options): Statistic {
   const every = o.has('every') ? o.uint('every', 32, 1, 0xffffffff) : 1
   const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
   if (!o.has('every') && !o.has('packet'))
-    throw new MissingOption('--every and --packet must be specified when using nth mode')
+    throw new WholeError('--every and --packet must be specified when using nth mode')
   if (packet > every - 1) throw new OptionError('the --packet p must be 0 <= p <= n-1')
   return { mode: 'nth', every, packet, invert: o.has('every') && o.inverted('every') }
 }
@@ -83,8 +83,7 @@ export const statistic: Match<Statistic> = {
     const mode = o.has('mode') ? o.text('mode') : 'random'
     if (mode !== 'random' && mode !== 'nth') throw new OptionError(`Bad mode "${mode}"`)
     if (mode === 'nth') return parseNth(o)
-    if (!o.has('probability'))
-      throw new MissingOption('--probability must be specified when using random mode')
+    if (!o.has('probability')) throw new WholeError('--probability must be specified when using random mode')
     return {
       mode,
       threshold: parseProbability(o.text('probability')),

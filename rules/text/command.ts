@@ -14,7 +14,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
-import { MissingOption, OptionError, type OptionSpec, ParsedOptions } from '../options.ts'
+import { MissingOption, OptionError, type OptionSpec, ParsedOptions, WholeError } from '../options.ts'
 import { maskWords, numericIpv4, parseAddress, prefixMask, type Words } from './address.ts'
 import { ToolError, ToolStop } from './errors.ts'
 import { helpText } from './help.ts'
@@ -913,24 +913,20 @@ class Parse {
     return reported
   }
 
-  /** The error that option `i` of a use makes by its value or its repetition, as against one of the whole. */
+  /** The error that option `i` of a use makes as it is read, as against one of the options as a whole. */
   #badValue(use: Use, i: number): OptionError | null {
     const given = use.given[i]!
     const before = use.given.slice(0, i)
-    if (before.some((other) => other.spec === given.spec)) {
-      const repeated = this.#tryParse(use, [...before, given])
-      if (repeated !== null && this.#tryParse(use, before)?.message !== repeated.message) return repeated
-    }
-    const alone = this.#tryParse(use, [given])
-    if (alone === null || alone instanceof MissingOption) return null
-    if (alone.isValue) return alone
-    if (this.#tryParse(use, [])?.message === alone.message) return null
-    // What later options mend is no bad value; options that exclude each other may hide one.
-    const whole = this.#tryParse(use, use.given)
+    const error = this.#tryParse(use, [...before, given])
+    if (error !== null && !(error instanceof WholeError))
+      return error.isValue || this.#tryParse(use, before)?.message !== error.message ? error : null
+    // Of options that exclude each other one may hide what is wrong with the other.
     const clashes = ({ spec }: Given): boolean =>
       (spec.excludes?.includes(given.spec.flag) ?? false) ||
       (given.spec.excludes?.includes(spec.flag) ?? false)
-    return (whole !== null && !(whole instanceof MissingOption)) || use.given.some(clashes) ? alone : null
+    if (!before.some(clashes)) return null
+    const alone = this.#tryParse(use, [given])
+    return alone instanceof WholeError || alone?.message === this.#tryParse(use, [])?.message ? null : alone
   }
 
   #tryParse(use: Use, given: readonly Given[] | ParsedOptions): OptionError | null {

@@ -5,9 +5,11 @@ import type { Place } from '../model.ts'
 /** A mistake in a rules file: `FILE:LINE:COLUMN: what is wrong`. */
 export class RuleError extends SyntaxError {
   override readonly name = 'RuleError'
+  readonly reason: string
   readonly place: Place
   constructor(reason: string, place: Place) {
     super(`${place.file}:${place.line}:${place.column}: ${reason}`)
+    this.reason = reason
     this.place = place
   }
 }

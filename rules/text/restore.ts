@@ -8,6 +8,7 @@ import type { Draft, RulesetAccess } from '../ruleset.ts'
 import { CommandParser } from './command.ts'
 import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
 import { execute, type Sink } from './execute.ts'
+import { FastLines, own } from './fast.ts'
 import { LineError, lines, splitWords } from './line.ts'
 import { MAX_NAME, type Registry } from './registry.ts'
 
@@ -45,6 +46,8 @@ export class LineFailed extends Error {
 export class Restore {
   readonly #o: RestoreOptions
   readonly #parser: CommandParser
+  /** Null where every rule is printed. */
+  readonly #fast: FastLines | null
   #draft: Draft | null = null
   #inTable = false
   #table = ''
@@ -56,6 +59,7 @@ export class Restore {
     this.#o = options
     this.#testing = options.testing ?? false
     const { registry, family, program, sink } = options
+    this.#fast = options.verbose ? null : new FastLines(registry, family)
     this.#parser = new CommandParser({
       registry,
       family,
@@ -123,7 +127,8 @@ export class Restore {
   #chainLine(line: string): void {
     const { program } = this.#o
     const draft = this.#draft!
-    const [chain, policy, counted] = fields(line.slice(1))
+    const [cut, policy, counted] = fields(line.slice(1))
+    const chain = cut === undefined ? undefined : own(cut)
     if (chain === undefined) throw new ToolError(`${program}: line ${this.line} chain name invalid`, 2, 0)
     if (Buffer.byteLength(chain) > MAX_NAME)
       throw new ToolError(`Invalid chain name \`${chain}' (${MAX_NAME} chars max)`, 2, 0)
@@ -160,19 +165,38 @@ export class Restore {
   }
 
   #rule(line: string): void {
-    const words: string[] = []
+    const draft = this.#draft!
+    const place = { file: this.#o.file, line: this.line, column: 1 }
+    const fast = this.#fast
+    const end = line.endsWith('\n') ? line.length - 1 : line.length
     let from = 0
+    let counters: { packets: string; bytes: string; end: number } | null = null
+    if (line[0] === '[') {
+      counters = this.#ruleCounters(line)
+      from = counters.end
+      while (line[from] === ' ') from++
+      if (this.#o.counters === false) counters = null
+    }
+    const count = counters === null ? null : plainCounters(counters)
+    if (
+      fast !== null &&
+      (counters === null || count !== null) &&
+      fast.read(line, from, end, this.#table, draft)
+    ) {
+      draft.append(fast.chain, { base: fast.base, matches: fast.matches, target: fast.target, place }, count)
+      return
+    }
+
+    const words: string[] = []
     // With --noflush the rules are not printed, whatever -v says.
     if (this.#o.verbose && this.#o.noFlush !== true) words.push('-v')
-    if (line[0] === '[') {
-      const counters = this.#ruleCounters(line)
-      from = counters.end
-      if (this.#o.counters !== false) words.push('--set-counters', counters.packets, counters.bytes)
-    }
+    if (counters !== null) words.push('--set-counters', counters.packets, counters.bytes)
+    const ruleAt = words.length
     splitWords(line, from, words)
+    for (let i = ruleAt; i < words.length; i++) words[i] = own(words[i]!)
     const command = this.#parser.parse(words, this.#table)
     if (command === null) return
-    execute(command, this.#draft!, this.#o.sink, { file: this.#o.file, line: this.line, column: 1 })
+    execute(command, draft, this.#o.sink, place)
   }
 
   /** `[packets:bytes]` in front of a rule. */
@@ -197,8 +221,27 @@ export class Restore {
 /** The file ends inside of a table; exit status 1. */
 export class EndMissing extends Error {}
 
+/** Counters of nothing but digits, or null. */
+function plainCounters({ packets, bytes }: { packets: string; bytes: string }): Counters | null {
+  if (!/^\d{1,15}$/.test(packets) || !/^\d{1,15}$/.test(bytes)) return null
+  return { packets: Number(packets), bytes: Number(bytes) }
+}
+
 /** strtok() by blanks. */
-const fields = (text: string): string[] => text.split(/[ \t\n]+/).filter((field) => field !== '')
+function fields(text: string): string[] {
+  const found: string[] = []
+  let from = -1
+  for (let at = 0; at <= text.length; at++) {
+    const c = at < text.length ? text.charCodeAt(at) : 32
+    if (c !== 32 && c !== 9 && c !== 10) {
+      if (from < 0) from = at
+    } else if (from >= 0) {
+      found.push(text.slice(from, at))
+      from = -1
+    }
+  }
+  return found
+}
 
 /**
  * Loads a rules file as `iptables-save` prints it, with its counters if it has any. Throws RuleError with the
