@@ -106,10 +106,13 @@ describe('what a comparison sees', () => {
 describe('what a comparison overlooks', () => {
   const answer = (id: number): Uint8Array => build.icmpError(3, 1, SYN, { id })
 
-  test("the identification of the host's own packets, unless it is zero", () => {
+  test("the identification of the host's own packets, where it is drawn", () => {
     expect(kinds(runOf([answer(9)]), runOf([answer(10)]))).toEqual([])
+    expect(kinds(runOf([answer(0)]), runOf([answer(10)]))).toEqual([])
     expect(kinds(runOf([answer(9)]), runOf([answer(0)]))).toEqual(['frame'])
-    expect(kinds(runOf([answer(0)]), runOf([answer(9)]))).toEqual(['frame'])
+    const whole = (id: number): Uint8Array => build.icmpError(3, 1, SYN, { id, df: true })
+    expect(kinds(runOf([whole(0)]), runOf([whole(9)]))).toEqual(['frame'])
+    expect(kinds(runOf([whole(9)]), runOf([whole(8)]))).toEqual(['frame'])
   })
 
   test('fragments of one packet must still share theirs', () => {

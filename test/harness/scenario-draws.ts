@@ -41,6 +41,13 @@ interface Drawn {
   readonly destinationAddress: string
 }
 
+/** Where a packet comes from and goes to. */
+interface Ends {
+  readonly ports: readonly [number, number]
+  /** Key of its flow. */
+  readonly flow: string
+}
+
 /** Ports that a rule translates to. */
 interface PortRange {
   readonly min: number
@@ -111,8 +118,8 @@ export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
   readonly #ranges: readonly PortRange[]
   readonly #flows = new Map<string, Drawn>()
-  /** Ports of fragmented packets. */
-  readonly #first = new Map<string, [number, number]>()
+  /** Of fragmented packets. */
+  readonly #first = new Map<string, Ends>()
   /** The 16 bits of the next draws; the last one stays. */
   #next: (number | null)[] = []
 
@@ -145,39 +152,45 @@ export class DrawnRandom implements Random {
     this.#next = []
     const { injected } = step
     if (injected === null) return
-    const went = this.#portsOf(injected)
-    const fresh = (port: number): number | null => (port === 0 || went?.includes(port) === true ? null : port)
+    const went = this.#endsOf(injected)
     for (const { bytes } of step.sent) {
       const came = portsOf(bytes)
       if (came === null) continue
       const protocol = protocolOf(bytes)
+      // Of the packet itself both ports are compared in place; the host's answers have them the other way round.
+      const same = u16(bytes, 4) === u16(injected, 4) && protocol === protocolOf(injected)
+      const fresh = (which: 0 | 1): number | null => {
+        const port = came[which]
+        const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
+        return port === 0 || known ? null : port
+      }
       const drawn = {
         protocol,
-        source: fresh(came[0]),
+        source: fresh(0),
         sourceAddress: addressAt(bytes, 12),
-        destination: protocol === ICMP ? null : fresh(came[1]),
+        destination: protocol === ICMP ? null : fresh(1),
         destinationAddress: addressAt(bytes, 16),
       }
       if (drawn.source === null && drawn.destination === null) continue
       this.#aim(drawn)
       return
     }
-    if (went === null) return
-    const icmp = protocolOf(injected) === ICMP
-    const l4 = l4Of(injected)
-    const kind = icmp ? `${injected[l4]}/${injected[l4 + 1]}` : ''
-    const ends = `${addressAt(injected, 12)} ${addressAt(injected, 16)}`
-    const drawn = this.#flows.get(`${protocolOf(injected)} ${ends} ${went[0]} ${went[1]} ${kind}`)
+    const drawn = went === null ? undefined : this.#flows.get(went.flow)
     if (drawn !== undefined) this.#aim(drawn)
   }
 
-  /** Ports of a packet, of later fragments those of the first one. */
-  #portsOf(frame: Uint8Array): [number, number] | null {
+  /** Ports and flow of a packet, of later fragments those of the first one. */
+  #endsOf(frame: Uint8Array): Ends | null {
     if (frame.length < 20) return null
     const key = `${u16(frame, 4)} ${frame[9]} ${addressAt(frame, 12)} ${addressAt(frame, 16)}`
     const ports = portsOf(frame)
-    if (ports !== null && (u16(frame, 6) & 0x2000) !== 0) this.#first.set(key, ports)
-    return ports ?? this.#first.get(key) ?? null
+    if (ports === null) return this.#first.get(key) ?? null
+    const l4 = l4Of(frame)
+    const kind = protocolOf(frame) === ICMP ? `${frame[l4]}/${frame[l4 + 1]}` : ''
+    const flow = `${frame[9]} ${addressAt(frame, 12)} ${addressAt(frame, 16)} ${ports[0]} ${ports[1]} ${kind}`
+    const ends = { ports, flow }
+    if ((u16(frame, 6) & 0x2000) !== 0) this.#first.set(key, ends)
+    return ends
   }
 
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
@@ -215,9 +228,10 @@ export class DrawnRandom implements Random {
       .map(({ min, size }) => ({ port, min, size }))
   }
 
-  /** Identifications are drawn here too, and the kernel never draws an identification of 0. */
+  /** Identifications are drawn here too; 0 would look as if none had been, so the lower 16 bits never are. */
   u32(): number {
-    const plain = this.#plain.u32()
+    const some = this.#plain.u32()
+    const plain = (some & 0xffff) === 0 ? some + 1 : some
     const wanted = this.#next[0] ?? null
     if (this.#next.length > 1) this.#next.shift()
     return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0

@@ -254,6 +254,18 @@ static double clock_ms(clockid_t id) {
   return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+/**
+ * Waits for the next jiffy if it is near: a step should fall into one jiffy that it reports.
+ */
+static void settle(void) {
+  const double near_ms = 0.25;
+  struct timespec tick;
+  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+  double length = (double)tick.tv_nsec / 1e6, start = clock_ms(CLOCK_MONOTONIC), now = start;
+  while (now - clock_ms(CLOCK_MONOTONIC_COARSE) > length - near_ms && now - start < 2 * length)
+    now = clock_ms(CLOCK_MONOTONIC);
+}
+
 static void take_steps(struct reader *r) {
   uint32_t count = get_u32(r);
   begin();
@@ -270,6 +282,7 @@ static void take_steps(struct reader *r) {
       while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
       }
     }
+    settle();
     // The coarse clock moves with jiffies, by which netfilter measures time.
     put_f64(clock_ms(CLOCK_MONOTONIC_COARSE));
     put_f64(clock_ms(CLOCK_REALTIME));
