@@ -59,6 +59,40 @@ const COMMANDS: Readonly<Record<string, Word>> = {
   help: { long: ['help'], short: 'h' },
 }
 
+/** Options in the order in which the real tool looks for one that the command does not take. */
+const NAMES: Readonly<Record<string, string>> = {
+  source: 'src',
+  destination: 'dst',
+  replySource: 'reply-src',
+  replyDestination: 'reply-dst',
+  protocol: 'protonum',
+  timeout: 'timeout',
+  status: 'status',
+  zero: 'zero',
+  events: 'event-mask',
+  maskSource: 'mask-src',
+  maskDestination: 'mask-dst',
+  mark: 'mark',
+  family: 'family',
+  srcNat: 'src-nat',
+  dstNat: 'dst-nat',
+  output: 'output',
+  secmark: 'secmark',
+  buffer: 'buffer-size',
+  anyNat: 'any-nat',
+  zone: 'zone',
+  origZone: 'orig-zone',
+  replyZone: 'reply-zone',
+}
+const FILTERS = Object.keys(NAMES).filter((key) => !['timeout', 'events', 'buffer', 'secmark'].includes(key))
+/** What each command takes; the protocols' own options go with --protonum. */
+const TAKES: Readonly<Record<string, readonly string[]>> = {
+  list: FILTERS,
+  get: FILTERS,
+  delete: FILTERS,
+  flush: ['family'],
+}
+
 const OPTIONS: Readonly<Record<string, Word>> = {
   source: { long: ['orig-src', 'src'], short: 's', arg: true },
   destination: { long: ['orig-dst', 'dst'], short: 'd', arg: true },
@@ -76,6 +110,9 @@ const OPTIONS: Readonly<Record<string, Word>> = {
   dstNat: { long: ['dst-nat'], short: 'g' },
   anyNat: { long: ['any-nat'], short: 'j' },
   zero: { long: ['zero'], short: 'z' },
+  timeout: { long: ['timeout'], short: 't', arg: true },
+  events: { long: ['event-mask'], short: 'e', arg: true },
+  secmark: { long: ['secmark'], short: 'c', arg: true },
   buffer: { long: ['buffer-size'], short: 'b', arg: true },
   maskSource: { long: ['mask-src'], arg: true },
   maskDestination: { long: ['mask-dst'], arg: true },
@@ -92,15 +129,17 @@ const OPTIONS: Readonly<Record<string, Word>> = {
 const STATUS_BITS: Readonly<Record<string, number>> = {
   ASSURED: Status.Assured,
   SEEN_REPLY: Status.SeenReply,
-  UNSET: 0,
   FIXED_TIMEOUT: Status.FixedTimeout,
   EXPECTED: Status.Expected,
-  CONFIRMED: Status.Confirmed,
-  SNAT: Status.SrcNat,
-  DNAT: Status.DstNat,
 }
 
-const OUTPUTS = ['extended', 'id', 'labels', 'ktimestamp']
+const STATES: Readonly<Record<string, string>> = {
+  tcp: 'NONE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE LISTEN SYN_SENT2',
+  sctp: 'NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT HEARTBEAT_ACKED',
+  dccp: 'NONE REQUEST RESPOND PARTOPEN OPEN CLOSEREQ CLOSING TIMEWAIT IGNORE INVALID',
+}
+
+const OUTPUTS = ['extended', 'id', 'labels', 'ktimestamp', 'userspace']
 
 interface Wish {
   command: string | null
@@ -114,11 +153,11 @@ function parse(argv: readonly string[]): Wish {
   const protocol = protocolGiven(argv)
   const set = (key: string, given: string, attached: string | null): void => {
     if (key in COMMANDS) {
-      if (wish.command !== null) throw new Complaint('Multiple commands used')
+      if (wish.command !== null) throw new Complaint('Invalid commands combination')
       wish.command = key
       const next = rest[0]
       if (next !== undefined && !next.startsWith('-') && key !== 'version' && key !== 'help')
-        wish.table = rest.shift()!
+        wish.table = tableOf(rest.shift()!)
       return
     }
     const word = OPTIONS[key]!
@@ -126,7 +165,6 @@ function parse(argv: readonly string[]): Wish {
       throw new Complaint(`unknown option \`${given}'`)
     const value = word.arg ? (attached ?? rest.shift()) : optional(key)
     if (value === undefined) throw new Complaint(`option \`${given}' requires an argument`)
-    if (wish.options.has(key) && key !== 'output') throw new Complaint(`can't use same option twice`)
     wish.options.set(key, value)
   }
   const optional = (key: string): string => {
@@ -148,9 +186,15 @@ function parse(argv: readonly string[]): Wish {
       const tail = word.slice(2)
       if (tail !== '' && !OPTIONS[key]?.arg) rest.unshift(`-${tail}`)
       set(key, `-${letter}`, tail !== '' && OPTIONS[key]?.arg ? tail : null)
-    } else throw new Complaint(`unknown argument \`${word}'`)
+    } else if (wish.command !== null) throw new Complaint(`unknown argument \`${word}'`)
   }
   return wish
+}
+
+function tableOf(word: string): string {
+  if (!['conntrack', 'expect', 'dying', 'unconfirmed'].includes(word))
+    throw new Complaint(`unknown type \`${word}'`)
+  return word
 }
 
 function longKey(name: string, word: string): string {
@@ -165,7 +209,7 @@ function longKey(name: string, word: string): string {
 /** The protocol's own options are known only once it is. */
 function protocolGiven(argv: readonly string[]): string | null {
   for (const [i, word] of argv.entries()) {
-    if (word === '-p' || word === '--protonum') return protocolName(argv[i + 1] ?? '')
+    if (word === '-p' || word === '--protonum') return i + 1 < argv.length ? protocolName(argv[i + 1]!) : null
     if (word.startsWith('-p') && word.length > 2) return protocolName(word.slice(2))
     if (word.startsWith('--protonum=')) return protocolName(word.slice(11))
   }
@@ -173,7 +217,8 @@ function protocolGiven(argv: readonly string[]): string | null {
 }
 
 function protocolName(text: string): string {
-  if (text in PROTOCOLS) return text
+  const name = text.toLowerCase()
+  if (name in PROTOCOLS) return name
   const number = /^\d+$/.test(text) ? Number(text) : -1
   const known = Object.entries(PROTOCOLS).find(([, n]) => n === number)
   if (known) return known[0]
@@ -187,11 +232,11 @@ type Filter = (words: Int32Array, o: number) => boolean
 function addressFilter(text: string, maskText: string | undefined, tuple: number, side: number): Filter {
   const [address, length] = text.split('/')
   const family: Family = address!.includes(':') ? 6 : 4
-  const words = parseAddress(family, address!)
+  const words = family === 4 ? inetAton(address!) : parseAddress(family, address!)
   if (words === null) throw new Complaint(`Invalid IP address \`${text}'`)
   const bits = family === 4 ? 32 : 128
   if (length !== undefined && !(/^\d+$/.test(length) && Number(length) <= bits))
-    throw new Complaint(`Invalid IP address \`${text}'`)
+    throw new Complaint('Invalid netmask')
   const mask =
     maskText === undefined
       ? maskOf(length === undefined ? bits : Number(length))
@@ -214,21 +259,52 @@ function maskOf(length: number): [number, number, number, number] {
   return [word(0), word(1), word(2), word(3)]
 }
 
-function number(text: string, what: string, max: number): number {
-  const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN
-  if (!(value <= max)) throw new Complaint(`invalid ${what} \`${text}'`)
-  return value
+/** inet_aton(3): one to four parts, decimal, octal or hexadecimal; the last fills what is left. */
+function inetAton(text: string): [number, number, number, number] | null {
+  const parts = text.split('.')
+  if (parts.length > 4) return null
+  let word = 0
+  for (const [i, part] of parts.entries()) {
+    if (!/^(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)$/i.test(part)) return null
+    const value = /^0[0-7]+$/.test(part) ? Number.parseInt(part, 8) : Number(part)
+    const last = i === parts.length - 1
+    if (value >= (last ? 2 ** (8 * (4 - i)) : 256)) return null
+    word += last ? value : value * 2 ** (8 * (3 - i))
+  }
+  return [word | 0, 0, 0, 0]
+}
+
+/** strtoul(3) with base 0: what is no number is 0, and what follows one is passed over. */
+function number(text: string): number {
+  const found = /^\s*(0x[0-9a-f]+|\d+)/i.exec(text)
+  if (found === null) return 0
+  return /^0[0-7]+$/.test(found[1]!) ? Number.parseInt(found[1]!, 8) : Number(found[1])
 }
 
 function wordFilter(offset: number, shift: number, mask: number, value: number): Filter {
   return (w, o) => ((w[o + offset]! >>> shift) & mask) === value
 }
 
-function natFilter(text: string, bit: number, tuple: number, side: number): Filter {
-  const changed: Filter = (w, o) => (w[o + STATUS]! & bit) !== 0
-  if (text === '') return changed
-  const address = addressFilter(text, undefined, tuple, side)
-  return (w, o) => changed(w, o) && address(w, o)
+/**
+ * Translated, as libnetfilter_conntrack has it: the binding is made, and address or port of the other direction is
+ * not the mirror image. ICMP keeps its identifier where others have the source port, so it never mirrors.
+ */
+function natFilter(text: string, source: boolean): Filter {
+  const done = source ? Status.SrcNatDone : Status.DstNatDone
+  const [there, back] = source ? [SRC, DST] : [DST, SRC]
+  const [shiftThere, shiftBack] = source ? [16, 0] : [0, 16]
+  const translated: Filter = (w, o) => {
+    if ((w[o + STATUS]! & done) === 0) return false
+    const protocol = (w[o + META]! >>> 8) & 0xff
+    if (protocol === PROTOCOLS.icmp || protocol === PROTOCOLS.icmpv6) return true
+    const reply = o + TUPLE_WORDS
+    for (let i = 0; i < 4; i++) if (w[o + there + i] !== w[reply + back + i]) return true
+    return ((w[o + PORTS]! >>> shiftThere) & 0xffff) !== ((w[reply + PORTS]! >>> shiftBack) & 0xffff)
+  }
+  if (text === '') return translated
+  const address = addressFilter(text, undefined, 1, back)
+  const bit = source ? Status.SrcNat : Status.DstNat
+  return (w, o) => (w[o + STATUS]! & bit) !== 0 && address(w, o)
 }
 
 function filters(wish: Wish, engine: Engine): Filter[] {
@@ -252,46 +328,52 @@ function filters(wish: Wish, engine: Engine): Filter[] {
   })
   get('mark', (t) => {
     const [value, mask] = t.split('/')
-    const m = mask === undefined ? 0xffffffff : number(mask, 'mark', 0xffffffff)
-    const v = number(value!, 'mark', 0xffffffff)
+    const m = mask === undefined ? 0xffffffff : number(mask)
+    const v = number(value!) >>> 0
     return (w, o) => (w[o + CTMARK]! & m) >>> 0 === v
   })
+  const zones = (w: Int32Array, o: number): [number, number] => [w[o + ZONE]!, w[o + TUPLE_WORDS + ZONE]!]
   get('zone', (t) => {
-    const zone = number(t, 'zone', 65535)
-    return (w, o) => w[o + ZONE] === zone && w[o + TUPLE_WORDS + ZONE] === zone
+    const zone = number(t) & 0xffff
+    return (w, o) => zones(w, o).every((z) => z === zone)
   })
-  get('origZone', (t) => wordFilter(ZONE, 0, 0xffff, number(t, 'zone', 65535)))
-  get('replyZone', (t) => wordFilter(TUPLE_WORDS + ZONE, 0, 0xffff, number(t, 'zone', 65535)))
+  // A zone of one direction: the kernel says so only where the other has none.
+  get('origZone', (t) => (w, o) => zones(w, o)[0] === (number(t) & 0xffff) && zones(w, o)[1] === 0)
+  get('replyZone', (t) => (w, o) => zones(w, o)[1] === (number(t) & 0xffff) && zones(w, o)[0] === 0)
   get('status', (t) => {
     let bits = 0
     for (const name of t.split(',')) {
-      const bit = STATUS_BITS[name]
+      const bit = name === 'UNSET' ? 0 : STATUS_BITS[name]
       if (bit === undefined) throw new Complaint(`Bad parameter \`${t}'`)
       bits |= bit
     }
+    // The kernel refuses a filter for no bit at all.
+    if (bits === 0) throw new Failed('Operation failed: invalid parameters')
     return (w, o) => (w[o + STATUS]! & bits) === bits
   })
   // What the source was turned into stands in the answers' destination, and the other way round.
-  get('srcNat', (t) => natFilter(t, Status.SrcNat, 1, DST))
-  get('dstNat', (t) => natFilter(t, Status.DstNat, 1, SRC))
+  get('srcNat', (t) => natFilter(t, true))
+  get('dstNat', (t) => natFilter(t, false))
   get('anyNat', (t) => {
-    const [a, b] = [natFilter(t, Status.SrcNat, 1, DST), natFilter(t, Status.DstNat, 1, SRC)]
+    const [a, b] = [natFilter(t, true), natFilter(t, false)]
     return (w, o) => a(w, o) || b(w, o)
   })
-  get('sport', (t) => wordFilter(PORTS, 16, 0xffff, number(t, 'port', 65535)))
-  get('dport', (t) => wordFilter(PORTS, 0, 0xffff, number(t, 'port', 65535)))
-  get('replySport', (t) => wordFilter(TUPLE_WORDS + PORTS, 16, 0xffff, number(t, 'port', 65535)))
-  get('replyDport', (t) => wordFilter(TUPLE_WORDS + PORTS, 0, 0xffff, number(t, 'port', 65535)))
-  get('icmpType', (t) => wordFilter(PORTS, 8, 0xff, number(t, 'ICMP type', 255)))
-  get('icmpCode', (t) => wordFilter(PORTS, 0, 0xff, number(t, 'ICMP code', 255)))
-  get('icmpId', (t) => wordFilter(PORTS, 16, 0xffff, number(t, 'ICMP id', 65535)))
-  get(
-    'state',
-    (t) => (_, o) =>
+  get('sport', (t) => wordFilter(PORTS, 16, 0xffff, number(t) & 0xffff))
+  get('dport', (t) => wordFilter(PORTS, 0, 0xffff, number(t) & 0xffff))
+  get('replySport', (t) => wordFilter(TUPLE_WORDS + PORTS, 16, 0xffff, number(t) & 0xffff))
+  get('replyDport', (t) => wordFilter(TUPLE_WORDS + PORTS, 0, 0xffff, number(t) & 0xffff))
+  get('icmpType', (t) => wordFilter(PORTS, 8, 0xff, number(t) & 0xff))
+  get('icmpCode', (t) => wordFilter(PORTS, 0, 0xff, number(t) & 0xff))
+  get('icmpId', (t) => wordFilter(PORTS, 16, 0xffff, number(t) & 0xffff))
+  get('state', (t) => {
+    const protocol = protocolName(options.get('protocol') ?? '')
+    if (!STATES[protocol]?.split(' ').includes(t))
+      throw new Complaint(`unknown ${protocol.toUpperCase()} state \`${t}'`)
+    return (_, o) =>
       formatEntry(engine.conntrack, o / STRIDE)
         .split(' ')
-        .includes(t),
-  )
+        .includes(t)
+  })
   return out
 }
 
@@ -331,8 +413,7 @@ function run(wish: Wish, engine: Engine, said: Said): void {
   const print = (entry: number): void => {
     said.out += `${formatEntry(conntrack, entry, outputs(wish))}\n`
   }
-  if (!['conntrack', 'expect', 'dying', 'unconfirmed'].includes(wish.table))
-    throw new Complaint(`unknown table \`${wish.table}'`)
+  checkOptions(wish)
   switch (wish.command) {
     case 'version':
       said.out += 'conntrack v1.4.7 (conntrack-tools)\n'
@@ -344,6 +425,8 @@ function run(wish: Wish, engine: Engine, said: Said): void {
         said.err += `${NAME}${waiting.length} expectations have been shown.\n`
         return
       }
+      if (wish.options.has('zero') && wish.options.size > 1)
+        throw new Complaint("Can't use -z with filtering parameters")
       const found = wish.table === 'conntrack' ? matching(wish, engine) : []
       for (const entry of found) print(entry)
       if (wish.options.has('zero')) for (const entry of found) conntrack.zeroAcct(entry)
@@ -351,18 +434,24 @@ function run(wish: Wish, engine: Engine, said: Said): void {
       return
     }
     case 'get': {
-      if (!wish.options.has('protocol'))
-        throw new Complaint("You need to supply the `--protonum' option for this command")
-      const found = matching(wish, engine)
-      if (found.length === 0) {
-        said.err += `${NAME}Operation failed: such conntrack doesn't exist\n`
-        throw new Failed()
+      const has = (key: string): boolean => wish.options.has(key)
+      if (wish.table === 'expect')
+        throw new Complaint("You need to supply the `--src' option for this command")
+      if (!has('protocol')) throw new Complaint("You need to supply the `--protonum' option for this command")
+      if (!(has('source') && has('destination'))) {
+        if (!(has('replySource') && has('replyDestination')))
+          throw new Complaint("you have to specify `--src' and `--dst'")
+        throw new Failed('Operation failed: invalid parameters')
       }
+      const found = matching(wish, engine)
+      if (found.length === 0) throw new Failed("Operation failed: such conntrack doesn't exist")
       print(found[0]!)
       count(1, 'shown')
       return
     }
     case 'delete': {
+      if (wish.table === 'expect')
+        throw new Complaint("You need to supply the `--src' option for this command")
       const found = matching(wish, engine)
       for (const entry of found) {
         print(entry)
@@ -373,6 +462,11 @@ function run(wish: Wish, engine: Engine, said: Said): void {
       return
     }
     case 'flush':
+      if (wish.table === 'expect') {
+        conntrack.expectations.flush()
+        said.err += `${NAME}expectation table has been emptied.\n`
+        return
+      }
       conntrack.flush()
       said.err += `${NAME}connection tracking table has been emptied.\n`
       return
@@ -387,6 +481,15 @@ function run(wish: Wish, engine: Engine, said: Said): void {
   }
 }
 
+/** Refuses options that the command does not take, as generic_opt_check() does. */
+function checkOptions({ command, options }: Wish): void {
+  if (command === 'version' || command === 'help') return
+  const takes = TAKES[command ?? ''] ?? []
+  for (const [key, name] of Object.entries(NAMES))
+    if (options.has(key) && !takes.includes(key))
+      throw new Complaint(`Illegal option \`--${name}' with this command`)
+}
+
 /** Ends with status 1; what was said stays. */
 class Failed extends Error {}
 
@@ -398,7 +501,10 @@ export const conntrackTool: Tool = {
       run(parse(call.argv), engine, said)
       return { stdout: said.out, stderr: said.err, code: 0 }
     } catch (error) {
-      if (error instanceof Failed) return { stdout: said.out, stderr: said.err, code: 1 }
+      if (error instanceof Failed) {
+        const why = error.message === '' ? '' : `${NAME}${error.message}\n`
+        return { stdout: said.out, stderr: said.err + why, code: 1 }
+      }
       if (error instanceof Complaint)
         return { stdout: said.out, stderr: `${said.err}${NAME}${error.message}\n${HINT}`, code: 2 }
       throw error
