@@ -59,7 +59,9 @@ interface Extension<D> {
   /** The part of an `iptables -L` line, without leading or trailing blank. `numeric`: -n. Defaults to print. */
   list?(data: D, numeric: boolean, family: Family): string
   /** Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. */
-  state?(data: D): object
+  state?(data: D, env: CompileEnv): object
+  /** The rule's state is not needed any more: after the new ones of the whole table are made (as destroy does). */
+  release?(data: D, env: CompileEnv): void
   /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */
   readonly tracks?: boolean | ((data: D) => boolean)
   /** Upper protocols this may be used with, as xt_match.proto; the error is iptables'. Empty: any. */

@@ -64,6 +64,7 @@ export class LoadedChain {
   replace(model: Chain): void {
     if (model !== this.model) {
       this.counters = carry(this.model.rules, this.counters, model.rules)
+      this.retireStates()
       this.model = model
       this.run = this.#compileAndRun
       this.#derive()
@@ -77,7 +78,16 @@ export class LoadedChain {
 
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
   resetState(): void {
-    for (const [i, holders] of this.states.entries()) if (holders) fillStates(this.model.rules[i]!, holders)
+    for (const [i, holders] of this.states.entries()) {
+      if (!holders) continue
+      this.#table.retire(this.model.rules[i]!)
+      fillStates(this.model.rules[i]!, holders, this.#table.env)
+    }
+  }
+
+  /** Its states are over once the new ones of the table are made. */
+  retireStates(): void {
+    for (const [i, holders] of this.states.entries()) if (holders) this.#table.retire(this.model.rules[i]!)
   }
 
   #derive(): void {
@@ -85,7 +95,7 @@ export class LoadedChain {
     this.hasState = false
     this.states = this.model.rules.map((rule) => {
       if (needsTracking(rule)) this.tracking++
-      const holders = makeStates(rule)
+      const holders = makeStates(rule, this.#table.env)
       if (holders) this.hasState = true
       return holders
     })
@@ -113,18 +123,23 @@ function needsTracking(rule: Rule): boolean {
   return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
 }
 
-function makeStates(rule: Rule): StateHolders | null {
+function makeStates(rule: Rule, env: CompileEnv): StateHolders | null {
   const target = rule.target.kind === 'extension' ? rule.target.target : null
   if (!target?.state && !rule.matches.some((use) => use.match.state)) return null
   const holders = Array.from({ length: rule.matches.length + 1 }, () => ({ s: null as object | null }))
-  fillStates(rule, holders)
+  fillStates(rule, holders, env)
   return holders
 }
 
-function fillStates(rule: Rule, holders: StateHolders): void {
-  for (const [i, use] of rule.matches.entries()) holders[i]!.s = use.match.state?.(use.data) ?? null
+function fillStates(rule: Rule, holders: StateHolders, env: CompileEnv): void {
+  for (const [i, use] of rule.matches.entries()) holders[i]!.s = use.match.state?.(use.data, env) ?? null
   if (rule.target.kind === 'extension')
-    holders[rule.matches.length]!.s = rule.target.target.state?.(rule.target.data) ?? null
+    holders[rule.matches.length]!.s = rule.target.target.state?.(rule.target.data, env) ?? null
+}
+
+function releaseStates(rule: Rule, env: CompileEnv): void {
+  for (const use of rule.matches) use.match.release?.(use.data, env)
+  if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env)
 }
 
 /** Counters of the rules that both versions share, by identity: the ends first, then whatever moved. */
@@ -158,6 +173,8 @@ export class LoadedTable {
   /** Built-in chains first, then user chains in order of creation. */
   readonly chains = new Map<string, LoadedChain>()
   readonly #stateful = new Set<LoadedChain>()
+  /** Rules whose old states end with the commit, once for each time that they were made. */
+  readonly #retired: Rule[] = []
   #tracking = 0
   #untrack: (() => void) | null = null
 
@@ -184,6 +201,7 @@ export class LoadedTable {
       this.#tracking -= loaded?.tracking ?? 0
       if (loaded) this.#stateful.delete(loaded)
       if (model === null) {
+        loaded?.retireStates()
         this.chains.delete(name)
         continue
       }
@@ -194,8 +212,15 @@ export class LoadedTable {
       if (chain.hasState) this.#stateful.add(chain)
     }
     for (const chain of this.#stateful) chain.resetState()
+    for (const rule of this.#retired) releaseStates(rule, this.env)
+    this.#retired.length = 0
     for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
     this.#followTracking()
+  }
+
+  /** A rule's states are replaced or gone. */
+  retire(rule: Rule): void {
+    this.#retired.push(rule)
   }
 
   #setCounters(chain: LoadedChain, to: { policy?: Counters; rules?: ReadonlyMap<number, Counters> }): void {

@@ -4,11 +4,14 @@ import type { Match } from '../extension.ts'
 import { addrtype } from './addrtype.ts'
 import { ah } from './ah.ts'
 import { comment } from './comment.ts'
+import { connbytes } from './connbytes.ts'
+import { connlimit } from './connlimit.ts'
 import { connmark } from './connmark.ts'
 import { conntrack } from './conntrack.ts'
 import { dccp } from './dccp.ts'
 import { dscp } from './dscp.ts'
 import { esp } from './esp.ts'
+import { hashlimit } from './hashlimit.ts'
 import { icmp } from './icmp.ts'
 import { iprange } from './iprange.ts'
 import { length } from './length.ts'
@@ -18,13 +21,19 @@ import { mark } from './mark.ts'
 import { multiport } from './multiport.ts'
 import { owner } from './owner.ts'
 import { pkttype } from './pkttype.ts'
+import { quota } from './quota.ts'
+import { recent } from './recent.ts'
+import { rpfilter } from './rpfilter.ts'
 import { sctp } from './sctp.ts'
 import { state } from './state.ts'
 import { statistic } from './statistic.ts'
+import { string } from './string.ts'
 import { tcp } from './tcp.ts'
 import { tcpmss } from './tcpmss.ts'
+import { time } from './time.ts'
 import { tos } from './tos.ts'
 import { ttl } from './ttl.ts'
+import { u32 } from './u32.ts'
 import { udp } from './udp.ts'
 
 /** The data of each is its own: `any` lets them stand in one list. */
@@ -33,11 +42,14 @@ export const matches: readonly Match<any>[] = [
   addrtype,
   ah,
   comment,
+  connbytes,
+  connlimit,
   connmark,
   conntrack,
   dccp,
   dscp,
   esp,
+  hashlimit,
   icmp,
   iprange,
   length,
@@ -47,12 +59,18 @@ export const matches: readonly Match<any>[] = [
   multiport,
   owner,
   pkttype,
+  quota,
+  recent,
+  rpfilter,
   sctp,
   state,
   statistic,
+  string,
   tcp,
   tcpmss,
+  time,
   tos,
   ttl,
+  u32,
   udp,
 ]

@@ -36,7 +36,7 @@ const UNITS: readonly (readonly [string, number])[] = [
 ]
 
 /** atoi() of a 64-bit C library: strtol's saturated value, cut to 32 bits. */
-function atoi(text: string): number {
+export function atoi(text: string): number {
   const found = /^\s*([+-]?\d+)/.exec(text)
   return found === null ? 0 : Number(BigInt.asUintN(32, BigInt.asIntN(64, clamp(BigInt(found[1]!)))))
 }

@@ -87,6 +87,23 @@ const rules: Readonly<Record<string, () => string>> = {
   esp: () =>
     `-p esp -m esp ${maybe(() => `${not()}--espspi ${pick([range(0xfffffffe), part(0xffffffff)])}`)}`,
   ah: () => `-p ah -m ah ${maybe(() => `${not()}--ahspi ${pick([range(0xfffffffe), part(0xffffffff)])}`)}`,
+  recent: () =>
+    `-m recent ${not()}${pick(['--set', '--remove', `--rcheck ${maybe(() => `--seconds ${1 + below(999)} ${maybe(() => '--reap')}`)} ${maybe(() => `--hitcount ${below(300)}`)}`, '--update --rttl'])} ${maybe(() => '--name list-1')} ${pick(['', '--rsource', '--rdest'])} ${maybe(() => `--mask ${address()}`)}`,
+  hashlimit: () =>
+    `-m hashlimit ${not()}--hashlimit-${pick(['upto', 'above'])} ${pick([`${pick([1, 2, 5, 7, 10])}/${pick(['s', 'min', 'hour', 'day'])} ${maybe(() => `--hashlimit-burst ${1 + below(99)}`)}`, `${1 + below(9)}${pick(['kb', 'mb'])}/s`])} --hashlimit-name n ${maybe(() => `--hashlimit-mode ${some(['srcip', 'dstip', 'srcport', 'dstport'])}`)} ${maybe(() => `--hashlimit-srcmask ${below(33)}`)} ${maybe(() => `--hashlimit-dstmask ${below(33)}`)} ${maybe(() => `--hashlimit-htable-size ${below(99)}`)} ${maybe(() => `--hashlimit-htable-expire ${1 + below(99999)}`)}`,
+  string: () =>
+    `-m string ${not()}${pick([`--string ${text()}`, `--hex-string "|${Array.from({ length: 1 + below(9) }, () => below(256).toString(16).padStart(2, '0')).join(pick(['', ' ']))}|"`])} --algo ${pick(['bm', 'kmp'])} ${maybe(() => '--icase')} ${maybe(() => `--from ${below(65536)}`)} ${maybe(() => `--to ${below(65536)}`)}`,
+  time: () =>
+    `-m time ${maybe(() => `--timestart ${below(24)}:${below(60)}`)} ${maybe(() => `--timestop ${below(24)}:${below(60)}:${below(60)}`)} ${maybe(() => `${not()}--monthdays ${1 + below(10)},${11 + below(20)}`)} ${maybe(() => `${not()}--weekdays ${some(['Mon', 'Tue', 'Fri', 'Sun'])}`)} ${maybe(() => `--datestart ${1970 + below(68)}-${1 + below(12)}-${1 + below(28)}T${below(24)}`)} ${maybe(() => `--datestop ${1971 + below(67)}`)} ${maybe(() => '--kerneltz')}`,
+  connlimit: () =>
+    `-m connlimit ${not()}--connlimit-${pick(['upto', 'above'])} ${number(0xffffffff)} ${maybe(() => `--connlimit-mask ${below(33)}`)} ${pick(['', '--connlimit-saddr', '--connlimit-daddr'])}`,
+  connbytes: () =>
+    `-m connbytes ${not()}--connbytes ${1 + below(99)}:${pick(['', `${100 + below(99)}`])} --connbytes-dir ${pick(['original', 'reply', 'both'])} --connbytes-mode ${pick(['packets', 'bytes', 'avgpkt'])}`,
+  quota: () => `-m quota ${not()}--quota ${number(0xffffffff)}`,
+  rpfilter: () =>
+    `-m rpfilter ${maybe(() => '--loose')} ${maybe(() => '--validmark')} ${maybe(() => '--accept-local')} ${maybe(() => '--invert')}`,
+  u32: () =>
+    `-m u32 ${not()}--u32 "${Array.from({ length: 1 + below(9) }, () => `${number(0xffffffff)}${maybe(() => `${pick(['&', '<<', '>>', '@'])}${number(31)}`)}=${range(0xffff).replace(/:$/, '').replace(/^:/, '')}`).join('&&')}"`,
   REJECT: () =>
     `-p tcp -j REJECT --reject-with ${pick(['icmp-net-unreachable', 'tcp-reset', 'admin-prohib', 'port-unreach'])}`,
   LOG: () =>

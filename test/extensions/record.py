@@ -10,11 +10,14 @@ A table is blocks of lines. `> TABLE CHAIN OPTIONS` is the rule; the answers are
 import json, os, re, shlex, subprocess, sys
 
 MATCHES = (
-    'addrtype ah comment connmark conntrack dccp dscp esp icmp iprange length limit mac mark multiport owner pkttype '
-    'sctp state statistic tcp tcpmss tos ttl udp'
+    'addrtype ah bpf cgroup cluster comment connbytes connlabel connlimit connmark conntrack cpu dccp devgroup dscp '
+    'ecn esp hashlimit helper icmp ipcomp iprange ipvs length limit mac mark multiport nfacct osf owner physdev pkttype '
+    'policy quota rateest realm recent rpfilter sctp socket state statistic string tcp tcpmss time tos ttl u32 udp'
 ).split()
 TARGETS = (
-    'ACCEPT CLASSIFY CONNMARK CT DNAT DSCP LOG MARK MASQUERADE NETMAP NOTRACK REDIRECT REJECT SNAT TCPMSS TOS TTL'
+    'ACCEPT AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DSCP ECN HMARK IDLETIMER LED LOG MARK '
+    'MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SNAT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS '
+    'TPROXY TRACE TTL'
 ).split()
 here = os.path.dirname(os.path.abspath(__file__))
 tables = os.path.join(here, 'tables')

@@ -94,7 +94,7 @@ export class World {
   #compile(extension: Match | Target, data: unknown): (pkt: Packet, hook: number) => unknown {
     const bindings = new Bindings()
     const names = new PatternTables(this.host.devices)
-    const js = makeJs(this.env, 4, bindings, names, { s: extension.state?.(data) ?? null })
+    const js = makeJs(this.env, 4, bindings, names, { s: extension.state?.(data, this.env) ?? null })
     const code: Code = extension.emit(data, js)
     const text = `${bindings.prologue()} return (pkt, hook) => ${code.text}`
     return new Function('k', text)(bindings.values) as (pkt: Packet, hook: number) => unknown

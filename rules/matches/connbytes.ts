@@ -1,0 +1,87 @@
+// connbytes: what a connection has carried so far (libxt_connbytes of iptables 1.8.9, connbytes_mt() of
+// xt_connbytes.c). A rule turns accounting on, for connections that are made from then on.
+
+import type { Conntrack } from '../../conntrack/conntrack.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import type { Match } from '../extension.ts'
+import { OptionError } from '../options.ts'
+
+export interface ConnBytes {
+  readonly from: bigint
+  readonly to: bigint
+  readonly invert: boolean
+  readonly direction: 'original' | 'reply' | 'both'
+  readonly mode: 'packets' | 'bytes' | 'avgpkt'
+}
+
+const MAX = 0xffffffffffffffffn
+const DIRECTIONS = ['original', 'reply', 'both'] as const
+const MODES = ['packets', 'bytes', 'avgpkt'] as const
+
+/** The number asked for, or -1 for a packet without a connection that is counted. Does not allocate. */
+function measure(pkt: Packet, conntrack: Conntrack, dirs: number, mode: number): number {
+  const { ct } = pkt
+  if (ct < 0 || conntrack.packets(ct, 0) < 0) return -1
+  let packets = 0
+  let bytes = 0
+  for (let dir = 0; dir < 2; dir++) {
+    if ((dirs & (1 << dir)) === 0) continue
+    packets += conntrack.packets(ct, dir)
+    bytes += conntrack.bytes(ct, dir)
+  }
+  if (mode === 0) return packets
+  if (mode === 1) return bytes
+  return packets === 0 ? 0 : Math.floor(bytes / packets)
+}
+
+/** An upper end of 0 is not printed either, as libxt_connbytes has it. */
+const range = (m: ConnBytes): string => (m.to === MAX || m.to === 0n ? `${m.from}` : `${m.from}:${m.to}`)
+
+export const connbytes: Match<ConnBytes> = {
+  kind: 'match',
+  name: 'connbytes',
+  families: [4, 6],
+  options: [
+    { flag: 'connbytes', required: true, invertible: true },
+    { flag: 'connbytes-dir', required: true },
+    { flag: 'connbytes-mode', required: true },
+  ],
+  help: `connbytes match options:
+ [!] --connbytes from:[to]
+     --connbytes-dir [original, reply, both]
+     --connbytes-mode [packets, bytes, avgpkt]
+`,
+  parse(o) {
+    const [from, end] = o.uint64Range('connbytes')
+    const to = o.text('connbytes').includes(':') ? end : MAX
+    if (to < from) throw new OptionError(`${from} should be less than ${to}`)
+    // The kernel tells an inverted range by its ends, which are swapped: one number cannot be inverted.
+    const invert = o.inverted('connbytes') && from !== to
+    const direction = DIRECTIONS.find((name) => name === o.text('connbytes-dir'))
+    if (direction === undefined)
+      throw new OptionError(`Unknown --connbytes-dir \`${o.text('connbytes-dir')}'`)
+    const mode = MODES.find((name) => name === o.text('connbytes-mode'))
+    if (mode === undefined) throw new OptionError(`Unknown --connbytes-mode \`${o.text('connbytes-mode')}'`)
+    return { from, to, invert, direction, mode }
+  },
+  print: (m) =>
+    `${m.invert ? '! ' : ''}--connbytes ${range(m)} --connbytes-mode ${m.mode} --connbytes-dir ${m.direction}`,
+  list: (m) =>
+    `${m.invert ? '! ' : ''}connbytes ${range(m)} connbytes mode ${m.mode} connbytes direction ${m.direction}`,
+  tracks: true,
+  state: (_, env): object => {
+    // connbytes_mt_check() turns accounting on and nobody turns it off again.
+    env.host.tunables.set('net.netfilter.nf_conntrack_acct', 1)
+    return {}
+  },
+  reads: ['conntrack', 'state'],
+  emit(m, js) {
+    const dirs = m.direction === 'both' ? 3 : m.direction === 'original' ? 1 : 2
+    const value = js`${js.bind(measure)}(pkt, ${js.env.conntrack}, ${dirs}, ${MODES.indexOf(m.mode)})`
+    return js`${js.bind(within)}(${value}, ${Number(m.from)}, ${Number(m.to)}, ${m.invert})`
+  },
+}
+
+/** No connection fits nothing, inverted or not. */
+const within = (value: number, from: number, to: number, invert: boolean): boolean =>
+  value >= 0 && (value >= from && value <= to) !== invert

@@ -1,0 +1,194 @@
+// connlimit: how many connections a network has (libxt_connlimit of iptables 1.8.9, connlimit_mt() of xt_connlimit.c,
+// nf_conncount.c). Each rule keeps its own lists: by masked address, the tuples that it has seen.
+//
+//     asked ── list of the packet's network: tuples whose connection is gone or closed leave it, at most once in a
+//              jiffy; this packet's connection joins if it is new ── its length
+//
+// A connection that does not come to be (its packet dropped) leaves at the next look.
+
+import type { Conntrack } from '../../conntrack/conntrack.ts'
+import { META, STRIDE } from '../../conntrack/table.ts'
+import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
+import { Tuple } from '../../conntrack/tuple.ts'
+import type { Host } from '../../datapath/host.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
+import type { Match } from '../extension.ts'
+import { OptionError } from '../options.ts'
+import { HZ, jiffies } from '../shared.ts'
+import { parseAddress, prefixLength, prefixMask } from '../text/address.ts'
+import { wholeNumber } from '../text/numbers.ts'
+
+export interface ConnLimit {
+  readonly limit: number
+  /** --connlimit-upto. */
+  readonly upto: boolean
+  /** Prefix length. */
+  readonly mask: number
+  readonly side: 'saddr' | 'daddr'
+}
+
+/** CONNCOUNT_GC_MAX_NODES: more that left in one look end it. */
+const MAX_GONE = 8
+const CLEAN_AFTER = 60 * HZ
+
+/** Connections of one network. */
+interface Counted {
+  readonly tuples: Tuple[]
+  /** jiffy of the last whole look. */
+  looked: number
+}
+
+/** One rule's lists, by zone and masked address. */
+export class ConnLimitState {
+  readonly lists = new Map<number, Counted>()
+  cleaned = 0
+}
+
+const tuple = new Tuple()
+
+/** TCP connections that are over but linger. */
+function isOver(conntrack: Conntrack, entry: number): boolean {
+  const { table } = conntrack
+  if (table.words[entry * STRIDE + META]! >> 8 !== IPPROTO_TCP) return false
+  const state = tcpState(table.words, entry)
+  return state === TcpState.TimeWait || state === TcpState.Close
+}
+
+/** Lists whose connections are all gone go too. */
+function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
+  state.cleaned = now
+  for (const [key, list] of state.lists) {
+    let kept = 0
+    for (const known of list.tuples) {
+      const handle = conntrack.find(known)
+      if (handle >= 0 && !isOver(conntrack, handle >> 1)) list.tuples[kept++] = known
+    }
+    list.tuples.length = kept
+    if (kept === 0) state.lists.delete(key)
+  }
+}
+
+/** nf_conncount_add(): the list's length with this connection in it. */
+function add(list: Counted, conntrack: Conntrack, now: number): number {
+  const { tuples } = list
+  if (list.looked !== now) {
+    let gone = 0
+    let kept = 0
+    let found = false
+    let i = 0
+    for (; i < tuples.length && gone <= MAX_GONE; i++) {
+      const known = tuples[i]!
+      const handle = conntrack.find(known)
+      if (handle < 0) {
+        gone++
+        continue
+      }
+      if (known.equals(tuple) && known.zone === tuple.zone) {
+        found = true
+        break
+      }
+      if (isOver(conntrack, handle >> 1)) gone++
+      else tuples[kept++] = known
+    }
+    for (; i < tuples.length; i++) tuples[kept++] = tuples[i]!
+    tuples.length = kept
+    if (found) return kept
+    list.looked = now
+  }
+  tuples.push(new Tuple().copy(tuple))
+  return tuples.length
+}
+
+/** connlimit_mt(). Allocates for connections that are new to the rule. */
+function within(
+  pkt: Packet,
+  host: Host,
+  conntrack: Conntrack,
+  state: ConnLimitState,
+  mask: number,
+  m: ConnLimit,
+): boolean {
+  if (pkt.ct >= 0) conntrack.table.readTuple(pkt.ct, 0, tuple)
+  else {
+    if (!conntrack.tupleOf(pkt, tuple)) {
+      pkt.hotdrop = true
+      return false
+    }
+    tuple.zone = 0
+  }
+  const now = jiffies(host)
+  if (now - state.cleaned > CLEAN_AFTER) clean(state, conntrack, now)
+  const key = tuple.zone * 0x100000000 + (((m.side === 'daddr' ? pkt.d0 : pkt.s0) & mask) >>> 0)
+  let list = state.lists.get(key)
+  let count: number
+  if (list === undefined) {
+    list = { tuples: [new Tuple().copy(tuple)], looked: now }
+    state.lists.set(key, list)
+    count = 1
+  } else count = add(list, conntrack, now)
+  return count > m.limit !== m.upto
+}
+
+const LIMITS = ['connlimit-upto', 'connlimit-above'] as const
+
+/** A prefix length; a dotted mask becomes one, and one with holes a host's. */
+function parseMask(text: string, family: 4 | 6): number {
+  const bits = family === 4 ? 32 : 128
+  const length = wholeNumber(text, 0, bits)
+  if (length !== null) return length
+  const mask = parseAddress(text, family)
+  if (mask === null)
+    throw new OptionError(
+      `connlimit: bad value for option "--connlimit-mask", neither a valid network mask nor valid CIDR (0-${bits}).\n`,
+    )
+  const found = prefixLength(mask, family)
+  return found < 0 ? bits : found
+}
+
+export const connlimit: Match<ConnLimit> = {
+  kind: 'match',
+  name: 'connlimit',
+  revision: 1,
+  families: [4],
+  options: [
+    { flag: 'connlimit-upto', excludes: ['connlimit-above'], invertible: true },
+    { flag: 'connlimit-above', excludes: ['connlimit-upto'], invertible: true },
+    { flag: 'connlimit-mask' },
+    { flag: 'connlimit-saddr', arg: 'none', excludes: ['connlimit-daddr'] },
+    { flag: 'connlimit-daddr', arg: 'none', excludes: ['connlimit-saddr'] },
+  ],
+  help: `connlimit match options:
+  --connlimit-upto n     match if the number of existing connections is 0..n
+  --connlimit-above n    match if the number of existing connections is >n
+  --connlimit-mask n     group hosts using prefix length (default: max len)
+  --connlimit-saddr      select source address for grouping
+  --connlimit-daddr      select destination addresses for grouping
+`,
+  parse(o) {
+    const flag = LIMITS.find((name) => o.has(name))
+    const limit = flag === undefined ? 0 : o.uint(flag, 32)
+    const mask = o.has('connlimit-mask')
+      ? parseMask(o.text('connlimit-mask'), o.family)
+      : o.family === 4
+        ? 32
+        : 128
+    if (flag === undefined)
+      throw new OptionError('You must specify "--connlimit-above" or "--connlimit-upto".')
+    return {
+      limit,
+      upto: (flag === 'connlimit-upto') !== o.inverted(flag),
+      mask,
+      side: o.has('connlimit-daddr') ? 'daddr' : 'saddr',
+    }
+  },
+  print: (m) =>
+    `--connlimit-${m.upto ? 'upto' : 'above'} ${m.limit} --connlimit-mask ${m.mask} --connlimit-${m.side}`,
+  list: (m) => `#conn ${m.side === 'daddr' ? 'dst' : 'src'}/${m.mask} ${m.upto ? '<=' : '>'} ${m.limit}`,
+  tracks: true,
+  state: (): ConnLimitState => new ConnLimitState(),
+  hotdrop: true,
+  reads: ['source', 'destination', 'ports', 'conntrack', 'clock', 'state'],
+  emit: (m, js) =>
+    js`${js.bind(within)}(pkt, ${js.env.host}, ${js.env.conntrack}, ${js.state}, ${prefixMask(m.mask, 4)[0]}, ${m})`,
+}

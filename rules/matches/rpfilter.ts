@@ -1,0 +1,73 @@
+// rpfilter: whether an answer to this packet would leave where it came in (libxt_rpfilter of iptables 1.8.9,
+// rpfilter_mt() of ipt_rpfilter.c).
+
+import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
+import type { Host } from '../../datapath/host.ts'
+import { type Packet, PacketType } from '../../datapath/packet.ts'
+import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
+import type { Match } from '../extension.ts'
+import { words } from './parts.ts'
+
+export interface RpFilter {
+  readonly loose: boolean
+  readonly validMark: boolean
+  readonly acceptLocal: boolean
+  readonly invert: boolean
+}
+
+const FLAGS = ['loose', 'validmark', 'accept-local', 'invert'] as const
+const DSCP_MASK = 0xfc
+/** 224.0.0.0/24 */
+const isLocalMulticast = (word: number): boolean => word >>> 8 === 0xe00000
+
+/** One reused question. */
+const key: FlowKey = newFlowKey()
+
+/** Does not allocate. */
+function passes(pkt: Packet, host: Host, m: RpFilter): boolean {
+  const device = host.devices.byIndex[pkt.iif]
+  if (device === undefined || device.loopback || pkt.pktType === PacketType.Loopback) return true
+  const d0 = pkt.d0
+  if (isZeronet4(pkt.s0) && (d0 === -1 || isLocalMulticast(d0))) return true
+  key.d0 = pkt.s0
+  key.s0 = isMulticast4(d0) || d0 === -1 || isZeronet4(d0) ? 0 : d0
+  key.iif = host.devices.loopback.index
+  key.mark = m.validMark ? pkt.mark : 0
+  key.tos = host.memory.bytes[pkt.l3 + IPV4_TOS]! & DSCP_MASK
+  const found = host.fib.find(key)
+  if (found === null) return false
+  if (found.type !== RouteType.Unicast && !(found.type === RouteType.Local && m.acceptLocal)) return false
+  return m.loose || found.uses(device)
+}
+
+export const rpfilter: Match<RpFilter> = {
+  kind: 'match',
+  name: 'rpfilter',
+  families: [4],
+  tables: ['raw', 'mangle'],
+  chains: ['PREROUTING'],
+  options: FLAGS.map((flag) => ({ flag, arg: 'none' })),
+  help: `rpfilter match options:
+    --loose          permit reverse path via any interface
+    --validmark      use skb nfmark when performing route lookup
+    --accept-local   do not reject packets with a local source address
+    --invert         match packets that failed the reverse path test
+`,
+  parse: (o) => ({
+    loose: o.has('loose'),
+    validMark: o.has('validmark'),
+    acceptLocal: o.has('accept-local'),
+    invert: o.has('invert'),
+  }),
+  print: (m) => format(m, '--'),
+  list: (m) => words('rpfilter', format(m, '')),
+  reads: ['source', 'destination', 'in', 'mark', 'tos', 'fib'],
+  emit: (m, js) => js`${js.bind(passes)}(pkt, ${js.env.host}, ${m}) !== ${m.invert}`,
+}
+
+function format(m: RpFilter, dashes: string): string {
+  const given = [m.loose, m.validMark, m.acceptLocal, m.invert]
+  return FLAGS.filter((_, i) => given[i])
+    .map((flag) => dashes + flag)
+    .join(' ')
+}

@@ -1,0 +1,171 @@
+// string: bytes anywhere in a packet (libxt_string of iptables 1.8.9, string_mt() of xt_string.c). Both algorithms of
+// the kernel find the same; they differ in speed there.
+
+import type { Packet } from '../../datapath/packet.ts'
+import type { FrameMemory } from '../../datapath/ring.ts'
+import type { Match } from '../extension.ts'
+import { OptionError } from '../options.ts'
+import { words } from './parts.ts'
+
+export interface StringMatch {
+  readonly pattern: readonly number[]
+  readonly algo: string
+  readonly invert: boolean
+  readonly ignoreCase: boolean
+  /** Bytes from the network header on. */
+  readonly from: number
+  readonly to: number
+}
+
+/** XT_STRING_MAX_PATTERN_SIZE */
+const MAX_PATTERN = 128
+const MAX_OFFSET = 0xffff
+const BAR = 0x7c
+const BACKSLASH = 0x5c
+const QUOTE = 0x22
+const BLANK = 0x20
+
+const fail = (message: string): never => {
+  throw new OptionError(message)
+}
+const char = (code: number): string => String.fromCharCode(code)
+const hexDigit = (code: number): boolean => /[0-9a-fA-F]/.test(char(code))
+
+/** `a|0d 0a|b\|c`: text, bytes in hex between bars, and single characters behind a backslash. */
+function parseHex(text: string): number[] {
+  const s = [...new TextEncoder().encode(text)]
+  if (s.length === 0) fail('STRING must contain at least one char')
+  const pattern: number[] = []
+  let hex = false
+  for (let i = 0; i < s.length; ) {
+    let literal = false
+    if (s[i] === BACKSLASH && !hex) literal = true
+    else if (s[i] === BACKSLASH) fail('Cannot include literals in hex data')
+    else if (s[i] === BAR) {
+      hex = !hex
+      if (hex) while (s[i + 1] === BLANK) i++
+      if (i + 1 >= s.length) break
+      i++
+    }
+    if (literal) {
+      if (i + 1 >= s.length) fail('Bad literal placement at end of string')
+      pattern.push(s[i + 1]!)
+      i += 2
+    } else if (hex) {
+      if (i + 1 >= s.length) fail('Odd number of hex digits')
+      if (i + 2 >= s.length) fail('Invalid hex block')
+      for (const code of [s[i]!, s[i + 1]!]) if (!hexDigit(code)) fail(`Invalid hex char '${char(code)}'`)
+      pattern.push(Number.parseInt(char(s[i]!) + char(s[i + 1]!), 16))
+      i += s[i + 2] === BLANK ? 3 : 2
+    } else pattern.push(s[i++]!)
+    if (pattern.length > MAX_PATTERN + 1) fail(`STRING too long "${text}"`)
+  }
+  return pattern
+}
+
+function parseText(text: string): number[] {
+  const pattern = [...new TextEncoder().encode(text)]
+  if (pattern.length > MAX_PATTERN) fail(`STRING too long "${text}"`)
+  return pattern
+}
+
+/** Bytes that a terminal would not show are printed in hex, and so is a backslash at the end. */
+const needsHex = (pattern: readonly number[]): boolean =>
+  pattern.some((b) => b < 0x20 || b > 0x7e) || pattern.at(-1) === BACKSLASH
+
+const quoted = (pattern: readonly number[]): string =>
+  needsHex(pattern)
+    ? `"|${pattern.map((b) => b.toString(16).padStart(2, '0')).join('')}|"`
+    : `"${pattern.map((b) => (b === BACKSLASH || b === QUOTE ? '\\' : '') + char(b)).join('')}"`
+
+const upper = (byte: number): number => (byte >= 0x61 && byte <= 0x7a ? byte - 0x20 : byte)
+
+export interface Needle {
+  readonly bytes: Uint8Array
+  readonly fold: boolean
+  readonly from: number
+  readonly to: number
+}
+
+/** True if the whole needle lies within [from, to) of the packet. Does not allocate. */
+function contains(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
+  const { bytes: wanted, fold } = needle
+  const { bytes } = memory
+  const end = Math.min(pkt.end, pkt.l3 + needle.to) - wanted.length
+  const first = wanted[0]!
+  for (let at = pkt.l3 + needle.from; at <= end; at++) {
+    const byte = bytes[at]!
+    if (byte !== first && !(fold && upper(byte) === first)) continue
+    let i = 1
+    while (i < wanted.length && (fold ? upper(bytes[at + i]!) : bytes[at + i]!) === wanted[i]) i++
+    if (i === wanted.length) return true
+  }
+  return false
+}
+
+export const string: Match<StringMatch> = {
+  kind: 'match',
+  name: 'string',
+  revision: 1,
+  families: [4, 6],
+  options: [
+    { flag: 'from' },
+    { flag: 'to' },
+    { flag: 'algo', required: true },
+    { flag: 'string', invertible: true, excludes: ['hex-string'] },
+    { flag: 'hex-string', invertible: true, excludes: ['string'] },
+    { flag: 'icase', arg: 'none' },
+  ],
+  help: `string match options:
+--from                       Offset to start searching from
+--to                         Offset to stop searching
+--algo                       Algorithm
+--icase                      Ignore case (default: 0)
+[!] --string string          Match a string in a packet
+[!] --hex-string string      Match a hex string in a packet
+`,
+  parse(o) {
+    const from = o.has('from') ? o.uint('from', 16) : 0
+    const to = o.has('to') ? o.uint('to', 16) : MAX_OFFSET
+    const algo = o.text('algo')
+    const flag = ['string', 'hex-string'].find((name) => o.has(name))
+    if (flag === undefined)
+      throw new OptionError("STRING match: You must specify `--string' or `--hex-string'")
+    const pattern = flag === 'string' ? parseText(o.text(flag)) : parseHex(o.text(flag))
+    return { pattern, algo, invert: o.inverted(flag), ignoreCase: o.has('icase'), from, to }
+  },
+  print: (m) =>
+    words(
+      `${m.invert ? '! ' : ''}--${needsHex(m.pattern) ? 'hex-string' : 'string'} ${quoted(m.pattern)}`,
+      `--algo ${m.algo}`,
+      m.from === 0 ? '' : `--from ${m.from}`,
+      m.to === MAX_OFFSET ? '' : `--to ${m.to}`,
+      m.ignoreCase ? '--icase' : '',
+    ),
+  list: (m) =>
+    words(
+      `STRING match ${m.invert ? '!' : ''} ${quoted(m.pattern)} ALGO name ${m.algo}`,
+      m.from === 0 ? '' : `FROM ${m.from}`,
+      m.to === MAX_OFFSET ? '' : `TO ${m.to}`,
+      m.ignoreCase ? 'ICASE' : '',
+    ),
+  check(m) {
+    if (m.from > m.to) return 'string: --from behind --to'
+    if (m.pattern.length > MAX_PATTERN) return 'string: pattern too long'
+    // The third of the kernel's algorithms takes no plain patterns.
+    if (m.algo === 'fsm') return 'string: fsm cannot search for bytes'
+    if (m.algo !== 'bm' && m.algo !== 'kmp')
+      return { errno: 'ENOENT', reason: `string: no algorithm "${m.algo}"` }
+    return m.pattern.length === 0 ? 'string: empty pattern' : null
+  },
+  reads: ['payload'],
+  emit(m, js) {
+    const needle: Needle = {
+      bytes: Uint8Array.from(m.pattern, (byte) => (m.ignoreCase ? upper(byte) : byte)),
+      fold: m.ignoreCase,
+      from: m.from,
+      to: m.to,
+    }
+    return js`${js.bind(contains)}(pkt, ${js.env.host.memory}, ${needle}) !== ${m.invert}`
+  },
+}
