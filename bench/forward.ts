@@ -2,7 +2,7 @@
 
 import { type ForwarderKind, Lab } from './lab.ts'
 import { gatewayRules } from './rules.ts'
-import { interleave, median, short, table } from './stats.ts'
+import { interleave, median, spread, table } from './stats.ts'
 
 const ROUNDS = 5
 const SECONDS = 2
@@ -29,8 +29,6 @@ export async function forward(): Promise<string> {
       kernel: () => once('kernel', measure),
     })
     const ratio = median(runs.tunwall) / median(runs.copier)
-    const spread = (of: number[]): string =>
-      `${short(median(of))} (${short(Math.min(...of))} to ${short(Math.max(...of))})`
     rows.push([
       `${name}, ${unit}`,
       spread(runs.copier),

@@ -33,3 +33,8 @@ export function short(value: number): string {
     if (value >= size) return `${(value / size).toPrecision(3)}${unit}`
   return value.toPrecision(3)
 }
+
+/** Median, lowest and highest. */
+export function spread(of: readonly number[]): string {
+  return `${short(median(of))} (${short(Math.min(...of))} to ${short(Math.max(...of))})`
+}
