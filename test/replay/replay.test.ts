@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { tunwall } from '../../daemon/cli/tunwall.ts'
 import {
@@ -453,4 +454,23 @@ describe('the command', () => {
     expect(said.stderr).toMatch(want as RegExp)
     expect(said.stdout).toBe('')
   })
+})
+
+test('the capture of the README, recorded in the lab: what the lab showed', async () => {
+  const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+  const dir = join(root, String(made++))
+  const done = await run(
+    ...['replay', '--host', at('../../scripts/lab/host'), '--in', at('data/web.pcapng')],
+    ...['--out', `${dir}.pcapng`, '--after', `${dir}-after`],
+  )
+  expect(done).toEqual({ status: 0, stdout: '31 packets: 1 dropped, 28 forwarded, 2 replied\n', stderr: '' })
+  const flows = readFileSync(`${dir}-after/conntrack`, 'utf8')
+  expect(flows).toMatch(/src=10\.0\.1\.2 dst=203\.0\.113\.2 .* dport=80 .* dst=203\.0\.113\.1 .*\[ASSURED\]/)
+  expect(flows).toMatch(
+    /src=203\.0\.113\.2 dst=203\.0\.113\.1 .* dport=8080 .* src=10\.0\.1\.2 .*\[ASSURED\]/,
+  )
+  const rules = readFileSync(`${dir}-after/iptables-save`, 'utf8')
+  for (const line of [/\[1:60\] .* -j DNAT /, /\[4:264\] .* -j MASQUERADE/, /\[1:60\] .* -j REJECT /])
+    expect(rules).toMatch(line)
+  expect(readCapture(`${dir}.pcapng`)).toHaveLength(30)
 })
