@@ -117,6 +117,8 @@ function leading(wanted: readonly Asked[]): number | null {
 export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
   readonly #ranges: readonly PortRange[]
+  /** Some rule draws even when the port could stay: then the draw may give the very same port. */
+  readonly #always: boolean
   readonly #flows = new Map<string, Drawn>()
   /** Of fragmented packets. */
   readonly #first = new Map<string, Ends>()
@@ -125,6 +127,7 @@ export class DrawnRandom implements Random {
 
   constructor(scenario: Scenario, kernel: Run) {
     this.#ranges = portRanges(scenario.iptables)
+    this.#always = scenario.iptables.includes('--random')
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
@@ -137,11 +140,13 @@ export class DrawnRandom implements Random {
       const protocol = Number(line.split(/\s+/)[3])
       const [src, replySrc = ''] = values('src')
       const [dst, replyDst = ''] = values('dst')
+      const changed = (now: string, then: string | undefined): boolean => this.#always && now !== then
       this.#flows.set(`${protocol} ${src} ${dst} ${from} ${to} ${kind}`, {
         protocol,
-        source: replyTo === from ? null : Number(replyTo),
+        source: replyTo === from && !changed(replyDst, src) ? null : Number(replyTo),
         sourceAddress: replyDst,
-        destination: replyFrom === to || ids.length > 0 ? null : Number(replyFrom),
+        destination:
+          (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
         destinationAddress: replySrc,
       })
     }
@@ -162,7 +167,9 @@ export class DrawnRandom implements Random {
       const fresh = (which: 0 | 1): number | null => {
         const port = came[which]
         const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
-        return port === 0 || known ? null : port
+        const at = which === 0 ? 12 : 16
+        const changed = this.#always && same && addressAt(bytes, at) !== addressAt(injected, at)
+        return port === 0 || (known && !changed) ? null : port
       }
       const drawn = {
         protocol,
