@@ -162,21 +162,26 @@ export class DrawnRandom implements Random {
       const came = portsOf(bytes)
       if (came === null) continue
       const protocol = protocolOf(bytes)
-      // Of the packet itself both ports are compared in place; the host's answers have them the other way round.
-      const same = u16(bytes, 4) === u16(injected, 4) && protocol === protocolOf(injected)
+      // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
+      // the other way round.
+      const back = addressAt(bytes, 16) === addressAt(injected, 12)
+      const id = u16(bytes, 4)
+      const same = id === u16(injected, 4) && protocol === protocolOf(injected) && !(id === 0 && back)
+      const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
+      const addressOf = (which: 0 | 1): string => addressAt(bytes, which === 0 ? 12 : 16)
       const fresh = (which: 0 | 1): number | null => {
         const port = came[which]
         const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
-        const at = which === 0 ? 12 : 16
-        const changed = this.#always && same && addressAt(bytes, at) !== addressAt(injected, at)
+        const changed =
+          this.#always && same && addressOf(which) !== addressAt(injected, which === 0 ? 12 : 16)
         return port === 0 || (known && !changed) ? null : port
       }
       const drawn = {
         protocol,
-        source: fresh(0),
-        sourceAddress: addressAt(bytes, 12),
-        destination: protocol === ICMP ? null : fresh(1),
-        destinationAddress: addressAt(bytes, 16),
+        source: fresh(source),
+        sourceAddress: addressOf(source),
+        destination: protocol === ICMP ? null : fresh(destination),
+        destinationAddress: addressOf(destination),
       }
       if (drawn.source === null && drawn.destination === null) continue
       this.#aim(drawn)
@@ -202,10 +207,8 @@ export class DrawnRandom implements Random {
 
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
   #aim(drawn: Drawn): void {
-    const { destination } = drawn
+    const { source, destination } = drawn
     const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
-    // An answer that left untranslated shows the source that was drawn as its destination.
-    const source = drawn.source ?? (destinations.length > 0 ? null : destination)
     const asked: Asked[][] = []
     if (source !== null && source !== 0) {
       const inside = this.#asked(drawn, source, true)
