@@ -78,14 +78,22 @@ export class Links {
     }
 
     const hooks = new Map<string, number>()
-    let grown: Set<string>
+    let grown = new Set<string>()
     let exact: Map<string, number> | null = null
+    if (!edit.many) {
+      try {
+        grown = this.#spread(edit.jumps, after, hooks)
+      } catch (error) {
+        // A loop that only seems to be reached is none.
+        if (!this.#loose && !edit.removed) throw error
+        edit.many = true
+      }
+    }
     if (edit.many) {
       exact = this.#walkAll(after)
       grown = new Set()
-      for (const [name, mask] of exact)
-        if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0 && !changed.has(name)) grown.add(name)
-    } else grown = this.#spread(edit.jumps, after, hooks)
+      for (const [name, mask] of exact) if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0) grown.add(name)
+    }
 
     const maskOf = (name: string): number =>
       exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooks.get(name) ?? 0)

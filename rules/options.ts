@@ -71,6 +71,12 @@ export class WholeError extends OptionError {}
 /** A getter asked for an option that is not there: the option table says it better (ParsedOptions.check). */
 export class MissingOption extends WholeError {}
 
+/** The sets that rules may name. */
+export interface SetNames {
+  /** Family of a set, 0 if it is for both; null if there is none of this name. */
+  familyOf(name: string): 0 | Family | null
+}
+
 /** Options of one use of an extension, as given. Getters throw OptionError. `flag` is always the spec's flag. */
 export interface Options {
   readonly family: Family
@@ -79,6 +85,8 @@ export interface Options {
   /** Protocol of the rule so far (0 none), and whether `!` stands before it. */
   readonly protocol: number
   readonly protocolInverted: boolean
+  /** Absent: any name will do. */
+  readonly sets?: SetNames
   /** Prints a line on standard error though nothing fails; with the line end. */
   warn(text: string): void
   has(flag: string): boolean
@@ -182,6 +190,7 @@ export class ParsedOptions implements Options {
   readonly extension: string
   readonly protocol: number
   readonly protocolInverted: boolean
+  sets?: SetNames
   readonly #specs: readonly OptionSpec[]
   readonly #uses: Use[] = []
   /** What warn() was given. */

@@ -17,7 +17,7 @@ import type { AddressMatch, BaseMatch, Counters, MatchUse, Place, Rule, TargetUs
 import { MissingOption, OptionError, type OptionSpec, ParsedOptions, WholeError } from '../options.ts'
 import { maskWords, numericIpv4, parseAddress, prefixMask, type Words } from './address.ts'
 import { ToolError, ToolStop } from './errors.ts'
-import { helpText } from './help.ts'
+import { helpText, STANDARD_HELP } from './help.ts'
 import { hasSpace, wholeNumber } from './numbers.ts'
 import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
 import { protocolNumber } from './services.ts'
@@ -253,6 +253,8 @@ export class CommandParser {
       first?.protocol ?? 0,
       first?.protocolInverted ?? false,
     )
+    const { sets } = this.context.registry
+    if (sets !== null) options.sets = sets
     for (const use of given) options.add(use.spec, use.inverted, use.words)
     return options
   }
@@ -741,6 +743,7 @@ class Parse {
   #help(): string {
     const { program } = this.#parser.context
     let text = helpText(program, VARIANT, this.#family)
+    if (this.#verdict !== null) text += STANDARD_HELP
     const extensions: (Match | Target)[] = this.#target ? [this.#target.loaded.extension] : []
     if (this.#uses.length > 0) extensions.push(...this.#uses.map((use) => use.loaded.extension))
     else if (this.#protocolText !== null) {

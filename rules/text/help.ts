@@ -74,3 +74,9 @@ ${fragment}  --modprobe=<command>		try to insert modules using this command
 [!] --version	-V		print package version.
 `
 }
+
+/** What `-j ACCEPT -h` adds, for each of the four verdicts. */
+export const STANDARD_HELP = `
+standard match options:
+(If target is DROP, ACCEPT, RETURN or nothing)
+`

@@ -3,7 +3,7 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
-import type { OptionSpec } from '../options.ts'
+import type { OptionSpec, SetNames } from '../options.ts'
 import { protocolName } from './services.ts'
 
 /** An extension with its options by every long name. */
@@ -44,7 +44,11 @@ export class Registry {
   readonly #targets: Readonly<Record<Family, Map<string, Loadable<Target>>>> = { 4: new Map(), 6: new Map() }
   readonly #clashing: Readonly<Record<Family, Set<string>>>
 
-  constructor(matches: readonly Match[], targets: readonly Target[]) {
+  /** Sets that rules may name; without, any name will do. */
+  readonly sets: SetNames | null
+
+  constructor(matches: readonly Match[], targets: readonly Target[], sets: SetNames | null = null) {
+    this.sets = sets
     for (const extension of matches)
       for (const family of extension.families)
         this.#matches[family].set(extension.name, { extension, long: longOptions(extension) })
