@@ -64,14 +64,25 @@ export class Bindings {
   }
 }
 
-/** A tag for one use of an extension. `holder.s` is where its state lives. */
+/** Where the state of an extension's use lives. */
+export interface Holder {
+  s: object | null
+}
+
+/** A tag that serves one use of an extension after the other: making one costs more than using it. */
+export interface JsOf extends Js {
+  /** The use that `state` means from now on. */
+  holder: Holder
+}
+
+/** A tag for uses of extensions, the first with its state in `holder`. */
 export function makeJs(
   env: CompileEnv,
   family: Family,
   bindings: Bindings,
   names: DeviceNames,
-  holder: { s: object | null },
-): Js {
+  holder: Holder,
+): JsOf {
   const hole = (value: Hole): string => {
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
@@ -90,16 +101,17 @@ export function makeJs(
   }
   const join = (parts: readonly Code[], operator: string, empty: string): Code =>
     new Code(parts.length === 0 ? empty : parts.map((p) => `(${p.text})`).join(operator))
-  return Object.assign(tag, {
+  const js = Object.assign(tag, {
+    holder,
     bind: (value: object) => bindings.bind(value),
     all: (parts: readonly Code[]) => join(parts, ' && ', 'true'),
     any: (parts: readonly Code[]) => join(parts, ' || ', 'false'),
-    get state(): Code {
-      return new Code(`${bindings.bind(holder).text}.s`)
-    },
     device: (of: 'in' | 'out', pattern: string) =>
       new Code(`${bindings.bind(names.pattern(pattern)).text}.t[pkt.${of === 'in' ? 'iif' : 'oif'}] === 1`),
     env,
     family,
   })
+  // Binds only when it is asked for, which Object.assign would do at once.
+  Object.defineProperty(js, 'state', { get: () => new Code(`${bindings.bind(js.holder).text}.s`) })
+  return js as unknown as JsOf
 }
