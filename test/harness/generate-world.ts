@@ -153,6 +153,8 @@ export function makeWorld(seed: number, profile: Profile): World {
       { address: '1.1.1.1', dev: wan.name },
     )
   }
+  // Two small subnets may have nobody but the host.
+  if (peers.length === 0) peers.push({ address: '198.19.0.7', dev: wan.name })
   for (const type of ['blackhole', 'unreachable', 'prohibit'])
     if (random.once(3)) {
       const net = { blackhole: '198.51.100.0', unreachable: '198.51.100.64', prohibit: '198.51.100.128' }[
