@@ -1,11 +1,9 @@
 // A million damaged frames through a whole host, with state, NAT, REJECT, LOG and fragments: nothing throws, no slot
-// of frame memory is lost, no connection stays held. And a million good ones leave the heap where it was.
+// of frame memory is lost, no connection stays held.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import v8 from 'node:v8'
-import vm from 'node:vm'
 import { afterAll, expect, test } from 'vitest'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
@@ -227,31 +225,4 @@ test(`a million damaged frames, seed ${SEED}`, () => {
   // Nobody holds an entry between packets, and none is unconfirmed.
   expect(conntrack.table.used).toBe(conntrack.table.confirmed)
   expect(conntrack.table.used).toBeLessThanOrEqual(5000)
-})
-
-test('a million packets leave the heap where it was', () => {
-  v8.setFlagsFromString('--expose-gc')
-  const gc = vm.runInNewContext('gc') as () => void
-  const { engine, egress, send } = world()
-  const { host } = engine
-  const frames = Array.from({ length: 64 }, (_, i) =>
-    udp({ src: '10.0.1.2', dst: '198.51.100.7', sport: 2000 + i, dport: 9000, payload: 32 }),
-  )
-  const pass = (count: number): void => {
-    for (let i = 0; i < count; i++) {
-      send(frames[i & 63]!, 'lan')
-      host.now += 0.001
-    }
-  }
-  pass(200_000)
-  gc()
-  const before = process.memoryUsage().heapUsed
-  const packets = egress.packets
-  pass(1_000_000)
-  // Measured without collecting: what a packet allocated would still be there, or have been collected meanwhile.
-  const grown = process.memoryUsage().heapUsed - before
-  expect(egress.packets - packets).toBe(1_000_000)
-  expect(grown).toBeLessThan(8_000_000)
-  gc()
-  expect(process.memoryUsage().heapUsed - before).toBeLessThan(1_000_000)
 })
