@@ -18,7 +18,23 @@ export interface TraceRecord {
   readonly pkt: Packet
 }
 
+/** A packet for the listeners of an NFLOG group. */
+export interface NflogRecord {
+  readonly group: number
+  readonly prefix: string
+  readonly hook: number
+  /** ifindex, 0 none. */
+  readonly iif: number
+  readonly oif: number
+  readonly mark: number
+  /** Of the whole packet; `bytes` may be cut short (--nflog-size). */
+  readonly length: number
+  /** From the network header on. */
+  readonly bytes: Uint8Array
+}
+
 export interface Events {
   log: ((record: LogRecord) => void) | null
   trace: ((record: TraceRecord) => void) | null
+  nflog?: ((record: NflogRecord) => void) | null
 }

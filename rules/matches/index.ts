@@ -3,28 +3,39 @@
 import type { Match } from '../extension.ts'
 import { addrtype } from './addrtype.ts'
 import { ah } from './ah.ts'
+import { cgroup } from './cgroup.ts'
 import { comment } from './comment.ts'
 import { connbytes } from './connbytes.ts'
+import { connlabel } from './connlabel.ts'
 import { connlimit } from './connlimit.ts'
 import { connmark } from './connmark.ts'
 import { conntrack } from './conntrack.ts'
+import { cpu } from './cpu.ts'
 import { dccp } from './dccp.ts'
+import { devgroup } from './devgroup.ts'
 import { dscp } from './dscp.ts'
+import { ecn } from './ecn.ts'
 import { esp } from './esp.ts'
 import { hashlimit } from './hashlimit.ts'
+import { helper } from './helper.ts'
 import { icmp } from './icmp.ts'
+import { ipcomp } from './ipcomp.ts'
 import { iprange } from './iprange.ts'
 import { length } from './length.ts'
 import { limit } from './limit.ts'
 import { mac } from './mac.ts'
 import { mark } from './mark.ts'
 import { multiport } from './multiport.ts'
+import { nfacct } from './nfacct.ts'
 import { owner } from './owner.ts'
+import { physdev } from './physdev.ts'
 import { pkttype } from './pkttype.ts'
 import { quota } from './quota.ts'
+import { realm } from './realm.ts'
 import { recent } from './recent.ts'
 import { rpfilter } from './rpfilter.ts'
 import { sctp } from './sctp.ts'
+import { socket } from './socket.ts'
 import { state } from './state.ts'
 import { statistic } from './statistic.ts'
 import { string } from './string.ts'
@@ -41,28 +52,39 @@ import { udp } from './udp.ts'
 export const matches: readonly Match<any>[] = [
   addrtype,
   ah,
+  cgroup,
   comment,
   connbytes,
+  connlabel,
   connlimit,
   connmark,
   conntrack,
+  cpu,
   dccp,
+  devgroup,
   dscp,
+  ecn,
   esp,
   hashlimit,
+  helper,
   icmp,
+  ipcomp,
   iprange,
   length,
   limit,
   mac,
   mark,
   multiport,
+  nfacct,
   owner,
+  physdev,
   pkttype,
   quota,
+  realm,
   recent,
   rpfilter,
   sctp,
+  socket,
   state,
   statistic,
   string,

@@ -1,20 +1,31 @@
 // The targets. A new one is one file and one line. ACCEPT, DROP, QUEUE and RETURN are verdicts of the model.
 
 import type { Target } from '../extension.ts'
+import { audit } from './audit.ts'
+import { checksum } from './checksum.ts'
 import { classify } from './classify.ts'
 import { connmark } from './connmark.ts'
+import { connsecmark } from './connsecmark.ts'
 import { ct, notrack } from './ct.ts'
 import { dnat } from './dnat.ts'
 import { dscp } from './dscp.ts'
+import { ecn } from './ecn.ts'
+import { idletimer } from './idletimer.ts'
 import { log } from './log.ts'
 import { mark } from './mark.ts'
 import { masquerade } from './masquerade.ts'
 import { netmap } from './netmap.ts'
+import { nflog } from './nflog.ts'
+import { nfqueue } from './nfqueue.ts'
 import { redirect } from './redirect.ts'
 import { reject } from './reject.ts'
+import { secmark } from './secmark.ts'
 import { snat } from './snat.ts'
 import { tcpmss } from './tcpmss.ts'
+import { tcpoptstrip } from './tcpoptstrip.ts'
 import { tos } from './tos.ts'
+import { tproxy } from './tproxy.ts'
+import { trace } from './trace.ts'
 import { ttl } from './ttl.ts'
 
 /** What `iptables -j ACCEPT -h` says of the four verdicts. */
@@ -25,20 +36,31 @@ export const STANDARD_HELP = `standard match options:
 /** The data of each is its own: `any` lets them stand in one list. */
 // biome-ignore lint/suspicious/noExplicitAny: see above
 export const targets: readonly Target<any>[] = [
+  audit,
+  checksum,
   classify,
   connmark,
+  connsecmark,
   ct,
   dnat,
   dscp,
+  ecn,
+  idletimer,
   log,
   mark,
   masquerade,
   netmap,
+  nflog,
+  nfqueue,
   notrack,
   redirect,
   reject,
+  secmark,
   snat,
   tcpmss,
+  tcpoptstrip,
   tos,
+  tproxy,
+  trace,
   ttl,
 ]

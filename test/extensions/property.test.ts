@@ -104,6 +104,39 @@ const rules: Readonly<Record<string, () => string>> = {
     `-m rpfilter ${maybe(() => '--loose')} ${maybe(() => '--validmark')} ${maybe(() => '--accept-local')} ${maybe(() => '--invert')}`,
   u32: () =>
     `-m u32 ${not()}--u32 "${Array.from({ length: 1 + below(9) }, () => `${number(0xffffffff)}${maybe(() => `${pick(['&', '<<', '>>', '@'])}${number(31)}`)}=${range(0xffff).replace(/:$/, '').replace(/^:/, '')}`).join('&&')}"`,
+  helper: () => `-m helper ${not()}--helper ${pick(['ftp', 'ftp-2121', text()])}`,
+  connlabel: () => `-m connlabel ${not()}--label ${below(128)} ${maybe(() => '--set')}`,
+  ecn: () =>
+    `-p tcp -m ecn ${not()}--ecn-ip-ect ${below(4)} ${maybe(() => `${not()}--ecn-tcp-ece`)} ${maybe(() => `${not()}--ecn-tcp-cwr`)}`,
+  cpu: () => `-m cpu ${not()}--cpu ${number(0xffffffff)}`,
+  cgroup: () => `-m cgroup ${not()}${pick([`--cgroup ${number(0xffffffff)}`, '--path /'])}`,
+  realm: () => `-m realm ${not()}--realm ${pick([mark(), 'cosmos'])}`,
+  devgroup: () =>
+    `-m devgroup ${not()}--src-group ${mark()} ${maybe(() => `${not()}--dst-group ${pick([mark(), 'default'])}`)}`,
+  physdev: () =>
+    `-m physdev ${not()}--physdev-in ${pick(['eth0', 'br+', '+'])} ${maybe(() => `${not()}--physdev-out p1`)} ${maybe(() => `${not()}--physdev-is-in`)} ${maybe(() => `${not()}--physdev-is-out`)} ${maybe(() => `${not()}--physdev-is-bridged`)}`,
+  ipcomp: () =>
+    `-p ipcomp -m ipcomp ${maybe(() => `${not()}--ipcompspi ${pick([range(0xfffffffe), part(0xffffffff)])}`)} ${maybe(() => '--compres')}`,
+  nfacct: () => '-m nfacct --nfacct-name traffic',
+  socket: () =>
+    `-m socket ${maybe(() => '--transparent')} ${maybe(() => '--nowildcard')} ${maybe(() => '--restore-skmark')}`,
+  AUDIT: () => `-j AUDIT --type ${pick(['accept', 'drop', 'REJECT'])}`,
+  CHECKSUM: () => '-j CHECKSUM --checksum-fill',
+  ECN: () =>
+    `-p tcp -j ECN ${pick(['--ecn-tcp-remove', `--ecn-tcp-cwr ${below(2)} ${maybe(() => `--ecn-tcp-ece ${below(2)}`)}`, `--ecn-tcp-ece ${below(2)}`])} ${maybe(() => `--ecn-ip-ect ${below(4)}`)}`,
+  TCPOPTSTRIP: () =>
+    `-p tcp -j TCPOPTSTRIP --strip-options ${some(['mss', 'wscale', 'sack', 'md5', '200', '254', '2'])}`,
+  NFLOG: () =>
+    `-j NFLOG ${maybe(() => `--nflog-group ${number(65535)}`)} ${maybe(() => `--nflog-prefix ${text()}`)} ${pick(['', `--nflog-size ${number(0xffffffff)}`, `--nflog-range ${below(99)}`])} ${maybe(() => `--nflog-threshold ${number(65535)}`)}`,
+  NFQUEUE: () =>
+    `-j NFQUEUE ${pick([`--queue-num ${number(65535)}`, `--queue-balance ${below(99)}:${99 + below(9999)} ${maybe(() => '--queue-cpu-fanout')}`])} ${maybe(() => '--queue-bypass')}`,
+  IDLETIMER: () =>
+    `-j IDLETIMER --timeout ${1 + below(9999)} --label a${below(99)} ${maybe(() => '--alarm')}`,
+  CONNSECMARK: () => `-j CONNSECMARK --${pick(['save', 'restore'])}`,
+  SECMARK: () => '-j SECMARK --selctx system_u:object_r:x_t:s0',
+  TPROXY: () =>
+    `-p tcp -j TPROXY --on-port ${below(65536)} ${maybe(() => `--on-ip ${address()}`)} ${maybe(() => `--tproxy-mark ${mark()}`)}`,
+  TRACE: () => '-j TRACE',
   REJECT: () =>
     `-p tcp -j REJECT --reject-with ${pick(['icmp-net-unreachable', 'tcp-reset', 'admin-prohib', 'port-unreach'])}`,
   LOG: () =>

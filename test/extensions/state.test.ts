@@ -261,13 +261,16 @@ describe('CT and NOTRACK', () => {
     expect(tracks('-j MARK --set-mark 1')).toBe(false)
     expect(matches.filter((match) => match.tracks).map((match) => match.name)).toEqual([
       'connbytes',
+      'connlabel',
       'connlimit',
       'connmark',
       'conntrack',
+      'helper',
       'state',
     ])
     expect(targets.filter((target) => target.tracks === true).map((target) => target.name)).toEqual([
       'CONNMARK',
+      'CONNSECMARK',
       'DNAT',
       'MASQUERADE',
       'NETMAP',
