@@ -17,6 +17,9 @@ const COPIER = join(ROOT, 'bench/native/build/copier')
 export const CLIENT = '10.9.1.2'
 export const SERVER = '10.9.2.2'
 
+/** Traffic before what is measured, seconds, for each contender: the compiler's and the caches' turn. */
+const WARM_UP = 1
+
 export type ForwarderKind = 'copier' | 'tunwall' | 'kernel'
 
 export interface LabOptions {
@@ -46,9 +49,19 @@ export class Lab {
   }
 
   static #serial = 0
+  static readonly #live = new Set<Lab>()
+
+  /** A bench that is interrupted leaves no namespace behind. */
+  static {
+    process.on('exit', () => {
+      for (const lab of Lab.#live) lab.stop()
+    })
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+  }
 
   static async start(options: LabOptions): Promise<Lab> {
     const lab = new Lab(Lab.#serial++)
+    Lab.#live.add(lab)
     try {
       sh('ip', 'netns', 'add', lab.#client)
       sh('ip', 'netns', 'add', lab.#server)
@@ -169,8 +182,9 @@ sysctls: { net.ipv4.ip_forward: 1 }
 
   /** Packets a second that reach the server's interface, of 60-byte UDP packets offered without pause. */
   async udpRate(seconds: number): Promise<number> {
-    const hold = this.#traffic(this.#server, 'udp-hold', '7', String(seconds + 1))
+    const hold = this.#traffic(this.#server, 'udp-hold', '7', String(seconds + WARM_UP + 1))
     await new Promise((resolve) => setTimeout(resolve, 200))
+    await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(WARM_UP))
     const before = this.#received()
     await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(seconds))
     const rate = (this.#received() - before) / seconds
@@ -180,6 +194,11 @@ sysctls: { net.ipv4.ip_forward: 1 }
 
   /** Bits a second of one TCP stream, as the receiver counts. */
   async tcpRate(seconds: number): Promise<number> {
+    await this.#stream(WARM_UP)
+    return this.#stream(seconds)
+  }
+
+  async #stream(seconds: number): Promise<number> {
     const sink = this.#traffic(this.#server, 'tcp-sink', '8', String(seconds + 2))
     await new Promise((resolve) => setTimeout(resolve, 200))
     await this.#traffic(this.#client, 'tcp-send', SERVER, '8', String(seconds))
@@ -188,6 +207,7 @@ sysctls: { net.ipv4.ip_forward: 1 }
   }
 
   stop(): void {
+    Lab.#live.delete(this)
     for (const child of this.#children) if (child.exitCode === null) child.kill('SIGTERM')
     for (const ns of [this.#client, this.#server, this.#router])
       try {
