@@ -11,6 +11,7 @@ import { SeededRandom } from './frames.ts'
 import type { Run, Scenario, StepRun } from './scenario.ts'
 
 const ICMP = 1
+const TCP = 6
 const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
 
 /** Ports, or the identifier of an ICMP echo twice; null where there are none. */
@@ -30,6 +31,13 @@ function portsOf(frame: Uint8Array): [number, number] | null {
       return [u16(frame, l4), u16(frame, l4 + 2)]
   }
   return null
+}
+
+/** A segment passed on keeps its sequence number; an answer without identification is a reset, which has another. */
+function sameNumbers(a: Uint8Array, b: Uint8Array): boolean {
+  const x = l4Of(a) + 4
+  const y = l4Of(b) + 4
+  return protocolOf(a) !== TCP || (u16(a, x) === u16(b, y) && u16(a, x + 2) === u16(b, y + 2))
 }
 
 /** Ports after translation, where they changed, and the addresses beside them. */
@@ -164,9 +172,11 @@ export class DrawnRandom implements Random {
       const protocol = protocolOf(bytes)
       // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
       // the other way round.
-      const back = addressAt(bytes, 16) === addressAt(injected, 12)
       const id = u16(bytes, 4)
-      const same = id === u16(injected, 4) && protocol === protocolOf(injected) && !(id === 0 && back)
+      const same =
+        id === u16(injected, 4) &&
+        protocol === protocolOf(injected) &&
+        (id !== 0 || sameNumbers(bytes, injected))
       const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
       const addressOf = (which: 0 | 1): string => addressAt(bytes, which === 0 ? 12 : 16)
       const fresh = (which: 0 | 1): number | null => {
