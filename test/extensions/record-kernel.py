@@ -145,12 +145,22 @@ MATCHES = [
     '-p ah -m ah', '-p ah -m ah --ahspi 5', '-p ah -m ah ! --ahspi 5:500', '-p ah -m ah --ahspi 500:',
     '-p sctp -m sctp', '-p sctp --dport 80', '-p sctp ! --dport 80', '-p sctp --sport 3:5 ! --dport 79', '-p sctp ! --dport 0:65535',
 ] + [f'-p sctp {n}--chunk-types {m} {c}' for n in ('', '! ') for m in ('all', 'any', 'only') for c in ('DATA', 'DATA,INIT', 'DATA:B', 'DATA:b', 'DATA:bE', 'ABORT:T', 'ALL', 'NONE', 'SACK,DATA:U,SHUTDOWN_COMPLETE:T', 'ASCONF,ASCONF_ACK,FORWARD_TSN')] + [
+    '-m string --algo bm --string data', '-m string --algo kmp --string data', '-m string --algo bm ! --string data', '-m string --algo bm --string DATA --icase', '-m string --algo kmp --string DaTa', '-m string --algo bm --hex-string |0050|', '-m string --algo bm --string x', '-m string --algo kmp --string abcd',
+    '-m string --algo bm --string data --to 31', '-m string --algo bm --string data --to 32', '-m string --algo bm --string data --to 33', '-m string --algo bm --string data --to 28', '-m string --algo kmp --string data --to 27', '-m string --algo kmp --string data --to 29', '-m string --algo bm --string data --from 28', '-m string --algo bm --string data --from 29', '-m string --algo kmp --string data --from 28 --to 30', '-m string --algo bm --string xxxx --from 28 --to 32', '-m string --algo bm --string ata --from 29 --to 29', '-m string --algo kmp --hex-string |4500| --to 1', '-m string --algo bm --string x --from 1000',
+    '-m u32 --u32 0>>22&0x3C@0>>16=80', '-m u32 --u32 6&0xFF=17', '-m u32 --u32 6&0xFF=0:6,17', '-m u32 ! --u32 6&0xFF=6', '-m u32 --u32 0>>22&0x3C@12>>26&0x3C@0=0:4294967295', '-m u32 --u32 28=0:4294967295', '-m u32 --u32 29=0:4294967295', '-m u32 --u32 0<<8>>24=16', '-m u32 --u32 0>>22&0x3C@4=0x1:0xffff&&8&0xFF0000=0x60000', '-m u32 --u32 0&0xFFFF@0=1', '-m u32 --u32 0xFFFFFFFF=1',
+    '-p tcp -m ecn --ecn-tcp-cwr', '-p tcp -m ecn ! --ecn-tcp-cwr', '-p tcp -m ecn --ecn-tcp-ece', '-p tcp -m ecn ! --ecn-tcp-ece --ecn-tcp-cwr', '-m ecn --ecn-ip-ect 0', '-m ecn --ecn-ip-ect 3', '-m ecn ! --ecn-ip-ect 1', '-p tcp -m ecn --ecn-ip-ect 2 --ecn-tcp-ece',
+    '-p ipcomp -m ipcomp', '-m cpu --cpu 9', '-m physdev --physdev-in tun0', '-m physdev ! --physdev-in tun0', '-m physdev ! --physdev-is-bridged --physdev-in x', '-m devgroup --src-group 0', '-m devgroup ! --dst-group 0', '-m devgroup --src-group 1/0', '-m realm --realm 0', '-m realm ! --realm 0', '-m realm --realm 1/0', '-m quota --quota 2000', '-m quota ! --quota 2000', '-m quota --quota 0',
+    '-m recent --name a --set', '-m recent --name b ! --rcheck', '-m recent --name c --set --rdest --mask 255.255.255.0', '-m time --timestart 0:00 --timestop 23:59:59',
     '-p dccp -m dccp', '-p dccp --dport 80', '-p dccp ! --sport 1:999', '-p dccp --dccp-types REQUEST', '-p dccp ! --dccp-types REQUEST,ACK', '-p dccp --dccp-types INVALID', '-p dccp --dccp-types RESET,SYNC', '-p dccp --dccp-option 5', '-p dccp ! --dccp-option 5', '-p dccp --dport 80 --dccp-types DATA --dccp-option 5',
 ]
 TARGETS = [f'-j {t}' for t in (
     'TOS --set-tos 0x10', 'TOS --set-tos 0x10/0x3f', 'TOS --and-tos 0x1c', 'TOS --or-tos 0x81', 'TOS --xor-tos 0xff', 'TOS --set-tos 0/0', 'TOS --set-tos 0xff/0x0f', 'DSCP --set-dscp 0', 'DSCP --set-dscp 63',
-    'DSCP --set-dscp-class AF21', 'TTL --ttl-set 0', 'TTL --ttl-set 77', 'TTL --ttl-set 255', 'TTL --ttl-inc 1', 'TTL --ttl-inc 200', 'TTL --ttl-dec 1', 'TTL --ttl-dec 100', 'MARK --set-mark 1', 'CLASSIFY --set-class 1:2')] + [
+    'DSCP --set-dscp-class AF21', 'ECN --ecn-ip-ect 0', 'ECN --ecn-ip-ect 3', 'TTL --ttl-set 0', 'TTL --ttl-set 77', 'TTL --ttl-set 255', 'TTL --ttl-inc 1', 'TTL --ttl-inc 200', 'TTL --ttl-dec 1', 'TTL --ttl-dec 100', 'MARK --set-mark 1', 'CLASSIFY --set-class 1:2')] + [
     f'-p tcp --tcp-flags SYN SYN -j TCPMSS {t}' for t in ('--set-mss 1000', '--set-mss 0', '--set-mss 536', '--set-mss 200', '--set-mss 65515', '--clamp-mss-to-pmtu')]
+
+TARGETS += [f'-p tcp -j {t}' for t in (
+    'ECN --ecn-tcp-remove', 'ECN --ecn-tcp-cwr 1', 'ECN --ecn-tcp-ece 1 --ecn-tcp-cwr 0', 'ECN --ecn-ip-ect 2 --ecn-tcp-ece 1',
+    'TCPOPTSTRIP --strip-options mss', 'TCPOPTSTRIP --strip-options 8,4,5', 'TCPOPTSTRIP --strip-options 254,10', 'TCPOPTSTRIP')]
 
 first, second = tun('tun0'), tun('tun1')
 for line in ('ip link set lo up', 'ip link set tun0 up mtu 1300', 'ip link set tun1 up mtu 1400', 'ip addr add 10.0.0.1/24 dev tun0',
@@ -172,7 +182,7 @@ def drain(f):
 
 
 def through(rule):
-    done = run(f'iptables-legacy -t mangle -A FORWARD {rule}')
+    done = run(f'iptables-legacy -t mangle -A FORWARD {rule}'.replace('|', '\\|').replace('&', '\\&').replace('>', '\\>').replace('<', '\\<').replace('!', '\\!'))
     if done.returncode:
         sys.exit(f'{rule}: {done.stderr}')
     got = []
