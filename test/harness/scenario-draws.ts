@@ -61,6 +61,8 @@ interface PortRange {
   readonly min: number
   readonly size: number
   readonly source: boolean
+  /** Drawn even when the port could stay. */
+  readonly random: boolean
   /** The rule's, null: any, or any but one. */
   readonly protocol: string | null
   /** Addresses it translates to at the same time, null: whatever it finds. */
@@ -92,11 +94,28 @@ function portRanges(iptables: string): PortRange[] {
       min: Number(a),
       size: Number(b) - Number(a) + 1,
       source,
+      random: line.includes('--random'),
       protocol: not === undefined ? protocol : null,
       addresses: from === '' ? null : [numberOf(from), numberOf(to)],
     })
   }
   return out.sort((x, y) => x.size - y.size)
+}
+
+/** Whether a rule with this range may have given a packet `port`, and the addresses that it has now. */
+function mayHold(
+  range: PortRange,
+  { protocol, sourceAddress, destinationAddress }: Omit<Drawn, 'source' | 'destination'>,
+  port: number,
+  source: boolean,
+): boolean {
+  if (port < range.min || port >= range.min + range.size) return false
+  // An identifier is the source to both kinds of NAT.
+  if (range.source !== source && protocol !== ICMP) return false
+  if (range.protocol !== null && range.protocol !== NAMES[protocol]) return false
+  if (range.addresses === null) return true
+  const at = numberOf(range.source ? sourceAddress : destinationAddress)
+  return at >= range.addresses[0] && at <= range.addresses[1]
 }
 
 /** A port to be reached in a range of `size` ports from `min` on. */
@@ -179,19 +198,25 @@ export class DrawnRandom implements Random {
         (id !== 0 || sameNumbers(bytes, injected))
       const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
       const addressOf = (which: 0 | 1): string => addressAt(bytes, which === 0 ? 12 : 16)
+      const ends = {
+        protocol,
+        sourceAddress: addressOf(source),
+        destinationAddress: addressOf(destination),
+      }
+      const again = (which: 0 | 1): boolean =>
+        same &&
+        this.#always &&
+        (addressOf(which) !== addressAt(injected, which === 0 ? 12 : 16) ||
+          this.#ranges.some((range) => range.random && mayHold(range, ends, came[which], which === 0)))
       const fresh = (which: 0 | 1): number | null => {
         const port = came[which]
         const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
-        const changed =
-          this.#always && same && addressOf(which) !== addressAt(injected, which === 0 ? 12 : 16)
-        return port === 0 || (known && !changed) ? null : port
+        return port === 0 || (known && !again(which)) ? null : port
       }
       const drawn = {
-        protocol,
+        ...ends,
         source: fresh(source),
-        sourceAddress: addressOf(source),
         destination: protocol === ICMP ? null : fresh(destination),
-        destinationAddress: addressOf(destination),
       }
       if (drawn.source === null && drawn.destination === null) continue
       this.#aim(drawn)
@@ -234,17 +259,8 @@ export class DrawnRandom implements Random {
 
   /** The ranges from which `port` may have been drawn. */
   #asked(drawn: Drawn, port: number, source: boolean): Asked[] {
-    const icmp = drawn.protocol === ICMP
     return this.#ranges
-      .filter((range) => {
-        if (port < range.min || port >= range.min + range.size) return false
-        // An identifier is the source to both kinds of NAT.
-        if (range.source !== source && !icmp) return false
-        if (range.protocol !== null && range.protocol !== NAMES[drawn.protocol]) return false
-        if (range.addresses === null) return true
-        const at = numberOf(range.source ? drawn.sourceAddress : drawn.destinationAddress)
-        return at >= range.addresses[0] && at <= range.addresses[1]
-      })
+      .filter((range) => mayHold(range, drawn, port, source))
       .map(({ min, size }) => ({ port, min, size }))
   }
 
