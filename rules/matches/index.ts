@@ -4,6 +4,7 @@ import type { Match } from '../extension.ts'
 import { addrtype } from './addrtype.ts'
 import { ah } from './ah.ts'
 import { cgroup } from './cgroup.ts'
+import { cluster } from './cluster.ts'
 import { comment } from './comment.ts'
 import { connbytes } from './connbytes.ts'
 import { connlabel } from './connlabel.ts'
@@ -53,6 +54,7 @@ export const matches: readonly Match<any>[] = [
   addrtype,
   ah,
   cgroup,
+  cluster,
   comment,
   connbytes,
   connlabel,

@@ -104,6 +104,8 @@ const rules: Readonly<Record<string, () => string>> = {
     `-m rpfilter ${maybe(() => '--loose')} ${maybe(() => '--validmark')} ${maybe(() => '--accept-local')} ${maybe(() => '--invert')}`,
   u32: () =>
     `-m u32 ${not()}--u32 "${Array.from({ length: 1 + below(9) }, () => `${number(0xffffffff)}${maybe(() => `${pick(['&', '<<', '>>', '@'])}${number(31)}`)}=${range(0xffff).replace(/:$/, '').replace(/^:/, '')}`).join('&&')}"`,
+  cluster: () =>
+    `-m cluster --cluster-total-nodes ${16 + below(17)} ${not()}--cluster-local-node${pick([` ${1 + below(6)}`, `mask ${1 + below(32)}`])} --cluster-hash-seed ${number(0xffffffff)}`,
   helper: () => `-m helper ${not()}--helper ${pick(['ftp', 'ftp-2121', text()])}`,
   connlabel: () => `-m connlabel ${not()}--label ${below(128)} ${maybe(() => '--set')}`,
   ecn: () =>

@@ -260,6 +260,7 @@ describe('CT and NOTRACK', () => {
     expect(tracks('-j CONNMARK --save-mark')).toBe(true)
     expect(tracks('-j MARK --set-mark 1')).toBe(false)
     expect(matches.filter((match) => match.tracks).map((match) => match.name)).toEqual([
+      'cluster',
       'connbytes',
       'connlabel',
       'connlimit',
