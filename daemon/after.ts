@@ -3,6 +3,7 @@
 import { formatTable } from '../conntrack/print.ts'
 import type { Family } from '../datapath/packet.ts'
 import { saveTable } from '../rules/text/save.ts'
+import { saveSets } from './cli/ipset.ts'
 import type { Engine } from './engine.ts'
 
 /** File names and texts. Dates are host.wall in UTC, so that they say the same everywhere. */
@@ -12,8 +13,7 @@ export function afterFiles(engine: Engine): [name: string, text: string][] {
     ['iptables-save', saveTables(engine, 4)],
     ['ip6tables-save', saveTables(engine, 6)],
     ['conntrack', flows.map((line) => `${line}\n`).join('')],
-    // No rule can change a set before there are matches and targets for sets: they are as they were read.
-    ['ipset-save', engine.config.ipset?.text ?? ''],
+    ['ipset-save', saveSets(engine.sets)],
   ]
 }
 

@@ -1,7 +1,7 @@
 // One emulated host, wired: devices, addresses, routes, rules, sysctls, rulesets. Gateway and replay drive the very
 // same engine; they differ in where frames, time and randomness come from.
 //
-//     HostConfig ─▶ devices ─▶ addresses ─▶ routes, policy rules ─▶ sysctls ─▶ tables
+//     HostConfig ─▶ devices ─▶ addresses ─▶ routes, policy rules ─▶ sysctls ─▶ sets ─▶ tables
 //
 // A mistake ends it before the engine is handed out: nothing is ever half applied.
 
@@ -16,11 +16,13 @@ import type { Egress, FrameMemory } from '../datapath/ring.ts'
 import { TunableError } from '../datapath/tunables.ts'
 import { matches } from '../rules/matches/index.ts'
 import { Ruleset } from '../rules/ruleset.ts'
+import { Sets } from '../rules/sets/store.ts'
 import { Tables } from '../rules/tables.ts'
 import { targets } from '../rules/targets/index.ts'
 import { RuleError } from '../rules/text/errors.ts'
 import { Registry } from '../rules/text/registry.ts'
 import { loadRules } from '../rules/text/restore.ts'
+import { restoreSets } from './cli/ipset.ts'
 import { tuneCompiler } from './compiler.ts'
 import { PlaceError } from './errors.ts'
 import type {
@@ -45,6 +47,7 @@ export interface Engine {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly tables: Tables
+  readonly sets: Sets
   /** The tables as the commands see them. */
   readonly rulesets: Ruleset
   /** Matches and targets that rules may name. */
@@ -59,9 +62,10 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)
-  const tables = new Tables({ host, conntrack, nat })
+  const sets = new Sets(host)
+  const tables = new Tables({ host, conntrack, nat, sets })
   const rulesets = new Ruleset(tables)
-  const registry = new Registry(matches, targets)
+  const registry = new Registry(matches, targets, sets)
   addDevices(host, config.interfaces)
   addAddresses(host, config.interfaces, false)
   addRouting(host, 4, config.ipv4)
@@ -70,6 +74,8 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   for (const [family, { routes }] of [[4, config.ipv4] as const, [6, config.ipv6] as const])
     for (const route of routes) addRoute(host, family, route)
   setSysctls(host, config)
+  // Rules name sets, so these come first.
+  if (config.ipset !== null) loadSets(config.ipset, sets)
   for (const [family, source] of [[4, config.iptables] as const, [6, config.ip6tables] as const])
     if (source !== null) loadTables(source, family, rulesets, registry)
   return {
@@ -78,6 +84,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
     conntrack,
     nat,
     tables,
+    sets,
     rulesets,
     registry,
     tick: () => {
@@ -85,6 +92,12 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
       return conntrack.tick()
     },
   }
+}
+
+function loadSets(source: SourceFile, sets: Sets): void {
+  const refused = restoreSets(source.text, sets)
+  if (refused !== null)
+    throw new PlaceError(refused.reason, { file: source.path, line: refused.line, column: 1 })
 }
 
 function loadTables(source: SourceFile, family: Family, rulesets: Ruleset, registry: Registry): void {

@@ -1,13 +1,14 @@
 // The tools that the daemon answers for: a new one is one file in cli/ and one line here.
 
 import { conntrackTool } from './cli/conntrack.ts'
+import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
 import { sysctlTool } from './cli/sysctl.ts'
 import type { Tool } from './cli/tool.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import type { Engine } from './engine.ts'
 
-export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, sysctlTool]
+export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, ipsetTool, sysctlTool]
 
 const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, tool] as const)))
 

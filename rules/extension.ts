@@ -7,12 +7,14 @@ import type { Family } from '../datapath/packet.ts'
 import type { Code, Js } from './compile/template.ts'
 import type { MatchUse, TableName } from './model.ts'
 import type { OptionSpec, Options } from './options.ts'
+import type { Sets } from './sets/store.ts'
 
 /** What emitted code may reach. */
 export interface CompileEnv {
   readonly host: Host
   readonly conntrack: Conntrack
   readonly nat: Nat
+  readonly sets: Sets
 }
 
 /**
@@ -64,6 +66,8 @@ interface Extension<D> {
   release?(data: D, env: CompileEnv): void
   /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */
   readonly tracks?: boolean | ((data: D) => boolean)
+  /** Sets that a rule with it holds, by name; once for each reference. */
+  sets?(data: D): readonly string[]
   /** Upper protocols this may be used with, as xt_match.proto; the error is iptables'. Empty: any. */
   readonly protocols?: readonly number[]
   /** Tables and chains it is confined to (xt_target.table, .hooks); a kernel refusal is "Invalid argument". */

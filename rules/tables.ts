@@ -47,6 +47,8 @@ export class LoadedChain {
   policyBytes = 0
   /** Rules here that need connection tracking. */
   tracking = 0
+  /** Names of the sets that rules here hold, once for each time. */
+  sets: readonly string[] = []
   hasState = false
   run: ChainFn
   readonly #table: LoadedTable
@@ -92,6 +94,9 @@ export class LoadedChain {
 
   #derive(): void {
     this.tracking = 0
+    const sets: string[] = []
+    for (const rule of this.model.rules) collectSets(rule, sets)
+    this.sets = sets
     this.hasState = false
     this.states = this.model.rules.map((rule) => {
       if (needsTracking(rule)) this.tracking++
@@ -121,6 +126,14 @@ function needsTracking(rule: Rule): boolean {
     typeof tracks === 'function' ? tracks(data) : tracks === true
   if (rule.matches.some((use) => asks(use.match.tracks, use.data))) return true
   return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
+}
+
+const NO_SETS: readonly string[] = []
+
+/** Sets that the rule holds, appended to `into`. */
+function collectSets({ matches, target }: Rule, into: string[]): void {
+  for (const { match, data } of matches) if (match.sets) into.push(...match.sets(data))
+  if (target.kind === 'extension' && target.target.sets) into.push(...target.target.sets(target.data))
 }
 
 function makeStates(rule: Rule, env: CompileEnv): StateHolders | null {
@@ -199,14 +212,18 @@ export class LoadedTable {
     for (const [name, model] of edit.chains) {
       const loaded = this.chains.get(name)
       this.#tracking -= loaded?.tracking ?? 0
+      const held = loaded?.sets ?? NO_SETS
       if (loaded) this.#stateful.delete(loaded)
       if (model === null) {
         loaded?.retireStates()
         this.chains.delete(name)
+        for (const set of held) this.env.sets.release(set)
         continue
       }
       const chain = loaded ?? new LoadedChain(this, model)
       chain.replace(model)
+      for (const set of chain.sets) this.env.sets.hold(set)
+      for (const set of held) this.env.sets.release(set)
       if (loaded === undefined) this.chains.set(name, chain)
       this.#tracking += chain.tracking
       if (chain.hasState) this.#stateful.add(chain)

@@ -36,6 +36,7 @@ import { realm } from './realm.ts'
 import { recent } from './recent.ts'
 import { rpfilter } from './rpfilter.ts'
 import { sctp } from './sctp.ts'
+import { set } from './set.ts'
 import { socket } from './socket.ts'
 import { state } from './state.ts'
 import { statistic } from './statistic.ts'
@@ -86,6 +87,7 @@ export const matches: readonly Match<any>[] = [
   recent,
   rpfilter,
   sctp,
+  set,
   socket,
   state,
   statistic,

@@ -20,6 +20,7 @@ import { nfqueue } from './nfqueue.ts'
 import { redirect } from './redirect.ts'
 import { reject } from './reject.ts'
 import { secmark } from './secmark.ts'
+import { setTarget } from './set.ts'
 import { snat } from './snat.ts'
 import { tcpmss } from './tcpmss.ts'
 import { tcpoptstrip } from './tcpoptstrip.ts'
@@ -56,6 +57,7 @@ export const targets: readonly Target<any>[] = [
   redirect,
   reject,
   secmark,
+  setTarget,
   snat,
   tcpmss,
   tcpoptstrip,

@@ -38,6 +38,7 @@ const text = (): string =>
   `"${Array.from({ length: 1 + below(20) }, () => pick(['a', 'B', '9', ' ', '-', '_', ':', '/', '\\"', "'", '\\\\', 'ü', '*'])).join('')}"`
 const ports = (): string =>
   `${maybe(() => `${not()}--sport ${pick([range(65534), part(65535)])} `)}${maybe(() => `${not()}--dport ${pick([range(65534), part(65535)])}`)}`
+const dirs = (): string => Array.from({ length: 1 + below(6) }, () => pick(['src', 'dst'])).join()
 const TCP = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG']
 
 const rules: Readonly<Record<string, () => string>> = {
@@ -153,6 +154,10 @@ const rules: Readonly<Record<string, () => string>> = {
     `-j TOS ${pick([`--set-tos ${number(255)}/${number(255)}`, `--and-tos ${number(255)}`, `--xor-tos ${number(255)}`])}`,
   DSCP: () => `-j DSCP --set-dscp ${number(63)}`,
   TTL: () => `-j TTL --ttl-${pick(['inc', 'dec', 'set'])} ${1 + below(255)}`,
+  set: () =>
+    `-m set ${not()}--match-set name-${below(9)} ${dirs()} ${maybe(() => '--return-nomatch')} ${maybe(() => '! --update-counters')} ${maybe(() => '! --update-subcounters')} ${pick(['', `${not()}--packets-eq ${number(0xffffffff)}`, `--packets-lt ${number(0xffffffff)}`, '--packets-gt 18446744073709551615'])} ${pick(['', `${not()}--bytes-eq ${number(0xffffffff)}`, `--bytes-gt ${number(0xffffffff)}`])}`,
+  SET: () =>
+    `-j SET ${pick([`--add-set a ${dirs()} ${maybe(() => '--exist')} ${maybe(() => `--timeout ${number(0xfffffffe)}`)} ${maybe(() => `--del-set b ${dirs()}`)}`, `--del-set c ${dirs()}`])} ${pick(['', `--map-set m ${dirs()} --map-mark`, `--map-set m ${dirs()} --map-prio --map-queue`])}`,
   TCPMSS: () => `-p tcp -j TCPMSS ${pick([`--set-mss ${number(65515)}`, '--clamp-mss-to-pmtu'])}`,
   CLASSIFY: () => `-j CLASSIFY --set-class ${below(65536).toString(16)}:${below(65536).toString(16)}`,
 }

@@ -12,11 +12,11 @@ import json, os, re, shlex, subprocess, sys
 MATCHES = (
     'addrtype ah bpf cgroup cluster comment connbytes connlabel connlimit connmark conntrack cpu dccp devgroup dscp '
     'ecn esp hashlimit helper icmp ipcomp iprange ipvs length limit mac mark multiport nfacct osf owner physdev pkttype '
-    'policy quota rateest realm recent rpfilter sctp socket state statistic string tcp tcpmss time tos ttl u32 udp'
+    'policy quota rateest realm recent rpfilter sctp set socket state statistic string tcp tcpmss time tos ttl u32 udp'
 ).split()
 TARGETS = (
     'ACCEPT AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DSCP ECN HMARK IDLETIMER LED LOG MARK '
-    'MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SNAT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS '
+    'MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS '
     'TPROXY TRACE TTL'
 ).split()
 here = os.path.dirname(os.path.abspath(__file__))

@@ -18,6 +18,7 @@ import { parseIpv4 } from '../../datapath/wire/address.ts'
 import { PatternTables } from '../../rules/compile/names.ts'
 import { Bindings, type Code, makeJs } from '../../rules/compile/template.ts'
 import type { Match, Target } from '../../rules/extension.ts'
+import { Sets } from '../../rules/sets/store.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { parseRule, shellWords } from './rule.ts'
 
@@ -30,6 +31,7 @@ export class World {
   readonly host: Host
   readonly conntrack: Conntrack
   readonly nat: Nat
+  readonly sets: Sets
 
   constructor(seed = 1) {
     this.host = new Host({
@@ -57,10 +59,11 @@ export class World {
     fib.addRoute({ dst: ip('172.16.0.0'), prefixLength: 12, device: tun0, mtu: 600 })
     this.conntrack = new Conntrack(this.host)
     this.nat = new Nat(this.host, this.conntrack)
+    this.sets = new Sets(this.host)
   }
 
   get env() {
-    return { host: this.host, conntrack: this.conntrack, nat: this.nat }
+    return { host: this.host, conntrack: this.conntrack, nat: this.nat, sets: this.sets }
   }
 
   /** The frame as FORWARD sees it coming from tun0, or null if it is refused or has no way. */

@@ -1,0 +1,670 @@
+// ipset 7.17 over the host's sets: all commands, options and output modes, with the words and exit codes of the real
+// one (ipset.c, session.c, errcode.c of libipset).
+//
+//     argv ── options anywhere ── command ── element, options ──> Sets ──> plain, save or XML
+//     restore: the same for every line; adds to one set wait until another command comes, as they go in one message
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { setTypes } from '../../rules/sets/index.ts'
+import {
+  FamilyError,
+  IGNORED,
+  ReadError,
+  readElement,
+  readName,
+  readOption,
+  takesValue,
+} from '../../rules/sets/read.ts'
+import {
+  type CommandSpec,
+  type SetData,
+  SetError,
+  type SetErrorCode,
+  type SetHolder,
+  type SetMember,
+  type SetOptions,
+  type SetType,
+} from '../../rules/sets/set-type.ts'
+import type { Sets } from '../../rules/sets/store.ts'
+import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
+import type { ToolResult } from '../control/protocol.ts'
+import { ipsetHelp } from './ipset-usage.ts'
+import type { Tool } from './tool.ts'
+
+const NAME = 'ipset v7.17: '
+const HINT = "Try `ipset help' for more information.\n"
+/** MAX_CMDLINE_CHARS without the final 0: longer lines of restore are read in pieces. */
+const MAX_LINE = 1023
+/** MAX_ARGS: words of a line. */
+const MAX_WORDS = 32
+const MAX_TYPE_NAME = 31
+
+/** The command is over: exit status and what stands on standard error. */
+class Stop extends Error {
+  readonly code: number
+  constructor(code: number, text: string) {
+    super(text)
+    this.code = code
+  }
+}
+
+/** IPSET_PARAMETER_PROBLEM */
+const parameter = (text: string): Stop => new Stop(2, `${NAME}${text}\n${HINT}`)
+/** IPSET_OTHER_PROBLEM, or an error of the session. */
+const problem = (text: string): Stop => new Stop(1, `${NAME}${text}\n`)
+
+type Command =
+  | 'create'
+  | 'add'
+  | 'del'
+  | 'test'
+  | 'destroy'
+  | 'list'
+  | 'save'
+  | 'restore'
+  | 'flush'
+  | 'rename'
+  | 'swap'
+  | 'help'
+  | 'version'
+  | 'quit'
+
+/** Names in the order in which a word is tried as the beginning of one; arguments: 2 both needed, 1 optional. */
+const COMMANDS: readonly (readonly [Command, readonly string[], 0 | 1 | 2])[] = [
+  ['create', ['create', 'new', '-N'], 2],
+  ['add', ['add', '-A'], 2],
+  ['del', ['del', '-D'], 2],
+  ['test', ['test', '-T'], 2],
+  ['destroy', ['destroy', 'x', '-X'], 1],
+  ['list', ['list', '-L'], 1],
+  ['save', ['save', '-S'], 1],
+  ['restore', ['restore', '-R'], 0],
+  ['flush', ['flush', '-F'], 1],
+  ['rename', ['rename', 'e', '-E'], 2],
+  ['swap', ['swap', 'w', '-W'], 2],
+  ['help', ['help', '-h', '-H'], 1],
+  ['version', ['version', '-v', '-V'], 0],
+  ['quit', ['quit'], 0],
+]
+
+const ENVIRONMENT: readonly (readonly [string, string, boolean])[] = [
+  ['-o', '-output', true],
+  ['-s', '-sorted', false],
+  ['-q', '-quiet', false],
+  ['-r', '-resolve', false],
+  ['-!', '-exist', false],
+  ['-n', '-name', false],
+  ['-t', '-terse', false],
+  ['-f', '-file', true],
+]
+
+/** errcode.c; a code that reads differently with a command stands as `CODE command`. */
+const ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: 'The set with the given name does not exist',
+  EEXIST: 'Set cannot be created: set with the same name already exists',
+  ENOMEM: 'Kernel error received: Cannot allocate memory',
+  INVALID_NETMASK: 'The value of the netmask parameter is invalid',
+  INVALID_MARKMASK: 'The value of the markmask parameter is invalid',
+  INVALID_FAMILY: 'Protocol family not supported by the set type',
+  BUSY: 'Set cannot be destroyed: it is in use by a kernel component',
+  'EXIST_SETNAME2 rename': 'Set cannot be renamed: a set with the new name already exists',
+  'EXIST_SETNAME2 swap': 'Sets cannot be swapped: the second set does not exist',
+  REFERENCED: 'Set cannot be renamed: it is in use by another system',
+  TYPE_MISMATCH: 'The sets cannot be swapped: their type does not match',
+  INVALID_CIDR: 'The value of the CIDR parameter of the IP address is invalid',
+  TIMEOUT: 'Timeout cannot be used: set was created without timeout support',
+  COUNTER: 'Packet/byte counters cannot be used: set was created without counter support',
+  COMMENT: 'Comment cannot be used: set was created without comment support',
+  SKBINFO: 'Skbinfo mapping cannot be used: set was created without skbinfo support',
+  'EXIST add': "Element cannot be added to the set: it's already added",
+  'EXIST del': "Element cannot be deleted from the set: it's not added",
+  BITMAP_RANGE: 'Element is out of the range of the set',
+  BITMAP_RANGE_SIZE: 'The range you specified exceeds the size limit of the set type',
+  HASH_FULL: 'Hash is full, cannot add more elements',
+  HASH_ELEM: 'Null-valued element, cannot be stored in a hash type of set',
+  INVALID_PROTO: 'Invalid protocol specified',
+  HASH_RANGE_UNSUPPORTED: 'Range is not supported in the "net" component of the element',
+  HASH_RANGE: 'Invalid range, covers the whole address space',
+  NAME: 'Set to be added/deleted/tested as element does not exist.',
+  LOOP: 'Sets with list:set type cannot be added to the set.',
+  BEFORE: 'No reference set specified.',
+  NAMEREF: "The set to which you referred with 'before' or 'after' does not exist.",
+  REF_EXIST: "The set to which you referred with 'before' or 'after' is not added to the set.",
+}
+
+const errorText = (code: SetErrorCode, command: Command): string =>
+  ERRORS[`${code} ${command}`] ?? ERRORS[code]!
+
+/** An `add` or `del` of restore that waits for others of the same set. */
+interface Waiting {
+  readonly line: number
+  run(): void
+}
+
+/** One run of the program. */
+class Session {
+  readonly #sets: Sets
+  readonly #call: IpsetCall
+  stdout = ''
+  stderr = ''
+  #output: 'plain' | 'save' | 'xml' | null = null
+  #sorted = false
+  #quiet = false
+  #exist = false
+  #namesOnly = false
+  #terse = false
+  #file: string | null = null
+  /** The line of restore, 0 on the command line. */
+  #line = 0
+  #waiting: Waiting[] = []
+  #waitingFor = ''
+
+  constructor(sets: Sets, call: IpsetCall) {
+    this.#sets = sets
+    this.#call = call
+  }
+
+  /** The line of restore that was read last, from 1. */
+  get line(): number {
+    return this.#line
+  }
+
+  /** Runs to the end; the exit status. */
+  main(argv: readonly string[]): number {
+    try {
+      this.#run(argv)
+      return 0
+    } catch (error) {
+      if (!(error instanceof Stop)) throw error
+      if (!this.#quiet) this.stderr += error.message
+      return error.code
+    }
+  }
+
+  /** An error of the session: with the line of restore. */
+  #refuse(text: string, line = this.#line): Stop {
+    return problem(line > 0 && !text.includes('\n') ? `Error in line ${line}: ${text}` : text)
+  }
+
+  #warn(text: string): void {
+    if (!this.#quiet) this.stderr += text
+  }
+
+  /** What libipset or the kernel refuse, in ipset's words. */
+  #guard<T>(command: Command, run: () => T, line = this.#line): T {
+    try {
+      return run()
+    } catch (error) {
+      if (error instanceof SetError) throw this.#refuse(errorText(error.code, command), line)
+      if (error instanceof ReadError) throw this.#refuse(error.message, line)
+      throw error
+    }
+  }
+
+  #run(argv: readonly string[]): void {
+    const rest = this.#environment(argv)
+    const word = rest.shift()
+    const known = word === undefined ? undefined : COMMANDS.find(([, names]) => begins(word, names))
+    if (known === undefined)
+      throw parameter(`No command specified${word === undefined ? '.' : `: unknown argument ${word}`}`)
+    const [command, , args] = known
+    if (this.#line > 0 && (command === 'restore' || command === 'version' || command === 'help'))
+      throw parameter(`Command \`${command}' is invalid in restore mode.`)
+    if (args === 2 && rest.length < 1) throw parameter(`Missing mandatory argument to command ${command}`)
+    const first = args > 0 ? (rest.shift() ?? null) : null
+    if (args === 2 && rest.length < 1)
+      throw parameter(`Missing second mandatory argument to command ${command}`)
+    const second = args === 2 ? rest.shift()! : ''
+    this.#dispatch(command, first, second, rest)
+  }
+
+  #dispatch(command: Command, first: string | null, second: string, rest: string[]): void {
+    switch (command) {
+      case 'version':
+        this.stdout += 'ipset v7.17, protocol version: 7\n'
+        return
+      case 'help':
+        this.#help(first)
+        return
+      case 'quit':
+        throw new Stop(0, '')
+      case 'restore':
+        if (rest.length > 0) throw parameter(`Unknown argument ${rest[0]}`)
+        this.#restore()
+        return
+      case 'create':
+        this.#create(first!, second, rest)
+        return
+      case 'add':
+      case 'del':
+      case 'test':
+        this.#element(command, first!, second, rest)
+        return
+      default:
+        this.#whole(command, first, second, rest)
+    }
+  }
+
+  #environment(argv: readonly string[]): string[] {
+    const rest = [...argv]
+    for (const [short, long, value] of ENVIRONMENT)
+      for (let i = 0; i < rest.length; ) {
+        const word = rest[i]!.startsWith('--') ? rest[i]!.slice(1) : rest[i]!
+        if (word !== short && word !== long) {
+          i++
+          continue
+        }
+        rest.splice(i, 1)
+        if (value && i >= rest.length) throw parameter(`Missing mandatory argument to option ${short}`)
+        this.#set(short, value ? rest.splice(i, 1)[0]! : '')
+      }
+    return rest
+  }
+
+  #set(option: string, text: string): void {
+    if (option === '-o') {
+      if (text !== 'plain' && text !== 'save' && text !== 'xml')
+        throw this.#refuse(`Syntax error: unknown output mode '${text}'`)
+      this.#output = text
+    } else if (option === '-s') this.#sorted = true
+    else if (option === '-q') this.#quiet = true
+    else if (option === '-!') this.#exist = true
+    else if (option === '-n') this.#namesOnly = true
+    else if (option === '-t') this.#terse = true
+    else if (option === '-f') {
+      if (this.#file !== null) throw parameter('-file option cannot be used when full io is activated')
+      this.#file = text
+    }
+  }
+
+  #help(name: string | null): void {
+    const type = name === null ? null : (typeOf(name) ?? undefined)
+    this.stdout += ipsetHelp(type ?? null, this.#quiet || type === undefined)
+    if (type === undefined && !this.#quiet) throw parameter(`Unknown settype: \`${name}'`)
+  }
+
+  // -- create
+
+  #create(name: string, typeName: string, rest: readonly string[]): void {
+    const type = this.#guard('create', () => {
+      readName(name)
+      if (Buffer.byteLength(typeName) > MAX_TYPE_NAME)
+        throw new ReadError(`Syntax error: typename '${typeName}' is longer than ${MAX_TYPE_NAME} characters`)
+      const found = typeOf(typeName)
+      if (found === null) throw new ReadError(`Syntax error: typename '${typeName}' is unknown`)
+      return found
+    })
+    const options: SetOptions = {}
+    this.#options(type, type.create, rest, options, 'family')
+    this.#options(type, type.create, rest, options, 'others')
+    this.#mandatory(type, options)
+    this.#allowed('create', type, type.create, options, familyName(type, options.family))
+    this.#commit()
+    this.#guard('create', () => this.#sets.create(name, type, options, this.#exist))
+  }
+
+  #mandatory(type: SetType, options: SetOptions): void {
+    if (!type.name.startsWith('bitmap:')) return
+    const ports = type.parts[0]!.kind === 'port'
+    const from = ports ? options.port : options.ip
+    const to = ports ? options.portTo : (options.ipTo ?? options.cidr)
+    if (from === undefined) throw parameter("Mandatory option `range' is missing")
+    if (to === undefined) throw parameter("Mandatory option `to' is missing")
+  }
+
+  /** call_parser(): `family` comes first, as it says how addresses are read. */
+  #options(
+    type: SetType,
+    spec: CommandSpec,
+    words: readonly string[],
+    options: SetOptions,
+    pass: 'family' | 'others',
+  ): void {
+    const creating = spec === type.create
+    const given = new Set<string>()
+    if (pass === 'others' && !creating && options.nameRef !== undefined) given.add('reference')
+    for (let i = 0; i < words.length; ) {
+      const written = words[i++]!
+      const name = written.startsWith('--') ? written.slice(2) : written
+      if (!spec.options.includes(name)) throw parameter(`Unknown argument: \`${written}'`)
+      let text = written
+      if (takesValue(name, creating)) {
+        if (i >= words.length) throw parameter(`Missing mandatory argument of option \`${name}'`)
+        text = words[i++]!
+      }
+      const isFamily = name === 'family' || name === '-4' || name === '-6'
+      if (isFamily !== (pass === 'family')) continue
+      if (IGNORED.includes(name)) {
+        this.#ignored(name, text)
+        continue
+      }
+      const slots = SLOTS[name] ?? [name]
+      if (slots.some((slot) => given.has(slot))) throw this.#refuse(`Syntax error: ${name} already specified`)
+      for (const slot of slots) given.add(slot)
+      this.#guard('create', () => readOption(type, name, text, options, creating))
+    }
+    if (this.#ignoredWords !== '') {
+      this.#warn(`Warning: ${this.#ignoredWords}\n`)
+      this.#ignoredWords = ''
+    }
+  }
+
+  #ignoredWords = ''
+
+  #ignored(name: string, text: string): void {
+    const line = `Option '--${name} ${text}' is ignored. Please upgrade your syntax.`
+    this.#ignoredWords += this.#ignoredWords === '' ? line : `\n${line}`
+  }
+
+  /** check_allowed(): forms of an element that the command does not take. */
+  #allowed(command: Command, type: SetType, spec: CommandSpec, options: SetOptions, family: string): void {
+    const { ranges } = spec
+    const refuse = (what: string): Stop =>
+      problem(`${what} is not allowed in command ${command} with set type ${type.name} and family ${family}`)
+    if (options.ipTo !== undefined && !ranges.includes('ip-to')) throw refuse('FROM-TO IP range')
+    if (options.cidr !== undefined && !ranges.includes('cidr') && !ranges.includes('ip-to'))
+      throw refuse('IP/CIDR range')
+    if (options.portTo !== undefined && !ranges.includes('port-to')) throw refuse('FROM-TO port range')
+    const plain = type.parts.some((part) => part.kind === 'single2')
+    const odd = options.cidr2 !== undefined && plain ? 28 : 29
+    if (odd === 28 || (options.ip2To !== undefined && !ranges.includes('ip2-to')))
+      throw problem(
+        `There are not allowed options (${odd}) but ${spec.options.length === 0 ? 'option list is empty' : "can't resolve them"}. It's a bug, please report the problem.`,
+      )
+  }
+
+  // -- add, del, test
+
+  #element(command: 'add' | 'del' | 'test', name: string, text: string, rest: readonly string[]): void {
+    this.#guard(command, () => readName(name))
+    // The header of a set made or changed by a line before: what waits has no part in that.
+    const holder = this.#sets.lookup(name)
+    if (holder === null) throw this.#refuse(ERRORS.ENOENT!)
+    const { type, family } = holder.set
+    const options: SetOptions = { family }
+    const spec = type[command]
+    const mistake = this.#readElement(command, type, text, options)
+    this.#options(type, spec, rest, options, 'others')
+    if (mistake !== null)
+      throw spec.options.length === 0
+        ? problem(
+            "There are missing mandatory flags but can't check them. It's a bug, please report the problem.",
+          )
+        : this.#refuse(`${mistake}\nInvalid ${command} command: missing setname`)
+    this.#allowed(command, type, spec, options, familyName(type, family))
+    if (command === 'test') {
+      this.#commit()
+      this.#test(holder, options)
+      return
+    }
+    const exist = this.#exist
+    const run = (): void => {
+      const { data } = holder.set
+      if (command === 'add') data.add(options, exist)
+      else data.del(options, exist)
+    }
+    if (this.#line === 0) {
+      this.#guard(command, run)
+      return
+    }
+    const key = `${command} ${name}`
+    if (this.#waitingFor !== key) this.#commit()
+    this.#waitingFor = key
+    this.#waiting.push({ line: this.#line, run })
+  }
+
+  /** A mistake that shows at the end of the line only. */
+  #readElement(command: Command, type: SetType, text: string, options: SetOptions): string | null {
+    return this.#guard(command, () => {
+      try {
+        readElement(type, text, options)
+        return null
+      } catch (error) {
+        if (error instanceof FamilyError) return error.message
+        throw error
+      }
+    })
+  }
+
+  #test({ name, set }: SetHolder, options: SetOptions): void {
+    const found = isIn(set.data, options)
+    // The flag of `physdev:` is lost on the way to the message.
+    const { physdev: _, ...shown } = options
+    const element = writeElement(set.type, shown, set.family)
+    if (found) this.#warn(`Warning: ${element} is in set ${name}.\n`)
+    else throw new Stop(1, `${element} is NOT in set ${name}.\n`)
+  }
+
+  /** ipset_commit(): what waits is done in order, up to the first that is refused. */
+  #commit(): void {
+    const waiting = this.#waiting
+    const command = this.#waitingFor.startsWith('del') ? 'del' : 'add'
+    this.#waiting = []
+    this.#waitingFor = ''
+    for (const { line, run } of waiting) this.#guard(command, run, line)
+  }
+
+  // -- the other commands
+
+  #whole(command: Command, first: string | null, second: string, rest: readonly string[]): void {
+    const sets = this.#sets
+    this.#guard(command, () => {
+      if (first !== null) readName(first)
+      if (command === 'rename' || command === 'swap') readName(second)
+    })
+    if (rest.length > 0) throw parameter(`Unknown argument ${rest[0]}`)
+    this.#commit()
+    this.#guard(command, () => {
+      if (command === 'destroy') sets.destroy(first, this.#exist)
+      else if (command === 'flush') sets.flush(first)
+      else if (command === 'rename') sets.rename(first!, second)
+      else if (command === 'swap') sets.swap(first!, second)
+      else this.#list(first, this.#output ?? (command === 'save' ? 'save' : 'plain'))
+    })
+  }
+
+  #list(name: string | null, mode: 'plain' | 'save' | 'xml'): void {
+    const one = name === null ? null : this.#sets.lookup(name)
+    if (name !== null && one === null) throw new SetError('ENOENT')
+    const holders = one === null ? this.#sets.all() : [one]
+    const texts = holders.map((holder) => this.#listOne(holder, mode))
+    const separator = mode === 'plain' && !this.#namesOnly ? '\n' : ''
+    const text = mode === 'xml' ? `<ipsets>\n${texts.join('')}</ipsets>\n` : texts.join(separator)
+    if (this.#file === null) this.stdout += text
+    else this.#write(this.#file, text)
+  }
+
+  #listOne(holder: SetHolder, mode: 'plain' | 'save' | 'xml'): string {
+    const { name, references, set } = holder
+    const { type, family, data } = set
+    if (this.#namesOnly && mode !== 'save') return mode === 'xml' ? `<ipset name="${name}"/>\n` : `${name}\n`
+    const header = writeOptions(type, data.header(), family, true)
+    const withMembers = mode === 'save' || !this.#terse
+    const members = withMembers ? this.#members(holder) : []
+    const of = (member: SetMember): (readonly [string, string])[] => writeOptions(type, member, family, false)
+    const element = (member: SetMember): string => writeElement(type, member, family)
+    if (mode === 'save')
+      return `create ${name} ${type.name}${joined(header)}\n${members
+        .map((member) => `add ${name} ${element(member)}${joined(of(member))}\n`)
+        .join('')}`
+    if (mode === 'plain')
+      return `Name: ${name}\nType: ${type.name}\nRevision: ${type.revision}\nHeader:${joined(header)}\nSize in memory: ${data.memory()}\nReferences: ${references}\nNumber of entries: ${data.count()}\n${
+        withMembers
+          ? `Members:\n${members.map((member) => `${element(member)}${joined(of(member))}\n`).join('')}`
+          : ''
+      }`
+    const tags = (options: readonly (readonly [string, string])[]): string =>
+      options.map(([key, text]) => (text === '' ? `<${key}/>` : `<${key}>${text}</${key}>`)).join('')
+    const lines = members.map((m) => `<member><elem>${element(m)}</elem>${tags(of(m))}</member>\n`)
+    return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${
+      withMembers ? `<members>\n${lines.join('')}</members>\n` : ''
+    }</ipset>\n`
+  }
+
+  #members({ set }: SetHolder): SetMember[] {
+    const members = [...set.data.members()]
+    return this.#sorted && set.type.name.startsWith('hash:') ? members.sort(byValue) : members
+  }
+
+  #write(file: string, text: string): void {
+    try {
+      writeFileSync(resolve(this.#call.directory, file), text)
+    } catch (error) {
+      throw this.#refuse(`Cannot open ${file} for writing: ${reason(error)}`)
+    }
+  }
+
+  // -- restore
+
+  #restore(): void {
+    let text = this.#call.input
+    if (this.#file !== null)
+      try {
+        text = readFileSync(resolve(this.#call.directory, this.#file), 'utf8')
+      } catch (error) {
+        throw this.#refuse(`Cannot open ${this.#file} for reading: ${reason(error)}`)
+      }
+    this.#file = null
+    for (const line of lines(text)) {
+      this.#line++
+      const command = line.replace(/^\s+/, '')
+      if (command === '' || command.startsWith('#')) continue
+      if (/^COMMIT\r?\n$/.test(command)) {
+        this.#commit()
+        continue
+      }
+      this.#run(words(command))
+    }
+    this.#commit()
+  }
+}
+
+/** Whatever the kernel minds, the element is not in the set (ip_set_utest). */
+function isIn(data: SetData, options: SetOptions): boolean {
+  try {
+    return data.test(options)
+  } catch (error) {
+    if (error instanceof SetError) return false
+    throw error
+  }
+}
+
+/** Options that set the same thing: only one of them may be given. */
+const SLOTS: Readonly<Record<string, readonly string[]>> = {
+  '-4': ['family'],
+  '-6': ['family'],
+  before: ['reference'],
+  after: ['reference'],
+  range: ['from', 'to'],
+  network: ['from'],
+}
+
+/** ipset_match_cmd(): the beginning of a name, or of one with two dashes. */
+function begins(word: string, names: readonly string[]): boolean {
+  const text = word.startsWith('--') ? word.slice(2) : word
+  return text !== '' && text !== '-' && names.some((name) => name.startsWith(text))
+}
+
+const typeOf = (name: string): SetType | null =>
+  setTypes.find((type) => type.name === name || type.alias === name) ?? null
+
+function familyName(type: SetType, family: number | undefined): string {
+  if (type.family === 0) return 'unspec'
+  return family === 6 ? 'inet6' : 'inet'
+}
+
+const reason = (error: unknown): string => {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'ENOENT') return 'No such file or directory'
+  if (code === 'EACCES') return 'Permission denied'
+  return code === 'EISDIR' ? 'Is a directory' : String(code)
+}
+
+function* lines(text: string): Iterable<string> {
+  for (let at = 0; at < text.length; ) {
+    const newline = text.indexOf('\n', at)
+    const end = Math.min(newline < 0 ? text.length : newline + 1, at + MAX_LINE)
+    yield text.slice(at, end)
+    at = end
+  }
+}
+
+/** build_argv(): words with double quotes, which may stand anywhere. */
+function words(line: string): string[] {
+  const out: string[] = []
+  let word = ''
+  let quoted = false
+  const push = (): void => {
+    if (word === '') return
+    if (out.length + 2 === MAX_WORDS) throw parameter('Line is too long to parse.')
+    out.push(word)
+    word = ''
+  }
+  for (const c of line) {
+    if (c === '"') quoted = !quoted
+    else if (!quoted && (c === ' ' || c === '\r' || c === '\n' || c === '\t')) push()
+    else word += c
+  }
+  if (quoted) throw parameter('Missing close quote!')
+  push()
+  return out
+}
+
+/** The order of -sorted: addresses by value, then what else there is. */
+function byValue(a: SetMember, b: SetMember): number {
+  for (let i = 0; i < 4; i++) {
+    const sign = ((a.ip?.[i] ?? 0) >>> 0) - ((b.ip?.[i] ?? 0) >>> 0)
+    if (sign !== 0) return sign
+  }
+  return (
+    (a.cidr ?? 0) - (b.cidr ?? 0) ||
+    (a.port ?? 0) - (b.port ?? 0) ||
+    (a.proto ?? 0) - (b.proto ?? 0) ||
+    (a.mark ?? 0) - (b.mark ?? 0) ||
+    (a.iface ?? '').localeCompare(b.iface ?? '')
+  )
+}
+
+export interface IpsetCall {
+  readonly argv: readonly string[]
+  readonly input: string
+  /** Where relative file names start. */
+  readonly directory: string
+}
+
+export function runIpset(call: IpsetCall, sets: Sets): ToolResult {
+  const session = new Session(sets, call)
+  const code = session.main(call.argv)
+  return { stdout: session.stdout, stderr: session.stderr, code }
+}
+
+/** All sets as `ipset save` prints them. */
+export function saveSets(sets: Sets): string {
+  return runIpset({ argv: ['save'], input: '', directory: '/' }, sets).stdout
+}
+
+/** `ipset restore` of a saved text; where and why it was refused, or null. */
+export function restoreSets(text: string, sets: Sets): { line: number; reason: string } | null {
+  const session = new Session(sets, { argv: [], input: text, directory: '/' })
+  if (session.main(['restore']) === 0) return null
+  const said = session.stderr.replace(NAME, '').replace(HINT, '').trim()
+  const [, line, reason] = /^Error in line (\d+): (.*)$/s.exec(said) ?? []
+  return { line: line === undefined ? session.line : Number(line), reason: reason ?? said }
+}
+
+const TAKES_VALUE = new Set(['-o', '-output', '-f', '-file'])
+
+export const ipsetTool: Tool = {
+  names: ['ipset'],
+  /** `restore` without -file. */
+  wantsInput(argv) {
+    const plain = argv.map((word) => (word.startsWith('--') ? word.slice(1) : word))
+    if (plain.includes('-f') || plain.includes('-file')) return false
+    const options = ENVIRONMENT.flatMap((option) => option.slice(0, 2))
+    const word = argv.find((_, i) => !options.includes(plain[i]!) && !TAKES_VALUE.has(plain[i - 1] ?? ''))
+    return word !== undefined && COMMANDS.find(([, names]) => begins(word, names))?.[0] === 'restore'
+  },
+  run: (call, engine) =>
+    runIpset({ argv: call.argv, input: call.stdin, directory: call.directory }, engine.sets),
+}

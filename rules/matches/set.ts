@@ -1,0 +1,141 @@
+// set: membership of an ipset (libxt_set of iptables 1.8.9, set_match_v4() of xt_set.c).
+
+import type { Packet } from '../../datapath/packet.ts'
+import type { Match } from '../extension.ts'
+import { OptionError, type Options } from '../options.ts'
+import {
+  Compare,
+  MATCH_COUNTERS,
+  PacketExtension,
+  RETURN_NOMATCH,
+  SKIP_COUNTER_UPDATE,
+  SKIP_SUBCOUNTER_UPDATE,
+} from '../sets/extensions.ts'
+import { matchSet } from '../sets/packet.ts'
+import { parseSetUse, printSetUse, type SetUse } from '../sets/rule.ts'
+import type { SetHolder } from '../sets/set-type.ts'
+import { strtoull } from '../text/numbers.ts'
+
+interface CounterTest {
+  readonly op: number
+  readonly value: bigint
+}
+
+export interface SetMatch extends SetUse {
+  readonly invert: boolean
+  /** RETURN_NOMATCH, SKIP_COUNTER_UPDATE, SKIP_SUBCOUNTER_UPDATE. */
+  readonly flags: number
+  readonly packets: CounterTest
+  readonly bytes: CounterTest
+}
+
+const NONE: CounterTest = { op: Compare.None, value: 0n }
+const OPS: readonly (readonly [string, number])[] = [
+  ['eq', Compare.Eq],
+  ['lt', Compare.Lt],
+  ['gt', Compare.Gt],
+]
+
+function counterTest(o: Options, what: 'packets' | 'bytes'): CounterTest {
+  const given = OPS.filter(([op]) => o.has(`${what}-${op}`))
+  if (given.length === 0) return NONE
+  if (given.length > 1) throw new OptionError(`only one of the --${what}-[eq|lt|gt] is allowed\n`)
+  const [op, code] = given[0]!
+  const text = o.text(`${what}-${op}`)
+  const read = strtoull(text, 0n, 0xffffffffffffffffn)
+  if (read === null || read.end !== text.length)
+    throw new OptionError(`Cannot parse ${text} as a counter value\n`)
+  const inverted = op === 'eq' && o.inverted(`${what}-eq`)
+  return { op: inverted ? Compare.Ne : code, value: read.value }
+}
+
+function printTest(test: CounterTest, what: string, dashes: string): string {
+  if (test.op === Compare.None) return ''
+  if (test.op === Compare.Ne) return ` ! ${dashes}${what}-eq ${test.value}`
+  return ` ${dashes}${what}-${OPS.find(([, op]) => op === test.op)![0]} ${test.value}`
+}
+
+function print(m: SetMatch, dashes: string, name: string): string {
+  return (
+    `${m.invert ? '! ' : ''}${name} ${printSetUse(m)}` +
+    (m.flags & RETURN_NOMATCH ? ` ${dashes}return-nomatch` : '') +
+    (m.flags & SKIP_COUNTER_UPDATE ? ` ! ${dashes}update-counters` : '') +
+    (m.flags & SKIP_SUBCOUNTER_UPDATE ? ` ! ${dashes}update-subcounters` : '') +
+    printTest(m.packets, 'packets', dashes) +
+    printTest(m.bytes, 'bytes', dashes)
+  )
+}
+
+function question(m: SetMatch): PacketExtension {
+  const ext = new PacketExtension()
+  ext.dim = m.dirs.length
+  ext.flags = m.flags
+  if (m.packets.op !== Compare.None || m.bytes.op !== Compare.None) ext.flags |= MATCH_COUNTERS
+  ext.packetsOp = m.packets.op
+  ext.packetsHigh = Number(m.packets.value >> 32n)
+  ext.packetsLow = Number(m.packets.value & 0xffffffffn)
+  ext.bytesOp = m.bytes.op
+  ext.bytesHigh = Number(m.bytes.value >> 32n)
+  ext.bytesLow = Number(m.bytes.value & 0xffffffffn)
+  return ext
+}
+
+/** Hot. */
+function isIn(holder: SetHolder, pkt: Packet, dirs: number, ext: PacketExtension): boolean {
+  return matchSet(holder.set, pkt, dirs, ext)
+}
+
+export const set: Match<SetMatch> = {
+  kind: 'match',
+  name: 'set',
+  revision: 4,
+  families: [4, 6],
+  options: [
+    {
+      flag: 'match-set',
+      arg: 'two',
+      invertible: true,
+      multiple: true,
+    },
+    { flag: 'return-nomatch', arg: 'none', multiple: true },
+    { flag: 'update-counters', arg: 'none', invertible: true, multiple: true },
+    { flag: 'update-subcounters', arg: 'none', invertible: true, multiple: true },
+    ...(['packets', 'bytes'] as const).flatMap((what) => [
+      { flag: `${what}-eq`, invertible: true },
+      { flag: `${what}-lt` },
+      { flag: `${what}-gt` },
+    ]),
+  ],
+  help: `set match options:
+ [!] --match-set name flags [--return-nomatch]
+   [! --update-counters] [! --update-subcounters]
+   [[!] --packets-eq value | --packets-lt value | --packets-gt value
+   [[!] --bytes-eq value | --bytes-lt value | --bytes-gt value
+		 'name' is the set name from to match,
+		 'flags' are the comma separated list of
+		 'src' and 'dst' specifications.
+`,
+  parse(o) {
+    if (!o.has('match-set')) throw new OptionError("You must specify `--match-set' with proper arguments")
+    const use = parseSetUse(o, 'match-set', '--match-set can be specified only once')
+    return {
+      ...use,
+      invert: o.inverted('match-set'),
+      flags:
+        (o.has('return-nomatch') ? RETURN_NOMATCH : 0) |
+        (o.inverted('update-counters') ? SKIP_COUNTER_UPDATE : 0) |
+        (o.inverted('update-subcounters') ? SKIP_SUBCOUNTER_UPDATE : 0),
+      packets: counterTest(o, 'packets'),
+      bytes: counterTest(o, 'bytes'),
+    }
+  },
+  print: (m) => print(m, '--', '--match-set'),
+  list: (m) => print(m, '', 'match-set'),
+  sets: (m) => [m.set],
+  reads: ['set', 'source', 'destination', 'ports', 'protocol', 'in', 'out', 'mark', 'state', 'clock'],
+  emit(m, js) {
+    const holder = js.env.sets.lookup(m.set)
+    if (holder === null) throw new Error(`no set ${m.set}`)
+    return js`${js.bind(isIn)}(${holder}, pkt, ${m.bits}, ${question(m)}) !== ${m.invert}`
+  },
+}

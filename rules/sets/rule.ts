@@ -1,0 +1,48 @@
+// How rules name a set: its name and, for each dimension, whether the source or the destination is meant
+// (libxt_set.h of iptables 1.8.9).
+
+import { OptionError, type Options } from '../options.ts'
+
+export interface SetUse {
+  readonly set: string
+  /** For each dimension: true for the source. */
+  readonly dirs: readonly boolean[]
+  /** The same as bits. */
+  readonly bits: number
+}
+
+/** IPSET_DIM_MAX */
+const MAX_DIRS = 6
+const MAX_NAME = 31
+
+/** Set and directions of an option that may be given once. */
+export function parseSetUse(o: Options, flag: string, repeated: string): SetUse {
+  const words = o.texts(flag)
+  if (o.given().filter((name) => name === flag).length > 1) throw new OptionError(repeated)
+  const [name = '', text] = words
+  if (text === undefined) throw new OptionError(`--${flag} requires two args.`)
+  if (Buffer.byteLength(name) > MAX_NAME)
+    throw new OptionError(`setname \`${name}' too long, max ${MAX_NAME} characters.`)
+  const { sets } = o
+  if (sets !== undefined) {
+    const family = sets.familyOf(name)
+    if (family === null) throw new OptionError(`Set ${name} doesn't exist.\n`)
+    if (family !== 0 && family !== o.family)
+      throw new OptionError(
+        `The protocol family of set ${name} is ${family === 4 ? 'IPv4' : 'IPv6'}, which is not applicable.\n`,
+      )
+  }
+  const dirs = text
+    .split(',')
+    .filter((word) => word !== '')
+    .map((word, i) => {
+      if (i >= MAX_DIRS) throw new OptionError(`Can't be more src/dst options than ${MAX_DIRS}.`)
+      if (word.startsWith('src')) return true
+      if (word.startsWith('dst')) return false
+      throw new OptionError("You must spefify (the comma separated list of) 'src' or 'dst'.")
+    })
+  return { set: name, dirs, bits: dirs.reduce((bits, source, i) => bits | (source ? 1 << i : 0), 0) }
+}
+
+export const printSetUse = (use: SetUse): string =>
+  `${use.set} ${use.dirs.map((source) => (source ? 'src' : 'dst')).join()}`
