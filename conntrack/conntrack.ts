@@ -255,7 +255,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** A packet made in answer to another belongs to its connection (nf_conntrack_attach). */
   attach(answer: Packet, cause: Packet): void {
-    if (cause.ct < 0) return
+    if (cause.ct < 0) {
+      // There is no entry to hold, and yet _nfct is set: NOTRACK and CT pass over the answer, states call it INVALID.
+      if (cause.ctInfo === CtInfo.Untracked) answer.ctInfo = CtInfo.Related
+      return
+    }
     this.hold(answer, cause.ct, this.direction(cause) === 0 ? CtInfo.RelatedReply : CtInfo.Related)
   }
 

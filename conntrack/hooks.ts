@@ -68,8 +68,11 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   // Seen before: it came over loopback, was made for a connection, or is not to be tracked.
   if (pkt.ct >= 0 || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
   const template = pkt.ctTemplate
-  pkt.ctTemplate = null
-  pkt.ctInfo = 0
+  // An answer to an untracked packet keeps its RELATED without an entry (attach): as an ICMP error it stays so.
+  if (template !== null) {
+    pkt.ctTemplate = null
+    pkt.ctInfo = 0
+  }
   const { proto } = pkt
   const { stats } = ct
 

@@ -301,7 +301,10 @@ export class Replies {
     const tos = view.getUint8(pkt.l3 + IPV4_TOS) & ~ECN_MASK
     const way = this.#route(pkt, pkt.d0, tos, options, IPPROTO_TCP)
     if (way === null) return false
-    const answer = this.#append(pkt, way, IPV4_HEADER_LEN + options.length + TCP_HEADER_LEN)
+    const length = IPV4_HEADER_LEN + options.length + TCP_HEADER_LEN
+    // It may not be cut: with echoed options it may be too long for the way (__ip_append_data).
+    if (length > host.path.mtu(way, this.#key.d0, false)) return false
+    const answer = this.#append(pkt, way, length)
     if (answer === null) return false
     this.#header(answer, pkt.s0, this.#key.s0, tos, IPPROTO_TCP, true)
     this.#reset(answer, pkt)
