@@ -1,7 +1,9 @@
 // Expected answers were seen on Linux 6.18 with TUN devices; test/differential compares many more.
 
 import { describe, expect, test } from 'vitest'
-import { Hook, Verdict } from '../../../datapath/hooks.ts'
+import { Hook, type HookFn, Priority, Verdict } from '../../../datapath/hooks.ts'
+import { setDestination4 } from '../../../datapath/rewrite.ts'
+import { fold, pseudo4 } from '../../../datapath/wire/checksum.ts'
 import {
   damage,
   decode,
@@ -264,11 +266,89 @@ describe('REJECT', () => {
     ['an unknown protocol whose bytes do', true, ip4({ ...C, proto: 99, payload: [0xff, 0xff] })],
     ['an empty packet', true, ip4({ ...C, proto: 99 })],
     ['an ICMP error', false, icmpError(3, 3, udp({ ...C, src: C.dst, dst: C.src }))],
+    ['a UDP header cut short', false, ip4({ ...C, proto: 17, payload: 4 })],
     // The header checksum is mended behind FORWARD, and nf_ip_checksum() sums the header too.
     ['a record route filled in', false, udp({ ...C, options: [7, 7, 4, 0, 0, 0, 0, 0] })],
   ])('%s: answered %s', (_, answered, frame) => {
     expect(answers(rejecting(), frame).length).toBe(answered ? 1 : 0)
   })
+})
+
+describe('what conntrack said of a checksum', () => {
+  /** Every packet counts as checked before routing. */
+  function checked(hook: Hook | null, sysctls = {}): TestHost {
+    const t = testHost(DEVICES, sysctls)
+    const entry = (name: string, at: Hook, run: HookFn): void => {
+      t.host.hooks.register({ name, family: 4, hook: at, priority: 0, run })
+    }
+    entry('check', Hook.PreRouting, (p) => {
+      p.csumOk = true
+      return Verdict.Accept
+    })
+    if (hook !== null)
+      entry('reject', hook, (p) => {
+        t.host.replies.tcpReset(p, hook)
+        return Verdict.Drop
+      })
+    return t
+  }
+  const filledIn = [7, 7, 4, 0, 0, 0, 0, 0]
+  test('REJECT in INPUT believes it, in FORWARD it does not', () => {
+    expect(answers(checked(Hook.LocalIn), tcp({ ...L, flags: 'S', options: filledIn })).length).toBe(1)
+    expect(answers(checked(Hook.Forward), tcp({ ...C, flags: 'S', options: filledIn }))).toEqual([])
+    expect(answers(checked(Hook.Forward), tcp({ ...C, flags: 'S' })).length).toBe(1)
+  })
+  test('is not about what the UDP length names', () => {
+    expect(answers(checked(null), udp({ ...L, payload: 20, udpLength: 10 }))).toEqual([])
+    expect(answers(checked(null), udp({ ...L, payload: 20 })).length).toBe(1)
+  })
+  test('is not about where a source route leads', () => {
+    const loose = (next: number): number[] => [0x83, 7, 4, 10, next, 0, 1, 0]
+    const t = checked(null, { 'net.ipv4.conf.all.accept_source_route': 1 })
+    expect(answers(t, udp({ ...L, options: loose(2) }))).toEqual([])
+    expect(answers(t, tcp({ ...L, flags: 'S', options: loose(2) }))).toEqual([])
+    expect(answers(t, tcp({ ...L, flags: 'S', options: loose(1) })).length).toBe(1)
+  })
+})
+
+test("an error about a REJECT's reset quotes it as it was before the device made its checksum", () => {
+  const t = testHost(DEVICES)
+  for (const hook of [Hook.Forward, Hook.LocalOut])
+    t.host.hooks.register({
+      name: 'reject',
+      family: 4,
+      hook,
+      priority: 0,
+      run: (p) => {
+        if (p.proto !== 6) return Verdict.Accept
+        if (hook === Hook.Forward) t.host.replies.tcpReset(p, hook)
+        else t.host.replies.icmpReject(p, 10, hook)
+        return Verdict.Drop
+      },
+    })
+  const [error, ...more] = t.feed('eth0', tcp({ ...C, flags: 'S' }))
+  expect(more).toEqual([])
+  const quoted = error!.frame.subarray(28)
+  expect(decode(quoted)).toContain('[RA]')
+  const pseudo = pseudo4(0x0a020002, 0x0a010002, 6, 20)
+  expect((quoted[36]! << 8) | quoted[37]!).toBe(fold(pseudo))
+})
+
+test('an answer sent another way leaves in the pieces of its first route', () => {
+  const t = testHost(DEVICES)
+  t.host.hooks.register({
+    name: 'turn',
+    family: 4,
+    hook: Hook.LocalOut,
+    priority: Priority.Mangle,
+    run: (p) => {
+      setDestination4(p, t.host.memory, 0x0a010003)
+      return Verdict.Accept
+    },
+  })
+  const echo = { src: '10.2.0.2', dst: '10.2.0.1', payload: 3000 }
+  const pieces = t.feed('eth1', icmp(echo)).map((s) => `${s.device} ${s.frame.length}`)
+  expect(pieces).toEqual(['eth0 1396', 'eth0 1396', 'eth0 276'])
 })
 
 test('random and damaged frames neither throw nor lose slots', () => {
