@@ -97,6 +97,8 @@ export interface Options {
   texts(flag: string): string[]
   /** Flags in the order given. */
   given(): string[]
+  /** Whether `!` stood before it, for every use of an option that may be repeated. */
+  inversions(flag: string): boolean[]
   /** XTTYPE_UINT8/16/32/64 with bounds; decimal, 0x, 0 octal as strtoul base 0. */
   uint(flag: string, bits: 8 | 16 | 32, min?: number, max?: number): number
   uint64(flag: string): bigint
@@ -258,6 +260,10 @@ export class ParsedOptions implements Options {
 
   given(): string[] {
     return this.#uses.map((u) => u.spec.flag)
+  }
+
+  inversions(flag: string): boolean[] {
+    return this.#uses.filter((u) => u.spec.flag === flag).map((u) => u.inverted)
   }
 
   uint(flag: string, bits: 8 | 16 | 32, min = 0, max = 2 ** bits - 1): number {

@@ -31,6 +31,7 @@ import { nfacct } from './nfacct.ts'
 import { owner } from './owner.ts'
 import { physdev } from './physdev.ts'
 import { pkttype } from './pkttype.ts'
+import { policy } from './policy.ts'
 import { quota } from './quota.ts'
 import { realm } from './realm.ts'
 import { recent } from './recent.ts'
@@ -82,6 +83,7 @@ export const matches: readonly Match<any>[] = [
   owner,
   physdev,
   pkttype,
+  policy,
   quota,
   realm,
   recent,

@@ -107,6 +107,8 @@ const rules: Readonly<Record<string, () => string>> = {
     `-m u32 ${not()}--u32 "${Array.from({ length: 1 + below(9) }, () => `${number(0xffffffff)}${maybe(() => `${pick(['&', '<<', '>>', '@'])}${number(31)}`)}=${range(0xffff).replace(/:$/, '').replace(/^:/, '')}`).join('&&')}"`,
   cluster: () =>
     `-m cluster --cluster-total-nodes ${16 + below(17)} ${not()}--cluster-local-node${pick([` ${1 + below(6)}`, `mask ${1 + below(32)}`])} --cluster-hash-seed ${number(0xffffffff)}`,
+  policy: () =>
+    `-m policy --dir ${pick(['in', 'out'])} --pol ${pick(['none', `ipsec ${not()}--reqid ${number(0xffffffff)} ${maybe(() => `${not()}--spi ${number(0xffffffff)}`)} ${maybe(() => `${not()}--proto ${pick(['ah', 'esp', 'ipcomp'])}`)} ${maybe(() => `--mode tunnel ${not()}--tunnel-src ${address()}/${below(33)}`)}`, `ipsec --strict --reqid ${below(9)} --next ${not()}--spi ${below(99)} --next --mode transport`])}`,
   helper: () => `-m helper ${not()}--helper ${pick(['ftp', 'ftp-2121', text()])}`,
   connlabel: () => `-m connlabel ${not()}--label ${below(128)} ${maybe(() => '--set')}`,
   ecn: () =>

@@ -1,0 +1,227 @@
+// policy: the IPsec policy that a packet came or goes through (libxt_policy of iptables 1.8.9, policy_mt() of
+// xt_policy.c). This host has no IPsec: no packet came through any, which is what `--pol none` asks for.
+
+import type { Match } from '../extension.ts'
+import { hostWords, OptionError, type Options } from '../options.ts'
+import {
+  formatAddress,
+  formatNetwork,
+  parseAddress,
+  prefixLength,
+  prefixMask,
+  type Words,
+} from '../text/address.ts'
+import { hex, wholeNumber } from '../text/numbers.ts'
+import { protocolName, protocolNumber } from '../text/services.ts'
+import { words } from './parts.ts'
+
+interface Asked<T> {
+  readonly value: T
+  readonly invert: boolean
+}
+
+interface Tunnel {
+  readonly words: Words
+  readonly mask: Words
+}
+
+/** One element of a policy; what is not asked is left out. */
+export interface PolicyElement {
+  readonly reqid?: Asked<number>
+  readonly spi?: Asked<number>
+  readonly proto?: Asked<number>
+  readonly mode?: Asked<'transport' | 'tunnel'>
+  readonly tunnelDst?: Asked<Tunnel>
+  readonly tunnelSrc?: Asked<Tunnel>
+}
+
+export interface Policy {
+  readonly direction: 'in' | 'out'
+  readonly none: boolean
+  readonly strict: boolean
+  readonly elements: readonly PolicyElement[]
+}
+
+const MAX_ELEMENTS = 4
+const PROTOCOLS = [51, 50, 108]
+const WITHOUT_IN = ['OUTPUT', 'POSTROUTING']
+const WITHOUT_OUT = ['PREROUTING', 'INPUT']
+const ELEMENT = ['reqid', 'spi', 'proto', 'mode', 'tunnel-dst', 'tunnel-src'] as const
+type ElementFlag = (typeof ELEMENT)[number]
+
+const fail = (message: string): never => {
+  throw new OptionError(`policy match: ${message}`)
+}
+
+function parseTunnel(text: string, flag: string): Tunnel {
+  const slash = text.indexOf('/')
+  if (slash < 0) return { words: hostWords(text, 4), mask: prefixMask(32, 4) }
+  const maskText = text.slice(slash + 1)
+  const address = hostWords(text.slice(0, slash), 4)
+  let length = wholeNumber(maskText, 0, 32)
+  if (length === null) {
+    const mask = parseAddress(maskText, 4)
+    if (mask === null)
+      throw new OptionError(
+        `policy: bad value for option "--${flag}", neither a valid network mask nor valid CIDR (0-32).\n`,
+      )
+    length = prefixLength(mask, 4)
+  }
+  return { words: address, mask: prefixMask(length < 0 ? 32 : length, 4) }
+}
+
+function parseNumber(text: string, flag: string): number {
+  const value = wholeNumber(text, 0, 0xffffffff)
+  if (value === null)
+    throw new OptionError(`policy: bad value for option "--${flag}", or out of range (0-4294967295).\n`)
+  return value
+}
+
+function parseProto(text: string): number {
+  const number = protocolNumber(text)
+  if (number === null) throw new OptionError(`unknown protocol "${text}" specified`)
+  if (!PROTOCOLS.includes(number)) fail('protocol must be ah/esp/ipcomp')
+  return number
+}
+
+function parseElement(flag: ElementFlag, text: string, invert: boolean): PolicyElement {
+  switch (flag) {
+    case 'reqid':
+      return { reqid: { value: parseNumber(text, flag), invert } }
+    case 'spi':
+      return { spi: { value: parseNumber(text, flag), invert } }
+    case 'proto':
+      return { proto: { value: parseProto(text), invert } }
+    case 'mode':
+      if (text !== 'transport' && text !== 'tunnel') return fail(`invalid mode "${text}"`)
+      return { mode: { value: text, invert } }
+    case 'tunnel-dst':
+      return { tunnelDst: { value: parseTunnel(text, flag), invert } }
+    case 'tunnel-src':
+      return { tunnelSrc: { value: parseTunnel(text, flag), invert } }
+  }
+}
+
+/** Elements in the order of the options; `--next` begins another one. */
+function parseElements(o: Options): PolicyElement[] {
+  let element: PolicyElement = {}
+  const elements: PolicyElement[] = []
+  const used = new Map<string, number>()
+  for (const flag of o.given()) {
+    if (flag === 'next') {
+      elements.push(element)
+      if (elements.length === MAX_ELEMENTS) fail('maximum policy depth reached')
+      element = {}
+      continue
+    }
+    const known = ELEMENT.find((name) => name === flag)
+    if (known === undefined) continue
+    const i = used.get(flag) ?? 0
+    used.set(flag, i + 1)
+    const part = parseElement(known, o.texts(flag)[i]!, o.inversions(flag)[i]!)
+    if (Object.keys(part).some((key) => key in element)) fail(`double --${flag} option`)
+    element = { ...element, ...part }
+  }
+  return [...elements, element]
+}
+
+function check(m: Policy): void {
+  if (m.none) {
+    if (m.strict) fail('policy none but --strict given')
+    return
+  }
+  for (const [i, e] of m.elements.entries()) {
+    if (m.strict && Object.keys(e).length === 0)
+      fail(
+        `empty policy element ${i}. --strict is in effect, but at least one of reqid, spi, tunnel-src, tunnel-dst, proto or mode is required.`,
+      )
+    if ((e.tunnelSrc || e.tunnelDst) && (e.mode?.value !== 'tunnel' || e.mode.invert))
+      fail('--tunnel-src/--tunnel-dst is only valid in tunnel mode')
+  }
+}
+
+function formatElement(e: PolicyElement, dashes: string, numeric: boolean): string {
+  const put = <T>(flag: string, asked: Asked<T> | undefined, text: (value: T) => string): string =>
+    asked === undefined ? '' : `${asked.invert ? '! ' : ''}${dashes}${flag} ${text(asked.value)}`
+  const tunnel = ({ words: address, mask }: Tunnel): string =>
+    prefixLength(mask, 4) === 32 ? formatAddress(address, 4) : formatNetwork(address, mask, 4)
+  return words(
+    put('reqid', e.reqid, String),
+    put('spi', e.spi, hex),
+    put('proto', e.proto, (value) =>
+      numeric ? String(value) : (protocolName(value, true) ?? String(value)),
+    ),
+    put('mode', e.mode, String),
+    put('tunnel-dst', e.tunnelDst, tunnel),
+    put('tunnel-src', e.tunnelSrc, tunnel),
+  )
+}
+
+export const policy: Match<Policy> = {
+  kind: 'match',
+  name: 'policy',
+  families: [4],
+  options: [
+    { flag: 'dir' },
+    { flag: 'pol' },
+    { flag: 'strict', arg: 'none' },
+    ...ELEMENT.map((flag) => ({ flag, multiple: true, invertible: true })),
+    { flag: 'next', arg: 'none', multiple: true, also: ['strict'] },
+  ],
+  help: `policy match options:
+  --dir in|out			match policy applied during decapsulation/
+				policy to be applied during encapsulation
+  --pol none|ipsec		match policy
+  --strict 			match entire policy instead of single element
+				at any position
+These options may be used repeatedly, to describe policy elements:
+[!] --reqid reqid		match reqid
+[!] --spi spi			match SPI
+[!] --proto proto		match protocol (ah/esp/ipcomp)
+[!] --mode mode 		match mode (transport/tunnel)
+[!] --tunnel-src addr/mask	match tunnel source
+[!] --tunnel-dst addr/mask	match tunnel destination
+  --next 			begin next element in policy
+`,
+  parse(o) {
+    const direction = o.has('dir') ? o.text('dir') : null
+    if (direction !== null && direction !== 'in' && direction !== 'out')
+      throw new OptionError(`policy_match: invalid dir "${direction}"`)
+    const pol = o.has('pol') ? o.text('pol') : 'ipsec'
+    if (pol !== 'none' && pol !== 'ipsec') fail(`invalid policy "${pol}"`)
+    const elements = parseElements(o)
+    if (o.has('next') && !o.has('strict'))
+      throw new OptionError('policy: option "--next" also requires "--strict".\n')
+    if (direction === null) return fail('neither --dir in nor --dir out specified')
+    const none = pol === 'none'
+    const data: Policy = { direction, none, strict: o.has('strict'), elements }
+    check(data)
+    return none ? { ...data, elements: [{}] } : data
+  },
+  print: (m) =>
+    words(
+      `--dir ${m.direction} --pol ${m.none ? 'none' : 'ipsec'}`,
+      m.strict ? '--strict' : '',
+      m.elements
+        .map((e) => formatElement(e, '--', false))
+        .join(' --next ')
+        .trim(),
+    ),
+  list: (m, numeric) =>
+    words(
+      `policy match dir ${m.direction} pol ${m.none ? 'none' : 'ipsec'}`,
+      m.strict ? 'strict' : '',
+      ...m.elements.map((e, i) =>
+        words(m.elements.length > 1 ? `[${i}]` : '', formatElement(e, '', numeric)),
+      ),
+    ),
+  check(m, use) {
+    if (m.direction === 'out' && use.hooks.some((hook) => WITHOUT_OUT.includes(hook)))
+      return 'policy: output policy not valid in PREROUTING and INPUT'
+    if (m.direction === 'in' && use.hooks.some((hook) => WITHOUT_IN.includes(hook)))
+      return 'policy: input policy not valid in POSTROUTING and OUTPUT'
+    return null
+  },
+  reads: [],
+  emit: (m, js) => js`${m.none}`,
+}
