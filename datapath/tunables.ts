@@ -79,6 +79,11 @@ export class Tunables {
     slot.spec.apply?.(number)
   }
 
+  /** True for values that are only shown. */
+  isReadOnly(name: string): boolean {
+    return this.#known.get(this.#aliases.get(name) ?? name)?.spec.readOnly === true
+  }
+
   /** Takes a line of a captured host: sets what is declared, keeps other names, passes over read-only counters. */
   keep(name: string, value: string): void {
     const known = this.#known.get(this.#aliases.get(name) ?? name)

@@ -150,7 +150,7 @@ function parse(argv: readonly string[]): Wish {
           1,
         )
       default:
-        throw new Early('', `sysctl: invalid option -- '${letter}'\n${USAGE}`, 1)
+        throw new Early(USAGE, `sysctl: invalid option -- '${letter}'\n`, 0)
     }
   }
   while (rest.length > 0) {
@@ -164,9 +164,9 @@ function parse(argv: readonly string[]): Wish {
       if (long === null) {
         const how = fits.length > 1 ? 'ambiguous' : 'unrecognized'
         throw new Early(
-          '',
-          `sysctl: ${how === 'ambiguous' ? `option '${word}' is ambiguous` : `${how} option '${word}'`}\n${USAGE}`,
-          1,
+          USAGE,
+          `sysctl: ${how === 'ambiguous' ? `option '${word}' is ambiguous` : `${how} option '${word}'`}\n`,
+          0,
         )
       }
       if (long === 'load' && attached !== undefined) wish.operands.unshift(attached)
@@ -190,7 +190,7 @@ function parse(argv: readonly string[]): Wish {
 
 function argument(rest: string[], complaint: string): string {
   const value = rest.shift()
-  if (value === undefined) throw new Early('', `sysctl: ${complaint}\n${USAGE}`, 1)
+  if (value === undefined) throw new Early(USAGE, `sysctl: ${complaint}\n`, 0)
   return value
 }
 
@@ -251,6 +251,11 @@ class Session {
 
   /** One name, or all below it. */
   read(given: string): void {
+    if (given === '') {
+      this.#err += 'sysctl: "" is an unknown key\n'
+      this.#code = 255
+      return
+    }
     const name = dotted(given)
     const value = this.#tunables.text(name)
     if (value !== undefined) {
@@ -280,6 +285,11 @@ class Session {
     const name = dotted(given)
     if (this.#tunables.text(name) === undefined) {
       if (!lenient) this.#unknown(name)
+      return
+    }
+    if (this.#tunables.isReadOnly(name)) {
+      // Without write permission for anybody the real one says so, and still ends well.
+      this.#err += `sysctl: setting key "${name}": Invalid argument\n`
       return
     }
     try {
@@ -330,8 +340,15 @@ export const sysctlTool: Tool = {
       if (wish.load) {
         const files = wish.operands.length > 0 ? wish.operands : ['/etc/sysctl.conf']
         for (const file of files) session.loadFile(file, call)
-      } else if (wish.all || (wish.pattern !== null && wish.operands.length === 0)) session.readAll()
-      else if (wish.operands.length === 0) return { stdout: '', stderr: USAGE, code: 1 }
+      } else if (wish.all) session.readAll()
+      else if (wish.operands.length === 0)
+        return call.argv.length === 0
+          ? { stdout: '', stderr: USAGE, code: 1 }
+          : {
+              stdout: '',
+              stderr: `sysctl: no variables specified\nTry \`sysctl --help' for more information.\n`,
+              code: 1,
+            }
       else
         for (const operand of wish.operands)
           if (wish.write || operand.includes('=')) session.write(operand)
