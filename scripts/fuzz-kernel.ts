@@ -18,8 +18,13 @@ import { runEngine } from '../test/harness/scenario-engine.ts'
 import { writeScenarioFolder } from '../test/harness/scenario-folder.ts'
 import { type Comparison, compareOnce, kinds } from '../test/harness/shrink.ts'
 
+const USAGE = `usage: npm run compare -- [--seed N] [--scenarios N] [--minutes N] [--profile NAME,...] [--frames N]
+                          [--jobs N] [--out DIR] [--shrink SECONDS] [--most N] [--file SCENARIO.json]...
+profiles: ${PROFILES.join(', ')}`
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h' },
     seed: { type: 'string' },
     scenarios: { type: 'string', default: '500' },
     minutes: { type: 'string' },
@@ -32,6 +37,11 @@ const { values } = parseArgs({
     most: { type: 'string', default: '20' },
   },
 })
+
+if (values.help) {
+  console.log(USAGE)
+  process.exit(0)
+}
 
 const seed = values.seed === undefined ? (Date.now() / 1000) | 0 : Number(values.seed)
 const profiles = values.profile === undefined ? PROFILES : (values.profile.split(',') as Profile[])
