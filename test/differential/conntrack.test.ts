@@ -64,7 +64,7 @@ const FRAMES: readonly Ingress[] = [
 let engine: Engine
 let receive: (frame: Ingress) => void
 let kernelFds: Readonly<Record<'lan' | 'wan', number>>
-const root = mkdtempSync(join(tmpdir(), 'tunwall-conntrack-'))
+const root = reason === null ? mkdtempSync(join(tmpdir(), 'tunwall-conntrack-')) : ''
 
 function real(argv: readonly string[], input = ''): { stdout: string; stderr: string; code: number | null } {
   const done = spawnSync('ip', ['netns', 'exec', NAMESPACE, ...argv], { encoding: 'utf8', input })

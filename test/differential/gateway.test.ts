@@ -31,7 +31,7 @@ const why = whyNoKernel() ?? (existsSync(MAIN) ? null : 'dist is not built: npm 
 if (why !== null) console.warn(`NOT RUN: the gateway is not started: ${why}`)
 
 const [A, B] = [`tw-gw-${process.pid}-a`, `tw-gw-${process.pid}-b`]
-const root = mkdtempSync(join(tmpdir(), 'tunwall-gateway-'))
+const root = why === null ? mkdtempSync(join(tmpdir(), 'tunwall-gateway-')) : ''
 let made = 0
 
 const YAML = `interfaces:
