@@ -43,6 +43,8 @@ function oracleBinary(): string {
   return binary
 }
 
+/** As in native/oracle.c. */
+const STRADDLES = 0x80000000
 /** How often the end of a scenario is looked at again because something was still going on. */
 const MOST_ENDS = 5
 /** A question may take this long besides the pauses it asks for. */
@@ -165,6 +167,7 @@ export class KernelHost {
   /** Length of a jiffy, milliseconds. */
   #tick = 1
   #wall = 0
+  #straddling = 0
 
   constructor(oracle: Oracle, scenario: Scenario) {
     this.#oracle = oracle
@@ -235,6 +238,7 @@ export class KernelHost {
     steps.forEach((step, i) => {
       const time = answer.readDoubleLE(at)
       const wall = answer.readDoubleLE(at + 8)
+      if (answer.readUInt32LE(at + 16) & STRADDLES) this.#straddling++
       at += 20
       if (Number.isNaN(this.#start)) {
         this.#start = time
@@ -288,6 +292,7 @@ export class KernelHost {
       if (last.before.length === 0) this.#runs.pop()
       return {
         wall: this.#wall,
+        straddling: this.#straddling,
         steps: [...this.#runs],
         endAt: last.at,
         save: save.stdout,

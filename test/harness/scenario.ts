@@ -77,6 +77,8 @@ export interface StepRun {
 export interface Run {
   /** Wall clock at the start, milliseconds since 1970. */
   readonly wall: number
+  /** Steps during which a jiffy ended: nobody knows which of the two netfilter saw. */
+  readonly straddling?: number
   readonly steps: readonly StepRun[]
   /** When the tables below were read, milliseconds since the run began. */
   readonly endAt: number

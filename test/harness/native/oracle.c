@@ -266,6 +266,9 @@ static void settle(void) {
     now = clock_ms(CLOCK_MONOTONIC);
 }
 
+/** Set in a step's cause: a jiffy ended meanwhile. */
+#define STRADDLES 0x80000000U
+
 static void take_steps(struct reader *r) {
   uint32_t count = get_u32(r);
   begin();
@@ -284,7 +287,8 @@ static void take_steps(struct reader *r) {
     }
     settle();
     // The coarse clock moves with jiffies, by which netfilter measures time.
-    put_f64(clock_ms(CLOCK_MONOTONIC_COARSE));
+    double jiffy = clock_ms(CLOCK_MONOTONIC_COARSE);
+    put_f64(jiffy);
     put_f64(clock_ms(CLOCK_REALTIME));
     size_t at = out_len;
     put_u32(0);
@@ -293,6 +297,7 @@ static void take_steps(struct reader *r) {
       // Forwarding and local answers happen inside this write; nothing needs to be waited for.
       ssize_t n = write(tun[device], frame, len);
       uint32_t cause = n < 0 ? (uint32_t)errno : 0;
+      if (clock_ms(CLOCK_MONOTONIC_COARSE) != jiffy) cause |= STRADDLES;
       memcpy(out + at, &cause, 4);
     }
     drain();
