@@ -132,6 +132,12 @@ function freeRange(port: number, protocol: number): { min: number; size: number 
   return port < 1024 ? { min: 600, size: 424 } : { min: 1024, size: 64512 }
 }
 
+const following = ({ port, min, size }: Asked): Asked => ({
+  port: min + ((port - min + 1) % size),
+  min,
+  size,
+})
+
 /** A draw that leads to all the ports, in whichever range; null if there is none. */
 function leading(wanted: readonly Asked[]): number | null {
   if (wanted.length === 0) return null
@@ -146,6 +152,8 @@ export class DrawnRandom implements Random {
   readonly #ranges: readonly PortRange[]
   /** Some rule draws even when the port could stay: then the draw may give the very same port. */
   readonly #always: boolean
+  /** The same of a rule for sources. */
+  readonly #alwaysSource: boolean
   readonly #flows = new Map<string, Drawn>()
   /** Of fragmented packets. */
   readonly #first = new Map<string, Ends>()
@@ -155,6 +163,7 @@ export class DrawnRandom implements Random {
   constructor(scenario: Scenario, kernel: Run) {
     this.#ranges = portRanges(scenario.iptables)
     this.#always = scenario.iptables.includes('--random')
+    this.#alwaysSource = /(SNAT|MASQUERADE).* --random/.test(scenario.iptables)
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
@@ -245,12 +254,16 @@ export class DrawnRandom implements Random {
     const { source, destination } = drawn
     const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
     const asked: Asked[][] = []
+    let full = false
     if (source !== null && source !== 0) {
       const inside = this.#asked(drawn, source, true)
       asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
+      // No rule asked for another source: all ports of the destination's range were taken.
+      full = inside.length === 0 && !this.#alwaysSource
     }
-    // Destinations are drawn only from ranges that a rule names.
-    if (destinations.length > 0) asked.push(destinations)
+    // Destinations are drawn only from ranges that a rule names. From a full one the last port tried is kept: the one
+    // before the first.
+    if (destinations.length > 0) asked.push(full ? destinations.map(following) : destinations)
     const both = leading(asked.flat())
     // No number leads to both: then destination NAT comes first.
     this.#next =
