@@ -35,8 +35,7 @@ import {
   IPV4_TOS,
   IPV4_TOTAL_LEN,
 } from './wire/ipv4.ts'
-import { IPPROTO_SCTP, IPPROTO_TCP } from './wire/protocol.ts'
-import { SCTP_HEADER_LEN } from './wire/sctp.ts'
+import { IPPROTO_TCP } from './wire/protocol.ts'
 import { TCP_HEADER_LEN } from './wire/tcp.ts'
 
 /** enum ip_defrag_users: who reassembles. Datagrams of different users do not mix; conntrack adds the zone. */
@@ -503,11 +502,9 @@ export class Fragments {
     const header = pkt.l4 - l3
     const limit = pkt.fragMaxSize !== 0 && pkt.fragMaxSize < mtu ? pkt.fragMaxSize : mtu
     const room = limit - header
-    if (pkt.fragList !== null && !pkt.local) {
-      // tcp_v4_early_demux() and sctp_error() have pulled those headers into the first piece on the way in.
-      if (pkt.proto === IPPROTO_TCP) ensureWritable(pkt, header + TCP_HEADER_LEN)
-      else if (pkt.proto === IPPROTO_SCTP && pkt.ct >= 0) ensureWritable(pkt, header + SCTP_HEADER_LEN)
-    }
+    // tcp_v4_early_demux() has pulled the header into the first piece on the way in.
+    if (pkt.fragList !== null && !pkt.local && pkt.proto === IPPROTO_TCP)
+      ensureWritable(pkt, header + TCP_HEADER_LEN)
     const frag = view.getUint16(l3 + IPV4_FRAG)
     const start = (frag & IP_OFFSET) << 3
     const more = frag & IP_MF

@@ -3,6 +3,7 @@
 
 import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { ensureWritable } from '../../datapath/rewrite.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN, SCTP_VTAG } from '../../datapath/wire/sctp.ts'
 import { PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
@@ -182,7 +183,10 @@ export function createSctp(core: TrackerCore): Tracker {
       core.logInvalid(pkt, IPPROTO_SCTP, 'nf_ct_sctp: short packet ')
       return true
     }
-    if (hook !== Hook.PreRouting || !core.checksum || core.checksumOk(pkt)) return false
+    if (hook !== Hook.PreRouting || !core.checksum || pkt.csumOk) return false
+    // It looks at the header in place, whatever the sum: a packet in pieces may leave in others than it came in.
+    ensureWritable(pkt, pkt.l4 - pkt.l3 + SCTP_HEADER_LEN)
+    if (core.checksumOk(pkt)) return false
     core.logInvalid(pkt, IPPROTO_SCTP, 'nf_ct_sctp: bad CRC ')
     return true
   }
