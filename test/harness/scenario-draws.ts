@@ -177,14 +177,17 @@ export class DrawnRandom implements Random {
       const [src, replySrc = ''] = values('src')
       const [dst, replyDst = ''] = values('dst')
       const changed = (now: string, then: string | undefined): boolean => this.#always && now !== then
-      this.#flows.set(`${protocol} ${src} ${dst} ${from} ${to} ${kind}`, {
+      const flow = `${protocol} ${src} ${dst} ${from} ${to} ${kind}`
+      const drawn = {
         protocol,
         source: replyTo === from && !changed(replyDst, src) ? null : Number(replyTo),
         sourceAddress: replyDst,
         destination:
           (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
         destinationAddress: replySrc,
-      })
+      }
+      // Of two in different zones, the one that had to give way drew.
+      if ((drawn.source ?? drawn.destination) !== null || !this.#flows.has(flow)) this.#flows.set(flow, drawn)
     }
   }
 
