@@ -60,8 +60,11 @@ interface Extension<D> {
   print(data: D, family: Family): string
   /** The part of an `iptables -L` line, without leading or trailing blank. `numeric`: -n. Defaults to print. */
   list?(data: D, numeric: boolean, family: Family): string
-  /** Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. */
-  state?(data: D, env: CompileEnv): object
+  /**
+   * Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. Null: with
+   * these data there is none, and none will be asked for again.
+   */
+  state?(data: D, env: CompileEnv): object | null
   /** The rule's state is not needed any more: after the new ones of the whole table are made (as destroy does). */
   release?(data: D, env: CompileEnv): void
   /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */

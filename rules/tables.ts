@@ -7,6 +7,7 @@
 // compiled again. Code is made when the first packet needs it.
 
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
+import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
 import { type ChainFn, compileLinear, type StateHolders } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
@@ -137,17 +138,26 @@ function collectSets({ matches, target }: Rule, into: string[]): void {
 }
 
 function makeStates(rule: Rule, env: CompileEnv): StateHolders | null {
-  const target = rule.target.kind === 'extension' ? rule.target.target : null
-  if (!target?.state && !rule.matches.some((use) => use.match.state)) return null
-  const holders = Array.from({ length: rule.matches.length + 1 }, () => ({ s: null as object | null }))
-  fillStates(rule, holders, env)
+  const count = rule.matches.length
+  let holders: { s: object | null }[] | null = null
+  for (let i = 0; i <= count; i++) {
+    const s = makeState(rule, i, env)
+    if (s === null) continue
+    holders ??= Array.from({ length: count + 1 }, () => ({ s: null }))
+    holders[i]!.s = s
+  }
   return holders
 }
 
+/** State of match `i`, or of the target behind the last match. */
+function makeState({ matches, target }: Rule, i: number, env: CompileEnv): object | null {
+  const use = matches[i]
+  if (use !== undefined) return use.match.state?.(use.data, env) ?? null
+  return target.kind === 'extension' ? (target.target.state?.(target.data, env) ?? null) : null
+}
+
 function fillStates(rule: Rule, holders: StateHolders, env: CompileEnv): void {
-  for (const [i, use] of rule.matches.entries()) holders[i]!.s = use.match.state?.(use.data, env) ?? null
-  if (rule.target.kind === 'extension')
-    holders[rule.matches.length]!.s = rule.target.target.state?.(rule.target.data, env) ?? null
+  for (let i = 0; i < holders.length; i++) holders[i]!.s = makeState(rule, i, env)
 }
 
 function releaseStates(rule: Rule, env: CompileEnv): void {
@@ -292,11 +302,13 @@ export class LoadedTable {
 
 /** All tables of one host, by family. */
 export class Tables {
+  readonly host: Host
   readonly #env: CompileEnv
   readonly #names: PatternTables
   readonly #tables: Readonly<Record<Family, Map<TableName, LoadedTable>>> = { 4: new Map(), 6: new Map() }
 
   constructor(env: CompileEnv) {
+    this.host = env.host
     this.#env = env
     this.#names = new PatternTables(env.host.devices)
   }

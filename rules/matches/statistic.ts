@@ -57,7 +57,7 @@ function parseNth(o: Options): Statistic {
   const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
   if (!o.has('every') && !o.has('packet'))
     throw new WholeError('--every and --packet must be specified when using nth mode')
-  if (packet > every - 1) throw new OptionError('the --packet p must be 0 <= p <= n-1')
+  if (packet > every - 1) throw new WholeError('the --packet p must be 0 <= p <= n-1')
   return { mode: 'nth', every, packet, invert: o.has('every') && o.inverted('every') }
 }
 
@@ -102,7 +102,7 @@ export const statistic: Match<Statistic> = {
       return `statistic mode random ${invert}probability ${printProbability(m.threshold)}`
     return `statistic mode nth ${invert}every ${m.every}${m.packet === 0 ? '' : ` packet ${m.packet}`}`
   },
-  state: (m): object => (m.mode === 'nth' ? ({ count: m.every - 1 - m.packet } satisfies NthState) : {}),
+  state: (m): NthState | null => (m.mode === 'nth' ? { count: m.every - 1 - m.packet } : null),
   reads: (m) => (m.mode === 'random' ? ['random'] : ['state']),
   emit(m, js) {
     const hit =
