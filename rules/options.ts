@@ -28,9 +28,10 @@ export interface OptionSpec {
   /**
    * 'none': a switch. 'optional': as getopt's optional_argument. 'two': the argument and the word behind it, unless
    * that is missing or starts with `-` or `!` (--tcp-flags MASK COMP); texts() then gives one or two words for each
-   * use. Default 'required'.
+   * use. 'next': the word behind it, unless that is missing or starts so; texts() gives it or nothing. Default
+   * 'required'.
    */
-  readonly arg?: 'required' | 'none' | 'optional' | 'two'
+  readonly arg?: 'required' | 'none' | 'optional' | 'two' | 'next'
   /** `!` may stand before it. */
   readonly invertible?: boolean
   /** Must be given. */
@@ -171,14 +172,17 @@ const LOG_LEVELS: ReadonlyMap<string, number> = new Map([
 export function hostWords(text: string, family: Family): Words {
   const words = parseAddress(text, family)
   if (words !== null) return words
+  let reason = 'Name or service not known'
+  if (parseAddress(text.replace(/%.*/, ''), family === 4 ? 6 : 4) !== null)
+    reason = 'Address family for hostname not supported'
   // A resolver is asked only for what may be a name, and there is none to answer.
-  const wrong = !/^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?$/.test(text)
-  throw new OptionError(
-    `getaddrinfo: ${wrong ? 'Name or service not known' : 'Temporary failure in name resolution'}\n`,
-    PARAMETER_PROBLEM,
-    true,
-  )
+  else if (mayBeName(text) && (family === 6 || !/^[\d.]+$/.test(text)))
+    reason = 'Temporary failure in name resolution'
+  throw new OptionError(`getaddrinfo: ${reason}\n`, PARAMETER_PROBLEM, true)
 }
+
+const mayBeName = (text: string): boolean =>
+  /^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?$/.test(text)
 
 interface Use {
   readonly spec: OptionSpec

@@ -67,7 +67,8 @@ export function failure(error: unknown, program: string, line: number | null): T
   if (code === 2) {
     if (line !== null) stderr += `Error occurred at line: ${line}\n`
     stderr += `Try \`${program} -h' or '${program} --help' for more information.\n`
-  } else if (code === 3) stderr += 'Perhaps iptables or your kernel needs to be upgraded.\n'
+  } else if (code === 3)
+    stderr += `Perhaps ${program.replace(/-.*/, '')} or your kernel needs to be upgraded.\n`
   return { stdout: '', stderr, code }
 }
 

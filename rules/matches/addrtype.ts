@@ -3,7 +3,7 @@
 
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { abbreviates, listItems, words } from './parts.ts'
 
 export interface AddrType {
@@ -91,7 +91,7 @@ Valid types:
     const source = o.has('src-type') ? parseTypes(o.text('src-type')) : 0
     const destination = o.has('dst-type') ? parseTypes(o.text('dst-type')) : 0
     if (source === 0 && destination === 0)
-      throw new OptionError('addrtype: you must specify --src-type or --dst-type')
+      throw new WholeError('addrtype: you must specify --src-type or --dst-type')
     return {
       source,
       destination,

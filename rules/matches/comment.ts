@@ -25,15 +25,5 @@ export const comment: Match<Comment> = {
   emit: (_, js) => js`true`,
 }
 
-/** The text's first `max` bytes in UTF-8; a character cut in two is left out. */
-export function cutBytes(text: string, max: number): string {
-  let bytes = 0
-  let end = 0
-  for (const c of text) {
-    const code = c.codePointAt(0)!
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4
-    if (bytes > max) break
-    end += c.length
-  }
-  return text.slice(0, end)
-}
+/** The text's first `max` bytes, each a character. */
+export const cutBytes = (text: string, max: number): string => text.slice(0, max)

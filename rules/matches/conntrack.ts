@@ -11,7 +11,7 @@ import { STATUS, STRIDE, Status, TUPLE_WORDS } from '../../conntrack/table.ts'
 import { CtInfo } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import { formatAddress, formatNetwork, prefixLength, type Words } from '../text/address.ts'
 import { protocolNumber } from '../text/services.ts'
 import { abbreviates, inRange, listItems, printRange, type Range, words } from './parts.ts'
@@ -240,7 +240,7 @@ export const conntrack: Match<ConntrackTest> = {
       expires: asked(o, 'ctexpire', (flag) => o.uintRange(flag, 32)),
       direction: o.has('ctdir') ? parseDirection(o.text('ctdir')) : null,
     }
-    if (o.given().length === 0) throw new OptionError('conntrack: At least one option is required')
+    if (o.given().length === 0) throw new WholeError('conntrack: At least one option is required')
     return test
   },
   print: (m, family) => format(m, '--', family, true),

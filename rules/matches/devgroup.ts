@@ -2,7 +2,7 @@
 // xt_devgroup.c). Every device of this host is in the default group, 0.
 
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 import { formatNamedMask, type NamedMask, parseNamedMask } from './named-mask.ts'
 import { words } from './parts.ts'
 
@@ -42,7 +42,7 @@ export const devgroup: Match<DevGroup> = {
     const group = (flag: string) => (o.has(flag) ? parseNamedMask(o, flag, DEFAULT_NAME) : null)
     const data = { source: group('src-group'), destination: group('dst-group') }
     if (o.given().length === 0)
-      throw new OptionError("devgroup match: You must specify either '--src-group' or '--dst-group'")
+      throw new WholeError("devgroup match: You must specify either '--src-group' or '--dst-group'")
     return data
   },
   print: (m) => format(m, '--', false),

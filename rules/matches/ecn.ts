@@ -6,7 +6,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPV4_TOS } from '../../datapath/wire/ipv4.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
 export interface EcnBits {
@@ -49,7 +49,7 @@ export const ecn: Match<EcnBits> = {
     const ip = o.has('ecn-ip-ect')
       ? { value: o.uint('ecn-ip-ect', 8, 0, 3), invert: o.inverted('ecn-ip-ect') }
       : null
-    if (o.given().length === 0) throw new OptionError('ECN match: some option required')
+    if (o.given().length === 0) throw new WholeError('ECN match: some option required')
     return { cwr: asked('ecn-tcp-cwr'), ece: asked('ecn-tcp-ece'), ip }
   },
   print: (m) =>

@@ -9,7 +9,7 @@
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
 import { parseAddress, prefixLength, prefixMask } from '../text/address.ts'
 import { strtoul, wholeNumber } from '../text/numbers.ts'
@@ -498,7 +498,7 @@ export const hashlimit: Match<HashLimit> = {
     const asked = o.has('hashlimit-rate-interval') ? parseInterval(o.text('hashlimit-rate-interval')) : 0
     if (o.has('hashlimit-name') && o.text('hashlimit-name') === '')
       throw new OptionError('Argument must have a minimum length of 1 characters\n')
-    if (rate === null) throw new OptionError('You have to specify --hashlimit')
+    if (rate === null) throw new WholeError('You have to specify --hashlimit')
     const rateMatch = o.has('hashlimit-rate-match')
     let unit = rate.unit
     let burst = given ?? 5n
@@ -506,7 +506,7 @@ export const hashlimit: Match<HashLimit> = {
       const bytes = costToBytes(rate.average)
       burst = 0n
       if (given !== null) {
-        if (given < bytes) throw new OptionError(`burst cannot be smaller than ${bytes}b`)
+        if (given < bytes) throw new WholeError(`burst cannot be smaller than ${bytes}b`)
         burst = (given + bytes - 1n) / bytes
         unit = BYTE_EXPIRE_BURST
       }

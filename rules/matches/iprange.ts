@@ -4,7 +4,7 @@
 import type { Family, Packet } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import { formatAddress, numericIpv4, parseAddress, type Words } from '../text/address.ts'
 import { words } from './parts.ts'
 
@@ -85,7 +85,7 @@ export const iprange: Match<IpRange> = {
   parse(o) {
     const range = { source: parseRange(o, 'src-range'), destination: parseRange(o, 'dst-range') }
     if (range.source === null && range.destination === null)
-      throw new OptionError("iprange match: You must specify `--src-range' or `--dst-range'")
+      throw new WholeError("iprange match: You must specify `--src-range' or `--dst-range'")
     return range
   },
   print: ({ source, destination }, family) =>

@@ -10,7 +10,7 @@ import {
 } from '../../datapath/wire/protocol.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import { headerFits, onePort, portName, printRange, type Range } from './parts.ts'
 
 export interface Multiport {
@@ -102,7 +102,7 @@ export const multiport: Match<Multiport> = {
 `,
   parse(o) {
     const given = SIDES.find(([flag]) => o.has(flag))
-    if (given === undefined) throw new OptionError('multiport expection an option')
+    if (given === undefined) throw new WholeError('multiport expection an option')
     const transport = transportOf(o)
     const [flag, side] = given
     return {

@@ -5,7 +5,7 @@
 // left of the match are constants; an option that asks for a user fits only inverted.
 
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { strtoul } from '../text/numbers.ts'
 import { printRange as colonRange, type Range, words } from './parts.ts'
 
@@ -96,7 +96,7 @@ export const owner: Match<Owner> = {
     const ids = (flag: string, kind: 'user' | 'group'): IdRange | null =>
       o.has(flag) ? { range: parseIds(o.text(flag), kind, flag), invert: o.inverted(flag) } : null
     if (!['uid-owner', 'gid-owner', 'socket-exists'].some((flag) => o.has(flag)))
-      throw new OptionError('owner: At least one of --uid-owner, --gid-owner or --socket-exists is required')
+      throw new WholeError('owner: At least one of --uid-owner, --gid-owner or --socket-exists is required')
     return {
       uid: ids('uid-owner', 'user'),
       gid: ids('gid-owner', 'group'),

@@ -2,7 +2,7 @@
 // packet that came through none fits if every option is inverted.
 
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
 export interface PhysDev {
@@ -74,7 +74,7 @@ export const physdev: Match<PhysDev> = {
       isOut: is('physdev-is-out'),
       isBridged: is('physdev-is-bridged'),
     }
-    if (o.given().length === 0) throw new OptionError('PHYSDEV: no physdev option specified')
+    if (o.given().length === 0) throw new WholeError('PHYSDEV: no physdev option specified')
     return data
   },
   print: format,

@@ -2,7 +2,7 @@
 // xt_policy.c). This host has no IPsec: no packet came through any, which is what `--pol none` asks for.
 
 import type { Match } from '../extension.ts'
-import { hostWords, OptionError, type Options } from '../options.ts'
+import { hostWords, OptionError, type Options, WholeError } from '../options.ts'
 import {
   formatAddress,
   formatNetwork,
@@ -191,7 +191,7 @@ These options may be used repeatedly, to describe policy elements:
     if (pol !== 'none' && pol !== 'ipsec') fail(`invalid policy "${pol}"`)
     const elements = parseElements(o)
     if (o.has('next') && !o.has('strict'))
-      throw new OptionError('policy: option "--next" also requires "--strict".\n')
+      throw new WholeError('policy: option "--next" also requires "--strict".\n')
     if (direction === null) return fail('neither --dir in nor --dir out specified')
     const none = pol === 'none'
     const data: Policy = { direction, none, strict: o.has('strict'), elements }

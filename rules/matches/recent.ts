@@ -9,7 +9,7 @@ import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
 import { formatAddress, parseAddress, type Words } from '../text/address.ts'
 import { cutBytes } from './comment.ts'
@@ -291,7 +291,7 @@ xt_recent by: Stephen Frost <sfrost@snowman.net>.
         o.given().findLast((flag) => flag === 'rsource' || flag === 'rdest') === 'rdest' ? 'dest' : 'source',
     } as const
     if (action === undefined)
-      throw new OptionError("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'")
+      throw new WholeError("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'")
     return { action, invert: o.inverted(action), ...data }
   },
   print: (m, family) =>

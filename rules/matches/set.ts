@@ -2,7 +2,7 @@
 
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import {
   Compare,
   MATCH_COUNTERS,
@@ -116,7 +116,7 @@ export const set: Match<SetMatch> = {
 		 'src' and 'dst' specifications.
 `,
   parse(o) {
-    if (!o.has('match-set')) throw new OptionError("You must specify `--match-set' with proper arguments")
+    if (!o.has('match-set')) throw new WholeError("You must specify `--match-set' with proper arguments")
     const use = parseSetUse(o, 'match-set', '--match-set can be specified only once')
     return {
       ...use,

@@ -4,7 +4,7 @@
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
 export interface StringMatch {
@@ -33,7 +33,7 @@ const hexDigit = (code: number): boolean => /[0-9a-fA-F]/.test(char(code))
 
 /** `a|0d 0a|b\|c`: text, bytes in hex between bars, and single characters behind a backslash. */
 function parseHex(text: string): number[] {
-  const s = [...new TextEncoder().encode(text)]
+  const s = [...Buffer.from(text, 'latin1')]
   if (s.length === 0) fail('STRING must contain at least one char')
   const pattern: number[] = []
   let hex = false
@@ -64,7 +64,7 @@ function parseHex(text: string): number[] {
 }
 
 function parseText(text: string): number[] {
-  const pattern = [...new TextEncoder().encode(text)]
+  const pattern = [...Buffer.from(text, 'latin1')]
   if (pattern.length > MAX_PATTERN) fail(`STRING too long "${text}"`)
   return pattern
 }
@@ -130,7 +130,7 @@ export const string: Match<StringMatch> = {
     const algo = o.text('algo')
     const flag = ['string', 'hex-string'].find((name) => o.has(name))
     if (flag === undefined)
-      throw new OptionError("STRING match: You must specify `--string' or `--hex-string'")
+      throw new WholeError("STRING match: You must specify `--string' or `--hex-string'")
     const pattern = flag === 'string' ? parseText(o.text(flag)) : parseHex(o.text(flag))
     return { pattern, algo, invert: o.inverted(flag), ignoreCase: o.has('icase'), from, to }
   },

@@ -3,7 +3,7 @@
 
 import type { Host } from '../../datapath/host.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
 export interface Time {
@@ -214,7 +214,7 @@ export const time: Match<Time> = {
       contiguous: o.has('contiguous'),
     }
     if (data.contiguous && data.dayStart < data.dayStop)
-      throw new OptionError('time: --contiguous only makes sense when stoptime is smaller than starttime')
+      throw new WholeError('time: --contiguous only makes sense when stoptime is smaller than starttime')
     return data
   },
   print: (m) =>

@@ -2,7 +2,7 @@
 
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface Ttl {
   readonly test: 'eq' | 'ne' | 'lt' | 'gt'
@@ -30,7 +30,7 @@ export const ttl: Match<Ttl> = {
     if (o.has('ttl-gt')) return { test: 'gt', value: o.uint('ttl-gt', 8) }
     if (o.has('ttl-eq')) return { test: o.inverted('ttl-eq') ? 'ne' : 'eq', value: o.uint('ttl-eq', 8) }
     // The quote is left open in iptables too.
-    throw new OptionError("TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt")
+    throw new WholeError("TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt")
   },
   print: (m) => (m.test === 'ne' ? `! --ttl-eq ${m.value}` : `--ttl-${m.test} ${m.value}`),
   list: (m) => `TTL match TTL ${LISTED[m.test]} ${m.value}`,

@@ -8,7 +8,7 @@
 import { CTMARK, STRIDE } from '../../conntrack/table.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Target } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { type Options, WholeError } from '../options.ts'
 import { hex } from '../text/numbers.ts'
 import { listMark, MARK_FLAGS, parseMark } from './mark.ts'
 
@@ -64,7 +64,7 @@ function parse(o: Options): ConnMark {
       }
     }
   }
-  if (mode === null) throw new OptionError('CONNMARK target: No operation specified')
+  if (mode === null) throw new WholeError('CONNMARK target: No operation specified')
   return { mode, value, ctMask, nfMask, shift }
 }
 

@@ -5,7 +5,7 @@ import type { Conntrack } from '../../conntrack/conntrack.ts'
 import { SECMARK, STRIDE } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface ConnSecMark {
   readonly mode: 'save' | 'restore'
@@ -35,7 +35,7 @@ export const connsecmark: Target<ConnSecMark> = {
   --restore                Copy security mark from connection to packet
 `,
   parse(o) {
-    if (o.given().length === 0) throw new OptionError('CONNSECMARK target: parameter required')
+    if (o.given().length === 0) throw new WholeError('CONNSECMARK target: parameter required')
     return { mode: o.has('save') ? 'save' : 'restore' }
   },
   print: (m) => `--${m.mode}`,

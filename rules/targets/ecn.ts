@@ -9,7 +9,7 @@ import { IPV4_TOS } from '../../datapath/wire/ipv4.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { CONTINUE, type Target } from '../extension.ts'
 import { words } from '../matches/parts.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 /** Null: left alone. */
 export interface SetEcn {
@@ -59,7 +59,7 @@ export const ecn: Target<SetEcn> = {
       cwr: bit('ecn-tcp-cwr'),
       ip: o.has('ecn-ip-ect') ? o.uint('ecn-ip-ect', 8, 0, 3) : null,
     }
-    if (o.given().length === 0) throw new OptionError('ECN target: An operation is required')
+    if (o.given().length === 0) throw new WholeError('ECN target: An operation is required')
     return data
   },
   print: (m) =>

@@ -1,7 +1,7 @@
 // MARK: sets the packet's mark (libxt_MARK of iptables 1.8.9, mark_tg() of xt_mark.c).
 
 import type { Target } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { type Options, WholeError } from '../options.ts'
 import { hex } from '../text/numbers.ts'
 
 /** mark = (mark & ~mask) ^ value; unsigned 32 bits. */
@@ -61,7 +61,7 @@ export const mark: Target<SetMark> = {
   parse(o) {
     const given = MARK_FLAGS.find((flag) => o.has(flag))
     if (given === undefined)
-      throw new OptionError('MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required')
+      throw new WholeError('MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required')
     return parseMark(o, given)
   },
   print: (m) => `--set-xmark ${hex(m.value)}/${hex(m.mask)}`,

@@ -3,7 +3,7 @@
 
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
-import { OptionError, type Options } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
 import { PacketExtension } from '../sets/extensions.ts'
 import { addToSet, deleteFromSet, matchSet } from '../sets/packet.ts'
 import { parseSetUse, printSetUse, type SetUse } from '../sets/rule.ts'
@@ -59,12 +59,12 @@ function parse(o: Options): SetTarget {
   const del = use('del-set')
   const map = use('map-set')
   if (add === null && del === null && map === null)
-    throw new OptionError("You must specify either `--add-set' or `--del-set' or `--map-set'")
+    throw new WholeError("You must specify either `--add-set' or `--del-set' or `--map-set'")
   const exist = o.has('exist')
   const timeout = o.has('timeout') ? seconds(o.text('timeout')) : -1
-  if (add === null && exist) throw new OptionError("Flag `--exist' can be used with `--add-set' only")
+  if (add === null && exist) throw new WholeError("Flag `--exist' can be used with `--add-set' only")
   if (add === null && timeout >= 0)
-    throw new OptionError("Option `--timeout' can be used with `--add-set' only")
+    throw new WholeError("Option `--timeout' can be used with `--add-set' only")
   const maps = { mapMark: o.has('map-mark'), mapPrio: o.has('map-prio'), mapQueue: o.has('map-queue') }
   if (map === null) {
     for (const [flag, given] of [
@@ -72,9 +72,9 @@ function parse(o: Options): SetTarget {
       ['map-prio', maps.mapPrio],
       ['map-queue', maps.mapQueue],
     ] as const)
-      if (given) throw new OptionError(`Flag \`--${flag}' can be used with \`--map-set' only`)
+      if (given) throw new WholeError(`Flag \`--${flag}' can be used with \`--map-set' only`)
   } else if (!maps.mapMark && !maps.mapPrio && !maps.mapQueue)
-    throw new OptionError("You must specify flags `--map-mark' or '--map-prio` or `--map-queue'")
+    throw new WholeError("You must specify flags `--map-mark' or '--map-prio` or `--map-queue'")
   return { add, del, map, exist, timeout, ...maps }
 }
 

@@ -15,7 +15,7 @@ import { addTcpMss, ensureWritable, setTcpMss } from '../../datapath/rewrite.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { type CheckContext, CONTINUE, type Target } from '../extension.ts'
 import { TCP_SYN, type Tcp } from '../matches/tcp.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface SetMss {
   /** Null: what the path carries. */
@@ -100,7 +100,7 @@ export const tcpmss: Target<SetMss> = {
   parse(o) {
     // The last one given counts.
     const last = o.given().at(-1)
-    if (last === undefined) throw new OptionError('TCPMSS target: At least one parameter is required')
+    if (last === undefined) throw new WholeError('TCPMSS target: At least one parameter is required')
     const mss = o.has('set-mss') ? o.uint('set-mss', 16, 0, 0xffff - HEADERS + TCP_HEADER) : null
     return { mss: last === 'set-mss' ? mss : null }
   },

@@ -5,7 +5,7 @@ import { setTtl } from '../../datapath/rewrite.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
 import type { Target } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface SetTtl {
   readonly mode: 'set' | 'inc' | 'dec'
@@ -37,7 +37,7 @@ export const ttl: Target<SetTtl> = {
 `,
   parse(o) {
     const mode = MODES.find((name) => o.has(`ttl-${name}`))
-    if (mode === undefined) throw new OptionError('TTL: You must specify an action')
+    if (mode === undefined) throw new WholeError('TTL: You must specify an action')
     return { mode, value: o.uint(`ttl-${mode}`, 8, mode === 'set' ? 0 : 1, 255) }
   },
   print: (m) => `--ttl-${m.mode} ${m.value}`,

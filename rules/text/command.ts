@@ -85,7 +85,7 @@ interface Layer {
   use: Use
 }
 
-type Argument = 'none' | 'required' | 'optional' | 'two'
+type Argument = 'none' | 'required' | 'optional' | 'two' | 'next'
 
 interface Found {
   readonly argument: Argument
@@ -381,7 +381,7 @@ class Parse {
     if (found === null) this.#fail(`unknown option "${word}"`)
     const { argument } = found!
     let value: string | null = equals < 0 ? null : word.slice(equals + 1)
-    if (argument === 'none') {
+    if (argument === 'none' || argument === 'next') {
       if (value !== null) this.#fail(`unknown option "${word}"`)
     } else if (value === null && argument !== 'optional') {
       if (this.#at >= this.#argv.length) this.#fail(`option "${word}" requires an argument`)
@@ -432,7 +432,8 @@ class Parse {
 
   #extensionOption(use: Use, spec: OptionSpec, value: string | null): void {
     const words = value === null ? [] : [value]
-    if (spec.arg === 'two' && this.#hasArgument()) words.push(this.#argv[this.#at++]!)
+    if ((spec.arg === 'two' || spec.arg === 'next') && this.#hasArgument())
+      words.push(this.#argv[this.#at++]!)
     const { name } = use.loaded.extension
     if (spec.multiple !== true && use.given.some((g) => g.spec === spec))
       throw new OptionError(spec.repeatError ?? `${name}: option "--${spec.flag}" can only be used once.\n`)
@@ -620,7 +621,7 @@ class Parse {
 
   #match(name: string): void {
     if (this.#invert) this.#fail('unexpected ! flag before --match')
-    if (Buffer.byteLength(name) > MAX_NAME) this.#fail(`Invalid match name "${name}" (${MAX_NAME} chars max)`)
+    if (name.length > MAX_NAME) this.#fail(`Invalid match name "${name}" (${MAX_NAME} chars max)`)
     const loaded = this.#registry.match(name, this.#family)
     if (loaded === null) this.#fail(`Couldn't load match \`${name}':No such file or directory\n`)
     this.#load(loaded!)
@@ -653,8 +654,7 @@ class Parse {
 
   #targetName(name: string): string {
     if (name === '') this.#fail('Invalid target name (too short)')
-    if (name.length > MAX_NAME / 4 && Buffer.byteLength(name) > MAX_NAME)
-      this.#fail(`Invalid target name \`${name}' (${MAX_NAME} chars max)`)
+    if (name.length > MAX_NAME) this.#fail(`Invalid target name \`${name}' (${MAX_NAME} chars max)`)
     if (hasSpace(name)) this.#fail(`Invalid target name \`${name}'`)
     return name
   }
@@ -681,8 +681,7 @@ class Parse {
   }
 
   #interface(name: string): { name: string; invert: boolean } {
-    if (Buffer.byteLength(name) > 15)
-      this.#fail(`interface name \`${name}' must be shorter than IFNAMSIZ (15)`)
+    if (name.length > 15) this.#fail(`interface name \`${name}' must be shorter than IFNAMSIZ (15)`)
     if (/[/ ]/.test(name))
       this.#parser.context.warn(
         `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).\n`,
@@ -722,7 +721,7 @@ class Parse {
   }
 
   #validChainName(name: string): void {
-    if (Buffer.byteLength(name) > MAX_NAME)
+    if (name.length > MAX_NAME)
       this.#fail(`chain name \`${name}' too long (must be under ${MAX_NAME + 1} chars)`)
     if (name[0] === '-' || name[0] === '!') this.#fail(`chain name not allowed to start with \`${name[0]}'`)
     if (this.#registry.isTargetName(name, this.#family))
@@ -829,7 +828,7 @@ class Parse {
     }
     const chain = this.#chain
     if (chain === null) return
-    if (chain.length > MAX_NAME / 4 && Buffer.byteLength(chain) > MAX_NAME)
+    if (chain.length > MAX_NAME)
       this.#fail(`chain name \`${chain}' too long (must be under ${MAX_NAME + 1} chars)`)
     if (!['A', 'D', 'C', 'I', 'R'].some((op) => this.#ops.has(op as Op))) return
     if (this.#out !== null && (chain === 'PREROUTING' || chain === 'INPUT'))
@@ -908,7 +907,7 @@ class Parse {
       for (const use of uses) {
         const options = this.#parser.gather(
           use.loaded,
-          use.given.filter(({ word }) => word < first),
+          use.given.filter(({ word }) => word <= first),
         )
         this.#tryParse(use, options)
         if (options.warnings !== '') this.#parser.context.warn(options.warnings)

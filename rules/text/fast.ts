@@ -344,7 +344,8 @@ const emptyBase = (protocol: Protocol): BaseMatch => ({
 })
 
 /** A copy of a string that was cut from a longer one, so that it does not keep the whole text alive. */
-export const own = (text: string): string => (text.length < 13 ? text : Buffer.from(text).toString())
+export const own = (text: string): string =>
+  text.length < 13 ? text : Buffer.from(text, 'latin1').toString('latin1')
 
 /** Index of the next blank, or `end`. */
 function wordEnd(line: string, at: number, end: number): number {

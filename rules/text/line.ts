@@ -10,10 +10,16 @@ const MAX_LINE = 10239
 export class LineError extends Error {}
 
 /**
- * Appends the words of `line` from `from` on to `words`; `columns`, if given, gets where each starts (from 1).
- * `line` still has its line end: inside an open quote it belongs to the word.
+ * Appends the words of `line` from `from` on to `words`; `columns`, if given, gets where each starts (from 1),
+ * `quoted` which of them ended with a quote. `line` still has its line end: inside an open quote it belongs to the word.
  */
-export function splitWords(line: string, from: number, words: string[], columns?: number[]): void {
+export function splitWords(
+  line: string,
+  from: number,
+  words: string[],
+  columns?: number[],
+  quoted?: boolean[],
+): void {
   const end = line.length
   let at = from
   while (at < end) {
@@ -28,6 +34,7 @@ export function splitWords(line: string, from: number, words: string[], columns?
     if (at === end || c !== 34) {
       push(words, line.slice(start, at))
       columns?.push(start + 1)
+      quoted?.push(false)
       continue
     }
     let word = line.slice(start, at)
@@ -49,25 +56,81 @@ export function splitWords(line: string, from: number, words: string[], columns?
     if (closed || word !== '') {
       push(words, word)
       columns?.push(start + 1)
+      quoted?.push(closed)
     }
   }
 }
 
 function push(words: string[], word: string): void {
-  if (word.length > MAX_WORD / 4 && Buffer.byteLength(word) > MAX_WORD)
-    throw new LineError('Parameter too long!')
+  if (word.length > MAX_WORD) throw new LineError('Parameter too long!')
   if (words.length >= MAX_WORDS) throw new LineError('Parser cannot handle more arguments')
   words.push(word)
 }
 
-/** Lines of a text, each with its line end if it has one, as fgets() gives them. */
+/**
+ * Lines of a text, each with its line end if it has one, as fgets() gives them. Text behind a byte 0 in a line is not
+ * seen, as C's strings end there.
+ */
 export function* lines(text: string): Generator<string> {
+  const zeros = text.includes('\0')
   let at = 0
   while (at < text.length) {
     const newline = text.indexOf('\n', at)
     let end = newline < 0 ? text.length : newline + 1
     if (end - at > MAX_LINE) end = at + MAX_LINE
-    yield text.slice(at, end)
+    const zero = zeros ? text.indexOf('\0', at) : -1
+    yield text.slice(at, zero >= 0 && zero < end ? zero : end)
     at = end
   }
+}
+
+/** strtok() by blanks. */
+export function fields(text: string): string[] {
+  const found: string[] = []
+  let from = -1
+  for (let at = 0; at <= text.length; at++) {
+    const c = at < text.length ? text.charCodeAt(at) : 32
+    if (c !== 32 && c !== 9 && c !== 10) {
+      if (from < 0) from = at
+    } else if (from >= 0) {
+      found.push(text.slice(from, at))
+      from = -1
+    }
+  }
+  return found
+}
+
+/** Counters in front of a rule, and where the rule stands behind them. */
+export interface RuleCounters {
+  readonly packets: string
+  readonly bytes: string
+  readonly from: number
+  /** One past the rule: what strtok() cut off ends the line. */
+  readonly end: number
+}
+
+/** `[packets:bytes]` at the start of a line (tokenize_rule_counters), or what is amiss: `]` or `:`. */
+export function ruleCounters(line: string): RuleCounters | ']' | ':' {
+  const close = line.indexOf(']')
+  if (close < 0) return ']'
+  const start = skip(line, 1, ':')
+  if (start === line.length) return ':'
+  const colon = line.indexOf(':', start)
+  const second = colon < 0 ? line.length : skip(line, colon + 1, ']')
+  if (second === line.length) return ']'
+  const found = line.indexOf(']', second)
+  const stop = found < 0 ? line.length : found
+  const cuts = [colon, stop].filter((cut) => cut > close)
+  return {
+    packets: line.slice(start, colon),
+    bytes: line.slice(second, stop),
+    from: close + 1,
+    end: Math.min(line.length, ...cuts),
+  }
+}
+
+/** Index of the first character from `from` on that is not `c`. */
+function skip(text: string, from: number, c: string): number {
+  while (text[from] === c) from++
+  return from
 }

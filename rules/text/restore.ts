@@ -9,7 +9,7 @@ import { CommandParser } from './command.ts'
 import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
 import { execute, type Sink } from './execute.ts'
 import { FastLines, own } from './fast.ts'
-import { LineError, lines, splitWords } from './line.ts'
+import { fields, LineError, lines, type RuleCounters, ruleCounters, splitWords } from './line.ts'
 import { MAX_NAME, type Registry } from './registry.ts'
 
 export interface RestoreOptions {
@@ -130,7 +130,7 @@ export class Restore {
     const [cut, policy, counted] = fields(line.slice(1))
     const chain = cut === undefined ? undefined : own(cut)
     if (chain === undefined) throw new ToolError(`${program}: line ${this.line} chain name invalid`, 2, 0)
-    if (Buffer.byteLength(chain) > MAX_NAME)
+    if (chain.length > MAX_NAME)
       throw new ToolError(`Invalid chain name \`${chain}' (${MAX_NAME} chars max)`, 2, 0)
     if (!draft.isBuiltin(chain)) {
       if (this.#o.noFlush === true && draft.isChain(chain)) draft.flush(chain)
@@ -168,14 +168,19 @@ export class Restore {
     const draft = this.#draft!
     const place = { file: this.#o.file, line: this.line, column: 1 }
     const fast = this.#fast
-    const end = line.endsWith('\n') ? line.length - 1 : line.length
+    let end = line.endsWith('\n') ? line.length - 1 : line.length
     let from = 0
-    let counters: { packets: string; bytes: string; end: number } | null = null
+    let counters: RuleCounters | null = null
     if (line[0] === '[') {
-      counters = this.#ruleCounters(line)
-      from = counters.end
+      const found = ruleCounters(line)
+      if (typeof found === 'string') throw new ToolError(`Bad line ${this.line}: need ${found}\n`, 2, 0)
+      from = found.from
       while (line[from] === ' ') from++
-      if (this.#o.counters === false) counters = null
+      if (found.end < end) {
+        line = line.slice(0, found.end)
+        end = found.end
+      }
+      if (this.#o.counters !== false) counters = found
     }
     const count = counters === null ? null : plainCounters(counters)
     if (
@@ -199,14 +204,6 @@ export class Restore {
     execute(command, draft, this.#o.sink, place)
   }
 
-  /** `[packets:bytes]` in front of a rule. */
-  #ruleCounters(line: string): { packets: string; bytes: string; end: number } {
-    const close = line.indexOf(']')
-    const colon = line.indexOf(':')
-    if (close < 0 || colon < 0 || colon > close) throw new ToolError(`Bad line ${this.line}: need ]`, 2, 0)
-    return { packets: line.slice(1, colon), bytes: line.slice(colon + 1, close), end: close + 1 }
-  }
-
   /** The column of word `index` of a rule line, counted from 1. */
   columnOf(line: string, index: number): number {
     const columns: number[] = []
@@ -222,25 +219,9 @@ export class Restore {
 export class EndMissing extends Error {}
 
 /** Counters of nothing but digits, or null. */
-function plainCounters({ packets, bytes }: { packets: string; bytes: string }): Counters | null {
+function plainCounters({ packets, bytes }: RuleCounters): Counters | null {
   if (!/^\d{1,15}$/.test(packets) || !/^\d{1,15}$/.test(bytes)) return null
   return { packets: Number(packets), bytes: Number(bytes) }
-}
-
-/** strtok() by blanks. */
-function fields(text: string): string[] {
-  const found: string[] = []
-  let from = -1
-  for (let at = 0; at <= text.length; at++) {
-    const c = at < text.length ? text.charCodeAt(at) : 32
-    if (c !== 32 && c !== 9 && c !== 10) {
-      if (from < 0) from = at
-    } else if (from >= 0) {
-      found.push(text.slice(from, at))
-      from = -1
-    }
-  }
-  return found
 }
 
 /**

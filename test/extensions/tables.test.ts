@@ -24,7 +24,7 @@ interface Row {
 
 function readTable(name: string): Row[] {
   const rows: Row[] = []
-  for (const line of readFileSync(join(folder, name), 'utf8').split('\n')) {
+  for (const line of readFileSync(join(folder, name), 'latin1').split('\n')) {
     const text = line.slice(2)
     const row = rows.at(-1)
     if (line.startsWith('> '))
