@@ -52,6 +52,14 @@ const pool = new OraclePool(Number(values.jobs))
 const seen = new Map<string, number>()
 let shrunk = 0
 
+/** What was said, and about which line, of a refusal that has the whole set-up below it. */
+function refusalOf(text: string): string {
+  const lines = text.split('\n')
+  const [, at] = /line:? (\d+)/.exec(text) ?? []
+  const start = lines.findIndex((l) => l.startsWith('*'))
+  return [lines[0], at === undefined || start < 0 ? '' : lines[start + Number(at) - 1]].join('  ')
+}
+
 async function show(oracle: Oracle, failure: Comparison, unsteady: boolean): Promise<void> {
   const kind = [...kinds(failure.differences)].join(', ')
   const times = (seen.get(kind) ?? 0) + 1
@@ -107,7 +115,8 @@ async function main(): Promise<number> {
   }
   for (const [kind, times] of [...seen].sort((a, b) => b[1] - a[1]))
     console.log(`${String(times).padStart(6)} ${kind}`)
-  if (refusals.length > 0) console.log(`${refusals.length} set-ups were refused, first: ${refusals[0]}`)
+  if (refusals.length > 0) console.log(`${refusals.length} set-ups were refused:`)
+  for (const text of refusals.slice(0, 10)) console.log(`  ${refusalOf(text)}`)
   console.log(`${run} scenarios, ${bad} differ, ${((Date.now() - started) / 1000).toFixed(1)} s`)
   return bad === 0 ? 0 : 1
 }

@@ -1,20 +1,21 @@
 // connlimit: how many connections a network has (libxt_connlimit of iptables 1.8.9, connlimit_mt() of xt_connlimit.c,
 // nf_conncount.c). Each rule keeps its own lists: by masked address, the tuples that it has seen.
 //
-//     asked ── list of the packet's network: tuples whose connection is gone or closed leave it, at most once in a
-//              jiffy; this packet's connection joins if it is new ── its length
+//     asked ── list of the packet's network: tuples whose connection is gone or closed leave it, then this packet's
+//              connection joins unless it is there ── its length
 //
-// A connection that does not come to be (its packet dropped) leaves at the next look.
+// New connections join without that look if there was one in this jiffy. One that does not come to be (its packet
+// dropped) leaves at the next look.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { META, STRIDE } from '../../conntrack/table.ts'
+import { META, STATUS, STRIDE, Status } from '../../conntrack/table.ts'
 import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { HZ, jiffies } from '../shared.ts'
 import { parseAddress, prefixLength, prefixMask } from '../text/address.ts'
 import { wholeNumber } from '../text/numbers.ts'
@@ -28,15 +29,17 @@ export interface ConnLimit {
   readonly side: 'saddr' | 'daddr'
 }
 
-/** CONNCOUNT_GC_MAX_NODES: more that left in one look end it. */
-const MAX_GONE = 8
+/** CONNCOUNT_GC_MAX_COLLECT: more that left in one look end it; so many that joined make one necessary. */
+const MAX_GONE = 64
 const CLEAN_AFTER = 60 * HZ
 
 /** Connections of one network. */
 interface Counted {
   readonly tuples: Tuple[]
-  /** jiffy of the last whole look. */
+  /** jiffy of the last look. */
   looked: number
+  /** Length after it. */
+  left: number
 }
 
 /** One rule's lists, by zone and masked address. */
@@ -69,35 +72,40 @@ function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
   }
 }
 
-/** nf_conncount_add(): the list's length with this connection in it. */
-function add(list: Counted, conntrack: Conntrack, now: number): number {
+/** Drops what is gone from the list, until it meets the connection of `tuple`: true. */
+function look(list: Counted, conntrack: Conntrack): boolean {
   const { tuples } = list
-  if (list.looked !== now) {
-    let gone = 0
-    let kept = 0
-    let found = false
-    let i = 0
-    for (; i < tuples.length && gone <= MAX_GONE; i++) {
-      const known = tuples[i]!
-      const handle = conntrack.find(known)
-      if (handle < 0) {
-        gone++
-        continue
-      }
-      if (known.equals(tuple) && known.zone === tuple.zone) {
-        found = true
-        break
-      }
-      if (isOver(conntrack, handle >> 1)) gone++
-      else tuples[kept++] = known
+  let gone = 0
+  let kept = 0
+  let found = false
+  let i = 0
+  for (; i < tuples.length && gone <= MAX_GONE; i++) {
+    const known = tuples[i]!
+    const handle = conntrack.find(known)
+    if (handle < 0) {
+      gone++
+      continue
     }
-    for (; i < tuples.length; i++) tuples[kept++] = tuples[i]!
-    tuples.length = kept
-    if (found) return kept
-    list.looked = now
+    if (known.equals(tuple) && known.zone === tuple.zone) {
+      found = true
+      break
+    }
+    if (isOver(conntrack, handle >> 1)) gone++
+    else tuples[kept++] = known
   }
-  tuples.push(new Tuple().copy(tuple))
-  return tuples.length
+  for (; i < tuples.length; i++) tuples[kept++] = tuples[i]!
+  tuples.length = kept
+  return found
+}
+
+/** __nf_conncount_add(). `underWay`: the connection was confirmed before, so that it may be in the list. */
+function add(list: Counted, conntrack: Conntrack, now: number, underWay: boolean): void {
+  if (underWay || list.looked !== now || list.tuples.length - list.left >= MAX_GONE) {
+    if (look(list, conntrack)) return
+    list.looked = now
+    list.left = list.tuples.length
+  }
+  list.tuples.push(new Tuple().copy(tuple))
 }
 
 /** connlimit_mt(). Allocates for connections that are new to the rule. */
@@ -109,24 +117,27 @@ function within(
   mask: number,
   m: ConnLimit,
 ): boolean {
-  if (pkt.ct >= 0) conntrack.table.readTuple(pkt.ct, 0, tuple)
+  let entry = pkt.ct
+  if (entry >= 0) conntrack.table.readTuple(entry, 0, tuple)
   else {
     if (!conntrack.tupleOf(pkt, tuple)) {
       pkt.hotdrop = true
       return false
     }
     tuple.zone = 0
+    entry = conntrack.find(tuple) >> 1
   }
   const now = jiffies(host)
   if (now - state.cleaned > CLEAN_AFTER) clean(state, conntrack, now)
-  const key = tuple.zone * 0x100000000 + (((m.side === 'daddr' ? pkt.d0 : pkt.s0) & mask) >>> 0)
-  let list = state.lists.get(key)
-  let count: number
-  if (list === undefined) {
-    list = { tuples: [new Tuple().copy(tuple)], looked: now }
-    state.lists.set(key, list)
-    count = 1
-  } else count = add(list, conntrack, now)
+  const zone = pkt.ct >= 0 ? tuple.zone : 0
+  const key = zone * 0x100000000 + (((m.side === 'daddr' ? pkt.d0 : pkt.s0) & mask) >>> 0)
+  const list = state.lists.get(key)
+  if (list === undefined) state.lists.set(key, { tuples: [new Tuple().copy(tuple)], looked: now, left: 0 })
+  else {
+    const underWay = entry >= 0 && (conntrack.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0
+    add(list, conntrack, now, underWay)
+  }
+  const count = list === undefined ? 1 : list.tuples.length
   return count > m.limit !== m.upto
 }
 
@@ -174,7 +185,7 @@ export const connlimit: Match<ConnLimit> = {
         ? 32
         : 128
     if (flag === undefined)
-      throw new OptionError('You must specify "--connlimit-above" or "--connlimit-upto".')
+      throw new WholeError('You must specify "--connlimit-above" or "--connlimit-upto".')
     return {
       limit,
       upto: (flag === 'connlimit-upto') !== o.inverted(flag),

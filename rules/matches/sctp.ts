@@ -50,9 +50,13 @@ const CHUNKS: readonly (readonly [name: string, type: number, flags: string])[] 
   ['ECN_ECNE', 12, ''],
   ['ECN_CWR', 13, ''],
   ['SHUTDOWN_COMPLETE', 14, '       T'],
+  ['I_DATA', 64, '    IUBE'],
+  ['RE_CONFIG', 130, ''],
+  ['PAD', 132, ''],
   ['ASCONF', 193, ''],
   ['ASCONF_ACK', 128, ''],
   ['FORWARD_TSN', 192, ''],
+  ['I_FORWARD_TSN', 194, ''],
 ]
 
 function parseChunks(o: Options): Chunks | null {
@@ -71,11 +75,13 @@ function parseChunks(o: Options): Chunks | null {
       if (item === '') continue
       const colon = item.indexOf(':')
       const name = colon < 0 ? item : item.slice(0, colon)
-      const chunk = CHUNKS.find(([known]) => known === name.toUpperCase())
+      const index = CHUNKS.findIndex(([known]) => known === name.toUpperCase())
+      const chunk = CHUNKS[index]
       if (chunk === undefined) throw new OptionError(`Unknown sctp chunk \`${name}'`)
       const [, type, letters] = chunk
       types.add(type)
-      if (colon >= 0) addFlags(flags, type, letters, item.slice(colon + 1))
+      // libxt_sctp files flags under the place in its list: from I_DATA on they are of no chunk that is asked for.
+      if (colon >= 0) addFlags(flags, index, letters, item.slice(colon + 1))
     }
   return {
     mode,

@@ -297,7 +297,11 @@ export class TcpConversation implements Conversation {
             note: 'picked up in the middle',
           })
         }
-        return this.#send(a, random.once(20) ? 'SEC' : 'S', random.once(20) ? { payload: 30 } : {})
+        return this.#send(
+          a,
+          random.once(10) ? random.pick(['SEC', 'SE', 'SC']) : 'S',
+          random.once(20) ? { payload: 30 } : {},
+        )
       case 'syn': {
         const b = this.#b
         if (b === null) {
@@ -507,7 +511,9 @@ export class UdpConversation implements Conversation {
       dst: view.remote.address,
       sport: view.local.port,
       dport: view.remote.port,
-      payload: random.pick([0, 1, 12, 100, 500, 1200, 1472, random.below(1600)]),
+      payload: random.once(8)
+        ? random.pick(['GET /index.html', 'get /INDEX.HTML', 'a'.repeat(600)])
+        : random.pick([0, 1, 12, 100, 500, 1200, 1472, random.below(1600)]),
       noChecksum: random.once(10),
       badChecksum: random.once(16),
       ...ipOptions(this.#w),
@@ -585,11 +591,93 @@ function likeUdp(frame: Uint8Array): void {
   frame[at + 1] = folded & 0xff
 }
 
+/** Chunks of SCTP as bytes: type, flags, value. Padded to four bytes, as they must be. */
+function chunk(type: number, flags: number, value: readonly number[] = []): number[] {
+  const length = 4 + value.length
+  return [type, flags, length >> 8, length & 255, ...value, ...Array<number>((4 - (length % 4)) % 4).fill(0)]
+}
+
+/** An association in its usual order: who sends, which chunk. Each end's tag is in what the other sends. */
+const ASSOCIATION: readonly (readonly ['a' | 'b', number])[] = [
+  ['a', 1],
+  ['b', 2],
+  ['a', 10],
+  ['b', 11],
+  ['a', 0],
+  ['b', 3],
+  ['b', 0],
+  ['a', 4],
+  ['b', 5],
+  ['a', 7],
+  ['b', 8],
+  ['a', 14],
+]
+const CHUNK_TYPES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 64, 128, 130, 132, 192, 193, 194, 255]
+
+export class SctpConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: View
+  #b: View | null = null
+  #at = 0
+  #turns = 0
+  readonly #tags: Readonly<Record<'a' | 'b', number>>
+
+  constructor(wire: Wire) {
+    this.#w = wire
+    this.#a = opening(wire)
+    this.#tags = { a: 1 + wire.random.below(1000), b: 2000 + wire.random.below(1000) }
+  }
+
+  get done(): boolean {
+    return this.#at >= ASSOCIATION.length || this.#turns > 20
+  }
+
+  #chunk(type: number, own: number): number[] {
+    const { random } = this.#w
+    if (type === 1 || type === 2) return chunk(type, 0, [...be32(own), 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1])
+    const flags = type === 0 ? random.pick([3, 3, 7, 2, 1]) : random.once(6) ? 1 : 0
+    const size = type === 0 ? 12 + random.pick([1, 4, 100]) : random.pick([0, 4, 8, 12])
+    return chunk(type, flags, Array<number>(size).fill(7))
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#turns++
+    let [who, type] = ASSOCIATION[this.#at]!
+    if (random.once(5)) {
+      // Out of turn.
+      who = random.pick(['a', 'b'] as const)
+      type = random.pick(CHUNK_TYPES)
+    } else this.#at += random.once(8) ? 0 : 1
+    const view = who === 'a' ? this.#a : this.#b
+    if (view === null) return
+    const own = this.#tags[who]
+    const other = this.#tags[who === 'a' ? 'b' : 'a']
+    const chunks = this.#chunk(type, own)
+    for (let n = random.pick([0, 0, 0, 1, 2, 6]); n > 0; n--)
+      chunks.push(...this.#chunk(random.pick(CHUNK_TYPES), own))
+    // A last chunk that says it is longer than it is, or is none.
+    if (random.once(16)) chunks.push(...random.pick([[0, 3, 0, 200], [6], [0, 0, 0, 0], [3, 0, 0, 3]]))
+    const frame = build.sctp({
+      src: view.local.address,
+      dst: view.remote.address,
+      sport: view.local.port,
+      dport: view.remote.port,
+      vtag: type === 1 ? 0 : random.once(12) ? random.below(4000) : other,
+      chunks,
+      badChecksum: random.once(20),
+      ...ipOptions(this.#w),
+    })
+    const run = await this.#w.send(view.dev, frame, `sctp ${who}: chunk ${type}`)
+    if (view === this.#a) this.#b = learn(frame, run) ?? this.#b
+  }
+}
+
 /** A protocol without ports, both ways; or with ports that this host does not track by. */
 export class OtherConversation implements Conversation {
   readonly #w: Wire
   readonly #a: View
-  readonly #kind: 'gre' | 'sctp' | 'dccp' | 'udplite' | 'raw'
+  readonly #kind: 'gre' | 'dccp' | 'udplite' | 'ah' | 'esp' | 'ipcomp' | 'raw'
   readonly #protocol: number
   #b: View | null = null
   #left: number
@@ -598,8 +686,8 @@ export class OtherConversation implements Conversation {
     this.#w = wire
     this.#a = opening(wire)
     this.#left = 1 + wire.random.below(4)
-    this.#kind = wire.random.pick(['gre', 'udplite', 'raw', 'raw', 'raw'])
-    this.#protocol = wire.random.pick([50, 51, 4, 89, 103, 108, 2, 255, 0, 200])
+    this.#kind = wire.random.pick(['gre', 'udplite', 'dccp', 'ah', 'esp', 'ipcomp', 'raw', 'raw'])
+    this.#protocol = wire.random.pick([50, 51, 4, 89, 103, 108, 2, 255, 0, 200, 33])
   }
 
   get done(): boolean {
@@ -612,6 +700,14 @@ export class OtherConversation implements Conversation {
     const view = this.#b !== null && random.once(2) ? this.#b : this.#a
     const head = { src: view.local.address, dst: view.remote.address, ...ipOptions(this.#w) }
     const ports = { sport: view.local.port, dport: view.remote.port }
+    const spi = random.pick([1, 2, 255, 256, 4096, 0xffffffff])
+    const raw = (proto: number, bytes: readonly number[]): Uint8Array =>
+      build.ip4({
+        ...head,
+        proto,
+        // Whole, or cut just where the header ends.
+        payload: random.once(6) ? bytes.slice(0, random.pick([bytes.length - 1, 4, 8, 11, 12])) : bytes,
+      })
     let frame: Uint8Array
     switch (this.#kind) {
       case 'gre':
@@ -621,10 +717,64 @@ export class OtherConversation implements Conversation {
         frame = build.udplite({ ...head, ...ports, payload: 30, coverage: random.pick([0, 8, 20]) })
         if (random.once(2)) likeUdp(frame)
         break
+      case 'dccp': {
+        frame = build.dccp({ ...head, ...ports, type: random.below(12), payload: random.pick([0, 4, 8, 20]) })
+        const at = l4Of(frame)
+        // Options: some behind the header, whose words the offset counts; the rest is data.
+        if (random.once(2)) {
+          frame[at + 4] = random.pick([3, 4, 5, 6, 7, 10, 60])
+          frame.set([2, 1, 32, 3, 9].slice(0, Math.max(0, frame.length - at - 20)), at + 20)
+        }
+        break
+      }
+      case 'ah':
+        frame = raw(51, [6, 4, 0, 0, ...be32(spi), ...be32(1), ...Array<number>(12).fill(3), 1, 2, 3, 4])
+        break
+      case 'esp':
+        frame = raw(50, [...be32(spi), ...be32(1), 9, 9, 9, 9])
+        break
+      case 'ipcomp':
+        frame = raw(108, [4, 0, ...be32(spi).slice(2), 1, 2, 3])
+        break
       default:
         frame = build.ip4({ ...head, proto: this.#protocol, payload: random.pick([0, 4, 20, 60]) })
     }
     const run = await this.#w.send(view.dev, frame, this.#kind, referencesOf(frame, view))
     if (view === this.#a) this.#b = learn(frame, run) ?? this.#b
+  }
+}
+
+/** A file asked for by TFTP, and sent from another port, which only a helper can know. */
+export class TftpConversation implements Conversation {
+  readonly #w: Wire
+  readonly #a: View
+  #b: View | null = null
+  #turns = 0
+
+  constructor(wire: Wire) {
+    this.#w = wire
+    const view = opening(wire)
+    this.#a = { ...view, remote: { ...view.remote, port: 69 } }
+  }
+
+  get done(): boolean {
+    return this.#turns > 3
+  }
+
+  async turn(): Promise<void> {
+    const { random } = this.#w
+    this.#turns++
+    const view = this.#b ?? this.#a
+    const server = this.#b !== null
+    const frame = build.udp({
+      src: view.local.address,
+      dst: view.remote.address,
+      sport: server ? random.pick([69, 3000, 3000, 3001]) : view.local.port,
+      dport: view.remote.port,
+      payload: server ? '\0\x03\0\x01data' : '\0\x01file\0octet\0',
+      ...ipOptions(this.#w),
+    })
+    const run = await this.#w.send(view.dev, frame, server ? 'tftp data' : 'tftp request', [])
+    if (!server) this.#b = learn(frame, run)
   }
 }

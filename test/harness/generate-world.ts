@@ -10,7 +10,16 @@ import { SeededRandom } from './frames.ts'
 import { addressOf, type ScenarioDevice } from './scenario.ts'
 
 /** What a scenario is mostly about. */
-export const PROFILES = ['filtering', 'state', 'nat', 'mangle', 'local', 'fragments', 'mixed'] as const
+export const PROFILES = [
+  'filtering',
+  'state',
+  'nat',
+  'mangle',
+  'local',
+  'fragments',
+  'mixed',
+  'extensions',
+] as const
 export type Profile = (typeof PROFILES)[number]
 
 /** An independent stream of randomness: drawing more from one leaves the others as they were. */
@@ -64,6 +73,10 @@ export function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {
   }
   return out
 }
+
+/** The realm of a route, for the match of that name. */
+const realm = (random: SeededRandom, profile: Profile): string =>
+  profile === 'extensions' && random.once(2) ? ` realm ${random.pick(['3', '7', '7/3'])}` : ''
 
 export function makeWorld(seed: number, profile: Profile): World {
   const random = stream(seed, 'topology')
@@ -126,7 +139,7 @@ export function makeWorld(seed: number, profile: Profile): World {
         : ` via ${host(base, mine === 0 ? 1 : mine === 1 && prefix === 31 ? 0 : mine + 1)}`
       const viaFits = via === '' || mine + 1 < room - first
       routes.push(
-        `${net}/20${viaFits ? via : ''} dev ${name}${random.once(5) ? ` mtu ${random.pick([500, 1000, 1300])}` : ''}`,
+        `${net}/20${viaFits ? via : ''} dev ${name}${random.once(5) ? ` mtu ${random.pick([500, 1000, 1300])}` : ''}${realm(random, profile)}`,
       )
       prefixes.push(`${net}/20`)
       peers.push(
@@ -146,7 +159,8 @@ export function makeWorld(seed: number, profile: Profile): World {
       .map((n) => host(base, n))
       .find((a) => a !== address && (prefix === 31 || a !== base))!
     const on = prefix < 31 || peers.some((p) => p.address === gateway)
-    routes.push(random.once(2) || !on ? `default dev ${wan.name}` : `default via ${gateway} dev ${wan.name}`)
+    const via = random.once(2) || !on ? '' : ` via ${gateway}`
+    routes.push(`default${via} dev ${wan.name}${realm(random, profile)}`)
     peers.push(
       { address: '8.8.8.8', dev: wan.name },
       { address: '93.184.216.34', dev: wan.name },

@@ -3,10 +3,13 @@
 // bytes, the same for every later run.
 
 import {
+  addressAt,
   type Conversation,
   EchoConversation,
   OtherConversation,
+  SctpConversation,
   TcpConversation,
+  TftpConversation,
   UdpConversation,
   type Wire,
 } from './conversation.ts'
@@ -15,7 +18,7 @@ import { makeNoise } from './generate-noise.ts'
 import { makeRules } from './generate-rules.ts'
 import { makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
 import { KernelHost, type Oracle, Refused } from './kernel.ts'
-import { hex, type Reference, type Run, type Scenario, type Step, type StepRun } from './scenario.ts'
+import { hex, type Reference, type Run, type Scenario, type Step, type StepRun, unhex } from './scenario.ts'
 
 export interface Generated {
   readonly scenario: Scenario
@@ -50,6 +53,37 @@ const MIX: Readonly<
   local: { tcp: 8, udp: 5, echo: 4, other: 3, noise: 60, fragments: 20, pauses: 150 },
   fragments: { tcp: 10, udp: 30, echo: 15, other: 5, noise: 40, fragments: 2, pauses: 60 },
   mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
+  extensions: { tcp: 30, udp: 18, echo: 8, other: 34, noise: 20, fragments: 30, pauses: 40 },
+}
+
+/** What takes frames: the kernel, or what stands for it while only frames are wanted. */
+type Taker = Pick<KernelHost, 'take'>
+
+/** A host without rules that passes on what it gets, unchanged. */
+class Passer implements Taker {
+  readonly #world: World
+  constructor(world: World) {
+    this.#world = world
+  }
+  async take(steps: readonly Step[]): Promise<StepRun[]> {
+    return steps.map(({ id, dev = '', frame = '' }) => {
+      const bytes = unhex(frame)
+      const to = bytes.length < 20 ? '' : addressAt(bytes, 16)
+      const peer = this.#world.peers.find((p) => p.address === to)
+      const sent = peer === undefined ? [] : [{ dev: peer.dev, bytes }]
+      return { id, at: 0, wall: 0, dev, injected: bytes, before: [], sent }
+    })
+  }
+}
+
+/** Frames that a sample for the rules is made of. */
+const SAMPLE = 60
+
+/** The frames as they would be if the rules let everything through. */
+async function sampleFrames(seed: number, profile: Profile, world: World): Promise<Uint8Array[]> {
+  const recorder = new Recorder(new Passer(world), world, profile, stream(seed, 'traffic'))
+  await talk(recorder, profile, SAMPLE)
+  return recorder.history.map((r) => r.injected!).filter((f) => f.length >= 20)
 }
 
 class Recorder implements Wire {
@@ -57,12 +91,12 @@ class Recorder implements Wire {
   readonly random: SeededRandom
   readonly steps: Step[] = []
   readonly history: StepRun[] = []
-  readonly #kernel: KernelHost
+  readonly #kernel: Taker
   readonly #mix: (typeof MIX)[Profile]
   #pauses = 0
   #id = 0
 
-  constructor(kernel: KernelHost, world: World, profile: Profile, random: SeededRandom) {
+  constructor(kernel: Taker, world: World, profile: Profile, random: SeededRandom) {
     this.#kernel = kernel
     this.world = world
     this.random = random
@@ -182,6 +216,9 @@ function sameBytes(frame: Uint8Array, piece: Uint8Array): boolean {
   )
 }
 
+/** Conversations that are neither TCP, UDP nor echo. */
+const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpConversation, TftpConversation]
+
 async function talk(recorder: Recorder, profile: Profile, frames: number): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
@@ -204,7 +241,7 @@ async function talk(recorder: Recorder, profile: Profile, frames: number): Promi
     if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
     else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
     else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else active.push(new OtherConversation(recorder))
+    else active.push(new (random.pick(OTHERS))(recorder))
   }
 }
 
@@ -228,7 +265,13 @@ export async function generate(
       routes,
       rules,
       sysctls,
-      iptables: makeRules(drawn, profile, world),
+      iptables: makeRules({
+        seed: drawn,
+        profile,
+        world,
+        frames: await sampleFrames(drawn, profile, world),
+        wall: Date.now(),
+      }),
       steps: [],
     }
     const kernel = new KernelHost(oracle, bare)

@@ -1,0 +1,632 @@
+// Every match that sees IPv4 packets: how to draw its options. Names of the list are those of rules/matches.
+
+import { type Draw, type Entry, hex } from './draw.ts'
+
+const PORTED = ['tcp', 'udp', 'udplite', 'sctp', 'dccp'] as const
+const STATES = ['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'UNTRACKED']
+const TYPES = [
+  'UNICAST',
+  'LOCAL',
+  'BROADCAST',
+  'MULTICAST',
+  'BLACKHOLE',
+  'UNREACHABLE',
+  'PROHIBIT',
+  'ANYCAST',
+  'UNSPEC',
+]
+const ICMP_NAMES = ['any', 'echo-request', 'destination-unreachable', 'port-unreachable', 'time-exceeded']
+const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG']
+const CHUNKS = [
+  'DATA',
+  'INIT',
+  'INIT_ACK',
+  'SACK',
+  'HEARTBEAT',
+  'HEARTBEAT_ACK',
+  'ABORT',
+  'SHUTDOWN',
+  'SHUTDOWN_ACK',
+  'ERROR',
+  'COOKIE_ECHO',
+  'COOKIE_ACK',
+  'ECN_ECNE',
+  'ECN_CWR',
+  'SHUTDOWN_COMPLETE',
+  'I_DATA',
+  'RE_CONFIG',
+  'PAD',
+  'ASCONF',
+  'ASCONF_ACK',
+  'FORWARD_TSN',
+  'I_FORWARD_TSN',
+]
+const DCCP_TYPES = [
+  'REQUEST',
+  'RESPONSE',
+  'DATA',
+  'ACK',
+  'DATAACK',
+  'CLOSEREQ',
+  'CLOSE',
+  'RESET',
+  'SYNC',
+  'SYNCACK',
+  'INVALID',
+]
+
+const words = (...parts: readonly string[]): string => parts.filter((p) => p !== '').join(' ')
+/** Each of the options with one chance in two; at least one. */
+function anyOf(d: Draw, ...options: readonly (() => string)[]): string {
+  const drawn = options.filter(() => d.random.once(2))
+  return words(...(drawn.length > 0 ? drawn : [d.pick(options)]).map((make) => make()))
+}
+
+const ports = (d: Draw): string =>
+  anyOf(
+    d,
+    () => `${d.not()}--sport ${d.ports()}`,
+    () => `${d.not()}--dport ${d.ports()}`,
+  )
+
+/** The kinds that a frame's TCP options have. */
+function tcpOptionKinds(d: Draw): number[] {
+  const f = d.frame('tcp')
+  const end = Math.min(f.length, f.l4 + (f.u8(f.l4 + 12) >> 4) * 4)
+  const kinds: number[] = []
+  for (let at = f.l4 + 20; at < end; at += f.u8(at) < 2 ? 1 : Math.max(1, f.u8(at + 1))) kinds.push(f.u8(at))
+  return kinds.filter((k) => k > 0)
+}
+
+function mss(d: Draw): number {
+  const f = d.frame('tcp')
+  for (let at = f.l4 + 20; at + 4 <= f.length; at++) if (f.u16(at) === 0x0204) return f.u16(at + 2)
+  return 536
+}
+
+/** The dotted address `by` further on. */
+function beside(address: string, by: number): string {
+  const n = address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
+  const m = Math.min(0xffffffff, Math.max(0, n + by))
+  return [24, 16, 8, 0].map((s) => (m >>> s) & 255).join('.')
+}
+
+function iprange(d: Draw): string {
+  const at = d.address()
+  const edge = d.pick([0, 0, 1, -1])
+  const away = d.pick([0, 1, 7, 300, 70000])
+  return d.random.once(2)
+    ? `${beside(at, edge)}-${beside(at, edge + away)}`
+    : `${beside(at, edge - away)}-${beside(at, edge)}`
+}
+
+function conntrack(d: Draw): string {
+  const n = (): string => d.not(5)
+  const options: string[] = []
+  const add = (oneIn: number, make: () => string): void => {
+    if (d.random.once(oneIn)) options.push(make())
+  }
+  add(2, () => `${n()}--ctstate ${d.some([...STATES, 'SNAT', 'DNAT']).join(',')}`)
+  add(16, () => `${n()}--ctproto ${d.pick(['tcp', 'udp', 'icmp', '47', '132'])}`)
+  for (const which of ['origsrc', 'origdst', 'replsrc', 'repldst'])
+    add(16, () => `${n()}--ct${which} ${d.address()}${d.pick(['', '', '/24', '/8', '/31', '/30', '/1'])}`)
+  if (['tcp', 'udp'].includes(d.protocol))
+    for (const which of ['origsrcport', 'origdstport', 'replsrcport', 'repldstport'])
+      add(16, () => `${n()}--ct${which} ${d.range(d.port(), 65535, ':', false)}`)
+  add(
+    8,
+    () => `${n()}--ctstatus ${d.some(['NONE', 'EXPECTED', 'SEEN_REPLY', 'ASSURED', 'CONFIRMED']).join(',')}`,
+  )
+  add(16, () => `${n()}--ctexpire ${d.pick(['0:40', '20:130', '100:500', '200000:600000', '1000:'])}`)
+  add(10, () => `--ctdir ${d.pick(['ORIGINAL', 'REPLY'])}`)
+  if (options.length === 0) options.push(`${n()}--ctstate ${d.some(STATES).join(',')}`)
+  return options.join(' ')
+}
+
+function multiport(d: Draw): string {
+  const list = new Set<string>()
+  for (let i = 1 + d.random.below(4); i > 0; i--)
+    list.add(d.random.once(3) ? d.range(d.port(), 65535, ':', false, true) : String(d.near(d.port(), 65535)))
+  return `${d.not()}--${d.pick(['sports', 'dports', 'dports', 'ports'])} ${[...list].join(',')}`
+}
+
+function addrtype(d: Draw): string {
+  const options = [
+    anyOf(
+      d,
+      () => `${d.not()}--src-type ${d.some(TYPES).join(',')}`,
+      () => `${d.not()}--dst-type ${d.some(TYPES).join(',')}`,
+    ),
+  ]
+  // Refused where the hook has no such interface; in FORWARD both are refused together.
+  if (d.random.once(4)) {
+    if (d.only('PREROUTING', 'INPUT')) options.push('--limit-iface-in')
+    else if (d.only('OUTPUT', 'POSTROUTING')) options.push('--limit-iface-out')
+  }
+  return words(...options)
+}
+
+/** Bytes of a frame, as they are or with one changed, and where to look for them. */
+function string(d: Draw): string {
+  const f = d.frame()
+  // Addresses and what follows them are more alike from frame to frame than identifications and checksums.
+  const at = Math.min(d.random.once(3) ? d.random.below(f.length) : 12 + d.random.below(60), f.length - 1)
+  const length = Math.max(1, Math.min(f.length - at, d.pick([1, 1, 2, 3, 4, 8, 16, 40])))
+  const bytes = [...f.bytes.slice(at, at + length)]
+  if (d.random.once(6)) bytes[d.random.below(length)]! ^= 0x20
+  const text = bytes.map((b) => b.toString(16).padStart(2, '0')).join(d.pick(['', ' ']))
+  const from = d.near(at, 0xffff)
+  const to = d.near(d.pick([at, at + length, f.length]), 0xffff)
+  return words(
+    `--algo ${d.pick(['bm', 'kmp'])}`,
+    d.random.once(2) ? `--from ${from}` : '',
+    d.random.once(2) ? `--to ${Math.max(to, from)}` : '',
+    d.random.once(4) ? '--icase' : '',
+    d.random.once(6)
+      ? `${d.not()}--string ${d.pick(['GET', 'get', '/INDEX', 'abc', '!"#'.slice(0, 1), 'index.html'])}`
+      : `${d.not()}--hex-string "|${text}|"`,
+  )
+}
+
+function u32(d: Draw): string {
+  const f = d.frame()
+  const tests: string[] = []
+  for (let n = d.pick([1, 1, 1, 2]); n > 0; n--) {
+    // At the very end too, and just behind it.
+    const at = d.random.once(4)
+      ? Math.max(0, d.near(f.length - 4, 0xffff))
+      : d.pick([0, 3, 4, 6, 8, 12, 16, f.l4, f.l4 + 2, f.l4 + d.random.below(24)])
+    const value = f.u32(at)
+    const viaHeader = d.random.once(3)
+    const mask = d.pick([0xffffffff, 0xff, 0xffff, 0xffff0000, 0xff000000, 0x3ff])
+    const shift = d.random.below(32)
+    const left = d.random.once(8)
+    const place = viaHeader
+      ? `0>>22&0x3C@${Math.max(0, at - f.l4)}`
+      : d.random.once(10)
+        ? `${d.pick([0, 4, 16])}@${at}`
+        : String(at)
+    let text = place
+    let is = value
+    if (d.random.once(2)) {
+      text += `&${hex(mask)}`
+      is = (is & mask) >>> 0
+    }
+    if (d.random.once(2)) {
+      text += left ? `<<${shift}` : `>>${shift}`
+      is = left ? (is << shift) >>> 0 : is >>> shift
+    }
+    const near = d.near(is)
+    const list = d.pick([
+      hex(near),
+      `${hex(Math.max(0, near - d.pick([0, 1, 1000])))}:${hex(near)}`,
+      `${hex(near)}:${hex(Math.min(0xffffffff, near + d.pick([1, 1000])))}`,
+      `0x1,${hex(near)},0x2:0x3`,
+    ])
+    tests.push(`${text}=${list}`)
+  }
+  return `${d.not()}--u32 "${tests.join('&&')}"`
+}
+
+/** Classic BPF on the packet from its network header: one load, one comparison. */
+function bpf(d: Draw): string {
+  const f = d.frame()
+  const width = d.pick([1, 2, 4])
+  const at = d.random.once(4) ? Math.max(0, d.near(f.length - width, 0xffff)) : d.random.below(f.l4 + 12)
+  const read = width === 1 ? f.u8(at) : width === 2 ? f.u16(at) : f.u32(at)
+  const load = { 1: 48, 2: 40, 4: 32 }[width]
+  const jump = d.pick([0x15, 0x25, 0x35, 0x45])
+  const indexed = at >= f.l4 && d.random.once(2)
+  const code = indexed
+    ? ['177 0 0 0', `${load! + 32} 0 0 ${at - f.l4}`]
+    : d.random.once(8)
+      ? ['128 0 0 0']
+      : [`${load} 0 0 ${at}`]
+  const value = code[0] === '128 0 0 0' ? d.near(f.length) : d.near(read)
+  code.push(`${jump} 0 1 ${value}`, `6 0 0 ${d.pick([1, 65535])}`, '6 0 0 0')
+  return `--bytecode "${code.length},${code.join(',')}"`
+}
+
+function recent(d: Draw): string {
+  const action = d.pick(['set', 'set', 'rcheck', 'update', 'remove'])
+  const checks = action === 'rcheck' || action === 'update'
+  const seconds = checks && d.random.once(2)
+  return words(
+    `${d.not(8)}--${action}`,
+    seconds ? `--seconds ${d.pick([1, 1, 2, 3, 60])}` : '',
+    seconds && d.random.once(3) ? '--reap' : '',
+    checks && d.random.once(2) ? `--hitcount ${d.pick([1, 2, 3, 4, 5, 8])}` : '',
+    checks && d.random.once(4) ? '--rttl' : '',
+    d.random.once(6) ? '' : `--name ${d.pick(['A', 'B'])}`,
+    d.random.once(4)
+      ? `--mask ${d.pick(['255.255.255.0', '255.255.255.254', '255.255.255.255', '0.0.0.0'])}`
+      : '',
+    d.pick(['', '--rsource', '--rdest']),
+  )
+}
+
+function hashlimit(d: Draw): string {
+  const bytes = d.random.once(4)
+  const how = d.pick(['upto', 'above'])
+  const rate = bytes
+    ? d.pick(['1kb/s', '512b/s', '100b/s', '16b/s', '1mb/s'])
+    : d.pick(['1/hour', '1/minute', '6/minute', '1/second', '10/second', '100/second', '1/day'])
+  const burst = bytes
+    ? d.pick(['', '', ' --hashlimit-burst 1mb', ' --hashlimit-burst 2mb'])
+    : ` --hashlimit-burst ${d.pick([1, 2, 3, 4, 5])}`
+  const modes = d.random.once(4)
+    ? ''
+    : `--hashlimit-mode ${d.some(['srcip', 'dstip', 'srcport', 'dstport']).join(',')}`
+  return words(
+    `--hashlimit-${how} ${rate}${burst}`,
+    modes,
+    modes.includes('srcip') && d.random.once(3)
+      ? `--hashlimit-srcmask ${d.pick([0, 8, 24, 30, 31, 32])}`
+      : '',
+    modes.includes('dstip') && d.random.once(3)
+      ? `--hashlimit-dstmask ${d.pick([0, 8, 24, 30, 31, 32])}`
+      : '',
+    // Rules that share a table must want the same of it.
+    `--hashlimit-name h${d.random.below(100000)}`,
+    d.random.once(4) ? `--hashlimit-htable-max ${d.pick([1, 2, 3, 100])}` : '',
+    d.random.once(5) ? `--hashlimit-htable-expire ${d.pick([1000, 2000, 60000])}` : '',
+    d.random.once(8) && !bytes
+      ? `--hashlimit-rate-match --hashlimit-rate-interval ${d.pick([1, 2, 10])}`
+      : '',
+  )
+}
+
+function time(d: Draw): string {
+  const at = (by: number): Date => new Date(d.wall + by * 1000)
+  const clock = (by: number): string => at(by).toISOString().slice(11, 19)
+  const date = (by: number): string => at(by).toISOString().slice(0, 19)
+  const by = (): number => d.pick([-86400, -3600, -60, -1, 0, 1, 2, 60, 3600, 86400])
+  const start = by()
+  const stop = by()
+  const day = (n: number): number => at(n * 86400).getUTCDate()
+  const week = (n: number): string =>
+    ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'][at(n * 86400).getUTCDay()]!
+  const clocks = d.random.once(2)
+  const contiguous = clocks && clock(stop) < clock(start) && d.random.once(2)
+  const options = [
+    clocks ? `--timestart ${clock(start)} --timestop ${clock(stop)}` : '',
+    contiguous ? '--contiguous' : '',
+    d.random.once(3) ? `--datestart ${date(by())}` : '',
+    d.random.once(3) ? `--datestop ${date(by())}` : '',
+    d.random.once(4)
+      ? `${d.not()}--monthdays ${[...new Set([day(d.pick([0, 1, -1])), day(2)])].join(',')}`
+      : '',
+    d.random.once(4) ? `${d.not()}--weekdays ${week(d.pick([0, 1, -1]))}` : '',
+    d.random.once(5) ? '--kerneltz' : '',
+  ]
+  return words(...options)
+}
+
+function policy(d: Draw): string {
+  const dirs = [
+    ...(d.only('PREROUTING', 'INPUT', 'FORWARD') ? ['in'] : []),
+    ...(d.only('FORWARD', 'OUTPUT', 'POSTROUTING') ? ['out'] : []),
+  ]
+  const pol = d.pick(['none', 'ipsec'])
+  return words(
+    `--dir ${d.pick(dirs)} --pol ${pol}`,
+    pol === 'ipsec'
+      ? d.pick([
+          '',
+          '--strict --reqid 1',
+          '--proto esp',
+          '--mode transport',
+          '! --spi 5',
+          '--mode tunnel --tunnel-src 10.0.0.0/8',
+        ])
+      : '',
+  )
+}
+
+export const MATCHES: readonly Entry[] = [
+  { name: 'addrtype', draw: addrtype, weight: () => 3 },
+  {
+    name: 'ah',
+    protocols: ['ah'],
+    draw: (d) => {
+      const f = d.frame('ah')
+      return `${d.not()}--ahspi ${d.range(f.u32(f.l4 + 4), 0xffffffff, ':')}`
+    },
+  },
+  { name: 'bpf', draw: bpf },
+  {
+    name: 'cgroup',
+    hooks: ['INPUT', 'OUTPUT', 'POSTROUTING'],
+    draw: (d) => `${d.not(2)}--cgroup ${d.pick([0, 1])}`,
+  },
+  {
+    name: 'cluster',
+    tracks: true,
+    draw(d) {
+      const nodes = d.pick([1, 2, 2, 3, 4, 32])
+      const which = d.random.once(2)
+        ? `--cluster-local-node ${d.pick([1, nodes, 1 + d.random.below(nodes)])}`
+        : `--cluster-local-nodemask ${d.pick([1, Math.min(32, 2 ** Math.min(nodes, 5) - 1)])}`
+      return `--cluster-total-nodes ${nodes} ${d.not()}${which} --cluster-hash-seed ${d.pick(['0', '0xdeadbeef', '42'])}`
+    },
+  },
+  { name: 'comment', draw: () => '--comment "what a rule, isn\'t it"' },
+  {
+    name: 'connbytes',
+    tracks: true,
+    draw(d) {
+      const mode = d.pick(['packets', 'bytes', 'avgpkt'])
+      const size = d.frame().length
+      const n =
+        mode === 'packets' ? d.pick([0, 1, 2, 3, 5]) : mode === 'bytes' ? size * d.pick([1, 1, 2, 3]) : size
+      const at = d.near(n)
+      const range = d.pick([`${at}`, `${at}:`, `${at}:${at + d.pick([0, 1, 2, 100])}`, `0:${at}`])
+      return `${d.not()}--connbytes ${range} --connbytes-dir ${d.pick(['original', 'reply', 'both'])} --connbytes-mode ${mode}`
+    },
+  },
+  {
+    name: 'connlabel',
+    tracks: true,
+    draw: (d) => `${d.not()}--label ${d.pick([0, 1, 31, 32, 127])}${d.random.once(2) ? ' --set' : ''}`,
+  },
+  {
+    name: 'connlimit',
+    tracks: true,
+    draw: (d) =>
+      words(
+        `--connlimit-${d.pick(['upto', 'above'])} ${d.pick([0, 1, 2, 3, 5])}`,
+        d.random.once(2) ? `--connlimit-mask ${d.pick([0, 8, 24, 30, 31, 32])}` : '',
+        d.pick(['', '--connlimit-saddr', '--connlimit-daddr']),
+      ),
+  },
+  { name: 'connmark', tracks: true, draw: (d) => `${d.not()}--mark ${d.markMask()}`, weight: () => 2 },
+  {
+    name: 'conntrack',
+    tracks: true,
+    draw: conntrack,
+    weight: (profile) => (profile === 'state' ? 12 : profile === 'extensions' ? 2 : 5),
+  },
+  // Which of the machine's processors the frame is written on is chance: only those that it has not are told apart.
+  { name: 'cpu', draw: (d) => `${d.not(2)}--cpu ${d.pick([300, 1000, 4096])}` },
+  {
+    name: 'dccp',
+    protocols: ['dccp'],
+    draw: (d) =>
+      anyOf(
+        d,
+        () => ports(d),
+        () => `${d.not()}--dccp-types ${d.some(DCCP_TYPES).join(',')}`,
+        () => `${d.not()}--dccp-option ${d.pick([1, 2, 3, 32, 41])}`,
+      ),
+  },
+  {
+    name: 'devgroup',
+    draw(d) {
+      const group = (): string => d.pick(['0', '1', '0x0/0x1', '0x1/0x0', '5/0xfff8'])
+      const source = d.only('PREROUTING', 'INPUT', 'FORWARD')
+      const destination = d.only('FORWARD', 'OUTPUT', 'POSTROUTING')
+      if (source && destination)
+        return anyOf(
+          d,
+          () => `${d.not()}--src-group ${group()}`,
+          () => `${d.not()}--dst-group ${group()}`,
+        )
+      return `${d.not()}--${source ? 'src' : 'dst'}-group ${group()}`
+    },
+  },
+  {
+    name: 'dscp',
+    draw: (d) =>
+      `${d.not()}${d.random.once(3) ? `--dscp-class ${d.pick(['AF11', 'CS1', 'EF', 'BE'])}` : `--dscp ${d.near(d.frame().u8(1) >> 2, 63)}`}`,
+  },
+  {
+    name: 'ecn',
+    draw: (d) =>
+      d.protocol === 'tcp'
+        ? anyOf(
+            d,
+            () => `${d.not()}--ecn-tcp-cwr`,
+            () => `${d.not()}--ecn-tcp-ece`,
+            () => `${d.not()}--ecn-ip-ect ${d.frame().u8(1) & 3}`,
+          )
+        : `${d.not()}--ecn-ip-ect ${d.near(d.frame().u8(1) & 3, 3)}`,
+  },
+  {
+    name: 'esp',
+    protocols: ['esp'],
+    draw: (d) => {
+      const f = d.frame('esp')
+      return `${d.not()}--espspi ${d.range(f.u32(f.l4), 0xffffffff, ':', false)}`
+    },
+  },
+  { name: 'hashlimit', draw: hashlimit },
+  {
+    name: 'helper',
+    tracks: true,
+    draw: (d) => `${d.not()}--helper ${d.pick(['tftp', 'ftp', '""', 'tftp-69'])}`,
+  },
+  {
+    name: 'icmp',
+    protocols: ['icmp'],
+    draw(d) {
+      const f = d.frame('icmp')
+      const type = d.near(f.u8(f.l4), 255)
+      const code = d.near(f.u8(f.l4 + 1), 255)
+      return `${d.not()}--icmp-type ${d.random.once(3) ? d.pick(ICMP_NAMES) : d.random.once(2) ? type : `${type}/${code}`}`
+    },
+  },
+  {
+    name: 'ipcomp',
+    protocols: ['ipcomp'],
+    draw: (d) => {
+      const f = d.frame('ipcomp')
+      return `${d.not()}--ipcompspi ${d.range(f.u16(f.l4 + 2), 0xffff, ':', false)}`
+    },
+  },
+  {
+    name: 'iprange',
+    draw: (d) =>
+      anyOf(
+        d,
+        () => `${d.not()}--src-range ${iprange(d)}`,
+        () => `${d.not()}--dst-range ${iprange(d)}`,
+      ),
+    weight: () => 2,
+  },
+  { name: 'length', draw: (d) => `${d.not()}--length ${d.range(d.frame().length, 0xffff)}`, weight: () => 2 },
+  {
+    name: 'limit',
+    draw: (d) =>
+      `--limit ${d.pick(['1/minute', '3/hour', '1/hour', '6/minute', '1/second', '5/second', '50/second', '10000/second'])} --limit-burst ${1 + d.random.below(8)}`,
+    weight: () => 2,
+  },
+  {
+    name: 'mac',
+    hooks: ['PREROUTING', 'INPUT', 'FORWARD'],
+    draw: (d) => `${d.not()}--mac-source 02:00:00:00:00:01`,
+  },
+  { name: 'mark', draw: (d) => `${d.not()}--mark ${d.markMask()}`, weight: () => 3 },
+  { name: 'multiport', protocols: PORTED, draw: multiport, weight: () => 4 },
+  {
+    name: 'osf',
+    protocols: ['tcp'],
+    draw: (d) => `${d.not()}--genre ${d.pick(['Linux', 'Windows', 'unknown'])} --ttl ${d.pick([0, 1, 2])}`,
+  },
+  {
+    name: 'owner',
+    hooks: ['OUTPUT', 'POSTROUTING'],
+    draw: (d) =>
+      d.pick([
+        () => `${d.not()}--uid-owner 0`,
+        () => `${d.not()}--gid-owner 0`,
+        () => `${d.not()}--socket-exists`,
+        () => `${d.not()}--uid-owner 0-1000`,
+        () => `${d.not()}--uid-owner 1 ${d.not()}--gid-owner 1`,
+      ])(),
+  },
+  {
+    name: 'physdev',
+    draw(d) {
+      const dev = d.pick(d.world.devices).name
+      const late = d.only('FORWARD', 'POSTROUTING')
+      return d.pick([
+        () => `${d.not(2)}--physdev-in ${dev}`,
+        () => `${d.not(2)}--physdev-is-in`,
+        () => `${d.not(2)}--physdev-is-bridged`,
+        ...(late ? [() => `${d.not(2)}--physdev-out ${dev}`, () => `${d.not(2)}--physdev-is-out`] : []),
+      ])()
+    },
+  },
+  { name: 'pkttype', draw: (d) => `${d.not()}--pkt-type ${d.pick(['unicast', 'broadcast', 'multicast'])}` },
+  {
+    name: 'policy',
+    // No direction is known in a chain that both kinds reach.
+    hooks: ['PREROUTING', 'INPUT', 'FORWARD'],
+    draw: policy,
+  },
+  {
+    name: 'quota',
+    draw(d) {
+      const sum = d.first(d.pick([1, 2, 5, 20])).reduce((n, f) => n + f.length, 0)
+      return `${d.not()}--quota ${d.near(d.random.once(3) ? d.frame().length : sum)}`
+    },
+  },
+  {
+    name: 'rateest',
+    draw: (d) =>
+      `${d.not()}--rateest R --rateest-${d.pick(['lt', 'gt', 'eq'])} --rateest-bps ${d.pick(['0bit', '1mbit'])}`,
+    // Needs an estimator that a RATEEST rule made before: written by the target's entry.
+    weight: () => 0,
+  },
+  {
+    name: 'realm',
+    hooks: ['INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
+    draw: (d) =>
+      `${d.not()}--realm ${d.pick(['0', '3', '7', '3/0xffff', '0x70000/0xffff0000', '0x30000/0xf0000', '0x70003', '0/0xffff'])}`,
+  },
+  { name: 'recent', draw: recent },
+  {
+    name: 'rpfilter',
+    tables: ['raw', 'mangle'],
+    hooks: ['PREROUTING'],
+    draw: (d) =>
+      words(...['--loose', '--validmark', '--accept-local', '--invert'].filter(() => d.random.once(3))),
+  },
+  {
+    name: 'sctp',
+    protocols: ['sctp'],
+    draw: (d) =>
+      anyOf(
+        d,
+        () => ports(d),
+        () =>
+          `${d.not()}--chunk-types ${d.pick(['all', 'any', 'only'])} ${d
+            .some(CHUNKS)
+            .map((c) => (c === 'DATA' && d.random.once(3) ? d.pick(['DATA:E', 'DATA:BEi', 'DATA:U']) : c))
+            .join(',')}`,
+      ),
+  },
+  {
+    name: 'socket',
+    hooks: ['PREROUTING', 'INPUT'],
+    draw: (d) =>
+      words(...['--transparent', '--nowildcard', '--restore-skmark'].filter(() => d.random.once(3))),
+  },
+  {
+    name: 'state',
+    tracks: true,
+    draw: (d) => `${d.not()}--state ${d.some(STATES).join(',')}`,
+    weight: () => 2,
+  },
+  {
+    name: 'statistic',
+    draw(d) {
+      if (d.random.once(6)) return `--mode random ${d.not()}--probability ${d.pick([0, 1])}`
+      const every = 1 + d.random.below(5)
+      return `--mode nth ${d.not()}--every ${every} --packet ${d.random.below(every)}`
+    },
+    weight: () => 2,
+  },
+  { name: 'string', draw: string },
+  {
+    name: 'tcp',
+    protocols: ['tcp'],
+    draw(d) {
+      const f = d.frame('tcp')
+      const has = TCP_FLAGS.filter((_, i) => f.u8(f.l4 + 13) & (1 << i))
+      const asked = d.some(TCP_FLAGS)
+      const mask = [...new Set([...has, ...asked])]
+      const kinds = tcpOptionKinds(d)
+      return anyOf(
+        d,
+        () => ports(d),
+        () =>
+          d.random.once(4)
+            ? `${d.not()}--syn`
+            : `${d.not()}--tcp-flags ${d.random.once(4) ? 'ALL' : mask.join(',')} ${has.length === 0 ? 'NONE' : d.random.once(5) ? asked.join(',') : has.join(',')}`,
+        () => `${d.not()}--tcp-option ${d.near(kinds.length > 0 ? d.pick(kinds) : 2, 255, 1)}`,
+      )
+    },
+  },
+  {
+    name: 'tcpmss',
+    protocols: ['tcp'],
+    draw: (d) => `${d.not()}--mss ${d.range(mss(d), 65535, ':', false)}`,
+    weight: () => 2,
+  },
+  { name: 'time', draw: time },
+  {
+    name: 'tos',
+    draw: (d) =>
+      `${d.not()}--tos ${hex(d.near(d.frame().u8(1), 255), 2)}${d.pick(['', '', '/0x3f', '/0xff', '/0xfc', '/0x03'])}`,
+  },
+  {
+    name: 'ttl',
+    draw: (d) =>
+      d.pick([`${d.not()}--ttl-eq`, '--ttl-lt', '--ttl-gt']) +
+      ` ${d.near(d.near(d.frame().u8(8), 255), 255)}`,
+    weight: () => 2,
+  },
+  { name: 'u32', draw: u32 },
+  { name: 'udp', protocols: ['udp'], draw: ports },
+]

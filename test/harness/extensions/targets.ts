@@ -1,0 +1,319 @@
+// Every target that sees IPv4 packets: how to draw its options. Names of the list are those of rules/targets.
+
+import type { Profile } from '../generate-world.ts'
+import type { Draw, Entry, Hook, Table } from './draw.ts'
+
+export interface TargetEntry extends Omit<Entry, 'weight'> {
+  weight?(profile: Profile, table: Table): number
+  /** Matches without which the kernel refuses it. */
+  readonly asks?: string
+}
+
+const words = (...parts: readonly string[]): string => parts.filter((p) => p !== '').join(' ')
+const ported = (d: Draw): boolean => d.protocol === 'tcp' || d.protocol === 'udp'
+
+const REJECTS = [
+  'icmp-net-unreachable',
+  'icmp-host-unreachable',
+  'icmp-proto-unreachable',
+  'icmp-port-unreachable',
+  'icmp-net-prohibited',
+  'icmp-host-prohibited',
+  'icmp-admin-prohibited',
+]
+
+const flags = (d: Draw, persistent = true): string =>
+  `${d.random.once(8) ? ' --random' : ''}${persistent && d.random.once(8) ? ' --persistent' : ''}`
+
+function range(d: Draw): string {
+  const from = d.pick([2000, 7000, 1024, 40000, 600])
+  return d.random.once(2) ? String(from) : `${from}-${from + d.pick([1, 2, 9, 200])}`
+}
+
+function nextTo(address: string, by: number): string {
+  const [a, b, c, last] = address.split('.').map(Number)
+  return `${a}.${b}.${c}.${Math.min(255, last! + by)}`
+}
+
+function dnat(d: Draw): string {
+  const { random, world } = d
+  const to = random.once(20)
+    ? '127.0.0.1'
+    : random.once(8)
+      ? random.pick(world.own)
+      : random.pick(world.peers).address
+  const addresses = random.once(5) ? `${to}-${nextTo(to, 1 + random.below(3))}` : to
+  if (!ported(d) || random.once(4)) return `--to-destination ${addresses}${flags(d)}`
+  const port = random.once(2) ? random.pick(world.serverPorts) : range(d)
+  return `--to-destination ${random.once(10) ? '' : addresses}:${port}${flags(d)}`
+}
+
+function snat(d: Draw): string {
+  const { random, world } = d
+  const to = random.once(3) ? random.pick(world.own) : random.pick(world.virtual)
+  const addresses = random.once(4) ? `${to}-${nextTo(to, 1 + random.below(3))}` : to
+  const fully = random.once(10) ? ' --random-fully' : flags(d)
+  return `--to-source ${addresses}${ported(d) && random.once(2) ? `:${range(d)}` : ''}${fully}`
+}
+
+const to = (d: Draw): string => d.markMask()
+const marks = (d: Draw): string =>
+  d.pick([
+    () => `--set-mark ${to(d)}`,
+    () => `--set-xmark ${to(d)}`,
+    () => `--and-mark ${d.mark()}`,
+    () => `--or-mark ${d.mark()}`,
+    () => `--xor-mark ${d.mark()}`,
+  ])()
+
+const NAT_DESTINATION: readonly Hook[] = ['PREROUTING', 'OUTPUT']
+const NAT_SOURCE: readonly Hook[] = ['INPUT', 'POSTROUTING']
+const LATE: readonly Hook[] = ['FORWARD', 'OUTPUT', 'POSTROUTING']
+const MANGLE: readonly Table[] = ['mangle']
+const NAT: readonly Table[] = ['nat']
+
+export const TARGETS: readonly TargetEntry[] = [
+  { name: 'AUDIT', draw: (d) => `--type ${d.pick(['accept', 'drop', 'reject'])}` },
+  { name: 'CHECKSUM', tables: MANGLE, draw: () => '--checksum-fill' },
+  {
+    name: 'CLASSIFY',
+    tables: MANGLE,
+    hooks: LATE,
+    draw: (d) => `--set-class ${d.random.below(16).toString(16)}:${d.random.below(16).toString(16)}`,
+  },
+  {
+    name: 'CONNMARK',
+    tables: ['mangle', 'filter', 'nat', 'security'],
+    tracks: true,
+    weight: (_, table) => (table === 'mangle' ? 5 : 1),
+    draw: (d) =>
+      d.pick([
+        () => marks(d),
+        () => marks(d),
+        () => `--save-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xffff --ctmask 0xff'])}`,
+        () => `--restore-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xff --ctmask 0xffff'])}`,
+      ])(),
+  },
+  {
+    name: 'CONNSECMARK',
+    tables: ['mangle', 'security'],
+    tracks: true,
+    draw: (d) => d.pick(['--save', '--restore']),
+  },
+  {
+    name: 'CT',
+    tables: ['raw'],
+    tracks: true,
+    weight: () => 4,
+    draw: (d) =>
+      d.pick([
+        '--notrack',
+        `--zone ${1 + d.random.below(3)}`,
+        `--zone-orig ${1 + d.random.below(3)}`,
+        '--zone mark',
+        '--ctevents new,reply',
+        '--expevents new',
+        d.protocol === 'udp' ? '--helper tftp' : '--notrack',
+        d.protocol === 'tcp' ? '--helper ftp' : '--notrack',
+      ]),
+  },
+  {
+    name: 'DNAT',
+    tables: NAT,
+    hooks: NAT_DESTINATION,
+    tracks: true,
+    weight: () => 14,
+    draw: dnat,
+  },
+  {
+    name: 'DSCP',
+    tables: MANGLE,
+    weight: () => 3,
+    draw: (d) =>
+      d.random.once(3)
+        ? `--set-dscp-class ${d.pick(['AF21', 'CS5', 'EF'])}`
+        : `--set-dscp ${d.random.below(64)}`,
+  },
+  {
+    name: 'ECN',
+    tables: MANGLE,
+    // The IP bits are no TCP's business, but the rule must be for TCP where the TCP bits are asked for.
+    protocols: ['tcp'],
+    weight: () => 2,
+    draw: (d) =>
+      d.pick([
+        '--ecn-tcp-remove',
+        `--ecn-tcp-cwr ${d.random.below(2)}`,
+        `--ecn-tcp-ece ${d.random.below(2)}`,
+        `--ecn-tcp-cwr ${d.random.below(2)} --ecn-tcp-ece ${d.random.below(2)}`,
+        `--ecn-ip-ect ${d.random.below(4)}`,
+      ]),
+  },
+  {
+    name: 'HMARK',
+    tables: ['mangle', 'raw'],
+    weight: () => 2,
+    draw: (d) =>
+      words(
+        `--hmark-tuple ${d.some(['src', 'dst', 'sport', 'dport', 'ct']).join(',')}`,
+        `--hmark-mod ${d.pick([1, 2, 5])} --hmark-offset ${d.pick([0, 1, 0x10])}`,
+        `--hmark-rnd ${d.pick(['0', '0xcafe'])}`,
+      ),
+  },
+  {
+    name: 'IDLETIMER',
+    // Labels are the machine's, not the namespace's: those of two scenarios at once are the same timer to it.
+    draw: (d) => `--timeout ${d.pick([1, 600])} --label tunwall${d.random.below(4)}`,
+  },
+  {
+    name: 'LED',
+    draw: (d) => `--led-trigger-id tunwall${d.random.below(1e9)} --led-delay ${d.pick([0, 1])}`,
+    tables: ['filter'],
+  },
+  { name: 'LOG', draw: (d) => `--log-prefix "x: " --log-level ${d.random.below(8)}` },
+  {
+    name: 'MARK',
+    weight: (_, table) => (table === 'mangle' ? 6 : table === 'raw' ? 2 : 1),
+    draw: marks,
+  },
+  {
+    name: 'MASQUERADE',
+    tables: NAT,
+    hooks: ['POSTROUTING'],
+    tracks: true,
+    weight: () => 8,
+    draw: (d) =>
+      `${ported(d) && d.random.once(4) ? `--to-ports ${range(d)}` : ''}${d.pick(['', '', '', ' --random', ' --random-fully'])}`,
+  },
+  {
+    name: 'NETMAP',
+    tables: NAT,
+    tracks: true,
+    draw: (d) =>
+      `--to ${d.random.once(3) ? `${d.address()}/${d.pick([32, 31, 24, 8])}` : d.pick(d.world.prefixes)}`,
+  },
+  {
+    name: 'NFLOG',
+    draw: (d) =>
+      words(
+        `--nflog-group ${d.pick([0, 5])}`,
+        d.random.once(2) ? '--nflog-prefix "n: "' : '',
+        d.random.once(3) ? '--nflog-size 20' : '',
+      ),
+  },
+  {
+    name: 'NFQUEUE',
+    draw: (d) =>
+      words(
+        d.random.once(3) ? '--queue-balance 1:3' : `--queue-num ${d.pick([0, 1, 65535])}`,
+        d.random.once(3) ? '' : '--queue-bypass',
+      ),
+  },
+  { name: 'NOTRACK', tables: ['raw'], draw: () => '' },
+  {
+    name: 'RATEEST',
+    draw: (d) => `--rateest-name R${d.random.below(1e9)} --rateest-interval 250ms --rateest-ewmalog 500ms`,
+    tables: ['mangle', 'filter'],
+  },
+  {
+    name: 'REDIRECT',
+    tables: NAT,
+    hooks: NAT_DESTINATION,
+    tracks: true,
+    weight: () => 4,
+    draw: (d) =>
+      ported(d) && d.random.once(2)
+        ? `--to-ports ${d.random.once(2) ? d.pick(d.world.serverPorts) : range(d)}${d.random.once(8) ? ' --random' : ''}`
+        : '',
+  },
+  {
+    name: 'REJECT',
+    tables: ['filter'],
+    weight: () => 5,
+    draw: (d) =>
+      d.protocol === 'tcp' && d.random.once(2)
+        ? '--reject-with tcp-reset'
+        : d.random.once(3)
+          ? ''
+          : `--reject-with ${d.pick(REJECTS)}`,
+  },
+  { name: 'SNAT', tables: NAT, hooks: NAT_SOURCE, tracks: true, weight: () => 10, draw: snat },
+  {
+    name: 'TCPMSS',
+    tables: MANGLE,
+    protocols: ['tcp'],
+    asks: '-m tcp --tcp-flags SYN,RST SYN',
+    weight: () => 3,
+    draw: (d) =>
+      d.only(...LATE) && d.random.once(2)
+        ? '--clamp-mss-to-pmtu'
+        : `--set-mss ${d.random.once(2) ? d.near(d.pick([1460, 536, 1200, 8960]), 65535) : d.pick([1000, 1400, 88])}`,
+  },
+  {
+    name: 'TCPOPTSTRIP',
+    tables: MANGLE,
+    protocols: ['tcp'],
+    weight: () => 2,
+    draw: (d) =>
+      `--strip-options ${d.some(['wscale', 'mss', 'sack-permitted', 'sack', 'timestamp', 'md5', '253', '7']).join(',')}`,
+  },
+  {
+    name: 'TEE',
+    tables: MANGLE,
+    draw: (d) =>
+      words(
+        `--gateway ${d.pick(d.world.peers).address}`,
+        d.random.once(4) ? `--oif ${d.pick(d.world.devices).name}` : '',
+      ),
+  },
+  {
+    name: 'TOS',
+    tables: MANGLE,
+    weight: () => 3,
+    draw: (d) =>
+      d.pick([
+        '--set-tos 0x10',
+        '--set-tos 0x10/0x3f',
+        '--and-tos 0x1e',
+        '--or-tos 0x08',
+        '--xor-tos 0xff',
+        '--set-tos 0',
+        '--set-tos 0xff/0x03',
+      ]),
+  },
+  {
+    name: 'TPROXY',
+    tables: MANGLE,
+    hooks: ['PREROUTING'],
+    protocols: ['tcp', 'udp'],
+    draw: (d) =>
+      words(
+        `--on-port ${d.pick([0, ...d.world.serverPorts])}`,
+        d.random.once(2) ? `--on-ip ${d.pick([...d.world.own, '0.0.0.0'])}` : '',
+        d.random.once(2) ? `--tproxy-mark ${to(d)}` : '',
+      ),
+  },
+  { name: 'TRACE', tables: ['raw'], draw: () => '' },
+  {
+    name: 'TTL',
+    tables: MANGLE,
+    weight: () => 3,
+    draw: (d) =>
+      d.pick([
+        `--ttl-set ${d.pick([1, 2, 64, 255])}`,
+        `--ttl-dec ${d.pick([1, 5, 63, 64])}`,
+        `--ttl-inc ${d.pick([1, 191, 192, 200])}`,
+      ]),
+  },
+]
+
+/** What has no entry, and why. */
+export const WITHOUT_ENTRY: Readonly<Record<string, string>> = {
+  nfacct: 'needs an accounting object, and no tool of the scenario makes one: refused',
+  SECMARK: 'needs a security module: refused',
+  set: 'sets have tests of their own',
+  SET: 'sets have tests of their own',
+  SYNPROXY: 'answers with cookies that are drawn with a secret: test/differential has it by itself',
+  CLUSTERIP: 'needs a device with a hardware address: refused',
+  ipvs: 'this kernel has no IPVS',
+}
