@@ -1,5 +1,5 @@
-// The rules that the project was founded on (kube-proxy's, Calico's, the hand-written ones of the seeds; those with
-// sets excepted) load, print back, and behave as in the kernel.
+// The rules that the project was founded on (kube-proxy's, Calico's with its sets, the hand-written ones of the
+// seeds) load, print back, and behave as in the kernel.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,6 +26,7 @@ const HOSTS: Readonly<Record<string, readonly string[]>> = {
 }
 /** Service, load balancer, published, node's own and pod addresses of the seeds. */
 const TARGETS = [
+  '192.170.7.7',
   '10.123.63.85',
   '118.24.224.100',
   '202.202.202.2',
@@ -83,6 +84,7 @@ function scenario(s: number): Scenario {
       'net.ipv4.conf.all.rp_filter': '0',
       'net.netfilter.nf_conntrack_acct': '1',
     },
+    sets: readFileSync(join(repositoryRoot(), 'test/data/seeds/ipset-save'), 'utf8'),
     // The kernel's side restores without -c; a host folder keeps the counters.
     iptables: readFileSync(join(repositoryRoot(), 'test/data/seeds/iptables-save'), 'utf8').replace(
       /\[\d+:\d+\]/g,

@@ -196,6 +196,10 @@ export class KernelHost {
     if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
+    if (scenario.sets !== undefined) {
+      const restored = await oracle.run(['ipset', 'restore'], scenario.sets)
+      if (restored.status !== 0) throw new Refused(`ipset: ${restored.stderr}\n${scenario.sets}`)
+    }
     if (scenario.iptables !== '') {
       const restore = await oracle.run(['iptables-legacy-restore'], scenario.iptables)
       if (restore.status !== 0) throw new Refused(`iptables-restore: ${restore.stderr}\n${scenario.iptables}`)

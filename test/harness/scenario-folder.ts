@@ -33,6 +33,7 @@ export function hostYaml(scenario: Scenario): string {
 export function writeHostFolder(directory: string, scenario: Scenario): void {
   mkdirSync(directory, { recursive: true })
   writeFileSync(join(directory, 'host.yaml'), hostYaml(scenario))
+  if (scenario.sets !== undefined) writeFileSync(join(directory, 'ipset-save'), scenario.sets)
   if (scenario.iptables !== '') writeFileSync(join(directory, 'iptables-save'), scenario.iptables)
 }
 

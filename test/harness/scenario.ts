@@ -47,6 +47,8 @@ export interface Scenario {
   readonly rules: readonly string[]
   /** Dotted names, in the order in which they are written. */
   readonly sysctls: Readonly<Record<string, string>>
+  /** Text for `ipset restore`, before the rules. */
+  readonly sets?: string
   /** Text for iptables-restore; empty: nothing is ever loaded. */
   readonly iptables: string
   readonly steps: readonly Step[]
