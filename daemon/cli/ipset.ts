@@ -39,6 +39,7 @@ const MAX_LINE = 1023
 /** MAX_ARGS: words of a line. */
 const MAX_WORDS = 32
 const MAX_TYPE_NAME = 31
+const PROMPT = 'ipset> '
 
 /** The command is over: exit status and what stands on standard error. */
 class Stop extends Error {
@@ -157,6 +158,7 @@ class Session {
   #file: string | null = null
   /** The line of restore, 0 on the command line. */
   #line = 0
+  #interactive = false
   #waiting: Waiting[] = []
   #waitingFor = ''
 
@@ -182,9 +184,14 @@ class Session {
     }
   }
 
-  /** An error of the session: with the line of restore. */
+  /**
+   * An error of the session: with the line of restore, and there only what was said last, but for names of ports,
+   * which are tried in several ways first.
+   */
   #refuse(text: string, line = this.#line): Stop {
-    return problem(line > 0 && !text.includes('\n') ? `Error in line ${line}: ${text}` : text)
+    const last = text.slice(text.lastIndexOf('\n') + 1)
+    if (line === 0 || (last !== text && last.startsWith('cannot parse'))) return problem(text)
+    return problem(`Error in line ${line}: ${last}`)
   }
 
   #warn(text: string): void {
@@ -205,10 +212,22 @@ class Session {
   #run(argv: readonly string[]): void {
     const rest = this.#environment(argv)
     const word = rest.shift()
+    if (word === '-' && this.#line === 0 && !this.#interactive) {
+      this.#converse()
+      return
+    }
     const known = word === undefined ? undefined : COMMANDS.find(([, names]) => begins(word, names))
+    if (known === undefined && this.#interactive) {
+      this.stdout += 'No command specified\n'
+      return
+    }
     if (known === undefined)
       throw parameter(`No command specified${word === undefined ? '.' : `: unknown argument ${word}`}`)
     const [command, , args] = known
+    if (this.#interactive && command === 'restore') {
+      this.stdout += 'Restore command is not supported in interactive mode\n'
+      return
+    }
     if (this.#line > 0 && (command === 'restore' || command === 'version' || command === 'help'))
       throw parameter(`Command \`${command}' is invalid in restore mode.`)
     if (args === 2 && rest.length < 1) throw parameter(`Missing mandatory argument to command ${command}`)
@@ -289,7 +308,7 @@ class Session {
   #create(name: string, typeName: string, rest: readonly string[]): void {
     const type = this.#guard('create', () => {
       readName(name)
-      if (Buffer.byteLength(typeName) > MAX_TYPE_NAME)
+      if (typeName.length > MAX_TYPE_NAME)
         throw new ReadError(`Syntax error: typename '${typeName}' is longer than ${MAX_TYPE_NAME} characters`)
       const found = typeOf(typeName)
       if (found === null) throw new ReadError(`Syntax error: typename '${typeName}' is unknown`)
@@ -320,6 +339,7 @@ class Session {
     words: readonly string[],
     options: SetOptions,
     pass: 'family' | 'others',
+    mistake: string | null = null,
   ): void {
     const creating = spec === type.create
     const given = new Set<string>()
@@ -339,10 +359,18 @@ class Session {
         this.#ignored(name, text)
         continue
       }
-      const slots = SLOTS[name] ?? [name]
-      if (slots.some((slot) => given.has(slot))) throw this.#refuse(`Syntax error: ${name} already specified`)
+      const slots = isSwitch(name, creating) ? [] : (SLOTS[name] ?? [name])
+      this.#guard('create', () => {
+        try {
+          if (slots.some((slot) => given.has(slot)))
+            throw new ReadError(`Syntax error: ${name} already specified`)
+          readOption(type, name, text, options, creating)
+        } catch (error) {
+          if (mistake === null || !(error instanceof ReadError)) throw error
+          throw new ReadError(`${mistake}\n${error.message}`)
+        }
+      })
       for (const slot of slots) given.add(slot)
-      this.#guard('create', () => readOption(type, name, text, options, creating))
     }
     if (this.#ignoredWords !== '') {
       this.#warn(`Warning: ${this.#ignoredWords}\n`)
@@ -385,7 +413,7 @@ class Session {
     const options: SetOptions = { family }
     const spec = type[command]
     const mistake = this.#readElement(command, type, text, options)
-    this.#options(type, spec, rest, options, 'others')
+    this.#options(type, spec, rest, options, 'others', mistake)
     if (mistake !== null)
       throw spec.options.length === 0
         ? problem(
@@ -449,6 +477,8 @@ class Session {
 
   #whole(command: Command, first: string | null, second: string, rest: readonly string[]): void {
     const sets = this.#sets
+    // The file is there, though empty, whatever comes of the command.
+    if ((command === 'list' || command === 'save') && this.#file !== null) this.#write(this.#file, '')
     this.#guard(command, () => {
       if (first !== null) readName(first)
       if (command === 'rename' || command === 'swap') readName(second)
@@ -509,9 +539,30 @@ class Session {
 
   #write(file: string, text: string): void {
     try {
-      writeFileSync(resolve(this.#call.directory, file), text)
+      writeFileSync(Buffer.from(resolve(this.#call.directory, file), 'latin1'), text, 'latin1')
     } catch (error) {
       throw this.#refuse(`Cannot open ${file} for writing: ${reason(error)}`)
+    }
+  }
+
+  /** `ipset -`: lines of standard input as commands; what is wrong with one does not end it. */
+  #converse(): void {
+    this.#interactive = true
+    this.stdout += PROMPT
+    for (const line of lines(this.#call.input)) {
+      const command = line.replace(/^\s+/, '')
+      if (command === '' || command.startsWith('#')) this.stdout += PROMPT
+      else
+        try {
+          this.#run(words(command))
+        } catch (error) {
+          if (!(error instanceof Stop)) throw error
+          // `quit`
+          if (error.code === 0) throw error
+          // -quiet or not.
+          this.stderr += error.message
+        }
+      this.stdout += PROMPT
     }
   }
 
@@ -521,9 +572,11 @@ class Session {
     let text = this.#call.input
     if (this.#file !== null)
       try {
-        text = readFileSync(resolve(this.#call.directory, this.#file), 'utf8')
+        text = readFileSync(Buffer.from(resolve(this.#call.directory, this.#file), 'latin1'), 'latin1')
       } catch (error) {
-        throw this.#refuse(`Cannot open ${this.#file} for reading: ${reason(error)}`)
+        // 7.17 says nothing; a directory reads as empty.
+        if ((error as NodeJS.ErrnoException).code !== 'EISDIR') throw new Stop(255, '')
+        text = ''
       }
     this.#file = null
     for (const line of lines(text)) {
@@ -560,6 +613,9 @@ const SLOTS: Readonly<Record<string, readonly string[]>> = {
   network: ['from'],
 }
 
+/** Switches may be given again and again, but for those of the family. */
+const isSwitch = (name: string, creating: boolean): boolean => !takesValue(name, creating) && !(name in SLOTS)
+
 /** ipset_match_cmd(): the beginning of a name, or of one with two dashes. */
 function begins(word: string, names: readonly string[]): boolean {
   const text = word.startsWith('--') ? word.slice(2) : word
@@ -590,24 +646,35 @@ function* lines(text: string): Iterable<string> {
   }
 }
 
-/** build_argv(): words with double quotes, which may stand anywhere. */
+/**
+ * build_argv(): words with double quotes, which may stand anywhere. A line that ends inside quotes is refused, unless
+ * its last character is white: then only the word is lost.
+ */
 function words(line: string): string[] {
   const out: string[] = []
   let word = ''
   let quoted = false
-  const push = (): void => {
-    if (word === '') return
+  for (let i = 0; i < line.length; i++) {
     if (out.length + 2 === MAX_WORDS) throw parameter('Line is too long to parse.')
+    const c = line[i]!
+    const last = i + 1 === line.length
+    if (c === '"') {
+      quoted = !quoted
+      if (!last) continue
+    } else if (c === ' ' || c === '\r' || c === '\n' || c === '\t') {
+      if (quoted) {
+        word += c
+        continue
+      }
+    } else {
+      word += c
+      if (!last) continue
+    }
+    if (last && quoted) throw parameter('Missing close quote!')
+    if (word === '') continue
     out.push(word)
     word = ''
   }
-  for (const c of line) {
-    if (c === '"') quoted = !quoted
-    else if (!quoted && (c === ' ' || c === '\r' || c === '\n' || c === '\t')) push()
-    else word += c
-  }
-  if (quoted) throw parameter('Missing close quote!')
-  push()
   return out
 }
 
@@ -663,6 +730,7 @@ export const ipsetTool: Tool = {
     if (plain.includes('-f') || plain.includes('-file')) return false
     const options = ENVIRONMENT.flatMap((option) => option.slice(0, 2))
     const word = argv.find((_, i) => !options.includes(plain[i]!) && !TAKES_VALUE.has(plain[i - 1] ?? ''))
+    if (word === '-') return true
     return word !== undefined && COMMANDS.find(([, names]) => begins(word, names))?.[0] === 'restore'
   },
   run: (call, engine) =>

@@ -22,6 +22,8 @@ interface BitmapKind {
   readonly last: number
   /** Values that share one element (netmask). */
   readonly step: number
+  /** What hangs on an element is checked before its value. */
+  readonly extensionsFirst: boolean
   /** The element's first value as it is written. */
   written(options: SetOptions): number
   /** From and to of an element's options; throws SetError. */
@@ -51,8 +53,9 @@ export class BitmapSet implements SetData {
     this.#members = new Uint8Array(elements)
   }
 
-  /** The order of uadt(): the value, then what hangs on it. */
+  /** The order of uadt(): the value, then what hangs on it; with addresses the other way round. */
   #check(options: SetOptions): void {
+    if (this.#kind.extensionsFirst) this.extensions.check(options)
     const value = this.#kind.written(options)
     if (value < this.#kind.first || value > this.#kind.last) throw new SetError('BITMAP_RANGE')
     this.extensions.check(options)
@@ -237,6 +240,7 @@ export function addressBitmap(options: SetOptions, env: SetEnv, macs: boolean): 
     first,
     last,
     step,
+    extensionsFirst: true,
     written: (o) => unsigned(o.ip),
     span(o) {
       const ip = unsigned(o.ip)
@@ -272,6 +276,7 @@ export function portBitmap(options: SetOptions, env: SetEnv): BitmapSet {
       first,
       last,
       step: 1,
+      extensionsFirst: false,
       written: (o) => o.port ?? 0,
       span(o) {
         const port = o.port ?? 0

@@ -357,7 +357,8 @@ export class HashSet implements SetData {
     const step = this.#shape.masks ? 2 ** (32 - this.#netmask) : 1
     for (let address = start; address <= end; address += step) {
       if (address === 0 && this.#shape.masks && address !== start) return
-      key[0] = address & bits
+      // As the kernel: only the first was masked.
+      key[0] = address | 0
       then()
     }
   }

@@ -52,16 +52,32 @@ function number(text: string, min: bigint, max: bigint): bigint {
 const small = (text: string, max: number, min = 0): number => Number(number(text, BigInt(min), BigInt(max)))
 
 export function readName(text: string): string {
-  if (Buffer.byteLength(text) > MAX_NAME)
-    throw syntax(`setname '${text}' is longer than ${MAX_NAME} characters`)
+  if (text.length > MAX_NAME) throw syntax(`setname '${text}' is longer than ${MAX_NAME} characters`)
   return text
 }
 
-function address(text: string, family: 4 | 6): Words {
-  const words = parseAddress(text, family)
+function address(written: string, family: 4 | 6): Words {
+  const text = unescaped(written)
+  // As getaddrinfo(): other ways to write a number, but not hexadecimal ones.
+  const words = family === 4 && /x/i.test(text) ? null : parseAddress(text, family)
   if (words === null)
     throw syntax(`cannot parse ${text}: resolving to ${family === 4 ? 'IPv4' : 'IPv6'} address failed`)
   return words
+}
+
+/** strip_escape(): names with dashes stand in brackets. */
+function unescaped(text: string): string {
+  if (!text.startsWith('[')) return text
+  if (!text.endsWith(']')) throw syntax(`cannot find closing escape character ']' in ${text}`)
+  return text.slice(1, -1)
+}
+
+/** Where the dash of a range stands, -1 if there is none: not inside brackets. */
+function rangeDash(text: string): number {
+  const close = text.startsWith('[') ? text.indexOf(']') : -1
+  if (close < 0) return text.startsWith('[') ? -1 : separator(text, '-')
+  const at = separator(text.slice(close), '-')
+  return at < 0 ? -1 : close + at
 }
 
 const familyOf = (options: SetOptions): 4 | 6 => (options.family === 6 ? 6 : 4)
@@ -74,7 +90,10 @@ function readIp(
   second = false,
 ): void {
   const slash = separator(text, '/')
-  const dash = separator(text, '-')
+  const dash = rangeDash(text)
+  const close = slash < 0 && text.startsWith('[') ? text.indexOf(']') + 1 : 0
+  if (close > 0 && close < text.length && text[close] !== '-')
+    throw syntax(`range separator expected after '${text.slice(0, close)}'`)
   const host = slash >= 0 && text.slice(slash + 1) === (familyOf(options) === 4 ? '32' : '128')
   if (form === 'single' && (dash >= 0 || (slash >= 0 && !host)))
     throw syntax(`plain IP address must be supplied: ${text}`)
@@ -138,7 +157,8 @@ function readProto(text: string): number {
   const name = text.toLowerCase() === 'icmpv6' ? 'ipv6-icmp' : text
   const proto = protocolNumber(name)
   if (proto === null) throw syntax(`cannot parse '${text}' as a protocol`)
-  if (proto === 0) throw syntax(`Unsupported protocol '${text}'`)
+  // A number goes to the kernel, which minds.
+  if (proto === 0 && !/^(0[xX])?0+$/.test(text)) throw syntax(`Unsupported protocol '${text}'`)
   return proto
 }
 
@@ -188,7 +208,7 @@ function readPort(text: string, options: SetOptions): void {
 }
 
 function readEther(text: string, options: SetOptions): void {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text))
+  if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}$/i.test(text))
     throw syntax(`cannot parse '${text}' as ethernet address`)
   const bytes = text.split(':').map((byte) => Number.parseInt(byte, 16))
   options.ether = [
@@ -203,7 +223,7 @@ function readInterface(text: string, options: SetOptions): void {
     options.physdev = true
     name = name.slice(8)
   }
-  if (Buffer.byteLength(name) > MAX_INTERFACE)
+  if (name.length > MAX_INTERFACE)
     throw syntax(`interface name '${name}' is longer than ${MAX_INTERFACE} characters`)
   options.iface = name
 }
@@ -291,8 +311,11 @@ export function readElement(type: SetType, text: string, options: SetOptions): v
     try {
       readPart(part, words[i], options)
     } catch (error) {
-      if (error instanceof FamilyError) late = error
-      else if (late !== null && error instanceof ReadError)
+      if (error instanceof FamilyError) {
+        late = error
+        // The data were given back: what comes is read as of the default family.
+        options.family = 4
+      } else if (late !== null && error instanceof ReadError)
         throw new ReadError(`${late.message}\n${error.message}`)
       else throw error
     }
@@ -301,6 +324,14 @@ export function readElement(type: SetType, text: string, options: SetOptions): v
 }
 
 type Reader = (text: string, options: SetOptions) => void
+
+/** `%x` of sscanf: what follows does not matter, and of long numbers the last 32 bits count. */
+function scanHex(text: string): { value: number; rest: string } | null {
+  const found = /^\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+)/.exec(text)
+  if (found === null) return null
+  const value = Number(BigInt(`0x${found[2]}`) & 0xffffffffn)
+  return { value: (found[1] === '-' ? -value : value) >>> 0, rest: text.slice(found[0].length) }
+}
 
 /** Options with a value, by name. */
 const VALUES: Readonly<Record<string, Reader>> = {
@@ -361,22 +392,22 @@ const VALUES: Readonly<Record<string, Reader>> = {
   },
   comment(text, o) {
     if (text.includes('"')) throw syntax('" character is not permitted in comments')
-    if (Buffer.byteLength(text) > MAX_COMMENT)
+    if (text.length > MAX_COMMENT)
       throw syntax(`Comment is longer than the maximum allowed ${MAX_COMMENT} characters`)
     o.comment = text
   },
   skbmark(text, o) {
-    const found = /^0x([0-9a-f]{1,8})(?:\/0x([0-9a-f]{1,8}))?/i.exec(text)
-    if (found === null) throw syntax('Invalid skbmark format, it should be:  MARK/MASK or MARK (see manpage)')
-    o.skbmark = [
-      Number.parseInt(found[1]!, 16),
-      found[2] === undefined ? 0xffffffff : Number.parseInt(found[2], 16),
-    ]
+    const mark = text.startsWith('0x') ? scanHex(text.slice(2)) : null
+    if (mark === null) throw syntax('Invalid skbmark format, it should be:  MARK/MASK or MARK (see manpage)')
+    const mask = mark.rest.startsWith('/0x') ? scanHex(mark.rest.slice(3)) : null
+    o.skbmark = [mark.value, mask?.value ?? 0xffffffff]
   },
   skbprio(text, o) {
-    const found = /^([0-9a-f]{1,4}):([0-9a-f]{1,4})/i.exec(text)
-    if (found === null) throw syntax('Invalid skbprio format, it should be:MAJOR:MINOR (see manpage)')
-    o.skbprio = ((Number.parseInt(found[1]!, 16) << 16) | Number.parseInt(found[2]!, 16)) >>> 0
+    const major = scanHex(text)
+    const minor = major?.rest.startsWith(':') === true ? scanHex(major.rest.slice(1)) : null
+    if (major === null || minor === null)
+      throw syntax('Invalid skbprio format, it should be:MAJOR:MINOR (see manpage)')
+    o.skbprio = (((major.value & 0xffff) << 16) | (minor.value & 0xffff)) >>> 0
   },
   skbqueue: (text, o) => {
     o.skbqueue = small(text, 0xffff)

@@ -21,7 +21,7 @@ export function parseSetUse(o: Options, flag: string, repeated: string): SetUse 
   if (o.given().filter((name) => name === flag).length > 1) throw new OptionError(repeated)
   const [name = '', text] = words
   if (text === undefined) throw new OptionError(`--${flag} requires two args.`)
-  if (Buffer.byteLength(name) > MAX_NAME)
+  if (name.length > MAX_NAME)
     throw new OptionError(`setname \`${name}' too long, max ${MAX_NAME} characters.`)
   const { sets } = o
   if (sets !== undefined) {

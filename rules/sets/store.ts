@@ -98,7 +98,8 @@ export class Sets implements SetEnv {
 
   #load(type: SetType, options: SetOptions): LoadedSet {
     const family: SetFamily = type.family === 46 ? (options.family ?? 4) : type.family
-    if (type.family === 4 && options.family === 6) throw new SetError('INVALID_FAMILY')
+    if ((type.family === 4 && options.family === 6) || (type.family === 46 && family === 0))
+      throw new SetError('INVALID_FAMILY')
     return { type, family, data: type.make({ ...options, family }, this) }
   }
 

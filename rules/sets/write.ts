@@ -60,7 +60,8 @@ function writePart(part: Part, o: SetOptions, family: number): string | null {
     case 'iface':
       return `${o.physdev ? 'physdev:' : ''}${o.iface}`
     case 'set':
-      return `${o.setName}${o.nameRef === undefined ? '' : ` ${o.before ? 'before' : 'after'} ${o.nameRef}`}`
+      // 7.17 says so of `before` too.
+      return `${o.setName}${o.nameRef === undefined ? '' : ` after ${o.nameRef}`}`
   }
 }
 
