@@ -21,7 +21,9 @@ import { formatStats } from './print.ts'
 import {
   CTMARK,
   EntryTable,
+  EVENT_CACHE,
   EVENTS,
+  Event,
   EXTENSIONS,
   Extension,
   HELPER,
@@ -74,6 +76,9 @@ export interface TimeoutPolicy {
   readonly protocol: number
   readonly seconds: Readonly<Record<string, number>>
 }
+
+/** Hears of an event: bits of Event; `program`: number of the program that caused it, 0 a packet or the clock. */
+export type EventListener = (entry: number, events: number, program: number) => void
 
 /** What `resolve` answers besides a handle. */
 const NONE = -1
@@ -136,7 +141,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   #max = 262144
   #acct = false
   #timestamps = false
-  #events = true
+  #events = 2
   #logInvalid = 0
   #messages = MESSAGE_BURST
   #messagesAt = 0
@@ -443,7 +448,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   setMark(entry: number, value: number): void {
-    this.table.words[entry * STRIDE + CTMARK] = value
+    const w = this.table.words
+    const o = entry * STRIDE
+    if (w[o + CTMARK] === (value | 0)) return
+    w[o + CTMARK] = value
+    w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Mark
   }
 
   /** Packets of a direction, -1 if the entry was made without nf_conntrack_acct. */
@@ -476,12 +485,16 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return 1 + this.table.words[entry * STRIDE + USES]!
   }
 
-  /** Ends an entry (nf_ct_delete). False if it was ending already. */
-  kill(entry: number): boolean {
+  /**
+   * Ends an entry (nf_ct_delete). False if it was ending already. `report`: number of the program that wants it, 0
+   * none.
+   */
+  kill(entry: number, report = 0): boolean {
     const w = this.table.words
     const o = entry * STRIDE
     const status = w[o + STATUS]!
     if ((status & Status.Dying) !== 0) return false
+    if (this.listening) this.report(entry, Event.Destroy, report)
     w[o + STATUS] = status | Status.Dying
     if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.destroy?.(entry)
     this.expectations.removeOf(entry)
@@ -505,9 +518,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   /** Ends every entry (conntrack -F). */
-  flush(): void {
+  flush(report = 0): void {
     this.table.forEach((entry) => {
-      this.kill(entry)
+      this.kill(entry, report)
     })
   }
 
@@ -705,7 +718,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     }
     if (this.#timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
-    if (this.#events) extensions |= Extension.Events
+    if (this.#wantEvents()) extensions |= Extension.Events
     if (template !== null) {
       if (template.timeoutPolicy !== null)
         extensions |= this.#policyNumber(template.timeoutPolicy, pkt.proto) << POLICY_SHIFT
@@ -732,8 +745,80 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return entry
   }
 
+  /** nf_ct_ecache_ext_add: by nf_conntrack_events, 2 only while somebody listens. */
+  #wantEvents(): boolean {
+    return this.#events === 1 || (this.#events === 2 && this.listening)
+  }
+
   #policyNumber(name: string, protocol: number): number {
     return this.#policies.findIndex((p) => p.policy.name === name && p.policy.protocol === protocol) + 1
+  }
+
+  /** An entry that a program wants, not yet in the hash (ctnetlink_create_conntrack); -1 if the table is full. */
+  createEntry(original: Tuple, reply: Tuple): number {
+    const { table } = this
+    if (table.used + 1 > this.#max && !this.#earlyDrop(original)) return -1
+    const entry = table.create()
+    table.setTuple(entry, 0, original)
+    table.setTuple(entry, 1, reply)
+    table.born[entry] = this.host.now
+    let extensions = 0
+    if (this.#acct) {
+      extensions |= Extension.Acct
+      table.acct.fill(0, entry * 4, entry * 4 + 4)
+    }
+    if (this.#timestamps) extensions |= Extension.Timestamp
+    if (this.#labelUsers > 0) extensions |= Extension.Labels
+    if (this.#wantEvents()) extensions |= Extension.Events
+    table.words[entry * STRIDE + EXTENSIONS] = extensions
+    return entry
+  }
+
+  /** Gives up an entry of createEntry that did not get into the hash. */
+  abandon(entry: number): void {
+    this.#free(entry)
+  }
+
+  // -- events
+
+  /** Somebody wants to hear of events. */
+  listening = false
+  readonly #listeners = new Set<EventListener>()
+
+  /** Tells `listener` of every event from now on (ctnetlink_conntrack_event). Returns the undo. */
+  listen(listener: EventListener): () => void {
+    if (this.#listeners.size === 0)
+      // What happened before is nobody's news.
+      this.table.forEach((entry) => {
+        this.table.words[entry * STRIDE + EVENT_CACHE] = 0
+      })
+    this.#listeners.add(listener)
+    this.listening = true
+    return () => {
+      this.#listeners.delete(listener)
+      this.listening = this.#listeners.size > 0
+    }
+  }
+
+  /** A packet has passed: tells what it changed, in one event (nf_ct_deliver_cached_events). */
+  tell(entry: number): void {
+    const w = this.table.words
+    const o = entry * STRIDE
+    const events = w[o + EVENT_CACHE]!
+    if (events === 0 || (w[o + STATUS]! & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) return
+    w[o + EVENT_CACHE] = 0
+    this.report(entry, events, 0)
+  }
+
+  /** nf_conntrack_eventmask_report. `program`: number of the program whose wish it was, 0 none. */
+  report(entry: number, events: number, program: number): void {
+    const w = this.table.words
+    const o = entry * STRIDE
+    if (!this.listening || (w[o + STATUS]! & Status.Confirmed) === 0) return
+    if ((w[o + EXTENSIONS]! & Extension.Events) === 0) return
+    const mask = w[o + EVENTS]! === 0 ? 0xffff : w[o + EVENTS]! & 0xffff
+    if ((events & mask) === 0) return
+    for (const listener of [...this.#listeners]) listener(entry, events, program)
   }
 
   /** Puts an unconfirmed entry into the hash (__nf_conntrack_confirm's end). `both`: false for a clashing one. */
@@ -743,6 +828,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
     else table.insertReply(entry)
     table.words[entry * STRIDE + STATUS]! |= Status.Confirmed
     this.#wheel.add(entry, this.host.now)
+    const w = table.words
+    const o = entry * STRIDE
+    w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | (w[o + MASTER] !== 0 ? Event.Related : Event.New)
     if (both) this.onConfirm?.(entry)
   }
 
@@ -837,7 +925,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       this.checksum = value !== 0
     })
     this.declare('nf_conntrack_events', 2, 2, (value) => {
-      this.#events = value !== 0
+      this.#events = value
     })
     this.declare('nf_conntrack_expect_max', 4096, 0x7fffffff, (value) => {
       this.expectations.max = value

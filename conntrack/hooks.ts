@@ -10,6 +10,8 @@ import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { icmpError } from './icmp-errors.ts'
 import {
+  EVENT_CACHE,
+  Event,
   HELPER,
   MAX_CHAINLEN,
   META,
@@ -102,7 +104,7 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
     }
     const result = ct.track(pkt, handle, hook)
     if (result > 0) {
-      if ((handle & 1) !== 0) ct.table.words[(handle >> 1) * STRIDE + STATUS]! |= Status.SeenReply
+      if ((handle & 1) !== 0) seenReply(ct, (handle >> 1) * STRIDE)
       return Verdict.Accept
     }
     ct.release(pkt)
@@ -125,8 +127,18 @@ export function confirm(ct: Conntrack, pkt: Packet): Verdict {
     const verdict = help(ct, pkt, entry, status)
     if (verdict !== Verdict.Accept) return verdict
   }
-  if ((status & Status.Confirmed) !== 0) return Verdict.Accept
-  return confirmNew(ct, pkt, entry)
+  const verdict = (status & Status.Confirmed) !== 0 ? Verdict.Accept : confirmNew(ct, pkt, entry)
+  if (ct.listening && pkt.ct >= 0 && verdict === Verdict.Accept) ct.tell(pkt.ct)
+  return verdict
+}
+
+/** The first packet of the reply direction. Hot. */
+function seenReply(ct: Conntrack, o: number): void {
+  const w = ct.table.words
+  const status = w[o + STATUS]!
+  if ((status & Status.SeenReply) !== 0) return
+  w[o + STATUS] = status | Status.SeenReply
+  w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Reply
 }
 
 /** The helper's turn, and the sequence numbers that NAT helpers moved. Errors that quote the connection are spared. */

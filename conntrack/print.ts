@@ -15,8 +15,11 @@ import {
   IPPROTO_UDPLITE,
 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
+import { describe, type Flow, type FlowTuple } from './ctnetlink.ts'
 import type { Expectation } from './expect.ts'
-import { LABELS, MASTER, SECMARK, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from './table.ts'
+import { Status } from './table.ts'
+import { SCTP_STATE_NAMES } from './trackers/sctp.ts'
+import { TCP_STATE_NAMES } from './trackers/tcp.ts'
 import { Tuple } from './tuple.ts'
 
 export interface FormatOptions {
@@ -44,47 +47,214 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
 
 /** One line, without newline. */
 export function formatEntry(ct: Conntrack, entry: number, options: FormatOptions = {}): string {
-  const w = ct.table.words
-  const o = entry * STRIDE
-  const status = w[o + STATUS]!
-  const original = ct.table.readTuple(entry, 0, new Tuple())
-  const reply = ct.table.readTuple(entry, 1, new Tuple())
-  const { protocol } = original
-  const parts: string[] = []
-  if (options.extended === true) parts.push(original.family === 4 ? 'ipv4     2' : 'ipv6     10')
-  parts.push(`${(PROTOCOL_NAMES[protocol] ?? 'unknown').padEnd(8)} ${protocol}`)
-  parts.push(String(ct.remaining(entry)))
-  const state = ct.trackerOf(entry).state?.(entry) ?? ''
-  if (state !== '') parts.push(state)
+  return formatFlow(describe(ct, entry), ct.host.wall, options)
+}
 
-  const zone0 = w[o + ZONE]!
-  const zone1 = w[o + TUPLE_WORDS + ZONE]!
-  parts.push(...printTuple(original))
-  if (zone0 !== zone1 && zone0 !== 0) parts.push(`zone-orig=${zone0}`)
-  parts.push(...counters(ct, entry, 0))
+/** What happened, for a line of `conntrack -E`. */
+export type Happening = 'new' | 'update' | 'destroy'
+
+const TAGS: Readonly<Record<Happening, string>> = {
+  new: '    [NEW] ',
+  update: ' [UPDATE] ',
+  destroy: '[DESTROY] ',
+}
+
+/** One line, without newline (__snprintf_conntrack_default). `wall`: now, ms since 1970. */
+export function formatFlow(flow: Flow, wall: number, options: FormatOptions = {}, event?: Happening): string {
+  const { orig, reply } = flow
+  const protocol = orig.protocol ?? 0
+  const parts: string[] = []
+  if (options.extended === true) parts.push(orig.family === 4 ? 'ipv4     2' : 'ipv6     10')
+  parts.push(`${(PROTOCOL_NAMES[protocol] ?? 'unknown').padEnd(8)} ${protocol}`)
+  if (flow.timeout !== undefined) parts.push(String(flow.timeout))
+  const state = stateName(flow)
+  if (state !== undefined) parts.push(state)
+  parts.push(...sideWords(flow, orig, false))
+  if (flow.origZone !== undefined) parts.push(`zone-orig=${flow.origZone}`)
+  if (flow.counters) parts.push(`packets=${flow.counters[0]} bytes=${flow.counters[1]}`)
+  const status = flow.status ?? 0
   if ((status & Status.SeenReply) === 0) parts.push('[UNREPLIED]')
-  parts.push(...printTuple(reply))
-  if (zone0 !== zone1 && zone1 !== 0) parts.push(`zone-reply=${zone1}`)
-  parts.push(...counters(ct, entry, 1))
+  parts.push(...sideWords(flow, reply, true))
+  if (flow.replyZone !== undefined) parts.push(`zone-reply=${flow.replyZone}`)
+  if (flow.counters) parts.push(`packets=${flow.counters[2]} bytes=${flow.counters[3]}`)
   if ((status & Status.Offload) !== 0) parts.push('[OFFLOAD]')
   else if ((status & Status.Assured) !== 0) parts.push('[ASSURED]')
-  parts.push(`mark=${ct.mark(entry)}`)
-  if (w[o + SECMARK] !== 0) parts.push(`secmark=${w[o + SECMARK]! >>> 0}`)
-  if (zone0 === zone1 && zone0 !== 0) parts.push(`zone=${zone0}`)
-  const started = ct.startedAt(entry)
-  if (started >= 0) {
-    parts.push(`delta-time=${Math.floor((ct.host.wall - started) / 1000)}`)
-    if (options.timestamps === true) parts.push(`[start=${ctime(started)}]`)
+  if (flow.mark !== undefined) parts.push(`mark=${flow.mark}`)
+  if (flow.secmark !== undefined) parts.push(`secmark=${flow.secmark}`)
+  if (flow.zone !== undefined) parts.push(`zone=${flow.zone}`)
+  if (flow.start !== undefined) {
+    const end = Math.floor((flow.stop ?? wall) / 1000)
+    parts.push(`delta-time=${end - Math.floor(flow.start / 1000)}`)
+    if (options.timestamps === true) {
+      parts.push(`[start=${ctime(flow.start)}]`)
+      if (flow.stop !== undefined) parts.push(`[stop=${ctime(flow.stop)}]`)
+    }
   }
-  const helper = ct.helperOf(entry)
-  if (helper !== null && helper.name !== '') parts.push(`helper=${helper.name}`)
-  parts.push(`use=${ct.references(entry)}`)
-  if (options.id === true) parts.push(`id=${entryId(ct, entry)}`)
+  if (flow.helper !== undefined) parts.push(`helper=${flow.helper}`)
+  if (flow.use !== undefined) parts.push(`use=${flow.use}`)
+  if (options.id === true && flow.id !== undefined) parts.push(`id=${flow.id}`)
   if (typeof options.labels === 'function') {
-    const names = labelNames(w, o, options.labels)
+    const names = (flow.labels ?? []).map(options.labels).filter((name) => name !== undefined)
     if (names.length > 0) parts.push(`labels=${names.join(',')}`)
   }
+  return (event === undefined ? '' : TAGS[event]) + parts.join(' ')
+}
+
+function stateName(flow: Flow): string | undefined {
+  if (flow.state === undefined) return undefined
+  const names = flow.orig.protocol === IPPROTO_SCTP ? SCTP_STATE_NAMES : TCP_STATE_NAMES
+  return names[flow.state] ?? 'NONE'
+}
+
+function sideWords(flow: Flow, side: FlowTuple, reply: boolean): string[] {
+  const family = side.family ?? 4
+  const words = [
+    `src=${formatAddress(family, [...(side.src ?? NOWHERE)])}`,
+    `dst=${formatAddress(family, [...(side.dst ?? NOWHERE)])}`,
+  ]
+  const protocol = side.protocol ?? 0
+  if (PORTED.has(protocol)) words.push(`sport=${side.sport ?? 0}`, `dport=${side.dport ?? 0}`)
+  else if (protocol === IPPROTO_GRE)
+    words.push(`srckey=0x${(side.sport ?? 0).toString(16)}`, `dstkey=0x${(side.dport ?? 0).toString(16)}`)
+  else if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6)
+    words.push(
+      `type=${(reply ? flow.replyIcmpType : flow.icmpType) ?? 0}`,
+      `code=${flow.icmpCode ?? 0}`,
+      `id=${flow.icmpId ?? 0}`,
+    )
+  return words
+}
+
+const NOWHERE = [0, 0, 0, 0] as const
+const PORTED: ReadonlySet<number> = new Set([
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  IPPROTO_SCTP,
+  IPPROTO_DCCP,
+])
+
+/** `-o xml` (__snprintf_conntrack_xml). `wall`: now, ms since 1970; `when`: to be said, as -o timestamp asks. */
+export function formatXml(flow: Flow, wall: number, event?: Happening, when = false): string {
+  const type = event === undefined ? '' : ` type="${event}"`
+  let inner = ''
+  const state = flow.state === undefined ? undefined : TCP_STATE_NAMES[flow.state]
+  if (flow.state !== undefined) inner += `<state>${state ?? 'NONE'}</state>`
+  if (flow.timeout !== undefined) inner += `<timeout>${flow.timeout}</timeout>`
+  if (flow.mark !== undefined) inner += `<mark>${flow.mark}</mark>`
+  if (flow.secmark !== undefined) inner += `<secmark>${flow.secmark}</secmark>`
+  if (flow.zone !== undefined) inner += `<zone>${flow.zone}</zone>`
+  if (flow.use !== undefined) inner += `<use>${flow.use}</use>`
+  if (flow.id !== undefined) inner += `<id>${flow.id}</id>`
+  const status = flow.status ?? 0
+  if ((status & Status.Assured) !== 0) inner += '<assured/>'
+  if ((status & Status.SeenReply) === 0) inner += '<unreplied/>'
+  if (flow.start !== undefined) {
+    const span = `<start>${Math.round(flow.start * 1e6)}</start>${flow.stop === undefined ? '' : `<stop>${Math.round(flow.stop * 1e6)}</stop>`}`
+    const end = Math.floor((flow.stop ?? wall) / 1000)
+    inner += `<timestamp>${span}</timestamp>`
+    if (flow.stop !== undefined) inner += `<deltatime>${end - Math.floor(flow.start / 1000)}</deltatime>`
+  }
+  const sides = xmlSide(flow.orig, 'original', flow.origZone, flow.counters?.slice(0, 2))
+  const back = xmlSide(flow.reply, 'reply', flow.replyZone, flow.counters?.slice(2))
+  return `<flow${type}>${sides}${back}<meta direction="independent">${inner}</meta>${when ? xmlWhen(wall) : ''}</flow>`
+}
+
+function xmlSide(
+  side: FlowTuple,
+  name: string,
+  zone: number | undefined,
+  counters: readonly number[] | undefined,
+): string {
+  const family = side.family ?? 4
+  const protocol = side.protocol ?? 0
+  const l3 = family === 4 ? 'protonum="2" protoname="ipv4"' : 'protonum="10" protoname="ipv6"'
+  let ports = ''
+  if (protocol === IPPROTO_GRE)
+    ports = `<srckey>0x${(side.sport ?? 0).toString(16)}</srckey><dstkey>0x${(side.dport ?? 0).toString(16)}</dstkey>`
+  else if (PORTED.has(protocol)) ports = `<sport>${side.sport ?? 0}</sport><dport>${side.dport ?? 0}</dport>`
+  const addresses = `<src>${formatAddress(family, [...(side.src ?? NOWHERE)])}</src><dst>${formatAddress(family, [...(side.dst ?? NOWHERE)])}</dst>`
+  const zoned = zone === undefined ? '' : `<zone>${zone}</zone>`
+  const counted =
+    counters === undefined
+      ? ''
+      : `<counters><packets>${counters[0]}</packets><bytes>${counters[1]}</bytes></counters>`
+  return `<meta direction="${name}"><layer3 ${l3}>${addresses}</layer3><layer4 protonum="${protocol}" protoname="${PROTOCOL_NAMES[protocol] ?? 'unknown'}">${ports}</layer4>${zoned}${counted}</meta>`
+}
+
+function xmlWhen(ms: number): string {
+  const t = new Date(ms)
+  const two = (n: number): string => String(n).padStart(2, '0')
+  return `<when><hour>${t.getHours()}</hour><min>${two(t.getMinutes())}</min><sec>${two(t.getSeconds())}</sec><wday>${t.getDay() + 1}</wday><day>${t.getDate()}</day><month>${t.getMonth() + 1}</month><year>${t.getFullYear()}</year></when>`
+}
+
+const STATUS_NAMES: readonly (readonly [number, string])[] = [
+  [Status.Expected, 'EXPECTED'],
+  [Status.SeenReply, 'SEEN_REPLY'],
+  [Status.Assured, 'ASSURED'],
+  [Status.FixedTimeout, 'FIXED_TIMEOUT'],
+]
+
+const SAVE_COMMANDS: Readonly<Record<Happening, string>> = { new: '-A', update: '-U', destroy: '-D' }
+
+/** `-o save`: options that conntrack -R takes. */
+export function formatSave(flow: Flow, command: Happening): string {
+  const { orig, reply } = flow
+  const parts = [SAVE_COMMANDS[command]]
+  const option = (name: string, value: number | string | undefined): void => {
+    if (value !== undefined) parts.push(`${name} ${value}`)
+  }
+  option('-t', flow.timeout)
+  const status = flow.status ?? 0
+  const names = STATUS_NAMES.filter(([bit]) => (status & bit) !== 0).map(([, name]) => name)
+  option('-u', names.join(',') || 'UNSET')
+  option('-c', flow.secmark)
+  option('-w', flow.zone)
+  option('--orig-zone', flow.origZone)
+  option('--reply-zone', flow.replyZone)
+  const family = orig.family ?? 4
+  const address = (w: readonly number[] | undefined): string =>
+    formatAddress(family, [...(w ?? NOWHERE)] as [number, number, number, number])
+  option('-s', address(orig.src))
+  option('-d', address(orig.dst))
+  option(isTranslated(flow, false, 'address') ? '-g' : '-r', address(reply.src))
+  option(isTranslated(flow, true, 'address') ? '-n' : '-q', address(reply.dst))
+  const protocol = orig.protocol ?? 0
+  option('-p', PROTOCOL_NAMES[protocol] ?? protocol)
+  if (PORTED.has(protocol) || protocol === IPPROTO_GRE) {
+    const [own, back] = protocol === IPPROTO_GRE ? ['key', 'key'] : ['port', 'port']
+    option(protocol === IPPROTO_GRE ? '--srckey' : '--sport', orig.sport)
+    option(protocol === IPPROTO_GRE ? '--dstkey' : '--dport', orig.dport)
+    option(`--reply-${own}-src`, reply.sport)
+    option(`--reply-${back}-dst`, reply.dport)
+  } else if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) {
+    const name = PROTOCOL_NAMES[protocol]
+    option(`--${name}-type`, flow.icmpType)
+    option(`--${name}-code`, flow.icmpCode)
+    option(`--${name}-id`, flow.icmpId)
+  }
+  option('--state', stateName(flow))
+  option('--orig-vtag', flow.tags?.[0])
+  option('--reply-vtag', flow.tags?.[1])
   return parts.join(' ')
+}
+
+/**
+ * Whether libnetfilter_conntrack takes the address, or the port, for translated (NFCT_GOPT_IS_SNAT and its like): the
+ * binding is made, and the other direction is not the mirror image. ICMP has its identifier in both places of the
+ * port, where the type stands in one: it is never the mirror image.
+ */
+export function isTranslated(flow: Flow, source: boolean, what: 'address' | 'port'): boolean {
+  const { orig, reply } = flow
+  const done = source ? Status.SrcNatDone : Status.DstNatDone
+  if (((flow.status ?? 0) & done) === 0) return false
+  if (what === 'port') {
+    if (flow.icmpType !== undefined) return true
+    return source ? orig.sport !== reply.dport : orig.dport !== reply.sport
+  }
+  const here = source ? orig.src : orig.dst
+  const there = source ? reply.dst : reply.src
+  return here?.some((word, i) => word !== there?.[i]) ?? false
 }
 
 /** All lines of `conntrack -L`, in no particular order, as the kernel has none either. */
@@ -133,16 +303,6 @@ export function formatStats(ct: Conntrack): string {
   return `cpu=0   \tfound=${s.found} invalid=${s.invalid} insert=${s.insert} insert_failed=${s.insertFailed} drop=${s.drop} early_drop=${s.earlyDrop} error=${s.error} search_restart=${s.searchRestart} clash_resolve=${s.clashResolve} chaintoolong=${s.chainTooLong} `
 }
 
-/** Number that names an entry for its lifetime (nf_ct_get_id); unsigned 32 bit. */
-export function entryId(ct: Conntrack, entry: number): number {
-  const w = ct.table.words
-  const o = entry * STRIDE
-  let h = Math.imul(entry + 1, 0x9e3779b1) ^ Math.imul(w[o + MASTER]!, 0x85ebca6b)
-  for (let i = 0; i < ZONE; i++) h = Math.imul(h ^ (h >>> 15) ^ w[o + i]!, 0xc2b2ae35)
-  h = Math.imul(h ^ (h >>> 13) ^ Math.floor(ct.table.born[entry]!), 0x27d4eb2f)
-  return (h ^ (h >>> 16)) >>> 0
-}
-
 function printTuple(t: Tuple): string[] {
   return [source(t), destination(t), ...transport(t)]
 }
@@ -168,21 +328,6 @@ function transport(t: Tuple): string[] {
     default:
       return []
   }
-}
-
-function counters(ct: Conntrack, entry: number, dir: number): string[] {
-  const packets = ct.packets(entry, dir)
-  return packets < 0 ? [] : [`packets=${packets}`, `bytes=${ct.bytes(entry, dir)}`]
-}
-
-function labelNames(w: Int32Array, o: number, name: (bit: number) => string | undefined): string[] {
-  const names: string[] = []
-  for (let bit = 0; bit < 128; bit++) {
-    if ((w[o + LABELS + (bit >> 5)]! & (1 << (bit & 31))) === 0) continue
-    const text = name(bit)
-    if (text !== undefined) names.push(text)
-  }
-  return names
 }
 
 /** ctime(3) without its newline, local time. `ms`: since 1970. */

@@ -4,7 +4,7 @@
 //
 //   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry, four cache lines)
 //     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, one free
-//    12..23   tuple of direction 1
+//    12..23   tuple of direction 1; its free word: events not told yet (EVENT_CACHE)
 //    24       status (IPS_* bits)
 //    25       ctmark
 //    26       uses: packets that hold the entry, and expected entries whose master it is
@@ -34,6 +34,8 @@ import type { Tuple } from './tuple.ts'
 
 export const STRIDE = 64
 export const TUPLE_WORDS = 12
+/** Event bits that wait for the packet to pass (nf_conntrack_ecache.cache). */
+export const EVENT_CACHE = 23
 export const STATUS = 24
 export const CTMARK = 25
 export const USES = 26
@@ -72,6 +74,30 @@ export const Status = {
   Helper: 1 << 13,
   Offload: 1 << 14,
 } as const
+
+/** enum ip_conntrack_events, as bits. */
+export const Event = {
+  New: 1 << 0,
+  Related: 1 << 1,
+  Destroy: 1 << 2,
+  Reply: 1 << 3,
+  Assured: 1 << 4,
+  ProtoInfo: 1 << 5,
+  Helper: 1 << 6,
+  Mark: 1 << 7,
+  SeqAdjust: 1 << 8,
+  SecMark: 1 << 9,
+  Label: 1 << 10,
+  Synproxy: 1 << 11,
+} as const
+
+/** A tracker found the connection worth keeping: said once. `o`: first word of the entry. */
+export function assure(w: Int32Array, o: number): void {
+  const status = w[o + STATUS]!
+  if ((status & Status.Assured) !== 0) return
+  w[o + STATUS] = status | Status.Assured
+  w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Assured
+}
 
 /** Bits of the word EXTENSIONS (struct nf_ct_ext): made at creation, by the sysctls of that moment. */
 export const Extension = { Timestamp: 1, Labels: 2, Events: 4, Acct: 8 } as const

@@ -1,7 +1,7 @@
 // GRE (nf_conntrack_proto_gre.c). Flows of version 1 (PPTP) are told apart by call id, others by address.
 
 import { IPPROTO_GRE } from '../../datapath/wire/protocol.ts'
-import { PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -38,7 +38,7 @@ export function createGre(core: TrackerCore): Tracker {
       }
       core.refresh(entry, dir, pkt, w[o + STREAM_TIMEOUT]! * 1000)
       // A clashing entry goes soon, so it is never assured.
-      if ((status & Status.NatClash) === 0) w[o + STATUS] = status | Status.Assured
+      if ((status & Status.NatClash) === 0) assure(w, o)
       return Tracked.Accept
     },
   }

@@ -6,7 +6,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { ensureWritable } from '../../datapath/rewrite.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN, SCTP_VTAG } from '../../datapath/wire/sctp.ts'
-import { PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, EVENT_CACHE, Event, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -300,7 +300,10 @@ export function createSctp(core: TrackerCore): Tracker {
           w[o + VTAG + 1 - dir] = tag
         }
         w[o + STATE] = state
-        if (old !== state && state === ES) w[o + STATUS] = w[o + STATUS]! | Status.Assured
+        if (old !== state) {
+          w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
+          if (state === ES) assure(w, o)
+        }
       }
       if (ignore) return Tracked.Accept
       core.refresh(entry, dir, pkt, core.timeouts(entry, standard)[state]!)
@@ -310,6 +313,18 @@ export function createSctp(core: TrackerCore): Tracker {
     canEarlyDrop(entry) {
       const state = table.words[entry * STRIDE + STATE]!
       return state === SS || state === SR || state === SA
+    },
+    stateNumber: (entry) => table.words[entry * STRIDE + STATE]!,
+    tags: (entry) => {
+      const o = entry * STRIDE + VTAG
+      return [table.words[o]! >>> 0, table.words[o + 1]! >>> 0]
+    },
+    assign(entry, state, tags) {
+      const o = entry * STRIDE
+      if (state !== null) table.words[o + STATE] = state
+      if (tags === null) return
+      table.words[o + VTAG] = tags[0]
+      table.words[o + VTAG + 1] = tags[1]
     },
     state: (entry) => SCTP_STATE_NAMES[table.words[entry * STRIDE + STATE]!] ?? '',
   }

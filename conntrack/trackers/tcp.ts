@@ -35,7 +35,7 @@ import {
   TCPOPT_SACK_PERM,
   TCPOPT_WINDOW,
 } from '../../datapath/wire/tcp.ts'
-import { META, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, EVENT_CACHE, Event, META, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -685,6 +685,7 @@ export function createTcp(core: TrackerCore): Tracker {
       w[o + LAST_INDEX] = kind
       w[o + LAST_DIR] = dir
       w[o + STATE] = state
+      if (old !== state) w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
       if (old !== state && state === FW) {
         const own = dir === 0 ? o : o + SEEN
         w[own + FLAGS] = w[own + FLAGS]! | F_CLOSE_INIT
@@ -711,8 +712,7 @@ export function createTcp(core: TrackerCore): Tracker {
         // A SYN sent again does not make the entry live longer: ports that are used again could keep it for ever.
         if (kind === SYN_SET && old === SS) return Tracked.Accept
         if (state === ES && timeout > timeouts[T_UNACK]!) timeout = timeouts[T_UNACK]!
-      } else if ((status & Status.Assured) === 0 && (old === SR || old === ES) && state === ES)
-        w[o + STATUS] = status | Status.Assured
+      } else if ((status & Status.Assured) === 0 && (old === SR || old === ES) && state === ES) assure(w, o)
       core.refresh(entry, dir, pkt, timeout)
       return Tracked.Accept
     },
@@ -723,10 +723,20 @@ export function createTcp(core: TrackerCore): Tracker {
       const w = table.words
       const old = w[o + STATE]
       w[o + STATE] = CL
+      w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
       if (old === CL || (w[o + STATUS]! & Status.FixedTimeout) !== 0) return
       core.expireIn(entry, core.timeouts(entry, standard)[CL]!)
     },
     state: (entry) => TCP_STATE_NAMES[table.words[entry * STRIDE + STATE]!] ?? '',
+    stateNumber: (entry) => table.words[entry * STRIDE + STATE]!,
+    assign(entry, state) {
+      const o = entry * STRIDE
+      const w = table.words
+      if (state !== null) w[o + STATE] = state
+      const bits = F_BE_LIBERAL | F_SACK_PERM | ((state ?? 0) >= TW ? F_CLOSE_INIT : 0)
+      w[o + FLAGS] = w[o + FLAGS]! | bits
+      w[o + SEEN + FLAGS] = w[o + SEEN + FLAGS]! | bits
+    },
     resume(entry) {
       const o = entry * STRIDE
       if (table.words[o + META]! >> 8 !== IPPROTO_TCP || table.words[o + STATE] !== ES) return

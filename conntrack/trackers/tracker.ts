@@ -67,6 +67,15 @@ export interface Tracker {
   closed?(entry: number): void
   /** The state in `conntrack -L`, '' for none. */
   state?(entry: number): string
+  /** Number of the state, as ctnetlink tells it; undefined for none. */
+  stateNumber?(entry: number): number
+  /** SCTP: verification tags of the original and the reply direction. */
+  tags?(entry: number): readonly [number, number]
+  /**
+   * A program sets the state by its number (from_nlattr); null: left alone. TCP windows are not checked from then on,
+   * as conntrack(8) asks.
+   */
+  assign?(entry: number, state: number | null, tags: readonly [number, number] | null): void
   /** Tracking begins again after a pause (nf_ct_tcp_fixup). */
   resume?(entry: number): void
 }

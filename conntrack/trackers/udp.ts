@@ -5,7 +5,7 @@ import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
-import { STATUS, STRIDE, Status } from '../table.ts'
+import { assure, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -62,7 +62,7 @@ export function createUdp(core: TrackerCore): Tracker {
       }
       core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
       // A clashing entry goes soon, so it is never assured.
-      if ((status & Status.NatClash) === 0) table.words[at] = status | Status.Assured
+      if ((status & Status.NatClash) === 0) assure(table.words, entry * STRIDE)
       return Tracked.Accept
     },
   }

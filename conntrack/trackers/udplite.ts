@@ -6,7 +6,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { fold, pseudo, sumView } from '../../datapath/wire/checksum.ts'
 import { IPPROTO_UDP, IPPROTO_UDPLITE } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
-import { STATUS, STRIDE, Status } from '../table.ts'
+import { assure, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 import { REPLIED, UNREPLIED } from './udp.ts'
@@ -59,7 +59,7 @@ export function createUdplite(core: TrackerCore): Tracker {
         return Tracked.Accept
       }
       core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
-      if ((status & Status.NatClash) === 0) table.words[at] = status | Status.Assured
+      if ((status & Status.NatClash) === 0) assure(table.words, entry * STRIDE)
       return Tracked.Accept
     },
   }

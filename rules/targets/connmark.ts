@@ -145,9 +145,9 @@ export const connmark: Target<ConnMark> = {
     const kept = js`(${ctMark} & ${~m.ctMask})`
     if (m.mode === 'set') {
       const set = shifted(js`(${kept} ^ ${m.value | 0})`, m.shift, js)
-      return js`pkt.ct >= 0 && (${ctMark} = ${set})`
+      return js`pkt.ct >= 0 && ${js.env.conntrack}.setMark(pkt.ct, ${set})`
     }
     const copied = shifted(js`(pkt.mark & ${m.nfMask | 0})`, m.shift, js)
-    return js`pkt.ct >= 0 && (${ctMark} = ${kept} ^ ${copied})`
+    return js`pkt.ct >= 0 && ${js.env.conntrack}.setMark(pkt.ct, ${kept} ^ ${copied})`
   },
 }
