@@ -23,6 +23,7 @@ import {
   IPV4_TTL,
   ipv4HeaderLength,
 } from './wire/ipv4.ts'
+import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, IPV6_PAYLOAD_LEN } from './wire/ipv6.ts'
 import {
   hasPorts,
   IPPROTO_DCCP,
@@ -236,10 +237,19 @@ export function setIcmpId(pkt: Packet, memory: Memory, id: number): void {
   pkt.sumEnd = 0
 }
 
-/** The whole TOS byte, DSCP and ECN (ipv4_change_dsfield). */
+/** The TOS byte, or IPv6's traffic class (ipv4_get_dsfield, ipv6_get_dsfield). */
+export const tosOf = (pkt: Packet, { view }: Memory): number =>
+  pkt.family === 4 ? view.getUint8(pkt.l3 + IPV4_TOS) : (view.getUint16(pkt.l3) >> 4) & 0xff
+
+/** The whole TOS byte or traffic class, DSCP and ECN (ipv4_change_dsfield, ipv6_change_dsfield). */
 export function setTos(pkt: Packet, memory: Memory, tos: number): void {
   const { view } = memory
   const l3 = pkt.l3
+  if (pkt.family === 6) {
+    view.setUint16(l3, (view.getUint16(l3) & 0xf00f) | ((tos & 0xff) << 4))
+    pkt.sumEnd = 0
+    return
+  }
   const old = view.getUint8(l3 + IPV4_TOS)
   if (old === tos) return
   view.setUint8(l3 + IPV4_TOS, tos)
@@ -261,6 +271,12 @@ export function setTtl(pkt: Packet, memory: Memory, ttl: number): void {
   // A reader's sum follows the header: both changes cancel out, so the sum over the packet stays what it was.
 }
 
+/** IPv6's hop limit, 0 to 255. */
+export function setHopLimit(pkt: Packet, memory: Memory, limit: number): void {
+  memory.view.setUint8(pkt.l3 + IPV6_HOP_LIMIT, limit)
+  pkt.sumEnd = 0
+}
+
 /** ip_decrease_ttl(). Hot. */
 export function decreaseTtl(pkt: Packet, memory: Memory): void {
   const { view } = memory
@@ -278,6 +294,13 @@ export function setTotalLength4(pkt: Packet, memory: Memory, length: number): vo
   view.setUint16(l3 + IPV4_TOTAL_LEN, length)
   view.setUint16(l3 + IPV4_CHECKSUM, adjust16(view.getUint16(l3 + IPV4_CHECKSUM), old, length))
   pkt.end = l3 + length
+  pkt.sumEnd = 0
+}
+
+/** Sets pkt.end and the payload length of the IPv6 header with it; `length`: bytes from the network header on. */
+function setTotalLength6(pkt: Packet, memory: Memory, length: number): void {
+  memory.view.setUint16(pkt.l3 + IPV6_PAYLOAD_LEN, length - IPV6_HEADER_LEN)
+  pkt.end = pkt.l3 + length
   pkt.sumEnd = 0
 }
 
@@ -348,6 +371,7 @@ export function addTcpMss(pkt: Packet, memory: Memory, mss: number): boolean {
   check = adjust16(check, first, first + 0x1000)
   view.setUint16(l4 + TCP_DATA_OFFSET, first + 0x1000)
   view.setUint16(l4 + TCP_CHECKSUM, check)
-  setTotalLength4(pkt, memory, pkt.end + 4 - pkt.l3)
+  if (pkt.family === 4) setTotalLength4(pkt, memory, pkt.end + 4 - pkt.l3)
+  else setTotalLength6(pkt, memory, pkt.end + 4 - pkt.l3)
   return true
 }

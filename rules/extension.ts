@@ -60,6 +60,8 @@ interface Extension<D> {
   print(data: D, family: Family): string
   /** The part of an `iptables -L` line, without leading or trailing blank. `numeric`: -n. Defaults to print. */
   list?(data: D, numeric: boolean, family: Family): string
+  /** The text of `list` follows the listing's columns without a further blank (eui64). */
+  readonly listedTight?: boolean
   /**
    * Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. Null: with
    * these data there is none, and none will be asked for again.

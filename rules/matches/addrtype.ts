@@ -1,6 +1,9 @@
 // addrtype: what kind of address the source or destination is to this host (libxt_addrtype of iptables 1.8.9,
-// addrtype_mt_v1() of xt_addrtype.c).
+// addrtype_mt_v1() of xt_addrtype.c). Over IPv6 a list of types asks for all of them at once, but for LOCAL, ANYCAST and
+// UNREACHABLE, of which one is enough.
 
+import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
+import type { Host } from '../../datapath/host.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
@@ -45,8 +48,82 @@ function parseTypes(text: string): number {
 
 const printTypes = (bits: number): string => NAMES.filter((_, i) => bits & (1 << i)).join(',')
 
+const LOOKED_UP = (1 << RouteType.Local) | (1 << RouteType.Anycast) | (1 << RouteType.Unreachable)
+/** What no route of IPv6 has, or this match does not ask for. */
+const NOT_OF_IPV6 =
+  (1 << RouteType.Broadcast) | (1 << RouteType.Blackhole) | (0xfff & -(1 << RouteType.Prohibit))
+
+/** One reused question. */
+const key: FlowKey = newFlowKey()
+
+/** IPV6_ADDR_UNICAST of ipv6_addr_type(): neither multicast nor `::` nor IPv4-mapped. */
+function isUnicast6(w0: number, w1: number, w2: number, w3: number): boolean {
+  if (w0 >>> 24 === 0xff) return false
+  if ((w0 | w1) !== 0) return true
+  return w2 === 0 ? w3 !== 0 : w2 !== 0xffff
+}
+
+/** match_lookup_rt6(): type bits. `device`: an ifindex, 0 for any. Does not allocate. */
+function lookedUp6(host: Host, w0: number, w1: number, w2: number, w3: number, device: number): number {
+  key.family = 6
+  key.d0 = w0
+  key.d1 = w1
+  key.d2 = w2
+  key.d3 = w3
+  key.oif = device
+  const route = host.fib.find(key)
+  if (route === null) return w0 >>> 24 === 0xff ? 0 : 1 << RouteType.Unreachable
+  switch (route.type) {
+    case RouteType.Local:
+      // With a device the address must be that device's.
+      return device === 0 || hasAddress6(host, device, w0, w1, w2, w3) ? 1 << RouteType.Local : 0
+    case RouteType.Anycast:
+      return 1 << RouteType.Anycast
+    case RouteType.Unreachable:
+    case RouteType.Prohibit:
+    case RouteType.Blackhole:
+    case RouteType.Throw:
+      return 1 << RouteType.Unreachable
+    default:
+      return 0
+  }
+}
+
+function hasAddress6(host: Host, index: number, w0: number, w1: number, w2: number, w3: number): boolean {
+  const addresses = host.devices.byIndex[index]?.addresses
+  if (addresses === undefined) return false
+  for (let i = 0; i < addresses.length; i++) {
+    const { family, words: w } = addresses[i]!
+    if (family === 6 && w[0] === w0 && w[1] === w1 && w[2] === w2 && w[3] === w3) return true
+  }
+  return false
+}
+
+/** match_type6(). Does not allocate. */
+function fits6(
+  host: Host,
+  bits: number,
+  w0: number,
+  w1: number,
+  w2: number,
+  w3: number,
+  device: number,
+): boolean {
+  if (bits & (1 << RouteType.Multicast) && w0 >>> 24 !== 0xff) return false
+  if (bits & (1 << RouteType.Unicast) && !isUnicast6(w0, w1, w2, w3)) return false
+  if (bits & 1 && (w0 | w1 | w2 | w3) !== 0) return false
+  return (bits & LOOKED_UP) === 0 || (bits & lookedUp6(host, w0, w1, w2, w3, device)) !== 0
+}
+
 /** A bit test of the address's type, seen from one interface (its index) or from any (0). */
 function emitSide(bits: number, invert: boolean, side: 's' | 'd', device: Code, js: Js): Code {
+  if (js.family === 6) {
+    const call = js.bind(fits6)
+    const { host } = js.env
+    return side === 's'
+      ? js`${call}(${host}, ${bits}, pkt.s0, pkt.s1, pkt.s2, pkt.s3, ${device}) !== ${invert}`
+      : js`${call}(${host}, ${bits}, pkt.d0, pkt.d1, pkt.d2, pkt.d3, ${device}) !== ${invert}`
+  }
   const { fib } = js.env.host
   const type =
     side === 's'
@@ -60,7 +137,7 @@ export const addrtype: Match<AddrType> = {
   kind: 'match',
   name: 'addrtype',
   revision: 1,
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'src-type', invertible: true },
     { flag: 'dst-type', invertible: true },
@@ -117,6 +194,8 @@ Valid types:
       m.limitOut ? 'limit-out' : '',
     ),
   check(m, use) {
+    if (use.family === 6 && ((m.source | m.destination) & NOT_OF_IPV6) !== 0)
+      return 'addrtype: a type that IPv6 does not have'
     if (m.limitIn && m.limitOut) return 'addrtype: both incoming and outgoing interface limitation'
     const from = (...hooks: string[]): boolean => hooks.some((hook) => use.hooks.includes(hook))
     if (m.limitOut && from('PREROUTING', 'INPUT'))

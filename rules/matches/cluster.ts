@@ -2,8 +2,8 @@
 // 1.8.9, xt_cluster_mt() of xt_cluster.c). The source of the connection, or of the one that expected it, decides.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { scale, swap32 } from '../../conntrack/nat/jhash.ts'
-import { MASTER, SRC, STRIDE } from '../../conntrack/table.ts'
+import { jhash4, scale, swap32 } from '../../conntrack/nat/jhash.ts'
+import { MASTER, META, SRC, STRIDE } from '../../conntrack/table.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
@@ -21,22 +21,31 @@ export interface Cluster {
 const MAX_NODES = 32
 const hex8 = (value: number): string => `0x${(value >>> 0).toString(16).padStart(8, '0')}`
 
+/** xt_cluster_hash(): of the source of the entry at `o`. */
+function hashOf(words: Int32Array, o: number, seed: number): number {
+  const at = o + SRC
+  const first = swap32(words[at]!)
+  if ((words[o + META]! & 0xff) === 4) return jhashWord(first, seed)
+  return jhash4(first, swap32(words[at + 1]!), swap32(words[at + 2]!), swap32(words[at + 3]!), seed)
+}
+
 /** Does not allocate. */
 function isOurs(pkt: Packet, conntrack: Conntrack, m: Cluster): boolean {
   // Switches that flood the packets to all nodes send them to a multicast address; the stack takes no such packets.
-  if (pkt.pktType === PacketType.Multicast && !isMulticast4(pkt.d0)) pkt.pktType = PacketType.Host
+  const toMany = pkt.family === 4 ? isMulticast4(pkt.d0) : pkt.d0 >>> 24 === 0xff
+  if (pkt.pktType === PacketType.Multicast && !toMany) pkt.pktType = PacketType.Host
   if (pkt.ct < 0) return false
   const { words } = conntrack.table
   const master = words[pkt.ct * STRIDE + MASTER]!
   const entry = master > 0 ? master - 1 : pkt.ct
-  const node = scale(jhashWord(swap32(words[entry * STRIDE + SRC]!), m.seed), m.nodes)
+  const node = scale(hashOf(words, entry * STRIDE, m.seed), m.nodes)
   return ((m.mask >>> node) & 1) !== (m.invert ? 1 : 0)
 }
 
 export const cluster: Match<Cluster> = {
   kind: 'match',
   name: 'cluster',
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'cluster-total-nodes', required: true },
     { flag: 'cluster-local-node', excludes: ['cluster-local-nodemask'], invertible: true },

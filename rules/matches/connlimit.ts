@@ -2,10 +2,10 @@
 // nf_conncount.c). Each rule keeps its own lists: by masked address, the tuples that it has seen.
 //
 //     asked ── list of the packet's network: tuples whose connection is gone or closed leave it, then this packet's
-//              connection joins unless it is there ── its length
+//              connection joins unless it is there or assured ── its length; 0 drops the packet
 //
-// New connections join without that look if there was one in this jiffy. One that does not come to be (its packet
-// dropped) leaves at the next look.
+// A list is looked through once in a jiffy, and again for a connection that may be in it. One that does not come to be
+// (its packet dropped) leaves at the next look.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
 import { META, STATUS, STRIDE, Status } from '../../conntrack/table.ts'
@@ -17,7 +17,7 @@ import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { HZ, jiffies } from '../shared.ts'
-import { parseAddress, prefixLength, prefixMask } from '../text/address.ts'
+import { parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
 import { wholeNumber } from '../text/numbers.ts'
 
 export interface ConnLimit {
@@ -35,6 +35,10 @@ const CLEAN_AFTER = 60 * HZ
 
 /** Connections of one network. */
 interface Counted {
+  /** Its masked address. */
+  readonly words: Words
+  /** Another one of the same key: IPv6 networks share keys. */
+  next: Counted | null
   readonly tuples: Tuple[]
   /** jiffy of the last look. */
   looked: number
@@ -42,7 +46,7 @@ interface Counted {
   left: number
 }
 
-/** One rule's lists, by zone and masked address. */
+/** One rule's lists, by zone and masked address, which IPv6 folds to one word. */
 export class ConnLimitState {
   readonly lists = new Map<number, Counted>()
   cleaned = 0
@@ -61,19 +65,29 @@ function isOver(conntrack: Conntrack, entry: number): boolean {
 /** Lists whose connections are all gone go too. */
 function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
   state.cleaned = now
-  for (const [key, list] of state.lists) {
-    let kept = 0
-    for (const known of list.tuples) {
-      const handle = conntrack.find(known)
-      if (handle >= 0 && !isOver(conntrack, handle >> 1)) list.tuples[kept++] = known
+  for (const [key, first] of state.lists) {
+    let left: Counted | null = null
+    for (let list: Counted | null = first; list !== null; ) {
+      const { next, tuples }: Counted = list
+      let kept = 0
+      for (const known of tuples) {
+        const handle = conntrack.find(known)
+        if (handle >= 0 && !isOver(conntrack, handle >> 1)) tuples[kept++] = known
+      }
+      tuples.length = kept
+      if (kept > 0) {
+        list.next = left
+        left = list
+      }
+      list = next
     }
-    list.tuples.length = kept
-    if (kept === 0) state.lists.delete(key)
+    if (left === null) state.lists.delete(key)
+    else if (left !== first) state.lists.set(key, left)
   }
 }
 
-/** Drops what is gone from the list, until it meets the connection of `tuple`: true. */
-function look(list: Counted, conntrack: Conntrack): boolean {
+/** Drops what is gone from the list; with `asked` only until it meets the connection of `tuple`: true. */
+function look(list: Counted, conntrack: Conntrack, asked: boolean): boolean {
   const { tuples } = list
   let gone = 0
   let kept = 0
@@ -86,7 +100,7 @@ function look(list: Counted, conntrack: Conntrack): boolean {
       gone++
       continue
     }
-    if (known.equals(tuple) && known.zone === tuple.zone) {
+    if (asked && known.equals(tuple) && known.zone === tuple.zone) {
       found = true
       break
     }
@@ -98,14 +112,23 @@ function look(list: Counted, conntrack: Conntrack): boolean {
   return found
 }
 
-/** __nf_conncount_add(). `underWay`: the connection was confirmed before, so that it may be in the list. */
-function add(list: Counted, conntrack: Conntrack, now: number, underWay: boolean): void {
-  if (underWay || list.looked !== now || list.tuples.length - list.left >= MAX_GONE) {
-    if (look(list, conntrack)) return
+/** __nf_conncount_add(), and nf_conncount_gc_list() after it. `status`: of the packet's connection, 0 for none. */
+function add(list: Counted, conntrack: Conntrack, now: number, status: number): void {
+  const known = (status & Status.Confirmed) !== 0
+  const assured = known && (status & Status.Assured) !== 0
+  if (
+    assured ? list.looked !== now : known || list.looked !== now || list.tuples.length - list.left >= MAX_GONE
+  ) {
+    if (look(list, conntrack, !assured)) return
     list.looked = now
     list.left = list.tuples.length
   }
-  list.tuples.push(new Tuple().copy(tuple))
+  if (!assured) list.tuples.push(new Tuple().copy(tuple))
+}
+
+function isNetwork(list: Counted, w0: number, w1: number, w2: number, w3: number): boolean {
+  const { words } = list
+  return words[0] === w0 && words[1] === w1 && words[2] === w2 && words[3] === w3
 }
 
 /** connlimit_mt(). Allocates for connections that are new to the rule. */
@@ -114,7 +137,7 @@ function within(
   host: Host,
   conntrack: Conntrack,
   state: ConnLimitState,
-  mask: number,
+  mask: Words,
   m: ConnLimit,
 ): boolean {
   let entry = pkt.ct
@@ -130,14 +153,32 @@ function within(
   const now = jiffies(host)
   if (now - state.cleaned > CLEAN_AFTER) clean(state, conntrack, now)
   const zone = pkt.ct >= 0 ? tuple.zone : 0
-  const key = zone * 0x100000000 + (((m.side === 'daddr' ? pkt.d0 : pkt.s0) & mask) >>> 0)
-  const list = state.lists.get(key)
-  if (list === undefined) state.lists.set(key, { tuples: [new Tuple().copy(tuple)], looked: now, left: 0 })
+  const daddr = m.side === 'daddr'
+  const w0 = (daddr ? pkt.d0 : pkt.s0) & mask[0]
+  const w1 = (daddr ? pkt.d1 : pkt.s1) & mask[1]
+  const w2 = (daddr ? pkt.d2 : pkt.s2) & mask[2]
+  const w3 = (daddr ? pkt.d3 : pkt.s3) & mask[3]
+  const key =
+    zone * 0x100000000 + ((w0 ^ Math.imul(w1, 31) ^ Math.imul(w2, 961) ^ Math.imul(w3, 29791)) >>> 0)
+  const first = state.lists.get(key) ?? null
+  let list = first
+  while (list !== null && !isNetwork(list, w0, w1, w2, w3)) list = list.next
+  if (list === null)
+    state.lists.set(key, {
+      words: [w0, w1, w2, w3],
+      next: first,
+      tuples: [new Tuple().copy(tuple)],
+      looked: now,
+      left: 0,
+    })
   else {
-    const underWay = entry >= 0 && (conntrack.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0
-    add(list, conntrack, now, underWay)
+    add(list, conntrack, now, entry >= 0 ? conntrack.table.words[entry * STRIDE + STATUS]! : 0)
   }
-  const count = list === undefined ? 1 : list.tuples.length
+  const count = list === null ? 1 : list.tuples.length
+  if (count === 0) {
+    pkt.hotdrop = true
+    return false
+  }
   return count > m.limit !== m.upto
 }
 
@@ -161,7 +202,7 @@ export const connlimit: Match<ConnLimit> = {
   kind: 'match',
   name: 'connlimit',
   revision: 1,
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'connlimit-upto', excludes: ['connlimit-above'], invertible: true },
     { flag: 'connlimit-above', excludes: ['connlimit-upto'], invertible: true },
@@ -201,5 +242,5 @@ export const connlimit: Match<ConnLimit> = {
   hotdrop: true,
   reads: ['source', 'destination', 'ports', 'conntrack', 'clock', 'state'],
   emit: (m, js) =>
-    js`${js.bind(within)}(pkt, ${js.env.host}, ${js.env.conntrack}, ${js.state}, ${prefixMask(m.mask, 4)[0]}, ${m})`,
+    js`${js.bind(within)}(pkt, ${js.env.host}, ${js.env.conntrack}, ${js.state}, ${prefixMask(m.mask, js.family)}, ${m})`,
 }

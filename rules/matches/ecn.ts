@@ -1,13 +1,13 @@
-// ecn: the ECN bits of IP and TCP (libxt_ecn of iptables 1.8.9, ecn_mt4() of xt_ecn.c). As there, TCP's bits are
-// looked for behind the IP header of later fragments too.
+// ecn: the ECN bits of IP and TCP (libxt_ecn of iptables 1.8.9, ecn_mt4() and ecn_mt6() of xt_ecn.c). As there, TCP's
+// bits are looked for in later fragments too: behind the IPv4 header, or where transportStart() says.
 
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
-import { IPV4_TOS } from '../../datapath/wire/ipv4.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { WholeError } from '../options.ts'
-import { words } from './parts.ts'
+import { transportStart, words } from './parts.ts'
+import { emitTos } from './tos.ts'
 
 export interface EcnBits {
   /** Null: not asked; else whether the bit must be set. */
@@ -21,8 +21,10 @@ const CWR = 0x80
 const ECE = 0x40
 
 /** Byte 13 of a TCP header that is all there, or -1. Does not allocate. */
-const tcpFlags = (pkt: Packet, memory: FrameMemory): number =>
-  pkt.end - pkt.l4 >= 20 ? memory.bytes[pkt.l4 + 13]! : -1
+function tcpFlags(pkt: Packet, memory: FrameMemory): number {
+  const l4 = transportStart(pkt)
+  return pkt.end - l4 >= 20 ? memory.bytes[l4 + 13]! : -1
+}
 
 /** Whether the bits of `mask` are `wanted`. */
 const fits = (flags: number, mask: number, wanted: number): boolean => flags >= 0 && (flags & mask) === wanted
@@ -33,7 +35,7 @@ const bit = (name: string, asked: boolean | null, no: string): string =>
 export const ecn: Match<EcnBits> = {
   kind: 'match',
   name: 'ecn',
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'ecn-tcp-cwr', arg: 'none', invertible: true },
     { flag: 'ecn-tcp-ece', arg: 'none', invertible: true },
@@ -75,9 +77,7 @@ export const ecn: Match<EcnBits> = {
     const mask = (m.cwr === null ? 0 : CWR) | (m.ece === null ? 0 : ECE)
     const wanted = (m.cwr === true ? CWR : 0) | (m.ece === true ? ECE : 0)
     return js.all([
-      ...(m.ip === null
-        ? []
-        : [js`((${memory}.bytes[pkt.l3 + ${IPV4_TOS}] & 3) === ${m.ip.value}) !== ${m.ip.invert}`]),
+      ...(m.ip === null ? [] : [js`((${emitTos(js)} & 3) === ${m.ip.value}) !== ${m.ip.invert}`]),
       ...(mask === 0 ? [] : [js`${js.bind(fits)}(${js.bind(tcpFlags)}(pkt, ${memory}), ${mask}, ${wanted})`]),
     ])
   },

@@ -7,17 +7,20 @@
 //     rate      packets or bytes of a window against those that the rate allows for it
 
 import type { Host } from '../../datapath/host.ts'
-import type { Packet } from '../../datapath/packet.ts'
+import type { Family, Packet } from '../../datapath/packet.ts'
+import { skipHeaders, skipped } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
-import { parseAddress, prefixLength, prefixMask } from '../text/address.ts'
+import { ANY, parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
 import { strtoul, wholeNumber } from '../text/numbers.ts'
 import { cutBytes } from './comment.ts'
 import { atoi } from './limit.ts'
 import { words } from './parts.ts'
 
 export interface HashLimit {
+  /** Each family has its own tables. */
+  readonly family: Family
   readonly above: boolean
   readonly bytes: boolean
   /** Packets: time between two, in millionths of a second, times the interval. Bytes: cost of 16, of 2^32. */
@@ -199,6 +202,7 @@ function formatBytes(bytes: bigint): string {
 
 function format(m: HashLimit, dashes: string, divided: boolean): string {
   const flag = dashes === '' ? '' : '--hashlimit-'
+  const bits = m.family === 4 ? 32 : 128
   let rate: string
   let quantum: number
   if (m.bytes) {
@@ -221,8 +225,8 @@ function format(m: HashLimit, dashes: string, divided: boolean): string {
     m.max === 0 ? '' : `${flag}htable-max ${m.max}`,
     m.gcInterval === GC_INTERVAL ? '' : `${flag}htable-gcinterval ${m.gcInterval}`,
     m.expire === quantum ? '' : `${flag}htable-expire ${m.expire}`,
-    m.sourceMask === 32 ? '' : `${flag}srcmask ${m.sourceMask}`,
-    m.destinationMask === 32 ? '' : `${flag}dstmask ${m.destinationMask}`,
+    m.sourceMask === bits ? '' : `${flag}srcmask ${m.sourceMask}`,
+    m.destinationMask === bits ? '' : `${flag}dstmask ${m.destinationMask}`,
     m.rateMatch ? `${flag}rate-match` : '',
     m.rateMatch && m.interval !== 1 ? `${flag}rate-interval ${m.interval}` : '',
   )
@@ -232,8 +236,15 @@ const HASH_MASK = 1023
 const NO_CREDIT = { credit: 0, cap: 0, cost: 0, rate: 0, burst: 0 }
 
 class Bucket {
-  readonly source: number
-  readonly destination: number
+  /** Words of source and destination, masked; 0 what is not asked for. */
+  readonly s0: number
+  readonly s1: number
+  readonly s2: number
+  readonly s3: number
+  readonly d0: number
+  readonly d1: number
+  readonly d2: number
+  readonly d3: number
   readonly ports: number
   next: Bucket | null = null
   /** jiffies */
@@ -248,9 +259,15 @@ class Bucket {
   current = 0
   over = false
 
-  constructor(source: number, destination: number, ports: number) {
-    this.source = source
-    this.destination = destination
+  constructor(pkt: Packet, source: Words, destination: Words, ports: number) {
+    this.s0 = pkt.s0 & source[0]
+    this.s1 = pkt.s1 & source[1]
+    this.s2 = pkt.s2 & source[2]
+    this.s3 = pkt.s3 & source[3]
+    this.d0 = pkt.d0 & destination[0]
+    this.d1 = pkt.d1 & destination[1]
+    this.d2 = pkt.d2 & destination[2]
+    this.d3 = pkt.d3 & destination[3]
     this.ports = ports
   }
 }
@@ -288,8 +305,8 @@ export class HashLimitTable {
   readonly #made: number
   readonly #every: number
   readonly #lasts: number
-  readonly #sourceMask: number
-  readonly #destinationMask: number
+  readonly #sourceMask: Words
+  readonly #destinationMask: Words
   #count = 0
 
   constructor(config: HashLimit, now: number) {
@@ -301,18 +318,32 @@ export class HashLimitTable {
     this.#made = now
     this.#every = Math.max(1, msToJiffies(config.gcInterval))
     this.#lasts = msToJiffies(config.expire)
-    this.#sourceMask = config.keys.includes('srcip') ? prefixMask(config.sourceMask, 4)[0] : 0
-    this.#destinationMask = config.keys.includes('dstip') ? prefixMask(config.destinationMask, 4)[0] : 0
+    this.#sourceMask = config.keys.includes('srcip') ? prefixMask(config.sourceMask, config.family) : ANY
+    this.#destinationMask = config.keys.includes('dstip')
+      ? prefixMask(config.destinationMask, config.family)
+      : ANY
   }
 
   /** The bucket of a packet, filled up to now; null: none can be had. Allocates only for new ones. */
   bucket(pkt: Packet, ports: number, now: number): Bucket | null {
-    const source = pkt.s0 & this.#sourceMask
-    const destination = pkt.d0 & this.#destinationMask
+    const sm = this.#sourceMask
+    const dm = this.#destinationMask
+    const s0 = pkt.s0 & sm[0]
+    const s1 = pkt.s1 & sm[1]
+    const s2 = pkt.s2 & sm[2]
+    const s3 = pkt.s3 & sm[3]
+    const d0 = pkt.d0 & dm[0]
+    const d1 = pkt.d1 & dm[1]
+    const d2 = pkt.d2 & dm[2]
+    const d3 = pkt.d3 & dm[3]
+    const source = s0 ^ s1 ^ Math.imul(s2, 31) ^ s3
+    const destination = d0 ^ d1 ^ Math.imul(d2, 31) ^ d3
     const at =
       (Math.imul(source ^ Math.imul(destination ^ Math.imul(ports, 31), 31), 0x9e3779b1) >>> 20) & HASH_MASK
     for (let b: Bucket | null = this.#chains[at]!; b !== null; b = b.next) {
-      if (b.source !== source || b.destination !== destination || b.ports !== ports) continue
+      if (b.s0 !== s0 || b.d0 !== d0 || b.ports !== ports) continue
+      if (b.s1 !== s1 || b.s2 !== s2 || b.s3 !== s3) continue
+      if (b.d1 !== d1 || b.d2 !== d2 || b.d3 !== d3) continue
       if (this.#collected(b, now)) {
         this.#begin(b, now)
         return b
@@ -323,7 +354,7 @@ export class HashLimitTable {
     }
     if (this.#count >= this.#max) this.#collect(now)
     if (this.#count >= this.#max) return null
-    const bucket = new Bucket(source, destination, ports)
+    const bucket = new Bucket(pkt, sm, dm, ports)
     bucket.next = this.#chains[at]!
     this.#chains[at] = bucket
     this.#count++
@@ -403,21 +434,36 @@ function byteCost(b: Bucket, length: number): number {
   return cost
 }
 
+/** As ports, by ipv6_skip_exthdr(): a chain or ports that are cut short, or no next header, drop the packet. */
+function ports6(pkt: Packet, host: Host, which: number): number {
+  const { view } = host.memory
+  const at = skipHeaders(view, pkt.l3, pkt.end)
+  if (at >= 0 && !hasPorts(skipped.next)) return 0
+  if (at < 0 || pkt.end - at < 4) {
+    pkt.hotdrop = true
+    return 0
+  }
+  return view.getInt32(at) & ((which & 1 ? 0xffff0000 : 0) | (which & 2 ? 0xffff : 0))
+}
+
 /** hashlimit_mt_common(). `which`: 1 source port, 2 destination port. */
 function limited(pkt: Packet, host: Host, table: HashLimitTable, which: number, m: HashLimit): boolean {
   let ports = 0
   if (which !== 0) {
-    if (pkt.sport >= 0) ports = ((which & 1 ? pkt.sport : 0) << 16) | (which & 2 ? pkt.dport : 0)
+    if (pkt.family === 6) ports = ports6(pkt, host, which)
+    else if (pkt.sport >= 0) ports = ((which & 1 ? pkt.sport : 0) << 16) | (which & 2 ? pkt.dport : 0)
     else if (hasPorts(pkt.proto)) {
       // Later fragments give what stands where ports would be; what is too short for ports is dropped.
-      if (pkt.end - pkt.l4 < 4) {
+      const at = pkt.l4 + (pkt.proto === IPPROTO_AH ? 4 : 0)
+      if (pkt.end - at < 4) {
         pkt.hotdrop = true
         return false
       }
-      const word = host.memory.view.getInt32(pkt.l4 + (pkt.proto === IPPROTO_AH ? 4 : 0))
+      const word = host.memory.view.getInt32(at)
       ports = word & ((which & 1 ? 0xffff0000 : 0) | (which & 2 ? 0xffff : 0))
     }
   }
+  if (pkt.hotdrop) return false
   const bucket = table.bucket(pkt, ports, jiffies(host))
   if (bucket === null) {
     pkt.hotdrop = true
@@ -449,7 +495,7 @@ export const hashlimit: Match<HashLimit> = {
   kind: 'match',
   name: 'hashlimit',
   revision: 3,
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'hashlimit-upto', aliases: ['hashlimit'], excludes: ['hashlimit-above'], invertible: true },
     { flag: 'hashlimit-above', excludes: ['hashlimit-upto'], invertible: true },
@@ -512,9 +558,14 @@ export const hashlimit: Match<HashLimit> = {
       }
     } else if (burst > BigInt(BURST_MAX)) burstError()
     return {
+      family: o.family,
       above: (flag === 'hashlimit-above') !== o.inverted(flag!),
       bytes: rate.bytes,
-      average: !rate.bytes && asked > 0 ? rate.average * BigInt(asked) : rate.average,
+      // Rate matching with an interval of its own forgets the unit of the rate.
+      average:
+        !rate.bytes && asked > 0
+          ? (rateMatch ? rate.average / BigInt(rate.unit) : rate.average) * BigInt(asked)
+          : rate.average,
       burst,
       keys,
       name: cutBytes(o.text('hashlimit-name'), MAX_NAME),
@@ -542,8 +593,8 @@ export const hashlimit: Match<HashLimit> = {
     return isProcName(m.name) ? null : 'hashlimit: a name that no file can have'
   },
   state: (m, env) =>
-    hashLimitTables(env.host).take(`4${m.name}`, () => new HashLimitTable(m, jiffies(env.host))),
-  release: (m, env) => hashLimitTables(env.host).give(`4${m.name}`),
+    hashLimitTables(env.host).take(`${m.family}${m.name}`, () => new HashLimitTable(m, jiffies(env.host))),
+  release: (m, env) => hashLimitTables(env.host).give(`${m.family}${m.name}`),
   hotdrop: true,
   reads: ['source', 'destination', 'ports', 'length', 'clock', 'state'],
   emit(m, js) {

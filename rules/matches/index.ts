@@ -3,6 +3,7 @@
 import type { Match } from '../extension.ts'
 import { addrtype } from './addrtype.ts'
 import { ah } from './ah.ts'
+import { ah6 } from './ah6.ts'
 import { cgroup } from './cgroup.ts'
 import { cluster } from './cluster.ts'
 import { comment } from './comment.ts'
@@ -15,17 +16,25 @@ import { cpu } from './cpu.ts'
 import { dccp } from './dccp.ts'
 import { devgroup } from './devgroup.ts'
 import { dscp } from './dscp.ts'
+import { dst } from './dst.ts'
 import { ecn } from './ecn.ts'
 import { esp } from './esp.ts'
+import { eui64 } from './eui64.ts'
+import { frag } from './frag.ts'
 import { hashlimit } from './hashlimit.ts'
+import { hbh } from './hbh.ts'
 import { helper } from './helper.ts'
+import { hl } from './hl.ts'
 import { icmp } from './icmp.ts'
+import { icmp6 } from './icmp6.ts'
 import { ipcomp } from './ipcomp.ts'
 import { iprange } from './iprange.ts'
+import { ipv6header } from './ipv6header.ts'
 import { length } from './length.ts'
 import { limit } from './limit.ts'
 import { mac } from './mac.ts'
 import { mark } from './mark.ts'
+import { mh } from './mh.ts'
 import { multiport } from './multiport.ts'
 import { nfacct } from './nfacct.ts'
 import { owner } from './owner.ts'
@@ -36,9 +45,11 @@ import { quota } from './quota.ts'
 import { realm } from './realm.ts'
 import { recent } from './recent.ts'
 import { rpfilter } from './rpfilter.ts'
+import { rt } from './rt.ts'
 import { sctp } from './sctp.ts'
 import { set } from './set.ts'
 import { socket } from './socket.ts'
+import { srh } from './srh.ts'
 import { state } from './state.ts'
 import { statistic } from './statistic.ts'
 import { string } from './string.ts'
@@ -55,6 +66,7 @@ import { udp } from './udp.ts'
 export const matches: readonly Match<any>[] = [
   addrtype,
   ah,
+  ah6,
   cgroup,
   cluster,
   comment,
@@ -67,17 +79,25 @@ export const matches: readonly Match<any>[] = [
   dccp,
   devgroup,
   dscp,
+  dst,
   ecn,
   esp,
+  eui64,
+  frag,
   hashlimit,
+  hbh,
   helper,
+  hl,
   icmp,
+  icmp6,
   ipcomp,
   iprange,
+  ipv6header,
   length,
   limit,
   mac,
   mark,
+  mh,
   multiport,
   nfacct,
   owner,
@@ -88,9 +108,11 @@ export const matches: readonly Match<any>[] = [
   realm,
   recent,
   rpfilter,
+  rt,
   sctp,
   set,
   socket,
+  srh,
   state,
   statistic,
   string,

@@ -22,6 +22,13 @@ function cutTcp(pkt: Packet): boolean {
   return false
 }
 
+/**
+ * par->thoff, for the matches that do not ask whether the packet is a later fragment: ipv6_find_hdr() finds no
+ * transport header in such a one and leaves 0, which is the IPv6 header.
+ */
+export const transportStart = (pkt: Packet): number =>
+  pkt.family === 6 && pkt.fragOffset !== 0 ? pkt.l3 : pkt.l4
+
 /** True if `bytes` of transport header are there; false, and hotdrop set, if not; false for later fragments. */
 export const headerFits = (bytes: number, js: Js): Code =>
   js`pkt.fragOffset === 0 && pkt.end - pkt.l4 >= ${bytes} || ${js.bind(cut)}(pkt)`

@@ -1,6 +1,7 @@
 // policy: the IPsec policy that a packet came or goes through (libxt_policy of iptables 1.8.9, policy_mt() of
 // xt_policy.c). This host has no IPsec: no packet came through any, which is what `--pol none` asks for.
 
+import type { Family } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { hostWords, OptionError, type Options, WholeError } from '../options.ts'
 import {
@@ -53,21 +54,22 @@ const fail = (message: string): never => {
   throw new OptionError(`policy match: ${message}`)
 }
 
-function parseTunnel(text: string, flag: string): Tunnel {
+function parseTunnel(text: string, flag: string, family: Family): Tunnel {
+  const bits = family === 4 ? 32 : 128
   const slash = text.indexOf('/')
-  if (slash < 0) return { words: hostWords(text, 4), mask: prefixMask(32, 4) }
+  if (slash < 0) return { words: hostWords(text, family), mask: prefixMask(bits, family) }
   const maskText = text.slice(slash + 1)
-  const address = hostWords(text.slice(0, slash), 4)
-  let length = wholeNumber(maskText, 0, 32)
+  const address = hostWords(text.slice(0, slash), family)
+  let length = wholeNumber(maskText, 0, bits)
   if (length === null) {
-    const mask = parseAddress(maskText, 4)
+    const mask = parseAddress(maskText, family)
     if (mask === null)
       throw new OptionError(
-        `policy: bad value for option "--${flag}", neither a valid network mask nor valid CIDR (0-32).\n`,
+        `policy: bad value for option "--${flag}", neither a valid network mask nor valid CIDR (0-${bits}).\n`,
       )
-    length = prefixLength(mask, 4)
+    length = prefixLength(mask, family)
   }
-  return { words: address, mask: prefixMask(length < 0 ? 32 : length, 4) }
+  return { words: address, mask: prefixMask(length < 0 ? bits : length, family) }
 }
 
 function parseNumber(text: string, flag: string): number {
@@ -84,7 +86,7 @@ function parseProto(text: string): number {
   return number
 }
 
-function parseElement(flag: ElementFlag, text: string, invert: boolean): PolicyElement {
+function parseElement(flag: ElementFlag, text: string, invert: boolean, family: Family): PolicyElement {
   switch (flag) {
     case 'reqid':
       return { reqid: { value: parseNumber(text, flag), invert } }
@@ -96,9 +98,9 @@ function parseElement(flag: ElementFlag, text: string, invert: boolean): PolicyE
       if (text !== 'transport' && text !== 'tunnel') return fail(`invalid mode "${text}"`)
       return { mode: { value: text, invert } }
     case 'tunnel-dst':
-      return { tunnelDst: { value: parseTunnel(text, flag), invert } }
+      return { tunnelDst: { value: parseTunnel(text, flag, family), invert } }
     case 'tunnel-src':
-      return { tunnelSrc: { value: parseTunnel(text, flag), invert } }
+      return { tunnelSrc: { value: parseTunnel(text, flag, family), invert } }
   }
 }
 
@@ -118,33 +120,39 @@ function parseElements(o: Options): PolicyElement[] {
     if (known === undefined) continue
     const i = used.get(flag) ?? 0
     used.set(flag, i + 1)
-    const part = parseElement(known, o.texts(flag)[i]!, o.inversions(flag)[i]!)
+    const part = parseElement(known, o.texts(flag)[i]!, o.inversions(flag)[i]!, o.family)
     if (Object.keys(part).some((key) => key in element)) fail(`double --${flag} option`)
     element = { ...element, ...part }
   }
   return [...elements, element]
 }
 
+const refuse = (message: string): never => {
+  throw new WholeError(`policy match: ${message}`)
+}
+
 function check(m: Policy): void {
   if (m.none) {
-    if (m.strict) fail('policy none but --strict given')
+    if (m.strict) refuse('policy none but --strict given')
     return
   }
   for (const [i, e] of m.elements.entries()) {
     if (m.strict && Object.keys(e).length === 0)
-      fail(
+      refuse(
         `empty policy element ${i}. --strict is in effect, but at least one of reqid, spi, tunnel-src, tunnel-dst, proto or mode is required.`,
       )
     if ((e.tunnelSrc || e.tunnelDst) && (e.mode?.value !== 'tunnel' || e.mode.invert))
-      fail('--tunnel-src/--tunnel-dst is only valid in tunnel mode')
+      refuse('--tunnel-src/--tunnel-dst is only valid in tunnel mode')
   }
 }
 
-function formatElement(e: PolicyElement, dashes: string, numeric: boolean): string {
+function formatElement(e: PolicyElement, dashes: string, numeric: boolean, family: Family): string {
   const put = <T>(flag: string, asked: Asked<T> | undefined, text: (value: T) => string): string =>
     asked === undefined ? '' : `${asked.invert ? '! ' : ''}${dashes}${flag} ${text(asked.value)}`
   const tunnel = ({ words: address, mask }: Tunnel): string =>
-    prefixLength(mask, 4) === 32 ? formatAddress(address, 4) : formatNetwork(address, mask, 4)
+    prefixLength(mask, family) === (family === 4 ? 32 : 128)
+      ? formatAddress(address, family)
+      : formatNetwork(address, mask, family)
   return words(
     put('reqid', e.reqid, String),
     put('spi', e.spi, hex),
@@ -160,7 +168,7 @@ function formatElement(e: PolicyElement, dashes: string, numeric: boolean): stri
 export const policy: Match<Policy> = {
   kind: 'match',
   name: 'policy',
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'dir' },
     { flag: 'pol' },
@@ -192,27 +200,27 @@ These options may be used repeatedly, to describe policy elements:
     const elements = parseElements(o)
     if (o.has('next') && !o.has('strict'))
       throw new WholeError('policy: option "--next" also requires "--strict".\n')
-    if (direction === null) return fail('neither --dir in nor --dir out specified')
+    if (direction === null) return refuse('neither --dir in nor --dir out specified')
     const none = pol === 'none'
     const data: Policy = { direction, none, strict: o.has('strict'), elements }
     check(data)
     return none ? { ...data, elements: [{}] } : data
   },
-  print: (m) =>
+  print: (m, family) =>
     words(
       `--dir ${m.direction} --pol ${m.none ? 'none' : 'ipsec'}`,
       m.strict ? '--strict' : '',
       m.elements
-        .map((e) => formatElement(e, '--', false))
+        .map((e) => formatElement(e, '--', false, family))
         .join(' --next ')
         .trim(),
     ),
-  list: (m, numeric) =>
+  list: (m, numeric, family) =>
     words(
       `policy match dir ${m.direction} pol ${m.none ? 'none' : 'ipsec'}`,
       m.strict ? 'strict' : '',
       ...m.elements.map((e, i) =>
-        words(m.elements.length > 1 ? `[${i}]` : '', formatElement(e, '', numeric)),
+        words(m.elements.length > 1 ? `[${i}]` : '', formatElement(e, '', numeric, family)),
       ),
     ),
   check(m, use) {

@@ -6,8 +6,9 @@
 // stamps of each as the largest --hitcount asks for, rounded up to a power of two, or 32.
 
 import type { Host } from '../../datapath/host.ts'
-import type { Packet } from '../../datapath/packet.ts'
+import type { Family, Packet } from '../../datapath/packet.ts'
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
+import { IPV6_HOP_LIMIT } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
 import { WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
@@ -39,6 +40,7 @@ const MAX_ENTRIES = 100
 const BUCKETS = 128
 
 class RecentEntry {
+  readonly family: Family
   readonly address: Words
   ttl: number
   /** jiffies. */
@@ -48,7 +50,8 @@ class RecentEntry {
   newer: RecentEntry | null = null
   next: RecentEntry | null = null
 
-  constructor(address: Words, ttl: number, now: number) {
+  constructor(family: Family, address: Words, ttl: number, now: number) {
+    this.family = family
     this.address = address
     this.ttl = ttl
     this.stamps = [now]
@@ -73,19 +76,19 @@ export class RecentList {
   }
 
   /** `ttl` 0: any. Does not allocate. */
-  find(w0: number, w1: number, w2: number, w3: number, ttl: number): RecentEntry | null {
+  find(family: Family, w0: number, w1: number, w2: number, w3: number, ttl: number): RecentEntry | null {
     for (let e: RecentEntry | null = this.#buckets[bucketOf(w0, w1, w2, w3)]!; e !== null; e = e.next) {
       const a = e.address
-      if (a[0] !== w0 || a[1] !== w1 || a[2] !== w2 || a[3] !== w3) continue
+      if (e.family !== family || a[0] !== w0 || a[1] !== w1 || a[2] !== w2 || a[3] !== w3) continue
       if (ttl === e.ttl || ttl === 0 || e.ttl === 0) return e
     }
     return null
   }
 
   /** A new entry; the one that was touched longest ago makes room. */
-  add(address: Words, ttl: number, now: number): void {
+  add(family: Family, address: Words, ttl: number, now: number): void {
     if (this.#count >= MAX_ENTRIES) this.remove(this.#oldest!)
-    const entry = new RecentEntry(address, ttl, now)
+    const entry = new RecentEntry(family, address, ttl, now)
     const bucket = bucketOf(...address)
     // At the end of its bucket: of two entries of one address the older is found.
     let last = this.#buckets[bucket]!
@@ -142,9 +145,8 @@ export class RecentList {
     const lines: string[] = []
     for (let e = this.#oldest; e !== null; e = e.newer) {
       const last = e.stamps[(e.index - 1) & this.stampMask]
-      const family = e.address[1] === 0 && e.address[2] === 0 && e.address[3] === 0 ? 4 : 6
       lines.push(
-        `src=${formatAddress(e.address, family)} ttl: ${e.ttl} last_seen: ${last} oldest_pkt: ${e.index} ${e.stamps.join(', ')}`,
+        `src=${formatAddress(e.address, e.family)} ttl: ${e.ttl} last_seen: ${last} oldest_pkt: ${e.index} ${e.stamps.join(', ')}`,
       )
     }
     return lines
@@ -157,13 +159,14 @@ export class RecentList {
       this.flush()
       return true
     }
-    const address = parseAddress(command.slice(1), command.includes(':') ? 6 : 4)
+    const family = command.includes(':') ? 6 : 4
+    const address = parseAddress(command.slice(1), family)
     if (address === null || (command[0] !== '+' && command[0] !== '-')) return false
-    const entry = this.find(...address, 0)
+    const entry = this.find(family, ...address, 0)
     if (command[0] === '-') {
       if (entry !== null) this.remove(entry)
     } else if (entry !== null) this.touch(entry, now)
-    else this.add(address, 0, now)
+    else this.add(family, address, 0, now)
     return true
   }
 
@@ -199,12 +202,14 @@ function seen(pkt: Packet, host: Host, list: RecentList, m: Recent): boolean {
   const w3 = pkt.family === 4 ? 0 : (source ? pkt.s3 : pkt.d3) & mask[3]
   // The TTL as it was before forwarding took one.
   const wasForwarded = pkt.oif !== 0 && (!pkt.local || pkt.socketless)
-  const ttl = (host.memory.bytes[pkt.l3 + IPV4_TTL]! + (wasForwarded ? 1 : 0)) & 0xff
+  const ttl =
+    (host.memory.bytes[pkt.l3 + (pkt.family === 4 ? IPV4_TTL : IPV6_HOP_LIMIT)]! + (wasForwarded ? 1 : 0)) &
+    0xff
   const now = jiffies(host)
-  const entry = list.find(w0, w1, w2, w3, m.rttl ? ttl : 0)
+  const entry = list.find(pkt.family, w0, w1, w2, w3, m.rttl ? ttl : 0)
   if (entry === null) {
     if (m.action !== 'set') return m.invert
-    list.add([w0, w1, w2, w3], ttl, now)
+    list.add(pkt.family, [w0, w1, w2, w3], ttl, now)
     return !m.invert
   }
   let fits = m.invert
@@ -235,7 +240,7 @@ export const recent: Match<Recent> = {
   kind: 'match',
   name: 'recent',
   revision: 1,
-  families: [4],
+  families: [4, 6],
   options: [
     ...ACTIONS.map((flag) => ({
       flag,
@@ -284,9 +289,8 @@ xt_recent by: Stephen Frost <sfrost@snowman.net>.
       hitcount: o.has('hitcount') ? o.uint('hitcount', 32) : 0,
       rttl: o.has('rttl'),
       name: o.has('name') ? cutBytes(o.text('name'), MAX_NAME) : 'DEFAULT',
-      mask: o.has('mask')
-        ? o.address('mask')
-        : ([-1, o.family === 4 ? 0 : -1, o.family === 4 ? 0 : -1, o.family === 4 ? 0 : -1] as const),
+      // All of it in either family: both may use the list.
+      mask: o.has('mask') ? o.address('mask') : ([-1, -1, -1, -1] as const),
       side:
         o.given().findLast((flag) => flag === 'rsource' || flag === 'rdest') === 'rdest' ? 'dest' : 'source',
     } as const

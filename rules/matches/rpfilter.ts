@@ -1,9 +1,10 @@
 // rpfilter: whether an answer to this packet would leave where it came in (libxt_rpfilter of iptables 1.8.9,
-// rpfilter_mt() of ipt_rpfilter.c).
+// rpfilter_mt() of ipt_rpfilter.c and ip6t_rpfilter.c).
 
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
+import { tosOf } from '../../datapath/rewrite.ts'
 import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
 import { words } from './parts.ts'
@@ -29,6 +30,8 @@ function passes(pkt: Packet, host: Host, m: RpFilter): boolean {
   if (device === undefined || device.loopback || pkt.pktType === PacketType.Loopback) return true
   const d0 = pkt.d0
   if (isZeronet4(pkt.s0) && (d0 === -1 || isLocalMulticast(d0))) return true
+  key.family = 4
+  key.oif = 0
   key.d0 = pkt.s0
   key.s0 = isMulticast4(d0) || d0 === -1 || isZeronet4(d0) ? 0 : d0
   key.iif = host.devices.loopback.index
@@ -40,10 +43,48 @@ function passes(pkt: Packet, host: Host, m: RpFilter): boolean {
   return m.loose || found.uses(device)
 }
 
+/** ff00::/8, fe80::/10 and the unspecified address. */
+const isMulticast6 = (w0: number): boolean => w0 >>> 24 === 0xff
+const isLinkLocal6 = (w0: number): boolean => w0 >>> 22 === 0x3fa
+const isAny6 = (w0: number, w1: number, w2: number, w3: number): boolean => (w0 | w1 | w2 | w3) === 0
+
+/** rpfilter_lookup_reverse6(). Does not allocate. */
+function passes6(pkt: Packet, host: Host, m: RpFilter): boolean {
+  const device = host.devices.byIndex[pkt.iif]
+  if (device === undefined || device.loopback || pkt.pktType === PacketType.Loopback) return true
+  if (isAny6(pkt.s0, pkt.s1, pkt.s2, pkt.s3)) return true
+  const { fib } = host
+  const unicast = !isMulticast6(pkt.d0) && !isAny6(pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+  key.family = 6
+  key.d0 = pkt.s0
+  key.d1 = pkt.s1
+  key.d2 = pkt.s2
+  key.d3 = pkt.s3
+  key.s0 = unicast ? pkt.d0 : 0
+  key.s1 = unicast ? pkt.d1 : 0
+  key.s2 = unicast ? pkt.d2 : 0
+  key.s3 = unicast ? pkt.d3 : 0
+  key.iif = host.devices.loopback.index
+  key.mark = m.validMark ? pkt.mark : 0
+  key.tos = tosOf(pkt, host.memory)
+  // A link-local source is asked for on its link alone; for others a route out of the device goes before its equals.
+  const linkLocal = isLinkLocal6(pkt.s0)
+  key.oif = linkLocal ? device.index : 0
+  const found = fib.find(key)
+  if (found === null) return false
+  if (found.type === RouteType.Local) return m.acceptLocal
+  if (found.type !== RouteType.Unicast) return false
+  if (m.loose || found.uses(device)) return true
+  if (linkLocal) return false
+  key.oif = device.index
+  const here = fib.find(key)
+  return here !== null && here.prefixLength === found.prefixLength && here.uses(device)
+}
+
 export const rpfilter: Match<RpFilter> = {
   kind: 'match',
   name: 'rpfilter',
-  families: [4],
+  families: [4, 6],
   tables: ['raw', 'mangle'],
   chains: ['PREROUTING'],
   options: FLAGS.map((flag) => ({ flag, arg: 'none' })),
@@ -62,7 +103,8 @@ export const rpfilter: Match<RpFilter> = {
   print: (m) => format(m, '--'),
   list: (m) => words('rpfilter', format(m, '')),
   reads: ['source', 'destination', 'in', 'mark', 'tos', 'fib'],
-  emit: (m, js) => js`${js.bind(passes)}(pkt, ${js.env.host}, ${m}) !== ${m.invert}`,
+  emit: (m, js) =>
+    js`${js.bind(js.family === 4 ? passes : passes6)}(pkt, ${js.env.host}, ${m}) !== ${m.invert}`,
 }
 
 function format(m: RpFilter, dashes: string): string {

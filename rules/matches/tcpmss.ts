@@ -5,7 +5,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
-import { printRange, type Range } from './parts.ts'
+import { printRange, type Range, transportStart } from './parts.ts'
 
 export interface TcpMss {
   readonly range: Range
@@ -20,8 +20,9 @@ const BYTES = 4
  * range. Later fragments are read as if a header stood in them, as the kernel reads them. Does not allocate.
  */
 function fits(pkt: Packet, { bytes, view }: FrameMemory, min: number, max: number, invert: boolean): boolean {
-  const at = pkt.l4 + 20
-  const end = at > pkt.end ? 0 : pkt.l4 + ((bytes[pkt.l4 + 12]! >> 4) << 2)
+  const l4 = transportStart(pkt)
+  const at = l4 + 20
+  const end = at > pkt.end ? 0 : l4 + ((bytes[l4 + 12]! >> 4) << 2)
   if (end < at || end > pkt.end) {
     pkt.hotdrop = true
     return false

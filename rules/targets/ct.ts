@@ -57,6 +57,8 @@ const HELPERS: ReadonlyMap<string, readonly number[]> = new Map([
   ['snmp', [IPPROTO_UDP]],
   ['tftp', [IPPROTO_UDP]],
 ])
+/** Helpers of IPv4 alone. */
+const HELPERS_4: readonly string[] = ['irc', 'netbios-ns', 'pptp', 'snmp']
 
 function parseEvents(text: string, names: readonly string[]): number {
   let bits = 0
@@ -118,7 +120,7 @@ function check(m: Ct, use: CheckContext): Refusal | null {
   const protocol = use.protocol === null || use.protocol.invert ? 0 : use.protocol.number
   if (m.helper !== '') {
     if (protocol === 0) return { errno: 'ENOENT', reason: 'CT: --helper needs a protocol, and not inverted' }
-    if (!HELPERS.get(m.helper)?.includes(protocol))
+    if (!HELPERS.get(m.helper)?.includes(protocol) || (use.family === 6 && HELPERS_4.includes(m.helper)))
       return { errno: 'ENOENT', reason: `CT: no such helper "${m.helper}"` }
   }
   if (m.timeout !== '') {

@@ -1,13 +1,14 @@
-// DSCP: sets the DSCP bits of the TOS byte (libxt_DSCP of iptables 1.8.9, dscp_tg() of xt_DSCP.c).
+// DSCP: sets the DSCP bits of the TOS byte (libxt_DSCP of iptables 1.8.9, dscp_tg() and
+// dscp_tg6() of xt_DSCP.c).
 
 import type { Packet } from '../../datapath/packet.ts'
-import { setTos } from '../../datapath/rewrite.ts'
+import { setTos, tosOf } from '../../datapath/rewrite.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
-import { ECN_MASK, IPV4_TOS } from '../../datapath/wire/ipv4.ts'
+import { ECN_MASK } from '../../datapath/wire/ipv4.ts'
 import type { Target } from '../extension.ts'
 import { dscpClass } from '../matches/dscp.ts'
 import { hexByte } from '../matches/tos.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface SetDscp {
   /** 0 to 63. */
@@ -16,13 +17,13 @@ export interface SetDscp {
 
 /** Does not allocate. */
 function change(pkt: Packet, memory: FrameMemory, dscp: number): void {
-  setTos(pkt, memory, (memory.bytes[pkt.l3 + IPV4_TOS]! & ECN_MASK) | (dscp << 2))
+  setTos(pkt, memory, (tosOf(pkt, memory) & ECN_MASK) | (dscp << 2))
 }
 
 export const dscp: Target<SetDscp> = {
   kind: 'target',
   name: 'DSCP',
-  families: [4],
+  families: [4, 6],
   tables: ['mangle'],
   options: [
     { flag: 'set-dscp', excludes: ['set-dscp-class'] },
@@ -42,7 +43,7 @@ export const dscp: Target<SetDscp> = {
   parse(o) {
     if (o.has('set-dscp')) return { value: o.uint('set-dscp', 8, 0, 63) }
     if (o.has('set-dscp-class')) return { value: dscpClass(o.text('set-dscp-class')) }
-    throw new OptionError('DSCP target: Parameter --set-dscp is required')
+    throw new WholeError('DSCP target: Parameter --set-dscp is required')
   },
   print: (m) => `--set-dscp ${hexByte(m.value)}`,
   list: (m) => `DSCP set ${hexByte(m.value)}`,

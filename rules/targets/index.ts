@@ -10,6 +10,7 @@ import { ct, notrack } from './ct.ts'
 import { dnat } from './dnat.ts'
 import { dscp } from './dscp.ts'
 import { ecn } from './ecn.ts'
+import { hl } from './hl.ts'
 import { idletimer } from './idletimer.ts'
 import { log } from './log.ts'
 import { mark } from './mark.ts'
@@ -17,12 +18,14 @@ import { masquerade } from './masquerade.ts'
 import { netmap } from './netmap.ts'
 import { nflog } from './nflog.ts'
 import { nfqueue } from './nfqueue.ts'
+import { dnpt, snpt } from './npt.ts'
 import { redirect } from './redirect.ts'
 import { reject } from './reject.ts'
+import { reject6 } from './reject6.ts'
 import { secmark } from './secmark.ts'
 import { setTarget } from './set.ts'
 import { snat } from './snat.ts'
-import { tcpmss } from './tcpmss.ts'
+import { tcpmss, tcpmss6 } from './tcpmss.ts'
 import { tcpoptstrip } from './tcpoptstrip.ts'
 import { tos } from './tos.ts'
 import { tproxy } from './tproxy.ts'
@@ -44,8 +47,10 @@ export const targets: readonly Target<any>[] = [
   connsecmark,
   ct,
   dnat,
+  dnpt,
   dscp,
   ecn,
+  hl,
   idletimer,
   log,
   mark,
@@ -56,10 +61,13 @@ export const targets: readonly Target<any>[] = [
   notrack,
   redirect,
   reject,
+  reject6,
   secmark,
   setTarget,
   snat,
+  snpt,
   tcpmss,
+  tcpmss6,
   tcpoptstrip,
   tos,
   tproxy,

@@ -1,4 +1,5 @@
-// LOG: a line for the kernel log (libxt_LOG of iptables 1.8.9, nf_log_ip_packet() of nf_log_syslog.c).
+// LOG: a line for the kernel log (libxt_LOG of iptables 1.8.9, nf_log_ip_packet() and nf_log_ip6_packet() of
+// nf_log_syslog.c).
 //
 //     PREFIXIN=eth0 OUT=eth1 MAC= SRC=10.0.0.2 DST=10.1.0.2 LEN=60 TOS=0x00 PREC=0x00 TTL=63 ID=1 DF PROTO=TCP
 //     SPT=40000 DPT=80 WINDOW=64240 RES=0x00 SYN URGP=0 MARK=0x1
@@ -23,9 +24,29 @@ import {
 } from '../../datapath/wire/icmp.ts'
 import { IP_CE, IP_DF, IP_MF, IP_OFFSET } from '../../datapath/wire/ipv4.ts'
 import {
+  IPV6_DST,
+  IPV6_HEADER_LEN,
+  IPV6_SRC,
+  ipv6FlowLabel,
+  ipv6HopLimit,
+  ipv6NextHeader,
+  ipv6PayloadLength,
+  ipv6TrafficClass,
+} from '../../datapath/wire/ipv6.ts'
+import {
+  extensionLength,
+  FRAGMENT_HEADER_LEN,
+  isExtension,
+  NEXTHDR_AUTH,
+  NEXTHDR_ESP,
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_NONE,
+} from '../../datapath/wire/ipv6-headers.ts'
+import {
   IPPROTO_AH,
   IPPROTO_ESP,
   IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
@@ -82,6 +103,14 @@ const ICMP_REQUIRED: Readonly<Record<number, number>> = {
   [ICMP_ADDRESS]: 12,
   [ICMP_ADDRESSREPLY]: 12,
 }
+
+/** RFC 4443. */
+const ICMPV6_DEST_UNREACH = 1
+const ICMPV6_PKT_TOOBIG = 2
+const ICMPV6_TIME_EXCEED = 3
+const ICMPV6_PARAMPROB = 4
+const ICMPV6_ECHO_REQUEST = 128
+const ICMPV6_ECHO_REPLY = 129
 
 const TCP_FLAGS = [
   [0x100, 'AE '],
@@ -206,8 +235,106 @@ function ipPart(view: DataView, l3: number, end: number, flags: number, inner: b
   }
 }
 
+/** %pI6: all eight groups, all digits. */
+function address6(view: DataView, at: number): string {
+  const groups: string[] = []
+  for (let i = 0; i < 16; i += 2)
+    groups.push(
+      view
+        .getUint16(at + i)
+        .toString(16)
+        .padStart(4, '0'),
+    )
+  return groups.join(':')
+}
+
+function icmp6Text(view: DataView, l4: number, end: number, flags: number, inner: boolean): Part {
+  if (end - l4 < 8) return part(incomplete(end - l4), true)
+  const type = view.getUint8(l4)
+  let text = `TYPE=${type} CODE=${view.getUint8(l4 + 1)} `
+  switch (type) {
+    case ICMPV6_ECHO_REQUEST:
+    case ICMPV6_ECHO_REPLY:
+      text += `ID=${view.getUint16(l4 + 4)} SEQ=${view.getUint16(l4 + 6)} `
+      break
+    case ICMPV6_PARAMPROB:
+      text += `POINTER=${view
+        .getUint32(l4 + 4)
+        .toString(16)
+        .padStart(8, '0')} `
+      if (!inner) text += `[${ip6Part(view, l4 + 8, end, flags, true).text}] `
+      break
+    case ICMPV6_DEST_UNREACH:
+    case ICMPV6_PKT_TOOBIG:
+    case ICMPV6_TIME_EXCEED:
+      if (!inner) text += `[${ip6Part(view, l4 + 8, end, flags, true).text}] `
+      if (type === ICMPV6_PKT_TOOBIG) text += `MTU=${view.getUint32(l4 + 4)} `
+      break
+  }
+  return part(text)
+}
+
+/** dump_ipv6_packet(): as ipPart(). --log-ip-options shows the extension headers, in parentheses. */
+function ip6Part(view: DataView, l3: number, end: number, flags: number, inner: boolean): Part {
+  if (end - l3 < IPV6_HEADER_LEN) return part('TRUNCATED', true)
+  const options = (flags & LogFlag.IpOptions) !== 0
+  let text = `SRC=${address6(view, l3 + IPV6_SRC)} DST=${address6(view, l3 + IPV6_DST)} `
+  text += `LEN=${ipv6PayloadLength(view, l3) + IPV6_HEADER_LEN} TC=${ipv6TrafficClass(view, l3)} `
+  text += `HOPLIMIT=${ipv6HopLimit(view, l3)} FLOWLBL=${ipv6FlowLabel(view, l3)} `
+  let later = false
+  let next = ipv6NextHeader(view, l3)
+  let at = l3 + IPV6_HEADER_LEN
+  while (next !== NEXTHDR_NONE && (isExtension(next) || next === NEXTHDR_ESP)) {
+    if (at + 2 > end) return part(`${text}TRUNCATED`, true)
+    if (options) text += 'OPT ( '
+    if (next === NEXTHDR_FRAGMENT) {
+      text += 'FRAG:'
+      if (at + FRAGMENT_HEADER_LEN > end) return part(`${text}TRUNCATED `, true)
+      const word = view.getUint16(at + 2)
+      text += `${word & 0xfff8} ${word & 1 ? 'INCOMPLETE ' : ''}`
+      text += `ID:${view
+        .getUint32(at + 4)
+        .toString(16)
+        .padStart(8, '0')} `
+      if ((word & 0xfff8) !== 0) later = true
+    } else if (next === NEXTHDR_AUTH || next === NEXTHDR_ESP) {
+      const isAh = next === NEXTHDR_AUTH
+      if (options) {
+        text += isAh ? 'AH ' : 'ESP '
+        if (later) return part(`${text})`, true)
+        if (at + (isAh ? 12 : 8) > end) return part(`${text}${incomplete(end - at)})`, true)
+        text += `SPI=${hex(view.getUint32(isAh ? at + 4 : at))} ${isAh ? '' : ')'}`
+      }
+      if (!isAh) return part(text, true)
+    } else if (later) return part(options ? `${text})` : text, true)
+    if (options) text += ') '
+    const length = extensionLength(view, next, at)
+    next = view.getUint8(at)
+    at += length
+  }
+  switch (next) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE: {
+      text += `PROTO=${next === IPPROTO_TCP ? 'TCP' : next === IPPROTO_UDP ? 'UDP' : 'UDPLITE'} `
+      if (later) return part(text)
+      const rest = next === IPPROTO_TCP ? tcpPart(view, at, end, flags) : udpPart(view, at, end)
+      return part(text + rest.text, rest.stop)
+    }
+    case IPPROTO_ICMPV6: {
+      const rest = later ? part('') : icmp6Text(view, at, end, flags, inner)
+      return part(`${text}PROTO=ICMPv6 ${rest.text}`, rest.stop)
+    }
+    default:
+      return part(`${text}PROTO=${next} `)
+  }
+}
+
 /** What a looped packet has in front of its IP header. */
-const LOOPBACK_MAC = '00:00:00:00:00:00:00:00:00:00:00:00:08:00'
+const LOOPBACK_MAC = {
+  4: '00:00:00:00:00:00:00:00:00:00:00:00:08:00',
+  6: '00:00:00:00:00:00:00:00:00:00:00:00:86:dd',
+} as const
 
 /** The whole line, without its time and its end. */
 export function logLine(pkt: Packet, host: Host, m: Log): string {
@@ -216,8 +343,9 @@ export function logLine(pkt: Packet, host: Host, m: Log): string {
   let text = `${m.prefix}IN=${incoming?.name ?? ''} OUT=${outgoing?.name ?? ''} `
   // Devices here have no link header; only the loopback device has one, of zeros. Packets without a socket's file
   // have no owner to name: --log-uid adds nothing.
-  if (incoming) text += `MAC=${incoming.loopback ? LOOPBACK_MAC : ''} `
-  const packet = ipPart(host.memory.view, pkt.l3, pkt.end, m.flags, false)
+  if (incoming) text += `MAC=${incoming.loopback ? LOOPBACK_MAC[pkt.family] : ''} `
+  const read = pkt.family === 4 ? ipPart : ip6Part
+  const packet = read(host.memory.view, pkt.l3, pkt.end, m.flags, false)
   text += packet.text
   return packet.stop || pkt.mark === 0 ? text : `${text}MARK=${hex(pkt.mark)} `
 }
@@ -236,7 +364,7 @@ function parsePrefix(text: string): string {
 export const log: Target<Log> = {
   kind: 'target',
   name: 'LOG',
-  families: [4],
+  families: [4, 6],
   options: [
     { flag: 'log-level' },
     { flag: 'log-prefix' },

@@ -8,7 +8,7 @@ import { flags, formatPorts, formatUse, NO_RANGE, parsePorts } from '../nat-rang
 export const masquerade: Target<NatRange> = {
   kind: 'target',
   name: 'MASQUERADE',
-  families: [4],
+  families: [4, 6],
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }, { flag: 'random-fully', arg: 'none' }],
   help: `MASQUERADE target options:
  --to-ports <port>[-<port>]

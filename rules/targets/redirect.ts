@@ -8,7 +8,7 @@ import { OptionError } from '../options.ts'
 export const redirect: Target<NatRange> = {
   kind: 'target',
   name: 'REDIRECT',
-  families: [4],
+  families: [4, 6],
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }],
   help: `REDIRECT target options:
  --to-ports <port>[-<port>]

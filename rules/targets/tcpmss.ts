@@ -1,9 +1,9 @@
 // TCPMSS: lowers the MSS of a SYN, to a number or to what the routes both ways can carry (libxt_TCPMSS of iptables
-// 1.8.9, tcpmss_tg4() of xt_TCPMSS.c).
+// 1.8.9, tcpmss_tg4() and tcpmss_tg6() of xt_TCPMSS.c).
 //
 //     option there, larger      lowered
 //     option there, not larger  left alone
-//     no option, no data        added: min(wanted, 536), RFC 9293 §3.7.1's default
+//     no option, no data        added: min(wanted, 536), or 1220 over IPv6: RFC 9293 §3.7.1's defaults
 //     no option, data           left alone
 //     header cut short          dropped
 
@@ -23,9 +23,9 @@ export interface SetMss {
 }
 
 const TCP_HEADER = 20
-/** IPv4 and TCP without options. */
-const HEADERS = 40
-const DEFAULT_MSS = 536
+/** IP and TCP without options. */
+const HEADERS = { 4: 40, 6: 60 } as const
+const DEFAULT_MSS = { 4: 536, 6: 1220 } as const
 const KIND = 2
 const BYTES = 4
 const NO_LIMIT = 0xffffffff
@@ -42,8 +42,11 @@ function routeMtu(route: Route): number {
 
 /** MTU of the way back to the packet's source, asked as for a packet of this host (tcpmss_reverse_mtu). */
 function reverseMtu(pkt: Packet, host: Host): number {
-  key.family = 4
+  key.family = pkt.family
   key.d0 = pkt.s0
+  key.d1 = pkt.s1
+  key.d2 = pkt.s2
+  key.d3 = pkt.s3
   const route = host.fib.lookup(key)
   return route === null ? NO_LIMIT : routeMtu(route)
 }
@@ -62,8 +65,8 @@ function change(pkt: Packet, host: Host, mss: number): number {
   let wanted = mss
   if (mss < 0) {
     const mtu = Math.min(pkt.route === null ? NO_LIMIT : routeMtu(pkt.route), reverseMtu(pkt, host))
-    if (mtu <= HEADERS) return Verdict.Drop
-    wanted = mtu - HEADERS
+    if (mtu <= HEADERS[pkt.family]) return Verdict.Drop
+    wanted = mtu - HEADERS[pkt.family]
   }
   for (let i = l4 + TCP_HEADER; i <= l4 + header - BYTES; ) {
     const kind = bytes[i]!
@@ -74,7 +77,7 @@ function change(pkt: Packet, host: Host, mss: number): number {
     }
     i += kind <= 1 || size === 0 ? 1 : size
   }
-  if (length === header) addTcpMss(pkt, memory, Math.min(wanted, DEFAULT_MSS))
+  if (length === header) addTcpMss(pkt, memory, Math.min(wanted, DEFAULT_MSS[pkt.family]))
   return CONTINUE
 }
 
@@ -87,21 +90,16 @@ function onlySyn(use: CheckContext): boolean {
   })
 }
 
-export const tcpmss: Target<SetMss> = {
+const common: Omit<Target<SetMss>, 'families' | 'help'> = {
   kind: 'target',
   name: 'TCPMSS',
-  families: [4],
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'set-mss' }, { flag: 'clamp-mss-to-pmtu', arg: 'none' }],
-  help: `TCPMSS target mutually-exclusive options:
-  --set-mss value               explicitly set MSS option to specified value
-  --clamp-mss-to-pmtu           automatically clamp MSS value to (path_MTU - 20)
-`,
   parse(o) {
     // The last one given counts.
     const last = o.given().at(-1)
     if (last === undefined) throw new WholeError('TCPMSS target: At least one parameter is required')
-    const mss = o.has('set-mss') ? o.uint('set-mss', 16, 0, 0xffff - HEADERS + TCP_HEADER) : null
+    const mss = o.has('set-mss') ? o.uint('set-mss', 16, 0, 0xffff - HEADERS[o.family] + TCP_HEADER) : null
     return { mss: last === 'set-mss' ? mss : null }
   },
   print: (m) => (m.mss === null ? '--clamp-mss-to-pmtu' : `--set-mss ${m.mss}`),
@@ -116,3 +114,11 @@ export const tcpmss: Target<SetMss> = {
   flow: 'dynamic',
   emit: (m, js) => js`${js.bind(change)}(pkt, ${js.env.host}, ${m.mss ?? -1})`,
 }
+
+const help = (bytes: number): string => `TCPMSS target mutually-exclusive options:
+  --set-mss value               explicitly set MSS option to specified value
+  --clamp-mss-to-pmtu           automatically clamp MSS value to (path_MTU - ${bytes})
+`
+
+export const tcpmss: Target<SetMss> = { ...common, families: [4], help: help(20) }
+export const tcpmss6: Target<SetMss> = { ...common, families: [6], help: help(40) }

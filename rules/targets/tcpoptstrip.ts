@@ -65,7 +65,7 @@ function parseKind(text: string): number {
 export const tcpoptstrip: Target<StripOptions> = {
   kind: 'target',
   name: 'TCPOPTSTRIP',
-  families: [4],
+  families: [4, 6],
   tables: ['mangle'],
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'strip-options' }],

@@ -1,12 +1,11 @@
-// TOS: sets bits of the type of service byte (libxt_TOS of iptables 1.8.9, tos_tg() of xt_DSCP.c).
+// TOS: sets bits of the type of service byte, or of IPv6's traffic class (libxt_TOS of iptables 1.8.9, tos_tg() and tos_tg6() of xt_DSCP.c).
 
 import type { Packet } from '../../datapath/packet.ts'
-import { setTos } from '../../datapath/rewrite.ts'
+import { setTos, tosOf } from '../../datapath/rewrite.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
-import { IPV4_TOS } from '../../datapath/wire/ipv4.ts'
 import type { Target } from '../extension.ts'
 import { hexByte, tosName } from '../matches/tos.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 /** tos = (tos & ~mask) ^ value. */
 export interface SetTos {
@@ -18,14 +17,14 @@ const FLAGS = ['set-tos', 'and-tos', 'or-tos', 'xor-tos'] as const
 
 /** Does not allocate. */
 function change(pkt: Packet, memory: FrameMemory, keep: number, value: number): void {
-  setTos(pkt, memory, (memory.bytes[pkt.l3 + IPV4_TOS]! & keep) ^ value)
+  setTos(pkt, memory, (tosOf(pkt, memory) & keep) ^ value)
 }
 
 export const tos: Target<SetTos> = {
   kind: 'target',
   name: 'TOS',
   revision: 1,
-  families: [4],
+  families: [4, 6],
   tables: ['mangle'],
   options: FLAGS.map((flag) => ({ flag, excludes: FLAGS.filter((other) => other !== flag) })),
   help: `TOS target vlibxtables.so.12 options:
@@ -52,7 +51,7 @@ export const tos: Target<SetTos> = {
       return { value: bits, mask: bits }
     }
     if (o.has('xor-tos')) return { value: o.uint('xor-tos', 8), mask: 0 }
-    throw new OptionError('TOS: An action is required')
+    throw new WholeError('TOS: An action is required')
   },
   print: (m) => `--set-tos ${hexByte(m.value)}/${hexByte(m.mask)}`,
   list({ value, mask }, numeric) {

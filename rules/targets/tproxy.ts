@@ -1,5 +1,5 @@
-// TPROXY: hands the packet to a local socket without changing it (libxt_TPROXY of iptables 1.8.9, tproxy_tg4() of
-// xt_TPROXY.c). Nothing listens on this host, and a packet without a socket is dropped, its mark untouched.
+// TPROXY: hands the packet to a local socket without changing it (libxt_TPROXY of iptables 1.8.9, tproxy_tg4() and
+// tproxy_tg6() of xt_TPROXY.c). Nothing listens on this host, and a packet without a socket is dropped, its mark untouched.
 
 import { Verdict } from '../../datapath/hooks.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
@@ -19,7 +19,7 @@ export const tproxy: Target<TProxy> = {
   kind: 'target',
   name: 'TPROXY',
   revision: 1,
-  families: [4],
+  families: [4, 6],
   tables: ['mangle'],
   chains: ['PREROUTING'],
   options: [{ flag: 'on-port', required: true }, { flag: 'on-ip' }, { flag: 'tproxy-mark' }],
@@ -38,9 +38,11 @@ export const tproxy: Target<TProxy> = {
       mask,
     }
   },
-  print: (m) =>
-    `--on-port ${m.port} --on-ip ${formatAddress(m.address, 4)} --tproxy-mark ${hex(m.mark)}/${hex(m.mask)}`,
-  list: (m) => `TPROXY redirect ${formatAddress(m.address, 4)}:${m.port} mark ${hex(m.mark)}/${hex(m.mask)}`,
+  print: (m, family) =>
+    `--on-port ${m.port} --on-ip ${formatAddress(m.address, family)} --tproxy-mark ${hex(m.mark)}/${hex(m.mask)}`,
+  // An IPv6 address stands without brackets, as in ip6tables.
+  list: (m, _, family) =>
+    `TPROXY redirect ${formatAddress(m.address, family)}:${m.port} mark ${hex(m.mark)}/${hex(m.mask)}`,
   check: (_, use) =>
     use.protocol !== null &&
     !use.protocol.invert &&

@@ -166,7 +166,7 @@ function listParts(rule: Rule, family: Family, numeric: boolean): string {
   let text = ''
   for (const { match, data } of rule.matches) {
     const part = match.list ? match.list(data, numeric, family) : match.print(data, family)
-    if (part !== '') text += ` ${part}`
+    if (part !== '') text += match.listedTight ? part : ` ${part}`
   }
   if (rule.target.kind === 'extension') {
     const { target, data } = rule.target

@@ -1,6 +1,7 @@
 // A rule's words read into uses of extensions, with as little as the tables of this folder need: -p, -m, -j, `!` and
 // the extensions' own options. The full parser of command lines is rules/text.
 
+import type { Family } from '../../datapath/packet.ts'
 import type { CheckContext, Match, Target } from '../../rules/extension.ts'
 import { matches } from '../../rules/matches/index.ts'
 import type { MatchUse, TableName } from '../../rules/model.ts'
@@ -41,10 +42,20 @@ interface Loaded {
   readonly options: ParsedOptions
 }
 
+const SYNONYMS: Readonly<Record<string, string>> = {
+  icmpv6: 'icmp6',
+  'ipv6-icmp': 'icmp6',
+  'mobility-header': 'mh',
+}
+
+/** The match of that name in the family. */
+const findMatch = (name: string, family: Family): Match | undefined =>
+  matches.find((known) => known.name === (SYNONYMS[name] ?? name) && known.families.includes(family))
+
 export class UnknownOption extends OptionError {}
 
 /** Throws OptionError as the extensions do, UnknownOption for an option that none of the loaded ones has. */
-export function parseRule(words: readonly string[]): TestRule {
+export function parseRule(words: readonly string[], family: Family = 4): TestRule {
   // Extensions see the protocol of the whole rule, wherever -p stands.
   const at = words.indexOf('-p')
   const protocol = at < 0 ? 0 : protocolNumber(words[at + 1]!)!
@@ -55,7 +66,7 @@ export function parseRule(words: readonly string[]): TestRule {
   let invert = false
   const load = (extension: Match | Target): Loaded => ({
     extension,
-    options: new ParsedOptions(extension, 4, protocol, protocolInvert),
+    options: new ParsedOptions(extension, family, protocol, protocolInvert),
   })
   // An exact name before an abbreviation, the target before the matches, later matches before earlier ones.
   const find = (name: string): { readonly use: Loaded; readonly spec: OptionSpec } | null => {
@@ -74,16 +85,16 @@ export function parseRule(words: readonly string[]): TestRule {
       invert = false
     } else if (word === '-m') {
       const name = words[++i]!
-      loaded.push(load(matches.find((match) => match.name === name)!))
+      loaded.push(load(findMatch(name, family)!))
     } else if (word === '-j') {
       const name = words[++i]!
-      const found = targets.find((known) => known.name === name)
+      const found = targets.find((known) => known.name === name && known.families.includes(family))
       if (found === undefined) verdict = name
       else target = load(found)
     } else if (word.startsWith('--')) {
       let found = find(word.slice(2))
       if (found === null) {
-        const match = matches.find((known) => known.name === protocolName(protocol, true))
+        const match = findMatch(protocolName(protocol, true) ?? '', family)
         if (match !== undefined && !loaded.some((use) => use.extension === match)) {
           loaded.push(load(match))
           found = find(word.slice(2))
@@ -91,9 +102,11 @@ export function parseRule(words: readonly string[]): TestRule {
       }
       if (found === null) throw new UnknownOption(`unknown option "${word}"`)
       const given: string[] = []
-      if (found.spec.arg !== 'none') given.push(words[++i]!)
+      const { arg } = found.spec
+      if (arg !== 'none' && arg !== 'next') given.push(words[++i]!)
       const next = words[i + 1]
-      if (found.spec.arg === 'two' && next !== undefined && !/^[-!]/.test(next)) given.push(words[++i]!)
+      if ((arg === 'two' || arg === 'next') && next !== undefined && !/^[-!]/.test(next))
+        given.push(words[++i]!)
       found.use.options.add(found.spec, invert, given)
       invert = false
     } else throw new OptionError(`Bad argument \`${word}'`)
@@ -117,9 +130,14 @@ export function parseRule(words: readonly string[]): TestRule {
 }
 
 /** The error that the kernel refuses the rule with, or null. */
-export function kernelRefusal(rule: TestRule, table: string, chain: string): string | null {
+export function kernelRefusal(
+  rule: TestRule,
+  table: string,
+  chain: string,
+  family: Family = 4,
+): string | null {
   const use: CheckContext = {
-    family: 4,
+    family,
     table: table as TableName,
     hooks: [chain],
     protocol: rule.protocol,
@@ -143,23 +161,25 @@ export function kernelRefusal(rule: TestRule, table: string, chain: string): str
   return null
 }
 
-export function printRule(rule: TestRule, chain: string): string {
+export function printRule(rule: TestRule, chain: string, family: Family = 4): string {
   const words = [`-A ${chain}`]
   if (rule.protocol)
     words.push(`${rule.protocol.invert ? '! ' : ''}-p ${protocolName(rule.protocol.number, true)}`)
-  for (const { match, data } of rule.matches) words.push(`-m ${match.name}`, match.print(data, 4))
-  if (rule.target) words.push(`-j ${rule.target.target.name}`, rule.target.target.print(rule.target.data, 4))
+  for (const { match, data } of rule.matches) words.push(`-m ${match.name}`, match.print(data, family))
+  if (rule.target)
+    words.push(`-j ${rule.target.target.name}`, rule.target.target.print(rule.target.data, family))
   else if (rule.verdict) words.push(`-j ${rule.verdict}`)
   return words.filter((word) => word !== '').join(' ')
 }
 
-export function listRule(rule: TestRule, numeric: boolean): string {
+export function listRule(rule: TestRule, numeric: boolean, family: Family = 4): string {
+  const put = (text: string, tight = false): string => (text === '' || tight ? text : ` ${text}`)
   const parts = rule.matches.map(({ match, data }) =>
-    (match.list ?? ((d) => match.print(d, 4)))(data, numeric, 4),
+    put((match.list ?? ((d) => match.print(d, family)))(data, numeric, family), match.listedTight),
   )
   if (rule.target) {
     const { target, data } = rule.target
-    parts.push((target.list ?? ((d: unknown) => target.print(d, 4)))(data, numeric, 4))
+    parts.push(put((target.list ?? ((d: unknown) => target.print(d, family)))(data, numeric, family)))
   }
-  return parts.map((part) => (part === '' ? '' : ` ${part}`)).join('')
+  return parts.join('')
 }
