@@ -82,7 +82,8 @@ export class HashSet implements SetData {
   /** Elements by prefix length, for each network part; and the lengths there are, longest first. */
   readonly #lengthCounts: readonly Int32Array[]
   readonly #lengths: number[][]
-  readonly #found: number[] = []
+  /** The last look-up among interfaces met an element of the network. */
+  #found = false
   /** The whole addresses of the packet's networks while prefix lengths are tried. */
   readonly #whole = new Int32Array(8)
   #cursor = 0
@@ -423,10 +424,11 @@ export class HashSet implements SetData {
   /** The row of exactly the key; of interfaces, that with the same name, or one that the wildcard covers. */
   #findExact(): number {
     if (this.#ifaceAt < 0) return this.#table.find(this.#key)
-    const found = this.#found
-    found.length = 0
-    this.#table.collect(this.#key, found)
-    for (const row of found) if (this.#sameInterface(row, this.#key[this.#ifaceAt]!)) return row
+    const table = this.#table
+    for (let slot = table.nextAlike(this.#key, -1); slot >= 0; slot = table.nextAlike(this.#key, slot)) {
+      const row = table.rowAt(slot)
+      if (this.#sameInterface(row, this.#key[this.#ifaceAt]!)) return row
+    }
     return -1
   }
 
@@ -673,7 +675,7 @@ export class HashSet implements SetData {
         if (this.#ifaceAt >= 0) {
           const result = this.#lookupInterface(pkt, ext)
           // The most specific network ends the search, though none of its interfaces is the packet's (`multi`).
-          if (result !== 0 || (this.#found.length > 0 && !this.#denied)) return result
+          if (result !== 0 || (this.#found && !this.#denied)) return result
           continue
         }
         const row = table.find(key)
@@ -689,15 +691,15 @@ export class HashSet implements SetData {
   #denied = false
 
   #lookupInterface(pkt: Packet | null, ext: PacketExtension | null): number {
-    const found = this.#found
-    found.length = 0
+    const table = this.#table
+    this.#found = false
     this.#denied = false
-    this.#table.collect(this.#key, found)
-    for (let i = 0; i < found.length; i++) {
-      const same = this.#sameInterface(found[i]!, this.#key[this.#ifaceAt]!)
+    for (let slot = table.nextAlike(this.#key, -1); slot >= 0; slot = table.nextAlike(this.#key, slot)) {
+      const row = table.rowAt(slot)
+      this.#found = true
       this.#denied = false
-      if (!same) continue
-      const result = this.#verdict(found[i]!, pkt, ext)
+      if (!this.#sameInterface(row, this.#key[this.#ifaceAt]!)) continue
+      const result = this.#verdict(row, pkt, ext)
       if (result !== 0) return result
       this.#denied = true
     }

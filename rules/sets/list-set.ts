@@ -169,14 +169,20 @@ class ListSet implements SetData {
   }
 
   addPacket(pkt: Packet, dirs: number, ext: PacketExtension): boolean {
-    for (const { holder, row } of this.#entries)
+    const entries = this.#entries
+    for (let i = 0; i < entries.length; i++) {
+      const { holder, row } = entries[i]!
       if (!this.extensions.expired(row) && addToSet(holder.set, pkt, dirs, ext)) return true
+    }
     return false
   }
 
   delPacket(pkt: Packet, dirs: number, ext: PacketExtension): boolean {
-    for (const { holder, row } of this.#entries)
+    const entries = this.#entries
+    for (let i = 0; i < entries.length; i++) {
+      const { holder, row } = entries[i]!
       if (!this.extensions.expired(row) && deleteFromSet(holder.set, pkt, dirs, ext)) return true
+    }
     return false
   }
 }

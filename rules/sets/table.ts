@@ -1,16 +1,18 @@
 // The elements of a hash type: keys of a few words in one Int32Array, found by open addressing.
 //
-//     tags  [ 0 | t | 0 | t | 1 | … ]      a byte a slot: 0 free, 1 was used, else 7 bits of the hash and bit 7
-//     slots [   | 4 |   | 0 |   | … ]      the row
-//     keys  [ row 0: w0 w1 … | row 1 … ]   rows in the order they were added
+//     slots [ 0 | tag 6 | 0 | tag 2 | 1 | … ]   0 free, 1 was used, else the row + 2 and, in the bits that the size of
+//                                               `slots` leaves, the hash's high bits
+//     keys  [ row 0: w0 w1 … | row 1 … ]        rows in the order they were added; free ones are a list through w0
 //
-// A miss costs one byte of `tags` nearly always, a hit one slot and one row more: the cost does not depend on how
-// many elements there are, but for the caches. Rows of deleted elements are used again.
+// A miss costs one word of `slots` nearly always, a hit one row more: the cost does not depend on how many elements
+// there are, but for the caches. At most 7 in 10 slots are taken, so a row + 2 always fits into a slot's low bits.
 
 const FREE = 0
 const GONE = 1
+const FIRST_ROW = 2
 const FIRST_SLOTS = 64
 const FIRST_ROWS = 16
+const NO_ROW = -1
 
 export class ElementTable {
   /** Words of a key. */
@@ -22,13 +24,13 @@ export class ElementTable {
   rows = 0
   /** Elements, expired ones included. */
   size = 0
-  #tags = new Uint8Array(FIRST_SLOTS)
   #slots = new Int32Array(FIRST_SLOTS)
   /** Bit 0: the row is used; the other bits are the owner's. */
   flags = new Uint8Array(FIRST_ROWS)
   /** Slots that are not free. */
   #taken = 0
-  #spare: number[] = []
+  /** First of the free rows below `rows`. */
+  #spare = NO_ROW
   readonly #seed: number
   readonly #grew: (rows: number) => void
 
@@ -42,10 +44,10 @@ export class ElementTable {
     grew(FIRST_ROWS)
   }
 
-  /** Hash of `key`. Hot. */
-  hash(key: Int32Array): number {
+  /** Hash of the words of `key` from `at`. Hot. */
+  hash(key: Int32Array, at: number): number {
     let h = this.#seed
-    for (let i = 0; i < this.hashed; i++) {
+    for (let i = at; i < at + this.hashed; i++) {
       h = Math.imul(h ^ key[i]!, 0x9e3779b1)
       h ^= h >>> 15
     }
@@ -55,81 +57,94 @@ export class ElementTable {
 
   /** The row with this key, -1 if none. Hot. */
   find(key: Int32Array): number {
-    const h = this.hash(key)
-    const tags = this.#tags
-    const mask = tags.length - 1
-    const tag = 0x80 | (h >>> 25)
-    for (let slot = h & mask; ; slot = (slot + 1) & mask) {
-      const t = tags[slot]!
-      if (t === FREE) return -1
-      if (t === tag) {
-        const row = this.#slots[slot]!
-        if (this.#equal(row, key, this.stride)) return row
-      }
-    }
-  }
-
-  /** Rows whose hashed words are those of `key`, the oldest first, appended to `out`. */
-  collect(key: Int32Array, out: number[]): void {
-    const h = this.hash(key)
-    const tags = this.#tags
-    const mask = tags.length - 1
-    const tag = 0x80 | (h >>> 25)
-    for (let slot = h & mask; ; slot = (slot + 1) & mask) {
-      const t = tags[slot]!
-      if (t === FREE) return
-      if (t === tag && this.#equal(this.#slots[slot]!, key, this.hashed)) out.push(this.#slots[slot]!)
-    }
-  }
-
-  #equal(row: number, key: Int32Array, words: number): boolean {
+    const slots = this.#slots
     const keys = this.keys
-    const at = row * this.stride
-    for (let i = 0; i < words; i++) if (keys[at + i] !== key[i]) return false
-    return true
+    const stride = this.stride
+    const mask = slots.length - 1
+    const h = this.hash(key, 0)
+    for (let slot = h & mask; ; slot = (slot + 1) & mask) {
+      const value = slots[slot]!
+      if (value === FREE) return NO_ROW
+      if (((value ^ h) & ~mask) !== 0 || value === GONE) continue
+      const row = (value & mask) - FIRST_ROW
+      const at = row * stride
+      let i = 0
+      while (i < stride && keys[at + i] === key[i]) i++
+      if (i === stride) return row
+    }
+  }
+
+  /**
+   * The next slot with a row whose hashed words are those of `key`, the oldest first; -1 if there is none. `after`:
+   * the slot found before, -1 at first. Hot.
+   */
+  nextAlike(key: Int32Array, after: number): number {
+    const slots = this.#slots
+    const keys = this.keys
+    const hashed = this.hashed
+    const mask = slots.length - 1
+    const h = this.hash(key, 0)
+    for (let slot = after < 0 ? h & mask : (after + 1) & mask; ; slot = (slot + 1) & mask) {
+      const value = slots[slot]!
+      if (value === FREE) return -1
+      if (((value ^ h) & ~mask) !== 0 || value === GONE) continue
+      const at = ((value & mask) - FIRST_ROW) * this.stride
+      let i = 0
+      while (i < hashed && keys[at + i] === key[i]) i++
+      if (i === hashed) return slot
+    }
+  }
+
+  /** The row that a slot of nextAlike() holds. */
+  rowAt(slot: number): number {
+    return (this.#slots[slot]! & (this.#slots.length - 1)) - FIRST_ROW
   }
 
   /** Adds a key that is not there; its row. */
   insert(key: Int32Array): number {
-    if ((this.#taken + 1) * 10 > this.#tags.length * 7) this.#rehash()
-    let row = this.#spare.pop()
-    if (row === undefined) {
+    if ((this.#taken + 1) * 10 > this.#slots.length * 7) this.#rehash()
+    const { stride } = this
+    let row = this.#spare
+    if (row !== NO_ROW) this.#spare = this.keys[row * stride]!
+    else {
       row = this.rows++
       if (row === this.flags.length) this.#growRows()
     }
-    this.keys.set(key.length === this.stride ? key : key.subarray(0, this.stride), row * this.stride)
+    for (let i = 0; i < stride; i++) this.keys[row * stride + i] = key[i]!
     this.flags[row] = 1
     this.size++
-    this.#link(row, this.hash(key))
+    this.#link(row)
     return row
   }
 
-  #link(row: number, h: number): void {
-    const tags = this.#tags
-    const mask = tags.length - 1
+  #link(row: number): void {
+    const slots = this.#slots
+    const mask = slots.length - 1
+    const h = this.hash(this.keys, row * this.stride)
     let slot = h & mask
-    while (tags[slot] !== FREE) slot = (slot + 1) & mask
-    tags[slot] = 0x80 | (h >>> 25)
-    this.#slots[slot] = row
+    while (slots[slot] !== FREE) slot = (slot + 1) & mask
+    slots[slot] = (h & ~mask) | (row + FIRST_ROW)
     this.#taken++
   }
 
   remove(row: number): void {
-    const h = this.hash(this.keys.subarray(row * this.stride, (row + 1) * this.stride))
-    const tags = this.#tags
-    const mask = tags.length - 1
+    const slots = this.#slots
+    const mask = slots.length - 1
+    const h = this.hash(this.keys, row * this.stride)
+    const wanted = (h & ~mask) | (row + FIRST_ROW)
     let slot = h & mask
-    while (tags[slot]! < 0x80 || this.#slots[slot] !== row) slot = (slot + 1) & mask
-    tags[slot] = GONE
+    while (slots[slot] !== wanted) slot = (slot + 1) & mask
+    slots[slot] = GONE
     // A run that ends here needs no marks.
-    if (tags[(slot + 1) & mask] === FREE)
-      for (; tags[slot] === GONE; slot = (slot - 1) & mask) {
-        tags[slot] = FREE
+    if (slots[(slot + 1) & mask] === FREE)
+      for (; slots[slot] === GONE; slot = (slot - 1) & mask) {
+        slots[slot] = FREE
         this.#taken--
       }
     this.flags[row] = 0
     this.size--
-    this.#spare.push(row)
+    this.keys[row * this.stride] = this.#spare
+    this.#spare = row
   }
 
   used(row: number): boolean {
@@ -137,21 +152,20 @@ export class ElementTable {
   }
 
   clear(): void {
-    this.#tags = new Uint8Array(FIRST_SLOTS)
     this.#slots = new Int32Array(FIRST_SLOTS)
     this.keys = new Int32Array(FIRST_ROWS * this.stride)
     this.flags = new Uint8Array(FIRST_ROWS)
     this.rows = this.size = this.#taken = 0
-    this.#spare = []
+    this.#spare = NO_ROW
     this.#grew(FIRST_ROWS)
   }
 
   bytes(): number {
-    return this.#tags.length * 5 + this.keys.byteLength + this.flags.length
+    return this.#slots.byteLength + this.keys.byteLength + this.flags.length
   }
 
   #growRows(): void {
-    const rows = Math.ceil(this.flags.length * 1.5)
+    const rows = Math.ceil(this.flags.length * 1.25)
     const keys = new Int32Array(rows * this.stride)
     keys.set(this.keys)
     this.keys = keys
@@ -163,13 +177,10 @@ export class ElementTable {
 
   /** More slots, or the same without marks of what is gone. */
   #rehash(): void {
-    let slots = this.#tags.length
-    while ((this.size + 1) * 2 > slots) slots *= 2
-    this.#tags = new Uint8Array(slots)
+    let slots = this.#slots.length
+    while ((this.size + 1) * 10 > slots * 6) slots *= 2
     this.#slots = new Int32Array(slots)
     this.#taken = 0
-    for (let row = 0; row < this.rows; row++)
-      if (this.used(row))
-        this.#link(row, this.hash(this.keys.subarray(row * this.stride, (row + 1) * this.stride)))
+    for (let row = 0; row < this.rows; row++) if (this.used(row)) this.#link(row)
   }
 }

@@ -24,7 +24,7 @@ function ip(
 }
 
 function protoPort({ proto = 0, port = 0, portTo }: SetOptions): string {
-  const name = protocolName(proto, true) ?? String(proto)
+  const name = proto === 0 ? 'ip' : (protocolName(proto, true) ?? String(proto))
   const names = proto === IPPROTO_ICMP ? ICMP_NAMES : proto === IPPROTO_ICMPV6 ? ICMPV6_NAMES : null
   if (names !== null) {
     const known = names.find(([, type, code]) => ((type << 8) | code) === port)
