@@ -6,10 +6,12 @@ import { fileURLToPath } from 'node:url'
 import { engine } from './engine.ts'
 import { forward } from './forward.ts'
 import { Lab } from './lab.ts'
+import { restore } from './restore.ts'
 
 const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
   engine: { title: 'The engine in memory', run: engine },
   forward: { title: 'Forwarding over devices', run: forward },
+  restore: { title: 'Rulesets and commands', run: restore },
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
