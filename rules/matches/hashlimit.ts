@@ -23,7 +23,10 @@ export interface HashLimit {
   readonly family: Family
   readonly above: boolean
   readonly bytes: boolean
-  /** Packets: time between two, in millionths of a second, times the interval. Bytes: cost of 16, of 2^32. */
+  /**
+   * Packets: time between two, in millionths of a second; with rate matching of a second's rate. Bytes: cost of 16, of
+   * 2^32.
+   */
   readonly average: bigint
   readonly burst: bigint
   /** In the order of KEYS. */
@@ -168,10 +171,11 @@ function parseMask(o: Options, flag: string): number {
 }
 
 function parseInterval(text: string): number {
-  const value = wholeNumber(text, 1, 0xffffffff)
+  // What follows the number is not looked at.
+  const value = strtoul(text, 1, 0xffffffff)
   if (value === null)
     throw new OptionError(`hashlimit: Bad value for "--hashlimit-rate-interval" option: "${text}"`)
-  return value
+  return value.value
 }
 
 /** The rate's text, and the expiry in ms that goes without saying. */
@@ -200,7 +204,7 @@ function formatBytes(bytes: bigint): string {
   return `${bytes / size}${letter}b`
 }
 
-function format(m: HashLimit, dashes: string, divided: boolean): string {
+function format(m: HashLimit, dashes: string, perInterval: boolean): string {
   const flag = dashes === '' ? '' : '--hashlimit-'
   const bits = m.family === 4 ? 32 : 128
   let rate: string
@@ -211,8 +215,7 @@ function format(m: HashLimit, dashes: string, divided: boolean): string {
     if (m.burst !== 0n) rate += ` ${flag}burst ${formatBytes(bytes * m.burst)}`
     quantum = (m.burst === 0n ? BYTE_EXPIRE : BYTE_EXPIRE_BURST) * 1000
   } else {
-    const average = divided && m.interval > 0 ? m.average / BigInt(m.interval) : m.average
-    ;[rate, quantum] = formatRate(average)
+    ;[rate, quantum] = formatRate(perInterval ? m.average * BigInt(m.interval) : m.average)
     rate += ` ${flag}burst ${m.burst}`
   }
   return words(
@@ -561,11 +564,8 @@ export const hashlimit: Match<HashLimit> = {
       family: o.family,
       above: (flag === 'hashlimit-above') !== o.inverted(flag!),
       bytes: rate.bytes,
-      // Rate matching with an interval of its own forgets the unit of the rate.
-      average:
-        !rate.bytes && asked > 0
-          ? (rateMatch ? rate.average / BigInt(rate.unit) : rate.average) * BigInt(asked)
-          : rate.average,
+      // Rate matching keeps the number alone; the unit has become the interval.
+      average: rateMatch && !rate.bytes ? rate.average / BigInt(rate.unit) : rate.average,
       burst,
       keys,
       name: cutBytes(o.text('hashlimit-name'), MAX_NAME),
@@ -579,8 +579,8 @@ export const hashlimit: Match<HashLimit> = {
       interval: asked > 0 ? asked : rateMatch && !rate.bytes ? rate.unit : 1,
     }
   },
-  print: (m) => format(m, '--', true),
-  list: (m) => format(m, '', false),
+  print: (m) => format(m, '--', false),
+  list: (m) => format(m, '', true),
   check(m) {
     if (m.gcInterval === 0 || m.expire === 0) return 'hashlimit: no time between collections, or to live'
     if (m.sourceMask < 0 || m.destinationMask < 0) return 'hashlimit: a mask with holes'

@@ -345,7 +345,8 @@ export const MATCHES: readonly Entry[] = [
     draw(d) {
       const nodes = d.pick([1, 2, 2, 3, 4, 32])
       const which = d.random.once(2)
-        ? `--cluster-local-node ${d.pick([1, nodes, 1 + d.random.below(nodes)])}`
+        ? // Printed as a mask, of which the tool itself reads up to 32 only.
+          `--cluster-local-node ${d.pick([1, Math.min(5, nodes), 1 + d.random.below(Math.min(5, nodes))])}`
         : `--cluster-local-nodemask ${d.pick([1, Math.min(32, 2 ** Math.min(nodes, 5) - 1)])}`
       return `--cluster-total-nodes ${nodes} ${d.not()}${which} --cluster-hash-seed ${d.pick(['0', '0xdeadbeef', '42'])}`
     },
