@@ -18,6 +18,8 @@ import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
 import { conntrackHooks } from './hooks.ts'
 import { formatStats } from './print.ts'
+import { Sequences } from './seqadj.ts'
+import { Synproxy } from './synproxy.ts'
 import {
   CTMARK,
   EntryTable,
@@ -116,11 +118,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
   onDestroy: ((entry: number) => void) | null = null
   /** An entry got into the hash. */
   onConfirm: ((entry: number) => void) | null = null
-  /** Sequence numbers moved by a NAT helper (nf_ct_seq_offset, nf_ct_seq_adjust). */
-  sequences: {
-    offset(entry: number, dir: number, seq: number): number
-    adjust(pkt: Packet, entry: number, dir: number): boolean
-  } | null = null
+  /** Sequence numbers moved by a NAT helper or SYNPROXY. */
+  readonly sequences: Sequences
+  readonly synproxy: Synproxy
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
   onInvalid: ((pkt: Packet, text: string) => void) | null = null
 
@@ -157,6 +157,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.host = host
     this.table = new EntryTable(host.random.u32(), 1024, 262144)
     this.expectations = new Expectations(this.table)
+    this.sequences = new Sequences(this)
+    this.synproxy = new Synproxy(host, this)
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
     this.#declareTunables()
     for (const make of TRACKERS) {
@@ -624,7 +626,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   seqOffset(entry: number, dir: number, seq: number): number {
-    return this.sequences === null ? 0 : this.sequences.offset(entry, dir, seq)
+    return this.sequences.offset(entry, dir, seq)
   }
 
   declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void {
@@ -728,6 +730,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       }
     }
     w[o + EXTENSIONS] = extensions
+    if (template?.synproxy === true) this.synproxy.begin(entry)
     const expected = expectations.count === 0 ? null : expectations.take(t, this.host.now)
     if (expected !== null) {
       const master = expected.master * STRIDE
@@ -840,6 +843,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     // An unconfirmed entry was not killed, so that expectations of its first packet are still there.
     if (this.expectations.count !== 0) this.expectations.removeOf(entry)
     this.onDestroy?.(entry)
+    if ((w[o + STATUS]! & Status.SeqAdjust) !== 0) this.sequences.forget(entry)
+    this.synproxy.forget(entry)
     const master = w[o + MASTER]! - 1
     w[o + STATUS] = Status.Dying
     this.table.destroy(entry)

@@ -8,6 +8,7 @@
 import { type Family, Packet } from '../datapath/packet.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
+import { ExpectFlag } from './expect.ts'
 import type { Nat } from './nat/nat.ts'
 import { Manip } from './nat/range.ts'
 import {
@@ -177,7 +178,7 @@ function flowTuple(t: Tuple): FlowTuple {
 }
 
 /** The tuple that a message means (ctnetlink_parse_tuple); a negative errno if it says too little. */
-function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply: boolean): Tuple | number {
+export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply: boolean): Tuple | number {
   if (family === 0) return Errno.NotSupported
   const { src, dst, protocol } = side
   if (src === undefined || dst === undefined || protocol === undefined) return Errno.Invalid
@@ -228,6 +229,39 @@ export function find(ct: Conntrack, flow: Flow, family: Family | 0): number {
 }
 
 const isSaid = (t: FlowTuple): boolean => t.family !== undefined || t.protocol !== undefined
+
+/** ctnetlink_create_expect: 0 or a negative errno. The master is named by `master`'s original tuple. */
+export function createExpectation(
+  ct: Conntrack,
+  wish: { readonly master: Flow; readonly expected: FlowTuple; readonly mask: FlowTuple },
+  timeout: number,
+  family: Family | 0,
+): number {
+  const { master, expected, mask } = wish
+  const tuple = tupleFrom(expected, master, family, false)
+  if (typeof tuple === 'number') return tuple
+  if (mask.src === undefined || mask.dst === undefined) return Errno.Invalid
+  const entry = find(ct, master, family)
+  if (entry < 0) return entry
+  const helper = ct.helperOf(entry)
+  if (helper === null) return Errno.NotSupported
+  const [s0, s1, s2, s3] = mask.src
+  const made = ct.expectations.add(
+    {
+      master: entry,
+      tuple,
+      mask: { s0, s1, s2, s3, port: mask.sport ?? 0 },
+      class: 0,
+      helper: 0,
+      flags: ExpectFlag.Userspace,
+      name: helper.name,
+      expires: ct.host.now + timeout * 1000,
+      onMatch: null,
+    },
+    ct.host.now,
+  )
+  return made
+}
 
 /** Addresses and ports of CTA_NAT_SRC and CTA_NAT_DST. */
 export interface NatWish {

@@ -37,6 +37,9 @@ export interface Expectation {
   readonly onMatch: ((entry: number, expectation: Expectation) => void) | null
 }
 
+/** Hears of expectations; `made` false: it ended. */
+export type ExpectListener = (expectation: Expectation, made: boolean) => void
+
 /** Why an expectation was not taken (negative errno of nf_ct_expect_related). */
 export const ExpectError = { None: 0, Shutdown: -108, Busy: -16, TooMany: -24 } as const
 
@@ -51,6 +54,8 @@ export class Expectations {
   matched = 0
   created = 0
   deleted = 0
+
+  readonly #listeners = new Set<ExpectListener>()
 
   constructor(table: EntryTable) {
     this.#table = table
@@ -82,6 +87,7 @@ export class Expectations {
     else list.unshift(expectation)
     this.count++
     this.created++
+    for (const listener of this.#listeners) listener(expectation, true)
     return ExpectError.None
   }
 
@@ -114,7 +120,14 @@ export class Expectations {
     if (list.length === 0) this.#lists.delete(key)
     this.count--
     this.deleted++
+    for (const listener of this.#listeners) listener(expectation, false)
     return true
+  }
+
+  /** Tells `listener` of every expectation made and ended from now on. Returns the undo. */
+  listen(listener: ExpectListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** nf_ct_remove_expectations: the master ends. */

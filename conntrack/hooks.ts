@@ -149,7 +149,7 @@ function help(ct: Conntrack, pkt: Packet, entry: number, status: number): Verdic
   if (verdict !== Verdict.Accept) return verdict
   if ((status & Status.SeqAdjust) === 0 || ct.host.devices.byIndex[pkt.iif]?.loopback === true)
     return Verdict.Accept
-  if (ct.sequences === null || ct.sequences.adjust(pkt, entry, dir)) return Verdict.Accept
+  if (ct.sequences.adjust(pkt, entry, dir)) return Verdict.Accept
   ct.stats.drop++
   return Verdict.Drop
 }

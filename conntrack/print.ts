@@ -303,6 +303,12 @@ export function formatStats(ct: Conntrack): string {
   return `cpu=0   \tfound=${s.found} invalid=${s.invalid} insert=${s.insert} insert_failed=${s.insertFailed} drop=${s.drop} early_drop=${s.earlyDrop} error=${s.error} search_restart=${s.searchRestart} clash_resolve=${s.clashResolve} chaintoolong=${s.chainTooLong} `
 }
 
+/** Lines of `conntrack -S expect`: one CPU. */
+export function formatExpectStats(ct: Conntrack): string {
+  const { matched, created, deleted } = ct.expectations
+  return `cpu=0   \texpect_new=${matched} expect_create=${created} expect_delete=${deleted} `
+}
+
 function printTuple(t: Tuple): string[] {
   return [source(t), destination(t), ...transport(t)]
 }

@@ -189,6 +189,11 @@ export function tcpState(words: Int32Array, entry: number): number {
   return words[entry * STRIDE + STATE]!
 }
 
+/** The largest window that a direction announced (seen[dir].td_maxwin). */
+export function tcpMaxWindow(words: Int32Array, entry: number, dir: number): number {
+  return words[entry * STRIDE + MAXWIN + dir * SEEN]!
+}
+
 /** One past the highest sequence number that the original direction sent (seen[0].td_end); signed. NAT asks it. */
 export function tcpSentEnd(words: Int32Array, entry: number): number {
   return words[entry * STRIDE + END]!

@@ -1,513 +1,675 @@
-// conntrack of conntrack-tools 1.4.7 over the gateway's flows: list, count, get, delete, flush, statistics, with the
-// filters of the real tool and its words.
+// conntrack of conntrack-tools 1.4.7 over the gateway's flows: what the real tool asks the kernel is asked of the
+// table (conntrack/ctnetlink.ts), what it filters itself is filtered here, in its words.
+//
+//     argv ── parseOptions ──▶ Wish ── dump / find / create / change ──▶ Flow ── filter, print ──▶ text
 
-import { type FormatOptions, formatEntry, formatExpectation, formatStats } from '../../conntrack/print.ts'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Conntrack } from '../../conntrack/conntrack.ts'
 import {
-  CTMARK,
-  DST,
-  META,
-  PORTS,
-  SRC,
-  STATUS,
-  STRIDE,
-  Status,
-  TUPLE_WORDS,
-  ZONE,
-} from '../../conntrack/table.ts'
-import type { Family } from '../../datapath/packet.ts'
-import { parseAddress } from '../../datapath/wire/address.ts'
+  change,
+  create,
+  createExpectation,
+  describe,
+  Errno,
+  type Flow,
+  type FlowTuple,
+  find,
+  type Words,
+} from '../../conntrack/ctnetlink.ts'
+import {
+  formatExpectation,
+  formatExpectStats,
+  formatFlow,
+  formatSave,
+  formatStats,
+  formatXml,
+  type Happening,
+  isTranslated,
+} from '../../conntrack/print.ts'
+import { Event, META, STATUS, STRIDE } from '../../conntrack/table.ts'
+import type { ToolCall } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
+import { systemReason } from '../errors.ts'
+import {
+  Complaint,
+  EventBit,
+  type NatFilter,
+  OutputBit,
+  parseOptions,
+  WarnedComplaint,
+  type Wish,
+} from './conntrack-options.ts'
 import { CONNTRACK_USAGE } from './conntrack-usage.ts'
-import type { Tool } from './tool.ts'
+import type { Say, Tool } from './tool.ts'
 
 const NAME = 'conntrack v1.4.7 (conntrack-tools): '
 const HINT = "Try `conntrack -h' or 'conntrack --help' for more information.\n"
-
-/** Ends the command with a complaint, as exit_error() does: status 2. */
-class Complaint extends Error {}
-
-const PROTOCOLS: Readonly<Record<string, number>> = {
-  icmp: 1,
-  tcp: 6,
-  udp: 17,
-  dccp: 33,
-  gre: 47,
-  icmpv6: 58,
-  sctp: 132,
-  udplite: 136,
-}
-
-interface Word {
-  readonly long: readonly string[]
-  readonly short?: string
-  readonly arg?: boolean
-  /** Only with these protocols. */
-  readonly protocols?: readonly string[]
-}
-
-const PORTED = ['tcp', 'udp', 'udplite', 'sctp', 'dccp']
-const ICMPS = ['icmp', 'icmpv6']
-
-const COMMANDS: Readonly<Record<string, Word>> = {
-  list: { long: ['dump'], short: 'L' },
-  get: { long: ['get'], short: 'G' },
-  delete: { long: ['delete'], short: 'D' },
-  flush: { long: ['flush'], short: 'F' },
-  count: { long: ['count'], short: 'C' },
-  stats: { long: ['stats'], short: 'S' },
-  version: { long: ['version'], short: 'V' },
-  help: { long: ['help'], short: 'h' },
-}
-
-/** Options in the order in which the real tool looks for one that the command does not take. */
-const NAMES: Readonly<Record<string, string>> = {
-  source: 'src',
-  destination: 'dst',
-  replySource: 'reply-src',
-  replyDestination: 'reply-dst',
-  protocol: 'protonum',
-  timeout: 'timeout',
-  status: 'status',
-  zero: 'zero',
-  events: 'event-mask',
-  maskSource: 'mask-src',
-  maskDestination: 'mask-dst',
-  mark: 'mark',
-  family: 'family',
-  srcNat: 'src-nat',
-  dstNat: 'dst-nat',
-  output: 'output',
-  secmark: 'secmark',
-  buffer: 'buffer-size',
-  anyNat: 'any-nat',
-  zone: 'zone',
-  origZone: 'orig-zone',
-  replyZone: 'reply-zone',
-}
-const FILTERS = Object.keys(NAMES).filter((key) => !['timeout', 'events', 'buffer', 'secmark'].includes(key))
-/** What each command takes; the protocols' own options go with --protonum. */
-const TAKES: Readonly<Record<string, readonly string[]>> = {
-  list: FILTERS,
-  get: FILTERS,
-  delete: FILTERS,
-  flush: ['family'],
-}
-
-const OPTIONS: Readonly<Record<string, Word>> = {
-  source: { long: ['orig-src', 'src'], short: 's', arg: true },
-  destination: { long: ['orig-dst', 'dst'], short: 'd', arg: true },
-  replySource: { long: ['reply-src'], short: 'r', arg: true },
-  replyDestination: { long: ['reply-dst'], short: 'q', arg: true },
-  protocol: { long: ['protonum'], short: 'p', arg: true },
-  family: { long: ['family'], short: 'f', arg: true },
-  mark: { long: ['mark'], short: 'm', arg: true },
-  zone: { long: ['zone'], short: 'w', arg: true },
-  origZone: { long: ['orig-zone'], arg: true },
-  replyZone: { long: ['reply-zone'], arg: true },
-  status: { long: ['status'], short: 'u', arg: true },
-  output: { long: ['output'], short: 'o', arg: true },
-  srcNat: { long: ['src-nat'], short: 'n' },
-  dstNat: { long: ['dst-nat'], short: 'g' },
-  anyNat: { long: ['any-nat'], short: 'j' },
-  zero: { long: ['zero'], short: 'z' },
-  timeout: { long: ['timeout'], short: 't', arg: true },
-  events: { long: ['event-mask'], short: 'e', arg: true },
-  secmark: { long: ['secmark'], short: 'c', arg: true },
-  buffer: { long: ['buffer-size'], short: 'b', arg: true },
-  maskSource: { long: ['mask-src'], arg: true },
-  maskDestination: { long: ['mask-dst'], arg: true },
-  sport: { long: ['orig-port-src', 'sport'], arg: true, protocols: PORTED },
-  dport: { long: ['orig-port-dst', 'dport'], arg: true, protocols: PORTED },
-  replySport: { long: ['reply-port-src'], arg: true, protocols: PORTED },
-  replyDport: { long: ['reply-port-dst'], arg: true, protocols: PORTED },
-  state: { long: ['state'], arg: true, protocols: ['tcp', 'sctp', 'dccp'] },
-  icmpType: { long: ['icmp-type'], arg: true, protocols: ICMPS },
-  icmpCode: { long: ['icmp-code'], arg: true, protocols: ICMPS },
-  icmpId: { long: ['icmp-id'], arg: true, protocols: ICMPS },
-}
-
-const STATUS_BITS: Readonly<Record<string, number>> = {
-  ASSURED: Status.Assured,
-  SEEN_REPLY: Status.SeenReply,
-  FIXED_TIMEOUT: Status.FixedTimeout,
-  EXPECTED: Status.Expected,
-}
-
-const STATES: Readonly<Record<string, string>> = {
-  tcp: 'NONE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE LISTEN SYN_SENT2',
-  sctp: 'NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT HEARTBEAT_ACKED',
-  dccp: 'NONE REQUEST RESPOND PARTOPEN OPEN CLOSEREQ CLOSING TIMEWAIT IGNORE INVALID',
-}
-
-const OUTPUTS = ['extended', 'id', 'labels', 'ktimestamp', 'userspace']
-
-interface Wish {
-  command: string | null
-  table: string
-  readonly options: Map<string, string>
-}
-
-function parse(argv: readonly string[]): Wish {
-  const wish: Wish = { command: null, table: 'conntrack', options: new Map() }
-  const rest = [...argv]
-  const protocol = protocolGiven(argv)
-  const set = (key: string, given: string, attached: string | null): void => {
-    if (key in COMMANDS) {
-      if (wish.command !== null) throw new Complaint('Invalid commands combination')
-      wish.command = key
-      const next = rest[0]
-      if (next !== undefined && !next.startsWith('-') && key !== 'version' && key !== 'help')
-        wish.table = tableOf(rest.shift()!)
-      return
-    }
-    const word = OPTIONS[key]!
-    if (word.protocols && !word.protocols.includes(protocol ?? ''))
-      throw new Complaint(`unknown option \`${given}'`)
-    const value = word.arg ? (attached ?? rest.shift()) : optional(key)
-    if (value === undefined) throw new Complaint(`option \`${given}' requires an argument`)
-    wish.options.set(key, value)
-  }
-  const optional = (key: string): string => {
-    if (key === 'zero') return ''
-    const next = rest[0]
-    return next !== undefined && !next.startsWith('-') ? rest.shift()! : ''
-  }
-  while (rest.length > 0) {
-    const word = rest.shift()!
-    if (word.startsWith('--') && word.length > 2) {
-      const [name = '', attached = null] = word.slice(2).split(/=(.*)/s)
-      set(longKey(name, word), `--${name}`, attached)
-    } else if (word.startsWith('-') && word.length > 1) {
-      const letter = word[1]!
-      const key = [...Object.entries(COMMANDS), ...Object.entries(OPTIONS)].find(
-        ([, w]) => w.short === letter,
-      )?.[0]
-      if (key === undefined) throw new Complaint(`unknown option \`-${letter}'`)
-      const tail = word.slice(2)
-      if (tail !== '' && !OPTIONS[key]?.arg) rest.unshift(`-${tail}`)
-      set(key, `-${letter}`, tail !== '' && OPTIONS[key]?.arg ? tail : null)
-    } else if (wish.command !== null) throw new Complaint(`unknown argument \`${word}'`)
-  }
-  return wish
-}
-
-function tableOf(word: string): string {
-  if (!['conntrack', 'expect', 'dying', 'unconfirmed'].includes(word))
-    throw new Complaint(`unknown type \`${word}'`)
-  return word
-}
-
-function longKey(name: string, word: string): string {
-  const all = [...Object.entries(COMMANDS), ...Object.entries(OPTIONS)]
-  const exact = all.find(([, w]) => w.long.includes(name))
-  if (exact) return exact[0]
-  const fits = all.filter(([, w]) => w.long.some((long) => long.startsWith(name)))
-  if (fits.length !== 1) throw new Complaint(`unknown option \`${word}'`)
-  return fits[0]![0]
-}
-
-/** The protocol's own options are known only once it is. */
-function protocolGiven(argv: readonly string[]): string | null {
-  for (const [i, word] of argv.entries()) {
-    if (word === '-p' || word === '--protonum') return i + 1 < argv.length ? protocolName(argv[i + 1]!) : null
-    if (word.startsWith('-p') && word.length > 2) return protocolName(word.slice(2))
-    if (word.startsWith('--protonum=')) return protocolName(word.slice(11))
-  }
-  return null
-}
-
-function protocolName(text: string): string {
-  const name = text.toLowerCase()
-  if (name in PROTOCOLS) return name
-  const number = /^\d+$/.test(text) ? Number(text) : -1
-  const known = Object.entries(PROTOCOLS).find(([, n]) => n === number)
-  if (known) return known[0]
-  if (number >= 0 && number < 256) return text
-  throw new Complaint(`\`${text}' unsupported protocol`)
-}
-
-/** A test over one entry. */
-type Filter = (words: Int32Array, o: number) => boolean
-
-function addressFilter(text: string, maskText: string | undefined, tuple: number, side: number): Filter {
-  const [address, length] = text.split('/')
-  const family: Family = address!.includes(':') ? 6 : 4
-  const words = family === 4 ? inetAton(address!) : parseAddress(family, address!)
-  if (words === null) throw new Complaint(`Invalid IP address \`${text}'`)
-  const bits = family === 4 ? 32 : 128
-  if (length !== undefined && !(/^\d+$/.test(length) && Number(length) <= bits))
-    throw new Complaint('Invalid netmask')
-  const mask =
-    maskText === undefined
-      ? maskOf(length === undefined ? bits : Number(length))
-      : parseAddress(family, maskText)
-  if (mask === null) throw new Complaint(`Invalid IP address \`${maskText}'`)
-  return (w, o) => {
-    const at = o + tuple * TUPLE_WORDS
-    if ((w[at + META]! & 0xff) !== family) return false
-    for (let i = 0; i < family - (family === 4 ? 3 : 2); i++)
-      if (((w[at + side + i]! ^ words[i]!) & mask[i]!) !== 0) return false
-    return true
-  }
-}
-
-function maskOf(length: number): [number, number, number, number] {
-  const word = (i: number): number => {
-    const bits = Math.min(Math.max(length - 32 * i, 0), 32)
-    return bits === 0 ? 0 : -1 << (32 - bits)
-  }
-  return [word(0), word(1), word(2), word(3)]
-}
-
-/** inet_aton(3): one to four parts, decimal, octal or hexadecimal; the last fills what is left. */
-function inetAton(text: string): [number, number, number, number] | null {
-  const parts = text.split('.')
-  if (parts.length > 4) return null
-  let word = 0
-  for (const [i, part] of parts.entries()) {
-    if (!/^(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)$/i.test(part)) return null
-    const value = /^0[0-7]+$/.test(part) ? Number.parseInt(part, 8) : Number(part)
-    const last = i === parts.length - 1
-    if (value >= (last ? 2 ** (8 * (4 - i)) : 256)) return null
-    word += last ? value : value * 2 ** (8 * (3 - i))
-  }
-  return [word | 0, 0, 0, 0]
-}
-
-/** strtoul(3) with base 0: what is no number is 0, and what follows one is passed over. */
-function number(text: string): number {
-  const found = /^\s*(0x[0-9a-f]+|\d+)/i.exec(text)
-  if (found === null) return 0
-  return /^0[0-7]+$/.test(found[1]!) ? Number.parseInt(found[1]!, 8) : Number(found[1])
-}
-
-function wordFilter(offset: number, shift: number, mask: number, value: number): Filter {
-  return (w, o) => ((w[o + offset]! >>> shift) & mask) === value
-}
-
-/**
- * Translated, as libnetfilter_conntrack has it: the binding is made, and address or port of the other direction is
- * not the mirror image. ICMP keeps its identifier where others have the source port, so it never mirrors.
- */
-function natFilter(text: string, source: boolean): Filter {
-  const done = source ? Status.SrcNatDone : Status.DstNatDone
-  const [there, back] = source ? [SRC, DST] : [DST, SRC]
-  const [shiftThere, shiftBack] = source ? [16, 0] : [0, 16]
-  const translated: Filter = (w, o) => {
-    if ((w[o + STATUS]! & done) === 0) return false
-    const protocol = (w[o + META]! >>> 8) & 0xff
-    if (protocol === PROTOCOLS.icmp || protocol === PROTOCOLS.icmpv6) return true
-    const reply = o + TUPLE_WORDS
-    for (let i = 0; i < 4; i++) if (w[o + there + i] !== w[reply + back + i]) return true
-    return ((w[o + PORTS]! >>> shiftThere) & 0xffff) !== ((w[reply + PORTS]! >>> shiftBack) & 0xffff)
-  }
-  if (text === '') return translated
-  const address = addressFilter(text, undefined, 1, back)
-  const bit = source ? Status.SrcNat : Status.DstNat
-  return (w, o) => (w[o + STATUS]! & bit) !== 0 && address(w, o)
-}
-
-function filters(wish: Wish, engine: Engine): Filter[] {
-  const out: Filter[] = []
-  const { options } = wish
-  const get = (key: string, make: (text: string) => Filter): void => {
-    const text = options.get(key)
-    if (text !== undefined) out.push(make(text))
-  }
-  get('source', (t) => addressFilter(t, options.get('maskSource'), 0, SRC))
-  get('destination', (t) => addressFilter(t, options.get('maskDestination'), 0, DST))
-  get('replySource', (t) => addressFilter(t, undefined, 1, SRC))
-  get('replyDestination', (t) => addressFilter(t, undefined, 1, DST))
-  get('protocol', (t) => {
-    const name = protocolName(t)
-    return wordFilter(META, 8, 0xff, PROTOCOLS[name] ?? Number(name))
-  })
-  get('family', (t) => {
-    if (t !== 'ipv4' && t !== 'ipv6') throw new Complaint(`\`${t}' unsupported protocol`)
-    return wordFilter(META, 0, 0xff, t === 'ipv4' ? 4 : 6)
-  })
-  get('mark', (t) => {
-    const [value, mask] = t.split('/')
-    const m = mask === undefined ? 0xffffffff : number(mask)
-    const v = number(value!) >>> 0
-    return (w, o) => (w[o + CTMARK]! & m) >>> 0 === v
-  })
-  const zones = (w: Int32Array, o: number): [number, number] => [w[o + ZONE]!, w[o + TUPLE_WORDS + ZONE]!]
-  get('zone', (t) => {
-    const zone = number(t) & 0xffff
-    return (w, o) => zones(w, o).every((z) => z === zone)
-  })
-  // A zone of one direction: the kernel says so only where the other has none.
-  get('origZone', (t) => (w, o) => zones(w, o)[0] === (number(t) & 0xffff) && zones(w, o)[1] === 0)
-  get('replyZone', (t) => (w, o) => zones(w, o)[1] === (number(t) & 0xffff) && zones(w, o)[0] === 0)
-  get('status', (t) => {
-    let bits = 0
-    for (const name of t.split(',')) {
-      const bit = name === 'UNSET' ? 0 : STATUS_BITS[name]
-      if (bit === undefined) throw new Complaint(`Bad parameter \`${t}'`)
-      bits |= bit
-    }
-    // The kernel refuses a filter for no bit at all.
-    if (bits === 0) throw new Failed('Operation failed: invalid parameters')
-    return (w, o) => (w[o + STATUS]! & bits) === bits
-  })
-  // What the source was turned into stands in the answers' destination, and the other way round.
-  get('srcNat', (t) => natFilter(t, true))
-  get('dstNat', (t) => natFilter(t, false))
-  get('anyNat', (t) => {
-    const [a, b] = [natFilter(t, true), natFilter(t, false)]
-    return (w, o) => a(w, o) || b(w, o)
-  })
-  get('sport', (t) => wordFilter(PORTS, 16, 0xffff, number(t) & 0xffff))
-  get('dport', (t) => wordFilter(PORTS, 0, 0xffff, number(t) & 0xffff))
-  get('replySport', (t) => wordFilter(TUPLE_WORDS + PORTS, 16, 0xffff, number(t) & 0xffff))
-  get('replyDport', (t) => wordFilter(TUPLE_WORDS + PORTS, 0, 0xffff, number(t) & 0xffff))
-  get('icmpType', (t) => wordFilter(PORTS, 8, 0xff, number(t) & 0xff))
-  get('icmpCode', (t) => wordFilter(PORTS, 0, 0xff, number(t) & 0xff))
-  get('icmpId', (t) => wordFilter(PORTS, 16, 0xffff, number(t) & 0xffff))
-  get('state', (t) => {
-    const protocol = protocolName(options.get('protocol') ?? '')
-    if (!STATES[protocol]?.split(' ').includes(t))
-      throw new Complaint(`unknown ${protocol.toUpperCase()} state \`${t}'`)
-    return (_, o) =>
-      formatEntry(engine.conntrack, o / STRIDE)
-        .split(' ')
-        .includes(t)
-  })
-  return out
-}
-
-function outputs(wish: Wish): FormatOptions {
-  const words = (wish.options.get('output') ?? '').split(',').filter((word) => word !== '')
-  for (const word of words) if (!OUTPUTS.includes(word)) throw new Complaint(`Bad parameter \`${word}'`)
-  const has = (word: string): boolean => words.includes(word)
-  return {
-    extended: has('extended'),
-    id: has('id'),
-    timestamps: has('ktimestamp'),
-    ...(has('labels') ? { labels: (bit: number) => String(bit) } : {}),
-  }
-}
-
-function matching(wish: Wish, engine: Engine): number[] {
-  const tests = filters(wish, engine)
-  const { conntrack } = engine
-  const found: number[] = []
-  conntrack.forEach((entry) => {
-    const { words } = conntrack.table
-    if (tests.every((test) => test(words, entry * STRIDE))) found.push(entry)
-  })
-  return found
-}
+const XML_HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 
 interface Said {
   out: string
   err: string
 }
 
-function run(wish: Wish, engine: Engine, said: Said): void {
+/** err2str: the tool's words for an errno, by command. */
+function reason(errno: number, command: Wish['command']): string {
+  const is = (...commands: Wish['command'][]): boolean => commands.includes(command)
+  switch (errno) {
+    case Errno.Invalid:
+      return 'invalid parameters'
+    case Errno.Exists:
+      return is('create') ? 'Such conntrack exists, try -U to update' : 'File exists'
+    case Errno.NoEntry:
+      if (is('create', 'get', 'delete', 'add')) return "such conntrack doesn't exist"
+      return is('expect-create') ? 'master conntrack not found' : 'No such file or directory'
+    case Errno.NoMemory:
+      return is('create', 'get', 'add') ? 'not enough memory' : 'Cannot allocate memory'
+    case Errno.Perm:
+      return 'sorry, you must be root or get CAP_NET_ADMIN capability to do this'
+    case Errno.Busy:
+      return 'Device or resource busy'
+    default:
+      return 'Operation not supported'
+  }
+}
+
+function failed(errno: number, command: Wish['command']): Complaint {
+  return new Complaint(`Operation failed: ${reason(errno, command)}`, 1)
+}
+
+// -- what the tool filters itself
+
+const sameWords = (a: Words | undefined, b: Words | undefined): boolean =>
+  a?.every((word, i) => word === b?.[i]) ?? false
+
+/**
+ * nfct_cmp over one direction. `strict`: what is asked for must be there (NFCT_CMP_MASK). Keys of GRE are not
+ * compared.
+ */
+function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple): boolean {
+  if (side.family !== undefined && side.family !== other.family) return false
+  if (side.protocol !== undefined) {
+    if (side.protocol !== other.protocol) return false
+    if (side.protocol === 1 || side.protocol === 58) {
+      if (wish.icmpId !== undefined && wish.icmpId !== flow.icmpId) return false
+      if (wish.icmpCode !== undefined && wish.icmpCode !== flow.icmpCode) return false
+      if (wish.icmpType !== undefined && wish.icmpType !== flow.icmpType) return false
+    } else if (side.protocol !== 47) {
+      if (side.sport !== undefined && side.sport !== other.sport) return false
+      if (side.dport !== undefined && side.dport !== other.dport) return false
+    }
+  }
+  if (side.src !== undefined && !sameWords(side.src, other.src)) return false
+  return side.dst === undefined || sameWords(side.dst, other.dst)
+}
+
+function metaMatches(wish: Flow, flow: Flow): boolean {
+  if (wish.id !== undefined && wish.id !== flow.id) return false
+  if (wish.status !== undefined && (wish.status & (flow.status ?? 0)) !== wish.status) return false
+  if (wish.state !== undefined && wish.state !== flow.state) return false
+  if (wish.zone !== undefined && wish.zone !== (flow.zone ?? 0)) return false
+  if (wish.origZone !== undefined && wish.origZone !== flow.origZone) return false
+  return wish.replyZone === undefined || wish.replyZone === flow.replyZone
+}
+
+function translated(flow: Flow, source: boolean, asked: NatFilter | null): boolean {
+  const here = isTranslated(flow, source, 'address')
+  const port = isTranslated(flow, source, 'port')
+  if (asked === null) return here || port
+  const { reply } = flow
+  if (asked.family === 4 || reply.family === 6)
+    if (!(here && sameWords(asked.address, source ? reply.dst : reply.src))) return false
+  return asked.port === null || (port && asked.port === (source ? reply.dport : reply.sport))
+}
+
+function natMatches(wish: Wish, flow: Flow): boolean {
+  const { given } = wish
+  const any = given.has('any-nat')
+  const source = given.has('src-nat') || any
+  const destination = given.has('dst-nat') || any
+  const hasSource = source && translated(flow, true, wish.snat)
+  const hasDestination = destination && translated(flow, false, wish.dnat)
+  if (any) return hasSource || hasDestination
+  return (!source || hasSource) && (!destination || hasDestination)
+}
+
+function networkMatches(wish: Wish, flow: Flow): boolean {
+  for (const [option, field] of [
+    ['mask-src', 'src'],
+    ['mask-dst', 'dst'],
+  ] as const) {
+    if (!wish.given.has(option)) continue
+    if (flow.orig.family !== wish.family) return false
+    const mask = wish.mask[field] ?? NO_WORDS
+    const wanted = wish.flow.orig[field] ?? NO_WORDS
+    if (flow.orig[field]?.some((word, i) => ((word ^ wanted[i]!) & mask[i]!) !== 0)) return false
+  }
+  return true
+}
+
+const NO_WORDS: Words = [0, 0, 0, 0]
+
+function markMatches(wish: Wish, flow: Flow): boolean {
+  const { mark } = wish
+  return mark === null || (flow.mark !== undefined && (flow.mark & mask32(mark.mask)) >>> 0 === mark.value)
+}
+
+const mask32 = (n: number): number => n | 0
+
+/** The template without what a mask compares (nfct_network_attr_prepare). */
+function template(wish: Wish): Flow {
+  const { given, flow } = wish
+  for (const name of ['src', 'dst'] as const)
+    if (given.has(`mask-${name}`) && !given.has(name))
+      throw new Complaint(`Can't use --mask-${name} without --${name}`)
+  const orig = { ...flow.orig }
+  if (given.has('mask-src')) orig.src = undefined
+  if (given.has('mask-dst')) orig.dst = undefined
+  return { ...flow, orig }
+}
+
+const COMPARED = [
+  'protonum',
+  'src',
+  'dst',
+  'reply-src',
+  'reply-dst',
+  'mark',
+  'secmark',
+  'status',
+  'id',
+  'zone',
+  'label',
+  'orig-zone',
+  'reply-zone',
+]
+
+const compares = (wish: Wish): boolean => COMPARED.some((name) => wish.given.has(name))
+
+/** nfct_filter: the test that each flow of a listing goes through. */
+function filter(wish: Wish): (flow: Flow) => boolean {
+  const wanted = template(wish)
+  const compared = compares(wish)
+  return (flow) =>
+    natMatches(wish, flow) &&
+    markMatches(wish, flow) &&
+    networkMatches(wish, flow) &&
+    (!compared ||
+      (metaMatches(wanted, flow) &&
+        sideMatches(wanted, wanted.orig, flow, flow.orig) &&
+        sideMatches(wanted, wanted.reply, flow, flow.reply)))
+}
+
+// -- commands
+
+function print(wish: Wish, flow: Flow, wall: number, command: Happening): string {
+  const has = (bit: number): boolean => (wish.outputs & bit) !== 0
+  if (has(OutputBit.Save)) return `${formatSave(flow, command)}\n`
+  if (has(OutputBit.Xml)) return `${formatXml(flow, wall)}\n`
+  const listed = wish.command === 'list' || wish.command === 'get'
+  const options = {
+    extended: has(OutputBit.Extended),
+    id: has(OutputBit.Id),
+    timestamps: has(OutputBit.KernelTimes) && listed,
+  }
+  return `${formatFlow(flow, wall, options)}\n`
+}
+
+/** Entries of a family, 0 all, as a dump meets them. */
+function dump(ct: Conntrack, family: number): number[] {
+  const found: number[] = []
+  ct.forEach((entry) => {
+    if (family === 0 || (ct.table.words[entry * STRIDE + META]! & 0xff) === family) found.push(entry)
+  })
+  return found
+}
+
+function list(wish: Wish, { conntrack }: Engine, said: Said): number {
+  const { given, table } = wish
+  if (table !== 'conntrack') return 0 // Nothing is dying, and what is unconfirmed is not in a list.
+  if (compares(wish) && given.has('zero')) throw new Complaint("Can't use -z with filtering parameters")
+  const fits = filter(wish)
+  if (given.has('status') && wish.statusMask === 0) throw failed(Errno.Invalid, 'list')
+  const xml = (wish.outputs & OutputBit.Xml) !== 0
+  let shown = 0
+  for (const entry of dump(conntrack, wish.family)) {
+    const status = conntrack.table.words[entry * STRIDE + STATUS]!
+    if (given.has('status') && (status & wish.statusMask) !== wish.flow.status) continue
+    if (!kernelMark(wish, conntrack.mark(entry))) continue
+    const flow = describe(conntrack, entry)
+    if (given.has('zero')) conntrack.zeroAcct(entry)
+    if (!fits(flow)) continue
+    if (xml && shown === 0) said.out += `${XML_HEAD}<conntrack>\n`
+    said.out += print(wish, flow, conntrack.host.wall, 'new')
+    shown++
+  }
+  if (xml && shown > 0) said.out += '</conntrack>\n'
+  return shown
+}
+
+/** The mark filter of a dump: counters of what it leaves out are not zeroed. */
+function kernelMark({ mark }: Wish, value: number): boolean {
+  return mark === null || (value & mask32(mark.mask)) >>> 0 === mark.value
+}
+
+/** A number for the program that asks, as netlink gives it a port. */
+let programs = 1000
+
+function insert(wish: Wish, engine: Engine): number {
+  const { given, flow } = wish
+  const hasOrig = given.has('src') || given.has('dst')
+  const hasReply = given.has('reply-src') || given.has('reply-dst')
+  const asked: Flow = { ...flow, orig: { ...flow.orig }, reply: { ...flow.reply } }
+  if (hasOrig && !hasReply) Object.assign(asked.reply, mirror(flow.orig))
+  else if (hasReply && !hasOrig) Object.assign(asked.orig, mirror(flow.reply, flow.orig.protocol))
+  else asked.reply.protocol ??= flow.orig.protocol
+  const { icmpType } = flow
+  if (icmpType !== undefined) asked.replyIcmpType = inverse(flow.orig.protocol ?? 0, icmpType)
+  if (wish.mark !== null) asked.mark = wish.mark.value
+  if (wish.protocol?.number === 6 || wish.protocol?.number === 132) asked.state ??= 0
+  const { conntrack, nat } = engine
+  const known = find(conntrack, asked, wish.family)
+  if (known >= 0) {
+    if (wish.command === 'add') return 0
+    throw failed(Errno.Exists, 'create')
+  }
+  if (known !== Errno.NoEntry) throw failed(known, wish.command)
+  const made = create(
+    conntrack,
+    nat,
+    asked,
+    wish.family,
+    { src: given.has('src-nat') ? wish.snat : null, dst: given.has('dst-nat') ? wish.dnat : null },
+    ++programs,
+  )
+  if (made >= 0) return 1
+  if (made === Errno.Exists && wish.command === 'add') return 0
+  throw failed(made, wish.command)
+}
+
+/** NFCT_SOPT_SETUP_REPLY and _ORIGINAL: the other direction. */
+function mirror(side: FlowTuple, protocol = side.protocol): FlowTuple {
+  return {
+    family: side.family,
+    protocol,
+    src: side.dst,
+    dst: side.src,
+    sport: side.dport ?? 0,
+    dport: side.sport ?? 0,
+  }
+}
+
+/** The type that answers an ICMP type, as the library has it; 0 where none does. */
+function inverse(protocol: number, type: number): number {
+  const pairs = protocol === 1 ? [8, 0, 13, 14, 15, 16, 17, 18] : [128, 129, 139, 140]
+  const at = pairs.indexOf(type)
+  return at < 0 ? 0 : pairs[at ^ 1]!
+}
+
+type Answer = { readonly errno: number } | { readonly flow: Flow }
+
+/**
+ * Updates what fits. The real tool reads one answer for each request, but a GET is answered twice (the entry, then
+ * an acknowledgement): from the second entry on it reads the answers to earlier questions.
+ */
+function update(wish: Wish, { conntrack }: Engine, said: Said): number {
+  const { given, flow: asked } = wish
+  const wanted = template(wish)
+  const answers: Answer[] = []
+  let updated = 0
+  const ask = (): Answer => answers.shift() ?? { errno: 0 }
+  for (const entry of dump(conntrack, 0)) {
+    const flow = describe(conntrack, entry)
+    if (wish.family !== 0 && flow.orig.family !== wish.family) continue
+    if (!natMatches(wish, flow) || !networkMatches(wish, flow)) continue
+    if (asked.id !== undefined && asked.id !== flow.id) continue
+    const tuple = ['src', 'dst', 'protonum'].some((name) => given.has(name))
+    if (tuple && !sideMatches(wanted, wanted.orig, flow, flow.orig)) continue
+    const reply = ['reply-src', 'reply-dst', 'protonum'].some((name) => given.has(name))
+    if (reply && !sideMatches(wanted, wanted.reply, flow, flow.reply)) continue
+    const changed = changes(wish, flow)
+    if (changed === null) continue
+    const target = find(conntrack, changed, wish.family)
+    const natAsked =
+      (wish.snat !== null && given.has('src-nat')) || (wish.dnat !== null && given.has('dst-nat'))
+    const program = updated + programs + 0x4000_0000
+    answers.push({ errno: target < 0 ? target : change(conntrack, target, changed, natAsked, program) })
+    const first = ask()
+    if ('errno' in first && first.errno < 0)
+      said.err += `Operation failed: ${reason(first.errno, 'update')}\n`
+    const named = find(conntrack, changed, wish.family)
+    if (named >= 0) answers.push({ flow: describe(conntrack, named) }, { errno: 0 })
+    else answers.push({ errno: named })
+    const second = ask()
+    if ('flow' in second) said.out += print(wish, second.flow, conntrack.host.wall, 'new')
+    else if (second.errno === Errno.NoEntry) continue
+    else if (second.errno < 0) throw failed(second.errno, 'update')
+    updated++
+  }
+  return updated
+}
+
+/** What -U sends for an entry; null: it would change nothing. */
+function changes(wish: Wish, flow: Flow): Flow | null {
+  const { mark, flow: asked } = wish
+  const sent: Flow = {
+    orig: { ...flow.orig },
+    reply: {},
+    icmpType: flow.icmpType,
+    icmpCode: flow.icmpCode,
+    icmpId: flow.icmpId,
+    timeout: asked.timeout,
+    state: asked.state,
+    tags: asked.tags,
+    status: asked.status === undefined ? undefined : asked.status | (flow.status ?? 0),
+    mark: mark === null ? undefined : (((flow.mark ?? 0) & ~mask32(mark.mask)) ^ mark.value) >>> 0,
+  }
+  const same =
+    sent.timeout === undefined &&
+    (sent.mark === undefined || sent.mark === flow.mark) &&
+    (sent.state === undefined || sent.state === flow.state) &&
+    (sent.status === undefined || (sent.status & (flow.status ?? 0)) === sent.status)
+  return same ? null : sent
+}
+
+function remove(wish: Wish, { conntrack }: Engine, said: Said): number {
+  const fits = filter(wish)
+  let removed = 0
+  for (const entry of dump(conntrack, wish.family)) {
+    const flow = describe(conntrack, entry)
+    if (!fits(flow)) continue
+    conntrack.kill(entry, programs + 0x2000_0000)
+    said.out += print(wish, flow, conntrack.host.wall, 'destroy')
+    removed++
+  }
+  return removed
+}
+
+function get(wish: Wish, { conntrack }: Engine, said: Said): number {
+  const entry = find(conntrack, wish.flow, wish.family)
+  if (entry < 0) throw failed(entry, 'get')
+  const flow = describe(conntrack, entry)
+  if (!filter(wish)(flow)) return 0
+  const xml = (wish.outputs & OutputBit.Xml) !== 0
+  if (xml) said.out += `${XML_HEAD}<conntrack>\n`
+  said.out += print(wish, flow, conntrack.host.wall, 'new')
+  return 1
+}
+
+function listExpectations(wish: Wish, { conntrack }: Engine, said: Said): number {
+  const waiting = conntrack.expectations.all().filter((e) => e.tuple.family === wish.family)
+  for (const expectation of waiting) said.out += `${formatExpectation(conntrack, expectation)}\n`
+  return waiting.length
+}
+
+/** What a command says at its end, and whether doing nothing is a failure. */
+const ENDINGS: Readonly<Partial<Record<string, string>>> = {
+  list: 'flow entries have been shown',
+  create: 'flow entries have been created',
+  update: 'flow entries have been updated',
+  delete: 'flow entries have been deleted',
+  get: 'flow entries have been shown',
+  event: 'flow events have been shown',
+  'expect-list': 'expectations have been shown',
+  'expect-delete': 'expectations have been shown',
+  add: 'flow entries have been added',
+}
+
+/** How many entries the command was about. */
+function run(wish: Wish, engine: Engine, said: Said): number {
   const { conntrack } = engine
-  const count = (entries: number, what: string): void => {
-    said.err += `${NAME}${entries} flow entries have been ${what}.\n`
-  }
-  const print = (entry: number): void => {
-    said.out += `${formatEntry(conntrack, entry, outputs(wish))}\n`
-  }
-  checkOptions(wish)
   switch (wish.command) {
-    case 'version':
-      said.out += 'conntrack v1.4.7 (conntrack-tools)\n'
-      return
-    case 'list': {
-      if (wish.table === 'expect') {
-        const waiting = conntrack.expectations.all()
-        for (const expectation of waiting) said.out += `${formatExpectation(conntrack, expectation)}\n`
-        said.err += `${NAME}${waiting.length} expectations have been shown.\n`
-        return
-      }
-      if (wish.options.has('zero') && wish.options.size > 1)
-        throw new Complaint("Can't use -z with filtering parameters")
-      const found = wish.table === 'conntrack' ? matching(wish, engine) : []
-      for (const entry of found) print(entry)
-      if (wish.options.has('zero')) for (const entry of found) conntrack.zeroAcct(entry)
-      count(found.length, 'shown')
-      return
-    }
-    case 'get': {
-      const has = (key: string): boolean => wish.options.has(key)
-      if (wish.table === 'expect')
-        throw new Complaint("You need to supply the `--src' option for this command")
-      if (!has('protocol')) throw new Complaint("You need to supply the `--protonum' option for this command")
-      if (!(has('source') && has('destination'))) {
-        if (!(has('replySource') && has('replyDestination')))
-          throw new Complaint("you have to specify `--src' and `--dst'")
-        throw new Failed('Operation failed: invalid parameters')
-      }
-      const found = matching(wish, engine)
-      if (found.length === 0) throw new Failed("Operation failed: such conntrack doesn't exist")
-      print(found[0]!)
-      count(1, 'shown')
-      return
-    }
-    case 'delete': {
-      if (wish.table === 'expect')
-        throw new Complaint("You need to supply the `--src' option for this command")
-      const found = matching(wish, engine)
-      for (const entry of found) {
-        print(entry)
-        conntrack.kill(entry)
-      }
-      count(found.length, 'deleted')
-      if (found.length === 0) throw new Failed()
-      return
-    }
+    case 'list':
+      return list(wish, engine, said)
+    case 'create':
+    case 'add':
+      return insert(wish, engine)
+    case 'update':
+      return update(wish, engine, said)
+    case 'delete':
+      return remove(wish, engine, said)
+    case 'get':
+      return get(wish, engine, said)
     case 'flush':
-      if (wish.table === 'expect') {
-        conntrack.expectations.flush()
-        said.err += `${NAME}expectation table has been emptied.\n`
-        return
-      }
-      conntrack.flush()
+      conntrack.flush(++programs)
       said.err += `${NAME}connection tracking table has been emptied.\n`
-      return
+      return 0
     case 'count':
-      said.out += `${wish.table === 'expect' ? conntrack.expectations.count : conntrack.count}\n`
-      return
+      said.out += `${conntrack.count}\n`
+      return 0
     case 'stats':
       said.out += `${formatStats(conntrack)}\n`
-      return
+      return 0
+    case 'expect-list':
+      return listExpectations(wish, engine, said)
+    case 'expect-create':
+    case 'expect-get':
+    case 'expect-delete':
+      expectation(wish, engine, said)
+      return 0
+    case 'expect-flush':
+      conntrack.expectations.flush()
+      said.err += `${NAME}expectation table has been emptied.\n`
+      return 0
+    case 'expect-count':
+      said.out += `${conntrack.expectations.all().length}\n`
+      return 0
+    case 'expect-stats':
+      said.out += `${formatExpectStats(conntrack)}\n`
+      return 0
+    case 'version':
+      said.out += 'conntrack v1.4.7 (conntrack-tools)\n'
+      return 0
     default:
       said.out += CONNTRACK_USAGE
+      if (wish.command === 'help' && wish.protocol !== null)
+        said.out += `Proto \`${wish.protocol.name}' help:\n${wish.protocol.help}`
+      return 0
   }
 }
 
-/** Refuses options that the command does not take, as generic_opt_check() does. */
-function checkOptions({ command, options }: Wish): void {
-  if (command === 'version' || command === 'help') return
-  const takes = TAKES[command ?? ''] ?? []
-  for (const [key, name] of Object.entries(NAMES))
-    if (options.has(key) && !takes.includes(key))
-      throw new Complaint(`Illegal option \`--${name}' with this command`)
+/** -I, -G and -D of one expectation. */
+function expectation(wish: Wish, { conntrack }: Engine, said: Said): void {
+  const master: Flow = { ...wish.flow, reply: {} }
+  if (wish.command === 'expect-create') {
+    const { expected, mask } = wish
+    const made = createExpectation(conntrack, { master, expected, mask }, wish.flow.timeout ?? 0, wish.family)
+    if (made < 0) throw failed(made, wish.command)
+    return
+  }
+  const { orig } = wish.flow
+  const found = conntrack.expectations.all().find((e) => {
+    const t = wish.command === 'expect-get' ? conntrack.table.readTuple(e.master, 0, e.tuple) : e.tuple
+    return (
+      t.family === wish.family &&
+      t.protocol === orig.protocol &&
+      sameWords(orig.src, [t.s0, t.s1, t.s2, t.s3]) &&
+      sameWords(orig.dst, [t.d0, t.d1, t.d2, t.d3]) &&
+      t.ports >>> 16 === (orig.sport ?? 0) &&
+      (t.ports & 0xffff) === (orig.dport ?? 0)
+    )
+  })
+  if (found === undefined) throw failed(Errno.NoEntry, wish.command)
+  if (wish.command === 'expect-get') said.out += `${formatExpectation(conntrack, found)}\n`
+  else conntrack.expectations.remove(found)
 }
 
-/** Ends with status 1; what was said stays. */
-class Failed extends Error {}
+/** Runs `conntrack -R FILE`: every line is read before any is done. */
+function loadFile(call: ToolCall, engine: Engine, said: Said): number {
+  const name = call.argv[1]!
+  let text: string
+  try {
+    text = name === '-' ? call.stdin : readFileSync(resolve(call.directory, name), 'utf8')
+  } catch (error) {
+    systemReason(error)
+    throw new Complaint(`Failed to open file ${name} for reading`)
+  }
+  const wishes: Wish[] = []
+  for (const line of text.split('\n')) {
+    const bare = line.replace(/^[ \t]+/, '')
+    if (bare === '' || bare.startsWith('#')) continue
+    const wish = parseOptions(words(bare))
+    said.err += wish.warnings
+    wishes.push(wish)
+  }
+  for (const { command } of wishes)
+    if (!['create', 'add', 'update', 'delete', 'flush'].includes(command ?? ''))
+      throw new Complaint(
+        `Cannot use command \`${NOT_IN_FILES[command ?? ''] ?? 'unknown'}' with --load-file`,
+      )
+  for (const wish of wishes) run(wish, engine, said)
+  return 0
+}
+
+const NOT_IN_FILES: Readonly<Record<string, string>> = {
+  list: '-L',
+  get: '-G',
+  event: '-E',
+  version: '-V',
+  help: '-h',
+  'expect-list': '-L expect',
+  'expect-create': '-C expect',
+  'expect-delete': '-D expect',
+  'expect-get': '-G expect',
+  'expect-flush': '-F expect',
+  'expect-event': '-E expect',
+  count: '-C',
+  'expect-count': '-C expect',
+  stats: '-S',
+  'expect-stats': '-S expect',
+}
+
+/** Words of a line: parted by white space, but for what stands in double quotes. */
+function words(line: string): string[] {
+  const out: string[] = []
+  for (const [, quoted, bare] of line.matchAll(/"((?:[^"\\]|\\.)*)"|([^\s"]+)/g))
+    out.push(quoted === undefined ? bare! : quoted.replace(/\\(.)/g, '$1'))
+  return out
+}
+
+function complained(error: unknown, said: Said): number {
+  if (!(error instanceof Complaint)) throw error
+  if (error instanceof WarnedComplaint) said.err += error.warnings
+  said.err += `${NAME}${error.message}\n${error.status === 2 ? HINT : ''}`
+  return error.status
+}
+
+const isFile = (argv: readonly string[]): boolean =>
+  argv.length > 1 && (argv[0] === '-R' || argv[0] === '--load-file')
 
 export const conntrackTool: Tool = {
   names: ['conntrack'],
+  wantsInput: (argv) => isFile(argv) && argv[1] === '-',
   run(call, engine) {
     const said: Said = { out: '', err: '' }
+    let code = 0
     try {
-      run(parse(call.argv), engine, said)
-      return { stdout: said.out, stderr: said.err, code: 0 }
-    } catch (error) {
-      if (error instanceof Failed) {
-        const why = error.message === '' ? '' : `${NAME}${error.message}\n`
-        return { stdout: said.out, stderr: said.err + why, code: 1 }
+      if (isFile(call.argv)) loadFile(call, engine, said)
+      else {
+        const wish = parseOptions(call.argv)
+        said.err += wish.warnings
+        const done = run(wish, engine, said)
+        const ending = ENDINGS[wish.command ?? '']
+        if (ending !== undefined) {
+          said.err += `${NAME}${done} ${ending}.\n`
+          const mayBeNone = ['list', 'expect-list', 'add', 'expect-delete'].includes(wish.command!)
+          if (done === 0 && !mayBeNone) code = 1
+        }
       }
-      if (error instanceof Complaint)
-        return { stdout: said.out, stderr: `${said.err}${NAME}${error.message}\n${HINT}`, code: 2 }
+    } catch (error) {
+      code = complained(error, said)
+    }
+    return { stdout: said.out, stderr: said.err, code }
+  },
+
+  /** -E: until the caller ends. */
+  follow(call, engine, say) {
+    if (isFile(call.argv)) return null
+    let wish: Wish
+    try {
+      wish = parseOptions(call.argv)
+      if (wish.command === 'event') return followFlows(wish, engine, say)
+    } catch (error) {
+      // run() words it.
+      if (error instanceof Complaint) return null
       throw error
     }
+    return wish.command === 'expect-event' ? followExpectations(wish, engine, say) : null
   },
+}
+
+function followFlows(wish: Wish, { conntrack }: Engine, say: Say) {
+  const { host } = conntrack
+  const fits = filter(wish)
+  const kinds = wish.given.has('event-mask') ? wish.events : 7
+  const has = (bit: number): boolean => (wish.outputs & bit) !== 0
+  let shown = 0
+  if (wish.given.has('buffer-size'))
+    say('', `NOTICE: Netlink socket buffer size has been set to ${bufferSize(wish.bufferSize)} bytes.\n`)
+  const stop = conntrack.listen((entry, events, program) => {
+    const what = happening(events)
+    if ((kinds & KIND_BITS[what]) === 0) return
+    const flow = describe(conntrack, entry, events)
+    if (wish.family !== 0 && flow.orig.family !== wish.family) return
+    if (!fits(flow)) return
+    let line: string
+    if (has(OutputBit.Save)) line = formatSave(flow, what)
+    else if (has(OutputBit.Xml)) {
+      line = formatXml(flow, host.wall, what, has(OutputBit.Timestamp))
+      if (shown === 0) line = `${XML_HEAD}<conntrack>\n${line}`
+    } else {
+      const options = {
+        extended: has(OutputBit.Extended),
+        id: has(OutputBit.Id),
+        timestamps: has(OutputBit.KernelTimes),
+      }
+      line = (has(OutputBit.Timestamp) ? stamp(host.wall) : '') + formatFlow(flow, host.wall, options, what)
+    }
+    if (program !== 0 && !has(OutputBit.Xml)) line += ` [USERSPACE] portid=${program}`
+    say(`${line}\n`, '')
+    shown++
+  })
+  return () => {
+    stop()
+    return {
+      stdout: has(OutputBit.Xml) && shown > 0 ? '</conntrack>\n' : '',
+      stderr: `${NAME}${shown} flow events have been shown.\n`,
+      code: 0,
+    }
+  }
+}
+
+const KIND_BITS: Readonly<Record<Happening, number>> = {
+  new: EventBit.New,
+  update: EventBit.Update,
+  destroy: EventBit.Destroy,
+}
+
+function happening(events: number): Happening {
+  if ((events & Event.Destroy) !== 0) return 'destroy'
+  return (events & (Event.New | Event.Related)) !== 0 ? 'new' : 'update'
+}
+
+/** What setsockopt makes of SO_RCVBUF: twice, and never below the least. */
+const bufferSize = (asked: number): number => Math.max(2 * Math.min(asked, 0x3fffffff), 2304)
+
+/** `[seconds.microseconds]` and a tab. */
+function stamp(ms: number): string {
+  const seconds = Math.floor(ms / 1000)
+  const micro = Math.floor((ms - seconds * 1000) * 1000)
+  return `[${seconds}.${String(micro).padStart(6, '0')}]\t`
+}
+
+/** Only expectations that helpers or programs make and end. */
+function followExpectations(_wish: Wish, { conntrack }: Engine, say: Say) {
+  let shown = 0
+  const stop = conntrack.expectations.listen((expectation, made) => {
+    say(`${made ? '    [NEW] ' : '[DESTROY] '}${formatExpectation(conntrack, expectation)}\n`, '')
+    shown++
+  })
+  return () => {
+    stop()
+    return { stdout: '', stderr: `${NAME}${shown} expectation events have been shown.\n`, code: 0 }
+  }
 }
