@@ -38,6 +38,8 @@ export interface CtTemplate {
   /** Event masks, null when every event is wanted. */
   readonly ctevents: number | null
   readonly expevents: number | null
+  /** The entry is SYNPROXY's (nfct_synproxy_ext_add). */
+  readonly synproxy?: boolean
 }
 
 /**

@@ -18,13 +18,13 @@ import { DefragUser } from './fragments.ts'
 import { Hook, Priority, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { compileOptions, forwardOptions } from './options.ts'
-import { type Packet, PacketType } from './packet.ts'
+import { CtInfo, FragmentList, type Packet, PacketType } from './packet.ts'
 import { parse } from './parse.ts'
 import { PathMtus } from './pmtu.ts'
 import { decreaseTtl } from './rewrite.ts'
 import { HEADROOM } from './ring.ts'
 import { isErrorType, RouteEntry, TOS_MASK } from './route-table.ts'
-import { transportChecksumOk } from './wire/checksum.ts'
+import { transportChecksumOk, writeIpv4Checksum } from './wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
   ICMP_ECHOREPLY,
@@ -630,6 +630,71 @@ export class Path {
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
   }
+
+  /**
+   * nf_dup_ipv4(): a copy of a packet on its way, through OUTPUT and POSTROUTING to the gateway (a word) by the device
+   * `oif` (0: any), untracked and with DF. `decrease`: with one hop less. A copy makes no copies of its own.
+   */
+  duplicate(pkt: Packet, gateway: number, oif: number, decrease: boolean): void {
+    const host = this.#host
+    if (this.#duplicating) return
+    const slot = host.memory.take()
+    if (slot < 0) return
+    const copy = host.packets.take()
+    copyMeta(copy, pkt)
+    copy.slot = slot
+    copy.limit = slot + host.memory.stride
+    place(copy, pkt, slot + HEADROOM)
+    host.memory.bytes.copyWithin(copy.l3, pkt.l3, pkt.end)
+    copy.opt.copy(pkt.opt)
+    copy.flags = pkt.flags
+    copy.pktType = pkt.pktType
+    copy.arrival = pkt.arrival
+    copy.local = pkt.local
+    copy.socketless = pkt.socketless
+    copy.csumOk = pkt.csumOk
+    copy.fragMaxSize = pkt.fragMaxSize
+    copy.fragHadDf = pkt.fragHadDf
+    if (pkt.fragList !== null) {
+      copy.fragList = new FragmentList()
+      copy.fragList.count = pkt.fragList.count
+      copy.fragList.sizes.set(pkt.fragList.sizes)
+    }
+    copy.ctInfo = CtInfo.Untracked
+    const { view } = host.memory
+    view.setUint16(copy.l3 + IPV4_FRAG, view.getUint16(copy.l3 + IPV4_FRAG) | IP_DF)
+    if (decrease) view.setUint8(copy.l3 + IPV4_TTL, view.getUint8(copy.l3 + IPV4_TTL) - 1)
+    writeIpv4Checksum(view, copy.l3)
+    const key = host.fib.keyOf(copy)
+    key.d0 = gateway
+    key.s0 = 0
+    key.mark = 0
+    key.iif = 0
+    key.oif = oif
+    key.tos = ipv4Tos(view, copy.l3) & TOS_MASK
+    key.protocol = key.sport = key.dport = 0
+    const route = host.fib.output(key)
+    if (route === null) this.#drop(copy, Reason.NoRoute)
+    else {
+      this.#duplicating = true
+      this.#depth++
+      copy.route = route
+      copy.oif = route.device!.index
+      const { s0, d0, mark, tos } = this.#before
+      const verdict = host.hooks.run4[Hook.LocalOut]!(copy)
+      this.#before.s0 = s0
+      this.#before.d0 = d0
+      this.#before.mark = mark
+      this.#before.tos = tos
+      if (verdict !== Verdict.Accept) this.#refuse(copy, verdict)
+      else this.#output(copy)
+      this.#depth--
+      this.#duplicating = false
+    }
+    host.packets.give(copy)
+  }
+
+  #duplicating = false
 
   /**
    * ip_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS. False: there is no

@@ -7,6 +7,7 @@
 // As in the kernel (mark_source_chains), a loop that no built-in chain leads to is no error, and neither is a
 // misplaced target in a chain that none leads to.
 
+import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
 import { BUILTIN, type Chain, type Rule, type TableName } from './model.ts'
@@ -17,6 +18,8 @@ export interface ChainSource {
   chain(name: string): Chain | undefined
   /** No rule of before is left: saves looking for those that moved. */
   readonly anew?: boolean
+  /** All chains, in the kernel's order. */
+  names?(): readonly string[]
 }
 
 /** The chain that a rule jumps or goes to, or null. */
@@ -46,6 +49,7 @@ const MANY_JUMPS = 64
 export class Links {
   readonly family: Family
   readonly table: TableName
+  readonly #host: Host | null
   /** Rules that jump to a chain, by its name; 0 is left out. */
   readonly #references = new Map<string, number>()
   /**
@@ -55,8 +59,9 @@ export class Links {
   #hooks = new Map<string, number>()
   #loose = false
 
-  constructor(family: Family, table: TableName) {
+  constructor(family: Family, table: TableName, host: Host | null = null) {
     this.family = family
+    this.#host = host
     this.table = table
     for (const [i, name] of BUILTIN[table].entries()) this.#hooks.set(name, 1 << i)
   }
@@ -188,7 +193,7 @@ export class Links {
       }
       for (const rule of after.chain(name)?.rules ?? NO_RULES) {
         if (some !== ALL && !some.has(rule)) continue
-        const error = this.#checkRule(rule, hooks)
+        const error = this.#checkRule(rule, hooks, after)
         if (error !== null) return error
       }
       return null
@@ -205,7 +210,7 @@ export class Links {
     return null
   }
 
-  #checkRule(rule: Rule, hooks: readonly string[]): TableError | null {
+  #checkRule(rule: Rule, hooks: readonly string[], after: ChainSource): TableError | null {
     if (rule.matches.length === 0 && rule.target.kind !== 'extension') return null
     const { protocol } = rule.base
     const use: CheckContext = {
@@ -214,6 +219,9 @@ export class Links {
       hooks,
       protocol,
       matches: rule.matches,
+      base: rule.base,
+      host: this.#host,
+      earlier: () => rulesBefore(rule, after),
     }
     for (const { match, data } of rule.matches) {
       const error = checkExtension(match, data, use, rule)
@@ -223,6 +231,15 @@ export class Links {
       ? checkExtension(rule.target.target, rule.target.data, use, rule)
       : null
   }
+}
+
+/** The rules of a table that stand before one of them. */
+function* rulesBefore(rule: Rule, chains: ChainSource): Generator<Rule> {
+  for (const name of chains.names?.() ?? [])
+    for (const earlier of chains.chain(name)?.rules ?? NO_RULES) {
+      if (earlier === rule) return
+      yield earlier
+    }
 }
 
 /** Counts the jumps that came and went in one chain, and collects its new rules. */

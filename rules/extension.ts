@@ -5,7 +5,7 @@ import type { Nat } from '../conntrack/nat/nat.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { Code, Js } from './compile/template.ts'
-import type { MatchUse, TableName } from './model.ts'
+import type { BaseMatch, MatchUse, Rule, TableName } from './model.ts'
 import type { OptionSpec, Options } from './options.ts'
 import type { Sets } from './sets/store.ts'
 
@@ -90,6 +90,12 @@ export interface CheckContext {
   readonly protocol: { readonly number: number; readonly invert: boolean } | null
   /** The matches of the rule, in order. */
   readonly matches: readonly MatchUse[]
+  /** The rule's own conditions; null: not known. */
+  readonly base?: BaseMatch | null
+  /** The host that the table is of, for what rules share by name; null: none yet. */
+  readonly host?: Host | null
+  /** The rules that stand before it in the kernel's order, which are checked first. */
+  readonly earlier?: () => Iterable<Rule>
 }
 
 /** A refusal that iptables words otherwise: ENOENT "No chain/target/match by that name.", ERANGE "Numerical result out of range.". */

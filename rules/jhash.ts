@@ -1,4 +1,4 @@
-// Bob Jenkins' lookup3 for one word, as the kernel's jhash_1word() computes it.
+// Bob Jenkins' lookup3 for one to three words, as the kernel's jhash_1word() to jhash_3words() compute it.
 
 const INITIAL = 0xdeadbeef
 
@@ -20,4 +20,14 @@ function final(a0: number, b0: number, c0: number): number {
 export const jhashWord = (word: number, seed: number): number => {
   const start = (seed + INITIAL + 4) | 0
   return final((word + start) | 0, start, start)
+}
+
+export const jhashWords2 = (a: number, b: number, seed: number): number => {
+  const start = (seed + INITIAL + 8) | 0
+  return final((a + start) | 0, (b + start) | 0, start)
+}
+
+export const jhashWords3 = (a: number, b: number, c: number, seed: number): number => {
+  const start = (seed + INITIAL + 12) | 0
+  return final((a + start) | 0, (b + start) | 0, (c + start) | 0)
 }

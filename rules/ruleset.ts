@@ -6,6 +6,7 @@
 //
 // A draft knows libiptc's operations with their errors; nothing is seen by packets until commit().
 
+import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import { byBytes, type ChainSource, calleeOf, Links } from './check.ts'
 import { sameRule } from './equal.ts'
@@ -34,6 +35,8 @@ export interface TableView {
 
 /** Where tables are kept; Tables has this shape. */
 export interface TableStore {
+  /** The host that the tables are of; absent in tests that need none. */
+  readonly host?: Host
   /** Registers the table if this is its first use. */
   table(family: Family, name: TableName): TableView
   /** Tables ever used, newest first. */
@@ -80,7 +83,7 @@ export class Ruleset implements RulesetAccess {
     const key = `${family}${name}`
     let links = this.#links.get(key)
     if (links === undefined) {
-      links = new Links(family, name)
+      links = new Links(family, name, this.#store.host ?? null)
       // Rules that were there before us.
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {

@@ -4,6 +4,7 @@ import type { Match } from '../extension.ts'
 import { addrtype } from './addrtype.ts'
 import { ah } from './ah.ts'
 import { ah6 } from './ah6.ts'
+import { bpf } from './bpf.ts'
 import { cgroup } from './cgroup.ts'
 import { cluster } from './cluster.ts'
 import { comment } from './comment.ts'
@@ -30,6 +31,7 @@ import { icmp6 } from './icmp6.ts'
 import { ipcomp } from './ipcomp.ts'
 import { iprange } from './iprange.ts'
 import { ipv6header } from './ipv6header.ts'
+import { ipvs } from './ipvs.ts'
 import { length } from './length.ts'
 import { limit } from './limit.ts'
 import { mac } from './mac.ts'
@@ -37,11 +39,13 @@ import { mark } from './mark.ts'
 import { mh } from './mh.ts'
 import { multiport } from './multiport.ts'
 import { nfacct } from './nfacct.ts'
+import { osf } from './osf.ts'
 import { owner } from './owner.ts'
 import { physdev } from './physdev.ts'
 import { pkttype } from './pkttype.ts'
 import { policy } from './policy.ts'
 import { quota } from './quota.ts'
+import { rateest } from './rateest.ts'
 import { realm } from './realm.ts'
 import { recent } from './recent.ts'
 import { rpfilter } from './rpfilter.ts'
@@ -67,6 +71,7 @@ export const matches: readonly Match<any>[] = [
   addrtype,
   ah,
   ah6,
+  bpf,
   cgroup,
   cluster,
   comment,
@@ -93,6 +98,7 @@ export const matches: readonly Match<any>[] = [
   ipcomp,
   iprange,
   ipv6header,
+  ipvs,
   length,
   limit,
   mac,
@@ -100,11 +106,13 @@ export const matches: readonly Match<any>[] = [
   mh,
   multiport,
   nfacct,
+  osf,
   owner,
   physdev,
   pkttype,
   policy,
   quota,
+  rateest,
   realm,
   recent,
   rpfilter,

@@ -4,6 +4,7 @@ import type { Target } from '../extension.ts'
 import { audit } from './audit.ts'
 import { checksum } from './checksum.ts'
 import { classify } from './classify.ts'
+import { clusterip } from './clusterip.ts'
 import { connmark } from './connmark.ts'
 import { connsecmark } from './connsecmark.ts'
 import { ct, notrack } from './ct.ts'
@@ -11,7 +12,9 @@ import { dnat } from './dnat.ts'
 import { dscp } from './dscp.ts'
 import { ecn } from './ecn.ts'
 import { hl } from './hl.ts'
+import { hmark } from './hmark.ts'
 import { idletimer } from './idletimer.ts'
+import { led } from './led.ts'
 import { log } from './log.ts'
 import { mark } from './mark.ts'
 import { masquerade } from './masquerade.ts'
@@ -19,14 +22,17 @@ import { netmap } from './netmap.ts'
 import { nflog } from './nflog.ts'
 import { nfqueue } from './nfqueue.ts'
 import { dnpt, snpt } from './npt.ts'
+import { rateestTarget } from './rateest.ts'
 import { redirect } from './redirect.ts'
 import { reject } from './reject.ts'
 import { reject6 } from './reject6.ts'
 import { secmark } from './secmark.ts'
 import { setTarget } from './set.ts'
 import { snat } from './snat.ts'
+import { synproxy } from './synproxy.ts'
 import { tcpmss, tcpmss6 } from './tcpmss.ts'
 import { tcpoptstrip } from './tcpoptstrip.ts'
+import { tee } from './tee.ts'
 import { tos } from './tos.ts'
 import { tproxy } from './tproxy.ts'
 import { trace } from './trace.ts'
@@ -43,6 +49,7 @@ export const targets: readonly Target<any>[] = [
   audit,
   checksum,
   classify,
+  clusterip,
   connmark,
   connsecmark,
   ct,
@@ -51,7 +58,9 @@ export const targets: readonly Target<any>[] = [
   dscp,
   ecn,
   hl,
+  hmark,
   idletimer,
+  led,
   log,
   mark,
   masquerade,
@@ -59,6 +68,7 @@ export const targets: readonly Target<any>[] = [
   nflog,
   nfqueue,
   notrack,
+  rateestTarget,
   redirect,
   reject,
   reject6,
@@ -66,9 +76,11 @@ export const targets: readonly Target<any>[] = [
   setTarget,
   snat,
   snpt,
+  synproxy,
   tcpmss,
   tcpmss6,
   tcpoptstrip,
+  tee,
   tos,
   tproxy,
   trace,

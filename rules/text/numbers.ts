@@ -84,3 +84,32 @@ export const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`
 /** A mark as most extensions print it: `0x1`, or `0x1/0xff` if not all bits are asked. */
 export const hexMask = (value: number, mask: number): string =>
   mask >>> 0 === 0xffffffff ? hex(value) : `${hex(value)}/${hex(mask)}`
+
+/** strtod() of the "C" locale: decimal, hexadecimal, `inf`, `nan`. Null if there is no number. */
+export function strtod(text: string): Read | null {
+  const found =
+    /^\s*[+-]?(0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|nan)/i.exec(
+      text,
+    )
+  if (found === null) return null
+  const body = found[1]!.toLowerCase()
+  const sign = found[0].includes('-') && found[0].trimStart()[0] === '-' ? -1 : 1
+  let value: number
+  if (body.startsWith('inf')) value = Number.POSITIVE_INFINITY
+  else if (body === 'nan') value = Number.NaN
+  else if (body.startsWith('0x')) {
+    const [digits = '', power = '0'] = body.slice(2).split('p')
+    const [whole = '', part = ''] = digits.split('.')
+    value = 0
+    for (const c of whole + part) value = value * 16 + digitOf(c.charCodeAt(0))
+    value *= 2 ** (Number(power) - 4 * part.length)
+  } else value = Number(body)
+  return { value: sign * value, end: found[0].length }
+}
+
+/** A double as C puts it into an unsigned int on x86-64: cut, and of what is too large the low bits. */
+export function doubleToUint(value: number): number {
+  if (!Number.isFinite(value) || Math.abs(value) >= 2 ** 63) return 0
+  const cut = Math.trunc(value) % 2 ** 32
+  return cut < 0 ? cut + 2 ** 32 : cut + 0
+}
