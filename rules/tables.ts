@@ -9,7 +9,7 @@
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
-import { type ChainFn, compileLinear, type StateHolders } from './compile/linear.ts'
+import { type ChainFn, type CompiledChain, compileLinear, type StateHolders } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
@@ -52,12 +52,13 @@ export class LoadedChain {
   sets: readonly string[] = []
   hasState = false
   run: ChainFn
+  #code: CompiledChain | null = null
   readonly #table: LoadedTable
 
   constructor(table: LoadedTable, model: Chain) {
     this.#table = table
     this.model = model
-    this.counters = new Float64Array(model.rules.length * 2)
+    this.counters = makeCounters(model.rules.length)
     this.states = []
     this.run = this.#compileAndRun
     this.#derive()
@@ -109,15 +110,17 @@ export class LoadedChain {
 
   #compileAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
-    this.run = compileLinear({
+    const source = {
       family: table.family,
       rules: this.model.rules,
       counters: this.counters,
       states: this.states,
       env: table.env,
       names: table.names,
-      callee: (name) => table.chain(name),
-    })
+      callee: (name: string) => table.chain(name),
+    }
+    this.#code = compileLinear(source, this.#code)
+    this.run = this.#code.run
     return this.run(pkt, hook)
   }
 }
@@ -165,12 +168,24 @@ function releaseStates(rule: Rule, env: CompileEnv): void {
   if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env)
 }
 
+/** Rules beyond which a chain gets room for more, so that what is appended leaves counters and code where they are. */
+const LONG_CHAIN = 64
+
+function makeCounters(rules: number): Float64Array {
+  const room = rules < LONG_CHAIN ? rules : rules + (rules >> 3)
+  return new Float64Array(new ArrayBuffer(room * 16), 0, rules * 2)
+}
+
 /** Counters of the rules that both versions share, by identity: the ends first, then whatever moved. */
 function carry(old: readonly Rule[], counters: Float64Array, rules: readonly Rule[]): Float64Array {
-  const out = new Float64Array(rules.length * 2)
   const shorter = Math.min(old.length, rules.length)
   let head = 0
   while (head < shorter && old[head] === rules[head]) head++
+  const bytes = counters.buffer.byteLength
+  // Longer or shorter at its end alone. What stands there may be left of rules that are gone.
+  if (head === shorter && rules.length * 16 <= bytes && rules.length * 32 >= bytes)
+    return new Float64Array(counters.buffer, 0, rules.length * 2).fill(0, head * 2)
+  const out = makeCounters(rules.length)
   out.set(counters.subarray(0, head * 2))
   let tail = 0
   while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++

@@ -8,6 +8,7 @@
 
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
+import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule } from '../model.ts'
 import { Bindings, Code, type DeviceNames, type Js, type JsOf, makeJs } from './template.ts'
@@ -41,6 +42,18 @@ const NEXT_PIECE = -2
 const NO_STATE: StateHolders = []
 const STATELESS = { s: null }
 
+const asksProtocol = (base: BaseMatch): boolean => base.protocol !== null && base.protocol.number !== 0
+
+/**
+ * True for an IPv6 packet whose chain of headers is cut short before an upper one, which a rule that asks for the
+ * protocol drops (ip6_packet_match). Does not allocate.
+ */
+function hasNoUpper(pkt: Packet): boolean {
+  if (!isExtension(pkt.proto) || pkt.proto === NEXTHDR_NONE) return false
+  pkt.hotdrop = true
+  return true
+}
+
 /** Conditions of struct ipt_ip / ip6t_ip6, as ip_packet_match() tests them. */
 export function emitBase(base: BaseMatch, js: Js): Code[] {
   const parts: Code[] = []
@@ -51,12 +64,12 @@ export function emitBase(base: BaseMatch, js: Js): Code[] {
     ['out', base.outInterface],
   ] as const)
     if (on) parts.push(on.invert ? js`!(${js.device(of, on.name)})` : js.device(of, on.name))
-  if (base.protocol && base.protocol.number !== 0)
-    parts.push(
-      base.protocol.invert
-        ? js`pkt.proto !== ${base.protocol.number}`
-        : js`pkt.proto === ${base.protocol.number}`,
-    )
+  if (asksProtocol(base)) {
+    const { number, invert } = base.protocol!
+    if (js.family === 4) parts.push(invert ? js`pkt.proto !== ${number}` : js`pkt.proto === ${number}`)
+    else if (invert) parts.push(js`pkt.proto !== ${number} && !${js.bind(hasNoUpper)}(pkt)`)
+    else parts.push(js`pkt.proto === ${number} || ${js.bind(hasNoUpper)}(pkt) && false`)
+  }
   if (base.fragment) parts.push(base.fragment.invert ? js`pkt.fragOffset === 0` : js`pkt.fragOffset !== 0`)
   return parts
 }
@@ -95,7 +108,8 @@ function emitRule(index: number, source: ChainSource, js: JsOf): string {
   const rule = source.rules[index]!
   const states = source.states[index] ?? NO_STATE
   const condition = emitCondition(rule, states, js).text
-  const mayHotdrop = rule.matches.some((use) => use.match.hotdrop === true)
+  const mayHotdrop =
+    rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
   const hotdrop = mayHotdrop ? `if (pkt.hotdrop) return ${Verdict.Drop};` : ''
   const count = `c[${index * 2}]++; c[${index * 2 + 1}] += pkt.end - pkt.l3;`
   const body = `${count} ${emitTarget(rule, states, source, js, hotdrop)}`
@@ -136,36 +150,74 @@ const STANDARD = {
   RETURN: CONTINUE,
 } as const
 
-/** Source text of one function over rules[from, to). */
-function emitPiece(
-  source: ChainSource,
-  from: number,
-  to: number,
-  end: number,
-): { text: string; bindings: Bindings } {
+/** Some rules of a chain, and their code: made when the first packet comes this far. */
+interface Piece {
+  readonly rules: readonly Rule[]
+  readonly states: readonly (StateHolders | null)[]
+  readonly counters: Float64Array
+  run: ChainFn
+}
+
+/** A chain's code. */
+export interface CompiledChain {
+  readonly run: ChainFn
+  readonly pieces: readonly Piece[]
+}
+
+/** One function over rules[from, to). */
+function codeOf(source: ChainSource, from: number, to: number, end: number): ChainFn {
   const bindings = new Bindings()
   const js = makeJs(source.env, source.family, bindings, source.names, STATELESS)
   const rules: string[] = []
   for (let i = from; i < to; i++) rules.push(emitRule(i, source, js))
   // In parentheses V8 compiles the inner function at once, instead of reading it twice.
   const text = `${bindings.prologue()} return ((pkt, hook) => { let v = 0;\n${rules.join('\n')}\nreturn ${end} })`
-  return { text, bindings }
+  return new Function('k', 'c', text)(bindings.values, source.counters) as ChainFn
 }
 
-/** Compiles a chain. The counters are updated in place. */
-export function compileLinear(source: ChainSource): ChainFn {
+function makePiece(source: ChainSource, from: number, to: number): Piece {
+  const piece: Piece = {
+    rules: source.rules.slice(from, to),
+    states: source.states.slice(from, to),
+    counters: source.counters,
+    run: (pkt, hook) => {
+      piece.run = codeOf(source, from, to, NEXT_PIECE)
+      return piece.run(pkt, hook)
+    },
+  }
+  return piece
+}
+
+/** The piece does what one made now would do: the same rules, with the same states and places of their counters. */
+function stillGood(piece: Piece | undefined, source: ChainSource, from: number, to: number): boolean {
+  if (piece === undefined || piece.rules.length !== to - from) return false
+  if (piece.counters.buffer !== source.counters.buffer) return false
+  for (let i = from; i < to; i++)
+    if (piece.rules[i - from] !== source.rules[i] || piece.states[i - from] !== source.states[i]) return false
+  return true
+}
+
+/**
+ * Compiles a chain, piece by piece as packets come to them. The counters are updated in place. `old`: its code before
+ * an edit, of which the pieces before the edit are kept, if the counters are views of the same memory.
+ */
+export function compileLinear(source: ChainSource, old: CompiledChain | null = null): CompiledChain {
   const total = source.rules.length
-  if (total === 0) return () => CONTINUE
-  const pieces: ChainFn[] = []
+  const pieces: Piece[] = []
+  if (total === 0) return { run: () => CONTINUE, pieces }
+  if (total <= RULES_A_FUNCTION) return { run: codeOf(source, 0, total, CONTINUE), pieces }
   for (let from = 0; from < total; from += RULES_A_FUNCTION) {
     const to = Math.min(total, from + RULES_A_FUNCTION)
-    const { text, bindings } = emitPiece(source, from, to, to === total ? CONTINUE : NEXT_PIECE)
-    pieces.push(new Function('k', 'c', text)(bindings.values, source.counters) as ChainFn)
+    const kept = old?.pieces[pieces.length]
+    pieces.push(stillGood(kept, source, from, to) ? kept! : makePiece(source, from, to))
   }
-  if (pieces.length === 1) return pieces[0]!
+  return { run: walkOf(pieces), pieces }
+}
+
+function walkOf(pieces: readonly Piece[]): ChainFn {
   return (pkt, hook) => {
     for (let i = 0; i < pieces.length; i++) {
-      const verdict = pieces[i]!(pkt, hook)
+      const verdict = pieces[i]!.run(pkt, hook)
       if (verdict !== NEXT_PIECE) return verdict
     }
     return CONTINUE

@@ -268,6 +268,39 @@ describe('compiled chains', () => {
     }
   })
 
+  test('a long chain, edited at its end and elsewhere between packets, counts what it should', () => {
+    const rand = random(4)
+    const tables = new Tables(env())
+    const chain = filter(tables).chain('FORWARD')
+    const make = (): Rule => ({
+      base: NO_BASE,
+      matches: [{ match: markIs as Match, data: Math.floor(rand() * 3) }],
+      target: { kind: 'none' },
+      place: null,
+    })
+    let rules = Array.from({ length: 290 }, make)
+    const expected = new Map<Rule, number>()
+    for (let edit = 0; edit < 120; edit++) {
+      const dice = rand()
+      const at = Math.floor(rand() * rules.length)
+      if (dice < 0.6) rules = [...rules, ...Array.from({ length: 1 + Math.floor(rand() * 9) }, make)]
+      else if (dice < 0.8) rules = rules.slice(0, rules.length - Math.floor(rand() * 30))
+      else if (dice < 0.9) rules = rules.toSpliced(at, 1)
+      else rules = rules.toSpliced(at, 0, make())
+      tables.commit([
+        { family: 4, table: 'filter', chains: new Map([['FORWARD', { ...chain.model, rules }]]) },
+      ])
+      for (let n = 0; n < 3; n++) {
+        const pkt = Object.assign(new Packet(), { mark: n, end: 100 })
+        chain.run(pkt, Hook.Forward)
+        for (const rule of rules)
+          if (rule.matches[0]!.data === n) expected.set(rule, (expected.get(rule) ?? 0) + 1)
+      }
+      const counts = rules.flatMap((rule) => [expected.get(rule) ?? 0, 100 * (expected.get(rule) ?? 0)])
+      expect([edit, ...chain.counters]).toEqual([edit, ...counts])
+    }
+  })
+
   test('tracking is on while a rule needs it', () => {
     const e = env()
     const tables = new Tables(e)
