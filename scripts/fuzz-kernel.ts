@@ -71,7 +71,9 @@ async function show(oracle: Oracle, failure: Comparison, unsteady: boolean): Pro
   shrunk++
   const small = unsteady ? failure : await reduce(oracle, failure, runEngine, Number(values.shrink) * 1000)
   const text = report(small)
-  console.log(`\nDIFFERENT ${kind}${unsteady ? ' (not the second time)' : ''}\n${text}\n`)
+  console.log(
+    `\nDIFFERENT ${kind}${unsteady ? ` (not the second time; ${failure.kernel.straddling ?? 0} steps across two jiffies)` : ''}\n${text}\n`,
+  )
   if (values.out !== undefined) {
     const directory = join(values.out, failure.scenario.name)
     writeScenarioFolder(directory, small.scenario, small.kernel, text, small.captured)

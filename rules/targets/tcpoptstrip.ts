@@ -36,12 +36,12 @@ function putByte(pkt: Packet, memory: FrameMemory, at: number, value: number): v
 /** Does not allocate. */
 function strip(pkt: Packet, memory: FrameMemory, kinds: Uint8Array): number {
   if (pkt.fragOffset !== 0) return CONTINUE
-  if (pkt.fragList !== null) ensureWritable(pkt, pkt.end - pkt.l3)
   const { bytes } = memory
   const length = pkt.end - pkt.l4
   if (length < TCP_HEADER) return Verdict.Drop
   const header = (bytes[pkt.l4 + 12]! >> 4) << 2
   if (length < header || header < TCP_HEADER) return Verdict.Drop
+  ensureWritable(pkt, pkt.l4 - pkt.l3 + header)
   for (let i = TCP_HEADER; i < header - 1; ) {
     const at = pkt.l4 + i
     const kind = bytes[at]!
