@@ -22,6 +22,7 @@ import { targets } from '../rules/targets/index.ts'
 import { RuleError } from '../rules/text/errors.ts'
 import { Registry } from '../rules/text/registry.ts'
 import { loadRules } from '../rules/text/restore.ts'
+import { textOf } from './bytes.ts'
 import { restoreSets } from './cli/ipset.ts'
 import { tuneCompiler } from './compiler.ts'
 import { PlaceError } from './errors.ts'
@@ -97,7 +98,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
 function loadSets(source: SourceFile, sets: Sets): void {
   const refused = restoreSets(source.text, sets)
   if (refused !== null)
-    throw new PlaceError(refused.reason, { file: source.path, line: refused.line, column: 1 })
+    throw new PlaceError(textOf(refused.reason), { file: source.path, line: refused.line, column: 1 })
 }
 
 function loadTables(source: SourceFile, family: Family, rulesets: Ruleset, registry: Registry): void {
@@ -106,7 +107,7 @@ function loadTables(source: SourceFile, family: Family, rulesets: Ruleset, regis
   } catch (error) {
     if (!(error instanceof RuleError)) throw error
     const { file, line, column } = error.place
-    throw new PlaceError(error.message.slice(`${file}:${line}:${column}: `.length), error.place)
+    throw new PlaceError(textOf(error.message.slice(`${file}:${line}:${column}: `.length)), error.place)
   }
 }
 

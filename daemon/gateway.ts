@@ -4,8 +4,9 @@
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { native } from '../datapath/native/index.ts'
+import { textOf } from './bytes.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
-import { type ControlServer, serve } from './control/server.ts'
+import { type ControlServer, type Follower, serve } from './control/server.ts'
 import { CommandError, type ExitCode } from './errors.ts'
 import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.ts'
 import { wantsInput } from './tools.ts'
@@ -17,6 +18,8 @@ export interface GatewayOptions {
   readonly directory: string
   readonly socket: string
   readonly seed: number | null
+  /** Directory for nflog-GROUP.pcap. */
+  readonly nflog: string | null
   readonly log: Logger
 }
 
@@ -24,7 +27,10 @@ export interface GatewayOptions {
 class EngineThread {
   readonly #worker: Worker
   readonly #log: Logger
-  readonly #waiting = new Map<number, (result: ToolResult) => void>()
+  readonly #waiting = new Map<
+    number,
+    { readonly resolve: (result: ToolResult) => void; readonly follower: Follower }
+  >()
   #next = 0
   #wakeFd = -1
   #over = false
@@ -65,14 +71,23 @@ class EngineThread {
       })
   }
 
-  #take(message: Extract<FromWorker, { kind: 'result' | 'log' }>): void {
+  #take(message: Extract<FromWorker, { kind: 'result' | 'log' | 'follow' | 'said' }>): void {
     if (message.kind === 'result') {
-      this.#waiting.get(message.id)?.(message.result)
+      this.#waiting.get(message.id)?.resolve(message.result)
       this.#waiting.delete(message.id)
       return
     }
+    if (message.kind === 'follow') {
+      const { id } = message
+      this.#waiting.get(id)?.follower.begin(() => this.#send({ kind: 'end', id }))
+      return
+    }
+    if (message.kind === 'said') {
+      this.#waiting.get(message.id)?.follower.say(message.stdout, message.stderr)
+      return
+    }
     for (const { level, text } of message.records)
-      this.#log[LEVELS[level] ?? 'info']({ netfilter: true, level7: level }, text)
+      this.#log[LEVELS[level] ?? 'info']({ netfilter: true, level7: level }, textOf(text))
   }
 
   /** A worker that has ended has closed its wake-up descriptor; the number may be somebody else's by now. */
@@ -82,10 +97,10 @@ class EngineThread {
     native().wake(this.#wakeFd)
   }
 
-  call(call: ToolCall): Promise<ToolResult> {
+  call(call: ToolCall, follower: Follower): Promise<ToolResult> {
     const id = this.#next++
     return new Promise((resolve) => {
-      this.#waiting.set(id, resolve)
+      this.#waiting.set(id, { resolve, follower })
       this.#send({ kind: 'call', id, call })
     })
   }
@@ -99,11 +114,14 @@ class EngineThread {
 export async function runGateway(options: GatewayOptions): Promise<void> {
   const { log } = options
   const signal = untilSignal(log)
-  const engine = new EngineThread({ directory: options.directory, seed: options.seed }, log)
+  const engine = new EngineThread(
+    { directory: options.directory, seed: options.seed, nflog: options.nflog },
+    log,
+  )
   const ports = await engine.ready
   let server: ControlServer | null = null
   try {
-    server = await serve(options.socket, { wantsInput, run: (call) => engine.call(call) })
+    server = await serve(options.socket, { wantsInput, run: (call, follower) => engine.call(call, follower) })
     for (const port of ports) log.info(port, `${port.device} is up`)
     log.info({ socket: options.socket }, 'ready')
     await Promise.race([signal, engine.ended])

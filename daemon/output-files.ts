@@ -13,6 +13,7 @@ import {
   unlinkSync,
 } from 'node:fs'
 import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
+import { bytesOf } from './bytes.ts'
 import { CommandError, systemReason } from './errors.ts'
 
 interface Pending {
@@ -53,7 +54,7 @@ export class OutputFiles {
   }
 
   text(path: string, text: string): void {
-    const bytes = Buffer.from(text)
+    const bytes = bytesOf(text)
     this.bytes(path)(bytes, bytes.length)
   }
 

@@ -20,10 +20,13 @@ import {
   openCapture,
 } from '../datapath/ports/pcap.ts'
 import { type Egress, FrameMemory, HEADROOM } from '../datapath/ring.ts'
+import { traceLog } from '../rules/targets/trace.ts'
 import { afterFiles } from './after.ts'
+import { textOf } from './bytes.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { CommandError, ExitCode, PlaceError, systemReason } from './errors.ts'
 import { loadHostFolder } from './host-folder/index.ts'
+import { NflogFiles } from './nflog-files.ts'
 import { OutputFiles } from './output-files.ts'
 import { SeededRandom } from './random.ts'
 
@@ -38,6 +41,8 @@ export interface ReplayOptions {
   readonly after: string | null
   /** JSON Lines file. */
   readonly report: string | null
+  /** Directory for nflog-GROUP.pcap; absent: nobody listens. */
+  readonly nflog?: string | null
   readonly seed: number
 }
 
@@ -145,6 +150,7 @@ class Run {
   readonly #reader: CaptureReader
   readonly #egress: ReplayEgress
   readonly #report: Report | null
+  #nflog: NflogFiles | null = null
   readonly #link = new LinkHeader()
   readonly #packet = new Packet()
   readonly #ingress: Ingress[] = []
@@ -175,7 +181,16 @@ class Run {
       if (mac !== null)
         this.#macs[index] = Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16))
     this.#report = options.report === null ? null : new Report(files.bytes(options.report), egress)
-    if (this.#report !== null) engine.host.events.log = (record) => this.#report!.log(record)
+    const { host } = engine
+    if (this.#report !== null) {
+      host.events.log = (record) => this.#report!.log(record)
+      host.events.trace = (record) => this.#report!.log(traceLog(record, host))
+    }
+    const directory = options.nflog ?? null
+    if (directory !== null) {
+      files.directory(directory)
+      this.#nflog = new NflogFiles(host, (name) => files.bytes(`${directory}/${name}`))
+    }
   }
 
   all(): ReplaySummary {
@@ -194,6 +209,7 @@ class Run {
     }
     this.#egress.writer!.flush()
     this.#report?.flush()
+    this.#nflog?.flush()
     const fates: Record<string, number> = {}
     for (const [i, name] of FATE_NAMES.entries()) if (this.#fates[i]! > 0) fates[name] = this.#fates[i]!
     return { packets: this.#packets, fates }
@@ -378,7 +394,7 @@ class Report {
   }
 
   log(record: LogRecord): void {
-    this.#log.push(record.text)
+    this.#log.push(textOf(record.text))
   }
 
   /** What has been sent since the last packet was sent by timers; it goes to the next packet's line. */

@@ -112,6 +112,8 @@ export interface Match<D = unknown> extends Extension<D> {
   readonly hotdrop?: boolean
   /** A boolean expression over `pkt`. Evaluated exactly when the kernel would evaluate it. */
   emit(data: D, js: Js): Code
+  /** What a command that prints a rule with it says on standard error, once. */
+  readonly printRemark?: string
   /** xt_match.proto-style alias names, `-m state` style renames when printed, etc. */
   readonly alias?: (data: D) => { name: string; text: string }
 }

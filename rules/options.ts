@@ -88,8 +88,11 @@ export interface Options {
   readonly protocolInverted: boolean
   /** Absent: any name will do. */
   readonly sets?: SetNames
-  /** Prints a line on standard error though nothing fails; with the line end. */
-  warn(text: string): void
+  /**
+   * Prints a line on standard error though nothing fails; with the line end. `whole`: not as the option is read, but
+   * when all have been.
+   */
+  warn(text: string, whole?: boolean): void
   has(flag: string): boolean
   inverted(flag: string): boolean
   /** The argument's text; '' for a switch. Throws if absent. */
@@ -181,8 +184,9 @@ export function hostWords(text: string, family: Family): Words {
   throw new OptionError(`getaddrinfo: ${reason}\n`, PARAMETER_PROBLEM, true)
 }
 
+/** res_hnok(): labels of up to 63 letters, digits, `-` and `_`; no hyphen at the start of the whole. */
 const mayBeName = (text: string): boolean =>
-  /^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?$/.test(text)
+  text.length < 255 && /^(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/.test(text)
 
 interface Use {
   readonly spec: OptionSpec
@@ -201,6 +205,7 @@ export class ParsedOptions implements Options {
   readonly #uses: Use[] = []
   /** What warn() was given. */
   warnings = ''
+  wholeWarnings = ''
 
   constructor(owner: OptionOwner, family: Family, protocol = 0, protocolInverted = false) {
     this.extension = owner.name
@@ -210,8 +215,9 @@ export class ParsedOptions implements Options {
     this.protocolInverted = protocolInverted
   }
 
-  warn(text: string): void {
-    this.warnings += text
+  warn(text: string, whole = false): void {
+    if (whole) this.wholeWarnings += text
+    else this.warnings += text
   }
 
   /** One option met, with its words: usually one, none for a switch (xtables_option_parse). */

@@ -55,7 +55,7 @@ export const toolName = (family: Family, suffix = ''): string =>
   `${family === 4 ? 'iptables' : 'ip6tables'}${suffix}`
 
 /** `-w` and `-W` outside of a rule, messages of libxtables: what stderr shows, and the exit status. */
-export function failure(error: unknown, program: string, line: number | null): ToolOutput {
+export function failure(error: unknown, program: string, line: number | null, version = VARIANT): ToolOutput {
   if (error instanceof ToolStop) return { stdout: error.message, stderr: '', code: 0 }
   const text = error instanceof LineError ? error.message : null
   if (text === null && !(error instanceof ToolError) && !(error instanceof OptionError)) throw error
@@ -63,7 +63,7 @@ export function failure(error: unknown, program: string, line: number | null): T
   const message = text ?? (error as Error).message
   let stderr = ''
   if (error instanceof ToolError && error.bare) stderr = message === '' ? '' : `${message}\n`
-  else stderr = `${program} v${VARIANT}: ${message}\n`
+  else stderr = `${program} v${version}: ${message}\n`
   if (code === 2) {
     if (line !== null) stderr += `Error occurred at line: ${line}\n`
     stderr += `Try \`${program} -h' or '${program} --help' for more information.\n`
@@ -71,6 +71,13 @@ export function failure(error: unknown, program: string, line: number | null): T
     stderr += `Perhaps ${program.replace(/-.*/, '')} or your kernel needs to be upgraded.\n`
   return { stdout: '', stderr, code }
 }
+
+/** XT_TABLE_MAXNAMELEN */
+const MAX_TABLE = 32
+
+/** Why a table cannot be opened: libiptc finds too long a name before the kernel does. */
+export const noTable = (name: string): string =>
+  name.length < MAX_TABLE ? 'Table does not exist (do you need to insmod?)' : 'Module is wrong version'
 
 /** How iptables ends when an operation on a table or the commit fails. */
 export function tableFailure(error: TableError, program: string): string {

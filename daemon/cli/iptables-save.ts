@@ -1,9 +1,11 @@
 // iptables-save and ip6tables-save 1.8.9 (legacy).
 
+import type { Rule } from '../../rules/model.ts'
 import { VARIANT } from '../../rules/text/command.ts'
+import { PrintRemarks } from '../../rules/text/print.ts'
 import { saveTable } from '../../rules/text/save.ts'
 import { getopt, type LongOption } from './getopt.ts'
-import { Output, type ToolOutput, type ToolWorld, toolName } from './iptables-common.ts'
+import { noTable, Output, type ToolOutput, type ToolWorld, toolName } from './iptables-common.ts'
 
 const LONG: readonly LongOption[] = [
   { name: 'counters', letter: 'c', argument: 'none' },
@@ -43,16 +45,14 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
 
   let text = ''
   const now = io.now()
+  const remarks = new PrintRemarks()
+  const remark = (rule: Rule): void => output.err(remarks.of(rule))
   if (table === null)
-    for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now)
+    for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now, remark)
   else {
     const draft = rulesets.open(family, table)
-    if (draft === null)
-      return end(
-        1,
-        `${program} v${VARIANT}: Cannot initialize: Table does not exist (do you need to insmod?)\n`,
-      )
-    text = saveTable(draft.view, counters, program, now)
+    if (draft === null) return end(1, `${program} v${VARIANT}: Cannot initialize: ${noTable(table)}\n`)
+    text = saveTable(draft.view, counters, program, now, remark)
   }
   if (path === null) output.out(text)
   else {

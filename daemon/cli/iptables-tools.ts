@@ -9,16 +9,23 @@ import { runIptables } from './iptables.ts'
 import type { ToolIo, ToolOutput, ToolWorld } from './iptables-common.ts'
 import { restoreReadsInput, runIptablesRestore } from './iptables-restore.ts'
 import { runIptablesSave } from './iptables-save.ts'
+import { runIptablesXml, xmlReadsInput } from './iptables-xml.ts'
 import type { Tool } from './tool.ts'
 
-function worldOf(call: ToolCall, engine: Engine, family: Family): ToolWorld {
-  const io: ToolIo = {
+/** Strings of a call are bytes; so is the path. */
+const pathOf = (call: ToolCall, path: string): Buffer => Buffer.from(resolve(call.directory, path), 'latin1')
+
+function ioOf(call: ToolCall, engine: Engine): ToolIo {
+  return {
     stdin: () => call.stdin,
-    readFile: (path) => readFileSync(resolve(call.directory, path), 'utf8'),
-    writeFile: (path, text) => writeFileSync(resolve(call.directory, path), text),
+    readFile: (path) => readFileSync(pathOf(call, path), 'latin1'),
+    writeFile: (path, text) => writeFileSync(pathOf(call, path), text, 'latin1'),
     now: () => engine.host.wall,
   }
-  return { family, io, rulesets: engine.rulesets, registry: engine.registry }
+}
+
+function worldOf(call: ToolCall, engine: Engine, family: Family): ToolWorld {
+  return { family, io: ioOf(call, engine), rulesets: engine.rulesets, registry: engine.registry }
 }
 
 type Run = (argv: readonly string[], world: ToolWorld) => ToolOutput
@@ -38,4 +45,9 @@ export const iptablesTools: readonly Tool[] = [
   ...tool('', runIptables),
   ...tool('-save', runIptablesSave),
   ...tool('-restore', runIptablesRestore, restoreReadsInput),
+  {
+    names: ['iptables-xml'],
+    wantsInput: xmlReadsInput,
+    run: (call, engine): ToolResult => runIptablesXml(call.argv, ioOf(call, engine)),
+  },
 ]

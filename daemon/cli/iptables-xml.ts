@@ -1,10 +1,9 @@
 // iptables-xml 1.8.9: rules files as XML. It knows no tables, and asks the host nothing.
 
-import { ToolError } from '../../rules/text/errors.ts'
-import { LineError } from '../../rules/text/line.ts'
-import { XmlFailed, XmlWriter, xmlError } from '../../rules/text/xml.ts'
+import { VERSION } from '../../rules/text/command.ts'
+import { XmlFailed, XmlWriter } from '../../rules/text/xml.ts'
 import { getopt, type LongOption } from './getopt.ts'
-import { Output, type ToolIo, type ToolOutput } from './iptables-common.ts'
+import { failure, Output, type ToolIo, type ToolOutput } from './iptables-common.ts'
 import { reasonOf } from './iptables-save.ts'
 
 const LONG: readonly LongOption[] = [
@@ -59,9 +58,8 @@ export function runIptablesXml(argv: readonly string[], io: ToolIo): ToolOutput 
   } catch (failed) {
     output.out(writer.text)
     if (failed instanceof XmlFailed) return end(1, `${failed.message}\n`)
-    if (failed instanceof ToolError) return end(failed.code, xmlError(failed.message))
-    if (failed instanceof LineError) return end(2, xmlError(failed.message))
-    throw failed
+    const { code, stderr } = failure(failed, 'iptables-xml', writer.line, VERSION)
+    return end(code, stderr)
   }
   output.out(writer.text)
   return output.finish(0)

@@ -5,6 +5,7 @@ import { TableError, ToolError } from '../../rules/text/errors.ts'
 import { execute } from '../../rules/text/execute.ts'
 import {
   failure,
+  noTable,
   Output,
   type ToolOutput,
   type ToolWorld,
@@ -24,7 +25,7 @@ export function runIptables(argv: readonly string[], world: ToolWorld): ToolOutp
     const draft = rulesets.open(family, command.table)
     if (draft === null)
       throw new ToolError(
-        `can't initialize ${program} table \`${command.table}': Table does not exist (do you need to insmod?)`,
+        `can't initialize ${program} table \`${command.table}': ${noTable(command.table)}`,
         3,
       )
     execute(command, draft, output, null)

@@ -10,6 +10,9 @@
 //      |            Output*, Error*, Exit (u8) |
 //      |<--------------------------------------|
 //
+// A call that goes on (conntrack -E) says Follow first, prints as things happen, and ends when the tool says Stop
+// (it got SIGINT or SIGTERM) or goes away.
+//
 // Each message: one byte kind, four bytes length (little-endian), that many bytes. datapath/native/client.c speaks
 // the tool's half.
 
@@ -18,6 +21,8 @@ export const Kind = {
   Input: 73,
   InputEnd: 69,
   NeedInput: 78,
+  Follow: 70,
+  Stop: 83,
   Output: 79,
   Error: 82,
   Exit: 88,
@@ -68,7 +73,7 @@ export class Decoder {
   }
 }
 
-/** One command for the daemon. */
+/** One command for the daemon. Its strings are bytes, a character for each: the tools know no encoding. */
 export interface ToolCall {
   readonly tool: string
   /** Working directory of the caller, for file names. */
@@ -77,6 +82,7 @@ export interface ToolCall {
   readonly stdin: string
 }
 
+/** What it printed, in bytes again; a character that is no byte (a message of ours) is written in UTF-8. */
 export interface ToolResult {
   readonly stdout: string
   readonly stderr: string
@@ -89,6 +95,6 @@ export function encodeArgs(call: Pick<ToolCall, 'tool' | 'directory' | 'argv'>):
 }
 
 export function decodeArgs(payload: Buffer): Pick<ToolCall, 'tool' | 'directory' | 'argv'> {
-  const [tool = '', directory = '/', ...argv] = payload.toString('utf8').split('\0')
+  const [tool = '', directory = '/', ...argv] = payload.toString('latin1').split('\0')
   return { tool, directory, argv }
 }

@@ -4,6 +4,7 @@ import { chmodSync, lstatSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { native } from '../../datapath/native/index.ts'
+import { bytesOf } from '../bytes.ts'
 import { CommandError, systemReason } from '../errors.ts'
 import { Decoder, decodeArgs, encode, Kind, type ToolCall, type ToolResult } from './protocol.ts'
 
@@ -13,8 +14,21 @@ const CHUNK = 64 * 1024
 export interface Service {
   /** Whether this call reads standard input. */
   wantsInput(call: Pick<ToolCall, 'tool' | 'argv'>): boolean
-  run(call: ToolCall): Promise<ToolResult>
+  /** Runs a call; one that goes on tells `follower` so and prints through it until it is ended. */
+  run(call: ToolCall, follower: Follower): Promise<ToolResult>
 }
+
+/** Where a call that goes on prints. */
+export interface Follower {
+  /** The call goes on until `end` is called. */
+  begin(end: () => void): void
+  say(stdout: string, stderr: string): void
+}
+
+/** A caller who does not read loses events beyond this many bytes, as a netlink socket's buffer overflows. */
+const MAX_UNREAD = 8 * 1024 * 1024
+const LOST =
+  'WARNING: We have hit ENOBUFS! We are losing events.\nThis message means that the current netlink socket buffer size is too small.\nPlease, check --buffer-size in conntrack(8) manpage.\n'
 
 /** Longest socket path in bytes: sun_path of sockaddr_un, with its closing zero. */
 const MAX_PATH = 107
@@ -118,11 +132,30 @@ function attend(socket: Socket, service: Service): void {
   }
   let call: Pick<ToolCall, 'tool' | 'directory' | 'argv'> | null = null
   let finished = false
+  let stop: (() => void) | null = null
+  let lost = false
+  socket.on('close', () => stop?.())
+  const follower: Follower = {
+    begin(end) {
+      stop = end
+      if (socket.destroyed) end()
+      else socket.write(encode(Kind.Follow, ''))
+    },
+    say(stdout, stderr) {
+      if (socket.destroyed) return
+      if (socket.writableLength > MAX_UNREAD) {
+        lost = true
+        return
+      }
+      print(socket, stdout, lost ? LOST + stderr : stderr)
+      lost = false
+    },
+  }
   const input: Buffer[] = []
   const finish = async (): Promise<void> => {
     if (call === null || finished) return
     finished = true
-    const result = await service.run({ ...call, stdin: Buffer.concat(input).toString('utf8') })
+    const result = await service.run({ ...call, stdin: Buffer.concat(input).toString('latin1') }, follower)
     if (!socket.destroyed) answer(socket, result)
   }
   const decoder = new Decoder((kind, payload) => {
@@ -132,6 +165,7 @@ function attend(socket: Socket, service: Service): void {
       else void finish()
     } else if (kind === Kind.Input && call !== null) input.push(Buffer.from(payload))
     else if (kind === Kind.InputEnd && call !== null) void finish()
+    else if (kind === Kind.Stop && stop !== null) stop()
     else socket.destroy()
   })
   socket.on('data', (chunk) => {
@@ -144,13 +178,17 @@ function attend(socket: Socket, service: Service): void {
 }
 
 function answer(socket: Socket, result: ToolResult): void {
+  print(socket, result.stdout, result.stderr)
+  socket.end(encode(Kind.Exit, Uint8Array.of(result.code & 0xff)))
+}
+
+function print(socket: Socket, stdout: string, stderr: string): void {
   for (const [kind, text] of [
-    [Kind.Output, result.stdout],
-    [Kind.Error, result.stderr],
+    [Kind.Output, stdout],
+    [Kind.Error, stderr],
   ] as const) {
-    const bytes = Buffer.from(text)
+    const bytes = bytesOf(text)
     for (let at = 0; at < bytes.length; at += CHUNK)
       socket.write(encode(kind, bytes.subarray(at, at + CHUNK)))
   }
-  socket.end(encode(Kind.Exit, Uint8Array.of(result.code & 0xff)))
 }

@@ -43,6 +43,7 @@ export function loadHostFolder(directory: string): HostConfig {
     throw new PlaceError(`no host folder: ${systemReason(error)}`, { file: directory, line: 1, column: 1 })
   }
   const file = (name: string): SourceFile | null => SourceFile.read(join(directory, name))
+  const bytes = (name: string): SourceFile | null => SourceFile.read(join(directory, name), true)
   const json = <T>(name: string, read: (root: Cursor) => T): T | null => {
     const source = file(name)
     return source === null ? null : read(parseJson(source))
@@ -81,9 +82,9 @@ export function loadHostFolder(directory: string): HostConfig {
     ipv4: mergeRouting(4, interfaces, routes4, rules4, yaml),
     ipv6: mergeRouting(6, interfaces, routes6, rules6, yaml),
     sysctls: mergeSysctls(sysctls, yaml.sysctls, interfaces),
-    iptables: file('iptables-save'),
-    ip6tables: file('ip6tables-save'),
-    ipset: file('ipset-save'),
+    iptables: bytes('iptables-save'),
+    ip6tables: bytes('ip6tables-save'),
+    ipset: bytes('ipset-save'),
   }
 }
 

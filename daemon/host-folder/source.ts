@@ -20,11 +20,14 @@ export class SourceFile {
     this.text = text
   }
 
-  /** The file, or null if there is none. Throws PlaceError if it cannot be read. */
-  static read(path: string): SourceFile | null {
+  /**
+   * The file, or null if there is none; as `bytes` it has a character for each byte, which is what the tools that
+   * print such files know. Throws PlaceError if it cannot be read.
+   */
+  static read(path: string, bytes = false): SourceFile | null {
     try {
-      const text = readFileSync(path, 'utf8')
-      return new SourceFile(path, text.charCodeAt(0) === 0xfeff ? text.slice(1) : text)
+      const text = readFileSync(path, bytes ? 'latin1' : 'utf8')
+      return new SourceFile(path, text.replace(bytes ? /^\xef\xbb\xbf/ : /^\ufeff/, ''))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
       throw new PlaceError(`cannot be read: ${systemReason(error)}`, { file: path, line: 1, column: 1 })

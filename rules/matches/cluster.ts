@@ -8,7 +8,7 @@ import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
 import { jhashWord } from '../jhash.ts'
-import { OptionError, WholeError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export interface Cluster {
   readonly nodes: number
@@ -70,7 +70,7 @@ export const cluster: Match<Cluster> = {
     const mask = node > 0 ? (1 << (node - 1)) >>> 0 : given
     const flag = node > 0 ? 'cluster-local-node' : 'cluster-local-nodemask'
     if (o.has('cluster-total-nodes') && o.has('cluster-hash-seed') && mask >= 2 ** nodes)
-      throw new OptionError(
+      throw new WholeError(
         node > 0
           ? "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'"
           : "cluster match: `--cluster-local-nodemask' too big for `--cluster-total-nodes'",

@@ -4,7 +4,7 @@
 import type { Conntrack } from '../../conntrack/conntrack.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { MissingOption, OptionError } from '../options.ts'
 
 export interface ConnBytes {
   readonly from: bigint
@@ -52,16 +52,19 @@ export const connbytes: Match<ConnBytes> = {
      --connbytes-mode [packets, bytes, avgpkt]
 `,
   parse(o) {
+    const dir = o.has('connbytes-dir') ? o.text('connbytes-dir') : null
+    const direction = DIRECTIONS.find((name) => name === dir)
+    if (dir !== null && direction === undefined) throw new OptionError(`Unknown --connbytes-dir \`${dir}'`)
+    const how = o.has('connbytes-mode') ? o.text('connbytes-mode') : null
+    const mode = MODES.find((name) => name === how)
+    if (how !== null && mode === undefined) throw new OptionError(`Unknown --connbytes-mode \`${how}'`)
     const [from, end] = o.uint64Range('connbytes')
     const to = o.text('connbytes').includes(':') ? end : MAX
     if (to < from) throw new OptionError(`${from} should be less than ${to}`)
     // The kernel tells an inverted range by its ends, which are swapped: one number cannot be inverted.
     const invert = o.inverted('connbytes') && from !== to
-    const direction = DIRECTIONS.find((name) => name === o.text('connbytes-dir'))
-    if (direction === undefined)
-      throw new OptionError(`Unknown --connbytes-dir \`${o.text('connbytes-dir')}'`)
-    const mode = MODES.find((name) => name === o.text('connbytes-mode'))
-    if (mode === undefined) throw new OptionError(`Unknown --connbytes-mode \`${o.text('connbytes-mode')}'`)
+    if (direction === undefined || mode === undefined)
+      throw new MissingOption('connbytes: --connbytes-dir and --connbytes-mode are required')
     return { from, to, invert, direction, mode }
   },
   print: (m) =>

@@ -17,11 +17,13 @@ export interface ConnLabel {
 
 const LAST_BIT = 127
 
+const NO_NAMES = 'Warning: cannot open /etc/xtables/connlabel.conf: No such file or directory\n'
+
 /** Differs from Linux: there is no connlabel.conf, so labels have numbers only. */
 function parseLabel(text: string, warn: (text: string) => void): number {
   const bit = wholeNumber(text, 0, 0xffff)
   if (bit !== null) return bit
-  warn('Warning: cannot open /etc/xtables/connlabel.conf: No such file or directory\n')
+  warn(NO_NAMES)
   throw new OptionError(`label '${text}' not found or invalid value`)
 }
 
@@ -57,6 +59,7 @@ export const connlabel: Match<ConnLabel> = {
     invert: o.inverted('label'),
     set: o.has('set'),
   }),
+  printRemark: NO_NAMES,
   print: (m) => `${m.invert ? '! ' : ''}--label "${m.bit}"${m.set ? ' --set' : ''}`,
   list: (m) => `connlabel ${m.invert ? '! ' : ''}${m.bit}${m.set ? ' set' : ''}`,
   check: (m) =>

@@ -116,7 +116,9 @@ function parseWords(
 /** The words of --state: as --ctstate, without SNAT and DNAT, and with an error of its own for an empty end. */
 export function parseState(text: string): number {
   if (text === '' || text.endsWith(',')) {
-    if (text !== '') parseWords(text.slice(0, -1), STATE_WORDS.slice(0, 5), STATES, 'state')
+    for (const { item, rest } of text === '' ? [] : listItems(text.slice(0, -1)))
+      if (item === '' || !STATE_WORDS.slice(0, 5).some((name) => abbreviates(item, name)))
+        throw new OptionError(`Bad state "${rest},"`)
     throw new OptionError('"--state" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED')
   }
   return parseWords(text, STATE_WORDS.slice(0, 5), STATES, 'state')

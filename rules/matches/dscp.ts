@@ -1,7 +1,7 @@
 // dscp: the DSCP bits of the TOS byte (libxt_dscp of iptables 1.8.9, dscp_mt() of xt_dscp.c).
 
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 import { emitTos, hexByte } from './tos.ts'
 
 export interface Dscp {
@@ -18,11 +18,11 @@ const CLASSES: ReadonlyMap<string, number> = new Map([
   ['EF', 46],
 ])
 
-/** The code point of a class name, in any case. Throws OptionError. */
-export function dscpClass(name: string): number {
-  const value = CLASSES.get(name.toUpperCase())
-  if (value === undefined) throw new OptionError(`Invalid DSCP value \`${name}'`)
-  return value
+/** The code point of a class name, in any case; what follows the name is not looked at. Throws OptionError. */
+export function dscpClass(text: string): number {
+  const upper = text.toUpperCase()
+  for (const [name, value] of CLASSES) if (upper.startsWith(name)) return value
+  throw new OptionError(`Invalid DSCP value \`${text}'`)
 }
 
 export const dscp: Match<Dscp> = {
@@ -46,7 +46,7 @@ export const dscp: Match<Dscp> = {
     if (o.has('dscp')) return { value: o.uint('dscp', 8, 0, 63), invert: o.inverted('dscp') }
     if (o.has('dscp-class'))
       return { value: dscpClass(o.text('dscp-class')), invert: o.inverted('dscp-class') }
-    throw new OptionError('DSCP match: Parameter --dscp is required')
+    throw new WholeError('DSCP match: Parameter --dscp is required')
   },
   print: (m) => `${m.invert ? '! ' : ''}--dscp ${hexByte(m.value)}`,
   list: (m) => `DSCP match ${m.invert ? '!' : ''}${hexByte(m.value)}`,

@@ -44,7 +44,9 @@ for (const [next, bit] of HEADERS) BITS[next] = bit
 
 /** A header's number as it is written in the help, or a protocol's name. */
 const headerNumber = (item: string): number | null =>
-  /^\d/.test(item) ? (HEADERS.find(([next]) => String(next) === item)?.[0] ?? null) : protocolNumber(item)
+  /^[\d\s+]/.test(item)
+    ? (HEADERS.find(([next]) => String(next) === item)?.[0] ?? null)
+    : protocolNumber(item)
 
 function parseHeaders(text: string): number {
   let bits = 0

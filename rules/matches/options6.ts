@@ -6,7 +6,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { extensionLength } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
-import { strtoul } from '../text/numbers.ts'
+import { strtoull } from '../text/numbers.ts'
 import { type AskedNumber, askedNumber, fitsNumber, headerOf, listNumber, printNumber } from './headers6.ts'
 import { words } from './parts.ts'
 
@@ -25,15 +25,17 @@ interface HeaderOption {
 /** IP6T_OPTS_OPTSNR */
 const MAX_OPTIONS = 16
 const ANY_LENGTH = 255
+const MAX64 = 0xffffffffffffffffn
 
 /** strtoul() whose low byte counts. */
 function byte(text: string, name: string, what: string): number {
-  const read = strtoul(text, 0, Number.MAX_VALUE)
-  if (read === null || read.end === 0) throw new OptionError(`${name}: no valid digits in ${what} \`${text}'`)
-  if (read.end !== text.length) throw new OptionError(`${name}: error parsing ${what} \`${text}'`)
-  if (read.value > 0xffffffff)
-    throw new OptionError(`${name}: ${what} \`${text}' specified too big: would overflow`)
-  return read.value & 0xff
+  const minus = /^\s*-(?=\d)/.exec(text)?.[0] ?? ''
+  const read = strtoull(text.slice(minus.length), 0n, 2n ** 512n)
+  if (read === null) throw new OptionError(`${name}: no valid digits in ${what} \`${text}'`)
+  if (minus.length + read.end !== text.length)
+    throw new OptionError(`${name}: error parsing ${what} \`${text}'`)
+  if (read.value > MAX64) throw new OptionError(`${what} \`${text}' specified too big: would overflow`)
+  return Number(BigInt.asUintN(8, minus === '' ? read.value : -read.value))
 }
 
 function parseOptions(text: string, name: string, noLength: string): HeaderOption[] {
@@ -61,7 +63,10 @@ function fits(pkt: Packet, memory: FrameMemory, kind: number, m: OptionHeader): 
   if (start < 0) return false
   const { bytes, view } = memory
   const length = extensionLength(view, kind, start)
-  if (pkt.end - start < length) return false
+  if (pkt.end - start < length) {
+    pkt.hotdrop = true
+    return false
+  }
   if (!fitsNumber(length, m.length)) return false
   const { opts } = m
   const end = start + length

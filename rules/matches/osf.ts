@@ -149,14 +149,11 @@ export const osf: Match<Osf> = {
        2                       log all known matched signatures.
 `,
   parse(o) {
+    const ttl = o.has('ttl') ? o.uint('ttl', 32, 0, 2) : null
+    const log = o.has('log') ? o.uint('log', 32, 0, 2) : null
     const genre = o.text('genre')
     if (genre.includes('\0')) throw new OptionError('Invalid genre\n')
-    return {
-      genre: cutBytes(genre, MAX_GENRE),
-      invert: o.inverted('genre'),
-      ttl: o.has('ttl') ? o.uint('ttl', 32, 0, 2) : null,
-      log: o.has('log') ? o.uint('log', 32, 0, 2) : null,
-    }
+    return { genre: cutBytes(genre, MAX_GENRE), invert: o.inverted('genre'), ttl, log }
   },
   print: (m) =>
     `${m.invert ? '! ' : ''}--genre ${m.genre}${m.ttl === null ? '' : ` --ttl ${m.ttl}`}${m.log === null ? '' : ` --log ${m.log}`}`,

@@ -39,12 +39,12 @@ const OPS: readonly (readonly [string, number])[] = [
 function counterTest(o: Options, what: 'packets' | 'bytes'): CounterTest {
   const given = OPS.filter(([op]) => o.has(`${what}-${op}`))
   if (given.length === 0) return NONE
-  if (given.length > 1) throw new OptionError(`only one of the --${what}-[eq|lt|gt] is allowed\n`)
+  if (given.length > 1) throw new OptionError(`only one of the --${what}-[eq|lt|gt] is allowed`)
   const [op, code] = given[0]!
   const text = o.text(`${what}-${op}`)
   const read = strtoull(text, 0n, 0xffffffffffffffffn)
   if (read === null || read.end !== text.length)
-    throw new OptionError(`Cannot parse ${text} as a counter value\n`)
+    throw new OptionError(`Cannot parse ${text} as a counter value`)
   const inverted = op === 'eq' && o.inverted(`${what}-eq`)
   return { op: inverted ? Compare.Ne : code, value: read.value }
 }
@@ -97,13 +97,18 @@ export const set: Match<SetMatch> = {
       invertible: true,
       multiple: true,
     },
-    { flag: 'return-nomatch', arg: 'none', multiple: true },
+    {
+      flag: 'return-nomatch',
+      arg: 'none',
+      multiple: true,
+      invertError: '--return-nomatch flag cannot be inverted',
+    },
     { flag: 'update-counters', arg: 'none', invertible: true, multiple: true },
     { flag: 'update-subcounters', arg: 'none', invertible: true, multiple: true },
     ...(['packets', 'bytes'] as const).flatMap((what) => [
       { flag: `${what}-eq`, invertible: true },
-      { flag: `${what}-lt` },
-      { flag: `${what}-gt` },
+      { flag: `${what}-lt`, invertError: `--${what}-lt option cannot be inverted` },
+      { flag: `${what}-gt`, invertError: `--${what}-gt option cannot be inverted` },
     ]),
   ],
   help: `set match options:
@@ -116,6 +121,8 @@ export const set: Match<SetMatch> = {
 		 'src' and 'dst' specifications.
 `,
   parse(o) {
+    const packets = counterTest(o, 'packets')
+    const bytes = counterTest(o, 'bytes')
     if (!o.has('match-set')) throw new WholeError("You must specify `--match-set' with proper arguments")
     const use = parseSetUse(o, 'match-set', '--match-set can be specified only once')
     return {
@@ -125,8 +132,8 @@ export const set: Match<SetMatch> = {
         (o.has('return-nomatch') ? RETURN_NOMATCH : 0) |
         (o.inverted('update-counters') ? SKIP_COUNTER_UPDATE : 0) |
         (o.inverted('update-subcounters') ? SKIP_SUBCOUNTER_UPDATE : 0),
-      packets: counterTest(o, 'packets'),
-      bytes: counterTest(o, 'bytes'),
+      packets,
+      bytes,
     }
   },
   print: (m) => print(m, '--', '--match-set'),

@@ -82,11 +82,13 @@ export const statistic: Match<Statistic> = {
   parse(o) {
     const mode = o.has('mode') ? o.text('mode') : 'random'
     if (mode !== 'random' && mode !== 'nth') throw new OptionError(`Bad mode "${mode}"`)
-    if (mode === 'nth') return parseNth(o)
-    if (!o.has('probability')) throw new WholeError('--probability must be specified when using random mode')
+    const threshold = o.has('probability') ? parseProbability(o.text('probability')) : null
+    const nth = o.has('every') || o.has('packet') || mode === 'nth' ? parseNth(o) : null
+    if (mode === 'nth') return nth!
+    if (threshold === null) throw new WholeError('--probability must be specified when using random mode')
     return {
       mode,
-      threshold: parseProbability(o.text('probability')),
+      threshold,
       invert: o.inverted('probability'),
     }
   },

@@ -127,11 +127,11 @@ export const string: Match<StringMatch> = {
   parse(o) {
     const from = o.has('from') ? o.uint('from', 16) : 0
     const to = o.has('to') ? o.uint('to', 16) : MAX_OFFSET
-    const algo = o.text('algo')
     const flag = ['string', 'hex-string'].find((name) => o.has(name))
     if (flag === undefined)
       throw new WholeError("STRING match: You must specify `--string' or `--hex-string'")
     const pattern = flag === 'string' ? parseText(o.text(flag)) : parseHex(o.text(flag))
+    const algo = o.text('algo')
     return { pattern, algo, invert: o.inverted(flag), ignoreCase: o.has('icase'), from, to }
   },
   print: (m) =>

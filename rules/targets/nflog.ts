@@ -75,6 +75,7 @@ export const nflog: Target<NfLog> = {
     if (o.has('nflog-range'))
       o.warn(
         'warn: --nflog-range has never worked and is no longer supported, please use --nflog-size instead\n',
+        true,
       )
     return {
       prefix,

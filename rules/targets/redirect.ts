@@ -3,7 +3,7 @@
 import type { NatRange } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
 import { flags, formatPorts, formatUse, NO_RANGE, parsePorts } from '../nat-range.ts'
-import { OptionError } from '../options.ts'
+import { WholeError } from '../options.ts'
 
 export const redirect: Target<NatRange> = {
   kind: 'target',
@@ -24,7 +24,7 @@ export const redirect: Target<NatRange> = {
       ...(o.has('to-ports') ? parsePorts(o.text('to-ports'), o) : null),
       ...flags(o),
     }
-    if (range.offset) throw new OptionError('Shifted portmap ranges not supported with this kernel')
+    if (range.offset) throw new WholeError('Shifted portmap ranges not supported with this kernel')
     return range
   },
   print: (range) => formatUse('--to-ports ', formatPorts(range), range, '--'),

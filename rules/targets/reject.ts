@@ -34,8 +34,10 @@ const TYPES: readonly (readonly [name: string, alias: string, code: number | nul
 const DEFAULT = 'icmp-port-unreachable'
 
 /** An abbreviation takes the first type that it fits, the empty one too. */
-function parseType(text: string): string {
+function parseType(text: string, warn: (text: string) => void): string {
   const found = TYPES.find(([name, alias]) => abbreviates(text, name) || abbreviates(text, alias))
+  if (found === undefined && ['echo-reply', 'echoreply'].some((gone) => abbreviates(text, gone)))
+    warn('--reject-with echo-reply no longer supported\n')
   if (found === undefined) throw new OptionError(`unknown reject type "${text}"`)
   return found[0]
 }
@@ -70,7 +72,9 @@ Valid reject types:
 
 (*) See man page or read the INCOMPATIBILITES file for compatibility issues.
 `,
-  parse: (o) => ({ with: o.has('reject-with') ? parseType(o.text('reject-with')) : DEFAULT }),
+  parse: (o) => ({
+    with: o.has('reject-with') ? parseType(o.text('reject-with'), (text) => o.warn(text)) : DEFAULT,
+  }),
   print: (m) => `--reject-with ${m.with}`,
   list: (m) => `reject-with ${m.with}`,
   check: (m, use) =>

@@ -58,10 +58,10 @@ function parse(o: Options): SetTarget {
   const add = use('add-set')
   const del = use('del-set')
   const map = use('map-set')
+  const timeout = o.has('timeout') ? seconds(o.text('timeout')) : -1
   if (add === null && del === null && map === null)
     throw new WholeError("You must specify either `--add-set' or `--del-set' or `--map-set'")
   const exist = o.has('exist')
-  const timeout = o.has('timeout') ? seconds(o.text('timeout')) : -1
   if (add === null && exist) throw new WholeError("Flag `--exist' can be used with `--add-set' only")
   if (add === null && timeout >= 0)
     throw new WholeError("Option `--timeout' can be used with `--add-set' only")
@@ -112,12 +112,14 @@ export const setTarget: Target<SetTarget> = {
   families: [4, 6],
   options: [
     ...['add-set', 'del-set', 'map-set'].map((flag) => ({ flag, arg: 'two' as const, multiple: true })),
-    { flag: 'exist', arg: 'none', multiple: true },
-    { flag: 'timeout', multiple: true },
+    // A `!` before these is not looked at.
+    { flag: 'exist', arg: 'none', multiple: true, invertible: true },
+    { flag: 'timeout', multiple: true, invertible: true },
     ...['map-mark', 'map-prio', 'map-queue'].map((flag) => ({
       flag,
       arg: 'none' as const,
       multiple: true,
+      invertible: true,
     })),
   ],
   help: `SET target options:

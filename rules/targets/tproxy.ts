@@ -5,7 +5,7 @@ import { Verdict } from '../../datapath/hooks.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { giveDefrag, takeDefrag } from '../defrag.ts'
 import type { Target } from '../extension.ts'
-import { formatAddress, type Words } from '../text/address.ts'
+import { ANY, formatAddress, type Words } from '../text/address.ts'
 import { hex } from '../text/numbers.ts'
 
 export interface TProxy {
@@ -31,9 +31,10 @@ export const tproxy: Target<TProxy> = {
 `,
   parse(o) {
     const { value, mask } = o.has('tproxy-mark') ? o.valueMask('tproxy-mark') : { value: 0, mask: 0 }
+    const address = o.has('on-ip') ? o.address('on-ip') : ANY
     return {
       port: o.port('on-port'),
-      address: o.has('on-ip') ? o.address('on-ip') : [0, 0, 0, 0],
+      address,
       mark: value,
       mask,
     }

@@ -74,9 +74,15 @@ interface Use {
   readonly given: Given[]
 }
 
+/** What an extension says though nothing is wrong: as its options are read, and when all have been. */
+interface Remarks {
+  readonly early: string
+  readonly whole: string
+}
+
 interface Memo {
   readonly made: MatchUse | TargetUse
-  readonly warnings: string
+  readonly remarks: Remarks | null
 }
 
 /** Options of an extension within the merged table; -m twice merges once, and the later use gets the options. */
@@ -206,7 +212,7 @@ export class CommandParser {
   /** @internal Data of an extension from its options, remembered. */
   complete<T extends MatchUse | TargetUse>(
     use: Use,
-    warnings: string[],
+    remarks: Remarks[],
     make: (extension: Match | Target, data: unknown) => T,
   ): T {
     const { extension } = use.loaded
@@ -225,7 +231,7 @@ export class CommandParser {
     }
     const known = memo.get(key)
     if (known !== undefined) {
-      if (known.warnings !== '') warnings.push(known.warnings)
+      if (known.remarks !== null) remarks.push(known.remarks)
       return known.made as T
     }
     const options = this.gather(use.loaded, use.given)
@@ -236,11 +242,20 @@ export class CommandParser {
       if (error instanceof MissingOption) options.check()
       throw error
     }
-    options.check()
+    try {
+      options.check()
+    } catch (error) {
+      if (options.wholeWarnings !== '') remarks.push({ early: '', whole: options.wholeWarnings })
+      throw error
+    }
     const made = make(extension, data)
     if (memo.size >= MAX_MEMO) memo.clear()
-    memo.set(key, { made, warnings: options.warnings })
-    if (options.warnings !== '') warnings.push(options.warnings)
+    const said =
+      options.warnings + options.wholeWarnings === ''
+        ? null
+        : { early: options.warnings, whole: options.wholeWarnings }
+    memo.set(key, { made, remarks: said })
+    if (said !== null) remarks.push(said)
     return made
   }
 
@@ -291,7 +306,10 @@ class Parse {
   #counters: Counters | null = null
   #waitGiven = false
   #waitInterval = false
-  #warned = false
+  /** Warnings of the command line itself, with the word that caused them. */
+  readonly #early: { readonly text: string; readonly word: number }[] = []
+  /** Of extensions whose options have all been read, in order. */
+  readonly #remarks: Remarks[] = []
 
   #protocolText: string | null = null
   #protocol = 0
@@ -334,7 +352,11 @@ class Parse {
         else this.#long(word)
         if (this.#stopped) return null
       }
-      return this.#finish()
+      const command = this.#finish()
+      this.#say(this.#early.map(({ text }) => text))
+      this.#say(this.#remarks.map(({ early }) => early))
+      this.#say(this.#remarks.map(({ whole }) => whole))
+      return command
     } catch (error) {
       throw this.#earlier(error)
     }
@@ -392,7 +414,7 @@ class Parse {
 
   #lookUp(name: string): Found | null {
     const exact = LONG.get(name)
-    if (exact !== undefined) return exact
+    if (exact !== undefined && (this.#family === 4 || exact.global !== 'f')) return exact
     const layers = this.#layers
     for (let i = layers.length - 1; i >= 0; i--) {
       const layer = layers[i]!
@@ -406,7 +428,7 @@ class Parse {
   #abbreviated(name: string): Found | null {
     let found: Found | null = null
     for (const [long, option] of LONG) {
-      if (!long.startsWith(name)) continue
+      if (!long.startsWith(name) || (this.#family === 6 && option.global === 'f')) continue
       if (found !== null && found !== option) return null
       found = option
     }
@@ -677,13 +699,13 @@ class Parse {
     this.#protocolInverted = this.#invert
     if (number === 0 && this.#invert) this.#fail('rule would never match protocol')
     if (this.#family === 6 && !this.#invert && [43, 44, 51, 60].includes(number!))
-      this.#parser.context.warn(`Warning: never matched protocol: ${text}. use extension match instead.\n`)
+      this.#warn(`Warning: never matched protocol: ${text}. use extension match instead.\n`)
   }
 
   #interface(name: string): { name: string; invert: boolean } {
     if (name.length > 15) this.#fail(`interface name \`${name}' must be shorter than IFNAMSIZ (15)`)
     if (/[/ ]/.test(name))
-      this.#parser.context.warn(
+      this.#warn(
         `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).\n`,
       )
     return { name, invert: this.#invert }
@@ -698,7 +720,7 @@ class Parse {
     if (digits === null) this.#fail('wait interval not numeric')
     const micros = Number(digits![0]) >>> 0
     if (micros > 999999) this.#fail(`too long usec wait ${micros} > 999999 usec`)
-    this.#parser.context.warn('Ignoring deprecated --wait-interval option.\n')
+    this.#warn('Ignoring deprecated --wait-interval option.\n')
     this.#waitInterval = true
   }
 
@@ -766,14 +788,11 @@ class Parse {
     const protocol = this.#protocol
     const inverted = this.#protocolInverted
     const matches: MatchUse[] = []
-    const warnings: string[] = []
-    for (const use of this.#uses) matches.push(this.#parser.complete(use, warnings, matchUse))
+    for (const use of this.#uses) matches.push(this.#parser.complete(use, this.#remarks, matchUse))
     const target =
       this.#target !== null
-        ? this.#parser.complete(this.#target, warnings, targetUse)
+        ? this.#parser.complete(this.#target, this.#remarks, targetUse)
         : (this.#verdict ?? (this.#jumpTo === '' ? NO_TARGET : null))
-    for (const text of warnings) this.#parser.context.warn(text)
-    this.#warned = true
 
     if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
     if (this.#ops.size === 0) this.#fail('no command specified')
@@ -881,6 +900,10 @@ class Parse {
     return prefixMask(length!, this.#family)
   }
 
+  #warn(text: string): void {
+    this.#early.push({ text, word: this.#word })
+  }
+
   #fail(message: string): never {
     throw new ToolError(message, 2, this.#word)
   }
@@ -890,7 +913,6 @@ class Parse {
    * report, before anything found later or amiss in the whole. Only a command that fails anyway comes here.
    */
   #earlier(error: unknown): unknown {
-    if (error instanceof ToolStop) return error
     let first = Number.POSITIVE_INFINITY
     let reported = error
     const uses = this.#target === null ? this.#uses : [...this.#uses, this.#target]
@@ -903,16 +925,21 @@ class Parse {
         reported = bad
         break
       }
-    if (!this.#warned)
-      for (const use of uses) {
-        const options = this.#parser.gather(
-          use.loaded,
-          use.given.filter(({ word }) => word <= first),
-        )
-        this.#tryParse(use, options)
-        if (options.warnings !== '') this.#parser.context.warn(options.warnings)
-      }
+    this.#say(this.#early.filter(({ word }) => word < first).map(({ text }) => text))
+    for (const use of uses) {
+      const options = this.#parser.gather(
+        use.loaded,
+        use.given.filter(({ word }) => word <= first),
+      )
+      this.#tryParse(use, options)
+      this.#say([options.warnings])
+    }
+    this.#say(this.#remarks.map(({ whole }) => whole))
     return reported
+  }
+
+  #say(texts: readonly string[]): void {
+    for (const text of texts) if (text !== '') this.#parser.context.warn(text)
   }
 
   /** The error that option `i` of a use makes as it is read, as against one of the options as a whole. */

@@ -4,7 +4,7 @@ import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command.ts'
 import { TableError, ToolError } from './errors.ts'
-import { describeRule, type ListFormat, listHeader, listRule, saveRule } from './print.ts'
+import { describeRule, type ListFormat, listHeader, listRule, PrintRemarks, saveRule } from './print.ts'
 
 /** Where a command prints. */
 export interface Sink {
@@ -77,10 +77,14 @@ function ruleCommand(op: string, command: Command, draft: Draft, sink: Sink, pla
   const chain = command.chain!
   const { family } = draft.view
   const target = resolveTarget(command, draft, sink)
+  const remarks = new PrintRemarks()
   // With several addresses each is tried; the last failure is the one reported.
   let failed: unknown = null
   for (const rule of makeRules(command.rule, target, place)) {
-    if (command.verbose > 0) sink.out(describeRule(rule, family))
+    if (command.verbose > 0) {
+      sink.out(describeRule(rule, family))
+      sink.err(remarks.of(rule))
+    }
     try {
       applyRule(op, chain, command, draft, rule)
     } catch (error) {
@@ -158,6 +162,7 @@ function list(command: Command, draft: Draft, sink: Sink): void {
     exact: command.exact,
     lineNumbers: command.lineNumbers,
   }
+  const remarks = new PrintRemarks()
   for (const [i, name] of chainsOf(command, draft).entries()) {
     if (i > 0) sink.out('\n')
     if (command.number === 0)
@@ -166,14 +171,17 @@ function list(command: Command, draft: Draft, sink: Sink): void {
       )
     const counters = draft.counters(name)
     for (const [index, rule] of draft.rules(name).entries())
-      if (command.number === 0 || command.number === index + 1)
+      if (command.number === 0 || command.number === index + 1) {
         sink.out(listRule(rule, index + 1, counters(rule, index), format))
+        sink.err(remarks.of(rule))
+      }
   }
 }
 
 function listRules(command: Command, draft: Draft, sink: Sink): void {
   const names = chainsOf(command, draft)
   const style = command.verbose > 0 ? 'option' : 'none'
+  const remarks = new PrintRemarks()
   if (command.number === 0)
     for (const name of names) {
       if (!draft.isBuiltin(name)) {
@@ -186,7 +194,9 @@ function listRules(command: Command, draft: Draft, sink: Sink): void {
   for (const name of names) {
     const counters = draft.counters(name)
     for (const [index, rule] of draft.rules(name).entries())
-      if (command.number === 0 || command.number === index + 1)
+      if (command.number === 0 || command.number === index + 1) {
         sink.out(`${saveRule(name, rule, draft.view.family, style, counters(rule, index))}\n`)
+        sink.err(remarks.of(rule))
+      }
   }
 }

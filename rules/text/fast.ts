@@ -217,7 +217,7 @@ export class FastLines {
     try {
       const data: unknown = loaded.extension.parse(options)
       options.check()
-      return options.warnings === '' ? { data } : null
+      return options.warnings + options.wholeWarnings === '' ? { data } : null
     } catch (error) {
       if (error instanceof OptionError) return null
       throw error

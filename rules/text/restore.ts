@@ -173,7 +173,7 @@ export class Restore {
     let counters: RuleCounters | null = null
     if (line[0] === '[') {
       const found = ruleCounters(line)
-      if (typeof found === 'string') throw new ToolError(`Bad line ${this.line}: need ${found}\n`, 2, 0)
+      if (typeof found === 'string') throw new ToolError(`Bad line ${this.line}: need ${found}`, 2, 0)
       from = found.from
       while (line[from] === ' ') from++
       if (found.end < end) {

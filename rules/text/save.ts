@@ -1,7 +1,7 @@
 // A table as iptables-save prints it.
 
 import { byBytes } from '../check.ts'
-import { BUILTIN, type Counters } from '../model.ts'
+import { BUILTIN, type Counters, type Rule } from '../model.ts'
 import type { TableView } from '../ruleset.ts'
 import { VERSION } from './command.ts'
 import { saveRule } from './print.ts'
@@ -19,8 +19,17 @@ export function ctime(now: number): string {
   )
 }
 
-/** `program`: iptables-save or ip6tables-save, for the comment lines. */
-export function saveTable(view: TableView, withCounters: boolean, program: string, now: number): string {
+/**
+ * `program`: iptables-save or ip6tables-save, for the comment lines. `remark`, if given, takes what belongs on standard
+ * error.
+ */
+export function saveTable(
+  view: TableView,
+  withCounters: boolean,
+  program: string,
+  now: number,
+  remark?: (rule: Rule) => void,
+): string {
   const date = ctime(now)
   const builtin = BUILTIN[view.name]
   const user = [...view.chains.keys()].filter((name) => !builtin.includes(name)).sort(byBytes)
@@ -36,6 +45,7 @@ export function saveTable(view: TableView, withCounters: boolean, program: strin
       const count: Counters | null = withCounters
         ? { packets: counters[i * 2]!, bytes: counters[i * 2 + 1]! }
         : null
+      remark?.(rule)
       text.push(`${saveRule(name, rule, view.family, withCounters ? 'front' : 'none', count)}\n`)
     }
   }

@@ -3,7 +3,6 @@
 //
 //     <table> <chain> <rule> <conditions> <match|NAME> <OPTION>value</OPTION> … <actions> <call|goto|TARGET> …
 
-import { VARIANT } from './command.ts'
 import { ToolError } from './errors.ts'
 import { fields, lines, ruleCounters, splitWords } from './line.ts'
 
@@ -58,9 +57,12 @@ export class XmlWriter {
   #chains: SavedChain[] = []
   #actionsOpen = false
   #ruleOpen = false
+  #packets = '0'
+  #bytes = '0'
   /** Words of the rule before. */
   #before: readonly Word[] = []
-  #line = 0
+  /** Of the line being read, from 1. */
+  line = 0
 
   constructor(options: { readonly combine: boolean; readonly verbose: boolean }) {
     this.#combine = options.combine
@@ -76,10 +78,10 @@ export class XmlWriter {
   run(text: string): void {
     this.#put('<iptables-rules version="1.0">\n')
     for (const line of lines(text)) {
-      this.#line++
+      this.line++
       this.#read(line)
     }
-    if (this.#table !== '') throw new XmlFailed(`iptables-xml: COMMIT expected at line ${this.#line + 1}`)
+    if (this.#table !== '') throw new XmlFailed(`iptables-xml: COMMIT expected at line ${this.line + 1}`)
     this.#put('</iptables-rules>\n')
   }
 
@@ -93,12 +95,12 @@ export class XmlWriter {
       this.#put(`<!-- ${escapeComment(line)} -->\n`)
       return
     }
-    if (this.#verbose) this.#put(`<!-- line ${this.#line} ${escapeComment(line)} -->\n`)
+    if (this.#verbose) this.#put(`<!-- line ${this.line} ${escapeComment(line)} -->\n`)
     if (line === 'COMMIT\n' && this.#table !== '') this.#closeTable()
     else if (line[0] === '*') this.#openTable(line)
     else if (line[0] === ':' && this.#table !== '') this.#saveChain(line)
     else if (this.#table !== '') this.#rule(line)
-    else throw new XmlFailed(`iptables-xml: line ${this.#line} failed`)
+    else throw new XmlFailed(`iptables-xml: line ${this.line} failed`)
   }
 
   #fail(message: string): never {
@@ -107,7 +109,7 @@ export class XmlWriter {
 
   #openTable(line: string): void {
     const [table] = fields(line.slice(1))
-    if (table === undefined) this.#fail(`iptables-xml: line ${this.#line} table name invalid\n`)
+    if (table === undefined) this.#fail(`iptables-xml: line ${this.line} table name invalid`)
     this.#closeTable()
     this.#table = table!.slice(0, MAX_NAME)
     this.#put(`  <table ${attribute('name', this.#table)}>\n`)
@@ -123,15 +125,18 @@ export class XmlWriter {
 
   #saveChain(line: string): void {
     const [name, policy, counters] = fields(line.slice(1))
-    if (name === undefined) this.#fail(`iptables-xml: line ${this.#line} chain name invalid\n`)
-    if (policy === undefined) this.#fail(`iptables-xml: line ${this.#line} policy invalid\n`)
-    if (this.#chains.length >= MAX_CHAINS) this.#fail(`iptables-xml: line ${this.#line} chain name invalid\n`)
+    if (name === undefined) this.#fail(`iptables-xml: line ${this.line} chain name invalid`)
+    if (policy === undefined) this.#fail(`iptables-xml: line ${this.line} policy invalid`)
+    if (this.#chains.length >= MAX_CHAINS) this.#fail(`iptables-xml: line ${this.line} chain name invalid`)
     const read = /^\[\s*([-+]?\d+)(?::\s*([-+]?\d+))?/.exec(counters ?? '')
+    // Without its own, a chain gets the numbers that were read last.
+    this.#packets = signed(read?.[1]) ?? this.#packets
+    this.#bytes = signed(read?.[2]) ?? this.#bytes
     this.#chains.push({
       name: name!,
       policy: policy!,
-      packets: signed(read?.[1]),
-      bytes: signed(read?.[2]),
+      packets: this.#packets,
+      bytes: this.#bytes,
       opened: false,
     })
   }
@@ -166,7 +171,7 @@ export class XmlWriter {
     let text = line
     if (line[0] === '[') {
       const counters = ruleCounters(line)
-      if (typeof counters === 'string') this.#fail(`Bad line ${this.#line}: need ${counters}\n`)
+      if (typeof counters === 'string') this.#fail(`Bad line ${this.line}: need ${counters}`)
       else {
         packets = counters.packets
         bytes = counters.bytes
@@ -180,7 +185,7 @@ export class XmlWriter {
     const words = texts.map((word, i) => ({ text: word, quoted: quoted[i]! }))
     let chain: string | null = null
     for (let i = 1; i < words.length; i++) if (words[i - 1]!.text === '-A') chain = words[i]!.text
-    if (chain === null) throw new XmlFailed(`iptables-xml: line ${this.#line} failed - no chain found`)
+    if (chain === null) throw new XmlFailed(`iptables-xml: line ${this.line} failed - no chain found`)
     if (chain !== this.#chain)
       for (const saved of this.#chains)
         if (saved.name === chain) {
@@ -259,10 +264,10 @@ export class XmlWriter {
         if (next?.text.startsWith('-')) invert = true
         else this.#put(`${spacer}!`)
         spacer = ' '
-      } else if (!quoted && isTarget(text) && at + 2 === words.length && this.#isChain(next!.text)) {
+      } else if (!quoted && isTarget(text) && next !== undefined && this.#isChain(next.text)) {
         closeBoth()
         const tag = isGoto(text) ? 'goto' : 'call'
-        this.#put(`${CONDITIONS}<${tag} >\n${INNER}<${next!.text} />\n`)
+        this.#put(`${CONDITIONS}<${tag} >\n${INNER}<${next.text} />\n`)
         outer = tag
         at++
       } else if (!quoted && (isTarget(text) || isMatch(text))) {
@@ -303,7 +308,5 @@ export class XmlWriter {
 }
 
 /** A 64-bit counter as %lld prints it. */
-const signed = (text: string | undefined): string => String(BigInt.asIntN(64, BigInt(text ?? 0)))
-
-/** As xtables_error() prints it for this tool. */
-export const xmlError = (message: string): string => `iptables-xml v${VARIANT}: ${message}\n`
+const signed = (text: string | undefined): string | null =>
+  text === undefined ? null : String(BigInt.asIntN(64, BigInt(text.replace('+', ''))))

@@ -153,7 +153,10 @@ const bashWord = (word: string): string =>
 export function realAnswers(calls: readonly Call[]): [Answer, Answer][] {
   const folder = mkdtempSync(join(tmpdir(), 'tunwall-commands-'))
   try {
+    // Names as on any Debian, and a resolver that nobody answers.
+    writeFileSync(join(folder, 'hosts'), '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n')
     const script = [
+      'mount --bind hosts /etc/hosts',
       `run() { n=$1; t=$2; shift 2; ( exec -a "$t" ${MULTI} "$@" ) >$n.out 2>$n.err; echo $? >$n.code; }`,
       `ipset restore <<'E'\n${SETS.map((words) => words.join(' ')).join('\n')}\nE`,
     ]
@@ -167,7 +170,7 @@ export function realAnswers(calls: readonly Call[]): [Answer, Answer][] {
       if (tool !== 'iptables-xml')
         script.push(`run ${i}s ${familyOf(tool) === 6 ? 'ip6tables' : 'iptables'}-save -c </dev/null`)
     }
-    const ran = spawnSync('unshare', ['-n', 'bash'], {
+    const ran = spawnSync('unshare', ['-nm', 'bash'], {
       cwd: folder,
       input: Buffer.from(script.join('\n'), 'latin1'),
       env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
