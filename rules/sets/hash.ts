@@ -82,6 +82,8 @@ export class HashSet implements SetData {
   /** Elements by prefix length, for each network part; and the lengths there are, longest first. */
   readonly #lengthCounts: readonly Int32Array[]
   readonly #lengths: number[][]
+  /** A `nomatch` element was ever added. */
+  #nomatches = false
   /** The last look-up among interfaces met an element of the network. */
   #found = false
   /** The whole addresses of the packet's networks while prefix lengths are tried. */
@@ -148,6 +150,7 @@ export class HashSet implements SetData {
   add(options: SetOptions, exist: boolean): void {
     this.extensions.check(options)
     const flags = (options.nomatch ? FLAG_NOMATCH : 0) | (options.wildcard ? FLAG_WILDCARD : 0)
+    if (options.nomatch) this.#nomatches = true
     this.#each(options, () => {
       const row = this.#findExact()
       if (row >= 0) {
@@ -708,7 +711,7 @@ export class HashSet implements SetData {
 
   #verdict(row: number, pkt: Packet | null, ext: PacketExtension | null): number {
     if (pkt === null ? this.extensions.expired(row) : !this.extensions.met(row, pkt, ext!)) return 0
-    return (this.#table.flags[row]! & FLAG_NOMATCH) !== 0 ? NOMATCH : 1
+    return this.#nomatches && (this.#table.flags[row]! & FLAG_NOMATCH) !== 0 ? NOMATCH : 1
   }
 }
 

@@ -2,15 +2,20 @@
 //
 //     slots [ 0 | tag 6 | 0 | tag 2 | 1 | … ]   0 free, 1 was used, else the row + 2 and, in the bits that the size of
 //                                               `slots` leaves, the hash's high bits
+//     filter [ bits ]                           two bits of one word for every key, a byte a member: says of nearly all
+//                                               keys that are not there that they are not
 //     keys  [ row 0: w0 w1 … | row 1 … ]        rows in the order they were added; free ones are a list through w0
 //
-// A miss costs one word of `slots` nearly always, a hit one row more: the cost does not depend on how many elements
-// there are, but for the caches. At most 7 in 10 slots are taken, so a row + 2 always fits into a slot's low bits.
+// A miss costs one word of `filter` nearly always, which is small enough for a near cache though networks are looked up
+// once for every prefix length; a hit one slot and one row more. The cost does not depend on how many elements there
+// are, but for the caches. At most 7 in 10 slots are taken, so a row + 2 always fits into a slot's low bits.
 
 const FREE = 0
 const GONE = 1
 const FIRST_ROW = 2
 const FIRST_SLOTS = 64
+/** Words of the filter: one for so many slots. */
+const SLOTS_A_WORD = 8
 const FIRST_ROWS = 16
 const NO_ROW = -1
 
@@ -25,6 +30,9 @@ export class ElementTable {
   /** Elements, expired ones included. */
   size = 0
   #slots = new Int32Array(FIRST_SLOTS)
+  #filter = new Int32Array(FIRST_SLOTS / SLOTS_A_WORD)
+  /** Elements removed whose bits are still in the filter. */
+  #stale = 0
   /** Bit 0: the row is used; the other bits are the owner's. */
   flags = new Uint8Array(FIRST_ROWS)
   /** Slots that are not free. */
@@ -62,6 +70,9 @@ export class ElementTable {
     const stride = this.stride
     const mask = slots.length - 1
     const h = this.hash(key, 0)
+    const bits = (1 << h) | (1 << (h >>> 5))
+    const filter = this.#filter
+    if ((filter[(h >>> 10) & (filter.length - 1)]! & bits) !== bits) return NO_ROW
     for (let slot = h & mask; ; slot = (slot + 1) & mask) {
       const value = slots[slot]!
       if (value === FREE) return NO_ROW
@@ -102,7 +113,7 @@ export class ElementTable {
 
   /** Adds a key that is not there; its row. */
   insert(key: Int32Array): number {
-    if ((this.#taken + 1) * 10 > this.#slots.length * 7) this.#rehash()
+    if ((this.#taken + 1) * 10 > this.#slots.length * 7 || this.#stale > this.#slots.length) this.#rehash()
     const { stride } = this
     let row = this.#spare
     if (row !== NO_ROW) this.#spare = this.keys[row * stride]!
@@ -124,6 +135,8 @@ export class ElementTable {
     let slot = h & mask
     while (slots[slot] !== FREE) slot = (slot + 1) & mask
     slots[slot] = (h & ~mask) | (row + FIRST_ROW)
+    const filter = this.#filter
+    filter[(h >>> 10) & (filter.length - 1)]! |= (1 << h) | (1 << (h >>> 5))
     this.#taken++
   }
 
@@ -143,6 +156,7 @@ export class ElementTable {
       }
     this.flags[row] = 0
     this.size--
+    this.#stale++
     this.keys[row * this.stride] = this.#spare
     this.#spare = row
   }
@@ -153,6 +167,8 @@ export class ElementTable {
 
   clear(): void {
     this.#slots = new Int32Array(FIRST_SLOTS)
+    this.#filter = new Int32Array(FIRST_SLOTS / SLOTS_A_WORD)
+    this.#stale = 0
     this.keys = new Int32Array(FIRST_ROWS * this.stride)
     this.flags = new Uint8Array(FIRST_ROWS)
     this.rows = this.size = this.#taken = 0
@@ -161,7 +177,7 @@ export class ElementTable {
   }
 
   bytes(): number {
-    return this.#slots.byteLength + this.keys.byteLength + this.flags.length
+    return this.#slots.byteLength + this.#filter.byteLength + this.keys.byteLength + this.flags.length
   }
 
   #growRows(): void {
@@ -175,11 +191,13 @@ export class ElementTable {
     this.#grew(rows)
   }
 
-  /** More slots, or the same without marks of what is gone. */
+  /** More slots, or as many without marks of what is gone. */
   #rehash(): void {
     let slots = this.#slots.length
     while ((this.size + 1) * 10 > slots * 6) slots *= 2
     this.#slots = new Int32Array(slots)
+    this.#filter = new Int32Array(slots / SLOTS_A_WORD)
+    this.#stale = 0
     this.#taken = 0
     for (let row = 0; row < this.rows; row++) if (this.used(row)) this.#link(row)
   }

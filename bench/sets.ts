@@ -1,0 +1,201 @@
+// Sets of a million members: memory against the kernel's for the same members, and a look-up by the code that a rule
+// with `-m set` becomes.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { Conntrack } from '../conntrack/conntrack.ts'
+import { Nat } from '../conntrack/nat/nat.ts'
+import { runIpset } from '../daemon/cli/ipset.ts'
+import { SeededRandom } from '../daemon/random.ts'
+import { Host } from '../datapath/host.ts'
+import { Packet } from '../datapath/packet.ts'
+import { CountingEgress } from '../datapath/ports/memory.ts'
+import { FrameMemory } from '../datapath/ring.ts'
+import { formatIpv4 } from '../datapath/wire/address.ts'
+import { IPPROTO_TCP } from '../datapath/wire/protocol.ts'
+import { PatternTables } from '../rules/compile/names.ts'
+import { Bindings, makeJs } from '../rules/compile/template.ts'
+import { set as setMatch } from '../rules/matches/set.ts'
+import { Sets } from '../rules/sets/store.ts'
+import { interleave, median, table } from './stats.ts'
+
+const MEMBERS = 1_000_000
+const LOOKUPS = 4_000_000
+const ROUNDS = 3
+/** Addresses that are asked for, one behind the other: more than fit into a cache. */
+const ASKED = 1_000_000
+
+interface Kind {
+  readonly create: string
+  readonly directions: number
+  /** Text of a member made of 32 random bits and a number from 0. */
+  member(bits: number, i: number): string
+}
+
+const portOf = (bits: number): number => 1 + ((bits >>> 1) & 0xfff)
+const LENGTHS = [16, 20, 22, 24, 24, 24, 24, 28, 32]
+const network = (bits: number, length: number): string =>
+  `${formatIpv4(length === 32 ? bits : bits & ~(0xffffffff >>> length))}/${length}`
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  'hash:net, seven prefix lengths': {
+    create: 'hash:net',
+    directions: 1,
+    member: (bits, i) => network(bits, LENGTHS[i % LENGTHS.length]!),
+  },
+  'hash:net, /24 alone': {
+    create: 'hash:net',
+    directions: 1,
+    member: (bits) => network(bits, 24),
+  },
+  'hash:net with timeout, counters': {
+    create: 'hash:net timeout 100000 counters',
+    directions: 1,
+    member: (bits, i) => network(bits, LENGTHS[i % LENGTHS.length]!),
+  },
+  'hash:ip': { create: 'hash:ip', directions: 1, member: (bits) => formatIpv4(bits | 1) },
+  'hash:ip,port': {
+    create: 'hash:ip,port',
+    directions: 2,
+    member: (bits) => `${formatIpv4(bits | 1)},tcp:${portOf(bits)}`,
+  },
+}
+
+/** The members as `ipset restore` reads them; their addresses are put into `hits`. */
+function restoreText(kind: Kind, hits: Int32Array | null): string {
+  const random = new SeededRandom(7)
+  const lines = [`create m ${kind.create} maxelem 2000000`]
+  const seen = new Set<string>()
+  for (let i = 0; seen.size < MEMBERS; i++) {
+    const bits = random.u32() | 0
+    const member = kind.member(bits, i)
+    if (seen.has(member)) continue
+    if (hits !== null && seen.size < hits.length) hits[seen.size] = bits
+    seen.add(member)
+    lines.push(`add m ${member}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** Bytes that the kernel says the set takes. */
+function kernelMemory(kind: Kind): number {
+  const run = spawnSync('unshare', ['-n', 'sh', '-c', 'ipset restore && ipset list -t m'], {
+    input: restoreText(kind, null),
+    encoding: 'utf8',
+  })
+  const found = /Size in memory: (\d+)/.exec(run.stdout)
+  if (found === null) throw new Error(`ipset: ${run.stderr}`)
+  return Number(found[1])
+}
+
+interface Measured {
+  readonly memory: number
+  readonly hitNs: number
+  readonly missNs: number
+  /** Bytes of heap a look-up left behind. */
+  readonly heap: number
+}
+
+function measure(kind: Kind): Measured {
+  const memory = new FrameMemory(4, 2048)
+  const host = new Host({ memory, egress: new CountingEgress(memory), random: new SeededRandom(1) })
+  const conntrack = new Conntrack(host)
+  const sets = new Sets(host)
+  const hits = new Int32Array(ASKED)
+  const restored = runIpset({ argv: ['restore'], input: restoreText(kind, hits), directory: '/' }, sets)
+  if (restored.code !== 0) throw new Error(restored.stderr)
+  const bindings = new Bindings()
+  const env = { host, conntrack, nat: new Nat(host, conntrack), sets }
+  const js = makeJs(env, 4, bindings, new PatternTables(host.devices), { s: null })
+  const dirs = Array.from({ length: kind.directions }, () => true)
+  const none = { op: 0, value: 0n }
+  const use = { set: 'm', dirs, bits: (1 << kind.directions) - 1 }
+  const code = setMatch.emit({ ...use, invert: false, flags: 0, packets: none, bytes: none }, js)
+  const test = new Function('k', `${bindings.prologue()} return (pkt) => ${code.text}`)(bindings.values) as (
+    pkt: Packet,
+  ) => boolean
+  const random = new SeededRandom(9)
+  // Not in the order in which they were added.
+  for (let i = MEMBERS - 1; i > 0; i--) {
+    const j = random.u32() % (i + 1)
+    ;[hits[i], hits[j]] = [hits[j]!, hits[i]!]
+  }
+  const misses = Int32Array.from({ length: ASKED }, () => (random.u32() >>> 4) | 0)
+  const pkt = new Packet()
+  pkt.reset()
+  pkt.family = 4
+  pkt.proto = IPPROTO_TCP
+  const ask = (addresses: Int32Array, spread: number): number => {
+    let found = 0
+    for (let i = 0; i < LOOKUPS; i++) {
+      const at = i % ASKED
+      pkt.s0 = addresses[at]! | spread
+      pkt.sport = portOf(addresses[at]!)
+      if (test(pkt)) found++
+    }
+    return found
+  }
+  const timed = (addresses: Int32Array): number => {
+    const start = process.cpuUsage()
+    ask(addresses, spreadOf(kind))
+    const { user } = process.cpuUsage(start)
+    return (user * 1000) / LOOKUPS
+  }
+  ask(hits, spreadOf(kind))
+  ask(misses, spreadOf(kind))
+  const before = process.memoryUsage().heapUsed
+  const hitNs = timed(hits)
+  const missNs = timed(misses)
+  const heap = Math.max(0, process.memoryUsage().heapUsed - before) / (2 * LOOKUPS)
+  const { data } = sets.lookup('m')!.set
+  if (data.count() !== MEMBERS) throw new Error(`${data.count()} members`)
+  return { memory: data.memory(), hitNs, missNs, heap }
+}
+
+const spreadOf = (kind: Kind): number => (kind.create.startsWith('hash:ip') ? 1 : 0)
+
+const HERE = fileURLToPath(import.meta.url)
+
+export async function sets(): Promise<string> {
+  const rows: string[][] = []
+  for (const [name, kind] of Object.entries(KINDS)) {
+    const all: Measured[] = []
+    await interleave(ROUNDS, {
+      ours: () => {
+        all.push(JSON.parse(execFileSync(process.execPath, [HERE, name], { encoding: 'utf8' })) as Measured)
+        return 0
+      },
+    })
+    const ours = all[0]!.memory / MEMBERS
+    const kernel = kernelMemory(kind) / MEMBERS
+    const of = (key: keyof Measured): string => median(all.map((m) => m[key])).toFixed(0)
+    rows.push([
+      name,
+      ours.toFixed(1),
+      kernel.toFixed(1),
+      (ours / kernel).toFixed(2),
+      of('hitNs'),
+      of('missNs'),
+      median(all.map((m) => m.heap)).toFixed(2),
+    ])
+  }
+  return [
+    `Sets of ${MEMBERS} members; look-ups by the code of \`-m set\`, of ${ASKED} addresses in no order, medians of ${ROUNDS} runs. Kernel memory is what \`ipset list -t\` says.`,
+    '',
+    table(
+      [
+        'set',
+        'bytes a member',
+        "kernel's",
+        'ratio',
+        'ns a look-up, in the set',
+        'not in it',
+        'heap bytes a look-up',
+      ],
+      rows,
+    ),
+  ].join('\n')
+}
+
+const kindName = process.argv[2]
+if (process.argv[1] === HERE && kindName !== undefined) console.log(JSON.stringify(measure(KINDS[kindName]!)))
