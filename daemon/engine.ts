@@ -15,6 +15,7 @@ import type { Family } from '../datapath/packet.ts'
 import type { Egress, FrameMemory } from '../datapath/ring.ts'
 import { TunableError } from '../datapath/tunables.ts'
 import { matches } from '../rules/matches/index.ts'
+import { FingerprintError, readFingerprints, setFingerprints } from '../rules/matches/osf-fingerprints.ts'
 import { Ruleset } from '../rules/ruleset.ts'
 import { Sets } from '../rules/sets/store.ts'
 import { Tables } from '../rules/tables.ts'
@@ -77,6 +78,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   setSysctls(host, config)
   // Rules name sets, so these come first.
   if (config.ipset !== null) loadSets(config.ipset, sets)
+  if (config.fingerprints !== null) loadFingerprints(config.fingerprints, host)
   for (const [family, source] of [[4, config.iptables] as const, [6, config.ip6tables] as const])
     if (source !== null) loadTables(source, family, rulesets, registry)
   return {
@@ -92,6 +94,15 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
       host.fragments.tick()
       return conntrack.tick()
     },
+  }
+}
+
+function loadFingerprints(source: SourceFile, host: Host): void {
+  try {
+    setFingerprints(host, readFingerprints(source.text))
+  } catch (error) {
+    if (!(error instanceof FingerprintError)) throw error
+    throw new PlaceError(error.message, { file: source.path, line: error.line, column: 1 })
   }
 }
 

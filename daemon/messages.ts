@@ -8,6 +8,8 @@ export interface WorkerStart {
   readonly directory: string
   /** Seed of the engine's random numbers; null: from the system. */
   readonly seed: number | null
+  /** Directory for the packets that NFLOG hands out; null: nobody listens. */
+  readonly nflog: string | null
 }
 
 export type ToWorker =

@@ -6,18 +6,22 @@
 //       ^─────────────────────────────────────────────────────────────┘
 
 import { randomInt } from 'node:crypto'
+import { openSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { LogRecord } from '../datapath/events.ts'
 import { Packet } from '../datapath/packet.ts'
+import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
 import { TunPorts } from '../datapath/ports/tun.ts'
 import { FrameMemory } from '../datapath/ring.ts'
+import { traceLog } from '../rules/targets/trace.ts'
 import type { ToolCall } from './control/protocol.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { CommandError, ExitCode } from './errors.ts'
+import { CommandError, ExitCode, systemReason } from './errors.ts'
 import type { HostConfig } from './host-folder/config.ts'
 import { loadHostFolder } from './host-folder/index.ts'
 import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.ts'
 import { checkNamespace, configurePeer, netnsPath } from './netns.ts'
+import { NflogFiles } from './nflog-files.ts'
 import { SeededRandom } from './random.ts'
 import { runTool } from './tools.ts'
 
@@ -57,20 +61,48 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
   return wanted.map((i) => ({ device: i.name, namespace: i.port.namespace, name: i.port.name }))
 }
 
+/** A new file; trouble with it later ends the log, not the gateway. */
+function openIn(directory: string, name: string): WriteBytes {
+  const path = `${directory}/${name}`
+  try {
+    const write = writeTo(openSync(path, 'w', 0o600))
+    let broken = false
+    return (bytes, length) => {
+      if (broken) return
+      try {
+        write(bytes, length)
+      } catch (error) {
+        broken = true
+        complain(`${path}: cannot be written: ${systemReason(error)}`)
+      }
+    }
+  } catch (error) {
+    complain(`${path}: cannot be written: ${systemReason(error)}`)
+    return () => {}
+  }
+}
+
+const complain = (text: string): void => say({ kind: 'log', records: [{ level: 3, text }] })
+
 class Gateway {
   readonly #engine: Engine
   readonly #tun: TunPorts
   readonly #packet = new Packet()
   readonly #logs: LogRecord[] = []
+  readonly #nflog: NflogFiles | null
   #running = true
 
-  constructor(engine: Engine, tun: TunPorts) {
+  constructor(engine: Engine, tun: TunPorts, nflog: string | null) {
     this.#engine = engine
     this.#tun = tun
     tun.onBatch = (offsets, count) => engine.conntrack.lookAhead(offsets, count)
     engine.host.events.log = (record) => {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(record)
     }
+    engine.host.events.trace = (record) => {
+      if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(traceLog(record, engine.host))
+    }
+    this.#nflog = nflog === null ? null : new NflogFiles(engine.host, (name) => openIn(nflog, name))
   }
 
   run(): void {
@@ -88,6 +120,7 @@ class Gateway {
       this.#serve()
       this.#engine.tick()
       tun.flush()
+      this.#nflog?.flush()
       if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
       if (received === 0 && this.#running) tun.wait(TICK_MS)
     }
@@ -146,7 +179,7 @@ function main(start: WorkerStart): void {
     engine.conntrack.table.reserve(engine.host.tunables.get('net.netfilter.nf_conntrack_max'))
     const ports = openPorts(config, engine, tun)
     say({ kind: 'ready', wakeFd: tun.wakeFd, ports })
-    new Gateway(engine, tun).run()
+    new Gateway(engine, tun, start.nflog).run()
     say({ kind: 'stopped' })
   } catch (error) {
     const status = error instanceof CommandError ? error.status : ExitCode.Failure

@@ -9,7 +9,13 @@
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
-import { type ChainFn, type CompiledChain, compileLinear, type StateHolders } from './compile/linear.ts'
+import {
+  type ChainFn,
+  type CompiledChain,
+  compileLinear,
+  compileTraced,
+  type StateHolders,
+} from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
@@ -51,7 +57,11 @@ export class LoadedChain {
   /** Names of the sets that rules here hold, once for each time. */
   sets: readonly string[] = []
   hasState = false
+  /** Rules here with the target TRACE. */
+  tracing = 0
   run: ChainFn
+  /** The same for packets that TRACE has marked, and for tables with such rules. */
+  readonly traced: { run: ChainFn }
   #code: CompiledChain | null = null
   readonly #table: LoadedTable
 
@@ -61,6 +71,7 @@ export class LoadedChain {
     this.counters = makeCounters(model.rules.length)
     this.states = []
     this.run = this.#compileAndRun
+    this.traced = { run: this.#traceAndRun }
     this.#derive()
   }
 
@@ -71,6 +82,7 @@ export class LoadedChain {
       this.retireStates()
       this.model = model
       this.run = this.#compileAndRun
+      this.traced.run = this.#traceAndRun
       this.#derive()
     }
   }
@@ -96,34 +108,62 @@ export class LoadedChain {
 
   #derive(): void {
     this.tracking = 0
+    this.tracing = 0
     const sets: string[] = []
     for (const rule of this.model.rules) collectSets(rule, sets)
     this.sets = sets
     this.hasState = false
     this.states = this.model.rules.map((rule) => {
       if (needsTracking(rule)) this.tracking++
+      if (rule.target.kind === 'extension' && rule.target.target.name === 'TRACE') this.tracing++
       const holders = makeStates(rule, this.#table.env)
       if (holders) this.hasState = true
       return holders
     })
   }
 
+  #source(callee: (name: string) => { run: ChainFn }) {
+    const { family, env, names } = this.#table
+    const { counters, states } = this
+    return { family, rules: this.model.rules, counters, states, env, names, callee }
+  }
+
   #compileAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
-    const source = {
-      family: table.family,
-      rules: this.model.rules,
-      counters: this.counters,
-      states: this.states,
-      env: table.env,
-      names: table.names,
-      callee: (name: string) => table.chain(name),
-    }
-    this.#code = compileLinear(source, this.#code)
+    this.#code = compileLinear(
+      this.#source((name) => table.chain(name)),
+      this.#code,
+    )
     this.run = this.#code.run
     return this.run(pkt, hook)
   }
+
+  #traceAndRun: ChainFn = (pkt, hook) => {
+    const table = this.#table
+    const rules = this.model.rules.length
+    this.traced.run = compileTraced({
+      ...this.#source((name) => table.chain(name).traced),
+      trace: (p, index) => {
+        // The end of a built-in chain is its policy, which the walk tells of.
+        if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
+      },
+    })
+    return this.traced.run(pkt, hook)
+  }
+
+  /** trace_packet(): rule `index` fits, or the end is reached. */
+  trace(pkt: Packet, index: number): void {
+    const { env, name } = this.#table
+    const { rules, policy } = this.model
+    const rule = rules[index]
+    const kind = rule !== undefined && !isVerdictAlone(rule) ? 'rule' : policy === null ? 'return' : 'policy'
+    env.host.events.trace?.({ table: name, chain: this.model.name, kind, rule: index + 1, pkt })
+  }
 }
+
+/** The kernel takes a rule of nothing but a verdict for the end of its chain (get_chainname_rulenum). */
+const isVerdictAlone = ({ base, matches, target }: Rule): boolean =>
+  target.kind === 'standard' && matches.length === 0 && Object.values(base).every((part) => part === null)
 
 function needsTracking(rule: Rule): boolean {
   const asks = (tracks: boolean | ((data: unknown) => boolean) | undefined, data: unknown): boolean =>
@@ -214,6 +254,7 @@ export class LoadedTable {
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
   #tracking = 0
+  #tracing = 0
   #untrack: (() => void) | null = null
 
   constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables) {
@@ -237,6 +278,7 @@ export class LoadedTable {
     for (const [name, model] of edit.chains) {
       const loaded = this.chains.get(name)
       this.#tracking -= loaded?.tracking ?? 0
+      this.#tracing -= loaded?.tracing ?? 0
       const held = loaded?.sets ?? NO_SETS
       if (loaded) this.#stateful.delete(loaded)
       if (model === null) {
@@ -251,6 +293,7 @@ export class LoadedTable {
       for (const set of held) this.env.sets.release(set)
       if (loaded === undefined) this.chains.set(name, chain)
       this.#tracking += chain.tracking
+      this.#tracing += chain.tracing
       if (chain.hasState) this.#stateful.add(chain)
     }
     for (const chain of this.#stateful) chain.resetState()
@@ -306,8 +349,9 @@ export class LoadedTable {
     const hook = HOOK_OF[name]!
     return (pkt) => {
       names.refresh()
-      const verdict = chain.run(pkt, hook)
+      const verdict = pkt.trace || this.#tracing > 0 ? chain.traced.run(pkt, hook) : chain.run(pkt, hook)
       if (verdict !== CONTINUE) return verdict as Verdict
+      if (pkt.trace) chain.trace(pkt, chain.model.rules.length)
       chain.policyPackets++
       chain.policyBytes += pkt.end - pkt.l3
       return chain.model.policy === 'DROP' ? Verdict.Drop : Verdict.Accept

@@ -11,6 +11,7 @@ interface ReplayWords {
   readonly iface?: string
   readonly after?: string
   readonly report?: string
+  readonly nflog?: string
   readonly seed: string
 }
 
@@ -24,6 +25,7 @@ export function addReplay(program: Command): void {
     .option('--iface <name>', 'the interface on which frames arrive, where the capture names none')
     .option('--after <dir>', 'write iptables-save, ip6tables-save, conntrack and ipset-save there at the end')
     .option('--report <file>', 'one line of JSON for each packet: what became of it and why')
+    .option('--nflog <dir>', 'write the packets of NFLOG there, a pcap for each group')
     .option('--seed <number>', 'seed of the random numbers', '1')
     .action((words: ReplayWords) => {
       const seed = Number(words.seed)
@@ -39,6 +41,7 @@ export function addReplay(program: Command): void {
         iface: words.iface ?? null,
         after: words.after ?? null,
         report: words.report ?? null,
+        nflog: words.nflog ?? null,
         seed,
       })
       const parts = Object.entries(fates).map(([fate, count]) => `${count} ${fate}`)

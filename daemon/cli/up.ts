@@ -15,6 +15,7 @@ interface UpOptions {
   readonly socket: string
   readonly logLevel: string
   readonly seed?: string
+  readonly nflog?: string
 }
 
 export function addUp(program: Command): void {
@@ -23,11 +24,14 @@ export function addUp(program: Command): void {
     .description('run the gateway that a host folder describes, until SIGINT or SIGTERM')
     .requiredOption('--host <dir>', 'the host folder')
     .option('--socket <path>', 'where the tools reach it', defaultSocket())
+    .option('--nflog <dir>', 'write the packets of NFLOG there, a pcap for each group')
     .option('--log-level <level>', LEVELS.join(', '), 'info')
     .option('--seed <number>', 'seed of the random numbers (default: from the system)')
     .action(async (options: UpOptions) => {
       if (!statSync(options.host, { throwIfNoEntry: false })?.isDirectory())
         throw new CommandError(`${options.host}: no such host folder`, ExitCode.Unusable)
+      if (options.nflog !== undefined && !statSync(options.nflog, { throwIfNoEntry: false })?.isDirectory())
+        throw new CommandError(`--nflog ${options.nflog}: no such directory`, ExitCode.Unusable)
       if (!LEVELS.includes(options.logLevel))
         throw new CommandError(
           `--log-level ${options.logLevel}: expected ${LEVELS.join(', ')}`,
@@ -39,6 +43,12 @@ export function addUp(program: Command): void {
       const log = process.stdout.isTTY
         ? pino({ level: options.logLevel }, pretty({ ignore: 'pid,hostname', sync: true }))
         : pino({ level: options.logLevel }, pino.destination({ sync: true }))
-      await runGateway({ directory: options.host, socket: options.socket, seed, log })
+      await runGateway({
+        directory: options.host,
+        socket: options.socket,
+        seed,
+        nflog: options.nflog ?? null,
+        log,
+      })
     })
 }

@@ -166,4 +166,6 @@ export interface HostConfig {
   readonly iptables: SourceFile | null
   readonly ip6tables: SourceFile | null
   readonly ipset: SourceFile | null
+  /** pf.os, for the match osf. */
+  readonly fingerprints: SourceFile | null
 }

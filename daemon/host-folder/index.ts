@@ -85,6 +85,7 @@ export function loadHostFolder(directory: string): HostConfig {
     iptables: bytes('iptables-save'),
     ip6tables: bytes('ip6tables-save'),
     ipset: bytes('ipset-save'),
+    fingerprints: bytes('pf.os'),
   }
 }
 

@@ -32,7 +32,12 @@ export interface ChainSource {
   readonly env: CompileEnv
   readonly names: DeviceNames
   callee(chain: string): Callable
+  /** Told of every rule that fits, by position, and of the end (as many as there are rules): traced code. */
+  readonly trace?: TraceFn
 }
+
+/** Hears that the packet is at the rule. */
+export type TraceFn = (pkt: Packet, index: number) => void
 
 /** V8 does not optimise functions beyond 60 kB of bytecode: a long chain is cut into several. */
 const RULES_A_FUNCTION = 96
@@ -112,7 +117,8 @@ function emitRule(index: number, source: ChainSource, js: JsOf): string {
     rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
   const hotdrop = mayHotdrop ? `if (pkt.hotdrop) return ${Verdict.Drop};` : ''
   const count = `c[${index * 2}]++; c[${index * 2 + 1}] += pkt.end - pkt.l3;`
-  const body = `${count} ${emitTarget(rule, states, source, js, hotdrop)}`
+  const traced = source.trace === undefined ? '' : `${js.bind(source.trace).text}(pkt, ${index});`
+  const body = `${count} ${traced} ${emitTarget(rule, states, source, js, hotdrop)}`
   return `if (${condition}) { ${body} }${mayHotdrop ? ` else ${hotdrop}` : ''}`
 }
 
@@ -212,6 +218,22 @@ export function compileLinear(source: ChainSource, old: CompiledChain | null = n
     pieces.push(stillGood(kept, source, from, to) ? kept! : makePiece(source, from, to))
   }
   return { run: walkOf(pieces), pieces }
+}
+
+/** The chain's code with `trace` in it, whose end it tells of too. */
+export function compileTraced(source: ChainSource & { readonly trace: TraceFn }): ChainFn {
+  const total = source.rules.length
+  const pieces: Piece[] = []
+  for (let from = 0; from < total; from += RULES_A_FUNCTION)
+    pieces.push(makePiece(source, from, Math.min(total, from + RULES_A_FUNCTION)))
+  return (pkt, hook) => {
+    for (let i = 0; i < pieces.length; i++) {
+      const verdict = pieces[i]!.run(pkt, hook)
+      if (verdict !== NEXT_PIECE) return verdict
+    }
+    source.trace(pkt, total)
+    return CONTINUE
+  }
 }
 
 function walkOf(pieces: readonly Piece[]): ChainFn {
