@@ -6,7 +6,7 @@
 // A Flow holds only what was said: an attribute that is missing is not there, as in the message.
 
 import { type Family, Packet } from '../datapath/packet.ts'
-import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
+import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { ExpectFlag } from './expect.ts'
 import type { Nat } from './nat/nat.ts'
@@ -180,8 +180,8 @@ function flowTuple(t: Tuple): FlowTuple {
 /** The tuple that a message means (ctnetlink_parse_tuple); a negative errno if it says too little. */
 export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply: boolean): Tuple | number {
   if (family === 0) return Errno.NotSupported
-  const { src, dst, protocol } = side
-  if (src === undefined || dst === undefined || protocol === undefined) return Errno.Invalid
+  const { src, dst, protocol = 0 } = side
+  if (src === undefined || dst === undefined) return Errno.Invalid
   if (side.family !== family) return Errno.Invalid
   const t = new Tuple()
   t.s0 = src[0]
@@ -379,6 +379,9 @@ function changed(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean): n
     const failed = changeStatus(ct, entry, flow.status, 0)
     if (failed !== 0) return failed
   }
+  // sctp: nlattr_to_sctp wants all three, or nothing.
+  if (flow.orig.protocol === IPPROTO_SCTP && (flow.state === undefined) !== (flow.tags === undefined))
+    return Errno.Invalid
   if (flow.state !== undefined || flow.tags !== undefined)
     ct.trackerOf(entry).assign?.(entry, flow.state ?? null, flow.tags ?? null)
   if (flow.mark !== undefined) words[o + CTMARK] = flow.mark

@@ -14,6 +14,7 @@ export interface WorkerStart {
 
 export type ToWorker =
   | { readonly kind: 'call'; readonly id: number; readonly call: ToolCall }
+  | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'stop' }
 
 export interface PortSummary {
@@ -26,5 +27,8 @@ export type FromWorker =
   | { readonly kind: 'ready'; readonly wakeFd: number; readonly ports: readonly PortSummary[] }
   | { readonly kind: 'failed'; readonly message: string; readonly status: number }
   | { readonly kind: 'result'; readonly id: number; readonly result: ToolResult }
+  /** The call goes on: what it prints follows, and its result when it was ended. */
+  | { readonly kind: 'follow'; readonly id: number }
+  | { readonly kind: 'said'; readonly id: number; readonly stdout: string; readonly stderr: string }
   | { readonly kind: 'log'; readonly records: readonly LogRecord[] }
   | { readonly kind: 'stopped' }

@@ -4,7 +4,7 @@ import { conntrackTool } from './cli/conntrack.ts'
 import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
 import { sysctlTool } from './cli/sysctl.ts'
-import type { Tool } from './cli/tool.ts'
+import type { Say, Tool } from './cli/tool.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import type { Engine } from './engine.ts'
 
@@ -17,6 +17,11 @@ export const toolNames: readonly string[] = [...byName.keys()]
 
 export function wantsInput(call: Pick<ToolCall, 'tool' | 'argv'>): boolean {
   return byName.get(call.tool)?.wantsInput?.(call.argv) ?? false
+}
+
+/** Begins a call that goes on until its caller ends; null for every other call. Returns what ends it. */
+export function followTool(call: ToolCall, engine: Engine, say: Say): (() => ToolResult) | null {
+  return byName.get(call.tool)?.follow?.(call, engine, say) ?? null
 }
 
 /** Runs one tool against the engine; a mistake of ours becomes a message, not the end of the daemon. */

@@ -14,7 +14,7 @@ import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
 import { TunPorts } from '../datapath/ports/tun.ts'
 import { FrameMemory } from '../datapath/ring.ts'
 import { traceLog } from '../rules/targets/trace.ts'
-import type { ToolCall } from './control/protocol.ts'
+import type { ToolCall, ToolResult } from './control/protocol.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { CommandError, ExitCode, systemReason } from './errors.ts'
 import type { HostConfig } from './host-folder/config.ts'
@@ -23,7 +23,7 @@ import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.
 import { checkNamespace, configurePeer, netnsPath } from './netns.ts'
 import { NflogFiles } from './nflog-files.ts'
 import { SeededRandom } from './random.ts'
-import { runTool } from './tools.ts'
+import { followTool, runTool } from './tools.ts'
 
 /** Slots of frame memory: four batches a device would do; the rest is for fragments that wait. */
 const SLOTS = 2048
@@ -61,6 +61,11 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
   return wanted.map((i) => ({ device: i.name, namespace: i.port.namespace, name: i.port.name }))
 }
 
+/** Characters that a follower is told in one turn at most; what is beyond is lost, as in a full netlink socket. */
+const MAX_SAID = 4 * 1024 * 1024
+
+const nothing = (): ToolResult => ({ stdout: '', stderr: '', code: 0 })
+
 /** A new file; trouble with it later ends the log, not the gateway. */
 function openIn(directory: string, name: string): WriteBytes {
   const path = `${directory}/${name}`
@@ -91,6 +96,8 @@ class Gateway {
   readonly #logs: LogRecord[] = []
   readonly #nflog: NflogFiles | null
   #running = true
+  /** Calls that go on: what ends them, and what they have printed since the last turn. */
+  readonly #following = new Map<number, { end: () => ToolResult; stdout: string; stderr: string }>()
 
   constructor(engine: Engine, tun: TunPorts, nflog: string | null) {
     this.#engine = engine
@@ -120,6 +127,7 @@ class Gateway {
       this.#serve()
       this.#engine.tick()
       tun.flush()
+      if (this.#following.size > 0) this.#tellFollowers()
       this.#nflog?.flush()
       if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
       if (received === 0 && this.#running) tun.wait(TICK_MS)
@@ -158,7 +166,40 @@ class Gateway {
       if (received === undefined) return
       const message = received.message as ToWorker
       if (message.kind === 'stop') this.#running = false
-      else say({ kind: 'result', id: message.id, result: this.#answer(message.call) })
+      else if (message.kind === 'end') this.#end(message.id)
+      else if (!this.#follow(message.id, message.call))
+        say({ kind: 'result', id: message.id, result: this.#answer(message.call) })
+    }
+  }
+
+  #follow(id: number, call: ToolCall): boolean {
+    const follower = { end: nothing, stdout: '', stderr: '' }
+    const end = followTool(call, this.#engine, (stdout, stderr) => {
+      if (follower.stdout.length > MAX_SAID) return
+      follower.stdout += stdout
+      follower.stderr += stderr
+    })
+    if (end === null) return false
+    follower.end = end
+    this.#following.set(id, follower)
+    say({ kind: 'follow', id })
+    return true
+  }
+
+  #end(id: number): void {
+    const follower = this.#following.get(id)
+    if (follower === undefined) return
+    this.#tellFollowers()
+    this.#following.delete(id)
+    say({ kind: 'result', id, result: follower.end() })
+  }
+
+  #tellFollowers(): void {
+    for (const [id, follower] of this.#following) {
+      const { stdout, stderr } = follower
+      if (stdout === '' && stderr === '') continue
+      follower.stdout = follower.stderr = ''
+      say({ kind: 'said', id, stdout, stderr })
     }
   }
 

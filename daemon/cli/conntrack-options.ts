@@ -72,7 +72,10 @@ export interface Wish {
   /** Of an expectation: its tuple and mask. */
   readonly expected: FlowTuple
   readonly mask: FlowTuple
+  /** What the tool sets, or compares itself. */
   mark: { readonly value: number; readonly mask: number } | null
+  /** What the dump is asked for. */
+  kernelMark: { readonly value: number; readonly mask: number } | null
   /** For the kernel's filter of -L. */
   statusMask: number
   snat: NatFilter | null
@@ -674,6 +677,7 @@ export function parseOptions(argv: readonly string[]): Wish {
     expected: {},
     mask: {},
     mark: null,
+    kernelMark: null,
     statusMask: 0,
     snat: null,
     dnat: null,
@@ -707,7 +711,6 @@ class Parser {
   #long: readonly Long[] = LONG
   /** Options of the protocol that were given. */
   readonly #own = new Set<Key>()
-  readonly #labels: string[] = []
 
   constructor(argv: readonly string[], wish: Wish) {
     this.#words = [...argv]
@@ -817,6 +820,8 @@ class Parser {
         wish.given.add('status')
         flow.status = statusOf(text, wish)
         if (wish.statusMask === 0) wish.statusMask = flow.status
+        // The tool keeps the status where a mark stands that was given before.
+        if (wish.mark !== null) wish.mark = { ...wish.mark, value: flow.status }
         return
       case 'e':
         wish.given.add('event-mask')
@@ -825,6 +830,7 @@ class Parser {
       case 'o':
         wish.given.add('output')
         wish.outputs |= listOf(text, OUTPUT_WORDS, wish)
+        if ((wish.outputs & OutputBit.Labels) !== 0) this.#labelMap()
         if ((wish.outputs & OutputBit.Save) !== 0 && (wish.outputs & ~OutputBit.Save) !== 0)
           throw new Complaint('cannot combine save output with any other output type, use -o save only', 1)
         return
@@ -861,6 +867,7 @@ class Parser {
         const [, end] = strtoul(text)
         const mask = text[end] === '/' ? word(text.slice(end + 1)) : 0xffffffff
         wish.mark = { value: word(text), mask }
+        wish.kernelMark = wish.mark
         return
       }
       case 'l':
@@ -870,7 +877,8 @@ class Parser {
         if (wish.given.has('label-add') && wish.given.has('label-del'))
           throw new Complaint('cannot use --label-add and --label-del at the same time', 1)
         const label = key === '>' ? this.#optional(value) : text
-        if (label !== null) this.#labels.push(label)
+        this.#labelMap()
+        if (label !== null) throw new Complaint(`unknown label '${label.split(',')[0]}'`)
         return
       }
       case 'a':
@@ -908,6 +916,11 @@ class Parser {
     if (wish.command !== null) throw new Complaint('Invalid commands combination')
     wish.command = command
     wish.table = table
+  }
+
+  /** Differs from Linux: there is no connlabel.conf, so no label has a name; Debian ships none either. */
+  #labelMap(): void {
+    this.#wish.warnings += 'nfct_labelmap_new: No such file or directory\n'
   }
 
   #family(family: Family): void {
@@ -1030,16 +1043,6 @@ class Parser {
     const anyFamily: readonly (Command | null)[] = ['list', 'update', 'delete', 'get', 'flush', 'event']
     if (wish.family === 0 && !anyFamily.includes(wish.command)) wish.family = 4
     const { given } = wish
-    // Differs from Linux: there is no connlabel.conf, so no label has a name; Debian ships none either.
-    if (
-      given.has('label') ||
-      given.has('label-add') ||
-      given.has('label-del') ||
-      (wish.outputs & OutputBit.Labels) !== 0
-    ) {
-      wish.warnings += 'nfct_labelmap_new: No such file or directory\n'
-      if (this.#labels.length > 0) throw new Complaint(`unknown label '${this.#labels[0]!.split(',')[0]}'`)
-    }
     if (given.has('any-nat') && (given.has('src-nat') || given.has('dst-nat')))
       throw new Complaint("cannot specify `--src-nat' or `--dst-nat' with `--any-nat'")
     matrix(
@@ -1051,7 +1054,9 @@ class Parser {
       ],
       ["you have to specify `--src' and `--dst'", "you have to specify `--reply-src' and `--reply-dst'"],
     )
-    const { protocol } = wish
+    const { protocol, flow } = wish
+    if (protocol?.name === 'unknown' && flow.reply.family !== undefined)
+      flow.reply.protocol ??= protocol.number
     if (protocol === null || wish.command === 'help' || protocol.names.length === 0) return
     matrix(
       protocol.names.map(([key, name]) => [name, this.#own.has(key)]),

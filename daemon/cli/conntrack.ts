@@ -57,7 +57,7 @@ function reason(errno: number, command: Wish['command']): string {
   const is = (...commands: Wish['command'][]): boolean => commands.includes(command)
   switch (errno) {
     case Errno.Invalid:
-      return 'invalid parameters'
+      return is('add') ? 'Invalid argument' : 'invalid parameters'
     case Errno.Exists:
       return is('create') ? 'Such conntrack exists, try -U to update' : 'File exists'
     case Errno.NoEntry:
@@ -109,8 +109,8 @@ function metaMatches(wish: Flow, flow: Flow): boolean {
   if (wish.status !== undefined && (wish.status & (flow.status ?? 0)) !== wish.status) return false
   if (wish.state !== undefined && wish.state !== flow.state) return false
   if (wish.zone !== undefined && wish.zone !== (flow.zone ?? 0)) return false
-  if (wish.origZone !== undefined && wish.origZone !== flow.origZone) return false
-  return wish.replyZone === undefined || wish.replyZone === flow.replyZone
+  if (wish.origZone !== undefined && wish.origZone !== (flow.origZone ?? 0)) return false
+  return wish.replyZone === undefined || wish.replyZone === (flow.replyZone ?? 0)
 }
 
 function translated(flow: Flow, source: boolean, asked: NatFilter | null): boolean {
@@ -249,7 +249,7 @@ function list(wish: Wish, { conntrack }: Engine, said: Said): number {
 }
 
 /** The mark filter of a dump: counters of what it leaves out are not zeroed. */
-function kernelMark({ mark }: Wish, value: number): boolean {
+function kernelMark({ kernelMark: mark }: Wish, value: number): boolean {
   return mark === null || (value & mask32(mark.mask)) >>> 0 === mark.value
 }
 
@@ -262,8 +262,7 @@ function insert(wish: Wish, engine: Engine): number {
   const hasReply = given.has('reply-src') || given.has('reply-dst')
   const asked: Flow = { ...flow, orig: { ...flow.orig }, reply: { ...flow.reply } }
   if (hasOrig && !hasReply) Object.assign(asked.reply, mirror(flow.orig))
-  else if (hasReply && !hasOrig) Object.assign(asked.orig, mirror(flow.reply, flow.orig.protocol))
-  else asked.reply.protocol ??= flow.orig.protocol
+  else if (hasReply && !hasOrig) Object.assign(asked.orig, mirror(flow.reply, flow.reply.protocol ?? 0))
   const { icmpType } = flow
   if (icmpType !== undefined) asked.replyIcmpType = inverse(flow.orig.protocol ?? 0, icmpType)
   if (wish.mark !== null) asked.mark = wish.mark.value
@@ -377,6 +376,7 @@ function remove(wish: Wish, { conntrack }: Engine, said: Said): number {
   const fits = filter(wish)
   let removed = 0
   for (const entry of dump(conntrack, wish.family)) {
+    if (!kernelMark(wish, conntrack.mark(entry))) continue
     const flow = describe(conntrack, entry)
     if (!fits(flow)) continue
     conntrack.kill(entry, programs + 0x2000_0000)
@@ -387,6 +387,9 @@ function remove(wish: Wish, { conntrack }: Engine, said: Said): number {
 }
 
 function get(wish: Wish, { conntrack }: Engine, said: Said): number {
+  // The library cannot write such a tuple, and the tool reads errno all the same.
+  if (wish.flow.reply.protocol !== undefined && wish.flow.reply.family === undefined)
+    throw new Complaint('Operation failed: Success', 1)
   const entry = find(conntrack, wish.flow, wish.family)
   if (entry < 0) throw failed(entry, 'get')
   const flow = describe(conntrack, entry)

@@ -31,7 +31,10 @@ export function callTool(
       if (kind === Kind.Output) streams.stdout.write(payload)
       else if (kind === Kind.Error) streams.stderr.write(payload)
       else if (kind === Kind.Exit) status = payload[0] ?? 1
-      else if (kind === Kind.NeedInput) {
+      else if (kind === Kind.Follow) {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const)
+          process.once(signal, () => socket.write(encode(Kind.Stop, '')))
+      } else if (kind === Kind.NeedInput) {
         streams.stdin.on('data', (chunk: Buffer | string) => socket.write(encode(Kind.Input, chunk)))
         streams.stdin.on('end', () => socket.write(encode(Kind.InputEnd, '')))
       }

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +16,20 @@
 
 #define CHUNK 65536
 
-enum kind { ARGS = 'A', INPUT = 'I', INPUT_END = 'E', NEED_INPUT = 'N', OUTPUT = 'O', ERROR = 'R', EXIT = 'X' };
+enum kind { ARGS = 'A', INPUT = 'I', INPUT_END = 'E', NEED_INPUT = 'N', OUTPUT = 'O', ERROR = 'R', EXIT = 'X',
+	    FOLLOW = 'F', STOP = 'S' };
 
 static const char *tool;
+
+/* The daemon goes on until it is told to stop: the socket, -1 as long as it was not said so. */
+static int following = -1;
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+	(void)number;
+	interrupted = 1;
+}
 
 static void die(const char *what, const char *path)
 {
@@ -41,6 +53,24 @@ static void write_all(int fd, const void *data, size_t size)
 	}
 }
 
+static void stop_following(void)
+{
+	static const uint8_t stop[5] = { STOP };
+
+	interrupted = 0;
+	write_all(following, stop, sizeof(stop));
+}
+
+/* From now on a signal asks the daemon to end, and what it says last is still printed. */
+static void follow(int fd)
+{
+	struct sigaction action = { .sa_handler = interrupt };
+
+	following = fd;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
 /* False at the end of the stream. */
 static int read_all(int fd, void *data, size_t size)
 {
@@ -49,8 +79,11 @@ static int read_all(int fd, void *data, size_t size)
 	while (size > 0) {
 		ssize_t n = read(fd, p, size);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR) {
+			if (interrupted && fd == following)
+				stop_following();
 			continue;
+		}
 		if (n <= 0)
 			return 0;
 		p += n;
@@ -139,6 +172,9 @@ static int serve(int fd)
 			break;
 		case ERROR:
 			copy_out(fd, STDERR_FILENO, size);
+			break;
+		case FOLLOW:
+			follow(fd);
 			break;
 		case EXIT:
 			return size == 1 && read_all(fd, &code, 1) ? code : 1;
