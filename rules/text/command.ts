@@ -860,7 +860,11 @@ class Parse {
   #addresses(text: string | null, invert: boolean): readonly (AddressMatch | null)[] {
     if (text === null) return ANY_SOURCE
     const found: (AddressMatch | null)[] = []
-    for (const part of text.split(',')) found.push(this.#network(part.trimStart(), invert))
+    for (const part of text.split(',')) {
+      const network = part.trimStart()
+      if (network.length > 255) this.#fail('Hostname too long')
+      found.push(this.#network(network, invert))
+    }
     return found
   }
 
