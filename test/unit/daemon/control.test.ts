@@ -52,15 +52,26 @@ describe('server', () => {
   let path: string
   let server: ControlServer
   const calls: ToolCall[] = []
+  /** Calls that went on and were ended. */
+  let ended = 0
 
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), 'tunwall-test-'))
     path = join(dir, 'socket')
     calls.length = 0
+    ended = 0
     server = await serve(path, {
       wantsInput: (call) => call.argv.includes('-'),
-      run: async (call) => {
+      run: async (call, follower) => {
         calls.push(call)
+        if (call.argv[0] === '-E')
+          return new Promise((resolve) => {
+            follower.begin(() => {
+              ended++
+              resolve({ stdout: 'last\n', stderr: '', code: 0 })
+            })
+            follower.say('first\n', '')
+          })
         return { stdout: `${call.argv.join('|')}\n${call.stdin}`, stderr: 'said\n', code: 3 }
       },
     })
@@ -101,6 +112,34 @@ describe('server', () => {
     const { io, out } = streams(text)
     expect(await callTool(path, 'iptables-restore', ['-'], io)).toBe(3)
     expect(out.text()).toBe(`-\n${text}`)
+  })
+
+  test('a call that goes on prints at once, and a signal ends it with its last words', async ({ skip }) => {
+    if (!existsSync(CLIENT)) skip('the client is not built: npm run build:native')
+    const link = join(dir, 'conntrack')
+    symlinkSync(CLIENT, link)
+    const child = spawn(link, ['-E'], { env: { TUNWALL_SOCKET: path }, stdio: 'pipe' })
+    let out = ''
+    const code = new Promise((resolve) => child.on('close', resolve))
+    await new Promise<void>((resolve) => {
+      child.stdout.on('data', (chunk) => {
+        out += chunk
+        resolve()
+      })
+    })
+    expect(out).toBe('first\n')
+    child.kill('SIGINT')
+    expect(await code).toBe(0)
+    expect(out).toBe('first\nlast\n')
+  })
+
+  test('a call that goes on ends when its caller is gone', async () => {
+    const socket = connect(path)
+    socket.write(encodeArgs({ tool: 'conntrack', directory: '/', argv: ['-E'] }))
+    await new Promise((resolve) => socket.once('data', resolve))
+    socket.destroy()
+    for (let i = 0; i < 200 && ended === 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(ended).toBe(1)
   })
 
   test('the C client does the same', async ({ skip }) => {
