@@ -176,10 +176,10 @@ export function hostWords(text: string, family: Family): Words {
   const words = parseAddress(text, family)
   if (words !== null) return words
   let reason = 'Name or service not known'
-  if (parseAddress(text.replace(/%.*/, ''), family === 4 ? 6 : 4) !== null)
-    reason = 'Address family for hostname not supported'
+  const other = family === 4 ? parseAddress(text.replace(/%.*/, ''), 6) : parseAddress(text, 4)
+  if (other !== null) reason = 'Address family for hostname not supported'
   // A resolver is asked only for what may be a name, and there is none to answer.
-  else if (mayBeName(text) && (family === 6 || !/^[\d.]+$/.test(text)))
+  else if (mayBeName(text.replaceAll(/\\(\D)/g, '$1')) && (family === 6 || !/^[\d.]+$/.test(text)))
     reason = 'Temporary failure in name resolution'
   throw new OptionError(`getaddrinfo: ${reason}\n`, PARAMETER_PROBLEM, true)
 }
@@ -308,10 +308,11 @@ export class ParsedOptions implements Options {
 
   portRange(flag: string): readonly [number, number] {
     const parts = this.text(flag).split(':')
-    if (parts.length > 2) throw this.#tooMany(flag)
     const from = parts[0] === '' ? 0 : this.#resolve(parts[0]!)
     if (parts.length === 1) return [from, from]
-    return [from, parts[1] === '' ? 0xffff : this.#resolve(parts[1]!)]
+    const to = parts[1] === '' ? 0xffff : this.#resolve(parts[1]!)
+    if (parts.length > 2) throw this.#tooMany(flag)
+    return [from, to]
   }
 
   valueMask(flag: string): { readonly value: number; readonly mask: number } {

@@ -39,8 +39,9 @@ export const cgroup: Match<Cgroup> = {
     ),
   list: (m) =>
     words(
-      m.path === null ? '' : `cgroup ${m.path.invert ? '! ' : ''}${m.path.text}`,
-      m.classId === null ? '' : `cgroup ${m.classId.invert ? '! ' : ''}${m.classId.value}`,
+      'cgroup',
+      m.path === null ? '' : `${m.path.invert ? '! ' : ''}${m.path.text}`,
+      m.classId === null ? '' : `${m.classId.invert ? '! ' : ''}${m.classId.value}`,
     ),
   check(m) {
     if (m.path === null && m.classId === null) return 'cgroup: neither a path nor a class'

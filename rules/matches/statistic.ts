@@ -52,9 +52,7 @@ function nth(state: NthState, last: number): boolean {
   return false
 }
 
-function parseNth(o: Options): Statistic {
-  const every = o.has('every') ? o.uint('every', 32, 1, 0xffffffff) : 1
-  const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
+function checkNth(o: Options, every: number, packet: number): Statistic {
   if (!o.has('every') && !o.has('packet'))
     throw new WholeError('--every and --packet must be specified when using nth mode')
   if (packet > every - 1) throw new WholeError('the --packet p must be 0 <= p <= n-1')
@@ -83,8 +81,9 @@ export const statistic: Match<Statistic> = {
     const mode = o.has('mode') ? o.text('mode') : 'random'
     if (mode !== 'random' && mode !== 'nth') throw new OptionError(`Bad mode "${mode}"`)
     const threshold = o.has('probability') ? parseProbability(o.text('probability')) : null
-    const nth = o.has('every') || o.has('packet') || mode === 'nth' ? parseNth(o) : null
-    if (mode === 'nth') return nth!
+    const every = o.has('every') ? o.uint('every', 32, 1, 0xffffffff) : 1
+    const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
+    if (mode === 'nth') return checkNth(o, every, packet)
     if (threshold === null) throw new WholeError('--probability must be specified when using random mode')
     return {
       mode,

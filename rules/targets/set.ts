@@ -110,9 +110,14 @@ export const setTarget: Target<SetTarget> = {
   name: 'SET',
   revision: 3,
   families: [4, 6],
+  // A `!` before any of these is not looked at.
   options: [
-    ...['add-set', 'del-set', 'map-set'].map((flag) => ({ flag, arg: 'two' as const, multiple: true })),
-    // A `!` before these is not looked at.
+    ...['add-set', 'del-set', 'map-set'].map((flag) => ({
+      flag,
+      arg: 'two' as const,
+      multiple: true,
+      invertible: true,
+    })),
     { flag: 'exist', arg: 'none', multiple: true, invertible: true },
     { flag: 'timeout', multiple: true, invertible: true },
     ...['map-mark', 'map-prio', 'map-queue'].map((flag) => ({

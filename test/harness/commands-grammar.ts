@@ -2,7 +2,7 @@
 // from a seed. Words are bytes: one character of a string for each.
 
 import type { Family } from '../../datapath/packet.ts'
-import type { Call, ToolName } from './commands.ts'
+import type { Call } from './commands.ts'
 import { Dice, ExtensionWords, type Known, knownExtensions } from './commands-words.ts'
 
 const TABLES = ['filter', 'nat', 'mangle', 'raw', 'security']
@@ -401,9 +401,17 @@ export class CommandDice extends Dice {
     if (this.chance(0.3))
       words.push(...not(), this.pick(['-d', '--dst', '--destination']), good(addresses, wrong))
     if (this.chance(0.2) && (!['OUTPUT', 'POSTROUTING'].includes(chain) || this.chance(0.1)))
-      words.push(...not(), this.pick(['-i', '--in-interface']), good(INTERFACES, BAD_INTERFACES))
+      words.push(
+        ...not(),
+        this.pick(['-i', '--in-interface']),
+        good(INTERFACES, this.#tame ? INTERFACES : BAD_INTERFACES),
+      )
     if (this.chance(0.2) && (!['INPUT', 'PREROUTING'].includes(chain) || this.chance(0.1)))
-      words.push(...not(), this.pick(['-o', '--out-interface', '--out']), good(INTERFACES, BAD_INTERFACES))
+      words.push(
+        ...not(),
+        this.pick(['-o', '--out-interface', '--out']),
+        good(INTERFACES, this.#tame ? INTERFACES : BAD_INTERFACES),
+      )
     if (this.chance(this.#family === 4 ? 0.05 : 0.005)) words.push(...not(), '-f')
     const matches = this.#plain
       ? []
@@ -505,7 +513,11 @@ export class CommandDice extends Dice {
           '--version',
         ]),
       )
-    return { argv, stdin: this.chance(0.04) ? this.#garbage() : this.restoreText() }
+    let stdin = this.chance(0.04) ? this.#garbage() : this.restoreText()
+    // -v twice prints the kernel's blob, which we do not have.
+    while (argv.some((word) => /^-.*v/.test(word)) && /(^| )"?(-\w*v|--v)/m.test(stdin))
+      stdin = this.restoreText()
+    return { argv, stdin }
   }
 
   /** A file for iptables-restore, mostly a right one. */
@@ -607,10 +619,8 @@ export class CommandDice extends Dice {
     if (this.chance(0.3)) argv.push(this.pick(['-v', '--verbose', '-cv']))
     if (this.chance(0.06)) argv.push(this.pick(['-h', '-x', '--foo', '/nonexistent/file', '--help', '--c']))
     if (this.chance(0.02)) argv.push('a', 'b')
-    return {
-      tool: 'iptables-xml' as ToolName,
-      argv,
-      stdin: this.chance(0.04) ? this.#garbage() : this.restoreText(),
-    }
+    const text = this.chance(0.04) ? this.#garbage() : this.restoreText()
+    // A chain without counters gets whatever stood in memory there.
+    return { tool: 'iptables-xml', argv, stdin: text.replaceAll(/^:(?!\S+ \S+ \[\d+:\d+\]\n).*\n/gm, '') }
   }
 }

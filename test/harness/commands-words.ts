@@ -211,7 +211,8 @@ function harvest(
   }
 }
 
-const TAME_VALUES = VALUES.filter((value) => /^[\x21-\x7e]+$/.test(value))
+const isTame = (value: string): boolean => /^[\x21-\x7e]+$/.test(value)
+const TAME_VALUES = VALUES.filter(isTame)
 
 /** Draws options. `tame`: no values with blanks or bytes that iptables-save prints, but iptables-restore reads otherwise. */
 export class ExtensionWords {
@@ -232,7 +233,7 @@ export class ExtensionWords {
     if (known.rows.length > 0 && dice.chance(0.6)) {
       const words: string[] = []
       for (const use of dice.pick(known.rows)) {
-        if (dice.chance(0.03)) continue
+        if (dice.chance(0.03) || (this.#tame && !use.words.every(isTame))) continue
         if (dice.chance(0.06) && known.options.length > 0) words.push(...this.#option(known))
         words.push(...this.#shorten(this.#broken(use.words)))
       }
@@ -251,7 +252,8 @@ export class ExtensionWords {
     const flag = `--${dice.chance(0.2) ? dice.pick([spec.flag, ...(spec.aliases ?? [])]) : spec.flag}`
     const words = dice.chance(spec.invertible ? 0.3 : 0.05) ? ['!', flag] : [flag]
     const own = known.values.get(spec.flag)
-    if (own !== undefined && dice.chance(0.8)) words.push(...this.#broken(dice.pick(own)))
+    const value = own !== undefined && dice.chance(0.8) ? dice.pick(own) : null
+    if (value !== null && (!this.#tame || value.every(isTame))) words.push(...this.#broken(value))
     else if (spec.arg !== 'none' || dice.chance(0.03)) {
       words.push(dice.pick(this.#values))
       if (spec.arg === 'two' && dice.chance(0.8)) words.push(dice.pick(this.#values))
