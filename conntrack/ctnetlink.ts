@@ -47,8 +47,9 @@ export interface Flow {
   icmpType?: number | undefined
   icmpCode?: number | undefined
   icmpId?: number | undefined
-  /** Of the answers; the original's are above. */
+  /** Of the answers; the original's are above. The identifiers differ behind source NAT. */
   replyIcmpType?: number | undefined
+  replyIcmpId?: number | undefined
   /** Seconds. */
   timeout?: number | undefined
   /** Number of the tracker's state. */
@@ -122,6 +123,7 @@ export function describe(ct: Conntrack, entry: number, events: number | null = n
     flow.icmpCode = original.ports & 0xff
     flow.icmpId = original.ports >>> 16
     flow.replyIcmpType = (reply.ports >>> 8) & 0xff
+    flow.replyIcmpId = reply.ports >>> 16
   }
   const zone0 = words[o + ZONE]!
   const zone1 = words[o + TUPLE_WORDS + ZONE]!

@@ -120,7 +120,7 @@ function sideWords(flow: Flow, side: FlowTuple, reply: boolean): string[] {
     words.push(
       `type=${(reply ? flow.replyIcmpType : flow.icmpType) ?? 0}`,
       `code=${flow.icmpCode ?? 0}`,
-      `id=${flow.icmpId ?? 0}`,
+      `id=${(reply ? (flow.replyIcmpId ?? flow.icmpId) : flow.icmpId) ?? 0}`,
     )
   return words
 }

@@ -31,6 +31,8 @@ export class Nat {
   readonly #conntrack: Conntrack
   readonly #unique: UniqueTuple
   readonly #translate: Translator
+  /** passOver() was called since the rules were asked. */
+  #passed = false
   readonly #range = new Range()
   readonly #current = new Tuple()
   readonly #chosen = new Tuple()
@@ -124,12 +126,22 @@ export class Nat {
     }
   }
 
+  /**
+   * NFQUEUE with --queue-bypass and nobody at the queue: the packet goes on, but as its verdict was not ACCEPT, a NAT
+   * hook that asked its rules leaves the connection unbound, and asks them again for the next packet.
+   */
+  passOver(): Verdict {
+    this.#passed = true
+    return Verdict.Accept
+  }
+
   /** First packet at a hook of this manip: the rules, or the null binding. */
   #bind(pkt: Packet, manip: Manip, done: number, lookup: HookFn | null): Verdict {
     const entry = pkt.ct
     if (lookup !== null) {
+      this.#passed = false
       const verdict = lookup(pkt)
-      if (verdict !== Verdict.Accept) return verdict
+      if (verdict !== Verdict.Accept || this.#passed) return verdict
       if ((this.#conntrack.table.words[entry * STRIDE + STATUS]! & done) !== 0) return Verdict.Accept
     }
     // nf_nat_alloc_null_binding. From the reply: another manip may have been here already.

@@ -64,5 +64,5 @@ export const nfqueue: Target<NfQueue> = {
   check: (m) => (m.total > MAX_QUEUE ? 'NFQUEUE: number of total queues is 65536' : null),
   reads: [],
   flow: 'final',
-  emit: (m, js) => js`${m.bypass ? Verdict.Accept : Verdict.Queue}`,
+  emit: (m, js) => (m.bypass ? js`${js.env.nat}.passOver()` : js`${Verdict.Queue}`),
 }

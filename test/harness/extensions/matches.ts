@@ -146,6 +146,16 @@ function addrtype(d: Draw): string {
   return words(...options)
 }
 
+/** Address of the source: identification and checksum stand before it. */
+const BEHIND_SUMS = 12
+
+/** May the host's own packets come by? The kernel draws their identification. */
+const drawnByHost = (d: Draw): boolean => d.can('OUTPUT') || d.can('POSTROUTING')
+
+/** Whether bytes at `at` say nothing about identification and header checksum. */
+const steady = (at: number, width: number): boolean =>
+  at >= BEHIND_SUMS || at + width <= 4 || (at >= 6 && at + width <= 10)
+
 /** Bytes of a frame, as they are or with one changed, and where to look for them. */
 function string(d: Draw): string {
   const f = d.frame()
@@ -155,11 +165,12 @@ function string(d: Draw): string {
   const bytes = [...f.bytes.slice(at, at + length)]
   if (d.random.once(6)) bytes[d.random.below(length)]! ^= 0x20
   const text = bytes.map((b) => b.toString(16).padStart(2, '0')).join(d.pick(['', ' ']))
-  const from = d.near(at, 0xffff)
+  const own = drawnByHost(d)
+  const from = Math.max(own ? BEHIND_SUMS : 0, d.near(at, 0xffff))
   const to = d.near(d.pick([at, at + length, f.length]), 0xffff)
   return words(
     `--algo ${d.pick(['bm', 'kmp'])}`,
-    d.random.once(2) ? `--from ${from}` : '',
+    own || d.random.once(2) ? `--from ${from}` : '',
     d.random.once(2) ? `--to ${Math.max(to, from)}` : '',
     d.random.once(4) ? '--icase' : '',
     d.random.once(6)
@@ -173,9 +184,10 @@ function u32(d: Draw): string {
   const tests: string[] = []
   for (let n = d.pick([1, 1, 1, 2]); n > 0; n--) {
     // At the very end too, and just behind it.
-    const at = d.random.once(4)
+    const drawn = d.random.once(4)
       ? Math.max(0, d.near(f.length - 4, 0xffff))
       : d.pick([0, 3, 4, 6, 8, 12, 16, f.l4, f.l4 + 2, f.l4 + d.random.below(24)])
+    const at = drawnByHost(d) && !steady(drawn, 4) ? 6 : drawn
     const value = f.u32(at)
     const viaHeader = d.random.once(3)
     const mask = d.pick([0xffffffff, 0xff, 0xffff, 0xffff0000, 0xff000000, 0x3ff])
@@ -183,7 +195,7 @@ function u32(d: Draw): string {
     const left = d.random.once(8)
     const place = viaHeader
       ? `0>>22&0x3C@${Math.max(0, at - f.l4)}`
-      : d.random.once(10)
+      : d.random.once(10) && !drawnByHost(d)
         ? `${d.pick([0, 4, 16])}@${at}`
         : String(at)
     let text = place
@@ -212,7 +224,8 @@ function u32(d: Draw): string {
 function bpf(d: Draw): string {
   const f = d.frame()
   const width = d.pick([1, 2, 4])
-  const at = d.random.once(4) ? Math.max(0, d.near(f.length - width, 0xffff)) : d.random.below(f.l4 + 12)
+  const drawn = d.random.once(4) ? Math.max(0, d.near(f.length - width, 0xffff)) : d.random.below(f.l4 + 12)
+  const at = drawnByHost(d) && !steady(drawn, width) ? 6 : drawn
   const read = width === 1 ? f.u8(at) : width === 2 ? f.u16(at) : f.u32(at)
   const load = { 1: 48, 2: 40, 4: 32 }[width]
   const jump = d.pick([0x15, 0x25, 0x35, 0x45])
@@ -250,7 +263,7 @@ function hashlimit(d: Draw): string {
   const how = d.pick(['upto', 'above'])
   const rate = bytes
     ? d.pick(['1kb/s', '512b/s', '100b/s', '16b/s', '1mb/s'])
-    : d.pick(['1/hour', '1/minute', '6/minute', '1/second', '10/second', '100/second', '1/day'])
+    : d.pick(['1/hour', '1/minute', '6/minute', '1/second', '10/second', '100/second'])
   const burst = bytes
     ? d.pick(['', '', ' --hashlimit-burst 1mb', ' --hashlimit-burst 2mb'])
     : ` --hashlimit-burst ${d.pick([1, 2, 3, 4, 5])}`
@@ -361,7 +374,8 @@ export const MATCHES: readonly Entry[] = [
       const size = d.frame().length
       const n =
         mode === 'packets' ? d.pick([0, 1, 2, 3, 5]) : mode === 'bytes' ? size * d.pick([1, 1, 2, 3]) : size
-      const at = d.near(n)
+      // The tool prints no upper end of 0.
+      const at = d.near(n, 0xffffffff, 1)
       const range = d.pick([`${at}`, `${at}:`, `${at}:${at + d.pick([0, 1, 2, 100])}`, `0:${at}`])
       return `${d.not()}--connbytes ${range} --connbytes-dir ${d.pick(['original', 'reply', 'both'])} --connbytes-mode ${mode}`
     },
@@ -377,7 +391,8 @@ export const MATCHES: readonly Entry[] = [
     draw: (d) =>
       words(
         `--connlimit-${d.pick(['upto', 'above'])} ${d.pick([0, 1, 2, 3, 5])}`,
-        d.random.once(2) ? `--connlimit-mask ${d.pick([0, 8, 24, 30, 31, 32])}` : '',
+        // The kernel hangs networks into trees by a secret, and those of one tree clean each other up: few networks.
+        d.random.once(8) ? '' : `--connlimit-mask ${d.pick([0, 0, 1, 2, 8])}`,
         d.pick(['', '--connlimit-saddr', '--connlimit-daddr']),
       ),
   },
@@ -492,6 +507,7 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'osf',
     protocols: ['tcp'],
+    hooks: ['PREROUTING', 'INPUT', 'FORWARD'],
     draw: (d) => `${d.not()}--genre ${d.pick(['Linux', 'Windows', 'unknown'])} --ttl ${d.pick([0, 1, 2])}`,
   },
   {
