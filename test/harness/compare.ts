@@ -124,7 +124,7 @@ function compareStep(
   ] as const) {
     const left = byDevice(a)
     const right = byDevice(b)
-    const idents = new Map<number, number>()
+    const idents = which === '' ? ownIdents(left, right) : new Map<number, number>()
     for (const dev of new Set([...left.keys(), ...right.keys()])) {
       const x = left.get(dev) ?? []
       let y = right.get(dev) ?? []
@@ -139,6 +139,24 @@ function compareStep(
     }
   }
   return bad.length === 0 ? null : { text: bad.join('\n'), signature }
+}
+
+/**
+ * Identifications that the two drew for packets in the same place. TEE sets DF in its copies, which leave before the
+ * packet itself, perhaps elsewhere.
+ */
+function ownIdents(
+  left: ReadonlyMap<string, readonly Uint8Array[]>,
+  right: ReadonlyMap<string, readonly Uint8Array[]>,
+): Map<number, number> {
+  const idents = new Map<number, number>()
+  for (const [dev, frames] of left)
+    for (const [i, a] of frames.entries()) {
+      const b = right.get(dev)?.[i]
+      if (b === undefined || a.length < 20 || b.length < 20 || ((a[6]! | b[6]!) & 0x40) !== 0) continue
+      if (!idents.has(u16(a, 4))) idents.set(u16(a, 4), u16(b, 4))
+    }
+  return idents
 }
 
 function differing(
@@ -249,7 +267,8 @@ function sameFrame(
   if (idA !== idB) {
     // A forwarded packet keeps its identification, one with DF has none to draw. The kernel does draw a 0 now and
     // then; from the other side it would mean that nothing was drawn, and the harness sees to it that none is.
-    if ((a[6]! & 0x40) !== 0 || idB === 0 || (injected !== null && passedOn(injected, a))) return false
+    const unknown = (a[6]! & 0x40) !== 0 && idents.get(idA) !== idB
+    if (unknown || idB === 0 || (injected !== null && passedOn(injected, a))) return false
     const known = idents.get(idA)
     if (known !== undefined && known !== idB) return false
     idents.set(idA, idB)
