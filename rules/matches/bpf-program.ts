@@ -205,11 +205,14 @@ function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
       return payloadOffset(pkt, host)
     case AD.Random:
       return host.random.u32()
+    case AD.Queue:
+      // A TUN device's one queue; what was made here has not been through any.
+      return pkt.arrival === null ? 0 : 1
     case AD.NlAttr:
     case AD.NlAttrNest:
       return 0
     default:
-      // No queue, hash, processor or VLAN here.
+      // No hash, other processor or VLAN here.
       return what === AD.AluXorX ? a : 0
   }
 }

@@ -157,6 +157,25 @@ const rules: Readonly<Record<string, () => string>> = {
   TPROXY: () =>
     `-p tcp -j TPROXY --on-port ${below(65536)} ${maybe(() => `--on-ip ${address()}`)} ${maybe(() => `--tproxy-mark ${mark()}`)}`,
   TRACE: () => '-j TRACE',
+  HMARK: () =>
+    `-j HMARK ${pick([`--hmark-tuple ${some(['ct', 'src', 'dst', 'sport', 'dport', 'proto'])}`, `--hmark-src-prefix ${below(33)} --hmark-spi ${number(0xffffffff)}`, `--hmark-sport-mask ${number(65535)} --hmark-dport ${number(65535)}`])} --hmark-mod ${1 + below(9999)} --hmark-rnd ${number(0xffffffff)} ${maybe(() => `--hmark-offset ${number(0xffffffff)}`)}`,
+  TEE: () => `-j TEE --gateway ${address()} ${maybe(() => `--oif eth${below(9)}`)}`,
+  LED: () =>
+    `-j LED --led-trigger-id a${below(99)} ${pick(['', '--led-delay inf', `--led-delay ${below(9999)}`])} ${maybe(() => '--led-always-blink')}`,
+  RATEEST: () =>
+    `-j RATEEST --rateest-name a${below(9)} --rateest-interval ${pick(['250ms', '1s', '8s'])} --rateest-ewmalog ${pick(['32s', '64s'])}`,
+  SYNPROXY: () =>
+    `-p tcp -j SYNPROXY ${maybe(() => '--sack-perm')} ${maybe(() => '--timestamp')} ${maybe(() => `--wscale ${below(256)}`)} ${maybe(() => `--mss ${number(65535)}`)} ${maybe(() => '--ecn')}`,
+  CLUSTERIP: () =>
+    `-j CLUSTERIP ${pick(['', `--new --hashmode ${pick(['sourceip', 'sourceip-sourceport'])} --clustermac 01:00:5e:00:00:0${below(10)} --total-nodes ${below(17)} --local-node ${below(17)} --hash-init ${number(0xffffffff)}`])}`,
+  osf: () =>
+    `-p tcp -m osf ${not()}--genre Linux ${maybe(() => `--ttl ${below(3)}`)} ${maybe(() => `--log ${below(3)}`)}`,
+  bpf: () =>
+    `-m bpf --bytecode "2,${below(65536)} ${below(256)} ${below(256)} ${number(0xffffffff)},6 0 0 1"`,
+  rateest: () =>
+    `-m rateest ${pick([`--rateest-delta --rateest1 a --rateest-pps1 ${number(0xffffffff)} --rateest-pps2 ${number(0xffffffff)} ${maybe(() => '--rateest2 b')}`, `--rateest a --rateest-pps ${number(0xffffffff)}`, `--rateest a --rateest-bps ${below(999)}Kbit`])} ${not()}--rateest-${pick(['lt', 'gt', 'eq'])}`,
+  ipvs: () =>
+    `-m ipvs ${pick([`${not()}--ipvs`, `${not()}--vproto 6 ${not()}--vaddr ${address()} ${maybe(() => `${not()}--vport ${number(65535)}`)} ${maybe(() => '--vdir REPLY')} ${maybe(() => `${not()}--vmethod MASQ`)} ${maybe(() => `${not()}--vportctl 21`)}`])}`,
   REJECT: () =>
     `-p tcp -j REJECT --reject-with ${family === 4 ? pick(['icmp-net-unreachable', 'tcp-reset', 'admin-prohib', 'port-unreach']) : pick(['icmp6-no-route', 'tcp-reset', 'addr-unreach', 'policy-fail', 'reject-route'])}`,
   LOG: () =>
