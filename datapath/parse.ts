@@ -20,17 +20,18 @@ import {
   IPV4_TOTAL_LEN,
 } from './wire/ipv4.ts'
 import { IPV6_DST, IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_PAYLOAD_LEN, IPV6_SRC } from './wire/ipv6.ts'
+import {
+  extensionLength,
+  isExtension,
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_HOP,
+  NEXTHDR_NONE,
+  NEXTHDR_ROUTING,
+} from './wire/ipv6-headers.ts'
 import { hasPorts, IPPROTO_TCP, IPPROTO_UDP } from './wire/protocol.ts'
 
 /** Reason.None (0): the packet is good. */
 export type Refused = Reason
-
-const NEXTHDR_HOP = 0
-const NEXTHDR_ROUTING = 43
-const NEXTHDR_FRAGMENT = 44
-const NEXTHDR_AUTH = 51
-const NEXTHDR_NONE = 59
-const NEXTHDR_DEST = 60
 
 /**
  * Reads the headers of the frame [pkt.l3, pkt.end) into pkt's cached fields and trims pkt.end to the length that
@@ -136,8 +137,9 @@ function parse6(pkt: Packet, view: DataView, counters: Counters): Refused {
 }
 
 /**
- * Cached fields of an IPv6 packet; pkt.l3 and pkt.end are set and hold a fixed header. The walk stops at the first
- * header that is cut short or that is no extension header: that is `proto` and `l4`.
+ * Cached fields of an IPv6 packet; pkt.l3 and pkt.end are set and hold a fixed header. The walk stops where
+ * ipv6_find_hdr()'s does, at the first header that is no extension header, or whose first bytes are cut off, or that a
+ * later fragment names: that is `proto`. `l4` may stand behind the end, as the header before it may say too much.
  */
 export function fill6(pkt: Packet, view: DataView): void {
   const l3 = pkt.l3
@@ -153,30 +155,18 @@ export function fill6(pkt: Packet, view: DataView): void {
   pkt.moreFragments = false
   let next = view.getUint8(l3 + IPV6_NEXT_HEADER)
   let at = l3 + IPV6_HEADER_LEN
-  // Every header is 8 bytes or more, so the walk ends with the packet.
-  for (;;) {
-    if (
-      next !== NEXTHDR_HOP &&
-      next !== NEXTHDR_ROUTING &&
-      next !== NEXTHDR_FRAGMENT &&
-      next !== NEXTHDR_AUTH &&
-      next !== NEXTHDR_DEST
-    )
-      break
-    if (at + 8 > pkt.end) break
+  // Every header is 8 bytes or more, so the walk ends.
+  while (isExtension(next) && next !== NEXTHDR_NONE) {
+    if (at + (next === NEXTHDR_FRAGMENT || next === NEXTHDR_ROUTING ? 4 : 2) > pkt.end) break
     if (next === NEXTHDR_FRAGMENT) {
       const word = view.getUint16(at + 2)
       pkt.fragOffset = word & 0xfff8
       pkt.moreFragments = (word & 1) !== 0
-      next = view.getUint8(at)
-      at += 8
-      if (pkt.fragOffset !== 0) break // what follows is the middle of something
-      continue
     }
-    const length = next === NEXTHDR_AUTH ? (view.getUint8(at + 1) + 2) << 2 : (view.getUint8(at + 1) + 1) << 3
-    if (at + length > pkt.end) break
+    const length = extensionLength(view, next, at)
     next = view.getUint8(at)
     at += length
+    if (pkt.fragOffset !== 0) break // what follows is the middle of something
   }
   pkt.proto = next
   pkt.l4 = at

@@ -31,8 +31,13 @@ function fits(pkt: Packet, memory: FrameMemory, m: Ah6): boolean {
   const at = headerOf(pkt, memory, NEXTHDR_AUTH, AH_HEADER_LEN)
   if (at < 0) return false
   const { view } = memory
+  const length = extensionLength(view, NEXTHDR_AUTH, at)
+  if (pkt.end - at < length) {
+    pkt.hotdrop = true
+    return false
+  }
   if (!within(view.getUint32(at + 4), m.range, m.invert)) return false
-  if (!fitsNumber(extensionLength(view, NEXTHDR_AUTH, at), m.length)) return false
+  if (!fitsNumber(length, m.length)) return false
   return !m.reserved || view.getUint16(at + 2) === 0
 }
 

@@ -16,9 +16,12 @@ function cut(pkt: Packet): boolean {
   return false
 }
 
-/** As cut(); the later fragment that would overwrite TCP's flags is dropped too (tcp_mt, offset 1). */
+/**
+ * As cut(); the later fragment that would overwrite TCP's flags is dropped too (tcp_mt, offset 1). IPv6 offsets are in
+ * bytes there, and none is 1.
+ */
 function cutTcp(pkt: Packet): boolean {
-  if (pkt.fragOffset === 0 || pkt.fragOffset === 8) pkt.hotdrop = true
+  if (pkt.fragOffset === 0 || (pkt.fragOffset === 8 && pkt.family === 4)) pkt.hotdrop = true
   return false
 }
 

@@ -93,7 +93,10 @@ function fits(pkt: Packet, memory: FrameMemory, m: Rt): boolean {
   if (at < 0) return false
   const { bytes, view } = memory
   const length = extensionLength(view, NEXTHDR_ROUTING, at)
-  if (pkt.end - at < length) return false
+  if (pkt.end - at < length) {
+    pkt.hotdrop = true
+    return false
+  }
   if (!within(bytes[at + 3]!, m.segments, m.segmentsInvert)) return false
   if (!fitsNumber(length, m.length) || !fitsNumber(bytes[at + 2]!, m.type)) return false
   if (m.reserved && view.getUint32(at + HEADER) !== 0) return false

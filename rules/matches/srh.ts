@@ -110,7 +110,8 @@ function fits(pkt: Packet, { bytes, view }: FrameMemory, m: Srh): boolean {
   if (bytes[at + 2] !== TYPE_SEGMENTS || left > last) return false
   if (m.nextHeader !== null && (bytes[at] === m.nextHeader.value) === m.nextHeader.invert) return false
   if (fails(bytes[at + 1]!, m.length) || fails(left, m.left) || fails(last, m.last)) return false
-  if (m.tag !== null && (view.getUint16(at + 6) === m.tag.value) === m.tag.invert) return false
+  // Neither tool nor kernel turns the tag's bytes: on a little-endian machine 5 stands for 1280.
+  if (m.tag !== null && (view.getUint16(at + 6, true) === m.tag.value) === m.tag.invert) return false
   const list = at + SRH_HEADER_LEN
   // Segments stand in reverse: the last one first.
   if (m.previous !== null && (left === last || !isSid(view, list + (left + 1) * 16, end, m.previous)))

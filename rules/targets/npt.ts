@@ -32,6 +32,8 @@ const MAX_LENGTH = 64
 const SITE = 48
 const SUBNET_WORD = 3
 const ICMP6_HEADER_LEN = 8
+/** Errors are the types from the one to the other. */
+const ICMPV6_DEST_UNREACH = 1
 const ICMPV6_PARAMPROB = 4
 const ICMPV6_HDR_FIELD = 0
 
@@ -111,8 +113,9 @@ function run(pkt: Packet, host: Host, field: number, w: Work): number {
   const quote = l4 + ICMP6_HEADER_LEN
   if (view.getUint8(l3 + IPV6_NEXT_HEADER) !== IPPROTO_ICMPV6 || quote + IPV6_HEADER_LEN > pkt.end)
     return CONTINUE
-  // Types below 128 are errors. The quoted packet went the other way.
-  if ((view.getUint8(l4) & 0x80) !== 0) return CONTINUE
+  // The quoted packet went the other way.
+  const type = view.getUint8(l4)
+  if (type < ICMPV6_DEST_UNREACH || type > ICMPV6_PARAMPROB) return CONTINUE
   const other = quote + (field === IPV6_SRC ? IPV6_DST : IPV6_SRC)
   if (hasPrefix(view, other, w)) translate(view, other, w)
   return CONTINUE

@@ -1,5 +1,6 @@
 // A host for trying single rules: two TUN devices, the routes of record-kernel.py, conntrack beside it.
 //
+//     fd00:0::2 ─ tun0 fd00:0::1/64                   [ host ] fd00:1::1/64           tun1 ── fd00:1::2, default
 //     10.0.0.2 ── tun0 10.0.0.1/24, MTU 1300 [ host ] 10.1.0.1/24, MTU 1400 tun1 ── 10.1.0.2, default
 
 import { Conntrack } from '../../conntrack/conntrack.ts'
@@ -7,16 +8,19 @@ import { Nat } from '../../conntrack/nat/nat.ts'
 import { Reason } from '../../datapath/counters.ts'
 import { Scope } from '../../datapath/devices.ts'
 import type { LogRecord } from '../../datapath/events.ts'
+import { RouteType } from '../../datapath/fib.ts'
 import { Hook } from '../../datapath/hooks.ts'
 import { Host } from '../../datapath/host.ts'
-import { Packet } from '../../datapath/packet.ts'
+import { type Family, Packet } from '../../datapath/packet.ts'
 import { parse } from '../../datapath/parse.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
-import { decreaseTtl } from '../../datapath/rewrite.ts'
+import { decreaseTtl, setHopLimit } from '../../datapath/rewrite.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
-import { parseIpv4 } from '../../datapath/wire/address.ts'
+import { parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
+import { ipv6HopLimit } from '../../datapath/wire/ipv6.ts'
+import { emitBase } from '../../rules/compile/linear.ts'
 import { PatternTables } from '../../rules/compile/names.ts'
-import { Bindings, type Code, makeJs } from '../../rules/compile/template.ts'
+import { Bindings, type Code, type Js, makeJs } from '../../rules/compile/template.ts'
 import type { Match, Target } from '../../rules/extension.ts'
 import { Sets } from '../../rules/sets/store.ts'
 import { SeededRandom } from '../harness/frames.ts'
@@ -24,6 +28,7 @@ import { parseRule, shellWords } from './rule.ts'
 
 type Words = readonly [number, number, number, number]
 const ip = (text: string): Words => [parseIpv4(text)!, 0, 0, 0]
+const ip6 = (text: string): Words => parseIpv6(text)!
 
 export class World {
   readonly memory = new FrameMemory(32, 4096)
@@ -57,6 +62,26 @@ export class World {
     fib.addRoute({ dst: ip('0.0.0.0'), prefixLength: 0, gateway: ip('10.1.0.254'), device: tun1 })
     fib.addRoute({ dst: ip('10.1.255.0'), prefixLength: 24, device: tun1, mtu: 900 })
     fib.addRoute({ dst: ip('172.16.0.0'), prefixLength: 12, device: tun0, mtu: 600 })
+    for (const [i, device] of devs.entries()) {
+      const own = ip6(`fd00:${i}::1`)
+      devices.addAddress(device, {
+        family: 6,
+        words: own,
+        prefixLength: 64,
+        broadcast: null,
+        peer: null,
+        scope: Scope.Universe,
+        secondary: false,
+        label: null,
+      })
+      fib.addRoute({ family: 6, type: RouteType.Local, dst: own, prefixLength: 128, device })
+      fib.addRoute({ family: 6, type: RouteType.Anycast, dst: ip6(`fd00:${i}::`), prefixLength: 128, device })
+      fib.addRoute({ family: 6, dst: ip6(`fd00:${i}::`), prefixLength: 64, device })
+    }
+    fib.addRoute({ family: 6, dst: ip6('::'), prefixLength: 0, gateway: ip6('fd00:1::fe'), device: tun1 })
+    fib.addRoute({ family: 6, dst: ip6('fd00:1:0:900::'), prefixLength: 64, device: tun1, mtu: 1290 })
+    fib.addRoute({ family: 6, dst: ip6('fd00:5::'), prefixLength: 48, device: tun0, mtu: 1280 })
+    fib.addRoute({ family: 6, type: RouteType.Unreachable, dst: ip6('fd00:6::'), prefixLength: 48 })
     this.conntrack = new Conntrack(this.host)
     this.nat = new Nat(this.host, this.conntrack)
     this.sets = new Sets(this.host)
@@ -70,7 +95,8 @@ export class World {
   forwarded(frame: Uint8Array): Packet | null {
     const pkt = this.parsed(frame)
     if (pkt === null) return null
-    decreaseTtl(pkt, this.memory)
+    if (pkt.family === 4) decreaseTtl(pkt, this.memory)
+    else setHopLimit(pkt, this.memory, ipv6HopLimit(this.memory.view, pkt.l3) - 1)
     pkt.iif = 2
     pkt.arrival = this.host.devices.byIndex[2]!
     pkt.route = this.host.fib.lookup(this.host.fib.keyOf(pkt))
@@ -94,21 +120,28 @@ export class World {
     return this.memory.bytes.slice(pkt.l3, pkt.end)
   }
 
-  #compile(extension: Match | Target, data: unknown): (pkt: Packet, hook: number) => unknown {
+  /** What `emit` gives, as a function of the packet and the hook. */
+  #run(family: Family, state: object | null, emit: (js: Js) => Code): (pkt: Packet, hook: number) => unknown {
     const bindings = new Bindings()
     const names = new PatternTables(this.host.devices)
-    const js = makeJs(this.env, 4, bindings, names, { s: extension.state?.(data, this.env) ?? null })
-    const code: Code = extension.emit(data, js)
+    const code = emit(makeJs(this.env, family, bindings, names, { s: state }))
     const text = `${bindings.prologue()} return (pkt, hook) => ${code.text}`
     return new Function('k', text)(bindings.values) as (pkt: Packet, hook: number) => unknown
   }
 
+  #compile(extension: Match | Target, data: unknown, family: Family) {
+    return this.#run(family, extension.state?.(data, this.env) ?? null, (js) => extension.emit(data, js))
+  }
+
   /** The matches of a rule (with its -p) as a function: 1 fits, 0 does not, x hotdrop. */
-  match(rule: string): (pkt: Packet, hook?: number) => '1' | '0' | 'x' {
-    const { protocol, matches } = parseRule(shellWords(rule))
-    const tests = matches.map(({ match, data }) => this.#compile(match, data))
+  match(rule: string, family: Family = 4): (pkt: Packet, hook?: number) => '1' | '0' | 'x' {
+    const { protocol, matches } = parseRule(shellWords(rule), family)
+    const base = { source: null, destination: null, inInterface: null, outInterface: null, fragment: null }
+    const tests = [
+      this.#run(family, null, (js) => js.all(emitBase({ ...base, protocol }, js))),
+      ...matches.map(({ match, data }) => this.#compile(match, data, family)),
+    ]
     return (pkt, hook = Hook.Forward) => {
-      if (protocol && (pkt.proto === protocol.number) === protocol.invert) return '0'
       pkt.hotdrop = false
       const fits = tests.every((test) => {
         const answer = test(pkt, hook)
@@ -120,9 +153,9 @@ export class World {
   }
 
   /** The target of a rule as a function: what its expression gives. */
-  target(rule: string): (pkt: Packet, hook?: number) => unknown {
-    const { target } = parseRule(shellWords(rule))
-    const run = this.#compile(target!.target, target!.data)
+  target(rule: string, family: Family = 4): (pkt: Packet, hook?: number) => unknown {
+    const { target } = parseRule(shellWords(rule), family)
+    const run = this.#compile(target!.target, target!.data, family)
     return (pkt, hook = Hook.Forward) => run(pkt, hook)
   }
 }
