@@ -171,7 +171,7 @@ export class BitmapSet implements SetData {
     const row = this.#pick(pkt, dirs)
     if (row < 0 || (this.#live(row) && !ext.exist)) return false
     this.#members[row] = PRESENT
-    this.extensions.putPacket(row, pkt, ext)
+    this.extensions.putPacket(row, pkt, ext, false)
     return true
   }
 

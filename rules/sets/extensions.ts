@@ -159,8 +159,8 @@ export class Extensions {
     this.#setTimeout(row, options.timeout ?? this.timeout)
   }
 
-  /** Sets a row from a packet (IP_SET_INIT_KEXT): it counts as the first. */
-  putPacket(row: number, pkt: Packet, ext: PacketExtension): void {
+  /** Sets a row from a packet (IP_SET_INIT_KEXT): it counts as the first. `keep`: the comment that was there stays. */
+  putPacket(row: number, pkt: Packet, ext: PacketExtension, keep: boolean): void {
     const counts = this.#counts
     if (counts !== null) {
       const at = row * COUNTER_WORDS
@@ -169,7 +169,7 @@ export class Extensions {
       counts[at + 2] = 0
       counts[at + 3] = pkt.end - pkt.l3
     }
-    if (this.comment) this.#comments[row] = undefined
+    if (this.comment && !keep) this.#comments[row] = undefined
     if (this.#skb !== null) this.#skb.fill(0, row * SKB_WORDS, (row + 1) * SKB_WORDS)
     this.#setTimeout(row, ext.timeout >= 0 ? ext.timeout : this.timeout)
   }

@@ -53,6 +53,11 @@ const MAX_BUCKET = 12
 const INIT_BUCKET = 2
 const ONES: Words = [-1, -1, -1, -1]
 
+const TCP_HEADER = 20
+const SCTP_HEADER = 12
+const UDP_HEADER = 8
+const ICMP_HEADER = 8
+
 /** Protocols whose elements carry ports (ip_set_proto_with_ports). */
 export const withPorts = (proto: number): boolean =>
   proto === IPPROTO_TCP || proto === IPPROTO_UDP || proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE
@@ -545,9 +550,10 @@ export class HashSet implements SetData {
     if (!this.#fill(pkt, dirs) || !this.#cut()) return false
     const row = this.#findExact()
     if (row >= 0) {
-      if (!ext.exist && !this.extensions.expired(row)) return false
+      const expired = this.extensions.expired(row)
+      if (!ext.exist && !expired) return false
       this.#table.flags[row] = USED
-      this.extensions.putPacket(row, pkt, ext)
+      this.extensions.putPacket(row, pkt, ext, !expired)
       return true
     }
     if (this.extensions.expires) this.#sweep(2)
@@ -555,7 +561,7 @@ export class HashSet implements SetData {
       if (this.extensions.expires) this.#sweep(this.#table.rows)
       if (this.#table.size >= this.#maxelem && !this.#forceadd) return false
     }
-    this.extensions.putPacket(this.#insert(0), pkt, ext)
+    this.extensions.putPacket(this.#insert(0), pkt, ext, false)
     return true
   }
 
@@ -725,12 +731,14 @@ export function portWord(pkt: Packet, source: boolean, bytes: Uint8Array): numbe
   const { proto } = pkt
   if (proto === IPPROTO_ICMP || proto === IPPROTO_ICMPV6) {
     if (proto === IPPROTO_ICMPV6 && pkt.family === 4) return proto << 16
-    if (pkt.fragOffset !== 0 || pkt.l4 + 2 > pkt.end) return -1
+    if (pkt.fragOffset !== 0 || pkt.l4 + ICMP_HEADER > pkt.end) return -1
     return (bytes[pkt.l4]! << 8) | bytes[pkt.l4 + 1]! | (proto << 16)
   }
   if (withPorts(proto)) {
     const port = source ? pkt.sport : pkt.dport
-    return pkt.fragOffset !== 0 || port < 0 ? -1 : port | (proto << 16)
+    // As get_port(): the whole header must be there.
+    const header = proto === IPPROTO_TCP ? TCP_HEADER : proto === IPPROTO_SCTP ? SCTP_HEADER : UDP_HEADER
+    return pkt.fragOffset !== 0 || port < 0 || pkt.l4 + header > pkt.end ? -1 : port | (proto << 16)
   }
   if (pkt.fragOffset !== 0 && pkt.family === 6) return -1
   return proto !== 0 ? proto << 16 : -1

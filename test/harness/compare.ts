@@ -9,6 +9,7 @@
 
 import { fold, sum } from '../../datapath/wire/checksum.ts'
 import { decode } from './frames.ts'
+import { comparableSets, type SetLine } from './generate-sets.ts'
 import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 
 export const TIMEOUT_SLACK_S = 2
@@ -19,7 +20,7 @@ const DAY_MS = 86_400_000
 const IPOPT_TS = 0x44
 
 export interface Difference {
-  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'crash'
+  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'set' | 'crash'
   /** The same for differences that look alike; narrower than the kind. */
   readonly signature?: string
   /** Step.id for frames. */
@@ -37,6 +38,7 @@ export function compareRuns(
   return [
     ...compareFrames(expected, actual, names),
     ...compareTables(expected.save, actual.save, names),
+    ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
   ]
 }
@@ -382,6 +384,21 @@ function compareTables(expected: string, actual: string, names: readonly [string
   return out
 }
 
+// -- sets -------------------------------------------------------------------------------------------------------
+
+function compareSets(expected: string, actual: string, names: readonly [string, string]): Difference[] {
+  const a = comparableSets(expected, TIMEOUT_SLACK_S)
+  const b = comparableSets(actual, TIMEOUT_SLACK_S)
+  const only = (x: readonly SetLine[], y: readonly SetLine[], name: string): string[] =>
+    x
+      .filter(({ text, soon }) => !soon && !y.some((other) => other.text === text))
+      .map(({ text }) => `    only ${name}: ${text}`)
+  const lines = [...only(a, b, names[0]), ...only(b, a, names[1])]
+  if (lines.length === 0) return []
+  const [, set = ''] = /: add (\S+)/.exec(lines[0]!) ?? []
+  return [{ kind: 'set', signature: `set ${set}`, step: null, text: lines.join('\n') }]
+}
+
 // -- flows ------------------------------------------------------------------------------------------------------
 
 interface Flow {
@@ -462,6 +479,7 @@ export function describeHost(scenario: Scenario): string {
     ...scenario.routes.map((r) => `  ip route add ${r}`),
     ...scenario.rules.map((r) => `  ip rule add ${r}`),
     ...Object.entries(scenario.sysctls).map(([name, value]) => `  ${name} = ${value}`),
+    ...(scenario.sets ?? '').split('\n').flatMap((l) => (l === '' ? [] : [`  ${l}`])),
     ...(scenario.iptables === ''
       ? []
       : scenario.iptables

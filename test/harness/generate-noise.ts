@@ -430,6 +430,7 @@ const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
   },
   fragments: { errorAboutAnswer: 3, tooBig: 8, toHost: 5, icmpToHost: 5, options: 2 },
   mixed: { errorAboutAnswer: 4 },
+  sets: { toHost: 3, errorAboutAnswer: 2 },
   extensions: { toHost: 4, hops: 2, options: 2, short: 3, padded: 2, tooBig: 2, garbage: 0.3, header: 0.3 },
 }
 

@@ -8,6 +8,7 @@ import { Draw, type Hook, type Place, type Table } from './extensions/draw.ts'
 import { MATCHES } from './extensions/matches.ts'
 import { TARGETS, type TargetEntry } from './extensions/targets.ts'
 import type { SeededRandom } from './frames.ts'
+import { SET_MATCH, SET_TARGET } from './generate-sets.ts'
 import { type Profile, shuffled, stream, type World } from './generate-world.ts'
 
 const HOOKS: Readonly<Record<Table, readonly Hook[]>> = {
@@ -27,6 +28,7 @@ const TABLES: Readonly<Record<Profile, Readonly<Record<Table, number>>>> = {
   local: { raw: 25, mangle: 40, nat: 40, filter: 80, security: 10 },
   fragments: { raw: 25, mangle: 40, nat: 40, filter: 60, security: 5 },
   mixed: { raw: 50, mangle: 60, nat: 60, filter: 80, security: 30 },
+  sets: { raw: 50, mangle: 80, nat: 10, filter: 80, security: 15 },
   extensions: { raw: 50, mangle: 80, nat: 25, filter: 80, security: 15 },
 }
 
@@ -179,8 +181,8 @@ function makeRule(place: Place, context: Context, reach: readonly string[]): str
 }
 
 /** Entries wait here for the extension that they are of. */
-const matchEntries = MATCHES.filter((e) => knownMatches.some((m) => m.name === e.name))
-const targetEntries = TARGETS.filter((e) => knownTargets.some((t) => t.name === e.name))
+const matchEntries = [...MATCHES, SET_MATCH].filter((e) => knownMatches.some((m) => m.name === e.name))
+const targetEntries = [...TARGETS, SET_TARGET].filter((e) => knownTargets.some((t) => t.name === e.name))
 
 function makeMatch(d: Draw, stateful: boolean): string {
   const { profile, place, random } = d

@@ -19,6 +19,7 @@ export const PROFILES = [
   'fragments',
   'mixed',
   'extensions',
+  'sets',
 ] as const
 export type Profile = (typeof PROFILES)[number]
 

@@ -16,6 +16,7 @@ import {
 import { fragment, type SeededRandom } from './frames.ts'
 import { makeNoise } from './generate-noise.ts'
 import { makeRules } from './generate-rules.ts'
+import { makeSets } from './generate-sets.ts'
 import { makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
 import { KernelHost, type Oracle, Refused } from './kernel.ts'
 import { hex, type Reference, type Run, type Scenario, type Step, type StepRun, unhex } from './scenario.ts'
@@ -53,6 +54,7 @@ const MIX: Readonly<
   local: { tcp: 8, udp: 5, echo: 4, other: 3, noise: 60, fragments: 20, pauses: 150 },
   fragments: { tcp: 10, udp: 30, echo: 15, other: 5, noise: 40, fragments: 2, pauses: 60 },
   mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
+  sets: { tcp: 30, udp: 30, echo: 12, other: 6, noise: 24, fragments: 30, pauses: 30 },
   extensions: { tcp: 30, udp: 18, echo: 8, other: 34, noise: 20, fragments: 30, pauses: 40 },
 }
 
@@ -265,6 +267,7 @@ export async function generate(
       routes,
       rules,
       sysctls,
+      ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
       iptables: makeRules({
         seed: drawn,
         profile,

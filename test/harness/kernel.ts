@@ -278,8 +278,9 @@ export class KernelHost {
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     for (let again = 0; ; again++) {
-      const [save, flows] = await Promise.all([
+      const [save, sets, flows] = await Promise.all([
         this.#oracle.run(['iptables-legacy-save', '-c']),
+        this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
         this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
         this.#take([{ id: -2, pause: 0 }]),
       ])
@@ -300,6 +301,7 @@ export class KernelHost {
         steps: [...this.#runs],
         endAt: last.at,
         save: save.stdout,
+        ...(sets === null ? {} : { sets: sets.stdout }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
       }
     }
@@ -314,6 +316,7 @@ export class KernelHost {
       ['ip-rule.json', ['ip', '-4', '-j', 'rule']],
       ['sysctl', ['sysctl', 'net']],
     ]
+    if (this.#scenario.sets !== undefined) tools.push(['ipset-save', ['ipset', 'save']])
     const files: Record<string, string> = {}
     for (const [name, argv] of tools) {
       const { status, stdout, stderr } = await this.#oracle.run(argv)

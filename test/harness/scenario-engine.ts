@@ -91,6 +91,7 @@ export function runEngine(
     steps,
     endAt: kernel.endAt,
     save: after.get('iptables-save')!,
+    ...(kernel.sets === undefined ? {} : { sets: after.get('ipset-save')! }),
     conntrack: after
       .get('conntrack')!
       .split('\n')

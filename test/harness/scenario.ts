@@ -86,6 +86,8 @@ export interface Run {
   readonly endAt: number
   /** `iptables-save -c`. */
   readonly save: string
+  /** `ipset save`, if the scenario has sets. */
+  readonly sets?: string
   /** `conntrack -L -o extended`, a line each. */
   readonly conntrack: readonly string[]
 }

@@ -1,0 +1,174 @@
+// Sets for random scenarios: what `ipset restore` is given before the rules, the matches and targets that use them,
+// and the comparison of what `ipset save` prints afterwards.
+
+import type { Draw, Entry } from './extensions/draw.ts'
+import type { TargetEntry } from './extensions/targets.ts'
+import type { SeededRandom } from './frames.ts'
+import { stream, type World } from './generate-world.ts'
+
+/** Name, type, and what the members are made of. One of each kind that the test machine's kernel has, some twice. */
+const SETS = [
+  ['ip', 'hash:ip', 'ip'],
+  ['net', 'hash:net', 'net'],
+  ['net2', 'hash:net', 'net'],
+  ['ipp', 'hash:ip,port', 'ip,port'],
+  ['ipi', 'hash:ip,port,ip', 'ip,port,ip'],
+  ['ipn', 'hash:ip,port,net', 'ip,port,net'],
+  ['np', 'hash:net,port', 'net,port'],
+  ['ni', 'hash:net,iface', 'net,iface'],
+  ['bip', 'bitmap:ip range %', 'ip'],
+  ['bmac', 'bitmap:ip,mac range %', 'ip'],
+  ['bport', 'bitmap:port range 0-65535', 'port'],
+  ['list', 'list:set', 'set'],
+] as const
+
+const NAMES = SETS.map(([name]) => name)
+/** Sets without sets in them: only these may be added to by a rule without filling up others. */
+const HASHES = NAMES.filter((name) => name !== 'list')
+
+function member(kind: string, random: SeededRandom, world: World, name: string): string {
+  switch (kind) {
+    case 'ip':
+      return random.once(4) ? random.pick(world.own) : random.pick(world.peers).address
+    case 'net': {
+      if (random.once(3)) return random.pick(world.prefixes)
+      const length = random.pick([1, 8, 16, 23, 24, 28, 30, 31, 32])
+      return `${random.pick(world.peers).address}/${length}`
+    }
+    case 'port': {
+      const port = random.pick(random.once(3) ? world.clientPorts : world.serverPorts)
+      if (name === 'bport') return String(port)
+      return random.pick([
+        `tcp:${port}`,
+        `tcp:${port}`,
+        `udp:${port}`,
+        'icmp:8/0',
+        'icmp:0/0',
+        'gre:0',
+        'icmp:3/3',
+      ])
+    }
+    case 'iface':
+      return random.pick(world.devices).name
+    default:
+      return random.pick(HASHES)
+  }
+}
+
+/** Text for `ipset restore`. Always the same names. */
+export function makeSets(seed: number, world: World): string {
+  const random = stream(seed, 'sets')
+  const lines: string[] = []
+  for (const [name, type, parts] of SETS) {
+    const has = {
+      timeout: random.once(3),
+      counters: random.once(2),
+      comment: random.once(5),
+      skbinfo: random.once(2),
+    }
+    const range = `${random.pick(world.peers).address}/${random.pick([16, 20, 24])}`
+    const words = [
+      type.replace('%', range),
+      has.timeout ? `timeout ${random.pick([0, 1, 2, 6000])}` : '',
+      ...(['counters', 'comment', 'skbinfo'] as const).map((option) => (has[option] ? option : '')),
+      name === 'ip' && random.once(3) ? `netmask ${random.pick([8, 16, 24, 31])}` : '',
+      name === 'ip' || name === 'np' ? `maxelem ${random.pick([9, 65536])}` : '',
+    ]
+    lines.push(`create ${name} ${words.filter((w) => w !== '').join(' ')}`)
+    const [a, b] = range.split('/')
+    for (let n = random.below(name === 'list' ? 5 : 9); n > 0; n--) {
+      const drawn = parts.split(',').map((kind) => member(kind, random, world, name))
+      // An element of a bitmap lies in its range.
+      const inRange = type.startsWith('bitmap:ip') ? [a!.replace(/\.\d+$/, `.${random.below(9)}`)] : drawn
+      if (b === undefined) continue
+      const extra = [
+        // Long ones: nobody knows when exactly the tool put them in.
+        has.timeout ? `timeout ${random.pick([0, 6000])}` : '',
+        has.counters && random.once(2) ? `packets ${random.below(6)} bytes ${random.below(500)}` : '',
+        has.comment && random.once(2) ? 'comment "of a set"' : '',
+        has.skbinfo
+          ? `skbmark ${random.pick(['0x1', '0xf0/0xff', '0x0/0xffff'])} skbprio ${random.below(3)}:${random.below(9)} skbqueue ${random.below(4)}`
+          : '',
+        /net/.test(type) && random.once(5) ? 'nomatch' : '',
+      ]
+      lines.push(`-exist add ${name} ${inRange.join()} ${extra.filter((w) => w !== '').join(' ')}`.trim())
+    }
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function directions(d: Draw, name: string): string {
+  const own = SETS.find(([n]) => n === name)![2].split(',').length
+  const count = d.random.once(6) ? 1 + d.random.below(6) : name === 'list' ? 1 + d.random.below(3) : own
+  return Array.from({ length: count }, () => d.pick(['src', 'dst'])).join()
+}
+
+const use = (d: Draw, from: readonly string[]): string => {
+  const name = d.pick(from)
+  return `${name} ${directions(d, name)}`
+}
+
+const sets = (profile: string): boolean => profile === 'sets'
+
+export const SET_MATCH: Entry = {
+  name: 'set',
+  weight: (profile) => (sets(profile) ? 60 : 0),
+  draw(d) {
+    const counter = (what: string): string =>
+      d.pick(['', '', `${d.not(3)}--${what}-eq`, `--${what}-lt`, `--${what}-gt`])
+    const packets = counter('packets')
+    const bytes = counter('bytes')
+    return [
+      `${d.not()}--match-set ${use(d, NAMES)}`,
+      d.random.once(6) ? '--return-nomatch' : '',
+      d.random.once(6) ? '! --update-counters' : '',
+      d.random.once(8) ? '! --update-subcounters' : '',
+      packets && `${packets} ${d.random.below(6)}`,
+      bytes && `${bytes} ${d.random.below(900)}`,
+    ]
+      .filter((word) => word !== '')
+      .join(' ')
+  },
+}
+
+export const SET_TARGET: TargetEntry = {
+  name: 'SET',
+  weight: (profile) => (sets(profile) ? 40 : 0),
+  draw(d) {
+    const out: string[] = []
+    const map = d.place.table === 'mangle' && d.random.once(3)
+    if (map) {
+      const late = d.only('FORWARD', 'OUTPUT', 'POSTROUTING')
+      out.push(
+        `--map-set ${use(d, NAMES)} --map-mark${late ? d.pick(['', ' --map-prio', ' --map-queue']) : ''}`,
+      )
+    }
+    if (!map || d.random.once(3)) {
+      if (!d.random.once(4))
+        out.push(
+          `--add-set ${use(d, NAMES)}${d.random.once(3) ? ' --exist' : ''}${d.random.once(2) ? ` --timeout ${d.pick([0, 1, 2, 500])}` : ''}`,
+        )
+      if (out.length === 0 || d.random.once(5)) out.push(`--del-set ${use(d, NAMES)}`)
+    }
+    return out.join(' ')
+  },
+}
+
+export interface SetLine {
+  readonly text: string
+  /** The element ends so soon that the other side may have lost it already. */
+  readonly soon: boolean
+}
+
+/** A saved text as can be compared: no order of elements, no seconds, nothing that the kernel draws. */
+export function comparableSets(save: string, slackSeconds: number): SetLine[] {
+  return save.split('\n').map((line) => {
+    const seconds = Number(/^add .* timeout (\d+)/.exec(line)?.[1] ?? 0)
+    return {
+      text: line
+        .replace(/ (hashsize \d+|initval 0x[0-9a-f]+)/g, '')
+        .replace(/^(add .* timeout) [1-9]\d*/, '$1 N'),
+      soon: seconds > 0 && seconds <= slackSeconds,
+    }
+  })
+}
