@@ -343,3 +343,39 @@ COMMIT
   expect(lines[1]).toMatch(/^Remote OS is not known: /)
   expect(() => readFingerprints('# a\nS4:64\n')).toThrow('expected nine parts')
 })
+
+test('osf: an inversion has no effect, and --log takes any known system for the wanted one', () => {
+  const asked = [
+    '--genre Linux --ttl 2',
+    '! --genre Linux --ttl 2',
+    '! --genre Other --ttl 2',
+    '--genre Linux',
+    '--genre Linux --ttl 1',
+    '--genre Other --ttl 2 --log 0',
+    '! --genre Other --ttl 2 --log 1',
+    '! --genre Linux --ttl 2 --log 1',
+  ]
+  const rules = asked.map((options) => `-A FORWARD -p tcp -m osf ${options}\n`).join('')
+  for (const [window, answers] of [
+    // What nfnl_osf's fingerprint gave on Linux 6.18.
+    [5840, [1, 1, 0, 0, 1, 1, 1, 1]],
+    [5841, [0, 0, 0, 0, 0, 0, 0, 0]],
+  ] as const) {
+    const world = router(`*filter\n${rules}COMMIT\n`)
+    setFingerprints(world.host, readFingerprints('S4:64:1:60:M*,S,T,N,W7:Linux:2.6:.8:Linux 2.6.8\n'))
+    world.feed(
+      'tun0',
+      tcp({
+        src: '10.0.0.2',
+        dst: '10.1.0.2',
+        sport: 1,
+        dport: 2,
+        flags: 'S',
+        df: true,
+        window,
+        tcpOptions: [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7],
+      }),
+    )
+    expect(world.counters('FORWARD')).toEqual(answers)
+  }
+})
