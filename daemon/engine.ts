@@ -137,8 +137,8 @@ function addDevices(host: Host, interfaces: readonly InterfaceConfig[]): void {
   const { devices } = host
   // lo is there with its usual address; the folder says which it has.
   for (const address of [...devices.loopback.addresses]) devices.removeAddress(devices.loopback, address)
-  for (const { name, mtu, index, up, loopback, pointToPoint, origin } of interfaces)
-    at(origin, '', () => devices.add(name, mtu, { index, up, loopback, pointToPoint }))
+  for (const { name, mtu, index, up, loopback, pointToPoint, mac, origin } of interfaces)
+    at(origin, '', () => devices.add(name, mtu, { index, up, loopback, pointToPoint, mac }))
 }
 
 function addAddresses(host: Host, interfaces: readonly InterfaceConfig[], byHand: boolean): void {
@@ -154,6 +154,7 @@ const addressOf = (a: AddressConfig) => ({
   prefixLength: a.prefixLength,
   broadcast: a.broadcast === null ? null : a.broadcast[0],
   peer: a.peer === null || a.family === 6 ? null : a.peer[0],
+  peer6: a.family === 6 ? a.peer : null,
   scope: a.scope,
   secondary: a.secondary,
   label: a.label,

@@ -1,6 +1,7 @@
 // The tools that the daemon answers for: a new one is one file in cli/ and one line here.
 
 import { conntrackTool } from './cli/conntrack.ts'
+import { ipTool } from './cli/ip.ts'
 import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
 import { sysctlTool } from './cli/sysctl.ts'
@@ -8,7 +9,7 @@ import type { Say, Tool } from './cli/tool.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import type { Engine } from './engine.ts'
 
-export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, ipsetTool, sysctlTool]
+export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, ipsetTool, ipTool, sysctlTool]
 
 const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, tool] as const)))
 

@@ -42,6 +42,8 @@ export interface DeviceOptions {
   readonly loopback?: boolean
   /** Default true. */
   readonly up?: boolean
+  /** Hardware address; default: none, as a TUN device. */
+  readonly mac?: string | null
 }
 
 type Combine = 'max' | 'or' | 'and' | 'own'
@@ -177,8 +179,7 @@ export class Devices {
       return there
     }
     if (there !== undefined) throw new DeviceError('EEXIST', `device "${name}" already exists`)
-    if (!/^[^\s/:]{1,15}$/.test(name) || name === '.' || name === '..' || name === ALL || name === DEFAULT)
-      throw new DeviceError('EINVAL', `"${name}" is not a valid interface name`)
+    if (!validName(name)) throw new DeviceError('EINVAL', `"${name}" is not a valid interface name`)
     let index = options.index ?? 0
     if (index === 0) {
       index = 1
@@ -209,6 +210,18 @@ export class Devices {
         dropUnicastInL2Multicast: false,
         promoteSecondaries: false,
         forwarding6: false,
+      },
+      link: {
+        mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),
+        txQueueLength: loopback || options.mac ? 1000 : 500,
+        group: 0,
+        alias: null,
+        noArp: !loopback && !options.mac,
+        multicast: !loopback,
+        allMulticast: false,
+        promiscuous: false,
+        dynamic: false,
+        wasUp: options.up ?? true,
       },
       rxPackets: 0,
       rxBytes: 0,
@@ -242,8 +255,78 @@ export class Devices {
   setUp(device: Device, up: boolean): void {
     if (device.up === up) return
     device.up = up
+    if (up) device.link.wasUp = true
     this.generation++
     for (const l of this.#listeners) l.linkChanged?.(device)
+    if (device.loopback && up) this.#loopbackAddresses(device)
+    // addrconf_ifdown(): IPv6 addresses do not outlive the link.
+    if (!up)
+      for (const address of device.addresses.filter((a) => a.family === 6))
+        this.#drop(device, device.addresses.indexOf(address))
+  }
+
+  /** inetdev_event() and init_loopback(): lo that comes up has its addresses, if there are none. */
+  #loopbackAddresses(device: Device): void {
+    const common = { broadcast: null, peer: null, scope: Scope.Host, secondary: false }
+    if (!device.addresses.some((a) => a.family === 4))
+      this.addAddress(device, {
+        ...common,
+        family: 4,
+        words: [0x7f000001, 0, 0, 0],
+        prefixLength: 8,
+        label: device.name,
+      })
+    if (
+      !device.addresses.some(
+        (a) => a.family === 6 && a.words[3] === 1 && (a.words[0] | a.words[1] | a.words[2]) === 0,
+      )
+    )
+      this.addAddress(device, {
+        ...common,
+        family: 6,
+        words: [0, 0, 0, 1],
+        prefixLength: 128,
+        label: null,
+      })
+  }
+
+  /** dev_change_name(): only the device's own sysctls follow. Throws DeviceError for a name in use or unusable. */
+  rename(device: Device, name: string): void {
+    if (device.name === name) return
+    if (this.#names.has(name)) throw new DeviceError('EEXIST', 'File exists')
+    if (!validName(name)) throw new DeviceError('EINVAL', 'Invalid argument')
+    const row = this.#rows.get(device.name)!
+    for (const spec of CONF) this.#tunables.undeclare(sysctl(device.name, spec.name))
+    this.#rows.delete(device.name)
+    this.#names.delete(device.name)
+    for (const [i, a] of device.addresses.entries())
+      if (a.label !== null && a.family === 4)
+        device.addresses[i] = { ...a, label: relabel(a.label, device.name, name) }
+    device.name = name
+    this.#names.set(name, device)
+    this.#declareRow(name, device)
+    for (const [i, spec] of CONF.entries()) {
+      this.#spreading = true
+      if (!spec.readOnly) this.#tunables.set(sysctl(name, spec.name), row.values[i]!)
+      this.#spreading = false
+      this.#rows.get(name)!.own[i] = row.own[i]!
+    }
+    this.#combine(device)
+    this.generation++
+  }
+
+  /** Replaces an address in its place (`ip addr change`): the same words and length. */
+  changeAddress(device: Device, old: Address, now: Address): void {
+    const at = device.addresses.indexOf(old)
+    if (at < 0) throw new DeviceError('EADDRNOTAVAIL', 'Address not found')
+    device.addresses[at] = now
+    this.generation++
+    for (const l of this.#listeners) l.addressAdded?.(device, now)
+  }
+
+  /** What `device.link` says has changed: what was looked up by it is old. */
+  touch(): void {
+    this.generation++
   }
 
   setMtu(device: Device, mtu: number): void {
@@ -268,10 +351,17 @@ export class Devices {
         throw new DeviceError('EEXIST', 'Address already assigned')
     }
     const own: Address = secondary === address.secondary ? address : { ...address, secondary }
-    const behind = device.addresses.findLastIndex(
-      (a) => a.family === own.family && (secondary || !a.secondary),
-    )
-    device.addresses.splice(behind + 1, 0, own)
+    if (own.family === 4) {
+      // Primary ones behind those of the same or a narrower scope.
+      const behind = device.addresses.findLastIndex(
+        (a) => a.family === 4 && (secondary || (!a.secondary && own.scope <= a.scope)),
+      )
+      device.addresses.splice(behind + 1, 0, own)
+    } else {
+      // ipv6_link_dev_addr(): wide scopes first, in each the youngest first.
+      const before = device.addresses.findIndex((a) => a.family === 6 && a.scope >= own.scope)
+      device.addresses.splice(before < 0 ? device.addresses.length : before, 0, own)
+    }
     if (own.family === 4) {
       const word = own.words[0]
       this.#addresses4.set(word, (this.#addresses4.get(word) ?? 0) + 1)
@@ -442,6 +532,18 @@ export class Devices {
       else conf[spec.field] = b !== 0
     }
   }
+}
+
+/** dev_valid_name(), and none that would clash with a sysctl's. */
+function validName(name: string): boolean {
+  return /^[^\s/:]{1,15}$/.test(name) && name !== '.' && name !== '..' && name !== ALL && name !== DEFAULT
+}
+
+/** inetdev_changename(): the part in front of the colon is the device's name. */
+function relabel(label: string, old: string, name: string): string {
+  if (label === old) return name
+  const colon = label.indexOf(':')
+  return colon < 0 ? name : `${name}${label.slice(colon)}`.slice(0, 15)
 }
 
 /** Name of a device's sysctl; a dot in an interface name is printed as a slash. */

@@ -22,6 +22,28 @@ export interface Address {
   readonly noPrefixRoute?: boolean
   /** IFA_RT_PRIORITY: metric of the connected route. */
   readonly metric?: number
+  /** Flags that only `ip addr` shows: nodad, home, mngtmpaddr, autojoin. */
+  readonly flags?: readonly string[]
+  /** IPv6 peer (point to point), four words; null or absent: none. */
+  readonly peer6?: readonly [number, number, number, number] | null
+}
+
+/** What of a link only `ip link` shows and sets; packets do not ask for it. */
+export interface LinkState {
+  /** Hardware address, lower case; null: a link without (ARPHRD_NONE). */
+  mac: string | null
+  txQueueLength: number
+  /** `ip link set … group`; 0: default. */
+  group: number
+  alias: string | null
+  noArp: boolean
+  multicast: boolean
+  /** IFF_ALLMULTI, IFF_PROMISC, IFF_DYNAMIC. */
+  allMulticast: boolean
+  promiscuous: boolean
+  dynamic: boolean
+  /** It has been up: from then on it has a queueing discipline. */
+  wasUp: boolean
 }
 
 /** The sysctls of net.ipv4.conf.DEV / net.ipv6.conf.DEV that the path reads; already combined with `all`. */
@@ -56,6 +78,7 @@ export interface Device {
   /** Primary addresses first, each kind in order of arrival, as `ip addr` lists them. */
   readonly addresses: Address[]
   readonly conf: DeviceConf
+  readonly link: LinkState
   rxPackets: number
   rxBytes: number
   rxDropped: number

@@ -55,6 +55,28 @@ export interface Nexthop {
   readonly gateway: Words | null
   /** 1 to 256. */
   readonly weight: number
+  readonly onlink?: boolean
+  /** Realms of this next hop, as Route.realm. */
+  readonly realm?: number
+}
+
+/** RTAX_*: one metric of a route, besides its mtu. */
+export interface RouteMetric {
+  readonly name: string
+  readonly value: number | string
+}
+
+/** What of a route look-ups do not ask: `ip route` prints it again, and routes differ by it. */
+export interface RouteExtras {
+  readonly onlink?: boolean
+  /** In the order of their numbers. */
+  readonly metrics?: readonly RouteMetric[]
+  /** Names of locked metrics, `mtu` among them. */
+  readonly locked?: readonly string[]
+  /** ICMPV6_ROUTER_PREF_*: 0 medium, 1 high, 3 low. */
+  readonly preference?: number
+  /** `via inet6`: the gateway of an IPv4 route (RFC 5549). */
+  readonly via6?: Words
 }
 
 export interface Route {
@@ -80,6 +102,7 @@ export interface Route {
   readonly mtu: number
   readonly realm: number
   readonly nexthops: readonly Nexthop[] | null
+  readonly extras: RouteExtras | null
 }
 
 /** A route as `ip route add` says it. */
@@ -103,6 +126,7 @@ export interface RouteSpec {
   readonly mtu?: number
   readonly realm?: number
   readonly nexthops?: readonly Nexthop[] | null
+  readonly extras?: RouteExtras | null
 }
 
 /** NLM_F_*: `add` refuses a route of the same prefix, tos and metric; `append` and `prepend` put it beside. */
@@ -145,6 +169,8 @@ export interface RuleSpec {
   /** -1 or absent: none. */
   readonly suppressGroup?: number
   readonly realm?: number
+  /** FRA_PROTOCOL: who set it, as `protocol` of a route; default `kernel`. */
+  readonly setBy?: string
 }
 
 /** A rule that stands in the list. */
@@ -156,10 +182,21 @@ export interface Rule extends RuleSpec {
 /** A refusal; the command words it as ip(8) does: "RTNETLINK answers: File exists". */
 export class RouteError extends RangeError {
   override readonly name = 'RouteError'
-  readonly code: 'EEXIST' | 'ESRCH' | 'ENOENT' | 'EINVAL' | 'ENETUNREACH' | 'ENODEV'
-  constructor(code: RouteError['code'], message: string) {
+  readonly code:
+    | 'EEXIST'
+    | 'ESRCH'
+    | 'ENOENT'
+    | 'EINVAL'
+    | 'ENETUNREACH'
+    | 'EHOSTUNREACH'
+    | 'ENETDOWN'
+    | 'ENODEV'
+  /** The message is the kernel's own (extack), which ip(8) prints as it is; else that of the code. */
+  readonly told: boolean
+  constructor(code: RouteError['code'], message: string, told = false) {
     super(message)
     this.code = code
+    this.told = told
   }
 }
 
@@ -228,6 +265,8 @@ class Routing {
   /** A local route was put in by hand (fib_has_custom_local_routes). */
   customLocal = false
   realms = 0
+  /** Routes that follow from links alone are wanted: not after a captured table has been taken as it is. */
+  followed = true
   /** What rules and routes look at besides the destination; the rest need not be in a cache's key. */
   asksSource = false
   asksTos = false
@@ -295,11 +334,16 @@ export class Fib {
       addressRemoved: (device, address) => {
         this.#follow(device)
         this.#addressGone(address)
+        // fib_disable_ip(): without any address nothing leads through the device.
+        if (address.family === 4 && !device.addresses.some((a) => a.family === 4))
+          this.#sweep(this.#v4, (r) => !isErrorType(r.type) && allThrough(r, device))
       },
       linkChanged: (device) => {
+        this.#v6.followed = true
         if (!device.up) this.#linkDown(device)
         this.#follow(device)
       },
+      deviceAdded: (device) => this.#follow(device),
       deviceRemoved: (device) => this.#deviceGone(device),
     })
   }
@@ -442,7 +486,7 @@ export class Fib {
     const table = rt.tables.get(id)
     if (table === undefined || table.size === 0) return null
     return rt.family === 4
-      ? table.find4(key.d0, key.tos, key.oif)
+      ? table.find4(key.d0, key.tos, key.oif, this.#leastScope)
       : table.find6(key.d0, key.d1, key.d2, key.d3, key.oif)
   }
 
@@ -674,6 +718,7 @@ export class Fib {
       realm: 0,
       nexthops: null,
       nexthopScope: Scope.Host,
+      extras: null,
       derived: true,
     })
   }
@@ -719,8 +764,11 @@ export class Fib {
    * order. Throws RouteError.
    */
   addRoute(spec: RouteSpec, mode: AddMode = 'add', verify = false): Route {
+    // fib_new_table() comes before what may still be refused.
+    if (verify && ((spec.tos ?? 0) & 3) === 0)
+      this.#of(spec.family ?? 4).table(spec.table ?? tableFor(spec.type ?? 1))
     const route = this.#entryOf(spec, false, verify)
-    this.#insert(route, mode)
+    this.#insert(route, mode, verify)
     if (route.family === 4 && route.type === RouteType.Local && route.protocol !== 'kernel')
       this.#v4.customLocal = true
     this.#changed()
@@ -728,30 +776,62 @@ export class Fib {
   }
 
   /**
-   * Removes the first route that fits: prefix and tos must, the rest where given (fib_table_delete). Throws
-   * RouteError ESRCH if there is none.
+   * Removes the first route that fits: prefix and tos must, the rest where given (fib_table_delete, ip6_route_del).
+   * Throws RouteError ESRCH if there is none.
    */
   deleteRoute(spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>): Route {
-    const rt = this.#of(spec.family ?? 4)
+    const family = spec.family ?? 4
+    const rt = this.#of(family)
     const table = rt.tables.get(spec.table ?? tableFor(spec.type ?? RouteType.Unicast))
     const same = (a: Words | null, b: Words | null | undefined): boolean =>
       b === undefined || b === null || sameWords(a, b)
-    const hit = table
-      ?.chain(spec.dst, spec.prefixLength)
-      .find(
-        (r) =>
-          r.tos === (spec.tos ?? 0) &&
-          (spec.type === undefined || r.type === spec.type) &&
-          (spec.metric === undefined || spec.metric === 0 || r.metric === spec.metric) &&
-          (spec.scope === undefined || spec.scope === Scope.Nowhere || r.scope === spec.scope) &&
-          (spec.protocol === undefined || r.protocol === spec.protocol) &&
-          same(r.source, spec.source) &&
-          (!spec.device || (r.nexthops === null ? r.device === spec.device : r.uses(spec.device))) &&
-          same(r.gateway, spec.gateway) &&
-          (!spec.nexthops || r.nexthops?.length === spec.nexthops.length),
+    const through = (r: RouteEntry): boolean => {
+      if (!spec.device && !spec.gateway) return true
+      // fib_nh_match() looks at the first next hop alone, ip6_route_del() at each.
+      const all = r.nexthops === null ? [r] : family === 4 ? [r.nexthops[0]!] : r.nexthops
+      return all.some((h) => (!spec.device || h.device === spec.device) && same(h.gateway, spec.gateway))
+    }
+    const hit = table?.chain(spec.dst, spec.prefixLength).find(
+      (r) =>
+        (family === 6 || r.tos === (spec.tos ?? 0)) &&
+        (family === 6 || spec.type === undefined || r.type === spec.type) &&
+        (spec.metric === undefined || spec.metric === 0 || r.metric === spec.metric) &&
+        (family === 6 ||
+          spec.scope === undefined ||
+          spec.scope === Scope.Nowhere ||
+          r.scope === spec.scope) &&
+        (spec.protocol === undefined || r.protocol === spec.protocol) &&
+        (family === 6 || same(r.source, spec.source)) &&
+        through(r) &&
+        (!spec.nexthops ||
+          (r.nexthops?.length === spec.nexthops.length &&
+            spec.nexthops.every((h, i) => {
+              const o = r.nexthops![i]!
+              return (!h.device || h.device === o.device) && same(o.gateway, h.gateway)
+            }))),
+    )
+    if (!this.hasTable(family, spec.table ?? tableFor(spec.type ?? RouteType.Unicast)))
+      throw new RouteError('ESRCH', 'FIB table does not exist', true)
+    if (table === undefined || hit === undefined) {
+      // The root of an IPv6 table has an entry that may not be taken away (fib6_null_entry).
+      const atRoot = family === 6 && spec.prefixLength === 0 && !table?.chain(spec.dst, 0).length
+      const unowned = (spec.protocol ?? 'kernel') === 'kernel'
+      if (
+        atRoot &&
+        unowned &&
+        !spec.gateway &&
+        !spec.metric &&
+        (spec.device ?? this.#devices.loopback).loopback
       )
-    if (table === undefined || hit === undefined) throw new RouteError('ESRCH', 'No such process')
-    this.#take(rt, table, hit)
+        throw new RouteError('ENOENT', 'No such file or directory')
+      throw new RouteError('ESRCH', 'No such process')
+    }
+    if (family === 6 && hit.nexthops !== null && spec.gateway) {
+      const left = hit.nexthops.filter(
+        (h) => (spec.device && h.device !== spec.device) || !same(h.gateway, spec.gateway),
+      )
+      table.replace(hit, siblings(hit, left))
+    } else this.#take(rt, table, hit)
     this.#changed()
     return hit
   }
@@ -764,10 +844,29 @@ export class Fib {
     return ids.flatMap((id) => rt.tables.get(id)?.list() ?? [])
   }
 
+  /** Whether a table has ever been made; main and local always are. */
+  hasTable(family: Family, id: number): boolean {
+    return id === Table.Main || id === Table.Local || this.#of(family).tables.has(id)
+  }
+
+  /** fib_has_custom_rules(): local and main are tables of their own. */
+  customRules(family: Family): boolean {
+    return this.#of(family).custom
+  }
+
+  /** Removes a route of routes(). */
+  removeRoute(route: Route): void {
+    const rt = this.#of(route.family)
+    const table = rt.tables.get(route.table)
+    if (table !== undefined) this.#take(rt, table, route as RouteEntry)
+    this.#changed()
+  }
+
   /** Empties all tables of a family, those that follow from addresses included; addresses are not asked again. */
   flushRoutes(family: Family): void {
     const rt = this.#of(family)
     rt.tables.clear()
+    rt.followed = false
     rt.customLocal = false
     rt.realms = 0
     this.#changed()
@@ -778,6 +877,8 @@ export class Fib {
     const rt = this.#of(spec.family ?? 4)
     const rule = this.#ruleOf(rt, spec)
     if (rt.rules.some((r) => sameRule(r, rule))) throw new RouteError('EEXIST', 'File exists')
+    // fib6_rule_configure() makes the table, fib4_rule_configure() does not.
+    if (rt.family === 6 && rule.action === 'lookup' && !rule.l3mdev) rt.table(rule.table ?? Table.Main)
     const at = rt.rules.findIndex((r) => r.priority > rule.priority)
     rt.rules.splice(at < 0 ? rt.rules.length : at, 0, rule)
     // fib_unmerge(): from now on local and main are tables of their own, whatever rules there will be.
@@ -799,6 +900,16 @@ export class Fib {
     rt.custom = true
     this.#changed()
     return gone!
+  }
+
+  /** Removes a rule of rules(). */
+  removeRule(rule: Rule): void {
+    const rt = this.#of(rule.family)
+    const at = rt.rules.indexOf(rule)
+    if (at < 0) throw new RouteError('ENOENT', 'No such file or directory')
+    rt.rules.splice(at, 1)
+    rt.custom = true
+    this.#changed()
   }
 
   /** Replaces all rules of a family, as a captured host has them. */
@@ -850,8 +961,9 @@ export class Fib {
   #ruleOf(rt: Routing, spec: RuleSpec): Rule {
     const priority = spec.priority ?? Math.max((rt.rules[1]?.priority ?? 1) - 1, 0)
     if (spec.action === 'goto' && (spec.target === undefined || spec.target <= priority))
-      throw new RouteError('EINVAL', 'Invalid argument')
-    if (((spec.tos ?? 0) & 3) !== 0) throw new RouteError('EINVAL', 'Invalid argument')
+      throw new RouteError('EINVAL', 'Backward goto not supported', true)
+    if (((spec.tos ?? 0) & 3) !== 0)
+      throw new RouteError('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0', true)
     return { ...spec, family: rt.family, priority }
   }
 
@@ -859,26 +971,29 @@ export class Fib {
     const family = spec.family ?? 4
     const type = spec.type ?? RouteType.Unicast
     const bits = family === 4 ? 32 : 128
-    if (spec.prefixLength < 0 || spec.prefixLength > bits || !hostBitsClear(spec.dst, spec.prefixLength))
-      throw new RouteError('EINVAL', 'Invalid argument')
-    if (((spec.tos ?? 0) & 3) !== 0) throw new RouteError('EINVAL', 'Invalid argument')
-    const nexthops = spec.nexthops?.length ? spec.nexthops : null
+    const fail = (code: RouteError['code'], why: string): never => {
+      throw new RouteError(code, why, true)
+    }
+    if (((spec.tos ?? 0) & 3) !== 0) fail('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
+    if (spec.prefixLength < 0 || spec.prefixLength > bits) fail('EINVAL', 'Invalid prefix length')
+    if (!hostBitsClear(spec.dst, spec.prefixLength)) fail('EINVAL', 'Invalid prefix for given prefix length')
+    if (verify) this.#verify(spec)
+    const nexthops = spec.nexthops?.length
+      ? spec.nexthops.map((h) =>
+          h.device || h.gateway === null
+            ? h
+            : { ...h, device: this.#onLink(family, h.gateway, null, spec).device! },
+        )
+      : null
     const gateway = nexthops === null ? (spec.gateway ?? null) : null
     let device = nexthops === null ? (spec.device ?? null) : nexthops[0]!.device
     let nexthopScope: number = gateway === null ? Scope.Host : Scope.Link
     if (isErrorType(type)) {
-      device = null
+      device = family === 6 ? this.#devices.loopback : null
       nexthopScope = Scope.Nowhere
-    } else if (gateway !== null && family === 4 && (device === null || verify)) {
-      const key = newFlowKey()
-      key.d0 = gateway[0]
-      key.oif = device?.index ?? 0
-      const via = this.find(key)
-      if (via === null || (via.type !== RouteType.Unicast && via.type !== RouteType.Local))
-        throw new RouteError('ENETUNREACH', 'Nexthop has invalid gateway.')
-      nexthopScope = via.scope
-      if (verify && via.scope < Scope.Link)
-        throw new RouteError('ENETUNREACH', 'Nexthop has invalid gateway.')
+    } else if (gateway !== null && (device === null || (verify && family === 4))) {
+      const via = this.#onLink(family, gateway, device, spec, spec.extras?.onlink)
+      nexthopScope = family === 4 && !spec.extras?.onlink ? via.scope : Scope.Link
       device ??= via.device
     }
     if (device === null && !isErrorType(type)) throw new RouteError('ENODEV', 'No such device')
@@ -899,22 +1014,187 @@ export class Fib {
       prefixLength: spec.prefixLength,
       table: spec.table ?? tableFor(type),
       tos: spec.tos ?? 0,
-      metric: spec.metric ?? 0,
+      // IP6_RT_PRIO_USER.
+      metric: spec.metric || (family === 6 && !derived ? 1024 : 0),
       scope,
       protocol: spec.protocol ?? 'boot',
       device,
-      gateway,
+      gateway: isErrorType(type) ? null : gateway,
       source: spec.source ?? null,
       mtu: spec.mtu ?? 0,
       realm: spec.realm ?? 0,
       nexthops,
       nexthopScope,
+      extras: spec.extras ?? null,
       derived,
     })
   }
 
-  /** fib_table_insert(). */
-  #insert(route: RouteEntry, mode: AddMode): void {
+  /**
+   * The route by which a gateway is on the link (fib_check_nh_v4_gw, ip6_route_check_nh). Throws RouteError if there
+   * is none.
+   */
+  #onLink(
+    family: Family,
+    gateway: Words,
+    device: Device | null,
+    spec: RouteSpec,
+    onlink = false,
+  ): RouteEntry {
+    const key = newFlowKey()
+    key.family = family
+    key.d0 = gateway[0]
+    key.d1 = gateway[1]
+    key.d2 = gateway[2]
+    key.d3 = gateway[3]
+    key.oif = device?.index ?? 0
+    const scope = Math.max(scopeOf(spec) + 1, Scope.Link)
+    const table = spec.table ?? tableFor(spec.type ?? RouteType.Unicast)
+    const fits = (via: RouteEntry | null): via is RouteEntry =>
+      via !== null &&
+      (family === 4
+        ? via.type === RouteType.Unicast || via.type === RouteType.Local
+        : !isErrorType(via.type) && via.gateway === null && (device === null || via.uses(device)))
+    if (onlink && device !== null) return this.#special(RouteType.Unicast, device)
+    let via: RouteEntry | null = null
+    if (this.#namesGeneration !== this.#devices.generation) this.#resolveNames()
+    this.#leastScope = family === 4 ? scope : 0
+    try {
+      if (family === 6 || table !== Table.Main) {
+        const own = this.#of(family).tables.get(table)
+        via = own === undefined ? null : this.#ask(this.#of(family), table, key)
+      }
+      if (via === null || (family === 6 && !fits(via))) via = this.#finish(this.#walk(this.#of(family), key))
+    } finally {
+      this.#leastScope = 0
+    }
+    if (fits(via)) {
+      if (family === 4 && !(device ?? via.device)?.up) throw new RouteError('ENETDOWN', 'Network is down')
+      return via
+    }
+    if (family === 6) throw new RouteError('EHOSTUNREACH', 'No route to host')
+    throw new RouteError(via === null ? 'ENETUNREACH' : 'EINVAL', 'Nexthop has invalid gateway.', true)
+  }
+
+  /** Routes of a narrower scope than this do not answer; 0: all do. Only while a gateway is checked. */
+  #leastScope = 0
+
+  /** What fib_create_info() and ip6_route_info_create() refuse before they look at the tables. */
+  #verify(spec: RouteSpec): void {
+    const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
+      throw new RouteError(code, why, true)
+    }
+    const family = spec.family ?? 4
+    const type = spec.type ?? RouteType.Unicast
+    const hops: readonly Partial<Nexthop>[] = spec.nexthops?.length
+      ? spec.nexthops
+      : [
+          {
+            device: spec.device ?? null!,
+            gateway: spec.gateway ?? null,
+            onlink: spec.extras?.onlink ?? false,
+          },
+        ]
+    if (family === 4) {
+      const scope = scopeOf(spec)
+      const first = spec.nexthops?.[0]
+      if (first) {
+        if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
+        if (spec.gateway && !sameWords(first.gateway, spec.gateway))
+          fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
+        if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
+      }
+      if (type > RouteType.Nat) fail('Invalid route type')
+      if (LEAST_SCOPE[type]! > scope) fail('Invalid scope')
+      if (isErrorType(type)) {
+        if (spec.gateway || spec.device || spec.nexthops?.length)
+          fail('Gateway, device and multipath can not be specified for this route type')
+      } else {
+        if (type === RouteType.Unspec || type === RouteType.Nat) fail('Invalid route type')
+        if (scope > Scope.Host) fail('Invalid scope')
+        if (scope === Scope.Host) {
+          if (hops.length > 1) fail('Route with host scope can not have multiple nexthops')
+          if (hops[0]!.gateway) fail('Route with host scope can not have a gateway')
+          if (!hops[0]!.device) throw new RouteError('ENODEV', 'No such device')
+        } else for (const hop of hops) this.#verifyHop4(spec, hop, scope)
+      }
+      if (spec.source && !isErrorType(type)) {
+        const [w] = spec.source
+        const itself = type === RouteType.Local && w === spec.dst[0] && spec.dst[0] !== 0
+        if (!itself && this.addressType(4, w, 0, 0, 0, 0) !== RouteType.Local) fail('Invalid prefsrc address')
+      }
+      return
+    }
+    const refused = isErrorType(type)
+    for (const hop of hops)
+      if (!refused) this.#verifyHop6(spec, hop)
+      else if (hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
+      else if (hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    if (spec.source && this.#owner6(spec.source, refused ? null : (spec.device ?? null)) === null)
+      fail('Invalid source address')
+  }
+
+  #verifyHop4(spec: RouteSpec, hop: Partial<Nexthop>, scope: number): void {
+    const device = hop.device ?? null
+    if (!hop.gateway) {
+      if (hop.onlink)
+        throw new RouteError(
+          'EINVAL',
+          'Invalid flags for nexthop - PERVASIVE and ONLINK can not be set',
+          true,
+        )
+      if (device === null) throw new RouteError('ENODEV', 'No such device')
+      if (!device.up) throw new RouteError('ENETDOWN', 'Device for nexthop is not up', true)
+      return
+    }
+    if (hop.onlink) {
+      if (scope >= Scope.Link) throw new RouteError('EINVAL', 'Nexthop has invalid scope', true)
+      if (device === null) throw new RouteError('ENODEV', 'Nexthop device required for onlink', true)
+      if (!device.up) throw new RouteError('ENETDOWN', 'Nexthop device is not up', true)
+      if (this.addressType(4, hop.gateway[0], 0, 0, 0, 0) !== RouteType.Unicast)
+        throw new RouteError('EINVAL', 'Nexthop has invalid gateway', true)
+      return
+    }
+    this.#onLink(4, hop.gateway, device, spec)
+  }
+
+  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): void {
+    const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
+      throw new RouteError(code, why, true)
+    }
+    let device = hop.device ?? null
+    if (hop.onlink && device === null) fail('Nexthop device required for onlink', 'ENODEV')
+    if (hop.onlink && !device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    if (hop.gateway) {
+      const linkLocal = hop.gateway[0] >>> 22 === 0x3fa
+      if (this.#owner6(hop.gateway, linkLocal ? device : null) !== null)
+        fail('Gateway can not be a local address')
+      if (!linkLocal) {
+        if (hop.gateway[0] >>> 24 === 0xff || hop.gateway.every((w) => w === 0))
+          fail('Invalid gateway address')
+        if (!hop.onlink) device ??= this.#onLink(6, hop.gateway, device, spec).device
+        if (!hop.onlink) this.#onLink(6, hop.gateway, device, spec)
+      }
+      if (device === null) fail('Egress device not specified')
+      if (device!.loopback) fail('Egress device can not be loopback device for this route')
+    }
+    if (device === null) throw new RouteError('ENODEV', 'No such device')
+    if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
+  }
+
+  /** ipv6_chk_addr(): the device that has an address, `device` if it is given; null if none has. */
+  #owner6(words: Words, device: Device | null): Device | null {
+    for (const d of this.#devices.all())
+      for (const a of d.addresses)
+        if (a.family === 6 && sameWords(a.words, words))
+          if (device === null || d === device || (a.scope !== Scope.Link && a.scope !== Scope.Host))
+            // Not strict: an address of a wide scope counts wherever it stands.
+            return d
+    return null
+  }
+
+  /** fib_table_insert(), fib6_add_rt2node(). */
+  #insert(route: RouteEntry, mode: AddMode, verify: boolean): void {
     const rt = this.#of(route.family)
     const table = rt.table(route.table)
     const beside = table
@@ -924,15 +1204,40 @@ export class Fib {
       if (mode === 'add') throw new RouteError('EEXIST', 'File exists')
       if (mode === 'replace' || mode === 'change') {
         const twin = beside.find((r) => sameRoute(r, route))
-        if (twin !== undefined && twin !== beside[0]) throw new RouteError('EEXIST', 'File exists')
-        this.#take(rt, table, beside[0]!)
-        table.insert(route, true)
+        if (route.family === 4 && twin !== undefined && twin !== beside[0])
+          throw new RouteError('EEXIST', 'File exists')
+        // IPv6: one that may share its traffic takes the place of one that may, any other of any other.
+        const old =
+          route.family === 4 ? beside[0]! : (beside.find((r) => shares(r) === shares(route)) ?? beside[0]!)
+        this.#take(rt, table, old)
+        table.insert(route, route.family === 4)
         if (route.realm !== 0) rt.realms++
         return
       }
-      if (beside.some((r) => sameRoute(r, route))) throw new RouteError('EEXIST', 'File exists')
-    } else if (mode === 'change') throw new RouteError('ENOENT', 'No such file or directory')
-    table.insert(route, mode === 'prepend')
+      if (route.family === 6) {
+        const hops = hopsOf(route)
+        // A captured route that has followed from an address already is that one.
+        for (const r of beside)
+          for (const h of hopsOf(r))
+            if (r.derived && !verify && h.device === route.device && route.gateway === null) return
+            else if (hops.some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
+              throw new RouteError('EEXIST', 'File exists')
+        const sharer = shares(route) ? beside.find(shares) : undefined
+        if (sharer !== undefined) {
+          table.replace(sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
+          return
+        }
+      } else if (beside.some((r) => sameRoute(r, route))) throw new RouteError('EEXIST', 'File exists')
+    } else if (mode === 'change') {
+      if (
+        route.family === 6 &&
+        route.prefixLength > 0 &&
+        table.chain(route.dst, route.prefixLength).length === 0
+      )
+        throw new RouteError('ENOENT', 'Can not replace route - no match found', true)
+      throw new RouteError('ENOENT', 'No such file or directory')
+    }
+    table.insert(route, mode === 'prepend' && route.family === 4)
     if (route.realm !== 0) rt.realms++
   }
 
@@ -945,24 +1250,48 @@ export class Fib {
   /** The derived routes of each device, as they stand in the tables. */
   readonly #derived = new Map<Device, Map<string, RouteEntry>>()
 
-  /** fib_add_ifaddr() and fib_del_ifaddr() for all addresses of a device at once: what differs is changed. */
+  /**
+   * fib_add_ifaddr(), fib_del_ifaddr(), addrconf_prefix_route() and their kin for all addresses of a device at once:
+   * what differs is changed.
+   */
   #follow(device: Device): void {
     const wanted = new Map<string, RouteSpec>()
     for (const address of device.addresses)
-      if (address.family === 4) for (const spec of derive(device, address)) wanted.set(describe(spec), spec)
+      for (const spec of address.family === 4 ? derive(device, address) : derive6(device, address))
+        wanted.set(describe(spec), spec)
+    if (device.up && device.link.multicast && this.#of(6).followed) {
+      const spec = multicast6(device)
+      wanted.set(describe(spec), spec)
+    }
     const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
     this.#derived.set(device, have)
+    // A local route stays when the link goes down, though one would not be made then.
+    const kept = new Set<string>()
+    if (!device.up)
+      for (const address of device.addresses)
+        if (address.family === 4)
+          for (const spec of derive(device, address, true))
+            if (spec.type === RouteType.Local) kept.add(describe(spec))
     for (const [text, route] of have) {
-      if (wanted.has(text)) continue
+      if (wanted.has(text) || kept.has(text)) continue
       have.delete(text)
-      this.#take(this.#v4, this.#v4.table(route.table), route)
+      const rt = this.#of(route.family)
+      const table = rt.table(route.table)
+      // A captured table has it in a form of its own.
+      const stands = table.chain(route.dst, route.prefixLength)
+      this.#take(
+        rt,
+        table,
+        stands.includes(route) ? route : (stands.find((r) => sameRoute(r, route)) ?? route),
+      )
     }
     for (const [text, spec] of wanted) {
       if (have.has(text)) continue
       const route = this.#entryOf(spec, true, false)
-      const there = this.#v4.table(route.table).chain(route.dst, route.prefixLength)
+      const table = this.#of(route.family).table(route.table)
+      const there = table.chain(route.dst, route.prefixLength)
       if (there.some((r) => sameRoute(r, route))) continue // the host folder listed it
-      this.#v4.table(route.table).insert(route)
+      table.insert(route)
       have.set(text, route)
     }
     this.#changed()
@@ -970,14 +1299,39 @@ export class Fib {
 
   /** fib_sync_down_addr(): routes that prefer an address that no device has any more. */
   #addressGone(address: Address): void {
-    if (address.family !== 4 || this.#devices.hasAddress4(address.words[0])) return
+    if (address.family === 6) {
+      this.#forgetSource6(address)
+      return
+    }
+    if (this.#devices.hasAddress4(address.words[0])) return
     this.#sweep(this.#v4, (r) => r.source !== null && r.source[0] === address.words[0])
+  }
+
+  /** rt6_remove_prefsrc(): the routes stay, without their preferred source. */
+  #forgetSource6(address: Address): void {
+    if (this.#owner6(address.words, null) !== null) return
+    for (const table of this.#v6.tables.values())
+      for (const route of table.list())
+        if (route.source !== null && sameWords(route.source, address.words))
+          table.replace(route, new RouteEntry({ ...route, source: null }))
+    this.#changed()
   }
 
   /** fib_disable_ip(): routes through the device go, local ones stay. */
   #linkDown(device: Device): void {
-    for (const rt of [this.#v4, this.#v6])
-      this.#sweep(rt, (r) => r.nexthopScope !== Scope.Nowhere && allThrough(r, device))
+    this.#sweep(this.#v4, (r) => r.nexthopScope !== Scope.Nowhere && allThrough(r, device))
+    this.#sweep(this.#v6, (r) => allThrough(r, device))
+    // rt6_ifdown(): of several next hops those through the device go one by one.
+    for (const table of this.#v6.tables.values())
+      for (const r of table.list())
+        if (r.nexthops?.some((h) => h.device === device))
+          table.replace(
+            r,
+            siblings(
+              r,
+              r.nexthops.filter((h) => h.device !== device),
+            ),
+          )
   }
 
   #deviceGone(device: Device): void {
@@ -1000,8 +1354,98 @@ export class Fib {
   }
 }
 
+/** The routes that one IPv6 address brings (ip6_ins_rt of addrconf_f6i_alloc, addrconf_prefix_route). */
+function derive6(device: Device, address: Address): RouteSpec[] {
+  const common = { family: 6, protocol: 'kernel', scope: Scope.Universe, device } as const
+  const routes: RouteSpec[] = [
+    {
+      ...common,
+      type: RouteType.Local,
+      dst: address.words,
+      prefixLength: 128,
+      table: Table.Local,
+      metric: 0,
+    },
+  ]
+  const prefixRoute = (words: Words, prefixLength: number): RouteSpec => ({
+    ...common,
+    type: RouteType.Unicast,
+    dst: maskedWords(words, prefixLength),
+    prefixLength,
+    table: Table.Main,
+    metric: address.metric || KERNEL_METRIC6,
+  })
+  if (!device.up) return routes
+  // The peer's prefix route stands whatever noprefixroute says of the address itself.
+  if (address.peer6) {
+    if (!address.noPrefixRoute) routes.push(prefixRoute(address.words, 128))
+    routes.push(prefixRoute(address.peer6, address.prefixLength))
+  } else if (!address.noPrefixRoute && !isOwnLoopback(device, address))
+    routes.push(prefixRoute(address.words, address.prefixLength))
+  return routes
+}
+
+/** init_loopback(): ::1 of lo comes without a route to its prefix. */
+const isOwnLoopback = (device: Device, { words: w }: Address): boolean =>
+  device.loopback && w[0] === 0 && w[1] === 0 && w[2] === 0 && w[3] === 1
+
+/** IP6_RT_PRIO_ADDRCONF. */
+const KERNEL_METRIC6 = 256
+
+/** addrconf_add_mroute(). */
+const multicast6 = (device: Device): RouteSpec => ({
+  family: 6,
+  type: RouteType.Multicast,
+  dst: [0xff00_0000 | 0, 0, 0, 0],
+  prefixLength: 8,
+  table: Table.Local,
+  scope: Scope.Universe,
+  protocol: 'kernel',
+  metric: KERNEL_METRIC6,
+  device,
+})
+
+/** fib_props[].scope: the widest scope that each type may have. */
+const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255]
+
+function scopeOf(spec: RouteSpec): number {
+  const type = spec.type ?? RouteType.Unicast
+  if (spec.scope !== undefined) return spec.scope
+  if (type === RouteType.Local || type === RouteType.Nat) return Scope.Host
+  if (type === RouteType.Broadcast || type === RouteType.Multicast || type === RouteType.Anycast)
+    return Scope.Link
+  return type === RouteType.Unicast && !spec.gateway && !spec.nexthops?.length ? Scope.Link : Scope.Universe
+}
+
+/** rt6_qualify_for_ecmp(): routes behind a gateway share the traffic of one prefix and metric. */
+const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gateway !== null
+
+const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
+  r.nexthops ?? [
+    { device: r.device!, gateway: r.gateway, weight: 1, ...(r.extras?.onlink ? { onlink: true } : {}) },
+  ]
+
+/** An IPv6 route with other next hops. */
+function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntry {
+  const one = hops.length === 1 ? hops[0]! : null
+  return new RouteEntry({
+    ...route,
+    nexthops: one === null ? hops : null,
+    device: hops[0]!.device,
+    gateway: one === null ? null : one.gateway,
+  })
+}
+
+function maskedWords(w: Words, length: number): Words {
+  const word = (i: number): number => {
+    const bits = Math.min(Math.max(length - i * 32, 0), 32)
+    return bits === 0 ? 0 : w[i]! & (-1 << (32 - bits))
+  }
+  return [word(0), word(1), word(2), word(3)]
+}
+
 /** The routes that one address brings (fib_add_ifaddr, fib_magic). */
-function derive(device: Device, address: Address): RouteSpec[] {
+function derive(device: Device, address: Address, up = device.up): RouteSpec[] {
   const mask = prefixMask4(address.prefixLength)
   const own = address.words[0]
   const prefix = (address.peer ?? own) & mask
@@ -1028,7 +1472,7 @@ function derive(device: Device, address: Address): RouteSpec[] {
     metric,
   })
   const routes = [route(RouteType.Local, own, 32)]
-  if (!device.up) return routes
+  if (!up) return routes
   if (address.broadcast !== null && address.broadcast !== -1 && address.broadcast !== 0)
     routes.push(route(RouteType.Broadcast, address.broadcast, 32))
   if (!isZeronet4(prefix) && !address.secondary && (prefix !== own || address.prefixLength < 32)) {
@@ -1047,7 +1491,7 @@ function derive(device: Device, address: Address): RouteSpec[] {
 }
 
 const describe = (s: RouteSpec): string =>
-  `${s.type} ${s.dst[0]}/${s.prefixLength} ${s.source?.[0]} ${s.metric ?? 0}`
+  `${s.family ?? 4} ${s.type} ${s.dst}/${s.prefixLength} ${s.source?.[0]} ${s.metric ?? 0}`
 
 function tableFor(type: number): number {
   return type === RouteType.Local ||
@@ -1082,8 +1526,15 @@ function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
     (a.nexthops?.length ?? 0) === (b.nexthops?.length ?? 0) &&
     (a.nexthops ?? []).every((h, i) => {
       const o = b.nexthops![i]!
-      return h.device === o.device && h.weight === o.weight && sameWords(h.gateway, o.gateway)
-    })
+      return (
+        h.device === o.device &&
+        h.weight === o.weight &&
+        sameWords(h.gateway, o.gateway) &&
+        (h.realm ?? 0) === (o.realm ?? 0) &&
+        (h.onlink ?? false) === (o.onlink ?? false)
+      )
+    }) &&
+    JSON.stringify(a.extras) === JSON.stringify(b.extras)
   )
 }
 
@@ -1113,6 +1564,7 @@ function sameRule(a: Rule, b: Rule): boolean {
       r.target ?? 0,
       r.suppressPrefixLength ?? -1,
       r.suppressGroup ?? -1,
+      r.setBy ?? 'kernel',
     ])
   return text(a) === text(b)
 }

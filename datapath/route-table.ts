@@ -8,10 +8,15 @@
 // A look-up costs one probe a length in use, whether the table holds ten routes or a hundred thousand.
 
 import { type Device, Scope } from './devices.ts'
-import type { Words } from './fib.ts'
+import type { Nexthop, RouteExtras, Words } from './fib.ts'
 import type { Family } from './packet.ts'
 
-type RouteFields = Omit<RouteEntry, 'loop' | 'recast' | 'paths' | 'bounds' | 'uses' | 'through'>
+type RouteFields = Omit<
+  RouteEntry,
+  'loop' | 'recast' | 'paths' | 'bounds' | 'uses' | 'through' | 'extras'
+> & {
+  readonly extras?: RouteExtras | null
+}
 
 /** A route as it stands in a table; fib.ts has the meaning of the fields. */
 export class RouteEntry {
@@ -29,11 +34,11 @@ export class RouteEntry {
   readonly source: Words | null
   readonly mtu: number
   readonly realm: number
-  readonly nexthops:
-    | readonly { readonly device: Device; readonly gateway: Words | null; readonly weight: number }[]
-    | null
+  readonly nexthops: readonly Nexthop[] | null
   /** nhc_scope: Host for destinations on the link, Link behind a gateway, Nowhere for local routes. */
   readonly nexthopScope: number
+  /** What look-ups do not ask; null: nothing. */
+  readonly extras: RouteExtras | null
   /** It follows from an address of a device (fib_add_ifaddr). */
   readonly derived: boolean
   /** Several next hops: one route for each, and the upper bound of its share of 2^31. */
@@ -61,6 +66,7 @@ export class RouteEntry {
     this.realm = o.realm
     this.nexthops = o.nexthops
     this.nexthopScope = o.nexthopScope
+    this.extras = o.extras ?? null
     this.derived = o.derived
     if (o.nexthops === null) {
       this.paths = null
@@ -110,6 +116,7 @@ export const TOS_MASK = 0x1c
 
 export class RouteTable {
   readonly id: number
+  readonly #family: Family
   readonly #bits: number
   /** Routes in use of each prefix length. */
   readonly #counts: Int32Array
@@ -128,6 +135,7 @@ export class RouteTable {
 
   constructor(family: Family, id: number) {
     this.id = id
+    this.#family = family
     this.#bits = family === 4 ? 32 : 128
     this.#counts = new Int32Array(this.#bits + 1)
     this.#order = new Int32Array(this.#bits + 1)
@@ -135,9 +143,9 @@ export class RouteTable {
 
   /**
    * The first fit route of the longest prefix; null if none. An error type is a fit. `oif`: ifindex the route must
-   * lead out of, 0 any. Does not allocate.
+   * lead out of, 0 any. `leastScope`: wider routes do not count. Does not allocate.
    */
-  find4(d0: number, tos: number, oif: number): RouteEntry | null {
+  find4(d0: number, tos: number, oif: number, leastScope = 0): RouteEntry | null {
     const order = this.#order
     for (let i = 0; i < this.#orderCount; i++) {
       const length = order[i]!
@@ -149,7 +157,7 @@ export class RouteTable {
         if (node < 0) continue
         const k = node * KEY
         if (this.#keys[k] !== word || this.#keys[k + 4] !== length) continue
-        const hit = firstFit(this.#chains[node]!, tos, oif)
+        const hit = firstFit(this.#chains[node]!, tos, oif, leastScope)
         if (hit !== null) return hit
         break
       }
@@ -169,7 +177,7 @@ export class RouteTable {
         length,
       )
       if (node < 0) continue
-      const hit = firstFit(this.#chains[node]!, 0, oif)
+      const hit = firstFit(this.#chains[node]!, 0, oif, 0)
       if (hit !== null) return hit
     }
     return null
@@ -208,6 +216,13 @@ export class RouteTable {
     if (this.#counts[route.prefixLength]!++ === 0) this.#reorder()
   }
 
+  /** Puts `now`, of the same prefix, tos and metric, where `old` stands. */
+  replace(old: RouteEntry, now: RouteEntry): void {
+    const [w0, w1, w2, w3] = old.dst
+    const chain = this.#chains[this.#node(w0, w1, w2, w3, old.prefixLength)]!
+    chain[chain.indexOf(old)] = now
+  }
+
   remove(route: RouteEntry): boolean {
     const [w0, w1, w2, w3] = route.dst
     const node = this.#node(w0, w1, w2, w3, route.prefixLength)
@@ -229,15 +244,23 @@ export class RouteTable {
     return true
   }
 
-  /** All routes in the order in which the kernel prints them: by address, longer prefixes first. */
+  /**
+   * All routes in the order in which the kernel prints them. IPv4 (fib_trie): by address, longer prefixes first. IPv6
+   * (fib6_walk): a prefix behind all that lie in it.
+   */
   list(): RouteEntry[] {
     const prefixes = this.#chains.filter((c) => c.length > 0)
+    const nested = this.#family === 6
     prefixes.sort((a, b) => {
+      const x = a[0]!
+      const y = b[0]!
+      const common = nested ? Math.min(x.prefixLength, y.prefixLength) : 128
       for (let i = 0; i < 4; i++) {
-        const d = (a[0]!.dst[i]! >>> 0) - (b[0]!.dst[i]! >>> 0)
+        const mask = maskWord(common, i)
+        const d = ((x.dst[i]! & mask) >>> 0) - ((y.dst[i]! & mask) >>> 0)
         if (d !== 0) return d
       }
-      return b[0]!.prefixLength - a[0]!.prefixLength
+      return y.prefixLength - x.prefixLength
     })
     return prefixes.flat()
   }
@@ -290,10 +313,11 @@ export class RouteTable {
 }
 
 /** fib_table_lookup()'s walk over the aliases of one prefix. */
-function firstFit(chain: RouteEntry[], tos: number, oif: number): RouteEntry | null {
+function firstFit(chain: RouteEntry[], tos: number, oif: number, leastScope: number): RouteEntry | null {
   for (let i = 0; i < chain.length; i++) {
     const r = chain[i]!
     if (r.tos !== 0 && r.tos !== (tos & TOS_MASK)) continue
+    if (r.scope < leastScope) continue
     if (oif === 0 || isErrorType(r.type)) return r
     if (r.paths === null ? r.device !== null && r.device.index === oif : r.through(oif) !== null) return r
   }

@@ -11,7 +11,7 @@ export const SCOPE_UNIVERSE = 0
 export const SCOPE_LINK = 253
 export const SCOPE_HOST = 254
 
-const SCOPES: ReadonlyMap<string, number> = new Map([
+export const SCOPES: ReadonlyMap<string, number> = new Map([
   ['global', SCOPE_UNIVERSE],
   ['universe', SCOPE_UNIVERSE],
   ['site', 200],
@@ -20,14 +20,24 @@ const SCOPES: ReadonlyMap<string, number> = new Map([
   ['nowhere', 255],
 ])
 
-const PROTOCOLS: ReadonlySet<string> = new Set(
+/** RTPROT_*. */
+export const PROTOCOL_NUMBERS: ReadonlyMap<string, number> = new Map(
   (
-    'unspec redirect kernel boot static gated ra mrt zebra bird dnrouted xorp ntk dhcp keepalived babel openr ' +
-    'bgp isis ospf rip eigrp'
-  ).split(' '),
+    'unspec 0 redirect 1 kernel 2 boot 3 static 4 gated 8 ra 9 mrt 10 zebra 11 bird 12 dnrouted 13 xorp 14 ntk 15 ' +
+    'dhcp 16 keepalived 18 babel 42 openr 99 bgp 186 isis 187 ospf 188 rip 189 eigrp 192'
+  )
+    .match(/\S+ \d+/g)!
+    .map((pair) => [pair.split(' ')[0]!, Number(pair.split(' ')[1])]),
 )
 
-const DSFIELDS: ReadonlyMap<string, number> = new Map(
+export const TABLES: ReadonlyMap<string, number> = new Map([
+  ['default', TABLE_DEFAULT],
+  ['main', TABLE_MAIN],
+  ['local', TABLE_LOCAL],
+  ['unspec', 0],
+])
+
+export const DSFIELDS: ReadonlyMap<string, number> = new Map(
   (
     'default 0 AF11 40 AF12 48 AF13 56 AF21 72 AF22 80 AF23 88 AF31 104 AF32 112 AF33 120 AF41 136 AF42 144 ' +
     'AF43 152 CS1 32 CS2 64 CS3 96 CS4 128 CS5 160 CS6 192 CS7 224 EF 184'
@@ -37,7 +47,7 @@ const DSFIELDS: ReadonlyMap<string, number> = new Map(
 )
 
 /** /etc/protocols, as far as `ip rule` and people use it. */
-const IP_PROTOCOLS: ReadonlyMap<string, number> = new Map([
+export const IP_PROTOCOLS: ReadonlyMap<string, number> = new Map([
   ['icmp', 1],
   ['igmp', 2],
   ['tcp', 6],
@@ -77,18 +87,13 @@ export function parseTos(text: string): number | null {
 
 /** The name, or the number as text; null if it is neither. */
 export function parseRouteProtocol(text: string): string | null {
-  if (PROTOCOLS.has(text)) return text
+  if (PROTOCOL_NUMBERS.has(text)) return text
   return parseNumber(text, 255) === null ? null : text
 }
 
 /** Names of routing tables: iproute2's own, those of the folder's rt_tables, and any that a captured file uses. */
 export class TableNames {
-  readonly #numbers = new Map<string, number>([
-    ['default', TABLE_DEFAULT],
-    ['main', TABLE_MAIN],
-    ['local', TABLE_LOCAL],
-    ['unspec', 0],
-  ])
+  readonly #numbers = new Map<string, number>(TABLES)
   /** Numbers for names whose number is not known: only whether two are the same matters. */
   #next = 0x7f00_0000
 

@@ -1,0 +1,532 @@
+// ip addr, as ipaddress.c of iproute2 6.1 reads and prints it.
+
+import type { Address, Device } from '../../datapath/devices.ts'
+import { Scope } from '../../datapath/devices.ts'
+import type { Words } from '../../datapath/fib.ts'
+import type { Family } from '../../datapath/packet.ts'
+import { formatAddress } from '../../datapath/wire/address.ts'
+import { sameWords } from '../host-folder/address.ts'
+import { type IpContext, Refusal } from './ip-context.ts'
+import { deviceWord, fitsState, type LinkFilter, linkWord, printLink, printStatistics } from './ip-link.ts'
+import { addressUsage } from './ip-usage.ts'
+import { type AnyPrefix, agrees, begins, type Line, number, scopeNumber } from './ip-words.ts'
+
+export function runAddress(context: IpContext, words: readonly string[]): number {
+  const line = context.line(words)
+  if (line.done) return show(context, line)
+  const verb = line.take()
+  if (begins(verb, 'add')) return modify(context, line, 'add')
+  if (begins(verb, 'change') || verb === 'chg') return modify(context, line, 'change')
+  if (begins(verb, 'replace')) return modify(context, line, 'replace')
+  if (begins(verb, 'delete')) return modify(context, line, 'delete')
+  if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst')) return show(context, line)
+  if (begins(verb, 'flush')) return flush(context, line)
+  if (begins(verb, 'save') || begins(verb, 'showdump') || begins(verb, 'restore'))
+    return line.die(`ip address ${verb}: the binary form is the kernel's; use ip -j addr\n`)
+  if (begins(verb, 'help')) return line.die(addressUsage)
+  return line.die(`Command "${verb}" is unknown, try "ip address help".\n`)
+}
+
+// -- show and flush
+
+interface AddressFilter extends LinkFilter {
+  to: AnyPrefix | null
+  scope: number | null
+  label: RegExp | null
+  /** Flags that must and must not be set. */
+  set: Set<string>
+  clear: Set<string>
+}
+
+const FLAGS = new Set(
+  'secondary temporary nodad optimistic dadfailed home deprecated tentative permanent mngtmpaddr noprefixroute autojoin stable-privacy'.split(
+    ' ',
+  ),
+)
+const V6_FLAGS = new Set(
+  'nodad optimistic dadfailed home deprecated tentative permanent mngtmpaddr stable-privacy'.split(' '),
+)
+const READ_ONLY = new Set(
+  'secondary temporary dadfailed deprecated tentative permanent stable-privacy'.split(' '),
+)
+
+const flagsOf = (a: Address): Set<string> =>
+  new Set([
+    'permanent',
+    ...(a.secondary ? ['secondary'] : []),
+    ...(a.noPrefixRoute ? ['noprefixroute'] : []),
+    ...(a.flags ?? []),
+  ])
+
+function flagWord(word: string, f: AddressFilter): boolean {
+  let off = word.startsWith('-')
+  let name = off ? word.slice(1) : word
+  if (name === 'dynamic') {
+    off = !off
+    name = 'permanent'
+  } else if (name === 'primary') {
+    off = !off
+    name = 'secondary'
+  }
+  if (!FLAGS.has(name)) return false
+  if (name === 'temporary') name = 'secondary'
+  f.set.delete(name)
+  f.clear.delete(name)
+  ;(off ? f.clear : f.set).add(name)
+  return true
+}
+
+/** fnmatch(3), as far as labels need it. */
+function glob(pattern: string): RegExp {
+  const text = pattern
+    .replace(/[.+^${}()|\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.')
+  try {
+    return new RegExp(`^${text}$`, 's')
+  } catch {
+    return /^$/
+  }
+}
+
+function readFilter(context: IpContext, line: Line): AddressFilter {
+  const f: AddressFilter = {
+    device: null,
+    named: null,
+    missing: null,
+    up: false,
+    down: false,
+    group: null,
+    kind: null,
+    master: false,
+    to: null,
+    scope: null,
+    label: null,
+    set: new Set(),
+    clear: new Set(),
+  }
+  let name: string | null = null
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'to') {
+      f.to = line.prefix(line.next(), context.options.family)
+      if (context.options.family === 0) context.options.family = f.to.family
+    } else if (word === 'scope') {
+      const text = line.next()
+      f.scope = scopeNumber(text)
+      if (f.scope === null && text !== 'all') line.invalid('invalid "scope"\n', text)
+    } else if (word === 'label') f.label = glob(line.next())
+    else if (!flagWord(word, f) && !linkWord(context, line, word, f))
+      name = deviceWord(line, word, name, addressUsage)
+  }
+  if (name !== null) {
+    f.device = context.device(name) ?? null
+    if (f.device === null) f.missing = name
+    context.short = false
+  }
+  return f
+}
+
+function fits(context: IpContext, device: Device, a: Address, f: AddressFilter): boolean {
+  const { family } = context.options
+  if (family !== 0 && a.family !== family) return false
+  if (f.scope !== null && a.scope !== f.scope) return false
+  const flags = flagsOf(a)
+  for (const flag of f.set) if (!flags.has(flag)) return false
+  for (const flag of f.clear) if (flags.has(flag)) return false
+  if (f.label !== null && !f.label.test(a.label ?? device.name)) return false
+  return (
+    f.to === null ||
+    f.to.family === 0 ||
+    (f.to.family === a.family && agrees(f.to.words, a.words, f.to.length))
+  )
+}
+
+const inOrder = (device: Device): Address[] => [
+  ...device.addresses.filter((a) => a.family === 4),
+  ...device.addresses.filter((a) => a.family === 6),
+]
+
+function show(context: IpContext, line: Line): number {
+  const { out, options, devices } = context
+  const filter = readFilter(context, line)
+  if (filter.missing !== null) {
+    line.warn(`Device "${filter.missing}" does not exist.\n`)
+    return 1
+  }
+  out.list(() => {
+    for (const device of devices.all()) {
+      if (filter.device !== null && device !== filter.device) continue
+      const all = inOrder(device)
+      const wanted = all.filter((a) => fits(context, device, a, filter))
+      if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue
+      out.object(null, () => {
+        const shown = fitsState(device, filter)
+        const withLink = options.brief || !options.oneline
+        if (withLink && !shown) return
+        // With a label in the filter the link itself is passed over.
+        if (withLink && filter.label === null) printLink(context, device)
+        out.array('addr_info', () => {
+          for (const a of all) {
+            if (options.family !== 0 && a.family !== options.family) continue
+            if ((filter.up && !device.up) || (filter.down && device.up)) continue
+            out.object(null, () => {
+              if (fits(context, device, a, filter)) printAddress(context, device, a, options.oneline)
+            })
+          }
+        })
+        if (options.brief) out.plain('\n')
+        if (withLink && filter.label === null && !options.brief && options.stats > 0) {
+          printStatistics(context, device)
+          out.plain('\n')
+        }
+      })
+    }
+  })
+  return 0
+}
+
+/** print_addrinfo(). */
+function printAddress(context: IpContext, device: Device, a: Address, named: boolean): void {
+  const { out, options, names } = context
+  if (!options.brief) {
+    if (named) {
+      out.member('index', device.index)
+      out.member('dev', device.name)
+      out.plain(`${device.index}: ${device.name}`)
+    }
+    out.any('family', a.family === 4 ? 'inet' : 'inet6', `    ${a.family === 4 ? 'inet' : 'inet6'} `)
+  }
+  const local = formatAddress(a.family, a.words)
+  out.any('local', local, local)
+  const peer = peerOf(a)
+  if (peer !== null) {
+    out.plain(' peer ')
+    const text = formatAddress(a.family, peer)
+    out.any('address', text, text)
+  }
+  out.any('prefixlen', a.prefixLength, `/${a.prefixLength} `)
+  if (a.metric) out.any('metric', a.metric, `metric ${a.metric} `)
+  if (options.brief) return
+  if (a.broadcast !== null && a.broadcast !== 0) {
+    const text = formatAddress(4, [a.broadcast, 0, 0, 0])
+    out.plain('brd ')
+    out.any('broadcast', text, `${text} `)
+  }
+  out.any('scope', names.scope(a.scope), `scope ${names.scope(a.scope)} `)
+  const flags = flagsOf(a)
+  for (const flag of FLAGS) if (flag !== 'permanent' && flags.has(flag)) out.any(flag, true, `${flag} `)
+  if (a.family === 4 && a.label !== null) out.any('label', a.label, a.label)
+  out.newline()
+  out.plain('       valid_lft forever preferred_lft forever')
+  out.member('valid_life_time', 0xffff_ffff)
+  out.member('preferred_life_time', 0xffff_ffff)
+  out.plain('\n')
+}
+
+const peerOf = (a: Address): Words | null =>
+  a.family === 6 ? (a.peer6 ?? null) : a.peer === null ? null : [a.peer, 0, 0, 0]
+
+function flush(context: IpContext, line: Line): number {
+  const { out, options, devices } = context
+  if (line.done) {
+    line.warn('Flush requires arguments.\n')
+    return 1
+  }
+  const filter = readFilter(context, line)
+  if (filter.missing !== null) {
+    line.warn(`Device "${filter.missing}" does not exist.\n`)
+    return 1
+  }
+  const onePass = filter.clear.has('secondary') || filter.set.has('secondary')
+  let round = 0
+  for (;;) {
+    const gone: [Device, Address][] = []
+    for (const device of filter.device === null ? devices.all() : [filter.device])
+      for (const a of inOrder(device)) if (fits(context, device, a, filter)) gone.push([device, a])
+    // rtnl_addrdump_req() asks for one family after the other.
+    gone.sort((x, y) => x[1].family - y[1].family)
+    if (gone.length === 0) break
+    round++
+    for (const [device, a] of gone) if (options.stats > 1) printAddress(context, device, a, true)
+    for (const [device, a] of gone) if (device.addresses.includes(a)) devices.removeAddress(device, a)
+    if (options.stats > 0) out.plain(`\n*** Round ${round}, deleting ${gone.length} addresses ***\n`)
+    if (onePass && !filter.set.has('secondary')) break
+    if (options.maxLoops !== 0 && round >= options.maxLoops) {
+      line.warn(`*** Flush remains incomplete after ${round} rounds. ***\n`)
+      return 1
+    }
+  }
+  if (options.stats > 0)
+    out.plain(
+      round === 0
+        ? 'Nothing to flush.\n'
+        : `*** Flush is complete after ${round} round${round > 1 ? 's' : ''} ***\n`,
+    )
+  return 0
+}
+
+// -- add, change, replace, delete
+
+type Change = 'add' | 'change' | 'replace' | 'delete'
+
+interface Draft {
+  family: Family | 0
+  local: AnyPrefix | null
+  peer: AnyPrefix | null
+  /** `+`, `-`, or an address. */
+  broadcast: '+' | '-' | number | null
+  scope: number | null
+  label: string | null
+  metric: number
+  flags: Set<string>
+  valid: number
+  preferred: number
+}
+
+function modify(context: IpContext, line: Line, change: Change): number {
+  const d: Draft = {
+    family: context.options.family,
+    local: null,
+    peer: null,
+    broadcast: null,
+    scope: null,
+    label: null,
+    metric: 0,
+    flags: new Set(),
+    valid: 0xffff_ffff,
+    preferred: 0xffff_ffff,
+  }
+  let dev: string | null = null
+  let localText = ''
+  let anycast = false
+  let lifetime = false
+  const settle = (p: AnyPrefix): void => {
+    if (d.family === 0) d.family = p.family
+  }
+  const lifetimeOf = (why: string): number => {
+    const text = line.next()
+    lifetime = true
+    return text === 'forever' ? 0xffff_ffff : (number(text) ?? line.invalid(why, text))
+  }
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'peer' || word === 'remote') {
+      const text = line.next()
+      if (d.peer?.given) line.duplicate('peer', text)
+      d.peer = line.prefix(text, d.family)
+      settle(d.peer)
+    } else if (begins(word, 'broadcast') || word === 'brd') {
+      const text = line.next()
+      if (d.broadcast !== null) line.duplicate('broadcast', text)
+      if (text === '+' || text === '-') d.broadcast = text
+      else {
+        const found = line.address(text, d.family)
+        settle(found)
+        d.broadcast = found.words[0]
+      }
+    } else if (word === 'anycast') {
+      const text = line.next()
+      if (anycast) line.duplicate('anycast', text)
+      settle(line.address(text, d.family))
+      anycast = true
+    } else if (word === 'scope') d.scope = line.named('invalid scope value.', scopeNumber)
+    else if (word === 'dev') dev = line.next()
+    else if (word === 'label') d.label = line.next()
+    else if (begins(word, 'metric') || begins(word, 'priority') || begins(word, 'preference'))
+      d.metric = line.number('"metric" value is invalid\n')
+    else if (begins(word, 'valid_lft')) d.valid = lifetimeOf('valid_lft value')
+    else if (begins(word, 'preferred_lft')) d.preferred = lifetimeOf('preferred_lft value')
+    else if (FLAGS.has(word)) {
+      if (READ_ONLY.has(word)) line.warn(`Warning: ${word} option is not mutable from userspace\n`)
+      else if (V6_FLAGS.has(word) && d.family !== 6)
+        line.warn(`Warning: ${word} option can be set only for IPv6 addresses\n`)
+      else d.flags.add(word)
+    } else {
+      const text = word === 'local' ? line.next() : word
+      if (begins(text, 'help')) line.die(addressUsage)
+      if (d.local?.given) line.garbage('local', text)
+      localText = text
+      d.local = line.prefix(text, d.family)
+      settle(d.local)
+    }
+  }
+  if (dev === null) {
+    line.warn('Not enough information: "dev" argument is required.\n')
+    return 1
+  }
+  let wildcard = false
+  if (!d.peer?.given && d.local?.given && change === 'delete' && d.local.family === 4 && !d.local.said) {
+    wildcard = true
+    line.warn(
+      'Warning: Executing wildcard deletion to stay compatible with old scripts.\n' +
+        `         Explicitly specify the prefix length (${localText}/32) to avoid this warning.\n` +
+        '         This special behaviour is likely to disappear in further releases,\n' +
+        '         fix your scripts!\n',
+    )
+  }
+  if ((d.broadcast === '+' || d.broadcast === '-') && change !== 'delete' && d.family !== 4) {
+    line.warn('Broadcast can be set only for IPv4 addresses\n')
+    return 1
+  }
+  const device = context.device(dev)
+  if (device === undefined) return line.noDevice(dev)
+  if (lifetime) {
+    if (d.valid === 0) {
+      line.warn('valid_lft is zero\n')
+      return 1
+    }
+    if (d.valid < d.preferred) {
+      line.warn('preferred_lft is greater than valid_lft\n')
+      return 1
+    }
+  }
+  if (d.flags.has('autojoin') && !isMulticast(d.local)) {
+    line.warn('autojoin needs multicast address\n')
+    return 1
+  }
+  return context.talk(() => {
+    if (change === 'delete') remove(context, device, d, wildcard)
+    else if (d.family === 6) add6(context, device, d, change)
+    else add4(context, device, d, change)
+  })
+}
+
+const isMulticast = (p: AnyPrefix | null): boolean =>
+  p !== null && (p.family === 4 ? p.words[0] >>> 28 === 14 : p.words[0] >>> 24 === 0xff)
+
+/** inet_rtm_newaddr(). */
+function add4(context: IpContext, device: Device, d: Draft, change: Change): void {
+  if (d.family === 0) throw new Refusal('EOPNOTSUPP')
+  if (!d.local?.given) throw new Refusal('EINVAL', 'ipv4: Local address is not supplied')
+  const length =
+    d.peer?.given && d.peer.length !== 0 ? d.peer.length : d.peer?.given ? d.local.length : d.local.length
+  if (Buffer.byteLength(d.label ?? '') > 15) throw new Refusal('ERANGE', 'Attribute failed policy validation')
+  const word = d.local.words[0]
+  const peer = d.peer?.given ? d.peer.words[0] : word
+  let broadcast: number | null = null
+  if (d.broadcast === '+' || d.broadcast === '-') {
+    const range = length >= 31 ? 0 : -1 >>> length
+    broadcast = length > 30 ? null : d.broadcast === '+' ? peer | range : peer & ~range
+  } else broadcast = d.broadcast
+  const address: Address = {
+    family: 4,
+    words: [word, 0, 0, 0],
+    prefixLength: length,
+    broadcast,
+    peer: peer === word ? null : peer,
+    scope: d.scope ?? (word >>> 24 === 127 ? Scope.Host : Scope.Universe),
+    secondary: false,
+    label: d.label ?? device.name,
+    ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),
+    ...(d.metric === 0 ? {} : { metric: d.metric }),
+    ...(d.flags.has('autojoin') ? { flags: ['autojoin'] } : {}),
+  }
+  const mask = length === 0 ? 0 : -1 << (32 - length)
+  const there = device.addresses.find(
+    (a) =>
+      a.family === 4 &&
+      a.prefixLength === length &&
+      a.words[0] === word &&
+      (((a.peer ?? a.words[0]) ^ peer) & mask) === 0,
+  )
+  if (there !== undefined) {
+    if (change === 'add') throw new Refusal('EEXIST', 'ipv4: Address already assigned')
+    const { metric: _, ...rest } = there
+    context.devices.changeAddress(device, there, {
+      ...rest,
+      ...(d.metric === 0 ? (there.metric ? { metric: there.metric } : {}) : { metric: d.metric }),
+      noPrefixRoute: d.flags.has('noprefixroute'),
+    })
+    return
+  }
+  // __inet_insert_ifa(): nothing is added, and nothing said.
+  if (word === 0) return
+  for (const a of device.addresses)
+    if (
+      a.family === 4 &&
+      !a.secondary &&
+      a.prefixLength === length &&
+      (((a.peer ?? a.words[0]) ^ peer) & mask) === 0 &&
+      a.scope !== address.scope
+    )
+      throw new Refusal('EINVAL', 'ipv4: Invalid scope value')
+  context.devices.addAddress(device, address)
+}
+
+/** inet6_rtm_newaddr(). */
+function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
+  if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL', 'ipv6: address not supplied')
+  const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
+  const words = d.local?.given ? d.local.words : d.peer!.words
+  const peer = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null
+  const there = device.addresses.find((a) => a.family === 6 && sameWords(a.words, words))
+  const metric = d.metric === 0 ? {} : { metric: d.metric }
+  const kept = ['nodad', 'home', 'mngtmpaddr'].filter((f) => d.flags.has(f))
+  const flags = kept.length === 0 ? {} : { flags: kept }
+  if (there !== undefined) {
+    if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
+    const { metric: _, flags: __, ...rest } = there
+    context.devices.changeAddress(device, there, {
+      ...rest,
+      ...metric,
+      ...flags,
+      noPrefixRoute: d.flags.has('noprefixroute'),
+    })
+    return
+  }
+  const top = words[0] >>> 0
+  if (top >>> 24 === 0xff && !d.flags.has('autojoin')) throw new Refusal('EADDRNOTAVAIL', null)
+  if (words.every((w) => w === 0)) throw new Refusal('EADDRNOTAVAIL', null)
+  const loopback = words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
+  if (loopback && !device.loopback)
+    throw new Refusal('EADDRNOTAVAIL', 'ipv6: Cannot assign loopback address on this device')
+  context.devices.addAddress(device, {
+    family: 6,
+    words,
+    prefixLength: length,
+    broadcast: null,
+    peer: null,
+    peer6: peer,
+    scope: loopback
+      ? Scope.Host
+      : top >>> 22 === 0x3fa
+        ? Scope.Link
+        : top >>> 22 === 0x3fb
+          ? Scope.Site
+          : Scope.Universe,
+    secondary: false,
+    label: null,
+    ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),
+    ...metric,
+    ...flags,
+  })
+}
+
+/** inet_rtm_deladdr(), inet6_rtm_deladdr(). */
+function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean): void {
+  if (d.family === 6) {
+    const words = d.local?.given ? d.local.words : d.peer?.words
+    if (words === undefined) throw new Refusal('EINVAL', 'ipv6: address not supplied')
+    const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
+    const hit = device.addresses.find(
+      (a) => a.family === 6 && a.prefixLength === length && sameWords(a.words, words),
+    )
+    if (hit === undefined) throw new Refusal('EADDRNOTAVAIL', 'ipv6: address not found')
+    context.devices.removeAddress(device, hit)
+    return
+  }
+  if (d.family === 0) throw new Refusal('EOPNOTSUPP')
+  const by = d.peer?.given ? d.peer : wildcard ? null : d.local?.given ? d.local : null
+  const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
+  const hit = device.addresses.find(
+    (a) =>
+      a.family === 4 &&
+      (!d.local?.given || a.words[0] === d.local.words[0]) &&
+      (d.label === null || a.label === d.label) &&
+      (by === null ||
+        (a.prefixLength === length && agrees([a.peer ?? a.words[0], 0, 0, 0], by.words, a.prefixLength))),
+  )
+  if (hit === undefined) throw new Refusal('EADDRNOTAVAIL', 'ipv4: Address not found')
+  context.devices.removeAddress(device, hit)
+}

@@ -1,0 +1,115 @@
+// One call of ip(8): its options, the host it speaks of, and how a refusal of the kernel is worded.
+
+import { DeviceError, type Devices } from '../../datapath/device-table.ts'
+import type { Device } from '../../datapath/devices.ts'
+import { RouteError } from '../../datapath/fib.ts'
+import type { Host } from '../../datapath/host.ts'
+import type { Family } from '../../datapath/packet.ts'
+import { Output } from './ip-output.ts'
+import { Line, Names } from './ip-words.ts'
+
+export interface IpOptions {
+  family: Family | 0
+  /** -0, `ip link`: AF_PACKET. */
+  link: boolean
+  json: boolean
+  pretty: boolean
+  oneline: boolean
+  brief: boolean
+  details: boolean
+  /** How often -s was given. */
+  stats: number
+  numeric: boolean
+  timestamp: boolean
+  human: boolean
+  maxLoops: number
+}
+
+/** strerror(3) of what the kernel refuses with. */
+const ERRORS: Readonly<Record<string, string>> = {
+  EPERM: 'Operation not permitted',
+  ENOENT: 'No such file or directory',
+  ESRCH: 'No such process',
+  EACCES: 'Permission denied',
+  EBUSY: 'Device or resource busy',
+  EEXIST: 'File exists',
+  ENODEV: 'No such device',
+  EINVAL: 'Invalid argument',
+  ERANGE: 'Numerical result out of range',
+  EOPNOTSUPP: 'Operation not supported',
+  EAFNOSUPPORT: 'Address family not supported by protocol',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+  ENETDOWN: 'Network is down',
+  ENETUNREACH: 'Network is unreachable',
+  EHOSTUNREACH: 'No route to host',
+}
+
+/** What a netlink request comes back with: an errno, and perhaps the kernel's own words (extack). */
+export class Refusal extends Error {
+  readonly code: string
+  readonly told: string | null
+  constructor(code: string, told: string | null = null) {
+    super(told ?? code)
+    this.code = code
+    this.told = told
+  }
+}
+
+export class IpContext {
+  readonly options: IpOptions
+  readonly host: Host
+  readonly out: Output
+  readonly names = new Names()
+  err = ''
+  /** -6: links are asked for from IPv6, which knows less of them, unless one is named. */
+  short: boolean
+
+  constructor(host: Host, options: IpOptions) {
+    this.host = host
+    this.options = options
+    this.short = options.family === 6
+    this.out = new Output(options.json, options.pretty, options.oneline)
+    this.names.numeric = options.numeric
+  }
+
+  get devices(): Devices {
+    return this.host.devices
+  }
+
+  device(name: string): Device | undefined {
+    // ll_name_to_index() knows `if7` as well.
+    const named = this.devices.byName(name)
+    if (named !== undefined) return named
+    const index = /^if(\d+)$/.exec(name)
+    return index === null ? undefined : this.devices.byIndex[Number(index[1])]
+  }
+
+  /** rtnl_talk(): 0, or the words of the refusal on standard error and 2. */
+  talk(request: () => void): 0 | 2 {
+    try {
+      request()
+      return 0
+    } catch (error) {
+      const refusal = refusalOf(error)
+      if (refusal === null) throw error
+      this.err +=
+        refusal.told === null
+          ? `RTNETLINK answers: ${ERRORS[refusal.code] ?? refusal.code}\n`
+          : `Error: ${refusal.told}${refusal.told.endsWith('.') ? '' : '.'}\n`
+      return 2
+    }
+  }
+
+  line(words: readonly string[]): Line {
+    return new Line(words, (text) => {
+      this.err += text
+    })
+  }
+}
+
+function refusalOf(error: unknown): Refusal | null {
+  if (error instanceof Refusal) return error
+  if (error instanceof RouteError) return new Refusal(error.code, error.told ? error.message : null)
+  if (error instanceof DeviceError) return new Refusal(error.code)
+  return null
+}

@@ -1,0 +1,433 @@
+// ip link, and the line about the link in ip addr, as ipaddress.c and iplink.c of iproute2 6.1 print them.
+
+import type { Device } from '../../datapath/devices.ts'
+import { readMac } from '../host-folder/iproute.ts'
+import { type IpContext, Refusal } from './ip-context.ts'
+import { linkUsage } from './ip-usage.ts'
+import { begins, groupNumber, type Line } from './ip-words.ts'
+
+export function runLink(context: IpContext, words: readonly string[]): number {
+  const line = context.line(words)
+  context.options.link = true
+  if (line.done) return showLinks(context, line)
+  const verb = line.take()
+  if (begins(verb, 'add')) return add(context, line)
+  if (begins(verb, 'set') || begins(verb, 'change') || begins(verb, 'replace')) return set(context, line)
+  if (begins(verb, 'delete')) return remove(context, line)
+  if (begins(verb, 'show') || begins(verb, 'lst') || begins(verb, 'list')) return showLinks(context, line)
+  if (begins(verb, 'help')) return line.die(linkUsage)
+  return line.die(`Command "${verb}" is unknown, try "ip link help".\n`)
+}
+
+// -- what is shown
+
+export function flagsOf(device: Device): string[] {
+  const { link } = device
+  const flags: [boolean, string][] = [
+    [device.loopback, 'LOOPBACK'],
+    [!device.loopback && !device.pointToPoint, 'BROADCAST'],
+    [device.pointToPoint, 'POINTOPOINT'],
+    [link.multicast, 'MULTICAST'],
+    [link.noArp, 'NOARP'],
+    [link.allMulticast, 'ALLMULTI'],
+    [link.promiscuous, 'PROMISC'],
+    [link.dynamic, 'DYNAMIC'],
+    [device.up, 'UP'],
+    [device.up, 'LOWER_UP'],
+  ]
+  return flags.filter(([set]) => set).map(([, name]) => name)
+}
+
+const stateOf = (device: Device): string =>
+  !device.up ? 'DOWN' : device.link.mac !== null && !device.loopback ? 'UP' : 'UNKNOWN'
+
+/** What a device that has never been up, or a loopback device, has for a queueing discipline. */
+const qdiscOf = (device: Device): string =>
+  !device.link.wasUp ? 'noop' : device.loopback || device.link.txQueueLength === 0 ? 'noqueue' : 'pfifo_fast'
+
+/** print_linkinfo(); false: nothing is to be shown of this device. */
+export function printLink(context: IpContext, device: Device): void {
+  const { out, options, names } = context
+  const { link } = device
+  const shortened = !options.link && context.short
+  if (options.brief) {
+    out.member('ifname', device.name)
+    out.plain(`${device.name.padEnd(16)} `)
+    out.any('operstate', stateOf(device), `${stateOf(device).padEnd(14)} `)
+    if (options.link) {
+      if (link.mac !== null) out.any('address', link.mac, `${link.mac} `)
+      printFlags(context, device)
+      out.plain('\n')
+    }
+    return
+  }
+  out.any('ifindex', device.index, `${device.index}: `)
+  out.any('ifname', device.name, `${device.name}: `)
+  printFlags(context, device)
+  out.any('mtu', device.mtu, `mtu ${device.mtu} `)
+  if (!shortened) out.any('qdisc', qdiscOf(device), `qdisc ${qdiscOf(device)} `)
+  out.any('operstate', stateOf(device), `state ${stateOf(device)} `)
+  if (options.link) out.any('linkmode', 'DEFAULT', 'mode DEFAULT ')
+  if (!shortened) out.any('group', names.group(link.group), `group ${names.group(link.group)} `)
+  if (link.txQueueLength !== 0) out.any('txqlen', link.txQueueLength, `qlen ${link.txQueueLength}`)
+  if (options.link || options.family === 0 || options.details) {
+    out.newline()
+    const type = device.loopback ? 'loopback' : link.mac === null ? 'none' : 'ether'
+    const shown = names.link(type, device.loopback ? 772 : link.mac === null ? 65534 : 1)
+    out.any('link_type', shown, `    link/${shown} `)
+    if (link.mac !== null) {
+      const broadcast = device.loopback ? '00:00:00:00:00:00' : 'ff:ff:ff:ff:ff:ff'
+      out.any('address', link.mac, link.mac)
+      if (shortened) out.plain('')
+      else if (device.pointToPoint) {
+        out.plain(' peer ')
+        out.member('link_pointtopoint', true)
+      } else out.plain(' brd ')
+      if (!shortened) out.any('broadcast', broadcast, broadcast)
+    }
+  }
+  if (options.details && !shortened) printDetails(context, device)
+  if ((options.link || options.details) && link.alias !== null && !shortened) {
+    out.plain(`${out.lineEnd}    `)
+    out.any('ifalias', link.alias, `alias ${link.alias}`)
+  }
+  if (options.link && options.stats > 0) {
+    out.newline()
+    printStatistics(context, device)
+  }
+  out.plain('\n')
+}
+
+function printFlags(context: IpContext, device: Device): void {
+  const { out } = context
+  const flags = flagsOf(device)
+  out.member('flags', flags)
+  out.plain(`<${flags.join(',')}> `)
+}
+
+function printDetails(context: IpContext, device: Device): void {
+  const { out, options } = context
+  const { link } = device
+  const number = (key: string, value: number, text: string): void => out.any(key, value, `${text} ${value} `)
+  out.plain(' ')
+  number('promiscuity', link.promiscuous ? 1 : 0, 'promiscuity')
+  out.plain(' ')
+  number('allmulti', link.allMulticast ? 1 : 0, 'allmulti')
+  number('min_mtu', device.loopback ? 0 : 68, 'minmtu')
+  number('max_mtu', device.loopback ? 0 : 65535, 'maxmtu')
+  if (!device.loopback)
+    out.object('linkinfo', () => {
+      out.newline()
+      out.any('info_kind', 'tun', '    tun ')
+      out.object('info_data', () => {
+        out.any('type', 'tun', 'type tun ')
+        out.any('pi', false, 'pi off ')
+        out.any('vnet_hdr', false, 'vnet_hdr off ')
+        out.member('multi_queue', false)
+        out.any('persist', false, 'persist off ')
+      })
+    })
+  // lo has its address by another way than the others, which here make none of their own.
+  const mode = device.loopback ? 'eui64' : 'none'
+  if (options.link) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
+  number('num_tx_queues', 1, 'numtxqueues')
+  number('num_rx_queues', 1, 'numrxqueues')
+  number('gso_max_size', 65536, 'gso_max_size')
+  number('gso_max_segs', 65535, 'gso_max_segs')
+  number('tso_max_size', device.loopback ? 524280 : 65536, 'tso_max_size')
+  number('tso_max_segs', 65535, 'tso_max_segs')
+  number('gro_max_size', 65536, 'gro_max_size')
+}
+
+/** print_stats64(). */
+export function printStatistics(context: IpContext, device: Device): void {
+  const { out, options } = context
+  const more = options.stats > 1
+  const rx = [device.rxBytes, device.rxPackets, 0, device.rxDropped, 0, 0]
+  const tx = [device.txBytes, device.txPackets, 0, device.txDropped, 0, 0]
+  const rxErrors = [0, 0, 0, 0, 0]
+  const txErrors = [0, 0, 0, 0, 0]
+  if (out.json) {
+    out.object('stats64', () => {
+      const rows = (keys: string, values: readonly number[]): void => {
+        for (const [i, key] of keys.split(' ').entries()) out.member(key, values[i]!)
+      }
+      out.object('rx', () => {
+        rows('bytes packets errors dropped over_errors multicast', rx)
+        if (more) rows('length_errors crc_errors frame_errors fifo_errors missed_errors', rxErrors)
+      })
+      out.object('tx', () => {
+        rows('bytes packets errors dropped carrier_errors collisions', tx)
+        if (more) rows('aborted_errors fifo_errors window_errors heartbeat_errors', txErrors)
+        if (more) out.member('carrier_changes', 0)
+      })
+    })
+    return
+  }
+  const widths = [13, 7, 6, 7, 7, 7]
+  for (const row of [rx, tx])
+    for (const [i, value] of row.entries()) widths[i] = Math.max(widths[i]!, String(value).length)
+  const cells = (values: readonly (number | string)[]): string =>
+    values.map((value, i) => String(value).padStart(widths[i]!)).join(' ')
+  const nl = out.lineEnd
+  const head = (label: string, values: readonly string[]): string =>
+    `    ${label.padEnd(3)} ${values.map((v, i) => v.padStart(widths[i]! - (i === 0 ? 4 : 0))).join(' ')}`
+  const block = (side: string, titles: string, values: readonly number[]): string =>
+    `${head(side, titles.split(' '))}${side === 'RX:' || side === 'TX:' ? '           ' : ''}${nl}    ${cells(values).slice(0)} `
+  out.plain(block('RX:', 'bytes packets errors dropped missed mcast', rx))
+  if (more)
+    out.plain(
+      `${nl}    RX errors:${['length', 'crc', 'frame', 'fifo', 'overrun'].map((t, i) => t.padStart(i === 0 ? 8 : widths[i]!)).join(' ')}${nl}${' '.repeat(4)}${cells(rxErrors).padStart(5)} `,
+    )
+  out.plain(nl)
+  out.plain(block('TX:', 'bytes packets errors dropped carrier collsns', tx))
+  if (more)
+    out.plain(
+      `${nl}    TX errors:${['aborted', 'fifo', 'window', 'heartbt', 'transns'].map((t, i) => t.padStart(i === 0 ? 8 : widths[i]!)).join(' ')}${nl}${' '.repeat(4)}${cells(txErrors).padStart(5)} `,
+    )
+}
+
+function showLinks(context: IpContext, line: Line): number {
+  const filter = readLinkFilter(context, line, linkUsage)
+  if (filter.missing !== null) {
+    line.warn(`Device "${filter.missing}" does not exist.\n`)
+    return 1
+  }
+  // A link alone is asked for by its name, which `if2` is not.
+  if (filter.named !== null && filter.group === null && context.devices.byName(filter.named) === undefined) {
+    context.out.list(() => {})
+    line.warn('RTNETLINK answers: No such device\nCannot send link get request: No such device\n')
+    return 1
+  }
+  context.out.list(() => {
+    for (const device of context.devices.all()) {
+      if (filter.device !== null && device !== filter.device) continue
+      // Asked for by name a link is shown as it is; otherwise what does not fit leaves an empty object.
+      context.out.object(null, () => {
+        if (fitsState(device, filter)) printLink(context, device)
+      })
+    }
+  })
+  return 0
+}
+
+export interface LinkFilter {
+  device: Device | null
+  /** The name it was asked for by. */
+  named: string | null
+  /** A device was named that is not there. */
+  missing: string | null
+  up: boolean
+  down: boolean
+  group: number | null
+  kind: string | null
+  master: boolean
+}
+
+export const fitsState = (device: Device, f: LinkFilter): boolean =>
+  !(f.up && !device.up) &&
+  !(f.down && device.up) &&
+  !f.master &&
+  (f.group === null || f.group === device.link.group) &&
+  (f.kind === null || (f.kind === 'tun' && !device.loopback))
+
+function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilter {
+  const f: LinkFilter = {
+    device: null,
+    named: null,
+    missing: null,
+    up: false,
+    down: false,
+    group: null,
+    kind: null,
+    master: false,
+  }
+  let name: string | null = null
+  while (!line.done) {
+    const word = line.take()
+    if (!linkWord(context, line, word, f)) name = deviceWord(line, word, name, usage)
+  }
+  if (name !== null) {
+    f.named = name
+    f.device = context.device(name) ?? null
+    if (f.device === null) f.missing = name
+  }
+  return f
+}
+
+/** Words of the filter that speak of links; false if it is none. */
+export function linkWord(context: IpContext, line: Line, word: string, f: LinkFilter): boolean {
+  if (word === 'up') f.up = true
+  else if (word === 'down') f.down = true
+  else if (word === 'group') f.group = line.named('Invalid "group" value\n', groupNumber)
+  else if (word === 'master') {
+    const name = line.next()
+    if (context.device(name) === undefined) line.invalid('Device does not exist\n', name)
+    f.master = true
+  } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
+  else if (word === 'nomaster') return true
+  else if (word === 'type') f.kind = line.next()
+  else return false
+  return true
+}
+
+export function deviceWord(line: Line, word: string, before: string | null, usage: string): string {
+  const name = word === 'dev' ? line.next() : word
+  if (word !== 'dev' && begins(word, 'help')) line.die(usage)
+  if (before !== null) line.garbage('dev', name)
+  return name
+}
+
+// -- what is changed
+
+/** Emulated links are those of the host folder: none is made or taken away while it runs. */
+function add(context: IpContext, line: Line): number {
+  let name: string | null = null
+  let type: string | null = null
+  while (!line.done && type === null) {
+    const word = line.take()
+    if (begins(word, 'name')) name = line.next()
+    else if (begins(word, 'type')) type = line.next()
+    else if (begins(word, 'help')) line.die(linkUsage)
+    else if (['mtu', 'address', 'index', 'txqueuelen', 'link', 'numtxqueues', 'numrxqueues'].includes(word))
+      line.next()
+    else {
+      if (name !== null) line.garbage('dev', word)
+      name = word
+    }
+  }
+  if (type === null) {
+    line.warn('Not enough information: "type" argument is required\n')
+    return 255
+  }
+  if (name === null && type === null) return 255
+  return context.talk(() => {
+    if (name !== null && context.devices.byName(name) !== undefined) throw new Refusal('EEXIST')
+    throw new Refusal('EOPNOTSUPP', 'Unknown device type')
+  })
+}
+
+function remove(context: IpContext, line: Line): number {
+  let name: string | null = null
+  while (!line.done) {
+    const word = line.take()
+    if (begins(word, 'type')) {
+      line.next()
+      continue
+    }
+    const given = word === 'dev' ? line.next() : word
+    if (word !== 'dev' && begins(word, 'help')) line.die(linkUsage)
+    if (name !== null) line.garbage('dev', given)
+    name = given
+  }
+  if (name === null) {
+    line.warn('Not enough information: "dev" argument is required.\n')
+    return 255
+  }
+  const device = context.device(name)
+  if (device === undefined) return line.noDevice(name)
+  // lo, as in Linux; the others belong to their ports.
+  return context.talk(() => {
+    throw new Refusal('EOPNOTSUPP')
+  })
+}
+
+const onOff = (line: Line, key: string): boolean => {
+  const text = line.next()
+  if (text === 'on') return true
+  if (text === 'off') return false
+  return line.die(`Error: argument of "${key}" must be "on" or "off", not "${text}"\n`, 1)
+}
+
+function set(context: IpContext, line: Line): number {
+  let name: string | null = null
+  const changes: ((d: Device) => void)[] = []
+  let up: boolean | null = null
+  let newName: string | null = null
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'up') up = true
+    else if (word === 'down') up = false
+    else if (begins(word, 'name')) {
+      const text = line.next()
+      if (newName !== null) line.duplicate('name', text)
+      if (!/^[^\s/]{1,15}$/.test(text)) line.invalid('"name" not a valid ifname', text)
+      newName = text
+    } else if (word === 'mtu') {
+      const mtu = line.number('Invalid "mtu" value\n')
+      changes.push((d) => {
+        if (!d.loopback && mtu < 68) throw new Refusal('EINVAL', 'mtu less than device minimum')
+        if (!d.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
+        if (mtu > 0x7fff_ffff) throw new Refusal('EINVAL', 'mtu less than device minimum')
+        context.devices.setMtu(d, mtu)
+      })
+    } else if (word === 'multicast') {
+      const on = onOff(line, 'multicast')
+      changes.push((d) => {
+        d.link.multicast = on
+      })
+    } else if (word === 'allmulticast') {
+      const on = onOff(line, 'allmulticast')
+      changes.push((d) => {
+        d.link.allMulticast = on
+      })
+    } else if (word === 'promisc') {
+      const on = onOff(line, 'promisc')
+      changes.push((d) => {
+        d.link.promiscuous = on
+      })
+    } else if (word === 'arp') {
+      const on = onOff(line, 'arp')
+      changes.push((d) => {
+        d.link.noArp = !on
+      })
+    } else if (begins(word, 'dynamic')) {
+      const on = onOff(line, 'dynamic')
+      changes.push((d) => {
+        d.link.dynamic = on
+      })
+    } else if (begins(word, 'txqueuelen') || word === 'qlen' || begins(word, 'txqlen')) {
+      const length = line.number('Invalid "txqueuelen" value\n', 0x7fff_ffff)
+      changes.push((d) => {
+        d.link.txQueueLength = length
+      })
+    } else if (word === 'alias') {
+      const text = line.next()
+      if (Buffer.byteLength(text) > 255) line.invalid('alias too long\n', text)
+      changes.push((d) => {
+        d.link.alias = text === '' ? null : text
+      })
+    } else if (word === 'group') {
+      const group = line.named('Invalid "group" value\n', groupNumber)
+      changes.push((d) => {
+        d.link.group = group
+      })
+    } else if (begins(word, 'address')) {
+      const text = line.next()
+      changes.push((d) => {
+        const mac = readMac(text)
+        if (mac === null || d.link.mac === null || d.loopback) throw new Refusal('EOPNOTSUPP')
+        d.link.mac = mac
+      })
+    } else {
+      const given = word === 'dev' ? line.next() : word
+      if (word !== 'dev' && begins(word, 'help')) line.die(linkUsage)
+      if (name !== null) line.garbage('dev', given)
+      name = given
+    }
+  }
+  if (name === null) {
+    line.warn('Not enough information: "dev" argument is required.\n')
+    return 255
+  }
+  const target = context.device(name)
+  if (target === undefined) return line.noDevice(name)
+  return context.talk(() => {
+    for (const change of changes) change(target)
+    if (newName !== null && newName !== target.name) {
+      context.devices.rename(target, newName)
+    }
+    if (up !== null) context.devices.setUp(target, up)
+    context.devices.touch()
+  })
+}

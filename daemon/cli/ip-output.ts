@@ -1,0 +1,121 @@
+// What ip(8) prints: text, or JSON in the exact layout of iproute2's json_writer.c.
+//
+//     { any('mtu', 1500, 'mtu 1500 ') }  ─▶ text:  mtu 1500
+//                                        └▶ JSON:  "mtu":1500
+
+export type Json = string | number | boolean | null | readonly Json[] | JsonObject
+/** Members in order; JSON objects of iproute2 may hold a name twice. */
+export interface JsonObject {
+  readonly members: [string, Json][]
+}
+
+const INDENT = '    '
+
+function write(value: Json, pretty: boolean, depth: number): string {
+  if (Array.isArray(value)) {
+    const items = value.map((item) => write(item as Json, pretty, depth + 1)).join(',')
+    if (!pretty) return `[${items}]`
+    return value.length === 0 ? '[ ]' : `[ ${items} ]`
+  }
+  if (typeof value === 'object' && value !== null) {
+    const lines = (value as JsonObject).members.map(
+      ([key, member]) => `${JSON.stringify(key)}:${pretty ? ' ' : ''}${write(member, pretty, depth + 1)}`,
+    )
+    if (!pretty || lines.length === 0) return `{${lines.join(',')}}`
+    const inner = `\n${INDENT.repeat(depth + 1)}`
+    return `{${inner}${lines.join(`,${inner}`)}\n${INDENT.repeat(depth)}}`
+  }
+  // jsonw_puts() writes an apostrophe with a backslash.
+  return typeof value === 'string' ? JSON.stringify(value).replaceAll("'", "\\'") : JSON.stringify(value)
+}
+
+export class Output {
+  /** Standard output so far. */
+  text = ''
+  readonly json: boolean
+  readonly #pretty: boolean
+  /** What ends a line inside a record: `\` with -o. */
+  readonly lineEnd: string
+  #root: Json[] | null = null
+  #open: JsonObject[] = []
+
+  constructor(json: boolean, pretty: boolean, oneline: boolean) {
+    this.json = json
+    this.#pretty = pretty
+    this.lineEnd = oneline ? '\\' : '\n'
+  }
+
+  /** new_json_obj() and delete_json_obj(). */
+  list(fill: () => void): void {
+    if (!this.json) {
+      fill()
+      return
+    }
+    this.#root = []
+    try {
+      fill()
+    } finally {
+      this.text += `${write(this.#root, this.#pretty, 0)}\n`
+      this.#root = null
+    }
+  }
+
+  /** What is left of a list when the program ends in the middle of it. */
+  broken(): void {
+    if (this.json) this.text += this.#pretty ? '[ ' : '['
+  }
+
+  /** One object of the list, or a member object when a name is given. */
+  object(name: string | null, fill: () => void): void {
+    if (!this.json) {
+      fill()
+      return
+    }
+    const made: JsonObject = { members: [] }
+    const parent = this.#open.at(-1)
+    if (name !== null && parent !== undefined) parent.members.push([name, made])
+    else if (this.#items !== null) this.#items.push(made)
+    else this.#root?.push(made)
+    const items = this.#items
+    this.#items = null
+    this.#open.push(made)
+    fill()
+    this.#open.pop()
+    this.#items = items
+  }
+
+  #items: Json[] | null = null
+
+  /** A member that is a list of objects. */
+  array(name: string, fill: () => void): void {
+    if (!this.json) {
+      fill()
+      return
+    }
+    const items: Json[] = []
+    this.#open.at(-1)?.members.push([name, items])
+    const outer = this.#items
+    this.#items = items
+    fill()
+    this.#items = outer
+  }
+
+  any(name: string, value: Json, text: string): void {
+    if (this.json) this.#open.at(-1)?.members.push([name, value])
+    else this.text += text
+  }
+
+  /** PRINT_FP: text only. */
+  plain(text: string): void {
+    if (!this.json) this.text += text
+  }
+
+  /** PRINT_JSON: JSON only. */
+  member(name: string, value: Json): void {
+    if (this.json) this.#open.at(-1)?.members.push([name, value])
+  }
+
+  newline(): void {
+    this.plain(this.lineEnd)
+  }
+}

@@ -1,0 +1,422 @@
+// ip rule: policy rules, as iprule.c of iproute2 6.1 reads and prints them.
+
+import type { Rule, RuleAction, RuleSpec } from '../../datapath/fib.ts'
+import type { Family } from '../../datapath/packet.ts'
+import { formatAddress } from '../../datapath/wire/address.ts'
+import { bitsOf } from '../host-folder/address.ts'
+import { type IpContext, Refusal } from './ip-context.ts'
+import { ruleUsage } from './ip-usage.ts'
+import {
+  type AnyPrefix,
+  agrees,
+  begins,
+  groupNumber,
+  ipProtocolNumber,
+  type Line,
+  number,
+  protocolNumber,
+  protocolText,
+  realms,
+  routeType,
+  tableNumber,
+  tosNumber,
+} from './ip-words.ts'
+
+export function runRule(context: IpContext, words: readonly string[]): number {
+  const line = context.line(words)
+  if (line.done) return show(context, line, 'show')
+  const verb = line.take()
+  if (begins(verb, 'list') || begins(verb, 'lst') || begins(verb, 'show')) return show(context, line, 'show')
+  if (begins(verb, 'save') || begins(verb, 'restore'))
+    return line.die(`ip rule ${verb}: the binary form is the kernel's; use ip -j rule\n`)
+  if (begins(verb, 'add')) return modify(context, line, true)
+  if (begins(verb, 'delete')) return modify(context, line, false)
+  if (begins(verb, 'flush')) return show(context, line, 'flush')
+  if (begins(verb, 'help')) return line.die(ruleUsage)
+  return line.die(`Command "${verb}" is unknown, try "ip rule help".\n`)
+}
+
+const MARK = /^([^/]*)(?:\/(.*))?$/s
+
+function mark(line: Line, why: string): readonly [number, number] {
+  const text = line.next()
+  const [, value, mask] = MARK.exec(text)!
+  const found = number(value!) ?? line.invalid(why, text)
+  if (mask === undefined) return [found, 0xffff_ffff]
+  return [found, number(mask) ?? line.invalid('fwmask value is invalid\n', mask)]
+}
+
+/** `LOW[-HIGH]` as sscanf("%hu-%hu") takes it. */
+function ports(line: Line, why: string): readonly [number, number] {
+  const text = line.next()
+  const found = /^(\d+)(?:-(\d+))?/.exec(text)
+  if (found === null) return line.invalid(why, text)
+  const low = Number(found[1]) & 0xffff
+  return [low, found[2] === undefined ? low : Number(found[2]) & 0xffff]
+}
+
+type Draft = { -readonly [K in keyof RuleSpec]?: RuleSpec[K] }
+
+const ACTIONS: Readonly<Record<number, RuleAction>> = {
+  1: 'lookup',
+  2: 'goto',
+  3: 'nop',
+  6: 'blackhole',
+  7: 'unreachable',
+  8: 'prohibit',
+}
+const ACTION_NUMBERS: Readonly<Record<string, number>> = { blackhole: 6, unreachable: 7, prohibit: 8 }
+
+function modify(context: IpContext, line: Line, add: boolean): number {
+  let family = context.options.family
+  const rule: Draft = {}
+  /** Families of the prefixes; 0: none. */
+  const foreign = { source: 0, destination: 0 }
+  let action = add ? 1 : 0
+  let tableSaid = false
+  if (line.done) {
+    line.warn(`"ip rule ${add ? 'add' : 'del'}" requires arguments.\n`)
+    return 1
+  }
+  const side = (): AnyPrefix => line.prefix(line.next(), family)
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'not') rule.not = true
+    else if (word === 'from') {
+      const p = side()
+      foreign.source = p.length > 0 ? p.family : 0
+      if (p.length > 0) rule.source = { words: p.words, prefixLength: p.length }
+    } else if (word === 'to') {
+      const p = side()
+      foreign.destination = p.length > 0 ? p.family : 0
+      if (p.length > 0) rule.destination = { words: p.words, prefixLength: p.length }
+    } else if (begins(word, 'preference') || begins(word, 'order') || begins(word, 'priority'))
+      rule.priority = line.number('preference value is invalid\n')
+    else if (word === 'tos' || begins(word, 'dsfield'))
+      rule.tos = line.named('TOS value is invalid\n', tosNumber)
+    else if (word === 'fwmark') {
+      const [value, mask] = mark(line, 'fwmark value is invalid\n')
+      rule.mark = value
+      rule.markMask = mask
+    } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', realms)
+    else if (begins(word, 'protocol'))
+      rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
+    else if (word === 'tun_id') rule.tunnel = line.number('tun_id value is invalid\n')
+    else if (begins(word, 'table') || word === 'lookup') {
+      rule.table = line.named('invalid table ID\n', tableNumber)
+      tableSaid = true
+    } else if (begins(word, 'suppress_prefixlength') || word === 'sup_pl')
+      rule.suppressPrefixLength = line.number('suppress_prefixlength value is invalid\n', 0x7fff_ffff)
+    else if (begins(word, 'suppress_ifgroup') || word === 'sup_group')
+      rule.suppressGroup = line.named('Invalid "suppress_ifgroup" value\n', groupNumber)
+    else if (word === 'dev' || begins(word, 'iif')) rule.iif = interfaceName(line, '"iif"/"dev"')
+    else if (word === 'oif') rule.oif = interfaceName(line, '"oif"')
+    else if (word === 'l3mdev') {
+      rule.l3mdev = true
+      tableSaid = true
+      rule.table = 0
+    } else if (word === 'uidrange') {
+      const text = line.next()
+      const found = /^(\d+)-(\d+)$/.exec(text) ?? line.invalid('invalid UID range\n', text)
+      rule.uids = [Number(found[1]), Number(found[2])]
+    } else if (begins(word, 'nat') || begins(word, 'map-to')) {
+      line.warn('Warning: route NAT is deprecated\n')
+      line.address(line.next(), family)
+      action = 10
+    } else if (word === 'ipproto') rule.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
+    else if (word === 'sport') rule.sourcePorts = ports(line, 'invalid port range\n')
+    else if (word === 'dport') rule.destinationPorts = ports(line, 'invalid port range\n')
+    else {
+      const kind = word === 'type' ? line.next() : word
+      if (begins(kind, 'help')) line.die(ruleUsage)
+      if (begins(kind, 'goto')) {
+        action = 2
+        const text = line.next()
+        rule.target = number(text) ?? line.invalid('invalid target\n', text)
+      } else if (begins(kind, 'nop')) action = 3
+      else action = routeType(kind) ?? line.invalid('Failed to parse rule type', kind)
+    }
+  }
+  if (rule.l3mdev && rule.table !== 0) {
+    line.warn('table can not be specified for l3mdev rules\n')
+    return 22
+  }
+  if (family === 0) family = 4
+  if (!tableSaid && add && action === 1) rule.table = 254
+  const own = family === 6 ? 6 : 4
+  return context.talk(() => {
+    if (foreign.source !== 0 && foreign.source !== own) throw new Refusal('EINVAL', 'Invalid source address')
+    if (foreign.destination !== 0 && foreign.destination !== own)
+      throw new Refusal('EINVAL', 'Invalid dst address')
+    request(context, own, rule, action, add)
+  })
+}
+
+/** What fib_nl2rule() and its kin refuse, then the change. */
+function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): void {
+  const { fib } = context.host
+  if (add && rule.table === 0 && action === 1 && !rule.l3mdev) rule.table = 254
+  const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
+  if (action === 2 && rule.target !== undefined && rule.target <= priority)
+    throw new Refusal('EINVAL', 'Backward goto not supported')
+  if (rule.uids && rule.uids[0] > rule.uids[1]) throw new Refusal('EINVAL', 'Invalid uid range')
+  for (const [range, what] of [
+    [rule.sourcePorts, 'sport'],
+    [rule.destinationPorts, 'dport'],
+  ] as const)
+    if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
+      throw new Refusal('EINVAL', `Invalid ${what} range`)
+  if (rule.l3mdev && rule.suppressGroup === undefined && action !== 1) throw new Refusal('EINVAL')
+  const named = ACTIONS[action]
+  if (add) {
+    // fib4_rule_configure(), fib6_rule_configure().
+    if (((rule.tos ?? 0) & 3) !== 0) throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
+    if (family === 4 && ((rule.tos ?? 0) & ~0x1c) !== 0) throw new Refusal('EINVAL', 'Invalid tos')
+    // FRA_FLOW is IPv4's.
+    const { realm, ...rest } = rule
+    fib.addRule({
+      ...rest,
+      ...(family === 4 && realm ? { realm } : {}),
+      family,
+      action: named ?? 'nop',
+      setBy: rule.setBy ?? 'unspec',
+    })
+    return
+  }
+  const wanted: Partial<RuleSpec> = { family }
+  for (const [key, value] of Object.entries(rule) as [keyof RuleSpec, never][]) {
+    // Zero asks nothing (rule_find).
+    if (key === 'not' || key === 'realm') continue
+    if (
+      value === 0 &&
+      (key === 'table' || key === 'priority' || key === 'mark' || key === 'tos' || key === 'tunnel')
+    )
+      continue
+    ;(wanted as Record<string, unknown>)[key] = value
+  }
+  if (named !== undefined) (wanted as { action: RuleAction }).action = named
+  fib.deleteRule(wanted)
+}
+
+function interfaceName(line: Line, key: string): string {
+  const name = line.next()
+  if (Buffer.byteLength(name) > 15 || /[\s/]/.test(name) || name === '')
+    line.invalid(`${key} not a valid ifname`, name)
+  return name
+}
+
+interface Filter {
+  not: boolean
+  source: AnyPrefix | null
+  destination: AnyPrefix | null
+  priority: number | null
+  tos: number | null
+  mark: number | null
+  mask: number
+  setBy: string | null
+  iif: string | null
+  oif: string | null
+  l3mdev: boolean
+  uids: readonly [number, number] | null
+  tunnel: number | null
+  table: number | null
+  protocol: number | null
+  sourcePorts: readonly [number, number] | null
+  destinationPorts: readonly [number, number] | null
+}
+
+function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Filter {
+  const f: Filter = {
+    not: false,
+    source: null,
+    destination: null,
+    priority: null,
+    tos: null,
+    mark: null,
+    mask: 0,
+    setBy: null,
+    iif: null,
+    oif: null,
+    l3mdev: false,
+    uids: null,
+    tunnel: null,
+    table: null,
+    protocol: null,
+    sourcePorts: null,
+    destinationPorts: null,
+  }
+  const family = context.options.family || 4
+  while (!line.done) {
+    const word = line.take()
+    if (begins(word, 'preference') || begins(word, 'order') || begins(word, 'priority')) {
+      const text = line.next()
+      f.priority = number(text) ?? line.invalid('preference value is invalid\n', text)
+    } else if (word === 'not') f.not = true
+    else if (word === 'tos' || begins(word, 'dsfield'))
+      f.tos = line.named('TOS value is invalid\n', tosNumber)
+    else if (begins(word, 'fwmark')) {
+      const [value, mask] = mark(line, 'fwmark value is invalid\n')
+      f.mark = value
+      f.mask = mask
+    } else if (word === 'dev' || begins(word, 'iif')) f.iif = interfaceName(line, '"iif"/"dev"')
+    else if (word === 'oif') f.oif = interfaceName(line, '"oif"')
+    else if (word === 'l3mdev') f.l3mdev = true
+    else if (word === 'uidrange') {
+      const text = line.next()
+      const found = /^(\d+)-(\d+)$/.exec(text) ?? line.invalid('invalid UID range\n', text)
+      f.uids = [Number(found[1]), Number(found[2])]
+    } else if (begins(word, 'tun_id')) f.tunnel = line.number('tun_id value is invalid\n')
+    else if (begins(word, 'lookup') || begins(word, 'table'))
+      f.table = line.named('table id value is invalid\n', tableNumber)
+    else if (begins(word, 'from')) f.source = line.prefix(line.next(), family)
+    else if (begins(word, 'protocol')) {
+      const text = line.next()
+      const found = protocolNumber(text)
+      if (found !== null) f.setBy = protocolText(found)
+      else if (text !== 'all') line.invalid('invalid "protocol"\n', text)
+    } else if (word === 'ipproto') f.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
+    else if (word === 'sport') f.sourcePorts = ports(line, 'invalid sport range\n')
+    else if (word === 'dport') f.destinationPorts = ports(line, 'invalid dport range\n')
+    else {
+      const to = begins(word, 'to') ? line.next() : word
+      void verb
+      f.destination = line.prefix(to, family)
+    }
+  }
+  return f
+}
+
+function passes(rule: Rule, f: Filter): boolean {
+  const within = (p: Rule['source'], wanted: AnyPrefix | null): boolean => {
+    if (wanted === null || (wanted.family === 0 && wanted.length === 0)) return true
+    return (
+      wanted.family === rule.family &&
+      (p?.prefixLength ?? 0) >= wanted.length &&
+      agrees(p?.words ?? [0, 0, 0, 0], wanted.words, wanted.length)
+    )
+  }
+  const same = (a: readonly number[] | null | undefined, b: readonly number[] | null): boolean =>
+    b === null || (a != null && a[0] === b[0] && a[1] === b[1])
+  return (
+    (f.priority === null || rule.priority === f.priority) &&
+    (!f.not || rule.not === true) &&
+    within(rule.source, f.source) &&
+    within(rule.destination, f.destination) &&
+    (f.tos === null || (rule.tos ?? 0) === f.tos) &&
+    (f.mark === null || (((rule.mark ?? 0) ^ f.mark) & f.mask) === 0) &&
+    (f.iif === null || rule.iif === f.iif) &&
+    (f.oif === null || rule.oif === f.oif) &&
+    (!f.l3mdev || rule.l3mdev === true) &&
+    same(rule.uids, f.uids) &&
+    (f.tunnel === null || rule.tunnel === f.tunnel) &&
+    (f.table === null || tableOf(rule) === f.table) &&
+    (f.protocol === null || rule.protocol === f.protocol) &&
+    same(rule.sourcePorts, f.sourcePorts) &&
+    same(rule.destinationPorts, f.destinationPorts) &&
+    (f.setBy === null || (rule.setBy ?? 'kernel') === f.setBy)
+  )
+}
+
+const tableOf = (rule: Rule): number => (rule.action === 'lookup' ? (rule.table ?? 0) : (rule.table ?? 0))
+
+function show(context: IpContext, line: Line, verb: 'show' | 'flush'): number {
+  const family = context.options.family || 4
+  const filter = readFilter(context, line, verb)
+  const { fib } = context.host
+  if (verb === 'flush') {
+    for (const rule of [...fib.rules(family)])
+      if (rule.priority !== 0 && passes(rule, filter)) fib.removeRule(rule)
+    context.out.list(() => {})
+    return 0
+  }
+  context.out.list(() => {
+    for (const rule of fib.rules(family))
+      if (passes(rule, filter)) context.out.object(null, () => printRule(context, rule))
+  })
+  return 0
+}
+
+function printRule(context: IpContext, rule: Rule): void {
+  const { out, names, options } = context
+  const { family } = rule
+  const start = out.text.length
+  out.any('priority', rule.priority, `${rule.priority}:\t`)
+  if (rule.not) out.any('not', null, 'not ')
+  const side = (p: Rule['source'], text: string, key: string): void => {
+    const address = formatAddress(family, p!.words)
+    out.plain(`${text} `)
+    out.any(key, address, address)
+    if (p!.prefixLength !== bitsOf(family)) out.any(`${key}len`, p!.prefixLength, `/${p!.prefixLength}`)
+    out.plain(text === 'from' ? '' : ' ')
+  }
+  if (rule.source) side(rule.source, 'from', 'src')
+  else {
+    out.plain('from ')
+    out.any('src', 'all', 'all')
+  }
+  out.plain(' ')
+  if (rule.destination) side(rule.destination, 'to', 'dst')
+  if (rule.tos) out.any('tos', names.tos(rule.tos), `tos ${names.tos(rule.tos)} `)
+  const mask = rule.markMask ?? 0
+  if (rule.mark || mask !== 0) {
+    const value = `0x${(rule.mark ?? 0).toString(16)}`
+    out.any('fwmark', value, `fwmark ${value}`)
+    if (mask !== 0xffff_ffff) out.any('fwmask', `0x${mask.toString(16)}`, `/0x${mask.toString(16)}`)
+    out.plain(' ')
+  }
+  const port = (name: string, device: string): void => {
+    out.any(name, device, `${name} ${device} `)
+    if (context.devices.byName(device) === undefined) out.any(`${name}_detached`, null, '[detached] ')
+  }
+  if (rule.iif) port('iif', rule.iif)
+  if (rule.oif) port('oif', rule.oif)
+  const l3mdev = rule.l3mdev === true
+  if (rule.uids) {
+    out.plain(`uidrange ${rule.uids[0]}-${rule.uids[1]} `)
+    out.member('uid_start', rule.uids[0])
+    out.member('uid_end', rule.uids[1])
+  }
+  if (rule.protocol)
+    out.any('ipproto', names.ipProtocol(rule.protocol), `ipproto ${names.ipProtocol(rule.protocol)} `)
+  const range = (name: string, r: readonly [number, number]): void => {
+    if (r[0] === r[1]) out.any(name, r[0], `${name} ${r[0]} `)
+    else {
+      out.any(`${name}_start`, r[0], `${name} ${r[0]}-`)
+      out.any(`${name}_end`, r[1], `${r[1]} `)
+    }
+  }
+  if (rule.sourcePorts) range('sport', rule.sourcePorts)
+  if (rule.destinationPorts) range('dport', rule.destinationPorts)
+  if (rule.tunnel) out.any('tun_id', rule.tunnel, `tun_id ${rule.tunnel} `)
+  const table = tableOf(rule)
+  if (l3mdev) out.any('l3mdev', null, 'lookup [l3mdev-table] ')
+  else if (table !== 0) {
+    out.any('table', names.table(table), `lookup ${names.table(table)} `)
+    const floor = rule.suppressPrefixLength ?? -1
+    if (floor >= 0) out.any('suppress_prefixlen', floor, `suppress_prefixlength ${floor} `)
+    const group = rule.suppressGroup ?? -1
+    if (group >= 0) out.any('suppress_ifgroup', names.group(group), `suppress_ifgroup ${names.group(group)} `)
+  }
+  if (rule.realm) {
+    const from = rule.realm >>> 16
+    const to = rule.realm & 0xffff
+    const fromText = from === 0 ? '' : `${names.realm(from)}/`
+    if (from !== 0) out.member('flow_from', names.realm(from))
+    out.member('flow_to', names.realm(to))
+    out.plain(`realms ${fromText}${names.realm(to)} `)
+  }
+  if (rule.action === 'goto') {
+    out.any('goto', rule.target ?? 0, `goto ${rule.target ?? 0} `)
+    if (!context.host.fib.rules(family).some((r) => r.priority === rule.target))
+      out.any('unresolved', null, '[unresolved] ')
+  } else if (rule.action === 'nop') out.any('nop', null, 'nop ')
+  else if (rule.action !== 'lookup') {
+    const action = names.type(ACTION_NUMBERS[rule.action]!)
+    out.any('action', action, `${action} `)
+  }
+  const setBy = rule.setBy ?? 'kernel'
+  if ((setBy !== 'unspec' && setBy !== 'kernel') || options.details)
+    out.any('protocol', names.protocol(setBy), `proto ${names.protocol(setBy)} `)
+  // Words are parted by spaces, none stands at the end.
+  if (!out.json) out.text = `${out.text.slice(0, start)}${out.text.slice(start).trimEnd()}\n`
+}

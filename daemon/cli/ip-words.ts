@@ -1,0 +1,282 @@
+// The words of an ip(8) command line, read as iproute2 6.1 reads them (lib/utils.c, lib/rt_names.c), with its
+// complaints. Everything that ends the program there throws Exit here.
+
+import type { Words } from '../../datapath/fib.ts'
+import type { Family } from '../../datapath/packet.ts'
+import { parseIpv6 } from '../../datapath/wire/address.ts'
+import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
+import { DSFIELDS, IP_PROTOCOLS, PROTOCOL_NUMBERS, SCOPES, TABLES } from '../host-folder/names.ts'
+
+/** exit(3): what the tool has written so far stands. */
+export class Exit extends Error {
+  readonly code: number
+  constructor(code: number) {
+    super(`exit ${code}`)
+    this.code = code
+  }
+}
+
+/** A prefix as get_prefix() gives it: `default`, `any` and `all` have no family of their own. */
+export interface AnyPrefix {
+  readonly family: Family | 0
+  readonly words: Words
+  readonly length: number
+  /** A length was written (or `default`). */
+  readonly said: boolean
+  /** There is an address at all. */
+  readonly given: boolean
+}
+
+/** matches(): `word` is a beginning of `full`. */
+export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
+
+/** strtoul(3) of the whole text; null if something is left, or it does not fit. Base 0: 0x and leading 0 count. */
+export function number(text: string, max = 0xffff_ffff, base: 0 | 10 | 16 = 0): number | null {
+  const digits = /^\s*\+?(.*)$/s.exec(text)![1]!
+  let value: number
+  if (base !== 10 && /^0[xX][0-9a-fA-F]+$/.test(digits)) value = Number.parseInt(digits, 16)
+  else if (base === 16 && /^[0-9a-fA-F]+$/.test(digits)) value = Number.parseInt(digits, 16)
+  else if (base === 0 && /^0[0-7]*$/.test(digits)) value = Number.parseInt(digits, 8)
+  else if (base !== 16 && /^[0-9]+$/.test(digits) && (base === 10 || digits[0] !== '0'))
+    value = Number(digits)
+  else return null
+  return value <= max ? value : null
+}
+
+/** get_addr_ipv4(): one to four numbers. */
+function ipv4(text: string): number | null {
+  const parts = text.split('.')
+  if (parts.length > 4) return null
+  let word = 0
+  for (let i = 0; i < 4; i++) {
+    const value = i < parts.length ? number(parts[i]!, 255) : 0
+    if (value === null) return null
+    word = (word << 8) | value
+  }
+  return word
+}
+
+/** get_addr_1(); null if it is none of that family (0: either). */
+export function address(text: string, family: Family | 0): AnyPrefix | null {
+  if (text === 'default' || text === 'any' || text === 'all')
+    return { family, words: ANY, length: -2, said: true, given: family !== 0 }
+  if (text.includes(':')) {
+    const words = family === 4 ? null : parseIpv6(text)
+    return words === null ? null : { family: 6, words, length: -1, said: false, given: true }
+  }
+  const word = family === 6 ? null : ipv4(text)
+  return word === null ? null : { family: 4, words: [word, 0, 0, 0], length: -1, said: false, given: true }
+}
+
+/** get_prefix_1(). */
+export function prefix(text: string, family: Family | 0): AnyPrefix | null {
+  if (text === 'default' || text === 'any' || text === 'all')
+    return { family, words: ANY, length: 0, said: true, given: false }
+  const slash = text.indexOf('/')
+  const found = address(slash < 0 ? text : text.slice(0, slash), family)
+  if (found === null) return null
+  const bits = found.family === 0 ? 0 : bitsOf(found.family)
+  if (slash < 0) return { ...found, length: bits }
+  const tail = text.slice(slash + 1)
+  const length = number(tail) ?? maskLength(tail)
+  return length === null || length > bits ? null : { ...found, length, said: true }
+}
+
+function maskLength(text: string): number | null {
+  const mask = ipv4(text)
+  if (mask === null) return null
+  const inverse = ~mask >>> 0
+  return (inverse & (inverse + 1)) === 0 ? Math.clz32(inverse) : null
+}
+
+const FAMILY_NAMES = { 0: 'any valid', 4: 'inet', 6: 'inet6' } as const
+
+/** Arguments and what goes to standard error; iproute2's argc and argv. */
+export class Line {
+  readonly #words: readonly string[]
+  readonly #complain: (text: string) => void
+  #at = 0
+
+  constructor(words: readonly string[], complain: (text: string) => void) {
+    this.#words = words
+    this.#complain = complain
+  }
+
+  /** Writes to standard error. */
+  warn(text: string): void {
+    this.#complain(text)
+  }
+
+  get done(): boolean {
+    return this.#at >= this.#words.length
+  }
+
+  get left(): number {
+    return this.#words.length - this.#at
+  }
+
+  peek(): string {
+    return this.#words[this.#at] ?? ''
+  }
+
+  take(): string {
+    return this.#words[this.#at++] ?? ''
+  }
+
+  /** NEXT_ARG(). */
+  next(): string {
+    if (this.done) this.die('Command line is not complete. Try option "help"\n')
+    return this.take()
+  }
+
+  /** Writes to standard error and exits, with 255 unless said otherwise. */
+  die(text: string, code = 255): never {
+    this.#complain(text)
+    throw new Exit(code)
+  }
+
+  invalid(why: string, word: string): never {
+    return this.die(`Error: argument "${word}" is wrong: ${why}\n`)
+  }
+
+  duplicate(key: string, word: string): never {
+    return this.die(`Error: duplicate "${key}": "${word}" is the second value.\n`)
+  }
+
+  garbage(key: string, word: string): never {
+    return this.die(`Error: either "${key}" is duplicate, or "${word}" is a garbage.\n`)
+  }
+
+  /** nodev(): the caller ends with 1. */
+  noDevice(name: string): 1 {
+    this.#complain(`Cannot find device "${name}"\n`)
+    return 1
+  }
+
+  /** The next word as a prefix. */
+  prefix(text: string, family: Family | 0): AnyPrefix {
+    return (
+      prefix(text, family) ??
+      this.die(`Error: ${FAMILY_NAMES[family]} prefix is expected rather than "${text}".\n`, 1)
+    )
+  }
+
+  address(text: string, family: Family | 0): AnyPrefix {
+    return (
+      address(text, family) ??
+      this.die(`Error: ${FAMILY_NAMES[family]} address is expected rather than "${text}".\n`, 1)
+    )
+  }
+
+  /** The next word as a number; `why` is the complaint. */
+  number(why: string, max = 0xffff_ffff): number {
+    const text = this.next()
+    return number(text, max) ?? this.invalid(why, text)
+  }
+
+  named<T>(why: string, read: (text: string) => T | null): T {
+    const text = this.next()
+    return read(text) ?? this.invalid(why, text)
+  }
+}
+
+const fromTable =
+  (names: ReadonlyMap<string, number>, max: number, base: 0 | 16 = 0) =>
+  (text: string): number | null =>
+    names.get(text) ?? number(text, max, base)
+
+/** rtnl_rtscope_a2n() and its kin: a name or a number. */
+export const scopeNumber = fromTable(SCOPES, 255)
+export const tosNumber = fromTable(DSFIELDS, 255, 16)
+export const protocolNumber = fromTable(PROTOCOL_NUMBERS, 255)
+export const tableNumber = fromTable(TABLES, 0xffff_ffff)
+export const groupNumber = fromTable(new Map([['default', 0]]), 0xffff_ffff)
+const realmPart = fromTable(new Map([['cosmos', 0]]), 0xffff)
+
+/** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO. */
+export function realms(text: string): number | null {
+  const slash = text.indexOf('/')
+  if (slash < 0) return realmPart(text)
+  const from = text.slice(0, slash) === '' ? 0 : realmPart(text.slice(0, slash))
+  const to = text.slice(slash + 1) === '' ? 0 : realmPart(text.slice(slash + 1))
+  return from === null || to === null ? null : ((from << 16) | to) >>> 0
+}
+
+/** rtnl_rtntype_a2n(): most names may be shortened, the first that fits counts. */
+export function routeType(text: string): number | null {
+  if (text === 'local') return 2
+  if (text === 'nat') return 10
+  if (text === 'brd') return 3
+  for (const [name, value] of SHORT_TYPES) if (begins(text, name)) return value
+  return number(text, 255)
+}
+
+const SHORT_TYPES: readonly (readonly [string, number])[] = [
+  ['broadcast', 3],
+  ['anycast', 4],
+  ['multicast', 5],
+  ['prohibit', 8],
+  ['unreachable', 7],
+  ['blackhole', 6],
+  ['xresolve', 11],
+  ['unicast', 1],
+  ['throw', 9],
+]
+
+/** inet_proto_a2n(). */
+export function ipProtocolNumber(text: string): number | null {
+  return number(text, 255) ?? IP_PROTOCOLS.get(text) ?? null
+}
+
+function inverse(names: ReadonlyMap<string, number>): ReadonlyMap<number, string> {
+  const found = new Map<number, string>()
+  for (const [name, value] of names) if (!found.has(value)) found.set(value, name)
+  return found
+}
+
+const SCOPE_NAMES = inverse(SCOPES)
+const TABLE_NAMES = inverse(TABLES)
+const TOS_NAMES = inverse(DSFIELDS)
+const PROTOCOL_NAMES = inverse(PROTOCOL_NUMBERS)
+const IP_PROTOCOL_NAMES = inverse(IP_PROTOCOLS)
+
+const TYPE_NAMES =
+  'none unicast local broadcast anycast multicast blackhole unreachable prohibit throw nat xresolve'.split(
+    ' ',
+  )
+
+/** Numbers as ip prints them; `numeric` is its -N. */
+export class Names {
+  numeric = false
+  scope = (n: number): string => (this.numeric ? String(n) : (SCOPE_NAMES.get(n) ?? String(n)))
+  table = (n: number): string => (this.numeric ? String(n) : (TABLE_NAMES.get(n) ?? String(n)))
+  tos = (n: number): string => {
+    const hex = `0x${n.toString(16).padStart(2, '0')}`
+    return this.numeric ? hex : (TOS_NAMES.get(n) ?? hex)
+  }
+  /** Routes keep the protocol as text: its name or its number. */
+  protocol = (text: string): string => {
+    const n = PROTOCOL_NUMBERS.get(text) ?? Number(text)
+    return this.numeric ? String(n) : (PROTOCOL_NAMES.get(n) ?? String(n))
+  }
+  type = (n: number): string => (this.numeric ? String(n) : (TYPE_NAMES[n] ?? String(n)))
+  /** ll_type_n2a(). */
+  link = (name: string, n: number): string => (this.numeric ? `[${n}]` : name)
+  group = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'default')
+  realm = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'cosmos')
+  ipProtocol = (n: number): string => IP_PROTOCOL_NAMES.get(n) ?? `ipproto-${n}`
+}
+
+/** The text that routes and rules keep for a protocol's number. */
+export const protocolText = (n: number): string => PROTOCOL_NAMES.get(n) ?? String(n)
+
+/** inet_addr_match(): the first `length` bits agree. */
+export function agrees(a: Words, b: Words, length: number): boolean {
+  if (length >= 128) return sameWords(a, b)
+  for (let i = 0; i * 32 < length; i++) {
+    const bits = length - i * 32
+    const mask = bits >= 32 ? -1 : -1 << (32 - bits)
+    if (((a[i]! ^ b[i]!) & mask) !== 0) return false
+  }
+  return true
+}

@@ -1,0 +1,206 @@
+// ip(8) of iproute2 6.1 over the emulated host: addr, route, rule and link, in the words and with the exit statuses of
+// the real one.
+
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { ToolCall, ToolResult } from '../control/protocol.ts'
+import type { Engine } from '../engine.ts'
+import { systemReason } from '../errors.ts'
+import { runAddress } from './ip-address.ts'
+import { IpContext, type IpOptions } from './ip-context.ts'
+import { runLink } from './ip-link.ts'
+import { runRoute } from './ip-route.ts'
+import { runRule } from './ip-rule.ts'
+import { ipUsage } from './ip-usage.ts'
+import { begins, Exit, number } from './ip-words.ts'
+import type { Tool } from './tool.ts'
+
+const VERSION = 'ip utility, iproute2-6.1.0, libbpf 1.1.2\n'
+
+type Run = (context: IpContext, words: readonly string[]) => number
+
+/** In the order of iproute2's own table: `ip a` is the first that begins so. Null: not a part of this host. */
+const OBJECTS: readonly (readonly [string, Run | null])[] = [
+  ['address', runAddress],
+  ['addrlabel', null],
+  ['maddress', null],
+  ['route', runRoute],
+  ['rule', runRule],
+  ['neighbor', null],
+  ['neighbour', null],
+  ['ntable', null],
+  ['ntbl', null],
+  ['link', runLink],
+]
+
+interface Parsed {
+  options: IpOptions
+  batch: string | null
+  force: boolean
+  words: readonly string[]
+}
+
+/** The words in front of the object. Throws Exit after `say`. */
+function readOptions(argv: readonly string[], say: (out: string, err: string) => void): Parsed {
+  const options: IpOptions = {
+    family: 0,
+    link: false,
+    json: false,
+    pretty: false,
+    oneline: false,
+    brief: false,
+    details: false,
+    stats: 0,
+    numeric: false,
+    timestamp: false,
+    human: false,
+    maxLoops: 10,
+  }
+  let batch: string | null = null
+  let force = false
+  let at = 0
+  const end = (out: string, err: string, code: number): never => {
+    say(out, err)
+    throw new Exit(code)
+  }
+  const argument = (): string => {
+    at++
+    return argv[at] ?? end('', ipUsage, 255)
+  }
+  const family = (name: string): void => {
+    if (name === 'inet') options.family = 4
+    else if (name === 'inet6') options.family = 6
+    else if (name === 'link') options.link = true
+    else if (name === 'help') end('', ipUsage, 255)
+    else if (name !== 'mpls' && name !== 'bridge')
+      end('', `Error: argument "${name}" is wrong: invalid protocol family\n`, 255)
+  }
+  for (; at < argv.length; at++) {
+    let word = argv[at]!
+    if (word === '--') {
+      at++
+      break
+    }
+    if (word[0] !== '-') break
+    if (word[1] === '-') word = word.slice(1)
+    if (begins(word, '-loops')) {
+      const text = argument()
+      options.maxLoops = number(text, 0x7fff_ffff) ?? end('', `loops value is not numeric\n`, 255)
+    } else if (begins(word, '-family')) family(argument())
+    else if (word === '-4') options.family = 4
+    else if (word === '-6') options.family = 6
+    else if (word === '-0') options.link = true
+    else if (word === '-M' || word === '-B') continue
+    else if (begins(word, '-human') || begins(word, '-human-readable')) options.human = true
+    else if (begins(word, '-iec')) options.human = true
+    else if (begins(word, '-stats') || begins(word, '-statistics')) options.stats++
+    else if (begins(word, '-details')) options.details = true
+    else if (begins(word, '-resolve')) continue
+    else if (begins(word, '-oneline')) options.oneline = true
+    else if (begins(word, '-timestamp') || begins(word, '-tshort')) options.timestamp = true
+    else if (begins(word, '-Version')) end(VERSION, '', 0)
+    else if (begins(word, '-force')) force = true
+    else if (begins(word, '-batch')) batch = argument()
+    else if (begins(word, '-brief')) options.brief = true
+    else if (begins(word, '-json')) options.json = true
+    else if (begins(word, '-rcvbuf')) argument()
+    else if (/^-c(o(l(or?)?)?)?(=(always|auto|never))?$/.test(word)) continue
+    else if (begins(word, '-help')) end('', ipUsage, 255)
+    else if (begins(word, '-netns'))
+      end('', `Cannot open network namespace "${argument()}": No such file or directory\n`, 255)
+    else if (begins(word, '-Numeric')) options.numeric = true
+    else if (begins(word, '-all')) continue
+    else if (begins(word, '-echo')) continue
+    else if (begins(word, '-pretty')) options.pretty = true
+    else end('', `Option "${argv[at]}" is unknown, try "ip -help".\n`, 255)
+  }
+  return { options, batch, force, words: argv.slice(at) }
+}
+
+/** One command with the options that stand in front of all. */
+function runOne(engine: Engine, options: IpOptions, words: readonly string[]): ToolResult {
+  const context = new IpContext(engine.host, { ...options })
+  const [object = '', ...rest] = words
+  const run = OBJECTS.find(([name]) => begins(object, name))?.[1] ?? null
+  if (run === null) {
+    if (begins(object, 'help')) return { stdout: '', stderr: ipUsage, code: 255 }
+    return { stdout: '', stderr: `Object "${object}" is unknown, try "ip help".\n`, code: 1 }
+  }
+  let code: number
+  try {
+    code = run(context, rest)
+  } catch (error) {
+    if (!(error instanceof Exit)) throw error
+    code = error.code
+  }
+  return { stdout: context.out.text, stderr: context.err, code }
+}
+
+/** Words of a batch line: quotes and backslashes as makeargs() has them, `#` begins a comment. */
+function splitLine(text: string): string[] {
+  const words: string[] = []
+  for (const found of text.replace(/#.*/s, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g))
+    words.push(found[1] ?? found[2] ?? found[3]!)
+  return words
+}
+
+function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string): ToolResult {
+  let text: string
+  if (file === '-') text = call.stdin
+  else
+    try {
+      text = readFileSync(resolve(call.directory, file), 'utf8')
+    } catch (error) {
+      const reason = systemReason(error)
+      return {
+        stdout: '',
+        stderr: `Cannot open file "${file}" for reading: ${reason[0]!.toUpperCase()}${reason.slice(1)}\n`,
+        code: 1,
+      }
+    }
+  let stdout = ''
+  let stderr = ''
+  let code = 0
+  let number = 0
+  const lines = text.replaceAll('\\\n', ' ').split('\n')
+  for (const line of lines) {
+    number++
+    const words = splitLine(line)
+    if (words.length === 0) continue
+    const result = runOne(engine, parsed.options, words)
+    stdout += result.stdout
+    stderr += result.stderr
+    if (result.code === 0) continue
+    // exit(-1) inside a command ends the whole batch, silently.
+    if (result.code === 255) return { stdout, stderr, code: 255 }
+    stderr += `Command failed ${file}:${number}\n`
+    code = 1
+    if (!parsed.force) break
+  }
+  return { stdout, stderr, code }
+}
+
+export const ipTool: Tool = {
+  names: ['ip'],
+  wantsInput: (argv) => {
+    const at = argv.findIndex((word) => /^--?b(a(t(ch?)?)?)?$/.test(word))
+    return at >= 0 && argv[at + 1] === '-'
+  },
+  run(call, engine): ToolResult {
+    let stdout = ''
+    let stderr = ''
+    let parsed: Parsed
+    try {
+      parsed = readOptions(call.argv, (out, err) => {
+        stdout += out
+        stderr += err
+      })
+    } catch (error) {
+      if (!(error instanceof Exit)) throw error
+      return { stdout, stderr, code: error.code }
+    }
+    if (parsed.batch !== null) return runBatch(engine, call, parsed, parsed.batch)
+    if (parsed.words.length === 0) return { stdout: '', stderr: ipUsage, code: 255 }
+    return runOne(engine, parsed.options, parsed.words)
+  },
+}

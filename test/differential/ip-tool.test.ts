@@ -1,0 +1,50 @@
+// ip(8) of iproute2 in a namespace against ours: command lines from a grammar, in sequences; exit status, output and
+// complaints are equal, and so is everything that can be shown afterwards.
+//
+// TUNWALL_SEED begins at that seed, TUNWALL_SCENARIOS runs that many sequences.
+
+import { describe, expect, test } from 'vitest'
+import { SeededRandom } from '../harness/frames.ts'
+import { IpGrammar } from '../harness/ip-commands.ts'
+import { IpWorlds } from '../harness/ip-worlds.ts'
+import { whyNoKernel } from '../harness/kernel.ts'
+
+const reason = whyNoKernel()
+if (reason !== null) console.warn(`NOT RUN: ip is not compared with the real one: ${reason}`)
+
+const FIRST = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 6)
+const LINES = 60
+const PAUSE = new Int32Array(new SharedArrayBuffer(4))
+
+function compare(worlds: IpWorlds, argv: readonly string[], before: readonly string[], seed: number): void {
+  const real = worlds.real(argv)
+  const ours = worlds.ours(argv)
+  // The kernel finishes an IPv6 address behind the command's back (addrconf_dad_work).
+  if (argv.some((word) => word.includes(':'))) Atomics.wait(PAUSE, 0, 0, 4)
+  expect(ours, `seed ${seed}, after\n${before.slice(-40).join('\n')}\nthen: ip ${argv.join(' ')}`).toEqual(
+    real,
+  )
+}
+
+describe.skipIf(reason !== null)('ip answers as iproute2', () => {
+  test.each(Array.from({ length: SEQUENCES }, (_, i) => FIRST + i))(
+    'seed %d',
+    { timeout: 120_000 },
+    (seed) => {
+      const worlds = new IpWorlds()
+      try {
+        const grammar = new IpGrammar(new SeededRandom(seed))
+        const said: string[] = []
+        for (let i = 0; i < LINES; i++) {
+          const argv = grammar.line()
+          compare(worlds, argv, said, seed)
+          said.push(`ip ${argv.map((w) => (/^[\w./:+-]+$/.test(w) ? w : `'${w}'`)).join(' ')}`)
+          if (i % 4 === 3) for (const all of IpGrammar.everything) compare(worlds, all, said, seed)
+        }
+      } finally {
+        worlds.close()
+      }
+    },
+  )
+})

@@ -1,0 +1,478 @@
+// Command lines of ip(8), drawn from a grammar over what the emulated host has: addr, route, rule and link of both
+// families, well-formed and not. Names and numbers come from small pools, so that commands meet what others made.
+
+import type { SeededRandom } from './frames.ts'
+
+/** Interfaces besides lo, in the order of their numbers, from 2. */
+export const IP_DEVICES = ['t0', 't1', 't2'] as const
+
+const V4 = [
+  '10.0.0.1',
+  '10.0.0.2',
+  '10.0.1.1',
+  '10.0.1.200',
+  '192.168.5.1',
+  '127.0.0.5',
+  '172.16.0.1',
+  '10.0.0.77',
+]
+const V4_LENGTHS = [8, 16, 24, 24, 24, 30, 31, 32]
+const V4_PREFIXES = [
+  '10.1.0.0/16',
+  '10.2.0.0/16',
+  '10.2.3.0/24',
+  '10.0.0.0/24',
+  '10.0.0.0/8',
+  '203.0.113.7',
+  'default',
+  '198.51.100.0/25',
+  '10/8',
+]
+const V4_BAD = [
+  '10.0.0.256',
+  '10.0.0.0/33',
+  'x',
+  '10.1.1.1/16',
+  '1.2.3.4.5',
+  '10.0.0.1/-1',
+  '2001:db8::1',
+  '10.',
+  '',
+]
+const V6 = ['2001:db8::1', '2001:db8::2', '2001:db8:1::1', 'fd00::1', '2001:db8:0:1::7', 'fd00::2']
+const V6_LENGTHS = [32, 48, 64, 64, 64, 127, 128]
+const V6_PREFIXES = [
+  '2001:db8:5::/48',
+  '2001:db8:6::/48',
+  '2001:db8:6:7::/64',
+  'default',
+  'fd11::/16',
+  '2001:db8:9::9',
+  '::/0',
+]
+const V6_BAD = ['2001:db8::g', '2001:db8::/129', '1.2.3.4', ':::', 'fe80::/x']
+const TABLES = ['main', 'local', 'default', '5', '100', '1000', '0x10']
+const PROTOCOLS = ['static', 'kernel', 'boot', 'dhcp', 'bgp', '77', 'ra', '200']
+
+/** How often a command is made wrong on purpose. */
+const WRONG = 0.06
+
+export class IpGrammar {
+  readonly #random: SeededRandom
+
+  constructor(random: SeededRandom) {
+    this.#random = random
+  }
+
+  #below(n: number): number {
+    return this.#random.u32() % n
+  }
+
+  #chance(p: number): boolean {
+    return this.#random.u32() / 0x1_0000_0000 < p
+  }
+
+  #one<T>(list: readonly T[]): T {
+    return list[this.#below(list.length)]!
+  }
+
+  /** Sometimes these words. */
+  #maybe(p: number, ...words: string[]): string[] {
+    return this.#chance(p) ? words : []
+  }
+
+  #device(): string {
+    return this.#chance(WRONG)
+      ? this.#one(['nope', 'if2', 'averyveryverylongname'])
+      : this.#one([...IP_DEVICES, 't0', 't1', 'lo'])
+  }
+
+  /** A word, now and then shortened as a person would. */
+  #short(word: string, least: number): string {
+    return this.#chance(0.5) ? word : word.slice(0, least + this.#below(word.length - least + 1))
+  }
+
+  line(): string[] {
+    const dice = this.#below(100)
+    if (dice < 24) return [...this.#options(), ...this.#addressCommand()]
+    if (dice < 62) return [...this.#options(), ...this.#routeCommand()]
+    if (dice < 82) return [...this.#options(), ...this.#ruleCommand()]
+    if (dice < 96) return [...this.#options(), ...this.#linkCommand()]
+    return this.#nonsense()
+  }
+
+  /** Everything there is, to see what a command has done. */
+  static readonly everything: readonly (readonly string[])[] = [
+    ['-d', 'addr'],
+    ['-j', 'route', 'show', 'table', 'all'],
+    ['-4', 'rule'],
+    ['-6', 'rule'],
+  ]
+
+  #options(): string[] {
+    return [
+      ...this.#maybe(0.12, '-4'),
+      ...this.#maybe(0.06, '-6'),
+      ...this.#maybe(0.15, this.#short('-json', 2)),
+      ...this.#maybe(0.1, this.#short('-pretty', 2)),
+      ...this.#maybe(0.1, this.#short('-oneline', 2)),
+      ...this.#maybe(0.1, this.#short('-details', 2)),
+      ...this.#maybe(0.06, '-br'),
+      ...this.#maybe(0.03, '-N'),
+    ]
+  }
+
+  #nonsense(): string[] {
+    return this.#one([
+      ['frob'],
+      ['-Q', 'a'],
+      ['a', 'frob'],
+      ['route', 'frob'],
+      ['rule', 'frob'],
+      ['link', 'frob'],
+      ['-V'],
+      ['help'],
+      ['route', 'help'],
+      ['a', 'h'],
+      ['l', 'help'],
+      ['ru', 'help'],
+      ['route', 'add'],
+      ['addr', 'add', '10.0.0.1/24'],
+      ['addr', 'add', 'dev', 't0'],
+      ['addr', 'add', '10.0.0.1/24', 'dev'],
+      ['route', 'get'],
+      ['rule', 'add'],
+      ['route', 'flush'],
+      ['addr', 'flush'],
+      ['link', 'set'],
+      ['-f', 'inet', 'a'],
+      ['-family', 'inet6', 'r'],
+      ['-f', 'nope', 'r'],
+    ])
+  }
+
+  #six(): boolean {
+    return this.#chance(0.3)
+  }
+
+  #address(six: boolean): string {
+    if (this.#chance(WRONG)) return this.#one(six ? V6_BAD : V4_BAD)
+    return six ? this.#one(V6) : this.#one(V4)
+  }
+
+  #local(six: boolean): string {
+    const address = this.#address(six)
+    return this.#chance(0.12) || address.includes('/')
+      ? address
+      : `${address}/${this.#one(six ? V6_LENGTHS : V4_LENGTHS)}`
+  }
+
+  #prefix(six: boolean): string {
+    if (this.#chance(WRONG)) return this.#one(six ? V6_BAD : V4_BAD)
+    return this.#one(six ? V6_PREFIXES : V4_PREFIXES)
+  }
+
+  #addressCommand(): string[] {
+    const object = this.#one(['a', 'addr', 'address', 'ad'])
+    const six = this.#six()
+    switch (this.#below(10)) {
+      case 0:
+      case 1:
+      case 2:
+        return [
+          object,
+          this.#one(['add', 'a', 'add', 'replace', 'change']),
+          ...this.#maybe(0.1, 'local'),
+          this.#local(six),
+          ...(six
+            ? this.#maybe(0.1, this.#one(['nodad', 'home', 'noprefixroute', 'tentative']))
+            : [
+                ...this.#maybe(
+                  0.25,
+                  this.#one(['brd', 'broadcast', 'broad']),
+                  this.#one(['+', '-', '10.0.0.255', 'x']),
+                ),
+                ...this.#maybe(0.12, 'peer', this.#local(false)),
+                ...this.#maybe(0.1, 'label', this.#one(['t0:1', 'abc', 't1', 't0:averylongname'])),
+                ...this.#maybe(0.08, 'noprefixroute'),
+                ...this.#maybe(0.05, this.#one(['nodad', 'secondary', 'autojoin'])),
+              ]),
+          ...this.#maybe(0.1, 'scope', this.#one(['link', 'host', 'global', '7', 'nope', '300'])),
+          ...this.#maybe(0.1, this.#one(['metric', 'prio']), this.#one(['5', '0', 'x', '4294967296'])),
+          ...this.#maybe(0.97, 'dev', this.#device()),
+        ]
+      case 3:
+      case 4:
+        return [
+          object,
+          this.#short('delete', 1),
+          this.#local(six),
+          ...this.#maybe(0.05, 'peer', this.#local(six)),
+          ...this.#maybe(0.97, 'dev', this.#device()),
+        ]
+      case 5:
+        return [
+          object,
+          this.#short('flush', 1),
+          ...this.#maybe(0.8, 'dev', this.#device()),
+          ...this.#maybe(0.2, 'scope', this.#one(['link', 'global', 'host'])),
+          ...this.#maybe(0.2, 'to', this.#prefix(six)),
+          ...this.#maybe(0.1, this.#one(['secondary', 'primary', 'permanent', 'dynamic'])),
+        ]
+      default:
+        return [
+          object,
+          ...this.#maybe(0.7, this.#one(['show', 'sh', 'list', 'ls', 'lst'])),
+          ...this.#maybe(0.4, ...this.#maybe(0.6, 'dev'), this.#device()),
+          ...this.#maybe(0.15, 'up'),
+          ...this.#maybe(0.1, 'scope', this.#one(['link', 'global', 'host', 'all'])),
+          ...this.#maybe(0.12, 'to', this.#prefix(six)),
+          ...this.#maybe(0.08, 'label', this.#one(['t0*', 't?', '*:1'])),
+          ...this.#maybe(0.08, this.#one(['secondary', 'primary', 'permanent', '-tentative', 'dynamic'])),
+        ]
+    }
+  }
+
+  #hop(six: boolean): string[] {
+    const via = this.#chance(0.6)
+    return [
+      ...(via ? ['via', this.#address(six)] : []),
+      ...(via && this.#chance(0.5) ? [] : ['dev', this.#device()]),
+    ]
+  }
+
+  #routeCommand(): string[] {
+    const object = this.#one(['r', 'ro', 'route'])
+    const six = this.#six()
+    const own = six && this.#chance(0.8) ? ['-6'] : []
+    switch (this.#below(12)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4: {
+        const kind = this.#chance(0.2)
+          ? [
+              this.#one([
+                'blackhole',
+                'unreachable',
+                'prohibit',
+                'throw',
+                'local',
+                'broadcast',
+                'unicast',
+                'multicast',
+                'anycast',
+              ]),
+            ]
+          : []
+        const refused = kind.length > 0 && /^(bl|un|pr|th)/.test(kind[0]!) && kind[0] !== 'unicast'
+        const several = !refused && this.#chance(0.12)
+        return [
+          ...own,
+          object,
+          this.#one(['add', 'add', 'a', 'replace', 'repl', 'change', 'append', 'app', 'prepend', 'chg']),
+          ...kind,
+          ...this.#maybe(0.05, 'to'),
+          this.#prefix(six),
+          ...(refused || several ? [] : this.#hop(six)),
+          ...this.#maybe(0.15, 'table', this.#one([...TABLES, 'nope'])),
+          ...this.#maybe(0.2, this.#one(['metric', 'prio', 'preference']), this.#one(['5', '100', '0', 'x'])),
+          ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8', 'CS1', '3', 'zz']))),
+          ...this.#maybe(0.12, 'proto', this.#one([...PROTOCOLS, 'nope'])),
+          ...(six ? [] : this.#maybe(0.08, 'scope', this.#one(['link', 'global', 'host', '17', 'nope']))),
+          ...this.#maybe(0.12, 'src', this.#address(six)),
+          ...this.#maybe(0.1, 'mtu', ...this.#maybe(0.3, 'lock'), this.#one(['1400', '0', '70000', 'x'])),
+          ...this.#maybe(
+            0.05,
+            this.#one(['window', 'advmss', 'initcwnd', 'hoplimit', 'cwnd', 'ssthresh']),
+            this.#one(['10', '0', '255']),
+          ),
+          ...(six ? [] : this.#maybe(0.06, 'realm', this.#one(['5', '1/2', 'cosmos', 'x']))),
+          ...this.#maybe(0.05, 'onlink'),
+          ...(several
+            ? [0, 1].flatMap(() => [
+                'nexthop',
+                'via',
+                this.#address(six),
+                ...this.#maybe(0.6, 'dev', this.#device()),
+                ...this.#maybe(0.4, 'weight', this.#one(['1', '2', '256', '0'])),
+              ])
+            : []),
+        ]
+      }
+      case 5:
+      case 6:
+        return [
+          ...own,
+          object,
+          this.#short('delete', 1),
+          ...this.#maybe(0.1, this.#one(['blackhole', 'unreachable', 'local', 'broadcast'])),
+          this.#prefix(six),
+          ...this.#maybe(0.3, ...this.#hop(six)),
+          ...this.#maybe(0.15, 'table', this.#one(TABLES)),
+          ...this.#maybe(0.1, 'metric', this.#one(['5', '100', '0'])),
+          ...this.#maybe(0.05, 'proto', this.#one(PROTOCOLS)),
+        ]
+      case 7:
+      case 8:
+        return [
+          ...own,
+          object,
+          this.#one(['get', 'g']),
+          this.#address(six),
+          ...this.#maybe(0.15, 'from', this.#address(six)),
+          ...this.#maybe(0.1, 'oif', this.#device()),
+          ...this.#maybe(0.1, 'mark', this.#one(['5', '0x10', 'x'])),
+          ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8']))),
+          ...this.#maybe(0.1, 'fibmatch'),
+        ]
+      case 9:
+        return [
+          ...own,
+          object,
+          this.#short('flush', 1),
+          ...this.#one([
+            ['table', this.#one(TABLES)],
+            [this.#prefix(six)],
+            ['root', this.#prefix(six)],
+            ['dev', this.#device()],
+            ['proto', this.#one(PROTOCOLS)],
+            ['cache'],
+          ]),
+        ]
+      default:
+        return [
+          ...own,
+          object,
+          ...this.#maybe(0.7, this.#one(['show', 'sh', 'list', 'ls'])),
+          ...this.#maybe(0.4, 'table', this.#one([...TABLES, 'all', 'all', 'nope'])),
+          ...this.#maybe(
+            0.15,
+            ...this.#maybe(0.6, this.#one(['root', 'match', 'exact', 'to'])),
+            this.#prefix(six),
+          ),
+          ...this.#maybe(0.15, 'dev', this.#device()),
+          ...this.#maybe(0.1, 'proto', this.#one([...PROTOCOLS, 'all'])),
+          ...this.#maybe(0.08, 'scope', this.#one(['link', 'global', 'host', 'all'])),
+          ...this.#maybe(0.08, 'type', this.#one(['local', 'unicast', 'blackhole', 'broadcast'])),
+          ...this.#maybe(0.05, 'via', this.#address(six)),
+          ...this.#maybe(0.05, 'src', this.#address(six)),
+          ...this.#maybe(0.05, 'metric', '5'),
+        ]
+    }
+  }
+
+  #selector(six: boolean): string[] {
+    return [
+      ...this.#maybe(0.1, 'not'),
+      ...this.#maybe(0.5, 'from', this.#prefix(six)),
+      ...this.#maybe(0.2, 'to', this.#prefix(six)),
+      ...this.#maybe(0.2, 'fwmark', this.#one(['5', '0x10/0xf0', '1/1', 'x', '7/z'])),
+      ...this.#maybe(0.15, this.#one(['iif', 'dev']), this.#device()),
+      ...this.#maybe(0.1, 'oif', this.#device()),
+      ...this.#maybe(0.08, 'tos', this.#one(['0x10', '8', 'CS1', '3', 'zz'])),
+      ...this.#maybe(0.08, 'ipproto', this.#one(['tcp', 'udp', '47', '200', 'nope'])),
+      ...this.#maybe(0.06, 'sport', this.#one(['5', '5-10', '10-5', 'x'])),
+      ...this.#maybe(0.06, 'dport', this.#one(['80', '1-65535', '0'])),
+      ...this.#maybe(0.05, 'uidrange', this.#one(['0-5', '5-0', '7'])),
+    ]
+  }
+
+  #ruleCommand(): string[] {
+    const object = this.#one(['ru', 'rule'])
+    const six = this.#six()
+    const own = six && this.#chance(0.8) ? ['-6'] : []
+    const priority = (): string[] => [
+      this.#one(['pref', 'priority', 'order', 'prio']),
+      this.#one(['10', '20', '100', '200', '32766', 'x']),
+    ]
+    const action = (): string[] =>
+      this.#one([
+        ['table', this.#one([...TABLES, 'nope'])],
+        ['lookup', this.#one(TABLES)],
+        ['goto', this.#one(['50', '100', '40000', 'x'])],
+        ['nop'],
+        ['blackhole'],
+        ['unreachable'],
+        ['prohibit'],
+        ['type', 'blackhole'],
+        [],
+        ['frob'],
+      ])
+    switch (this.#below(8)) {
+      case 0:
+      case 1:
+      case 2:
+        return [
+          ...own,
+          object,
+          this.#one(['add', 'a']),
+          ...this.#selector(six),
+          ...this.#maybe(0.7, ...priority()),
+          ...action(),
+          ...this.#maybe(0.08, 'suppress_prefixlength', this.#one(['0', '16', 'x'])),
+          ...this.#maybe(0.05, 'suppress_ifgroup', this.#one(['default', '7'])),
+          ...this.#maybe(0.05, 'protocol', this.#one(PROTOCOLS)),
+          ...this.#maybe(0.05, 'realms', this.#one(['1/2', '3', 'x'])),
+        ]
+      case 3:
+      case 4:
+        return [
+          ...own,
+          object,
+          this.#short('delete', 1),
+          ...this.#maybe(0.5, ...this.#selector(six)),
+          ...this.#maybe(0.6, ...priority()),
+          ...this.#maybe(0.3, ...action()),
+        ]
+      case 5:
+        return this.#chance(0.3) ? [...own, object, 'flush'] : [...own, object, 'show', ...priority()]
+      default:
+        return [
+          ...own,
+          object,
+          ...this.#maybe(0.7, this.#one(['show', 'list', 'ls', 'l'])),
+          ...this.#maybe(0.15, 'from', this.#prefix(six)),
+          ...this.#maybe(0.1, 'table', this.#one(TABLES)),
+          ...this.#maybe(0.1, 'iif', this.#device()),
+        ]
+    }
+  }
+
+  #linkCommand(): string[] {
+    const object = this.#one(['l', 'link', 'li'])
+    if (this.#chance(0.5))
+      return [
+        object,
+        ...this.#maybe(0.7, this.#one(['show', 'sh', 'list', 'ls'])),
+        ...this.#maybe(0.4, ...this.#maybe(0.6, 'dev'), this.#device()),
+        ...this.#maybe(0.2, 'up'),
+        ...this.#maybe(0.08, 'group', this.#one(['default', '7', 'x'])),
+      ]
+    if (this.#chance(0.06))
+      return [object, this.#one(['del', 'delete']), ...this.#maybe(0.5, 'dev'), this.#one(['lo', 'nope'])]
+    if (this.#chance(0.06))
+      return [object, 'add', ...this.#maybe(0.5, 'name'), this.#one(['t0', 'new']), 'type', 'nonesuch']
+    return [
+      object,
+      this.#one(['set', 's']),
+      ...this.#maybe(0.5, 'dev'),
+      this.#device(),
+      ...this.#one([
+        ['up'],
+        ['up'],
+        ['up'],
+        ['down'],
+        ['mtu', this.#one(['1400', '1500', '70000', 'x', '1280'])],
+        ['txqueuelen', this.#one(['100', '500', 'x'])],
+        ['promisc', 'maybe'],
+        ['multicast', 'maybe'],
+        ['group', this.#one(['default', '7', 'x'])],
+        ['alias', this.#one(['uplink', 'a b', ''])],
+        ['name', this.#one(['t1', 'averyveryverylongname', 'a/b'])],
+        ['frob'],
+      ]),
+    ]
+  }
+}

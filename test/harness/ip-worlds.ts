@@ -1,0 +1,67 @@
+// Two hosts that are asked the same of ip(8): a namespace with TUN devices, and the emulated one.
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ipTool } from '../../daemon/cli/ip.ts'
+import type { ToolResult } from '../../daemon/control/protocol.ts'
+import { createEngine, type Engine } from '../../daemon/engine.ts'
+import { loadHostFolder } from '../../daemon/host-folder/index.ts'
+import { native } from '../../datapath/native/index.ts'
+import { MemoryEgress } from '../../datapath/ports/memory.ts'
+import { FrameMemory } from '../../datapath/ring.ts'
+import { writeFolder } from './capture.ts'
+import { SeededRandom } from './frames.ts'
+import { IP_DEVICES } from './ip-commands.ts'
+
+let made = 0
+
+export class IpWorlds {
+  readonly engine: Engine
+  readonly #namespace = `tw-ip-${process.pid}-${made++}`
+  readonly #descriptors: number[] = []
+  readonly #root = mkdtempSync(join(tmpdir(), 'tunwall-ip-'))
+
+  constructor() {
+    const run = (...argv: string[]): void => {
+      const done = spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8' })
+      if (done.status !== 0) throw new Error(`${argv.join(' ')}: ${done.stderr}`)
+    }
+    run('ip', 'netns', 'add', this.#namespace)
+    const inside = (script: string): void => run('ip', 'netns', 'exec', this.#namespace, 'sh', '-c', script)
+    // Link-local addresses are made from chance, duplicate detection takes time.
+    inside(
+      'sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0; ip link set lo up',
+    )
+    for (const name of IP_DEVICES) {
+      this.#descriptors.push(native().openTun(name, `/run/netns/${this.#namespace}`, 0))
+      inside(`ip link set ${name} up`)
+    }
+    const folder = writeFolder(join(this.#root, 'host'), {
+      'host.yaml': `interfaces:\n${IP_DEVICES.map((name) => `  ${name}: {}\n`).join('')}`,
+    })
+    const memory = new FrameMemory(4, 2048)
+    this.engine = createEngine(loadHostFolder(folder), {
+      memory,
+      egress: new MemoryEgress(memory),
+      random: new SeededRandom(1),
+    })
+  }
+
+  /** The real one's answer. */
+  real(argv: readonly string[], input = ''): ToolResult {
+    const done = spawnSync('ip', ['-n', this.#namespace, ...argv], { encoding: 'utf8', input })
+    return { stdout: done.stdout, stderr: done.stderr, code: done.status ?? -1 }
+  }
+
+  ours(argv: readonly string[], input = ''): ToolResult {
+    return ipTool.run({ tool: 'ip', directory: '/', argv, stdin: input }, this.engine)
+  }
+
+  close(): void {
+    for (const fd of this.#descriptors) native().close(fd)
+    spawnSync('ip', ['netns', 'del', this.#namespace])
+    rmSync(this.#root, { recursive: true, force: true })
+  }
+}
