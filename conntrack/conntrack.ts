@@ -820,7 +820,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (!this.listening || (w[o + STATUS]! & Status.Confirmed) === 0) return
     if ((w[o + EXTENSIONS]! & Extension.Events) === 0) return
     const mask = w[o + EVENTS]! === 0 ? 0xffff : w[o + EVENTS]! & 0xffff
-    if ((events & mask) === 0) return
+    // The kernel tells of beginnings and ends whatever CT --ctevents says (asked of 6.18).
+    if ((events & (mask | Event.New | Event.Related | Event.Destroy)) === 0) return
     for (const listener of [...this.#listeners]) listener(entry, events, program)
   }
 

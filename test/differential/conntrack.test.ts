@@ -37,6 +37,7 @@ COMMIT
 COMMIT
 *raw
 -A PREROUTING -p udp -m udp --dport 99 -j CT --zone 5
+-A PREROUTING -p udp -m udp --dport 123 -j CT --ctevents reply,destroy
 COMMIT
 `
 const SYSCTLS = ['net.ipv4.ip_forward=1', 'net.netfilter.nf_conntrack_acct=1']
