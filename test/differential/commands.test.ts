@@ -27,7 +27,7 @@ function compare(calls: readonly Call[]): string | null {
   const theirs = realAnswers(calls)
   const mine = ourAnswers(calls)
   const show = ({ tool, argv, stdin }: Call): string =>
-    `${tool} ${argv.map((w) => JSON.stringify(w)).join(' ')}${stdin === '' ? '' : ` <<E\n${stdin}E`}`
+    `${tool} ${argv.map((w) => JSON.stringify(w)).join(' ')}${stdin === '' ? '' : ` <<E\n${stdin.slice(0, 5000)}E`}`
   const say = (i: number, what: string, a: Answer, b: Answer): string =>
     `${calls.slice(0, i).map(show).join('\n')}\n--> ${show(calls[i]!)}\n${what}, ours:\n${text(a)}\ntheirs:\n${text(b)}`
   for (const i of calls.keys())
@@ -69,5 +69,45 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       record(calls)
       expect(compare(calls), `seed ${SEED + i}`).toBeNull()
     }
+  })
+
+  test('lines of ten megabytes and bytes of no text leave the old rules in force', () => {
+    const huge = 10_000_000
+    const dice = new CommandDice(SEED)
+    const noise = Array.from({ length: 300_000 }, () => String.fromCharCode(dice.below(256))).join('')
+    const calls: Call[] = []
+    for (const program of ['iptables', 'ip6tables'] as const) {
+      const run = (tool: Call['tool'], argv: readonly string[], stdin = ''): void => {
+        calls.push({ tool, argv, stdin })
+      }
+      run(program, [
+        '-A',
+        'INPUT',
+        '-i',
+        '\xff\xfe',
+        '-m',
+        'comment',
+        '--comment',
+        '\xc3\x28 "\x80',
+        '-j',
+        'DROP',
+      ])
+      for (const stdin of [
+        `*filter\n-A INPUT ${'x'.repeat(huge)}\nCOMMIT\n`,
+        `*filter\n-A INPUT${' -i lo'.repeat(huge / 6)}\nCOMMIT\n`,
+        `*filter\n-A INPUT -m comment --comment "${'"'.repeat(huge)}\nCOMMIT\n`,
+        `#${'c'.repeat(huge)}`,
+        `*${'t'.repeat(huge)}\n`,
+        `*filter\n:${'c'.repeat(huge)} - [0:0]\nCOMMIT\n`,
+        `*filter\n[${'1'.repeat(huge)}:1] -A INPUT\nCOMMIT\n`,
+        '\0'.repeat(huge),
+        '\n'.repeat(huge / 10),
+        noise,
+        `*filter\n${noise}`,
+      ])
+        run(`${program}-restore`, ['-c'], stdin)
+      run(program, ['-S'])
+    }
+    expect(compare(calls)).toBeNull()
   })
 })

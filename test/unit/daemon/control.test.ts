@@ -158,6 +158,22 @@ describe('server', () => {
     expect(calls[0]).toMatchObject({ tool: 'iptables-restore', directory: dir })
   })
 
+  test('bytes that are no text go through the C client unchanged', async ({ skip }) => {
+    if (!existsSync(CLIENT)) skip('the client is not built: npm run build:native')
+    const link = join(dir, 'iptables-save')
+    symlinkSync(CLIENT, link)
+    const child = spawn('sh', ['-c', `exec ${link} "$(printf '\\377\\200x')" ''`], {
+      env: { PATH: process.env.PATH ?? '/usr/bin:/bin', TUNWALL_SOCKET: path },
+      stdio: 'pipe',
+    })
+    let out = ''
+    child.stdout.setEncoding('latin1').on('data', (c: string) => {
+      out += c
+    })
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(3)
+    expect(out).toBe('\xff\x80x|\n')
+  })
+
   test('garbage ends the connection and nothing else', async () => {
     await new Promise<void>((resolve) => {
       const socket = connect(path, () => socket.write(Buffer.from([1, 2, 3, 255, 255, 9, 9])))
