@@ -139,7 +139,7 @@ function parse6(pkt: Packet, view: DataView, counters: Counters): Refused {
 /**
  * Cached fields of an IPv6 packet; pkt.l3 and pkt.end are set and hold a fixed header. The walk stops where
  * ipv6_find_hdr()'s does, at the first header that is no extension header, or whose first bytes are cut off, or that a
- * later fragment names: that is `proto`. `l4` may stand behind the end, as the header before it may say too much.
+ * later fragment names: that is `proto`. `l4` is the end where the header before it says more than there is.
  */
 export function fill6(pkt: Packet, view: DataView): void {
   const l3 = pkt.l3
@@ -169,7 +169,7 @@ export function fill6(pkt: Packet, view: DataView): void {
     if (pkt.fragOffset !== 0) break // what follows is the middle of something
   }
   pkt.proto = next
-  pkt.l4 = at
+  pkt.l4 = at < pkt.end ? at : pkt.end
   if (next === NEXTHDR_NONE) {
     pkt.sport = -1
     pkt.dport = -1
