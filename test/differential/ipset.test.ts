@@ -114,8 +114,11 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
         maskedAnswer(answer),
       )
     }
-    // What the kernel saved loads and prints back the same, line for line.
     const saved = real.at(-1)!.stdout
+    // An empty name, or one with a space, is lost on the way through 7.17 too; elements that the kernel did not mask
+    // are masked when they come back.
+    if (/^create ((?!\S+ (hash|bitmap|list):)|.* (bit|net)mask )/m.test(saved)) return
+    // What the kernel saved loads and prints back the same, line for line.
     const again = new Sets(freshHost(random))
     expect(runIpset({ argv: ['restore'], input: saved, directory }, again)).toEqual({
       stdout: '',
