@@ -198,12 +198,12 @@ These options may be used repeatedly, to describe policy elements:
     const pol = o.has('pol') ? o.text('pol') : 'ipsec'
     if (pol !== 'none' && pol !== 'ipsec') fail(`invalid policy "${pol}"`)
     const elements = parseElements(o)
-    if (o.has('next') && !o.has('strict'))
-      throw new WholeError('policy: option "--next" also requires "--strict".\n')
     if (direction === null) return refuse('neither --dir in nor --dir out specified')
     const none = pol === 'none'
     const data: Policy = { direction, none, strict: o.has('strict'), elements }
     check(data)
+    if (o.has('next') && !data.strict)
+      throw new WholeError('policy: option "--next" also requires "--strict".\n')
     return none ? { ...data, elements: [{}] } : data
   },
   print: (m, family) =>

@@ -2,7 +2,7 @@
 // xt_statistic.c).
 
 import type { Match } from '../extension.ts'
-import { OptionError, type Options, WholeError } from '../options.ts'
+import { OptionError, WholeError } from '../options.ts'
 
 export type Statistic =
   /** Of 2^31: a packet fits if its random 31 bits are below. */
@@ -52,13 +52,6 @@ function nth(state: NthState, last: number): boolean {
   return false
 }
 
-function checkNth(o: Options, every: number, packet: number): Statistic {
-  if (!o.has('every') && !o.has('packet'))
-    throw new WholeError('--every and --packet must be specified when using nth mode')
-  if (packet > every - 1) throw new WholeError('the --packet p must be 0 <= p <= n-1')
-  return { mode: 'nth', every, packet, invert: o.has('every') && o.inverted('every') }
-}
-
 export const statistic: Match<Statistic> = {
   kind: 'match',
   name: 'statistic',
@@ -83,13 +76,16 @@ export const statistic: Match<Statistic> = {
     const threshold = o.has('probability') ? parseProbability(o.text('probability')) : null
     const every = o.has('every') ? o.uint('every', 32, 1, 0xffffffff) : 1
     const packet = o.has('packet') ? o.uint('packet', 32, 0, 0xffffffff) : 0
-    if (mode === 'nth') return checkNth(o, every, packet)
-    if (threshold === null) throw new WholeError('--probability must be specified when using random mode')
-    return {
-      mode,
-      threshold,
-      invert: o.inverted('probability'),
-    }
+    if (mode === 'random' && threshold === null)
+      throw new WholeError('--probability must be specified when using random mode')
+    if (mode === 'nth' && !o.has('every') && !o.has('packet'))
+      throw new WholeError('--every and --packet must be specified when using nth mode')
+    // The kernel's structure keeps the probability where it keeps N - 1.
+    const last = o.given().findLast((flag) => flag === 'probability' || flag === 'every')
+    if (packet > (last === 'probability' ? threshold! : every - 1))
+      throw new WholeError('the --packet p must be 0 <= p <= n-1')
+    if (mode === 'nth') return { mode, every, packet, invert: o.has('every') && o.inverted('every') }
+    return { mode, threshold: threshold!, invert: o.inverted('probability') }
   },
   print(m) {
     const invert = m.invert ? '! ' : ''

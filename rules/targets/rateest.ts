@@ -70,7 +70,11 @@ export const rateestTarget: Target<RateEst> = {
   kind: 'target',
   name: 'RATEEST',
   families: [4, 6],
-  options: [{ flag: 'rateest-name' }, { flag: 'rateest-interval' }, { flag: 'rateest-ewmalog' }],
+  options: [
+    { flag: 'rateest-name', required: true },
+    { flag: 'rateest-interval' },
+    { flag: 'rateest-ewmalog' },
+  ],
   help: `RATEEST target options:
   --rateest-name name		Rate estimator name
   --rateest-interval sec	Rate measurement interval in seconds
