@@ -169,7 +169,7 @@ export function fill6(pkt: Packet, view: DataView): void {
     if (pkt.fragOffset !== 0) break // what follows is the middle of something
   }
   pkt.proto = next
-  pkt.l4 = at < pkt.end ? at : pkt.end
+  pkt.l4 = Math.min(at, pkt.end)
   if (next === NEXTHDR_NONE) {
     pkt.sport = -1
     pkt.dport = -1
