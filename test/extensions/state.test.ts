@@ -270,6 +270,7 @@ describe('CT and NOTRACK', () => {
       'state',
     ])
     expect(targets.filter((target) => target.tracks === true).map((target) => target.name)).toEqual([
+      'CLUSTERIP',
       'CONNMARK',
       'CONNSECMARK',
       'DNAT',
@@ -277,6 +278,7 @@ describe('CT and NOTRACK', () => {
       'NETMAP',
       'REDIRECT',
       'SNAT',
+      'SYNPROXY',
     ])
   })
 })
