@@ -155,6 +155,8 @@ class Session {
   #exist = false
   #namesOnly = false
   #terse = false
+  /** `save`: the kernel sends elements even if -terse then leaves out their heading. */
+  #saving = false
   #file: string | null = null
   /** The line of restore, 0 on the command line. */
   #line = 0
@@ -490,7 +492,10 @@ class Session {
       else if (command === 'flush') sets.flush(first)
       else if (command === 'rename') sets.rename(first!, second)
       else if (command === 'swap') sets.swap(first!, second)
-      else this.#list(first, this.#output ?? (command === 'save' ? 'save' : 'plain'))
+      else {
+        this.#saving = command === 'save'
+        this.#list(first, this.#output ?? (command === 'save' ? 'save' : 'plain'))
+      }
     })
   }
 
@@ -511,7 +516,7 @@ class Session {
     if (this.#namesOnly && mode !== 'save') return mode === 'xml' ? `<ipset name="${name}"/>\n` : `${name}\n`
     const header = writeOptions(type, data.header(), family, true)
     const withMembers = mode === 'save' || !this.#terse
-    const members = withMembers ? this.#members(holder) : []
+    const members = withMembers || this.#saving ? this.#members(holder) : []
     const of = (member: SetMember): (readonly [string, string])[] => writeOptions(type, member, family, false)
     const element = (member: SetMember): string => writeElement(type, member, family)
     if (mode === 'save')
@@ -528,7 +533,7 @@ class Session {
       options.map(([key, text]) => (text === '' ? `<${key}/>` : `<${key}>${text}</${key}>`)).join('')
     const lines = members.map((m) => `<member><elem>${element(m)}</elem>${tags(of(m))}</member>\n`)
     return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${
-      withMembers ? `<members>\n${lines.join('')}</members>\n` : ''
+      withMembers ? `<members>\n${lines.join('')}</members>\n` : lines.join('')
     }</ipset>\n`
   }
 
