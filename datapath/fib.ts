@@ -1007,6 +1007,8 @@ export class Fib {
           : type === RouteType.Unicast && gateway === null && nexthops === null
             ? Scope.Link
             : Scope.Universe)
+    // fib_create_info(): behind such a route comes nothing.
+    if (family === 4 && scope === Scope.Host && !isErrorType(type)) nexthopScope = Scope.Nowhere
     return new RouteEntry({
       family,
       type,

@@ -157,8 +157,6 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   const { fib } = context.host
   if (add && rule.table === 0 && action === 1 && !rule.l3mdev) rule.table = 254
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
-  if (action === 2 && rule.target !== undefined && rule.target <= priority)
-    throw new Refusal('EINVAL', 'Backward goto not supported')
   if (rule.uids && rule.uids[0] > rule.uids[1]) throw new Refusal('EINVAL', 'Invalid uid range')
   for (const [range, what] of [
     [rule.sourcePorts, 'sport'],
@@ -167,6 +165,8 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
       throw new Refusal('EINVAL', `Invalid ${what} range`)
   if (rule.l3mdev && rule.suppressGroup === undefined && action !== 1) throw new Refusal('EINVAL')
+  if (action === 2 && rule.target !== undefined && rule.target <= priority)
+    throw new Refusal('EINVAL', 'Backward goto not supported')
   const named = ACTIONS[action]
   if (add) {
     // fib4_rule_configure(), fib6_rule_configure().
