@@ -1,5 +1,6 @@
 // Routing: policy rules, tables, longest prefix match. As net/ipv4/fib_frontend.c, fib_trie.c, fib_rules.c and the
-// output half of route.c (6.18).
+// output half of route.c (6.18). IPv6 has tables of the same kind with addresses of four words (ip6_fib.c, addrconf.c):
+// routes follow from addresses and links as there, and next hops behind gateways share one prefix and metric.
 //
 //     key ─▶ rules by priority ─▶ table ─▶ longest prefix first ─▶ tos, oif ─▶ route ─▶ one of its next hops
 //                  │  no match, throw, suppressed: the next rule
@@ -456,8 +457,8 @@ export class Fib {
           if (isErrorType(route.type)) return route
           const floor = rule.suppressPrefixLength ?? -1
           if (floor >= 0 && route.prefixLength <= floor) break
-          // Every interface here is in group 0, "default".
-          if (rule.suppressGroup === 0 && route.device !== null) break
+          const group = rule.suppressGroup ?? -1
+          if (group >= 0 && route.device !== null && route.device.link.group === group) break
           return route
         }
         case 'goto': {
