@@ -1,16 +1,17 @@
 // Frames by name for tests: builders that give the bytes of one IP packet, and decode(), which says in one line
-// what a frame holds.
+// what a frame holds. The family is that of the addresses; fields that the other one has say nothing.
 //
 //     tcp({ src: '192.0.2.1', dst: '198.51.100.2', sport: 1024, dport: 80, flags: 'S' })
 //     icmpError(3, 1, quoted)                      an error about `quoted`, sent back to its source
 //     fragment(udp({ ..., payload: 3000 }), 1000)  the pieces of a datagram
 //
-// Whatever is not said is right: lengths, checksums, TTL 64. Whatever is said stands, even if it is wrong.
+// Whatever is not said is right: lengths, checksums, TTL (or hop limit) 64. Whatever is said stands, even if it is wrong.
 
-import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
+import { formatIpv4, parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import { fold, pseudo4, sum } from '../../datapath/wire/checksum.ts'
 import { icmpIsError } from '../../datapath/wire/icmp.ts'
 import { sctpCrc } from '../../datapath/wire/sctp.ts'
+import { addressAt, isIpv6, quotes } from './headers.ts'
 
 /** Bytes, a text (UTF-8), or a length: that many bytes 0, 1, 2 … */
 export type Payload = Uint8Array | readonly number[] | string | number
@@ -48,6 +49,47 @@ export interface Ip4 {
 export interface Ip4Packet extends Ip4 {
   proto: number
   payload?: Payload
+}
+
+/** What only IPv6 headers say. `ttl` is the hop limit, `tos` the traffic class. */
+export interface Ip6Only {
+  flowLabel?: number
+  /** Extension headers between IPv6 and transport header. */
+  extensions?: readonly Extension[]
+  payloadLength?: number
+  /** The first next header field, instead of that of what follows. */
+  nextHeader?: number
+}
+
+/** An extension header: its number, and its bytes, of which the first will say what follows. */
+export interface Extension {
+  readonly type: number
+  readonly bytes: readonly number[]
+}
+
+/** The IP header of either family. */
+export interface Ip extends Ip4, Ip6Only {}
+
+export interface IpPacket extends Ip {
+  proto: number
+  payload?: Payload
+}
+
+/** One packet of the addresses' family with the payload as it is. */
+export const ip = (o: IpPacket): Uint8Array => (isIpv6(o.src) ? ip6({ ...o, next: o.proto }) : ip4(o))
+
+/** Sum of the pseudo header of the addresses' family. */
+function pseudo({ src, dst }: Pick<Ip, 'src' | 'dst'>, proto: number, length: number): number {
+  if (!isIpv6(src)) return pseudo4(word(src), word(dst), proto, length)
+  const bytes = Uint8Array.from([...bytes6(src), ...bytes6(dst)])
+  return sum(bytes, 0, bytes.length, proto + length)
+}
+
+/** The sixteen bytes of an IPv6 address. */
+export function bytes6(address: string | number): number[] {
+  const words = parseIpv6(String(address))
+  if (words === null) throw new Error(`no IPv6 address: ${address}`)
+  return words.flatMap((w) => [w >>> 24, (w >>> 16) & 255, (w >>> 8) & 255, w & 255])
 }
 
 const word = (address: string | number): number => {
@@ -97,7 +139,7 @@ function seal(
   return data
 }
 
-export interface Tcp extends Ip4 {
+export interface Tcp extends Ip {
   sport: number
   dport: number
   /** Letters of FSRPAUEC (FIN SYN RST PSH ACK URG ECE CWR), or the number. Default 'A'. */
@@ -145,14 +187,14 @@ export function tcp(o: Tcp): Uint8Array {
   v.setUint16(18, o.urgent ?? 0)
   data.set(options, 20)
   data.set(body, header)
-  return ip4({
+  return ip({
     ...o,
     proto: 6,
-    payload: seal(data, 16, pseudo4(word(o.src), word(o.dst), 6, data.length), o.badChecksum),
+    payload: seal(data, 16, pseudo(o, 6, data.length), o.badChecksum),
   })
 }
 
-export interface Udp extends Ip4 {
+export interface Udp extends Ip {
   sport: number
   dport: number
   payload?: Payload
@@ -171,11 +213,11 @@ export function udp(o: Udp): Uint8Array {
   v.setUint16(2, o.dport)
   v.setUint16(4, o.udpLength ?? data.length)
   data.set(body, 8)
-  if (!o.noChecksum) seal(data, 6, pseudo4(word(o.src), word(o.dst), 17, data.length), o.badChecksum, true)
-  return ip4({ ...o, proto: 17, payload: data })
+  if (!o.noChecksum) seal(data, 6, pseudo(o, 17, data.length), o.badChecksum, true)
+  return ip({ ...o, proto: 17, payload: data })
 }
 
-export interface UdpLite extends Ip4 {
+export interface UdpLite extends Ip {
   sport: number
   dport: number
   payload?: Payload
@@ -192,16 +234,17 @@ export function udplite(o: UdpLite): Uint8Array {
   v.setUint16(2, o.dport)
   v.setUint16(4, o.coverage ?? 0)
   data.set(body, 8)
-  const start = pseudo4(word(o.src), word(o.dst), 136, data.length)
+  const start = pseudo(o, 136, data.length)
   let check =
     ~fold(sum(data, 0, o.coverage ? Math.min(o.coverage, data.length) : data.length, start)) & 0xffff
   if (check === 0) check = 0xffff
   v.setUint16(6, o.badChecksum ? check ^ 2 : check)
-  return ip4({ ...o, proto: 136, payload: data })
+  return ip({ ...o, proto: 136, payload: data })
 }
 
-export interface Icmp extends Ip4 {
-  /** Default 8, echo request. */
+/** ICMP, or ICMPv6. */
+export interface Icmp extends Ip {
+  /** Default echo request. */
   type?: number
   code?: number
   id?: number
@@ -218,26 +261,31 @@ export function icmp(o: Icmp): Uint8Array {
   const body = payload(o.payload ?? [])
   const data = new Uint8Array(8 + body.length)
   const v = new DataView(data.buffer)
-  v.setUint8(0, o.type ?? 8)
+  const six = isIpv6(o.src)
+  v.setUint8(0, o.type ?? (six ? 128 : 8))
   v.setUint8(1, o.code ?? 0)
   v.setUint32(4, o.rest ?? (((o.echoId ?? 0) << 16) | (o.seq ?? 0)) >>> 0)
   data.set(body, 8)
-  return ip4({ ...o, proto: 1, payload: seal(data, 2, 0, o.badChecksum) })
+  return six
+    ? ip({ ...o, proto: 58, payload: seal(data, 2, pseudo(o, 58, data.length), o.badChecksum) })
+    : ip({ ...o, proto: 1, payload: seal(data, 2, 0, o.badChecksum) })
 }
 
 export type IcmpError = Partial<Icmp> & {
-  /** Bytes of the quoted packet; default all of it, but at most 548. */
+  /** Bytes of the quoted packet; default all of it, but at most 548 of IPv4, 1232 of IPv6. */
   quote?: number
 }
 
 /** An ICMP error about `quoted`: to its source, from its destination unless `o.src` says otherwise. */
 export function icmpError(type: number, code: number, quoted: Uint8Array, o: IcmpError = {}): Uint8Array {
-  const v = new DataView(quoted.buffer, quoted.byteOffset, quoted.byteLength)
-  const part = quoted.slice(0, Math.min(quoted.length, o.quote ?? 548))
+  const six = quoted[0]! >> 4 === 6
+  const at = six ? [8, 24] : [12, 16]
+  const [to, from] = at.map((a) => addressAt(quoted, a, six ? 6 : 4))
+  const part = quoted.slice(0, Math.min(quoted.length, o.quote ?? (six ? 1232 : 548)))
   return icmp({
-    src: v.getInt32(16),
-    dst: v.getInt32(12),
-    tos: 0xc0,
+    src: from!,
+    dst: to!,
+    tos: six ? 0 : 0xc0,
     ...o,
     type,
     code,
@@ -246,7 +294,7 @@ export function icmpError(type: number, code: number, quoted: Uint8Array, o: Icm
   })
 }
 
-export interface Gre extends Ip4 {
+export interface Gre extends Ip {
   /** EtherType inside; default 0x0800, with `callId` 0x880b. */
   protocol?: number
   key?: number
@@ -261,7 +309,7 @@ export function gre(o: Gre): Uint8Array {
   if (o.callId !== undefined) {
     const head = [0x30, 0x01, 0x88, 0x0b, body.length >> 8, body.length & 255, o.callId >> 8, o.callId & 255]
     const seq = o.seq ?? 0
-    return ip4({
+    return ip({
       ...o,
       proto: 47,
       payload: [...head, seq >>> 24, (seq >> 16) & 255, (seq >> 8) & 255, seq & 255, ...body],
@@ -269,10 +317,10 @@ export function gre(o: Gre): Uint8Array {
   }
   const type = o.protocol ?? 0x0800
   const key = o.key === undefined ? [] : [o.key >>> 24, (o.key >> 16) & 255, (o.key >> 8) & 255, o.key & 255]
-  return ip4({ ...o, proto: 47, payload: [key.length ? 0x20 : 0, 0, type >> 8, type & 255, ...key, ...body] })
+  return ip({ ...o, proto: 47, payload: [key.length ? 0x20 : 0, 0, type >> 8, type & 255, ...key, ...body] })
 }
 
-export interface Sctp extends Ip4 {
+export interface Sctp extends Ip {
   sport: number
   dport: number
   vtag?: number
@@ -291,10 +339,10 @@ export function sctp(o: Sctp): Uint8Array {
   v.setUint32(4, o.vtag ?? 0)
   data.set(chunks, 12)
   v.setUint32(8, sctpCrc(data, 0, data.length) ^ (o.badChecksum ? 1 : 0), true)
-  return ip4({ ...o, proto: 132, payload: data })
+  return ip({ ...o, proto: 132, payload: data })
 }
 
-export interface Dccp extends Ip4 {
+export interface Dccp extends Ip {
   sport: number
   dport: number
   /** Default 0, REQUEST. */
@@ -315,18 +363,20 @@ export function dccp(o: Dccp): Uint8Array {
   v.setUint8(8, ((o.type ?? 0) << 1) | 1)
   v.setUint32(12, o.seq ?? 0)
   data.set(body, 20)
-  return ip4({
+  return ip({
     ...o,
     proto: 33,
-    payload: seal(data, 6, pseudo4(word(o.src), word(o.dst), 33, data.length), o.badChecksum),
+    payload: seal(data, 6, pseudo(o, 33, data.length), o.badChecksum),
   })
 }
 
 /**
- * The fragments of an IPv4 frame, each with up to `size` bytes of data (a multiple of 8, the last one apart) or with
- * the sizes listed (the rest in one more). Options: only those with the copied bit go into later ones.
+ * The fragments of a frame, each with up to `size` bytes of data (a multiple of 8, the last one apart) or with the
+ * sizes listed (the rest in one more). IPv4 options: only those with the copied bit go into later ones. `id`: of the
+ * fragment headers of IPv6.
  */
-export function fragment(frame: Uint8Array, size: number | readonly number[]): Uint8Array[] {
+export function fragment(frame: Uint8Array, size: number | readonly number[], id = 1): Uint8Array[] {
+  if (frame[0]! >> 4 === 6) return fragment6(frame, size, id)
   const v = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
   const header = (v.getUint8(0) & 0xf) * 4
   const start = (v.getUint16(6) & 0x1fff) * 8
@@ -471,15 +521,54 @@ function decode4(frame: Uint8Array, quoted: boolean): string {
   return words.join(' ')
 }
 
-function decode6(frame: Uint8Array): string {
+const EXTENSIONS: Readonly<Record<number, string>> = { 0: 'hbh', 43: 'rt', 44: 'frag', 51: 'ah', 60: 'dst' }
+
+function decode6(frame: Uint8Array, quoted = false): string {
   if (frame.length < 40) return `(damaged IPv6) ${toHex(frame)}`
   const v = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-  const address = (at: number): string =>
-    formatIpv6(v.getInt32(at), v.getInt32(at + 4), v.getInt32(at + 8), v.getInt32(at + 12))
-  const data = frame.subarray(40)
-  const start = sum(frame, 8, 40, frame[6]! + data.length)
-  const length = v.getUint16(4) === data.length ? '' : ` length ${v.getUint16(4)} of ${data.length}`
-  return `${address(8)} > ${address(24)} hlim ${frame[7]}${length} ${transport(frame[6]!, data, true, start)}`
+  const words = [`${addressAt(frame, 8, 6)} > ${addressAt(frame, 24, 6)} hlim ${frame[7]}`]
+  const first = v.getUint32(0)
+  if ((first >>> 20) & 0xff) words.push(`tc 0x${((first >>> 20) & 0xff).toString(16)}`)
+  if (first & 0xfffff) words.push(`flow 0x${(first & 0xfffff).toString(16)}`)
+  const said = v.getUint16(4)
+  if (said !== frame.length - 40 && !quoted) words.push(`length ${said} of ${frame.length - 40}`)
+  const end = Math.min(frame.length, 40 + said)
+  let next = frame[6]!
+  let at = 40
+  let whole = true
+  while (EXTENSIONS[next] !== undefined && at + 8 <= end) {
+    const name = EXTENSIONS[next]!
+    if (next === 44) {
+      const cut = v.getUint16(at + 2)
+      words.push(
+        `frag ${cut & 0xfff8}+${end - at - 8}${cut & 1 ? ' MF' : ''} id 0x${v.getUint32(at + 4).toString(16)}`,
+      )
+      if (cut & 6) words.push(`reserved ${cut & 6}`)
+      if (cut & 0xfff9) whole = false
+      next = frame[at]!
+      at += 8
+      if (cut & 0xfff8) {
+        words.push(`proto ${next}`)
+        return words.join(' ')
+      }
+      continue
+    }
+    const length = next === 51 ? (frame[at + 1]! + 2) * 4 : (frame[at + 1]! + 1) * 8
+    words.push(`${name} ${toHex(frame.slice(at + 1, Math.min(end, at + length, at + 40)))}`)
+    next = frame[at]!
+    at += length
+  }
+  if (at > end) words.push('(cut)')
+  const data = frame.subarray(Math.min(at, end), end)
+  words.push(
+    transport(
+      next,
+      data,
+      whole && (!quoted || 40 + said <= frame.length),
+      sum(frame, 8, 40, next + data.length),
+    ),
+  )
+  return words.join(' ')
 }
 
 function transport(proto: number, d: Uint8Array, whole: boolean, start: number): string {
@@ -515,8 +604,12 @@ function transport(proto: number, d: Uint8Array, whole: boolean, start: number):
       return `${head}${rest} len ${d.length - 8}${bad(0)} [${inner}]`
     }
     case 58:
-      if (d.length < 4) break
-      return `icmp6 ${d[0]}/${d[1]} len ${d.length}${bad(start)}`
+      if (d.length < 8) break
+      if (!quotes(58, d[0]!))
+        return `icmp6 ${d[0]}/${d[1]} id ${v.getUint16(4)} seq ${v.getUint16(6)} len ${d.length - 8}${bad(start)}`
+      return `icmp6 ${d[0]}/${d[1]} rest 0x${v.getUint32(4).toString(16)} len ${d.length - 8}${bad(start)} [${
+        d.length > 8 && d[8]! >> 4 === 6 ? decode6(d.subarray(8), true) : toHex(d.slice(8, 48))
+      }]`
     case 132:
       if (d.length < 12) break
       return `sctp ${v.getUint16(0)} > ${v.getUint16(2)} vtag ${v.getUint32(4)} ${toHex(d.slice(12, 28))} len ${d.length}${
@@ -532,31 +625,67 @@ function transport(proto: number, d: Uint8Array, whole: boolean, start: number):
   return `proto ${proto} len ${d.length} ${toHex(d.slice(0, 16))}`
 }
 
-/** A plain IPv6 packet, for what must refuse or pass one. */
-export function ip6(o: {
-  src: string
-  dst: string
-  next: number
-  hopLimit?: number
-  payload?: Payload
-}): Uint8Array {
+/** One IPv6 packet with the payload as it is; `next`: the protocol of the payload. */
+export function ip6(
+  o: Ip6Only & {
+    src: string | number
+    dst: string | number
+    next: number
+    hopLimit?: number
+    ttl?: number
+    tos?: number
+    version?: number
+    payload?: Payload
+  },
+): Uint8Array {
   const data = payload(o.payload ?? [])
-  const frame = new Uint8Array(40 + data.length)
+  const extensions = o.extensions ?? []
+  const chain = extensions.flatMap(({ bytes }, i) => [extensions[i + 1]?.type ?? o.next, ...bytes.slice(1)])
+  const frame = new Uint8Array(40 + chain.length + data.length)
   const v = new DataView(frame.buffer)
-  v.setUint8(0, 0x60)
-  v.setUint16(4, data.length)
-  v.setUint8(6, o.next)
-  v.setUint8(7, o.hopLimit ?? 64)
-  for (const [at, text] of [
-    [8, o.src],
-    [24, o.dst],
-  ] as const) {
-    const words = parseIpv6(text)
-    if (words === null) throw new Error(`no IPv6 address: ${text}`)
-    words.forEach((w, i) => {
-      v.setInt32(at + i * 4, w)
-    })
-  }
-  frame.set(data, 40)
+  v.setUint32(0, (((o.version ?? 6) << 28) | ((o.tos ?? 0) << 20) | (o.flowLabel ?? 0)) >>> 0)
+  v.setUint16(4, o.payloadLength ?? chain.length + data.length)
+  v.setUint8(6, o.nextHeader ?? extensions[0]?.type ?? o.next)
+  v.setUint8(7, o.hopLimit ?? o.ttl ?? 64)
+  frame.set(bytes6(o.src), 8)
+  frame.set(bytes6(o.dst), 24)
+  frame.set(chain, 40)
+  frame.set(data, 40 + chain.length)
   return frame
+}
+
+/** Fragment headers come behind hop-by-hop options and, with a routing header, what stands before and in it. */
+function fragment6(frame: Uint8Array, size: number | readonly number[], id: number): Uint8Array[] {
+  let link = 6
+  let at = 40
+  for (let walk = 40, from = 6, next = frame[6]!; [0, 43, 60].includes(next) && walk + 8 <= frame.length; ) {
+    const end = walk + (frame[walk + 1]! + 1) * 8
+    if (end > frame.length) break
+    if (next !== 60) {
+      link = walk
+      at = end
+    }
+    from = walk
+    next = frame[from]!
+    walk = end
+  }
+  const head = frame.slice(0, at)
+  const protocol = head[link]!
+  head[link] = 44
+  const data = frame.slice(at)
+  const pieces: Uint8Array[] = []
+  for (let from = 0, n = 0; from < data.length; n++) {
+    const length = Math.min(typeof size === 'number' ? size : (size[n] ?? data.length), data.length - from)
+    const piece = new Uint8Array(at + 8 + length)
+    const v = new DataView(piece.buffer)
+    piece.set(head)
+    v.setUint16(4, at - 40 + 8 + length)
+    v.setUint8(at, protocol)
+    v.setUint16(at + 2, from | (from + length < data.length ? 1 : 0))
+    v.setUint32(at + 4, id)
+    piece.set(data.subarray(from, from + length), at + 8)
+    pieces.push(piece)
+    from += length
+  }
+  return pieces
 }
