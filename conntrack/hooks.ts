@@ -6,6 +6,7 @@
 import { DefragUser } from '../datapath/fragments.ts'
 import { Hook, type HookEntry, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
 import { CtInfo, type Family, type Packet } from '../datapath/packet.ts'
+import { isExtension } from '../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { icmpError } from './icmp-errors.ts'
@@ -24,7 +25,6 @@ import {
   ZONE,
 } from './table.ts'
 import { Tracked } from './trackers/tracker.ts'
-import { IPPROTO_NONE } from './tuple.ts'
 
 /** The hooks of one family, to be registered while conntrack is needed. */
 export function conntrackHooks(ct: Conntrack, family: Family): HookEntry[] {
@@ -78,7 +78,8 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   const { proto } = pkt
   const { stats } = ct
 
-  if (pkt.fragOffset !== 0 || (proto === IPPROTO_NONE && pkt.family === 6)) {
+  // No upper header: there is none, or the chain of extension headers is cut short (ipv6_skip_exthdr).
+  if (pkt.fragOffset !== 0 || (pkt.family === 6 && isExtension(proto))) {
     stats.invalid++
     return Verdict.Accept
   }

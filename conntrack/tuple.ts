@@ -19,6 +19,8 @@ import {
   ICMP_TIMESTAMPREPLY,
 } from '../datapath/wire/icmp.ts'
 import { IP_OFFSET, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
+import { IPV6_HEADER_LEN } from '../datapath/wire/ipv6.ts'
+import { NEXTHDR_FRAGMENT, skipHeaders, skipped } from '../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_GRE,
   IPPROTO_ICMP,
@@ -160,14 +162,6 @@ export function tupleOf(pkt: Packet, view: DataView, into: Tuple): boolean {
 /** Conntrack has no DCCP tracker since 6.16: such flows are told apart by address only. */
 const IPPROTO_DCCP = 33
 
-/** IPv6 "no next header": nothing to track. */
-export const IPPROTO_NONE = 59
-
-/** IPv6 headers that may stand before the transport header (ipv6_ext_hdr), without "no next header". */
-function isExtension(next: number): boolean {
-  return next === 0 || next === 43 || next === 44 || next === 51 || next === 60
-}
-
 /**
  * The tuple of the packet that starts at `at`, as quoted in an ICMP error (nf_ct_get_tuplepr); zone left alone.
  * `end`: one past the last byte there is. False for a later fragment, or a header cut short.
@@ -185,19 +179,11 @@ export function tupleAt(view: DataView, at: number, end: number, family: Family,
     into.d0 = view.getInt32(at + 16)
     into.s1 = into.s2 = into.s3 = into.d1 = into.d2 = into.d3 = 0
   } else {
-    if (at + 40 > end) return false
-    proto = view.getUint8(at + 6)
-    l4 = at + 40
-    while (isExtension(proto)) {
-      // ipv6_skip_exthdr
-      if (l4 + 8 > end) return false
-      const next = view.getUint8(l4)
-      const length = view.getUint8(l4 + 1)
-      if (proto === 44 && (view.getUint16(l4 + 2) & 0xfff8) !== 0) return false
-      l4 += proto === 44 ? 8 : proto === 51 ? (length + 2) << 2 : (length + 1) << 3
-      proto = next
-    }
-    if (proto === IPPROTO_NONE) return false
+    if (at + IPV6_HEADER_LEN > end) return false
+    l4 = skipHeaders(view, at, end)
+    proto = skipped.next
+    // Of a later fragment it names the fragment header.
+    if (l4 < 0 || proto === NEXTHDR_FRAGMENT) return false
     into.s0 = view.getInt32(at + 8)
     into.s1 = view.getInt32(at + 12)
     into.s2 = view.getInt32(at + 16)

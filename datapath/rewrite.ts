@@ -9,7 +9,7 @@
 // the kernel's nf_nat_proto.c, where a quoted TCP header of 8 bytes gets its port and nothing else.
 
 import type { Packet } from './packet.ts'
-import { adjust16, adjust32, checksum, type Memory } from './wire/checksum.ts'
+import { adjust16, adjust32, checksum, fold, type Memory, sumView } from './wire/checksum.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_ID } from './wire/icmp.ts'
 import {
   IP_OFFSET,
@@ -23,11 +23,12 @@ import {
   IPV4_TTL,
   ipv4HeaderLength,
 } from './wire/ipv4.ts'
-import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, IPV6_PAYLOAD_LEN } from './wire/ipv6.ts'
+import { IPV6_DST, IPV6_HEADER_LEN, IPV6_HOP_LIMIT, IPV6_PAYLOAD_LEN, IPV6_SRC } from './wire/ipv6.ts'
 import {
   hasPorts,
   IPPROTO_DCCP,
   IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -36,6 +37,9 @@ import {
 import { SCTP_CHECKSUM, SCTP_HEADER_LEN, sctpCrc } from './wire/sctp.ts'
 import { TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_HEADER_LEN, TCPOPT_MSS } from './wire/tcp.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN } from './wire/udp.ts'
+
+/** RFC 4443 §4.1; the reply is 129. */
+const ICMPV6_ECHO_REQUEST = 128
 
 // -- by offset
 
@@ -75,6 +79,54 @@ export function changeAddress4(memory: Memory, l3: number, end: number, field: n
   if (at >= 0) view.setUint16(at, unzero(adjust32(view.getUint16(at), old, word), proto))
 }
 
+/**
+ * Writes an IPv6 address: `field` is IPV6_SRC or IPV6_DST of the header at l3. Adjusts the transport checksum of the
+ * header at `l4` (-1: there is none, as in a later fragment), of protocol `proto`; ICMPv6 has a pseudo header too.
+ */
+export function changeAddress6(
+  memory: Memory,
+  l3: number,
+  l4: number,
+  end: number,
+  proto: number,
+  field: number,
+  w0: number,
+  w1: number,
+  w2: number,
+  w3: number,
+): void {
+  const view = memory.view
+  const to = l3 + field
+  const delta =
+    change(view.getInt32(to), w0) +
+    change(view.getInt32(to + 4), w1) +
+    change(view.getInt32(to + 8), w2) +
+    change(view.getInt32(to + 12), w3)
+  view.setInt32(to, w0)
+  view.setInt32(to + 4, w1)
+  view.setInt32(to + 8, w2)
+  view.setInt32(to + 12, w3)
+  if (l4 < 0) return
+  const at =
+    proto !== IPPROTO_ICMPV6
+      ? pseudoChecksumAt(view, l4, end, proto)
+      : l4 + ICMP_HEADER_LEN <= end
+        ? l4 + ICMP_CHECKSUM
+        : -1
+  if (at >= 0) view.setUint16(at, unzero(adjustBy(view.getUint16(at), delta), proto))
+}
+
+/** What a word's change adds to a sum, carries not folded: below 2^18. */
+const change = (old: number, now: number): number =>
+  (~old >>> 16) + (~old & 0xffff) + (now >>> 16) + (now & 0xffff)
+
+/** RFC 1624 eqn. 3 for a sum of changes below 2^31. */
+function adjustBy(check: number, delta: number): number {
+  let s = (~check & 0xffff) + delta
+  s = (s & 0xffff) + (s >>> 16)
+  return ~((s & 0xffff) + (s >>> 16)) & 0xffff
+}
+
 /** Writes a port: `field` 0 the source, 2 the destination. Adjusts the transport checksum; SCTP's is made anew. */
 export function changePort(
   memory: Memory,
@@ -103,6 +155,17 @@ export function changeIcmpId(memory: Memory, l4: number, end: number, id: number
   const old = view.getUint16(l4 + ICMP_ID)
   view.setUint16(l4 + ICMP_ID, id)
   view.setUint16(l4 + ICMP_CHECKSUM, adjust16(view.getUint16(l4 + ICMP_CHECKSUM), old, id))
+}
+
+/** Computes an ICMPv6 checksum anew over [l4, end) and the addresses of the header at l3. */
+export function refreshIcmp6Checksum(memory: Memory, l3: number, l4: number, end: number): void {
+  if (l4 + ICMP_HEADER_LEN > end) return
+  const { view } = memory
+  const length = end - l4
+  view.setUint16(l4 + ICMP_CHECKSUM, 0)
+  const addresses = sumView(view, l3 + IPV6_SRC, l3 + IPV6_HEADER_LEN)
+  const sum = sumView(view, l4, end, addresses + IPPROTO_ICMPV6 + (length >>> 16) + (length & 0xffff))
+  view.setUint16(l4 + ICMP_CHECKSUM, ~fold(sum))
 }
 
 /** Computes an ICMP checksum anew over [l4, end): for errors whose quote changed. */
@@ -202,6 +265,40 @@ function changeBoth(
   view.setUint16(at, unzero(check, proto))
 }
 
+/** IPv6 source address, four words. The packet is no later fragment. */
+export function setSource6(
+  pkt: Packet,
+  memory: Memory,
+  w0: number,
+  w1: number,
+  w2: number,
+  w3: number,
+): void {
+  changeAddress6(memory, pkt.l3, pkt.l4, pkt.end, pkt.proto, IPV6_SRC, w0, w1, w2, w3)
+  pkt.s0 = w0
+  pkt.s1 = w1
+  pkt.s2 = w2
+  pkt.s3 = w3
+  pkt.sumEnd = 0
+}
+
+/** IPv6 destination address, four words. The packet is no later fragment. */
+export function setDestination6(
+  pkt: Packet,
+  memory: Memory,
+  w0: number,
+  w1: number,
+  w2: number,
+  w3: number,
+): void {
+  changeAddress6(memory, pkt.l3, pkt.l4, pkt.end, pkt.proto, IPV6_DST, w0, w1, w2, w3)
+  pkt.d0 = w0
+  pkt.d1 = w1
+  pkt.d2 = w2
+  pkt.d3 = w3
+  pkt.sumEnd = 0
+}
+
 /** Bytes of transport header that the kernel makes writable before it writes a port. */
 function portHeaderLength(proto: number, length: number): number {
   if (proto === IPPROTO_TCP) return length >= TCP_HEADER_LEN ? TCP_HEADER_LEN : 8
@@ -236,6 +333,19 @@ export function setIcmpId(pkt: Packet, memory: Memory, id: number): void {
   changeIcmpId(memory, pkt.l4, pkt.end, id)
   pkt.sumEnd = 0
 }
+
+/** Identifier of an ICMPv6 echo; nothing for another message (icmpv6_manip_pkt). */
+export function setIcmp6Id(pkt: Packet, memory: Memory, id: number): void {
+  if (pkt.proto !== IPPROTO_ICMPV6 || pkt.fragOffset !== 0 || pkt.l4 + ICMP_HEADER_LEN > pkt.end) return
+  ensureWritable(pkt, pkt.l4 - pkt.l3 + ICMP_HEADER_LEN)
+  if (!isEcho6(memory.view.getUint8(pkt.l4))) return
+  changeIcmpId(memory, pkt.l4, pkt.end, id)
+  pkt.sumEnd = 0
+}
+
+/** Of all ICMPv6 messages NAT takes only echo for one with an identifier. */
+export const isEcho6 = (type: number): boolean =>
+  type === ICMPV6_ECHO_REQUEST || type === ICMPV6_ECHO_REQUEST + 1
 
 /** The TOS byte, or IPv6's traffic class (ipv4_get_dsfield, ipv6_get_dsfield). */
 export const tosOf = (pkt: Packet, { view }: Memory): number =>

@@ -10,15 +10,21 @@ import { Verdict } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
   changeAddress4,
+  changeAddress6,
   changeIcmpId,
   changePort,
   ensureWritable,
+  isEcho6,
+  refreshIcmp6Checksum,
   refreshIcmpChecksum,
   setDestination4,
+  setDestination6,
   setDestinationAndPort4,
   setDestinationPort,
+  setIcmp6Id,
   setIcmpId,
   setSource4,
+  setSource6,
   setSourceAndPort4,
   setSourcePort,
 } from '../../datapath/rewrite.ts'
@@ -26,9 +32,12 @@ import { type Memory, transportChecksumOk } from '../../datapath/wire/checksum.t
 import { GRE_CALL_ID, GRE_PPTP_HEADER_LEN, greVersion } from '../../datapath/wire/gre.ts'
 import { ICMP_HEADER_LEN, ICMP_REDIRECT, icmpIsError } from '../../datapath/wire/icmp.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_SRC, ipv4HeaderLength } from '../../datapath/wire/ipv4.ts'
+import { IPV6_DST, IPV6_HEADER_LEN, IPV6_SRC } from '../../datapath/wire/ipv6.ts'
+import { NEXTHDR_FRAGMENT, skipHeaders, skipped } from '../../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_GRE,
   IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -37,6 +46,9 @@ import {
 import type { Conntrack } from '../conntrack.ts'
 import { DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
 import { Manip } from './range.ts'
+
+/** RFC 4861 §4.5. */
+const NDISC_REDIRECT = 137
 
 const NAT_MASK = Status.SrcNat | Status.DstNat
 const DONE_MASK = Status.SrcNatDone | Status.DstNatDone
@@ -142,6 +154,102 @@ export class Translator {
         break
       case IPPROTO_ICMP:
         if (!icmpIsError(memory.view.getUint8(l4))) changeIcmpId(memory, l4, end, ports >>> 16)
+        break
+    }
+    return true
+  }
+
+  // -- IPv6
+
+  /** As packet(), over IPv6. Hot: does not allocate, does not throw. */
+  packet6(pkt: Packet, entry: number, dir: number, manip: Manip): Verdict {
+    const w = this.#conntrack.table.words
+    const memory = this.#memory
+    const o = entry * STRIDE + (1 - dir) * TUPLE_WORDS
+    const ports = w[o + PORTS]!
+    const { proto } = pkt
+    if (proto === IPPROTO_GRE && !this.#gre(pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
+    const ported =
+      proto === IPPROTO_TCP || proto === IPPROTO_UDP || proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE
+    if (manip === Manip.Src) {
+      setSource6(pkt, memory, w[o + DST]!, w[o + DST + 1]!, w[o + DST + 2]!, w[o + DST + 3]!)
+      if (ported) setSourcePort(pkt, memory, ports & 0xffff)
+    } else {
+      setDestination6(pkt, memory, w[o + SRC]!, w[o + SRC + 1]!, w[o + SRC + 2]!, w[o + SRC + 3]!)
+      if (ported) setDestinationPort(pkt, memory, ports >>> 16)
+    }
+    if (proto === IPPROTO_ICMPV6) setIcmp6Id(pkt, memory, ports >>> 16)
+    return Verdict.Accept
+  }
+
+  /** nf_nat_icmpv6_reply_translation. */
+  icmpError6(pkt: Packet, manip: Manip): Verdict {
+    const memory = this.#memory
+    const { view } = memory
+    const { l4, end, ct: entry } = pkt
+    const inner = l4 + ICMP_HEADER_LEN
+    if (inner + IPV6_HEADER_LEN > end) return Verdict.Drop
+    ensureWritable(pkt, inner + IPV6_HEADER_LEN - pkt.l3)
+    if (!transportChecksumOk(pkt, memory)) return Verdict.Drop
+    const w = this.#conntrack.table.words
+    const status = w[entry * STRIDE + STATUS]!
+    if (
+      view.getUint8(l4) === NDISC_REDIRECT &&
+      ((status & DONE_MASK) !== DONE_MASK || (status & NAT_MASK) !== 0)
+    )
+      return Verdict.Drop
+    const dir = pkt.ctInfo >= 3 ? 1 : 0
+    const bit = (manip === Manip.Src) === (dir === 0) ? Status.SrcNat : Status.DstNat
+    if ((status & bit) === 0) return Verdict.Accept
+
+    const o = entry * STRIDE + (1 - dir) * TUPLE_WORDS
+    if (!this.#quoted6(pkt, inner, o, manip === Manip.Src ? Manip.Dst : Manip.Src)) return Verdict.Drop
+    // Over the addresses that it still has; what follows adjusts it.
+    refreshIcmp6Checksum(memory, pkt.l3, l4, end)
+    if (manip === Manip.Src)
+      setSource6(pkt, memory, w[o + DST]!, w[o + DST + 1]!, w[o + DST + 2]!, w[o + DST + 3]!)
+    else setDestination6(pkt, memory, w[o + SRC]!, w[o + SRC + 1]!, w[o + SRC + 2]!, w[o + SRC + 3]!)
+    return Verdict.Accept
+  }
+
+  /** As #quoted(): nf_nat_ipv6_manip_pkt() of what stands at `inner`. Of a later fragment only the address changes. */
+  #quoted6(pkt: Packet, inner: number, o: number, manip: Manip): boolean {
+    const memory = this.#memory
+    const { view } = memory
+    const w = this.#conntrack.table.words
+    const { end } = pkt
+    const proto = w[o + META]! >>> 8
+    const source = manip === Manip.Src
+    const ports = w[o + PORTS]!
+    const at = source ? o + SRC : o + DST
+    const field = source ? IPV6_SRC : IPV6_DST
+    const found = skipHeaders(view, inner, end)
+    const l4 = found < 0 || skipped.next === NEXTHDR_FRAGMENT ? -1 : found
+    if (l4 >= 0)
+      switch (proto) {
+        case IPPROTO_TCP:
+        case IPPROTO_UDP:
+        case IPPROTO_UDPLITE:
+        case IPPROTO_SCTP:
+        case IPPROTO_ICMPV6:
+          if (l4 + 8 > end) return false
+          ensureWritable(pkt, Math.min(l4 + 20, end) - pkt.l3)
+          break
+        case IPPROTO_GRE:
+          if (!this.#gre(l4, end, ports & 0xffff, manip)) return false
+          break
+      }
+    changeAddress6(memory, inner, l4, end, proto, field, w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!)
+    if (l4 < 0) return true
+    switch (proto) {
+      case IPPROTO_TCP:
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+      case IPPROTO_SCTP:
+        changePort(memory, l4, end, proto, source ? 0 : 2, source ? ports >>> 16 : ports & 0xffff)
+        break
+      case IPPROTO_ICMPV6:
+        if (isEcho6(view.getUint8(l4))) changeIcmpId(memory, l4, end, ports >>> 16)
         break
     }
     return true

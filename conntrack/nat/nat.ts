@@ -12,10 +12,13 @@
 //
 // An entry's NAT word holds the ifindex that MASQUERADE chose the address of, 0 none.
 
-import { type Address, Scope } from '../../datapath/devices.ts'
+import { type Address, type Device, Scope } from '../../datapath/devices.ts'
+import type { Words } from '../../datapath/fib.ts'
 import { Hook, type HookFn, Priority, Verdict } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
+import { selectAddress6 } from '../../datapath/ipv6/source-address.ts'
 import { CtInfo, type Family, type Packet } from '../../datapath/packet.ts'
+import { IPV6_SCOPE_BITS, Ipv6Address, ipv6AddressType } from '../../datapath/wire/ipv6-address.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { DST, META, NAT, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
@@ -44,10 +47,9 @@ export class Nat {
     this.#translate = new Translator(host.memory, conntrack)
     conntrack.onDestroy = (entry) => this.#unique.sources.remove(entry)
     host.devices.listen({
-      addressRemoved: (device, address) =>
-        this.addressGone(address.family, device.index, address.peer ?? address.words[0]),
+      addressRemoved: (device, address) => this.addressGone(device.index, address.family, gone(address)),
       linkChanged: (device) => {
-        if (!device.up) this.addressGone(4, device.index)
+        if (!device.up) this.addressGone(device.index)
       },
     })
   }
@@ -76,7 +78,7 @@ export class Nat {
     }
   }
 
-  /** nf_nat_ipv4_fn and nf_nat_inet_fn for one hook. */
+  /** nf_nat_ipv4_fn or nf_nat_ipv6_fn, and nf_nat_inet_fn, for one hook. */
   #hook(family: Family, hook: Hook, manip: Manip, lookup: HookFn | null): HookFn {
     const { table } = this.#conntrack
     const icmp = family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6
@@ -96,7 +98,8 @@ export class Nat {
       if (info === CtInfo.Established || info === CtInfo.EstablishedReply) {
         if (out && info === CtInfo.Established && this.#deviceChanged(entry, pkt)) return Verdict.Drop
       } else {
-        if (info !== CtInfo.New && pkt.proto === icmp) return translate.icmpError(pkt, manip)
+        if (info !== CtInfo.New && pkt.proto === icmp)
+          return family === 4 ? translate.icmpError(pkt, manip) : translate.icmpError6(pkt, manip)
         if ((table.words[entry * STRIDE + STATUS]! & done) === 0) {
           const verdict = this.#bind(pkt, manip, done, lookup)
           if (verdict !== Verdict.Accept) return verdict
@@ -104,13 +107,15 @@ export class Nat {
       }
       const dir = info >= CtInfo.EstablishedReply ? 1 : 0
       if ((table.words[entry * STRIDE + STATUS]! & (dir === 0 ? bit0 : bit1)) === 0) return Verdict.Accept
-      return translate.packet(pkt, entry, dir, manip)
+      return family === 4
+        ? translate.packet(pkt, entry, dir, manip)
+        : translate.packet6(pkt, entry, dir, manip)
     }
-    return family === 4 && hook === Hook.LocalOut ? this.#routedAnew(run) : run
+    return hook === Hook.LocalOut ? this.#routedAnew(run) : run
   }
 
   /**
-   * nf_nat_ipv4_local_fn: what this host sends in a connection whose destination is not what its replies come from is
+   * nf_nat_ipv4_local_fn, nf_nat_ipv6_local_fn: what this host sends in a connection whose destination is not what its replies come from is
    * routed anew, whether or not this packet was changed: an ICMP error about it is not.
    */
   #routedAnew(run: HookFn): HookFn {
@@ -121,7 +126,14 @@ export class Nat {
       if (verdict !== Verdict.Accept || pkt.ct < 0) return verdict
       const dir = pkt.ctInfo >= CtInfo.EstablishedReply ? TUPLE_WORDS : 0
       const o = pkt.ct * STRIDE
-      const same = table.words[o + dir + DST] === table.words[o + TUPLE_WORDS - dir + SRC]
+      const to = o + dir + DST
+      const from = o + TUPLE_WORDS - dir + SRC
+      const w = table.words
+      const same =
+        w[to] === w[from] &&
+        w[to + 1] === w[from + 1] &&
+        w[to + 2] === w[from + 2] &&
+        w[to + 3] === w[from + 3]
       return same || path.reroute(pkt) ? Verdict.Accept : Verdict.Drop
     }
   }
@@ -205,22 +217,43 @@ export class Nat {
     const o = pkt.ct * STRIDE
     const device = this.#host.devices.byIndex[pkt.oif]
     if (device === undefined) return Verdict.Drop
+    if (pkt.family === 6) return this.#masquerade6(pkt, range, device)
     // No source address yet: not for masquerading.
     if (table.words[o + SRC] === 0) return Verdict.Accept
     const towards = pkt.route?.gateway?.[0] || pkt.d0
     const source = this.#host.devices.selectAddress4(device, towards, Scope.Universe)
     if (source === 0) return Verdict.Drop
     this.#range.rules(range).address(source, 0, 0, 0)
-    // The kernel's extension can be had only before the entry is confirmed.
-    if ((table.words[o + STATUS]! & Status.Confirmed) === 0 || table.words[o + NAT] !== 0)
-      table.words[o + NAT] = device.index
+    this.#leavesBy(o, device)
     return this.#setup(pkt.ct, Manip.Src)
   }
 
-  /** nf_nat_redirect_ipv4: to this host, at the first address of the device it came in by. `hook`: its number. */
+  /** nf_nat_masquerade_ipv6: the source becomes what the host itself would choose towards the destination. */
+  #masquerade6(pkt: Packet, range: NatRange, device: Device): Verdict {
+    const { devices } = this.#host
+    const source = selectAddress6(devices, device, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+    if (source === null) return Verdict.Drop
+    this.#leavesBy(pkt.ct * STRIDE, device)
+    const [w0, w1, w2, w3] = source.words
+    this.#range.rules(range).address(w0, w1, w2, w3)
+    return this.#setup(pkt.ct, Manip.Src)
+  }
+
+  /** Notes the device that MASQUERADE chose for the entry at word `o`. */
+  #leavesBy(o: number, device: Device): void {
+    const w = this.#conntrack.table.words
+    // The kernel's extension can be had only before the entry is confirmed.
+    if ((w[o + STATUS]! & Status.Confirmed) === 0 || w[o + NAT] !== 0) w[o + NAT] = device.index
+  }
+
+  /**
+   * nf_nat_redirect_ipv4, nf_nat_redirect_ipv6: to this host, at the first address of the device it came in by.
+   * `hook`: its number.
+   */
   redirect(pkt: Packet, range: NatRange, hook: number): Verdict {
     if (pkt.ct < 0) return Verdict.Accept
     this.#range.rules(range)
+    if (pkt.family === 6) return this.#redirect6(pkt, hook)
     if (hook === Hook.LocalOut) this.#range.address(INADDR_LOOPBACK, 0, 0, 0)
     else {
       const first = this.#host.devices.byIndex[pkt.iif]?.addresses.find(isIpv4)
@@ -230,19 +263,57 @@ export class Nat {
     return this.#setup(pkt.ct, Manip.Dst)
   }
 
+  /** With `#range` loaded but for the address: an address of the destination's scope, if that has a narrow one. */
+  #redirect6(pkt: Packet, hook: number): Verdict {
+    if (hook === Hook.LocalOut) this.#range.address(0, 0, 0, 1)
+    else {
+      const scope = ipv6AddressType(pkt.d0, pkt.d1, pkt.d2, pkt.d3) & IPV6_SCOPE_BITS
+      const first = usable6(this.#host.devices.byIndex[pkt.iif], scope)
+      if (first === null) return Verdict.Drop
+      const [w0, w1, w2, w3] = first.words
+      this.#range.address(w0, w1, w2, w3)
+    }
+    return this.#setup(pkt.ct, Manip.Dst)
+  }
+
   /**
-   * An address left a device (`word`; null: the device went down): connections masqueraded behind it end
-   * (masq_inet_event, masq_device_event).
+   * An address left a device (null: the device went down): connections of its family masqueraded behind it end
+   * (masq_inet_event, masq_inet6_event, masq_device_event).
    */
-  addressGone(family: Family, device: number, word: number | null = null): void {
+  addressGone(device: number, family: Family = 4, words: Words | null = null): void {
     const { table } = this.#conntrack
     table.forEach((entry) => {
       const w = table.words
       const o = entry * STRIDE
-      if (w[o + NAT] !== device || (w[o + META]! & 0xff) !== family) return
-      if (word === null || w[o + TUPLE_WORDS + DST] === word) this.#conntrack.kill(entry)
+      if (w[o + NAT] !== device) return
+      const to = o + TUPLE_WORDS + DST
+      if (
+        words === null ||
+        ((w[o + META]! & 0xff) === family &&
+          w[to] === words[0] &&
+          w[to + 1] === words[1] &&
+          w[to + 2] === words[2] &&
+          w[to + 3] === words[3])
+      )
+        this.#conntrack.kill(entry)
     })
   }
+}
+
+/** What masq_inet_event() compares with: of a point-to-point address the far end. */
+const gone = (address: Address): Words =>
+  address.family === 4 ? [address.peer ?? address.words[0], 0, 0, 0] : address.words
+
+/** nf_nat_redirect_ipv6_usable. `scope`: bits of ipv6AddressType(), 0 any. */
+function usable6(device: Device | undefined, scope: number): Address | null {
+  if (device === undefined) return null
+  for (const address of device.addresses) {
+    if (address.family !== 6) continue
+    const [w0, w1, w2, w3] = address.words
+    const type = ipv6AddressType(w0, w1, w2, w3)
+    if ((type & Ipv6Address.Mapped) === 0 && (scope === 0 || (type & scope) !== 0)) return address
+  }
+  return null
 }
 
 const INADDR_LOOPBACK = 0x7f000001
