@@ -26,6 +26,14 @@ export const CtInfo = {
 /** skb->pkt_type. */
 export const PacketType = { Host: 0, Broadcast: 1, Multicast: 2, OtherHost: 3, Loopback: 5 } as const
 
+/** Bits of Packet.flags (IPSKB_*). */
+export const PathFlag = {
+  /** ip_forward() had it. */
+  Forwarded: 1,
+  /** It leaves where it came from, and the sender could have sent it there itself. */
+  DoRedirect: 2,
+} as const
+
 /** What the raw table's CT target asks of the tracker (nf_ct_tmpl_alloc). */
 export interface CtTemplate {
   readonly zone: number
@@ -95,10 +103,12 @@ export class IpOptions {
 /**
  * The pieces that a packet consists of (skb_shinfo()->frag_list): those it was reassembled from, or those that it was
  * made in here. It leaves in the same ones if they fit.
- * sizes[0] is the data of the first fragment, in bytes behind its IP header.
+ * sizes[0] is the data of the first fragment: bytes from pkt.l3 + header on.
  */
 export class FragmentList {
   count = 0
+  /** The IPv4 header's length; the fixed header's for IPv6. */
+  header = 0
   readonly sizes = new Uint16Array(8192)
 }
 
@@ -157,6 +167,8 @@ export class Packet {
   fragMaxSize = 0
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
+  /** IPv6: a fragment header has been taken off or passed over (IP6SKB_FRAGMENTED). */
+  fragmented = false
   /** The pieces it came in or was made of, if nobody has put them together since; null for other packets. */
   fragList: FragmentList | null = null
   /** IPv4 options (IPCB->opt); options.ts fills it. */
@@ -217,6 +229,7 @@ export class Packet {
     this.hotdrop = false
     this.fragMaxSize = 0
     this.fragHadDf = false
+    this.fragmented = false
     this.fragList = null
     if (this.opt.length !== 0) this.opt.clear()
     this.sum = this.sumFrom = this.sumEnd = 0

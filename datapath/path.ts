@@ -1,99 +1,25 @@
-// The packet's journey, as net/ipv4/{ip_input,route,ip_forward,ip_output}.c have it (6.18).
+// The packet's journey, as far as both families share it: the way in, the way out, back to this host, and the ends.
 //
-//   receive ─ parse ─ PREROUTING ─ route ─ options ─┬─ local: defrag ─ INPUT ─ local stack or local port
-//                                                   ├─ forward: ttl, mtu, redirect ─ FORWARD ─ options ─┐
-//                                                   └─ error: ICMP unreachable, prohibited, or nothing  │
-//   sendLocal ─ route ─ OUTPUT (rerouted after mangle and nat) ────────────────────────────┬────────────┘
-//                                                                                          ▼
-//              lo: back to receive, once this packet is done ◀─ fragment ◀─ mtu ◀─ POSTROUTING ─▶ egress
+//   receive ─ parse ─┬─ ipv4/path.ts ─┬─ transmit ─▶ egress
+//                    └─ ipv6/path.ts ─┤      └─ lo: back to receive, once this packet is done
+//   sendLocal ─ route ─ OUTPUT ───────┘
 //
 // Tables, conntrack and NAT are hooks; the path knows none of them. Whoever ends a packet gives its slot back and
-// lets go of its conntrack entry: #end() and #transmit() are the only ends, besides hooks that keep it (Stolen).
+// lets go of its conntrack entry: end() and transmit() are the only ends, besides hooks that keep it (Stolen).
 
 import { REASONS, Reason } from './counters.ts'
 import type { Device } from './devices.ts'
 import { Fate } from './fate.ts'
-import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGateway } from './fib.ts'
-import { DefragUser } from './fragments.ts'
-import { Hook, Priority, Verdict } from './hooks.ts'
+import type { Route, RouteFailure } from './fib.ts'
+import { type HookFn, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
-import { compileOptions, forwardOptions } from './options.ts'
-import { CtInfo, FragmentList, type Packet, PacketType } from './packet.ts'
+import { Ipv4Path } from './ipv4/path.ts'
+import { FragmentList, type Packet, PacketType } from './packet.ts'
 import { parse } from './parse.ts'
-import { PathMtus } from './pmtu.ts'
-import { decreaseTtl } from './rewrite.ts'
 import { HEADROOM } from './ring.ts'
-import { isErrorType, RouteEntry, TOS_MASK } from './route-table.ts'
-import { transportChecksumOk, writeIpv4Checksum } from './wire/checksum.ts'
-import {
-  ICMP_DEST_UNREACH,
-  ICMP_ECHOREPLY,
-  ICMP_EXC_TTL,
-  ICMP_FRAG_NEEDED,
-  ICMP_HEADER_LEN,
-  ICMP_HOST_UNREACH,
-  ICMP_NET_UNREACH,
-  ICMP_PKT_FILTERED,
-  ICMP_PORT_UNREACH,
-  ICMP_PROT_UNREACH,
-  ICMP_REDIRECT,
-  ICMP_SEQUENCE,
-  ICMP_SR_FAILED,
-  ICMP_TIME_EXCEEDED,
-} from './wire/icmp.ts'
-import {
-  IP_DF,
-  IPV4_FRAG,
-  IPV4_HEADER_LEN,
-  IPV4_TOS,
-  IPV4_TTL,
-  ipv4Dst,
-  ipv4HeaderLength,
-  ipv4Protocol,
-  ipv4Src,
-  ipv4Tos,
-  isLoopback4,
-  isMulticast4,
-  isZeronet4,
-} from './wire/ipv4.ts'
-import {
-  IPPROTO_ICMP,
-  IPPROTO_IGMP,
-  IPPROTO_PIM,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  IPPROTO_UDPLITE,
-} from './wire/protocol.ts'
 
-/** Bits of Packet.flags (IPSKB_*). */
-export const PathFlag = {
-  /** ip_forward() had it. */
-  Forwarded: 1,
-  /** It leaves where it came from, and the sender could have sent it there itself. */
-  DoRedirect: 2,
-} as const
-
-const ICMP_REDIR_HOST = 1
-
-/** 224.0.0.1, the one group that every interface is in. */
-const ALL_HOSTS = 0xe0000001 | 0
-const IP_MAX_MTU = 0xffff
 /** netdev_max_backlog: packets to this host itself that may wait. */
 const BACKLOG = 1000
-
-/** ip_rt_error_cost and ip_rt_error_burst: one routing error a second to each host, five at once; ms. */
-const ERROR_COST = 1000
-const ERROR_BURST = 5000
-/** ip_rt_redirect_*: nine redirects to each host, each after twice the time of the one before; ms. */
-const REDIRECT_NUMBER = 9
-const REDIRECT_LOAD = 20
-const REDIRECT_SILENCE = 20 << 10
-
-/** ip_tos2prio, by bits 1 to 4 of TOS. */
-const TOS_PRIORITY = new Uint8Array([0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4])
-
-const CACHE = 4096
-const CACHE_WORDS = 8
 
 export class Path {
   /**
@@ -101,63 +27,24 @@ export class Path {
    * it must have copied the bytes. Called after INPUT.
    */
   localDelivery: ((pkt: Packet) => boolean) | null = null
+  /** Why the packet at hand ended. */
+  why: Reason = Reason.None
 
   readonly #host: Host
-  #why: Reason = Reason.None
+  readonly #ipv4: Ipv4Path
   /** Packets made here that left on a real device. */
   #answers = 0
   #depth = 0
   readonly #backlog: Packet[] = []
-  readonly #key: FlowKey = newFlowKey()
-  readonly #reverse: FlowKey = newFlowKey()
-  /** Routes that say why there is none (dst.error with ip_error as input). */
-  readonly #noNet: Route
-  readonly #noHost: Route
-  readonly #filtered: Route
-  readonly #silent: Route
-  /** Before the mangle table saw a packet in OUTPUT. */
-  #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
-
-  readonly #pathMtus = new PathMtus()
-
-  // Decisions of route input, by addresses, interface, tos and mark. Empty once anything they follow from changes.
-  readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
-  readonly #cacheRoutes: (Route | null)[] = new Array(CACHE).fill(null)
-  readonly #cacheReasons = new Uint8Array(CACHE)
-  readonly #cacheFlags = new Uint8Array(CACHE)
 
   constructor(host: Host) {
     this.#host = host
-    const failure = (): Route =>
-      new RouteEntry({
-        family: 4,
-        type: RouteType.Unreachable,
-        dst: [0, 0, 0, 0],
-        prefixLength: 0,
-        table: 0,
-        tos: 0,
-        metric: 0,
-        scope: 0,
-        protocol: 'kernel',
-        device: host.devices.loopback,
-        gateway: null,
-        source: null,
-        mtu: 0,
-        realm: 0,
-        nexthops: null,
-        nexthopScope: 254,
-        derived: true,
-      })
-    this.#noNet = failure()
-    this.#noHost = failure()
-    this.#filtered = failure()
-    this.#silent = failure()
-    this.#registerReroute()
+    this.#ipv4 = new Ipv4Path(host, this)
   }
 
   /** Why the last packet ended as it did: a word of REASONS, '' for a forwarded one. */
   get reason(): string {
-    return REASONS[this.#why]!
+    return REASONS[this.why]!
   }
 
   // -- in
@@ -177,9 +64,9 @@ export class Path {
     let fate = this.#enter(pkt, device)
     if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
     if (--this.#depth === 0 && this.#backlog.length > 0) {
-      const why = this.#why
+      const why = this.why
       this.#drain()
-      this.#why = why
+      this.why = why
       if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
     }
     return fate
@@ -187,414 +74,42 @@ export class Path {
 
   /** ip_rcv(): from the device to the end. A looped packet has its route already. */
   #enter(pkt: Packet, device: Device): Fate {
-    const host = this.#host
     pkt.iif = device.index
     pkt.oif = 0
-    const refused = parse(pkt, host)
+    const refused = parse(pkt, this.#host)
     if (refused !== Reason.None) {
       device.rxDropped++
-      this.#why = refused
-      return this.#end(pkt, Fate.Dropped)
+      this.why = refused
+      return this.end(pkt, Fate.Dropped)
     }
     // Differs from Linux: this host has IPv4 only; IPv6 is as with disable_ipv6 = 1, dropped before any hook.
-    if (pkt.family === 6) return this.#drop(pkt, Reason.Ipv6Disabled)
-    const d0 = pkt.d0
-    const verdict = host.hooks.run4[Hook.PreRouting]!(pkt)
-    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
-    if (pkt.route !== null && pkt.d0 !== d0) pkt.route = null // nf_nat_ipv4_pre_routing()
-    return this.#finishReceive(pkt, device)
+    if (pkt.family === 6) return this.drop(pkt, Reason.Ipv6Disabled)
+    return this.#ipv4.enter(pkt, device)
   }
 
-  /** ip_rcv_finish(). */
-  #finishReceive(pkt: Packet, device: Device): Fate {
-    if (pkt.route === null) {
-      const reason = this.#routeInput(pkt, pkt.d0, device)
-      if (reason !== Reason.None) return this.#drop(pkt, reason)
-    }
-    if (pkt.l4 - pkt.l3 > IPV4_HEADER_LEN && !compileOptions(pkt, this.#host))
-      return this.#drop(pkt, Reason.Options)
-    const type = pkt.route!.type
-    if (type === RouteType.Unicast) {
-      if (
-        (pkt.pktType === PacketType.Broadcast || pkt.pktType === PacketType.Multicast) &&
-        device.conf.dropUnicastInL2Multicast
-      )
-        return this.#drop(pkt, Reason.LinkBroadcast)
-      return this.#forward(pkt, device)
-    }
-    if (type === RouteType.Unreachable) return this.#routeError(pkt, device)
-    return this.#deliver(pkt)
-  }
+  // -- routing
 
-  // -- route input
-
-  /**
-   * ip_route_input(): sets pkt.route for a packet that arrived on pkt.arrival, for destination `d0` (a source route
-   * may ask for another than pkt.d0). False: it is to be dropped, the route is null then.
-   */
+  /** ip_route_input(): see Ipv4Path. */
   routeInput(pkt: Packet, d0: number): boolean {
-    const reason = this.#routeInput(pkt, d0, pkt.arrival!)
-    if (reason !== Reason.None) pkt.route = null
-    return reason === Reason.None
-  }
-
-  #routeInput(pkt: Packet, d0: number, device: Device): Reason {
-    const host = this.#host
-    const fib = host.fib
-    if (isMulticast4(d0)) return this.#routeMulticast(pkt, d0, device)
-    const epoch = (fib.generation + host.devices.generation) | 0
-    const s0 = pkt.s0
-    const where =
-      device.index | (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0)
-    const mark = fib.asksMark ? pkt.mark | 0 : 0
-    let h = Math.imul(d0 ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
-    h = (h ^ (h >>> 16)) & (CACHE - 1)
-    const keys = this.#cacheKeys
-    const k = h * CACHE_WORDS
-    if (
-      keys[k] === d0 &&
-      keys[k + 1] === s0 &&
-      keys[k + 2] === where &&
-      keys[k + 3] === mark &&
-      keys[k + 4] === epoch &&
-      keys[k + 5] === 1
-    ) {
-      pkt.route = this.#cacheRoutes[h]!
-      pkt.flags |= this.#cacheFlags[h]!
-      return this.#cacheReasons[h] as Reason
-    }
-    this.#cacheable = !fib.asksPorts
-    pkt.route = null
-    pkt.flags &= ~PathFlag.DoRedirect
-    const reason = this.#routeSlow(pkt, d0, device)
-    if (this.#cacheable) {
-      keys[k] = d0
-      keys[k + 1] = s0
-      keys[k + 2] = where
-      keys[k + 3] = mark
-      keys[k + 4] = epoch
-      keys[k + 5] = 1
-      this.#cacheRoutes[h] = pkt.route
-      this.#cacheReasons[h] = reason
-      this.#cacheFlags[h] = pkt.flags & PathFlag.DoRedirect
-    }
-    return reason
-  }
-
-  #cacheable = true
-
-  /** ip_route_input_slow(). */
-  #routeSlow(pkt: Packet, d0: number, device: Device): Reason {
-    const fib = this.#host.fib
-    const conf = device.conf
-    const s0 = pkt.s0
-    if (isMulticast4(s0) || s0 === -1) return Reason.MartianSource
-    if (d0 === -1 || (s0 | d0) === 0) return this.#routeBroadcast(pkt, fib.broadcastIn, device)
-    if (isZeronet4(s0)) return Reason.MartianSource
-    if (isZeronet4(d0)) return Reason.MartianDestination
-    if (isLoopback4(d0)) {
-      if (!conf.routeLocalnet) return Reason.MartianDestination
-    } else if (isLoopback4(s0) && !conf.routeLocalnet) return Reason.MartianSource
-
-    const key = this.#key
-    fib.fill(key, pkt)
-    key.d0 = d0
-    key.iif = device.index
-    const found = fib.find(key)
-    if (found === null || isErrorType(found.type)) {
-      pkt.route = conf.forwarding ? this.#failed(fib.failure) : this.#noHost
-      return Reason.None
-    }
-    let type = found.type
-    if (type === RouteType.Broadcast) {
-      if (!conf.bcForwarding) return this.#routeBroadcast(pkt, fib.loopOf(found), device)
-      type = RouteType.Unicast
-    } else if (type === RouteType.Local) {
-      const valid = this.#validateSource(pkt, s0, d0, 0, device)
-      if (valid < 0) return -valid as Reason
-      pkt.route = fib.loopOf(found)
-      return Reason.None
-    } else {
-      if (!conf.forwarding) {
-        pkt.route = this.#noHost
-        return Reason.None
-      }
-      if (type !== RouteType.Unicast) return Reason.MartianDestination
-    }
-
-    // ip_mkroute_input()
-    if (found.paths !== null && this.#host.ipv4.multipathHashPolicy !== 0) this.#cacheable = false
-    const route = fib.forwarding(found, key)
-    const out = route.device!
-    const valid = this.#validateSource(pkt, s0, d0, out.index, device)
-    if (valid < 0) return -valid as Reason
-    if (
-      out === device &&
-      valid > 0 &&
-      out.conf.sendRedirects &&
-      (out.conf.sharedMedia ||
-        this.#host.devices.onLink4(out, s0, route.gateway === null ? 0 : route.gateway[0]))
-    )
-      pkt.flags |= PathFlag.DoRedirect
-    pkt.route = route
-    return Reason.None
+    return this.#ipv4.routeInput(pkt, d0)
   }
 
   /** What is wrong with a route that routeInput() gave (dst.error); None for one that leads somewhere. */
   failureOf(route: Route): RouteFailure {
-    if (route.type !== RouteType.Unreachable) return RouteFailure.None
-    if (route === this.#noNet) return RouteFailure.NetUnreach
-    if (route === this.#noHost) return RouteFailure.HostUnreach
-    return route === this.#filtered ? RouteFailure.Prohibited : RouteFailure.Invalid
+    return this.#ipv4.failureOf(route)
   }
 
-  #failed(failure: RouteFailure): Route {
-    if (failure === RouteFailure.NetUnreach) return this.#noNet
-    if (failure === RouteFailure.HostUnreach) return this.#noHost
-    if (failure === RouteFailure.Prohibited) return this.#filtered
-    return this.#silent
-  }
-
-  /** brd_input of ip_route_input_slow(). */
-  #routeBroadcast(pkt: Packet, route: Route, device: Device): Reason {
-    if (!isZeronet4(pkt.s0)) {
-      const valid = this.#validateSource(pkt, pkt.s0, 0, 0, device)
-      if (valid < 0) return -valid as Reason
-    }
-    pkt.route = route
-    return Reason.None
-  }
-
-  /** ip_route_input_mc(): the host is in no group but 224.0.0.1, and routes no multicast. */
-  #routeMulticast(pkt: Packet, d0: number, device: Device): Reason {
-    const s0 = pkt.s0
-    if (d0 !== ALL_HOSTS) return Reason.Multicast
-    if (isMulticast4(s0) || s0 === -1) return Reason.MartianSource
-    if (isLoopback4(s0) && !device.conf.routeLocalnet) return Reason.MartianSource
-    if (!isZeronet4(s0)) {
-      const valid = this.#validateSource(pkt, s0, 0, 0, device)
-      if (valid < 0) return -valid as Reason
-    }
-    pkt.route = this.#host.fib.multicastIn
-    return Reason.None
+  /** ip_dst_mtu_maybe_forward(): the MTU of an IPv4 route towards a destination. */
+  mtu(route: Route, d0: number, forwarding: boolean): number {
+    return this.#ipv4.mtu(route, d0, forwarding)
   }
 
   /**
-   * fib_validate_source(): may a packet from `src` come in at `device`? Negative: no, by -reason. 1: the source is
-   * on the link there. `oif`: ifindex it would be forwarded to, 0 for packets to this host.
+   * ip_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS. False: there is no
+   * way, the packet is to be dropped.
    */
-  #validateSource(pkt: Packet, src: number, dst: number, oif: number, device: Device): number {
-    const { fib, devices } = this.#host
-    const conf = device.conf
-    const rpf = conf.rpFilter
-    if (rpf === 0 && !fib.usesRealms && (device.index !== oif || !conf.sendRedirects)) {
-      if (conf.acceptLocal) return 0
-      if (!fib.needsFullSourceCheck()) return devices.hasAddress4(src) ? -Reason.LocalSource : 0
-    }
-    const key = this.#reverse
-    fib.fill(key, pkt)
-    key.d0 = src
-    key.s0 = dst
-    key.iif = oif
-    if (!conf.srcValidMark) key.mark = 0
-    const sport = key.sport
-    key.sport = key.dport
-    key.dport = sport
-    const found = fib.find(key)
-    if (found === null || isErrorType(found.type)) return rpf === 0 ? 0 : -Reason.ReversePath
-    if (found.type !== RouteType.Unicast) {
-      if (found.type !== RouteType.Local) return -Reason.MartianSource
-      if (!conf.acceptLocal) return -Reason.LocalSource
-    }
-    if (found.uses(device) || (found.type === RouteType.Local && device.loopback))
-      return onLink(found.paths === null ? found : found.paths[0]!)
-    if (!hasAddress4(device)) return rpf === 0 ? 0 : -Reason.ReversePath
-    if (rpf === 1) return -Reason.ReversePath
-    key.oif = device.index
-    const through = fib.find(key)
-    if (through === null || through.type !== RouteType.Unicast) return 0
-    return onLink(through.through(device.index) ?? through)
-  }
-
-  /** ip_error(): there is no way to the destination. */
-  #routeError(pkt: Packet, device: Device): Fate {
-    const host = this.#host
-    const route = pkt.route
-    if (!device.conf.forwarding) return this.#drop(pkt, Reason.NotForwarding)
-    if (route !== this.#noNet && route !== this.#noHost && route !== this.#filtered)
-      return this.#drop(pkt, Reason.Blackhole)
-    const place = host.peers.place(4, pkt.s0, 0, 0, 0, host.now)
-    if (host.peers.take(place, ERROR_COST, ERROR_BURST, host.now)) {
-      const code =
-        route === this.#noNet
-          ? ICMP_NET_UNREACH
-          : route === this.#noHost
-            ? ICMP_HOST_UNREACH
-            : ICMP_PKT_FILTERED
-      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, code, 0)
-    }
-    return this.#drop(
-      pkt,
-      route === this.#noNet
-        ? Reason.NoRoute
-        : route === this.#noHost
-          ? Reason.Unreachable
-          : Reason.Prohibited,
-    )
-  }
-
-  // -- forward
-
-  /** ip_forward(). */
-  #forward(pkt: Packet, device: Device): Fate {
-    const host = this.#host
-    const view = host.memory.view
-    const l3 = pkt.l3
-    if (pkt.pktType !== PacketType.Host) return this.#drop(pkt, Reason.LinkBroadcast)
-    if (view.getUint8(l3 + IPV4_TTL) <= 1) {
-      host.replies.icmpError(pkt, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0)
-      return this.#drop(pkt, Reason.Ttl)
-    }
-    const route = pkt.route!
-    const options = pkt.l4 - l3 > IPV4_HEADER_LEN
-    if (options && pkt.opt.strictRoute && usesGateway(route)) {
-      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0)
-      return this.#drop(pkt, Reason.SourceRoute)
-    }
-    pkt.flags |= PathFlag.Forwarded
-    const mtu = this.mtu(route, pkt.d0, true)
-    if (
-      pkt.end - l3 > mtu &&
-      (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
-      (pkt.fragMaxSize > mtu || pkt.fragMaxSize === 0)
-    ) {
-      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
-      return this.#drop(pkt, Reason.Mtu)
-    }
-    decreaseTtl(pkt, host.memory)
-    // A source route knows why it goes round.
-    if ((pkt.flags & PathFlag.DoRedirect) !== 0 && !(options && pkt.opt.srr !== 0)) this.#redirect(pkt, route)
-    if (host.ipv4.forwardUpdatePriority)
-      pkt.priority = TOS_PRIORITY[(view.getUint8(l3 + IPV4_TOS) & 0x1e) >> 1]!
-    pkt.iif = device.index
-    pkt.oif = route.device!.index
-    const verdict = host.hooks.run4[Hook.Forward]!(pkt)
-    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
-    if (options) forwardOptions(pkt, host)
-    const fate = this.#output(pkt)
-    if (fate === Fate.Forwarded) host.counters.forwarded++
-    return fate
-  }
-
-  /** ip_rt_send_redirect(): at most nine, further and further apart, until the host has been quiet for 20 s. */
-  #redirect(pkt: Packet, route: Route): void {
-    const host = this.#host
-    if (!route.device!.conf.sendRedirects) return
-    const { peers, now } = host
-    const place = peers.place(4, pkt.s0, 0, 0, 0, now)
-    if (now > peers.last[place]! + REDIRECT_SILENCE) {
-      peers.tokens[place] = 0
-      peers.redirects[place] = 0
-    }
-    const sent = peers.redirects[place]!
-    if (sent >= REDIRECT_NUMBER) {
-      peers.last[place] = now
-      return
-    }
-    if (sent !== 0 && now <= peers.last[place]! + REDIRECT_LOAD * (1 << sent)) return
-    peers.redirects[place] = sent + 1
-    host.replies.icmpError(
-      pkt,
-      ICMP_REDIRECT,
-      ICMP_REDIR_HOST,
-      usesGateway(route) ? route.gateway![0] : pkt.d0,
-    )
-    peers.last[peers.place(4, pkt.s0, 0, 0, 0, now)] = now
-  }
-
-  // -- local
-
-  /** ip_local_deliver(). */
-  #deliver(pkt: Packet): Fate {
-    const host = this.#host
-    if (pkt.moreFragments || pkt.fragOffset !== 0) {
-      const verdict = host.fragments.defrag(pkt, DefragUser.LocalDeliver)
-      if (verdict === Verdict.Drop) return this.#drop(pkt, Reason.Fragment)
-      if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
-    }
-    const verdict = host.hooks.run4[Hook.LocalIn]!(pkt)
-    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
-    if (this.localDelivery?.(pkt)) {
-      this.#why = Reason.Delivered
-      return this.#end(pkt, Fate.Delivered)
-    }
-    return this.#localStack(pkt)
-  }
-
-  /**
-   * ip_protocol_deliver_rcu() on a host where nobody listens. The handlers of TCP and UDP let go of the conntrack
-   * entry first, so that what they answer has one of its own.
-   */
-  #localStack(pkt: Packet): Fate {
-    const host = this.#host
-    switch (pkt.proto) {
-      case IPPROTO_ICMP:
-        if (
-          pkt.l4 + ICMP_HEADER_LEN <= pkt.end &&
-          host.memory.view.getUint16(pkt.l4) === ((ICMP_DEST_UNREACH << 8) | ICMP_FRAG_NEEDED)
-        )
-          this.#learnMtu(pkt)
-        host.replies.localIcmp(pkt)
-        this.#why = Reason.Delivered
-        return this.#end(pkt, Fate.Delivered)
-      case IPPROTO_TCP:
-        host.tracker?.release(pkt)
-        // Its pseudo header has the destination that a source route led to.
-        if (pkt.opt.srr !== 0) pkt.csumOk = pkt.csumPartial
-        this.#why = host.replies.localTcpReset(pkt) ? Reason.Port : Reason.Delivered
-        return this.#end(pkt, Fate.Delivered)
-      case IPPROTO_UDP:
-      case IPPROTO_UDPLITE:
-        host.tracker?.release(pkt)
-        return this.#localUdp(pkt)
-      case IPPROTO_IGMP:
-      case IPPROTO_PIM:
-        this.#why = Reason.Delivered
-        return this.#end(pkt, Fate.Delivered)
-      default:
-        host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0)
-        this.#why = Reason.Protocol
-        return this.#end(pkt, Fate.Delivered)
-    }
-  }
-
-  /**
-   * __udp4_lib_rcv() without a socket: the checksum is looked at before anybody is told, whatever conntrack said of
-   * it: that was about all of the packet, and about the destination before a source route took effect.
-   */
-  #localUdp(pkt: Packet): Fate {
-    const host = this.#host
-    const view = host.memory.view
-    const length = pkt.end - pkt.l4
-    if (length < 8) return this.#drop(pkt, Reason.BadTransport)
-    if (pkt.proto === IPPROTO_UDP) {
-      const claimed = view.getUint16(pkt.l4 + 4)
-      if (claimed < 8 || claimed > length) return this.#drop(pkt, Reason.BadTransport)
-      // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
-      if (claimed < length) {
-        pkt.end = pkt.l4 + claimed
-        pkt.sumEnd = 0
-      }
-    }
-    if (pkt.route!.type !== RouteType.Local) {
-      this.#why = Reason.Delivered
-      return this.#end(pkt, Fate.Delivered)
-    }
-    pkt.csumOk = pkt.csumPartial
-    if (!transportChecksumOk(pkt, host.memory)) return this.#drop(pkt, Reason.BadTransport)
-    host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
-    this.#why = Reason.Port
-    return this.#end(pkt, Fate.Delivered)
+  reroute(pkt: Packet): boolean {
+    return this.#ipv4.reroute(pkt)
   }
 
   // -- out
@@ -605,228 +120,34 @@ export class Path {
    * pkt.route may be set; if it is null, the packet is routed by its addresses, and the source need not be ours.
    */
   sendLocal(pkt: Packet): void {
-    const host = this.#host
     const outer = this.#depth++ === 0
-    host.counters.sent++
+    this.#host.counters.sent++
     pkt.local = true
     pkt.csumOk = true
     pkt.arrival = null
     pkt.iif = 0
-    if (pkt.route === null && !this.reroute(pkt)) this.#drop(pkt, Reason.NoRoute)
-    else {
-      pkt.oif = pkt.route!.device!.index
-      const { s0, d0, mark, tos } = this.#before
-      const verdict = host.hooks.run4[Hook.LocalOut]!(pkt)
-      this.#before.s0 = s0
-      this.#before.d0 = d0
-      this.#before.mark = mark
-      this.#before.tos = tos
-      if (verdict !== Verdict.Accept) this.#refuse(pkt, verdict)
-      else {
-        pkt.iif = 0
-        this.#output(pkt)
-      }
-    }
+    if (pkt.route === null && !this.reroute(pkt)) this.drop(pkt, Reason.NoRoute)
+    else this.#ipv4.localOut(pkt)
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
   }
 
-  /**
-   * nf_dup_ipv4(): a copy of a packet on its way, through OUTPUT and POSTROUTING to the gateway (a word) by the device
-   * `oif` (0: any), untracked and with DF. `decrease`: with one hop less. A copy makes no copies of its own.
-   */
+  /** nf_dup_ipv4(): see Ipv4Path. */
   duplicate(pkt: Packet, gateway: number, oif: number, decrease: boolean): void {
-    const host = this.#host
-    if (this.#duplicating) return
-    const slot = host.memory.take()
-    if (slot < 0) return
-    const copy = host.packets.take()
-    copyMeta(copy, pkt)
-    copy.slot = slot
-    copy.limit = slot + host.memory.stride
-    place(copy, pkt, slot + HEADROOM)
-    host.memory.bytes.copyWithin(copy.l3, pkt.l3, pkt.end)
-    copy.opt.copy(pkt.opt)
-    copy.flags = pkt.flags
-    copy.pktType = pkt.pktType
-    copy.arrival = pkt.arrival
-    copy.local = pkt.local
-    copy.socketless = pkt.socketless
-    copy.csumOk = pkt.csumOk
-    copy.fragMaxSize = pkt.fragMaxSize
-    copy.fragHadDf = pkt.fragHadDf
-    if (pkt.fragList !== null) {
-      copy.fragList = new FragmentList()
-      copy.fragList.count = pkt.fragList.count
-      copy.fragList.sizes.set(pkt.fragList.sizes)
-    }
-    copy.ctInfo = CtInfo.Untracked
-    const { view } = host.memory
-    view.setUint16(copy.l3 + IPV4_FRAG, view.getUint16(copy.l3 + IPV4_FRAG) | IP_DF)
-    if (decrease) view.setUint8(copy.l3 + IPV4_TTL, view.getUint8(copy.l3 + IPV4_TTL) - 1)
-    writeIpv4Checksum(view, copy.l3)
-    const key = host.fib.keyOf(copy)
-    key.d0 = gateway
-    key.s0 = 0
-    key.mark = 0
-    key.iif = 0
-    key.oif = oif
-    key.tos = ipv4Tos(view, copy.l3) & TOS_MASK
-    key.protocol = key.sport = key.dport = 0
-    const route = host.fib.output(key)
-    if (route === null) this.#drop(copy, Reason.NoRoute)
-    else {
-      this.#duplicating = true
-      this.#depth++
-      copy.route = route
-      copy.oif = route.device!.index
-      const { s0, d0, mark, tos } = this.#before
-      const verdict = host.hooks.run4[Hook.LocalOut]!(copy)
-      this.#before.s0 = s0
-      this.#before.d0 = d0
-      this.#before.mark = mark
-      this.#before.tos = tos
-      if (verdict !== Verdict.Accept) this.#refuse(copy, verdict)
-      else this.#output(copy)
-      this.#depth--
-      this.#duplicating = false
-    }
-    host.packets.give(copy)
-  }
-
-  #duplicating = false
-
-  /**
-   * ip_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS. False: there is no
-   * way, the packet is to be dropped.
-   */
-  reroute(pkt: Packet): boolean {
-    const fib = this.#host.fib
-    const key = fib.keyOf(pkt)
-    const type = fib.addressType(4, pkt.s0, 0, 0, 0, 0)
-    const known = type === RouteType.Local || type === RouteType.Unicast
-    if (!known) key.s0 = 0
-    const route = fib.output(key, known)
-    if (route === null) return false
-    pkt.route = route
-    return true
-  }
-
-  /**
-   * A packet whose mark, TOS or addresses the mangle table changed in OUTPUT goes another way (ipt_mangle_out). Done
-   * by hooks around it, so that the tables behind it see the packet, or do not see it if there is no way any more.
-   * NAT sees to its own.
-   */
-  #registerReroute(): void {
-    const hooks = this.#host.hooks
-    const before = this.#before
-    const view = this.#host.memory.view
-    const note = (pkt: Packet): Verdict => {
-      before.s0 = pkt.s0
-      before.d0 = pkt.d0
-      before.mark = pkt.mark
-      before.tos = view.getUint8(pkt.l3 + IPV4_TOS)
-      return Verdict.Accept
-    }
-    const entry = (name: string, priority: number, run: (pkt: Packet) => Verdict): void => {
-      hooks.register({ name, family: 4, hook: Hook.LocalOut, priority, run })
-    }
-    entry('reroute', Priority.Mangle - 1, note)
-    entry('reroute', Priority.Mangle + 1, (pkt) =>
-      (pkt.s0 === before.s0 &&
-        pkt.d0 === before.d0 &&
-        pkt.mark === before.mark &&
-        view.getUint8(pkt.l3 + IPV4_TOS) === before.tos) ||
-      this.reroute(pkt)
-        ? Verdict.Accept
-        : Verdict.Drop,
-    )
-  }
-
-  /** dst_output(): ip_output() or ip_mc_output(). */
-  #output(pkt: Packet): Fate {
-    const route = pkt.route!
-    const device = route.device!
-    pkt.oif = device.index
-    if (route.type !== RouteType.Unicast && !device.loopback && route.type !== RouteType.Local) {
-      // ip_mc_output(): the host hears what it sends to everybody.
-      pkt.iif = 0
-      if (route.type === RouteType.Broadcast || pkt.d0 === ALL_HOSTS) this.#loopCopy(pkt, device)
-    }
-    const verdict = this.#host.hooks.run4[Hook.PostRouting]!(pkt)
-    if (verdict !== Verdict.Accept) return this.#refuse(pkt, verdict)
-    return this.#finishOutput(pkt, device)
-  }
-
-  /** ip_finish_output() and ip_fragment(). */
-  #finishOutput(pkt: Packet, device: Device): Fate {
-    const host = this.#host
-    const mtu = this.mtu(pkt.route!, pkt.d0, (pkt.flags & PathFlag.Forwarded) !== 0)
-    if (pkt.end - pkt.l3 <= mtu && pkt.fragMaxSize === 0) return this.#transmit(pkt, device)
-    const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
-    // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
-    if (df && ((pkt.fragMaxSize === 0 && !pkt.local) || pkt.fragMaxSize > mtu)) {
-      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
-      return this.#drop(pkt, Reason.Mtu)
-    }
-    host.fragments.fragmentAndSend(pkt, mtu, this.#emit)
-    this.#why = Reason.None
-    return this.#end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
-  }
-
-  /**
-   * ip_dst_mtu_maybe_forward(): the MTU of a route towards a destination. What the host was told of the path counts
-   * for its own packets. dst_mtu() of the kernel is this with `forwarding` false.
-   */
-  mtu(route: Route, d0: number, forwarding: boolean): number {
-    if (!this.#pathMtus.empty) {
-      const { ipv4, now } = this.#host
-      const told = this.#pathMtus.get(route, d0, forwarding && !ipv4.forwardUsePmtu, now)
-      if (told !== 0) return told
-    }
-    return Math.min(route.mtu === 0 ? route.device!.mtu : route.mtu, IP_MAX_MTU)
-  }
-
-  /**
-   * icmp_err() of "fragmentation needed" about an echo reply of ours: nobody else here sends anything that listens.
-   * As icmp_unreach() and ipv4_update_pmtu().
-   */
-  #learnMtu(pkt: Packet): void {
-    const host = this.#host
-    const { fib, ipv4, memory, now } = host
-    const view = memory.view
-    const inner = pkt.l4 + ICMP_HEADER_LEN
-    if (ipv4.noPmtuDisc >= 2 || pkt.route!.type !== RouteType.Local || inner + IPV4_HEADER_LEN > pkt.end)
-      return
-    const header = ipv4HeaderLength(view, inner)
-    if (header < IPV4_HEADER_LEN || inner + header + ICMP_HEADER_LEN > pkt.end) return
-    if (ipv4Protocol(view, inner) !== IPPROTO_ICMP || view.getUint8(inner + header) !== ICMP_ECHOREPLY) return
-    if (!transportChecksumOk(pkt, memory)) return
-    const key = this.#key
-    fib.fill(key, pkt)
-    key.d0 = ipv4Dst(view, inner)
-    key.s0 = ipv4Src(view, inner)
-    key.tos = ipv4Tos(view, inner)
-    key.iif = 0
-    key.mark = ipv4.fwmarkReflect ? pkt.mark : 0
-    const route = fib.output(key)
-    if (route === null || route.type !== RouteType.Unicast) return
-    const said = ipv4.noPmtuDisc === 0 ? view.getUint16(pkt.l4 + ICMP_SEQUENCE) : 0
-    const old = this.mtu(route, key.d0, false)
-    this.#pathMtus.update(route, key.d0, said, old, ipv4.minPmtu, now, ipv4.mtuExpires * 1000)
+    this.#ipv4.duplicate(pkt, gateway, oif, decrease)
   }
 
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */
-  readonly #emit = (pkt: Packet): void => {
-    this.#transmit(pkt, pkt.route!.device!)
+  readonly emit = (pkt: Packet): void => {
+    this.transmit(pkt, pkt.route!.device!)
   }
 
   /** dev_queue_xmit(): out of the device, or back to this host. */
-  #transmit(pkt: Packet, device: Device): Fate {
+  transmit(pkt: Packet, device: Device): Fate {
     const host = this.#host
     if (!device.up) {
       device.txDropped++
-      return this.#drop(pkt, Reason.DeviceDown)
+      return this.drop(pkt, Reason.DeviceDown)
     }
     const length = pkt.end - pkt.l3
     device.txPackets++
@@ -842,7 +163,7 @@ export class Path {
     const slot = pkt.slot
     pkt.slot = -1
     host.egress.send(device.index, pkt.l3, length, slot)
-    this.#why = Reason.None
+    this.why = Reason.None
     return Fate.Forwarded
   }
 
@@ -851,13 +172,13 @@ export class Path {
   /** loopback_xmit(): the packet comes in again once the present one is done; route, mark and entry stay with it. */
   #loop(pkt: Packet, device: Device): void {
     if (this.#backlog.length >= BACKLOG) {
-      this.#drop(pkt, Reason.Looped)
+      this.drop(pkt, Reason.Looped)
       return
     }
     const copy = this.#host.packets.take()
     if (!this.#moveInto(copy, pkt)) {
       this.#host.packets.give(copy)
-      this.#drop(pkt, Reason.NoMemory)
+      this.drop(pkt, Reason.NoMemory)
       return
     }
     copy.arrival = device
@@ -865,8 +186,8 @@ export class Path {
     this.#backlog.push(copy)
   }
 
-  /** dev_loopback_xmit() of a copy, after POSTROUTING of its own. */
-  #loopCopy(pkt: Packet, device: Device): void {
+  /** dev_loopback_xmit() of a copy, after POSTROUTING of its own; it comes in by `route`. */
+  loopCopy(pkt: Packet, device: Device, postRouting: HookFn, route: Route): void {
     const host = this.#host
     const slot = host.memory.take()
     if (slot < 0) return
@@ -881,15 +202,15 @@ export class Path {
     copy.ctInfo = pkt.ctInfo
     if (copy.ct >= 0) host.tracker?.share?.(copy)
     copy.oif = device.index
-    const verdict = host.hooks.run4[Hook.PostRouting]!(copy)
+    const verdict = postRouting(copy)
     if (verdict !== Verdict.Accept || this.#backlog.length >= BACKLOG) {
-      this.#refuse(copy, verdict === Verdict.Accept ? Verdict.Drop : verdict)
+      this.refuse(copy, verdict === Verdict.Accept ? Verdict.Drop : verdict)
       host.packets.give(copy)
       return
     }
     copy.arrival = device
     copy.pktType = PacketType.Loopback
-    copy.route = pkt.route!.type === RouteType.Broadcast ? host.fib.broadcastIn : host.fib.multicastIn
+    copy.route = route
     this.#backlog.push(copy)
   }
 
@@ -930,27 +251,56 @@ export class Path {
     this.#depth--
   }
 
+  /** skb_copy() of a packet on its way, with all it carries but its conntrack entry; null if there is no room. */
+  copy(pkt: Packet): Packet | null {
+    const { memory, packets } = this.#host
+    const slot = memory.take()
+    if (slot < 0) return null
+    const copy = packets.take()
+    copyMeta(copy, pkt)
+    copy.slot = slot
+    copy.limit = slot + memory.stride
+    place(copy, pkt, slot + HEADROOM)
+    memory.bytes.copyWithin(copy.l3, pkt.l3, pkt.end)
+    copy.opt.copy(pkt.opt)
+    copy.flags = pkt.flags
+    copy.pktType = pkt.pktType
+    copy.arrival = pkt.arrival
+    copy.local = pkt.local
+    copy.socketless = pkt.socketless
+    copy.csumOk = pkt.csumOk
+    copy.fragMaxSize = pkt.fragMaxSize
+    copy.fragHadDf = pkt.fragHadDf
+    if (pkt.fragList !== null) {
+      copy.fragList = new FragmentList()
+      copy.fragList.count = pkt.fragList.count
+      copy.fragList.header = pkt.fragList.header
+      copy.fragList.sizes.set(pkt.fragList.sizes)
+    }
+    return copy
+  }
+
   // -- ends
 
   /** A hook did not accept. */
-  #refuse(pkt: Packet, verdict: Verdict): Fate {
+  refuse(pkt: Packet, verdict: Verdict): Fate {
     if (verdict === Verdict.Stolen) {
       // Somebody keeps slot and entry.
-      this.#why = Reason.Fragment
+      this.why = Reason.Fragment
       return Fate.Consumed
     }
-    return this.#drop(pkt, verdict === Verdict.Queue ? Reason.Queue : Reason.Rule)
+    return this.drop(pkt, verdict === Verdict.Queue ? Reason.Queue : Reason.Rule)
   }
 
-  #drop(pkt: Packet, reason: Reason): Fate {
+  drop(pkt: Packet, reason: Reason): Fate {
     const drops = this.#host.counters.drops
     drops[reason] = drops[reason]! + 1
-    this.#why = reason
-    return this.#end(pkt, Fate.Dropped)
+    this.why = reason
+    return this.end(pkt, Fate.Dropped)
   }
 
   /** kfree_skb(): entry and slot are let go. */
-  #end(pkt: Packet, fate: Fate): Fate {
+  end(pkt: Packet, fate: Fate): Fate {
     const host = this.#host
     if (host.tracker !== null) host.tracker.release(pkt)
     if (pkt.slot >= 0) {
@@ -959,14 +309,6 @@ export class Path {
     }
     return fate
   }
-}
-
-/** nhc_scope >= RT_SCOPE_HOST. */
-const onLink = (route: RouteEntry): number => (route.nexthopScope >= 254 ? 1 : 0)
-
-function hasAddress4(device: Device): boolean {
-  for (let i = 0; i < device.addresses.length; i++) if (device.addresses[i]!.family === 4) return true
-  return false
 }
 
 /** Header offsets and cached header fields of a packet whose bytes lie, or will lie, at `l3`. */

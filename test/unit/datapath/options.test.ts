@@ -1,7 +1,7 @@
-// Expected bytes were seen on Linux 6.18; see the header of datapath/options.ts for what is written when.
+// Expected bytes were seen on Linux 6.18; see the header of datapath/ipv4/options.ts for what is written when.
 
 import { describe, expect, test } from 'vitest'
-import { fragmentOptions, timestampOf } from '../../../datapath/options.ts'
+import { fragmentOptions, timestampOf } from '../../../datapath/ipv4/options.ts'
 import { decode, icmp, SeededRandom, tcp, toHex, udp } from '../../harness/frames.ts'
 import { type TestHost, testHost } from '../../harness/host.ts'
 

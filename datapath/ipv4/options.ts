@@ -12,13 +12,13 @@
 //
 // Nothing here is hot: a packet with options is rare and slow everywhere. Nothing throws, whatever the bytes.
 
-import { Scope } from './devices.ts'
-import { newFlowKey, RouteType } from './fib.ts'
-import type { Host } from './host.ts'
-import { type IpOptions, type Packet, PacketType } from './packet.ts'
-import { writeIpv4Checksum } from './wire/checksum.ts'
-import { ICMP_PARAMETERPROB } from './wire/icmp.ts'
-import { IPV4_DST, IPV4_HEADER_LEN, isZeronet4 } from './wire/ipv4.ts'
+import { Scope } from '../devices.ts'
+import { newFlowKey, RouteType } from '../fib.ts'
+import type { Host } from '../host.ts'
+import { type IpOptions, type Packet, PacketType } from '../packet.ts'
+import { writeIpv4Checksum } from '../wire/checksum.ts'
+import { ICMP_PARAMETERPROB } from '../wire/icmp.ts'
+import { IPV4_DST, IPV4_HEADER_LEN, isZeronet4 } from '../wire/ipv4.ts'
 
 export const IPOPT_END = 0
 export const IPOPT_NOOP = 1

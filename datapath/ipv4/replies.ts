@@ -6,14 +6,13 @@
 // Every answer is a packet of its own in a slot of its own, and walks OUTPUT and POSTROUTING like any other. It
 // leaves before the function returns; `cause` is not changed.
 
-import { newFlowKey, type Route, RouteType } from './fib.ts'
-import { Hook } from './hooks.ts'
-import type { Host } from './host.ts'
-import { buildOptions, echoOptions, specificDestination, timestampOf } from './options.ts'
-import { IpOptions, type Packet, PacketType } from './packet.ts'
-import { fill4 } from './parse.ts'
-import { HEADROOM } from './ring.ts'
-import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from './wire/checksum.ts'
+import { newFlowKey, type Route, RouteType } from '../fib.ts'
+import { Hook } from '../hooks.ts'
+import type { Host } from '../host.ts'
+import { IpOptions, type Packet, PacketType } from '../packet.ts'
+import { fill4 } from '../parse.ts'
+import { HEADROOM } from '../ring.ts'
+import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_ADDRESS,
   ICMP_ADDRESSREPLY,
@@ -31,8 +30,8 @@ import {
   ICMP_TIMESTAMP,
   ICMP_TIMESTAMPREPLY,
   NR_ICMP_TYPES,
-} from './wire/icmp.ts'
-import { ECN_MASK, IP_DF, IPV4_HEADER_LEN, IPV4_TOS } from './wire/ipv4.ts'
+} from '../wire/icmp.ts'
+import { ECN_MASK, IP_DF, IPV4_HEADER_LEN, IPV4_TOS } from '../wire/ipv4.ts'
 import {
   IPPROTO_AH,
   IPPROTO_ESP,
@@ -42,7 +41,7 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
   IPPROTO_UDPLITE,
-} from './wire/protocol.ts'
+} from '../wire/protocol.ts'
 import {
   TCP_ACK,
   TCP_ACK_SEQ,
@@ -60,8 +59,9 @@ import {
   tcpHeaderLength,
   tcpSeq,
   tcpSrcPort,
-} from './wire/tcp.ts'
-import { UDP_CHECKSUM, UDP_HEADER_LEN } from './wire/udp.ts'
+} from '../wire/tcp.ts'
+import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../wire/udp.ts'
+import { buildOptions, echoOptions, specificDestination, timestampOf } from './options.ts'
 
 /** IPTOS_PREC_INTERNETCONTROL: what errors have in the precedence bits. */
 const INTERNET_CONTROL = 0xc0

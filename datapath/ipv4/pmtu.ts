@@ -1,8 +1,8 @@
 // Path MTUs that this host was told of (fib_nh_exception, __ip_rt_update_pmtu): by next hop and destination, until
 // they expire. They bind what the host sends; what it forwards only if locked, or with ip_forward_use_pmtu.
 
-import type { Device } from './devices.ts'
-import type { Route, Words } from './fib.ts'
+import type { Device } from '../devices.ts'
+import type { Route, Words } from '../fib.ts'
 
 /** Destinations remembered; the oldest is forgotten for a new one. */
 const MOST = 8192
