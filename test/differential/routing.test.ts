@@ -17,9 +17,8 @@ import {
   type Words,
 } from '../../datapath/fib.ts'
 import { Host } from '../../datapath/host.ts'
-import { Packet } from '../../datapath/packet.ts'
+import { Packet, PathFlag } from '../../datapath/packet.ts'
 import { fill4 } from '../../datapath/parse.ts'
-import { PathFlag } from '../../datapath/packet.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { formatIpv4, parseIpv4, prefixMask4 } from '../../datapath/wire/address.ts'
 import { udp } from '../harness/frames.ts'
