@@ -185,7 +185,7 @@ export function ensureWritable(pkt: Packet, length: number): void {
   const list = pkt.fragList
   if (list === null) return
   const sizes = list.sizes
-  let missing = length - (pkt.l4 - pkt.l3) - sizes[0]!
+  let missing = length - list.header - sizes[0]!
   // More than there is cannot be had: nothing is pulled.
   if (missing <= 0 || length > pkt.end - pkt.l3) return
   sizes[0] = sizes[0]! + missing

@@ -172,7 +172,10 @@ describe('reassembly', () => {
   })
 
   test('ipfrag_high_thresh bounds what waits', () => {
-    const t = testHost(DEVICES, { 'net.ipv4.ipfrag_high_thresh': 100_000 })
+    const t = testHost(DEVICES, {
+      'net.ipv4.ipfrag_low_thresh': 0,
+      'net.ipv4.ipfrag_high_thresh': 100_000,
+    })
     const verdicts = Array.from({ length: 300 }, (_, id) => defrag(t, part(0, 16, true, { id })).verdict)
     const held = verdicts.filter((v) => v === Verdict.Stolen).length
     expect(held).toBeGreaterThan(50)

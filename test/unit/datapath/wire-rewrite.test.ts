@@ -181,6 +181,7 @@ test('ensureWritable pulls from the pieces behind, whole ones and parts', () => 
   const pieces = (sizes: number[], length: number): number[] => {
     const pkt = load(tcp({ ...A, payload: sizes.reduce((a, b) => a + b) - 20 }))
     pkt.fragList = new FragmentList()
+    pkt.fragList.header = 20
     pkt.fragList.sizes.set(sizes)
     pkt.fragList.count = sizes.length
     ensureWritable(pkt, length)
