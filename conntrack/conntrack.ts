@@ -93,6 +93,10 @@ const WORTH_LOOKING = 512
 const EVICTION_RANGE = 8
 /** Slab positions looked at per tick while the table is full. */
 const RELIEF_BUDGET = 4096
+/** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
+const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
+/** nf_ct_alloc_hashtable: buckets come in pages. */
+const BUCKETS_A_PAGE = 512
 /** net_ratelimit: messages at once, and how often one more, ms. */
 const MESSAGE_BURST = 10
 const MESSAGE_INTERVAL_MS = 5000
@@ -139,6 +143,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly #tuple = new Tuple()
   readonly #reply = new Tuple()
   #max = 262144
+  /** What nf_conntrack_buckets says. */
+  #buckets = 262144
   #acct = false
   #timestamps = false
   #events = 2
@@ -633,8 +639,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.host.tunables.declare({
       name: `net.netfilter.${name}`,
       default: seconds,
-      min: 0,
-      max: 0x7fffffff,
+      min: -MAX_TIMEOUT_S,
+      max: MAX_TIMEOUT_S,
       unit: 's',
       apply: (value) => {
         into[index] = value * 1000
@@ -914,8 +920,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
       min: 1,
       max: 0x4000000,
       unit: 'entries',
-      // Differs from Linux: rounded up to a power of two inside, not to a page of list heads.
-      apply: (value) => this.table.rehash(value),
+      read: () => this.#buckets,
+      // Differs from Linux: rounded up to a power of two inside.
+      apply: (value) => {
+        this.#buckets = Math.ceil(value / BUCKETS_A_PAGE) * BUCKETS_A_PAGE
+        this.table.rehash(value)
+      },
     })
     this.host.tunables.declare({
       name: 'net.netfilter.nf_conntrack_count',
@@ -933,8 +943,15 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.declare('nf_conntrack_events', 2, 2, (value) => {
       this.#events = value
     })
-    this.declare('nf_conntrack_expect_max', 4096, 0x7fffffff, (value) => {
-      this.expectations.max = value
+    this.host.tunables.declare({
+      name: 'net.netfilter.nf_conntrack_expect_max',
+      default: 4096,
+      min: 1,
+      max: 0x7fffffff,
+      unit: 'entries',
+      apply: (value) => {
+        this.expectations.max = value
+      },
     })
     this.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
       this.#logInvalid = value

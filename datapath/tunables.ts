@@ -97,7 +97,11 @@ export class Tunables {
   }
 }
 
+/** As proc_get_long() reads: decimal, 0x or 0 in front for hexadecimal or octal; what follows a blank is not looked at. */
 function parse(text: string): number {
-  const trimmed = text.trim()
-  return /^-?\d+$/.test(trimmed) ? Number(trimmed) : Number.NaN
+  const [, minus, digits] = /^\s*(-?)(0x[\da-f]+|0[0-7]*|[1-9]\d*)(?:\s|$)/i.exec(text) ?? []
+  if (digits === undefined) return Number.NaN
+  const octal = digits.length > 1 && /^0\d/.test(digits)
+  const number = octal ? Number.parseInt(digits, 8) : Number(digits)
+  return minus === '-' ? -number : number
 }
