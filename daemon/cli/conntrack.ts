@@ -31,16 +31,9 @@ import { Event, META, STATUS, STRIDE } from '../../conntrack/table.ts'
 import type { ToolCall } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
-import {
-  Complaint,
-  EventBit,
-  type NatFilter,
-  OutputBit,
-  parseOptions,
-  WarnedComplaint,
-  type Wish,
-} from './conntrack-options.ts'
+import { parseOptions, WarnedComplaint } from './conntrack-options.ts'
 import { CONNTRACK_USAGE } from './conntrack-usage.ts'
+import { Complaint, EventBit, type NatFilter, OutputBit, type Wish } from './conntrack-wish.ts'
 import type { Say, Tool } from './tool.ts'
 
 const NAME = 'conntrack v1.4.7 (conntrack-tools): '

@@ -3,7 +3,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import { OptionError } from '../../rules/options.ts'
 import type { RulesetAccess } from '../../rules/ruleset.ts'
-import { VARIANT } from '../../rules/text/command.ts'
+import { VARIANT } from '../../rules/text/command-model.ts'
 import { TableError, ToolError, ToolStop } from '../../rules/text/errors.ts'
 import { LineError } from '../../rules/text/line.ts'
 import type { Registry } from '../../rules/text/registry.ts'

@@ -1,7 +1,7 @@
 // iptables-restore and ip6tables-restore 1.8.9 (legacy). Each table of the input is put in force as a whole, at its
 // COMMIT; a bad line leaves that table and those after it as they were.
 
-import { VARIANT } from '../../rules/text/command.ts'
+import { VARIANT } from '../../rules/text/command-model.ts'
 import { ToolError } from '../../rules/text/errors.ts'
 import { EndMissing, LineFailed, Restore } from '../../rules/text/restore.ts'
 import { getopt, type LongOption } from './getopt.ts'

@@ -1,7 +1,7 @@
 // iptables-save and ip6tables-save 1.8.9 (legacy).
 
 import type { Rule } from '../../rules/model.ts'
-import { VARIANT } from '../../rules/text/command.ts'
+import { VARIANT } from '../../rules/text/command-model.ts'
 import { PrintRemarks } from '../../rules/text/print.ts'
 import { saveTable } from '../../rules/text/save.ts'
 import { getopt, type LongOption } from './getopt.ts'

@@ -1,6 +1,6 @@
 // iptables-xml 1.8.9: rules files as XML. It knows no tables, and asks the host nothing.
 
-import { VERSION } from '../../rules/text/command.ts'
+import { VERSION } from '../../rules/text/command-model.ts'
 import { XmlFailed, XmlWriter } from '../../rules/text/xml.ts'
 import { getopt, type LongOption } from './getopt.ts'
 import { failure, Output, type ToolIo, type ToolOutput } from './iptables-common.ts'

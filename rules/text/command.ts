@@ -13,164 +13,33 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
-import type { AddressMatch, BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
-import { MissingOption, OptionError, type OptionSpec, ParsedOptions, WholeError } from '../options.ts'
-import { maskWords, numericIpv4, parseAddress, prefixMask, type Words } from './address.ts'
+import type { AddressMatch, Counters, MatchUse, TargetUse } from '../model.ts'
+import { MissingOption, OptionError, type OptionSpec, ParsedOptions } from '../options.ts'
+import { networks } from './command-addresses.ts'
+import { badValue, type Gather, tryParse } from './command-mistakes.ts'
+import { type Command, type Op, VARIANT } from './command-model.ts'
+import {
+  BESIDE,
+  type Found,
+  type Given,
+  type Layer,
+  LONG,
+  ONLY_WITH,
+  OPTION_ORDER,
+  type Remarks,
+  SHORT,
+  type Use,
+} from './command-options.ts'
 import { ToolError, ToolStop } from './errors.ts'
 import { helpText, STANDARD_HELP } from './help.ts'
-import { hasSpace, wholeNumber } from './numbers.ts'
+import { hasSpace, isScanInt, scanCounter, wholeNumber } from './numbers.ts'
 import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
 import { protocolNumber } from './services.ts'
-
-export const VERSION = '1.8.9'
-export const VARIANT = `${VERSION} (legacy)`
-
-/** Commands by their letter; n: -D with a number, z: -Z with a number. */
-export type Op = 'A' | 'C' | 'D' | 'I' | 'R' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' | 'n' | 'z'
-
-/** What stands in a rule before chains are known: `make` gives the rules, one for each pair of addresses. */
-export interface RuleText {
-  readonly base: Omit<BaseMatch, 'source' | 'destination'>
-  readonly sources: readonly (AddressMatch | null)[]
-  readonly destinations: readonly (AddressMatch | null)[]
-  readonly matches: readonly MatchUse[]
-  /** Of -j or -g; '' if there is none. */
-  readonly jumpTo: string
-  readonly goto: boolean
-  /** The extension of that name, or a verdict; null if only a chain can be meant. */
-  readonly target: TargetUse | null
-}
-
-export interface Command {
-  /** -L and -Z may come together. */
-  readonly ops: ReadonlySet<Op>
-  readonly table: string
-  readonly chain: string | null
-  readonly newName: string | null
-  readonly policy: string | null
-  readonly number: number
-  readonly verbose: number
-  readonly numeric: boolean
-  readonly exact: boolean
-  readonly lineNumbers: boolean
-  /** -c, or null. */
-  readonly counters: Counters | null
-  readonly rule: RuleText
-}
-
-interface Given {
-  readonly spec: OptionSpec
-  readonly inverted: boolean
-  readonly words: readonly string[]
-  /** Where it stood in the command line. */
-  readonly word: number
-  /** What -p had said by then: -p that comes later does not help. */
-  readonly protocol: number
-  readonly protocolInverted: boolean
-}
-
-interface Use {
-  readonly loaded: Loadable
-  readonly given: Given[]
-}
-
-/** What an extension says though nothing is wrong: as its options are read, and when all have been. */
-interface Remarks {
-  readonly early: string
-  readonly whole: string
-}
 
 interface Memo {
   readonly made: MatchUse | TargetUse
   readonly remarks: Remarks | null
 }
-
-/** Options of an extension within the merged table; -m twice merges once, and the later use gets the options. */
-interface Layer {
-  readonly loaded: Loadable
-  use: Use
-}
-
-type Argument = 'none' | 'required' | 'optional' | 'two' | 'next'
-
-interface Found {
-  readonly argument: Argument
-  /** A letter of the global options, or the extension's option. */
-  readonly global: string
-  readonly layer: Layer | null
-  readonly spec: OptionSpec | null
-}
-
-const global = (letter: string, argument: Argument): Found => ({
-  argument,
-  global: letter,
-  layer: null,
-  spec: null,
-})
-
-const SHORT = new Map<string, Found>()
-for (const letter of 'ACDEIMNPRcdijopstgm') SHORT.set(letter, global(letter, 'required'))
-for (const letter of 'FLSXZWhw') SHORT.set(letter, global(letter, 'optional'))
-for (const letter of 'vV46bfnx') SHORT.set(letter, global(letter, 'none'))
-
-const LONG = new Map<string, Found>()
-for (const [names, letter] of [
-  ['append', 'A'],
-  ['delete', 'D'],
-  ['check', 'C'],
-  ['insert', 'I'],
-  ['replace', 'R'],
-  ['list', 'L'],
-  ['list-rules', 'S'],
-  ['flush', 'F'],
-  ['zero', 'Z'],
-  ['new-chain', 'N'],
-  ['delete-chain', 'X'],
-  ['rename-chain', 'E'],
-  ['policy', 'P'],
-  ['source src', 's'],
-  ['destination dst', 'd'],
-  ['protocol', 'p'],
-  ['in-interface', 'i'],
-  ['jump', 'j'],
-  ['table', 't'],
-  ['match', 'm'],
-  ['numeric', 'n'],
-  ['out-interface', 'o'],
-  ['verbose', 'v'],
-  ['wait', 'w'],
-  ['wait-interval', 'W'],
-  ['exact', 'x'],
-  ['fragments', 'f'],
-  ['version', 'V'],
-  ['help', 'h'],
-  ['modprobe', 'M'],
-  ['set-counters', 'c'],
-  ['goto', 'g'],
-  ['ipv4', '4'],
-  ['ipv6', '6'],
-] as const)
-  for (const name of names.split(' ')) LONG.set(name, SHORT.get(letter)!)
-LONG.set('line-numbers', global('0', 'none'))
-
-/** Commands that each of these may stand beside. */
-const BESIDE: Readonly<Record<string, string>> = { L: 'Zz', S: 'Zz', Z: 'LS' }
-
-/** Options that only some commands take: bits of options_v_commands. */
-const ONLY_WITH: Readonly<Record<string, string>> = {
-  n: 'L',
-  s: 'IDRAC',
-  d: 'IDRAC',
-  p: 'IDRAC',
-  j: 'IDRAC',
-  x: 'L',
-  i: 'IDRAC',
-  o: 'IDRAC',
-  0: 'L',
-  c: 'IRAP',
-  f: 'IDRAC',
-}
-const OPTION_ORDER = 'nsdpjvxio0cf'
 
 const ANY_SOURCE: readonly (AddressMatch | null)[] = [null]
 const NO_TARGET: TargetUse = { kind: 'none' }
@@ -798,8 +667,8 @@ class Parse {
     if (this.#ops.size === 0) this.#fail('no command specified')
     if (this.#invert) this.#fail('nothing appropriate following !')
 
-    const sources = this.#addresses(this.#source, this.#sourceInverted)
-    const destinations = this.#addresses(this.#destination, this.#destinationInverted)
+    const sources = this.#networks(this.#source, this.#sourceInverted)
+    const destinations = this.#networks(this.#destination, this.#destinationInverted)
     if (
       (sources.length > 1 || destinations.length > 1) &&
       (this.#sourceInverted || this.#destinationInverted)
@@ -856,52 +725,8 @@ class Parse {
       this.#fail(`Can't use -i with ${chain}\n`)
   }
 
-  /** xtables_ipparse_multiple(): one or several networks, parted by commas. */
-  #addresses(text: string | null, invert: boolean): readonly (AddressMatch | null)[] {
-    if (text === null) return ANY_SOURCE
-    const found: (AddressMatch | null)[] = []
-    for (const part of text.split(',')) {
-      const network = part.trimStart()
-      if (network.length > 255) this.#fail('Hostname too long')
-      found.push(this.#network(network, invert))
-    }
-    return found
-  }
-
-  #network(text: string, invert: boolean): AddressMatch | null {
-    const slash = text.lastIndexOf('/')
-    const mask = this.#mask(slash < 0 ? null : text.slice(slash + 1))
-    const any = mask.every((w) => w === 0)
-    const host = slash < 0 ? text : text.slice(0, slash)
-    const words = any ? mask : maskWords(this.#host(host), mask)
-    return any && !invert ? null : { words, mask, invert }
-  }
-
-  #host(text: string): Words {
-    if (this.#family === 4) {
-      const word = numericIpv4(text)
-      if (word !== null) return [word, 0, 0, 0]
-    }
-    const words = parseAddress(text, this.#family)
-    if (words !== null) return words
-    // Differs from Linux: no resolver is asked; localhost alone is known.
-    if (text === 'localhost') return this.#family === 4 ? [0x7f000001, 0, 0, 0] : [0, 0, 0, 1]
-    this.#fail(`host/network \`${text}' not found`)
-  }
-
-  #mask(text: string | null): Words {
-    const bits = this.#family === 4 ? 32 : 128
-    if (text === null) return prefixMask(bits, this.#family)
-    if (this.#family === 4) {
-      const word = numericIpv4(text, true)
-      if (word !== null) return [word, 0, 0, 0]
-    } else {
-      const words = parseAddress(text, 6)
-      if (words !== null) return words
-    }
-    const length = wholeNumber(text, 0, bits)
-    if (length === null) this.#fail(`invalid mask \`${text}' specified`)
-    return prefixMask(length!, this.#family)
+  #networks(text: string | null, invert: boolean): readonly (AddressMatch | null)[] {
+    return text === null ? ANY_SOURCE : networks(text, this.#family, invert, (why) => this.#fail(why))
   }
 
   #warn(text: string): void {
@@ -911,6 +736,8 @@ class Parse {
   #fail(message: string): never {
     throw new ToolError(message, 2, this.#word)
   }
+
+  readonly #gather: Gather = (loaded, given) => this.#parser.gather(loaded, given)
 
   /**
    * iptables reads values as it meets them, we read an extension's at the end: the first bad value is the one to
@@ -923,7 +750,7 @@ class Parse {
     for (const use of uses)
       for (const [i, { word }] of use.given.entries()) {
         if (word >= first) break
-        const bad = this.#badValue(use, i)
+        const bad = badValue(this.#gather, use, i)
         if (bad === null) continue
         first = word
         reported = bad
@@ -935,7 +762,7 @@ class Parse {
         use.loaded,
         use.given.filter(({ word }) => word <= first),
       )
-      this.#tryParse(use, options)
+      tryParse(this.#gather, use, options)
       this.#say([options.warnings])
     }
     this.#say(this.#remarks.map(({ whole }) => whole))
@@ -945,71 +772,4 @@ class Parse {
   #say(texts: readonly string[]): void {
     for (const text of texts) if (text !== '') this.#parser.context.warn(text)
   }
-
-  /** The error that option `i` of a use makes as it is read, as against one of the options as a whole. */
-  #badValue(use: Use, i: number): OptionError | null {
-    const given = use.given[i]!
-    const before = use.given.slice(0, i)
-    const error = this.#tryParse(use, [...before, given])
-    if (error !== null && !(error instanceof WholeError))
-      return error.isValue || this.#tryParse(use, before)?.message !== error.message ? error : null
-    // Of options that exclude each other one may hide what is wrong with the other.
-    const clashes = ({ spec }: Given): boolean =>
-      (spec.excludes?.includes(given.spec.flag) ?? false) ||
-      (given.spec.excludes?.includes(spec.flag) ?? false)
-    if (!before.some(clashes)) return null
-    const alone = this.#tryParse(use, [given])
-    return alone instanceof WholeError || alone?.message === this.#tryParse(use, [])?.message ? null : alone
-  }
-
-  #tryParse(use: Use, given: readonly Given[] | ParsedOptions): OptionError | null {
-    const options = given instanceof ParsedOptions ? given : this.#parser.gather(use.loaded, given)
-    try {
-      use.loaded.extension.parse(options)
-      return null
-    } catch (bad) {
-      if (bad instanceof OptionError) return bad
-      throw bad
-    }
-  }
-}
-
-/** sscanf "%i" reads at least one digit. */
-const isScanInt = (text: string): boolean => /^\s*[-+]?\d/.test(text)
-
-/** sscanf "%llu" */
-function scanCounter(text: string): number | null {
-  const digits = /^\s*([-+]?)(\d+)/.exec(text)
-  if (digits === null) return null
-  const value = Number(digits[2])
-  return digits[1] === '-' ? Number(BigInt.asUintN(64, -BigInt(digits[2]!))) : value
-}
-
-/** The rules that a RuleText stands for, in the order in which iptables puts them in. */
-export function makeRules(text: RuleText, target: TargetUse, place: Place | null): Rule[] {
-  const { base, matches } = text
-  if (text.sources.length === 1 && text.destinations.length === 1)
-    return [
-      {
-        base: {
-          source: text.sources[0]!,
-          destination: text.destinations[0]!,
-          inInterface: base.inInterface,
-          outInterface: base.outInterface,
-          protocol: base.protocol,
-          fragment: base.fragment,
-        },
-        matches,
-        target,
-        place,
-      },
-    ]
-  return text.sources.flatMap((source) =>
-    text.destinations.map((destination) => ({
-      base: { ...base, source, destination },
-      matches,
-      target,
-      place,
-    })),
-  )
 }

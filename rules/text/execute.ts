@@ -2,7 +2,7 @@
 
 import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
-import { type Command, makeRules } from './command.ts'
+import { type Command, makeRules } from './command-model.ts'
 import { TableError, ToolError } from './errors.ts'
 import { describeRule, type ListFormat, listHeader, listRule, PrintRemarks, saveRule } from './print.ts'
 

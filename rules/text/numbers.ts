@@ -113,3 +113,14 @@ export function doubleToUint(value: number): number {
   const cut = Math.trunc(value) % 2 ** 32
   return cut < 0 ? cut + 2 ** 32 : cut + 0
 }
+
+/** sscanf "%i" reads at least one digit. */
+export const isScanInt = (text: string): boolean => /^\s*[-+]?\d/.test(text)
+
+/** sscanf "%llu" */
+export function scanCounter(text: string): number | null {
+  const digits = /^\s*([-+]?)(\d+)/.exec(text)
+  if (digits === null) return null
+  const value = Number(digits[2])
+  return digits[1] === '-' ? Number(BigInt.asUintN(64, -BigInt(digits[2]!))) : value
+}

@@ -3,7 +3,7 @@
 import { byBytes } from '../check.ts'
 import { BUILTIN, type Counters, type Rule } from '../model.ts'
 import type { TableView } from '../ruleset.ts'
-import { VERSION } from './command.ts'
+import { VERSION } from './command-model.ts'
 import { saveRule } from './print.ts'
 
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']

@@ -1,0 +1,170 @@
+// Routes as print_route() of iproute2 6.1 writes them, and the filter of a listing, which leaves out what it fixes.
+
+import { type Device, Scope } from '../../datapath/devices.ts'
+import { type Route, type RouteMetric, RouteType, Table, type Words } from '../../datapath/fib.ts'
+import type { Family } from '../../datapath/packet.ts'
+import { formatAddress } from '../../datapath/wire/address.ts'
+import { bitsOf } from '../host-folder/address.ts'
+import type { IpContext } from './ip-context.ts'
+import type { AnyPrefix } from './ip-words.ts'
+
+export interface Filter {
+  /** 0: all tables. */
+  table: number
+  cloned: boolean
+  tos: number | null
+  protocol: string | null
+  protocolSaid: boolean
+  scope: number | null
+  scopeSaid: boolean
+  type: number | null
+  metric: number | null
+  realm: number | null
+  realmMask: number
+  via: AnyPrefix | null
+  source: AnyPrefix | null
+  root: AnyPrefix | null
+  match: AnyPrefix | null
+  oif: Device | null
+  iif: Device | null
+}
+
+export const NO_FILTER: Filter = {
+  table: 0,
+  cloned: false,
+  tos: null,
+  protocol: null,
+  protocolSaid: false,
+  scope: null,
+  scopeSaid: false,
+  type: null,
+  metric: null,
+  realm: null,
+  realmMask: 0,
+  via: null,
+  source: null,
+  root: null,
+  match: null,
+  oif: null,
+  iif: null,
+}
+
+export function printGateway(
+  context: IpContext,
+  family: Family,
+  gateway: Words | null,
+  other: Words | undefined,
+): void {
+  const { out } = context
+  if (gateway !== null) {
+    const text = formatAddress(family, gateway)
+    out.any('gateway', text, `via ${text} `)
+  }
+  if (other !== undefined) {
+    const text = formatAddress(6, other)
+    out.plain(`via inet6 ${text} `)
+    out.object('via', () => {
+      out.member('family', 'inet6')
+      out.member('host', text)
+    })
+  }
+}
+
+export function printFlow(context: IpContext, realm: number): void {
+  const { out, names } = context
+  const from = realm >>> 16
+  const to = names.realm(realm & 0xffff)
+  out.plain(from === 0 ? `realm ${to} ` : `realms ${names.realm(from)}/${to} `)
+  out.object('flow', () => {
+    if (from !== 0) out.member('from', names.realm(from))
+    out.member('to', to)
+  })
+}
+
+export function printFlags(context: IpContext, flags: readonly string[]): void {
+  const { out } = context
+  out.member('flags', flags)
+  for (const flag of flags) out.plain(`${flag} `)
+}
+
+export function printMetrics(context: IpContext, mtu: number, extras: Route['extras']): void {
+  const { out } = context
+  const locked = new Set(extras?.locked ?? [])
+  const metrics: RouteMetric[] = [
+    ...(mtu > 0 || locked.has('mtu') ? [{ name: 'mtu', value: mtu }] : []),
+    ...(extras?.metrics ?? []),
+  ]
+  if (metrics.length === 0) return
+  out.array('metrics', () =>
+    out.object(null, () => {
+      for (const { name, value } of metrics) {
+        const lock = locked.has(name) ? 'lock ' : ''
+        if (typeof value === 'number' && (name === 'rtt' || name === 'rttvar' || name === 'rto_min')) {
+          const ms = name === 'rtt' ? value / 8 : name === 'rttvar' ? value / 4 : value
+          const text = ms >= 1000 ? `${ms / 1000}s` : `${Math.trunc(ms)}ms`
+          out.any(name, ms >= 1000 ? ms / 1000 : Math.trunc(ms), `${name} ${lock}${text} `)
+        } else out.any(name, value, `${name} ${lock}${value} `)
+      }
+    }),
+  )
+}
+
+export const PREFERENCES: Readonly<Record<number, string>> = { 0: 'medium', 1: 'high', 3: 'low' }
+
+/** print_route(). */
+export function printRoute(context: IpContext, r: Route, f: Filter, table = r.table): void {
+  const { out, names, options } = context
+  const { family } = r
+  const bits = bitsOf(family)
+  if (r.type !== RouteType.Unicast || options.details) {
+    const name = names.type(r.type)
+    out.any('type', name, `${name} `)
+  }
+  const dst =
+    r.prefixLength === 0
+      ? 'default'
+      : `${formatAddress(family, r.dst)}${r.prefixLength === bits ? '' : `/${r.prefixLength}`}`
+  out.any('dst', dst, `${dst} `)
+  if (r.tos !== 0 && f.tos === null) out.any('tos', names.tos(r.tos), `tos ${names.tos(r.tos)} `)
+  if (f.via === null || f.via.length !== bits) printGateway(context, family, r.gateway, r.extras?.via6)
+  if (r.device !== null && r.nexthops === null && f.oif === null)
+    out.any('dev', r.device.name, `dev ${r.device.name} `)
+  if ((table !== Table.Main || options.details) && f.table === 0)
+    out.any('table', names.table(table), `table ${names.table(table)} `)
+  if ((r.protocol !== 'boot' || options.details) && !f.protocolSaid)
+    out.any('protocol', names.protocol(r.protocol), `proto ${names.protocol(r.protocol)} `)
+  if ((r.scope !== Scope.Universe || options.details) && !f.scopeSaid)
+    out.any('scope', names.scope(r.scope), `scope ${names.scope(r.scope)} `)
+  if (r.source !== null && (f.source === null || f.source.length !== bits)) {
+    const text = formatAddress(family, r.source)
+    out.any('prefsrc', text, `src ${text} `)
+  }
+  if ((family === 6 || r.metric !== 0) && f.metric === null)
+    out.any('metric', r.metric, `metric ${r.metric} `)
+  printFlags(context, r.extras?.onlink && r.nexthops === null ? ['onlink'] : [])
+  if (r.realm !== 0 && r.nexthops === null) printFlow(context, r.realm)
+  printMetrics(context, r.mtu, r.extras)
+  if (family === 6) {
+    const preference = PREFERENCES[r.extras?.preference ?? 0] ?? 'medium'
+    out.any('pref', preference, `pref ${preference}`)
+  }
+  if (r.nexthops !== null) {
+    const hops = r.nexthops
+    out.array('nexthops', () => {
+      for (const hop of hops)
+        out.object(null, () => {
+          out.plain(`${out.lineEnd}\tnexthop `)
+          printGateway(context, family, hop.gateway, undefined)
+          if (hop.realm) printFlow(context, hop.realm)
+          out.any('dev', hop.device.name, `dev ${hop.device.name} `)
+          out.any('weight', hop.weight, `weight ${hop.weight} `)
+          printFlags(context, [
+            ...(hop.device.up ? [] : ['dead']),
+            ...(hop.onlink ? ['onlink'] : []),
+            ...(hop.device.up ? [] : ['linkdown']),
+          ])
+        })
+    })
+  }
+  out.plain('\n')
+}
