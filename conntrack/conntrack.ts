@@ -16,7 +16,10 @@ import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/
 import { IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
+import type { Helper } from './helpers/helper.ts'
+import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
+import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
 import { Sequences } from './seqadj.ts'
 import { Synproxy } from './synproxy.ts'
@@ -60,23 +63,19 @@ export interface ConntrackStats {
   chainTooLong: number
 }
 
-/** An application helper (nf_conntrack_helper): reads a protocol and expects connections. */
-export interface Helper {
-  readonly name: string
-  readonly family: Family
-  readonly protocol: number
-  /** Sees each confirmed-to-be packet of its connections. A Verdict. `l4`: transport header. */
-  help(pkt: Packet, entry: number, dir: number): number
-  /** The entry ends. */
-  destroy?(entry: number): void
-}
-
 /** Timeouts of CT --timeout NAME (nfct timeout): for one protocol, seconds by the tracker's timeout names. */
 export interface TimeoutPolicy {
   readonly name: string
   readonly family: Family
   readonly protocol: number
   readonly seconds: Readonly<Record<string, number>>
+}
+
+export type { Helper } from './helpers/helper.ts'
+
+/** NAT, as helpers see it: binds an unconfirmed entry (nf_nat_setup_info). A Verdict. */
+export interface NatBinder {
+  setupEntry(entry: number, range: NatRange, manip: Manip): number
 }
 
 /** Hears of an event: bits of Event; `program`: number of the program that caused it, 0 a packet or the clock. */
@@ -125,6 +124,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Sequence numbers moved by a NAT helper or SYNPROXY. */
   readonly sequences: Sequences
   readonly synproxy: Synproxy
+  /** Null until there is NAT. */
+  nat: NatBinder | null = null
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
   onInvalid: ((pkt: Packet, text: string) => void) | null = null
 
@@ -177,6 +178,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       this.#byProtocol.push(tracker)
       this.#track.push(tracker.packet)
     }
+    for (const make of HELPERS) for (const helper of make(this)) this.registerHelper(helper)
     host.tracker = this
   }
 
@@ -593,6 +595,14 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if ((w[o + EXTENSIONS]! & Extension.Acct) !== 0) this.account(entry, dir, pkt)
   }
 
+  /** nf_ct_refresh: as refresh, but counts nothing. */
+  prolong(entry: number, timeoutMs: number): void {
+    const status = this.table.words[entry * STRIDE + STATUS]!
+    if ((status & Status.FixedTimeout) !== 0) return
+    if ((status & Status.Confirmed) !== 0) this.expireIn(entry, timeoutMs)
+    else this.table.setExpires(entry, timeoutMs)
+  }
+
   /** nf_ct_acct_update. */
   account(entry: number, dir: number, pkt: Packet): void {
     if (!this.#counts(entry)) return
@@ -840,7 +850,10 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.#wheel.add(entry, this.host.now)
     const w = table.words
     const o = entry * STRIDE
-    w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | (w[o + MASTER] !== 0 ? Event.Related : Event.New)
+    w[o + EVENT_CACHE] =
+      w[o + EVENT_CACHE]! |
+      (w[o + MASTER] !== 0 ? Event.Related : Event.New) |
+      (w[o + HELPER] !== 0 ? Event.Helper : 0)
     if (both) this.onConfirm?.(entry)
   }
 
@@ -852,6 +865,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.onDestroy?.(entry)
     if ((w[o + STATUS]! & Status.SeqAdjust) !== 0) this.sequences.forget(entry)
     this.synproxy.forget(entry)
+    if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.forget?.(entry)
     const master = w[o + MASTER]! - 1
     w[o + STATUS] = Status.Dying
     this.table.destroy(entry)

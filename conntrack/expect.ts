@@ -20,6 +20,23 @@ export interface TupleMask {
   readonly port: number
 }
 
+/** struct nf_conntrack_expect_policy: of one class of a helper's expectations. */
+export interface ExpectPolicy {
+  /** How many a master may have at once, 0 any. */
+  readonly max: number
+  readonly seconds: number
+}
+
+/** How NAT will bind what comes (struct nf_conntrack_expect, CONFIG_NF_NAT). */
+export interface ExpectNat {
+  /** Direction of the master in which the new connection begins. */
+  readonly dir: number
+  /** Port, or GRE key, before translation. */
+  readonly port: number
+  /** Address before translation. */
+  readonly address?: readonly [number, number, number, number]
+}
+
 export interface Expectation {
   readonly master: number
   readonly tuple: Tuple
@@ -28,20 +45,23 @@ export interface Expectation {
   readonly class: number
   /** Helper number of the new entry + 1, 0 none. */
   readonly helper: number
-  readonly flags: number
+  flags: number
   /** Name of the helper that expects, for printing. */
   readonly name: string
   /** host.now at which it is forgotten, ms. */
   expires: number
   /** Called with the new, unconfirmed entry (expectfn): NAT helpers bind it. */
-  readonly onMatch: ((entry: number, expectation: Expectation) => void) | null
+  onMatch: ((entry: number, expectation: Expectation) => void) | null
+  nat?: ExpectNat | null
+  /** Set by Expectations.add: later ones are greater. */
+  serial?: number
 }
 
 /** Hears of expectations; `made` false: it ended. */
 export type ExpectListener = (expectation: Expectation, made: boolean) => void
 
 /** Why an expectation was not taken (negative errno of nf_ct_expect_related). */
-export const ExpectError = { None: 0, Shutdown: -108, Busy: -16, TooMany: -24 } as const
+export const ExpectError = { None: 0, Shutdown: -108, Busy: -16, TooMany: -24, Already: -114 } as const
 
 export class Expectations {
   readonly #table: EntryTable
@@ -64,15 +84,16 @@ export class Expectations {
   /**
    * nf_ct_expect_related: takes an expectation. One of the same tuple, mask, master and class is replaced; of
    * another, it is a clash. `limit`: max_expected of the class, 0 any; beyond it the oldest of the master goes.
-   * ExpectError.
+   * `anyMaster`: one of another master is told apart from a clash (NF_CT_EXP_F_SKIP_MASTER). ExpectError.
    */
-  add(expectation: Expectation, now: number, limit = 0): number {
+  add(expectation: Expectation, now: number, limit = 0, anyMaster = false): number {
     if (this.#ending(expectation.master)) return ExpectError.Shutdown
     this.expire(now)
     for (const other of [...(this.#lists.get(keyOf(expectation.tuple)) ?? [])]) {
       if (!this.#zoneEqual(other, expectation.master)) continue
       if (sameMask(other.mask, expectation.mask) && other.tuple.equals(expectation.tuple)) {
-        if (other.master !== expectation.master || other.class !== expectation.class) return ExpectError.Busy
+        if (other.master !== expectation.master || other.class !== expectation.class)
+          return anyMaster ? ExpectError.Already : ExpectError.Busy
         this.remove(other)
       } else if (clashes(other, expectation)) return ExpectError.Busy
     }
@@ -81,6 +102,7 @@ export class Expectations {
       if (own.length >= limit) this.remove(own.at(-1)!)
     }
     if (this.count >= this.max) return ExpectError.TooMany
+    expectation.serial = this.created
     const key = keyOf(expectation.tuple)
     const list = this.#lists.get(key)
     if (list === undefined) this.#lists.set(key, [expectation])
@@ -136,9 +158,18 @@ export class Expectations {
     for (const e of this.of(master)) this.remove(e)
   }
 
+  /** nf_ct_expect_find_get: the expectation that a tuple in its zone would fulfil, or null; it stays. */
+  find(tuple: Tuple): Expectation | null {
+    for (const e of this.#lists.get(keyOf(tuple)) ?? [])
+      if (fits(e, tuple) && this.#table.words[e.master * STRIDE + ZONE] === tuple.zone) return e
+    return null
+  }
+
   /** Those of a master, newest first. */
   of(master: number): Expectation[] {
-    return this.all().filter((e) => e.master === master)
+    return this.all()
+      .filter((e) => e.master === master)
+      .sort((a, b) => (b.serial ?? 0) - (a.serial ?? 0))
   }
 
   all(): Expectation[] {

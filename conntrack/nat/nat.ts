@@ -45,6 +45,7 @@ export class Nat {
     this.#conntrack = conntrack
     this.#unique = new UniqueTuple(conntrack, host.random)
     this.#translate = new Translator(host.memory, conntrack)
+    conntrack.nat = this
     conntrack.onDestroy = (entry) => this.#unique.sources.remove(entry)
     host.devices.listen({
       addressRemoved: (device, address) => this.addressGone(device.index, address.family, gone(address)),
@@ -187,6 +188,12 @@ export class Nat {
         )
     } else this.#range.load(range)
     return this.#setup(pkt.ct, manip)
+  }
+
+  /** nf_nat_setup_info for an entry that a helper expected. A Verdict. */
+  setupEntry(entry: number, range: NatRange, manip: Manip): Verdict {
+    this.#range.load(range)
+    return this.#setup(entry, manip)
   }
 
   /** With `#range` loaded. */

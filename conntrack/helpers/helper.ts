@@ -1,0 +1,170 @@
+// What an application helper is, and what helpers share: reading tuples, announcing connections, moving ports.
+//
+//     packet of a master ──> help() ──> announce() ──> expectation ──> its first packet is RELATED to the master
+//                              └─ the master is translated: movePort() finds a port that is free outside too, the
+//                                 payload is rewritten (mangle.ts), followMaster() will bind what comes
+//
+// A helper is rare: its code may allocate. A connection without one does not come here.
+
+import type { Family, Packet } from '../../datapath/packet.ts'
+import { TCP_HEADER_LEN, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
+import type { Conntrack } from '../conntrack.ts'
+import { type Expectation, ExpectError, type ExpectPolicy } from '../expect.ts'
+import { Manip } from '../nat/range.ts'
+import { DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
+import { Tuple } from '../tuple.ts'
+
+/** An application helper (nf_conntrack_helper): reads a protocol and expects connections. */
+export interface Helper {
+  readonly name: string
+  readonly family: Family
+  readonly protocol: number
+  /** By expectation class; absent: one class, no limit. */
+  readonly policies?: readonly ExpectPolicy[]
+  /** Sees each packet of its connections before it is confirmed. A Verdict. */
+  help(pkt: Packet, entry: number, dir: number): number
+  /** The entry ends. */
+  destroy?(entry: number): void
+  /** The entry is freed: what the helper knows of it goes. */
+  forget?(entry: number): void
+}
+
+export type HelperMaker = (ct: Conntrack) => readonly Helper[]
+
+export type Words = readonly [number, number, number, number]
+
+export const FAMILIES: readonly Family[] = [4, 6]
+
+/** NF_NAT_MANIP_SRC or _DST was needed for this connection (IPS_NAT_MASK). */
+export const isTranslated = (ct: Conntrack, entry: number): boolean =>
+  (ct.table.words[entry * STRIDE + STATUS]! & (Status.SrcNat | Status.DstNat)) !== 0
+
+export const familyOf = (ct: Conntrack, entry: number): Family =>
+  (ct.table.words[entry * STRIDE + META]! & 0xff) as Family
+
+function wordsAt(ct: Conntrack, at: number): Words {
+  const w = ct.table.words
+  return [w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!]
+}
+
+/** Addresses of the tuple of a direction. */
+export const sourceOf = (ct: Conntrack, entry: number, dir: number): Words =>
+  wordsAt(ct, entry * STRIDE + dir * TUPLE_WORDS + SRC)
+export const destinationOf = (ct: Conntrack, entry: number, dir: number): Words =>
+  wordsAt(ct, entry * STRIDE + dir * TUPLE_WORDS + DST)
+/** Ports of the tuple of a direction. */
+export const sourcePortOf = (ct: Conntrack, entry: number, dir: number): number =>
+  ct.table.words[entry * STRIDE + dir * TUPLE_WORDS + PORTS]! >>> 16
+export const destinationPortOf = (ct: Conntrack, entry: number, dir: number): number =>
+  ct.table.words[entry * STRIDE + dir * TUPLE_WORDS + PORTS]! & 0xffff
+
+export const sameWords = (a: Words, b: Words): boolean =>
+  a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
+
+/** Where TCP's data begin, an absolute offset; -1: no whole header, or no data. */
+export function tcpData(ct: Conntrack, pkt: Packet): number {
+  const { l4, end } = pkt
+  if (l4 + TCP_HEADER_LEN > end) return -1
+  const data = l4 + tcpHeaderLength(ct.host.memory.view, l4)
+  return data >= end ? -1 : data
+}
+
+export interface Announcement {
+  readonly class?: number
+  /** Null: from anywhere. */
+  readonly source: Words | null
+  readonly destination: Words
+  readonly protocol: number
+  /** Null: any. */
+  readonly sport: number | null
+  readonly dport: number
+  readonly flags?: number
+  /** Number of the new entry's helper + 1, 0 none. */
+  readonly helper?: number
+}
+
+const ALL: Words = [-1, -1, -1, -1]
+const NOTHING: Words = [0, 0, 0, 0]
+
+/** nf_ct_expect_init(): an expectation of `master`'s helper, not announced yet. */
+export function expectation(ct: Conntrack, master: number, a: Announcement): Expectation {
+  const family = familyOf(ct, master)
+  const [s0, s1, s2, s3] = a.source ?? NOTHING
+  const [d0, d1, d2, d3] = a.destination
+  const tuple = new Tuple()
+  Object.assign(tuple, { s0, s1, s2, s3, d0, d1, d2, d3 })
+  tuple.ports = ((a.sport ?? 0) << 16) | a.dport
+  tuple.meta = (a.protocol << 8) | family
+  const [m0, m1, m2, m3] = a.source === null ? NOTHING : family === 4 ? ([-1, 0, 0, 0] as const) : ALL
+  return {
+    master,
+    tuple,
+    mask: { s0: m0, s1: m1, s2: m2, s3: m3, port: a.sport === null ? 0 : 0xffff },
+    class: a.class ?? 0,
+    helper: a.helper ?? 0,
+    flags: a.flags ?? 0,
+    name: ct.helperOf(master)?.name ?? '',
+    expires: 0,
+    onMatch: null,
+    nat: null,
+  }
+}
+
+/** nf_ct_expect_related(), under the policy of its class. ExpectError. `anyMaster`: NF_CT_EXP_F_SKIP_MASTER. */
+export function announce(ct: Conntrack, e: Expectation, anyMaster = false): number {
+  const policy = ct.helperOf(e.master)?.policies?.[e.class]
+  e.expires = ct.host.now + (policy?.seconds ?? 0) * 1000
+  return ct.expectations.add(e, ct.host.now, policy?.max ?? 0, anyMaster)
+}
+
+export const setExpectedPort = (e: Expectation, port: number): void => {
+  e.tuple.ports = (e.tuple.ports & ~0xffff) | port
+}
+
+/** Ports tried, the one asked for included (nf_nat_exp_find_port). */
+const MAX_ATTEMPTS = 128
+
+/** nf_nat_exp_find_port(): announces at `port` or, if that is taken, at a random one above it. The port, 0 none. */
+export function announceAtFreePort(ct: Conntrack, e: Expectation, port: number): number {
+  const range = 0xffff - port
+  let left = Math.min(range, MAX_ATTEMPTS)
+  let at = port
+  for (;;) {
+    setExpectedPort(e, at)
+    const result = announce(ct, e)
+    if (result === ExpectError.None) return at
+    if (result !== ExpectError.Busy || --left < 0) return 0
+    at = port + Math.floor((ct.host.random.u32() / 0x100000000) * range)
+  }
+}
+
+/** A range of one address, and perhaps one port. */
+function single(address: Words, port: number | null) {
+  return {
+    min: address,
+    max: address,
+    minPort: port ?? 0,
+    maxPort: port ?? 0,
+    hasPorts: port !== null,
+    basePort: 0,
+    offset: false,
+    random: false,
+    randomFully: false,
+    persistent: false,
+    netmap: false,
+  } as const
+}
+
+/** nf_nat_setup_info() with one address. */
+export function bind(ct: Conntrack, entry: number, manip: Manip, address: Words, port: number | null): void {
+  ct.nat?.setupEntry(entry, single(address, port), manip)
+}
+
+/** nf_nat_follow_master(): an expected connection is translated as its master is. */
+export function followMaster(ct: Conntrack): (entry: number, e: Expectation) => void {
+  return (entry, e) => {
+    const dir = e.nat!.dir
+    bind(ct, entry, Manip.Src, destinationOf(ct, e.master, 1 - dir), null)
+    bind(ct, entry, Manip.Dst, sourceOf(ct, e.master, 1 - dir), e.nat!.port)
+  }
+}

@@ -1,0 +1,54 @@
+// SANE's network protocol (nf_conntrack_sane.c, Linux 6.18): the answer to NET_START names the port of the image.
+//
+//     request   code (7: NET_START), handle        8 bytes, each word big-endian
+//     answer    status (0: good), 0, port, ...
+
+import { Verdict } from '../../datapath/hooks.ts'
+import { CtInfo } from '../../datapath/packet.ts'
+import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
+import type { Conntrack } from '../conntrack.ts'
+import { ExpectError } from '../expect.ts'
+import { announce, destinationOf, expectation, FAMILIES, type Helper, sourceOf, tcpData } from './helper.ts'
+
+const NET_START = 7
+const REQUEST_LEN = 8
+const REPLY_LEN = 8
+
+export function createSane(ct: Conntrack): readonly Helper[] {
+  const { view } = ct.host.memory
+  /** Masters whose next answer is one to NET_START. */
+  const asked = new Set<number>()
+  const help: Helper['help'] = (pkt, entry, dir) => {
+    if (pkt.ctInfo !== CtInfo.Established && pkt.ctInfo !== CtInfo.EstablishedReply) return Verdict.Accept
+    const data = tcpData(ct, pkt)
+    if (data < 0) return Verdict.Accept
+    const length = pkt.end - data
+    if (dir === 0) {
+      if (length !== REQUEST_LEN) return Verdict.Accept
+      if (view.getUint32(data) === NET_START) asked.add(entry)
+      else asked.delete(entry)
+      return Verdict.Accept
+    }
+    if (!asked.delete(entry)) return Verdict.Accept
+    if (length < REPLY_LEN || view.getUint32(data) !== 0 || view.getUint16(data + 4) !== 0)
+      return Verdict.Accept
+    const e = expectation(ct, entry, {
+      source: sourceOf(ct, entry, 0),
+      destination: destinationOf(ct, entry, 0),
+      protocol: IPPROTO_TCP,
+      sport: null,
+      dport: view.getUint16(data + 6),
+    })
+    return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+  }
+  return FAMILIES.map((family) => ({
+    name: 'sane',
+    family,
+    protocol: IPPROTO_TCP,
+    policies: [{ max: 1, seconds: 300 }],
+    help,
+    forget: (entry: number) => {
+      asked.delete(entry)
+    },
+  }))
+}
