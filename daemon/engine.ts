@@ -137,8 +137,10 @@ function addDevices(host: Host, interfaces: readonly InterfaceConfig[]): void {
   const { devices } = host
   // lo is there with its usual address; the folder says which it has.
   for (const address of [...devices.loopback.addresses]) devices.removeAddress(devices.loopback, address)
-  for (const { name, mtu, index, up, loopback, pointToPoint, mac, origin } of interfaces)
-    at(origin, '', () => devices.add(name, mtu, { index, up, loopback, pointToPoint, mac }))
+  for (const { name, mtu, index, up, loopback, pointToPoint, mac, group, origin } of interfaces)
+    at(origin, '', () => {
+      devices.add(name, mtu, { index, up, loopback, pointToPoint, mac }).link.group = group
+    })
 }
 
 function addAddresses(host: Host, interfaces: readonly InterfaceConfig[], byHand: boolean): void {

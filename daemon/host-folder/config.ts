@@ -59,6 +59,8 @@ export interface InterfaceConfig {
   readonly pointToPoint: boolean
   /** Link layer address, lower case; null for interfaces without (TUN). */
   readonly mac: string | null
+  /** `ip link set … group`; 0: default. */
+  readonly group: number
   readonly addresses: readonly AddressConfig[]
   readonly port: PortConfig | null
   readonly origin: Origin

@@ -11,7 +11,7 @@
 
 import { ANY, type Prefix, parseEither, parsePrefix } from './address.ts'
 import type { AddressConfig, PortConfig, RouteConfig, RuleConfig, SysctlConfig } from './config.ts'
-import { readMac } from './iproute.ts'
+import { readGroup, readMac } from './iproute.ts'
 import { type TableNames, validInterfaceName } from './names.ts'
 import type { Cursor, Origin } from './source.ts'
 import { sysctlName } from './sysctl.ts'
@@ -25,6 +25,7 @@ export interface InterfaceWords {
   readonly up: Said<boolean>
   readonly pointToPoint: Said<boolean>
   readonly mac: Said<string>
+  readonly group: Said<number>
   readonly port: PortConfig | null
   readonly origin: Origin
 }
@@ -60,7 +61,7 @@ export function readHostYaml(root: Cursor, tables: TableNames): HostYaml {
   }
 }
 
-const INTERFACE_KEYS = ['addresses', 'mtu', 'up', 'mac', 'point_to_point', 'port']
+const INTERFACE_KEYS = ['addresses', 'mtu', 'up', 'mac', 'group', 'point_to_point', 'port']
 
 function readInterface([name, item]: [string, Cursor]): InterfaceWords {
   if (!validInterfaceName(name))
@@ -73,6 +74,7 @@ function readInterface([name, item]: [string, Cursor]): InterfaceWords {
       up: null,
       pointToPoint: null,
       mac: null,
+      group: null,
       port: null,
       origin: item,
     }
@@ -93,6 +95,7 @@ function readInterface([name, item]: [string, Cursor]): InterfaceWords {
       'mac',
       (c) => readMac(c.string()) ?? c.fail(`${c.shown()} is no link layer address, as 02:00:00:00:00:01`),
     ),
+    group: said('group', readGroup),
     port: port === null ? null : readPort(port, name),
     origin: item,
   }

@@ -178,6 +178,7 @@ function loopback(origin: Origin): InterfaceConfig {
     loopback: true,
     pointToPoint: false,
     mac: null,
+    group: 0,
     addresses: [
       { ...address, family: 4, words: [0x7f00_0001, 0, 0, 0], prefixLength: 8, label: 'lo' },
       { ...address, family: 6, words: [0, 0, 0, 1], prefixLength: 128, label: null },
@@ -201,6 +202,7 @@ function newInterface(word: InterfaceWords, index: number): InterfaceConfig {
     pointToPoint:
       word.pointToPoint?.value ?? (mac === null && (word.port === null || word.port.kind === 'tun')),
     mac,
+    group: word.group?.value ?? 0,
     addresses,
     port: word.port,
     origin: word.origin,
@@ -221,6 +223,7 @@ function mergeInterface(known: InterfaceConfig, word: InterfaceWords): Interface
     up: agree('up', word.up, known.up),
     pointToPoint: agree('point_to_point', word.pointToPoint, known.pointToPoint),
     mac: word.mac === null ? known.mac : agree<string | null>('mac', word.mac, known.mac),
+    group: agree('group', word.group, known.group),
     addresses,
     port: word.port,
   }

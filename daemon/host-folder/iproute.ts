@@ -72,12 +72,17 @@ export function readInterfaces(root: Cursor): InterfaceConfig[] {
       loopback: flags.includes('LOOPBACK'),
       pointToPoint: flags.includes('POINTOPOINT'),
       mac: mac === null ? null : read(mac, 'link layer address', readMac),
+      group: optional(item, 'group', readGroup) ?? 0,
       addresses: [...addresses, ...later],
       port: null,
       origin: item,
     }
   })
 }
+
+/** The group of an interface; the one name is that of Debian's /etc/iproute2/group. */
+export const readGroup = (cursor: Cursor): number =>
+  readName(cursor, 'interface group', (t) => (t === 'default' ? 0 : parseNumber(t, 0x7fff_ffff)))
 
 /** `02:00:00:00:00:01`, lower case; null if it is none. */
 export const readMac = (text: string): string | null =>
@@ -288,10 +293,7 @@ export function readRules(root: Cursor, family: Family, tables: TableNames): Rul
       table: readTable(item, tables, 0),
       target: target ?? 0,
       suppressPrefixLength: item.get('suppress_prefixlen')?.integer(0, 128) ?? -1,
-      suppressGroup:
-        optional(item, 'suppress_ifgroup', (c) =>
-          readName(c, 'interface group', (t) => (t === 'default' ? 0 : parseNumber(t, 0x7fff_ffff))),
-        ) ?? -1,
+      suppressGroup: optional(item, 'suppress_ifgroup', readGroup) ?? -1,
       realm: ((flowPart('flow_from') << 16) | flowPart('flow_to')) >>> 0,
       origin: item,
     }

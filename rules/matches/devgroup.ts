@@ -1,6 +1,8 @@
 // devgroup: the group of a device, `ip link set DEV group N` (libxt_devgroup of iptables 1.8.9, devgroup_mt() of
-// xt_devgroup.c). Every device of this host is in the default group, 0.
+// xt_devgroup.c).
 
+import type { Host } from '../../datapath/host.ts'
+import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { WholeError } from '../options.ts'
 import { formatNamedMask, type NamedMask, parseNamedMask } from './named-mask.ts'
@@ -23,8 +25,17 @@ const format = (m: DevGroup, dashes: string, numeric: boolean): string => {
   return words(put('src-group', m.source), put('dst-group', m.destination))
 }
 
-const fits = (group: NamedMask | null): boolean =>
-  group === null || ((group.value & group.mask) === 0) !== group.invert
+/** 0 where there is no device. Does not allocate. */
+function groupOf(host: Host, index: number): number {
+  const device = host.devices.byIndex[index]
+  return device === undefined ? 0 : device.link.group
+}
+
+/** A group with bits outside of the mask is compared by those inside. */
+const fits = (group: NamedMask | null, index: Code, js: Js): Code =>
+  group === null
+    ? js`true`
+    : js`((${js.bind(groupOf)}(${js.env.host}, ${index}) ^ ${group.value | 0}) & ${group.mask | 0}) !== 0 === ${group.invert}`
 
 export const devgroup: Match<DevGroup> = {
   kind: 'match',
@@ -55,5 +66,5 @@ export const devgroup: Match<DevGroup> = {
     return null
   },
   reads: ['in', 'out'],
-  emit: (m, js) => js`${fits(m.source) && fits(m.destination)}`,
+  emit: (m, js) => js.all([fits(m.source, js`pkt.iif`, js), fits(m.destination, js`pkt.oif`, js)]),
 }

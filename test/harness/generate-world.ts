@@ -79,6 +79,12 @@ export function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {
 const realm = (random: SeededRandom, profile: Profile): string =>
   profile === 'extensions' && random.once(2) ? ` realm ${random.pick(['3', '7', '7/3'])}` : ''
 
+/** The group of the device with this number, for the match of that name. */
+function group(seed: number, at: number, profile: Profile): { group?: number } {
+  const random = stream(seed + at, 'groups')
+  return profile === 'extensions' && random.once(2) ? { group: random.pick([1, 4, 5, 7]) } : {}
+}
+
 export function makeWorld(seed: number, profile: Profile): World {
   const random = stream(seed, 'topology')
   const count = 2 + random.below(3)
@@ -149,7 +155,7 @@ export function makeWorld(seed: number, profile: Profile): World {
       )
     }
     const mtu = smallMtu ? random.pick(MTUS) : random.pick([1500, 1500, 1500, 1500, 9000, 1400])
-    devices.push({ name, mtu, addresses })
+    devices.push({ name, mtu, ...group(seed, i, profile), addresses })
   })
 
   const wan = random.pick(devices)

@@ -187,6 +187,7 @@ export class KernelHost {
       void oracle.ask('T', Buffer.from(`${d.name}\0`)).catch(() => {})
       // A packet of 64 KiB in fragments of 68 bytes must fit the device's queue.
       batch.push(`link set ${d.name} mtu ${d.mtu} txqueuelen 4000`)
+      if (d.group !== undefined) batch.push(`link set ${d.name} group ${d.group}`)
       for (const a of d.addresses) batch.push(`addr add ${a} dev ${d.name}`)
       batch.push(`link set ${d.name} up`)
     })

@@ -21,7 +21,12 @@ import { printScenario, type Run, type Scenario } from './scenario.ts'
 export function hostYaml(scenario: Scenario): string {
   const { devices, routes, rules, sysctls } = scenario
   const yaml = {
-    interfaces: Object.fromEntries(devices.map((d) => [d.name, { mtu: d.mtu, addresses: d.addresses }])),
+    interfaces: Object.fromEntries(
+      devices.map(({ name, mtu, group, addresses }) => [
+        name,
+        { mtu, ...(group === undefined ? {} : { group }), addresses },
+      ]),
+    ),
     routes,
     rules,
     sysctls: { ...BASE_SYSCTLS, ...sysctls },

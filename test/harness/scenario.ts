@@ -5,6 +5,8 @@
 export interface ScenarioDevice {
   readonly name: string
   readonly mtu: number
+  /** `ip link set … group`, 0 unless said. */
+  readonly group?: number
   /** Each in the words of `ip addr add`: `10.0.0.1/24`, `10.0.0.1/24 brd +`, `10.0.0.1 peer 10.0.0.2/32`. */
   readonly addresses: readonly string[]
 }

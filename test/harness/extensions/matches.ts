@@ -419,7 +419,14 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'devgroup',
     draw(d) {
-      const group = (): string => d.pick(['0', '1', '0x0/0x1', '0x1/0x0', '5/0xfff8'])
+      const one = (): number => d.pick(d.world.devices).group ?? 0
+      const group = (): string =>
+        d.pick([
+          () => String(d.near(one())),
+          () => `${hex(d.near(one()))}/${d.pick(['0x1', '0x4', '0x7', '0xfffffff8', '0xffffffff'])}`,
+          () => '0x1/0x0',
+          () => '5/0xfff8',
+        ])()
       const source = d.only('PREROUTING', 'INPUT', 'FORWARD')
       const destination = d.only('FORWARD', 'OUTPUT', 'POSTROUTING')
       if (source && destination)

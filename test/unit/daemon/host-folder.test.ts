@@ -219,6 +219,7 @@ interfaces:
   wan:
     addresses: [192.0.2.1/24 brd +]
     mac: 02:00:00:00:00:01
+    group: 7
     port: {raw: eth7}
 routes:
   - default via 192.0.2.254
@@ -242,6 +243,7 @@ sysctls:
       [3, 'tun.1', 1500, false, true, null],
       [4, 'wan', 1500, true, false, '02:00:00:00:00:01'],
     ])
+    expect(host.interfaces.map((i) => i.group)).toEqual([0, 0, 0, 7])
     expect(host.interfaces[1]!.addresses.map((a) => a.secondary)).toEqual([false, true, false])
     expect(host.interfaces[2]!.addresses[0]).toMatchObject({ prefixLength: 32, peer: [0x0a010002, 0, 0, 0] })
     expect(host.interfaces[3]!.addresses[0]!.broadcast![0]! >>> 0).toBe(0xc00002ff)
