@@ -8,8 +8,8 @@
 // A look-up costs one probe a length in use, whether the table holds ten routes or a hundred thousand.
 
 import { type Device, Scope } from './devices.ts'
-import type { Nexthop, RouteExtras, Words } from './fib.ts'
 import type { Family } from './packet.ts'
+import type { Nexthop, RouteExtras, Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,

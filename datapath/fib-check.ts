@@ -1,0 +1,276 @@
+// What `ip route add` may ask for: the checks of fib_create_info() and ip6_route_info_create(), and the route that
+// comes out of them. A gateway has to be on a link; which one, the tables say.
+
+import type { Devices } from './device-table.ts'
+import { type Device, Scope } from './devices.ts'
+import type { FibLookup } from './fib-lookup.ts'
+import type { Family } from './packet.ts'
+import {
+  type Nexthop,
+  newFlowKey,
+  RouteError,
+  type RouteSpec,
+  RouteType,
+  sameWords,
+  Table,
+  tableFor,
+  type Words,
+} from './route.ts'
+import { isErrorType, RouteEntry } from './route-table.ts'
+
+/** fib_props[].scope: the widest scope that each type may have. */
+const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255]
+
+function scopeOf(spec: RouteSpec): number {
+  const type = spec.type ?? RouteType.Unicast
+  if (spec.scope !== undefined) return spec.scope
+  if (type === RouteType.Local || type === RouteType.Nat) return Scope.Host
+  if (type === RouteType.Broadcast || type === RouteType.Multicast || type === RouteType.Anycast)
+    return Scope.Link
+  return type === RouteType.Unicast && !spec.gateway && !spec.nexthops?.length ? Scope.Link : Scope.Universe
+}
+
+function hostBitsClear(w: Words, length: number): boolean {
+  return w.every((word, i) => {
+    const bits = length - i * 32
+    return bits >= 32 || (bits <= 0 ? word === 0 : (word & ~(-1 << (32 - bits))) === 0)
+  })
+}
+
+export class RouteChecker {
+  readonly #fib: FibLookup
+  readonly #devices: Devices
+
+  constructor(fib: FibLookup, devices: Devices) {
+    this.#fib = fib
+    this.#devices = devices
+  }
+
+  /** The route that a spec asks for. `verify`: as the kernel checks it; without, routes may come in any order. */
+  make(spec: RouteSpec, derived: boolean, verify: boolean): RouteEntry {
+    const family = spec.family ?? 4
+    const type = spec.type ?? RouteType.Unicast
+    const bits = family === 4 ? 32 : 128
+    const fail = (code: RouteError['code'], why: string): never => {
+      throw new RouteError(code, why, true)
+    }
+    if (((spec.tos ?? 0) & 3) !== 0) fail('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
+    if (spec.prefixLength < 0 || spec.prefixLength > bits) fail('EINVAL', 'Invalid prefix length')
+    if (!hostBitsClear(spec.dst, spec.prefixLength)) fail('EINVAL', 'Invalid prefix for given prefix length')
+    if (verify) this.#verify(spec)
+    const nexthops = spec.nexthops?.length
+      ? spec.nexthops.map((h) =>
+          h.device || h.gateway === null
+            ? h
+            : { ...h, device: this.#onLink(family, h.gateway, null, spec).device! },
+        )
+      : null
+    const gateway = nexthops === null ? (spec.gateway ?? null) : null
+    let device = nexthops === null ? (spec.device ?? null) : nexthops[0]!.device
+    let nexthopScope: number = gateway === null ? Scope.Host : Scope.Link
+    if (isErrorType(type)) {
+      device = family === 6 ? this.#devices.loopback : null
+      nexthopScope = Scope.Nowhere
+    } else if (gateway !== null && (device === null || (verify && family === 4))) {
+      const via = this.#onLink(family, gateway, device, spec, spec.extras?.onlink)
+      nexthopScope = family === 4 && !spec.extras?.onlink ? via.scope : Scope.Link
+      device ??= via.device
+    }
+    if (device === null && !isErrorType(type)) throw new RouteError('ENODEV', 'No such device')
+    if (type === RouteType.Local) nexthopScope = Scope.Nowhere
+    const scope =
+      spec.scope ??
+      (type === RouteType.Local || type === RouteType.Nat
+        ? Scope.Host
+        : type === RouteType.Broadcast || type === RouteType.Multicast || type === RouteType.Anycast
+          ? Scope.Link
+          : type === RouteType.Unicast && gateway === null && nexthops === null
+            ? Scope.Link
+            : Scope.Universe)
+    // fib_create_info(): behind such a route comes nothing.
+    if (family === 4 && scope === Scope.Host && !isErrorType(type)) nexthopScope = Scope.Nowhere
+    return new RouteEntry({
+      family,
+      type,
+      dst: spec.dst,
+      prefixLength: spec.prefixLength,
+      table: spec.table ?? tableFor(type),
+      tos: spec.tos ?? 0,
+      // IP6_RT_PRIO_USER.
+      metric: spec.metric || (family === 6 && !derived ? 1024 : 0),
+      scope,
+      protocol: spec.protocol ?? 'boot',
+      device,
+      gateway: isErrorType(type) ? null : gateway,
+      source: spec.source ?? null,
+      mtu: spec.mtu ?? 0,
+      realm: spec.realm ?? 0,
+      nexthops,
+      nexthopScope,
+      extras: spec.extras ?? null,
+      derived,
+    })
+  }
+
+  /**
+   * The route by which a gateway is on the link (fib_check_nh_v4_gw, ip6_route_check_nh). Throws RouteError if there
+   * is none.
+   */
+  #onLink(
+    family: Family,
+    gateway: Words,
+    device: Device | null,
+    spec: RouteSpec,
+    onlink = false,
+  ): RouteEntry {
+    const key = newFlowKey()
+    key.family = family
+    key.d0 = gateway[0]
+    key.d1 = gateway[1]
+    key.d2 = gateway[2]
+    key.d3 = gateway[3]
+    key.oif = device?.index ?? 0
+    const scope = Math.max(scopeOf(spec) + 1, Scope.Link)
+    const table = spec.table ?? tableFor(spec.type ?? RouteType.Unicast)
+    const fits = (via: RouteEntry | null): via is RouteEntry =>
+      via !== null &&
+      (family === 4
+        ? via.type === RouteType.Unicast || via.type === RouteType.Local
+        : !isErrorType(via.type) && via.gateway === null && (device === null || via.uses(device)))
+    if (onlink && device !== null) return this.#fib.special(RouteType.Unicast, device)
+    let via: RouteEntry | null = null
+    this.#fib.freshNames()
+    this.#fib.leastScope = family === 4 ? scope : 0
+    try {
+      if (family === 6 || table !== Table.Main) {
+        const own = this.#fib.of(family).tables.get(table)
+        via = own === undefined ? null : this.#fib.ask(this.#fib.of(family), table, key)
+      }
+      if (via === null || (family === 6 && !fits(via)))
+        via = this.#fib.finish(this.#fib.walk(this.#fib.of(family), key))
+    } finally {
+      this.#fib.leastScope = 0
+    }
+    if (fits(via)) {
+      if (family === 4 && !(device ?? via.device)?.up) throw new RouteError('ENETDOWN', 'Network is down')
+      return via
+    }
+    if (family === 6) throw new RouteError('EHOSTUNREACH', 'No route to host')
+    throw new RouteError(via === null ? 'ENETUNREACH' : 'EINVAL', 'Nexthop has invalid gateway.', true)
+  }
+
+  /** What fib_create_info() and ip6_route_info_create() refuse before they look at the tables. */
+  #verify(spec: RouteSpec): void {
+    const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
+      throw new RouteError(code, why, true)
+    }
+    const family = spec.family ?? 4
+    const type = spec.type ?? RouteType.Unicast
+    const hops: readonly Partial<Nexthop>[] = spec.nexthops?.length
+      ? spec.nexthops
+      : [
+          {
+            device: spec.device ?? null!,
+            gateway: spec.gateway ?? null,
+            onlink: spec.extras?.onlink ?? false,
+          },
+        ]
+    if (family === 4) {
+      const scope = scopeOf(spec)
+      const first = spec.nexthops?.[0]
+      if (first) {
+        if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
+        if (spec.gateway && !sameWords(first.gateway, spec.gateway))
+          fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
+        if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
+      }
+      if (type > RouteType.Nat) fail('Invalid route type')
+      if (LEAST_SCOPE[type]! > scope) fail('Invalid scope')
+      if (isErrorType(type)) {
+        if (spec.gateway || spec.device || spec.nexthops?.length)
+          fail('Gateway, device and multipath can not be specified for this route type')
+      } else {
+        if (type === RouteType.Unspec || type === RouteType.Nat) fail('Invalid route type')
+        if (scope > Scope.Host) fail('Invalid scope')
+        if (scope === Scope.Host) {
+          if (hops.length > 1) fail('Route with host scope can not have multiple nexthops')
+          if (hops[0]!.gateway) fail('Route with host scope can not have a gateway')
+          if (!hops[0]!.device) throw new RouteError('ENODEV', 'No such device')
+        } else for (const hop of hops) this.#verifyHop4(spec, hop, scope)
+      }
+      if (spec.source && !isErrorType(type)) {
+        const [w] = spec.source
+        const itself = type === RouteType.Local && w === spec.dst[0] && spec.dst[0] !== 0
+        if (!itself && this.#fib.addressType(4, w, 0, 0, 0, 0) !== RouteType.Local)
+          fail('Invalid prefsrc address')
+      }
+      return
+    }
+    const refused = isErrorType(type)
+    for (const hop of hops)
+      if (!refused) this.#verifyHop6(spec, hop)
+      else if (hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
+      else if (hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    if (spec.source && this.owner6(spec.source, refused ? null : (spec.device ?? null)) === null)
+      fail('Invalid source address')
+  }
+
+  #verifyHop4(spec: RouteSpec, hop: Partial<Nexthop>, scope: number): void {
+    const device = hop.device ?? null
+    if (!hop.gateway) {
+      if (hop.onlink)
+        throw new RouteError(
+          'EINVAL',
+          'Invalid flags for nexthop - PERVASIVE and ONLINK can not be set',
+          true,
+        )
+      if (device === null) throw new RouteError('ENODEV', 'No such device')
+      if (!device.up) throw new RouteError('ENETDOWN', 'Device for nexthop is not up', true)
+      return
+    }
+    if (hop.onlink) {
+      if (scope >= Scope.Link) throw new RouteError('EINVAL', 'Nexthop has invalid scope', true)
+      if (device === null) throw new RouteError('ENODEV', 'Nexthop device required for onlink', true)
+      if (!device.up) throw new RouteError('ENETDOWN', 'Nexthop device is not up', true)
+      if (this.#fib.addressType(4, hop.gateway[0], 0, 0, 0, 0) !== RouteType.Unicast)
+        throw new RouteError('EINVAL', 'Nexthop has invalid gateway', true)
+      return
+    }
+    this.#onLink(4, hop.gateway, device, spec)
+  }
+
+  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): void {
+    const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
+      throw new RouteError(code, why, true)
+    }
+    let device = hop.device ?? null
+    if (hop.onlink && device === null) fail('Nexthop device required for onlink', 'ENODEV')
+    if (hop.onlink && !device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    if (hop.gateway) {
+      const linkLocal = hop.gateway[0] >>> 22 === 0x3fa
+      if (this.owner6(hop.gateway, linkLocal ? device : null) !== null)
+        fail('Gateway can not be a local address')
+      if (!linkLocal) {
+        if (hop.gateway[0] >>> 24 === 0xff || hop.gateway.every((w) => w === 0))
+          fail('Invalid gateway address')
+        if (!hop.onlink) device ??= this.#onLink(6, hop.gateway, device, spec).device
+        if (!hop.onlink) this.#onLink(6, hop.gateway, device, spec)
+      }
+      if (device === null) fail('Egress device not specified')
+      if (device!.loopback) fail('Egress device can not be loopback device for this route')
+    }
+    if (device === null) throw new RouteError('ENODEV', 'No such device')
+    if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
+  }
+
+  /** ipv6_chk_addr(): the device that has an address, `device` if it is given; null if none has. */
+  owner6(words: Words, device: Device | null): Device | null {
+    for (const d of this.#devices.all())
+      for (const a of d.addresses)
+        if (a.family === 6 && sameWords(a.words, words))
+          if (device === null || d === device || (a.scope !== Scope.Link && a.scope !== Scope.Host))
+            // Not strict: an address of a wide scope counts wherever it stands.
+            return d
+    return null
+  }
+}

@@ -1,0 +1,555 @@
+// Routing: policy rules, tables, longest prefix match. As net/ipv4/fib_frontend.c, fib_trie.c, fib_rules.c and the
+// output half of route.c (6.18). IPv6 has tables of the same kind with addresses of four words (ip6_fib.c, addrconf.c):
+// routes follow from addresses and links as there, and next hops behind gateways share one prefix and metric.
+//
+//     key ─▶ rules by priority ─▶ table ─▶ longest prefix first ─▶ tos, oif ─▶ route ─▶ one of its next hops
+//                  │  no match, throw, suppressed: the next rule
+//                  └─ unreachable, prohibit, blackhole: an error
+//
+// In front stands a direct-mapped cache of whole look-ups that a change of `generation` empties.
+
+import type { Devices } from './device-table.ts'
+import { type Device, Scope } from './devices.ts'
+import type { Family, Packet } from './packet.ts'
+import { covers, defaultRules, type Rule } from './policy-rules.ts'
+import type { FrameMemory } from './ring.ts'
+import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } from './route.ts'
+import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
+import type { Ipv4Conf } from './tunables-ipv4.ts'
+import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
+
+const ANY: Words = [0, 0, 0, 0]
+/** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
+const LOOPBACK_INDEX = 1
+
+/** Rules and tables of one family. */
+export class Routing {
+  readonly family: Family
+  readonly tables = new Map<number, RouteTable>()
+  rules: Rule[]
+  /** Interfaces that the rules name, resolved: iif and oif of each, -1 for one that is not there. */
+  ifaces = new Int32Array(0)
+  /** The rules are not, or no longer, the kernel's three (fib_has_custom_rules). */
+  custom = false
+  /** A local route was put in by hand (fib_has_custom_local_routes). */
+  customLocal = false
+  realms = 0
+  /** Routes that follow from links alone are wanted: not after a captured table has been taken as it is. */
+  followed = true
+  /** What rules and routes look at besides the destination; the rest need not be in a cache's key. */
+  asksSource = false
+  asksTos = false
+  asksMark = false
+  asksIif = false
+  asksPorts = false
+
+  constructor(family: Family) {
+    this.family = family
+    this.rules = defaultRules(family)
+  }
+
+  table(id: number): RouteTable {
+    let table = this.tables.get(id)
+    if (table === undefined) {
+      table = new RouteTable(this.family, id)
+      this.tables.set(id, table)
+    }
+    return table
+  }
+}
+
+const CACHE = 1024
+const CACHE_KEY = 8
+
+/** The hot half of the FIB: what look-ups ask and answer. fib.ts changes what stands in it. */
+export class FibLookup {
+  /** Raised at every change of routes, rules or addresses. */
+  generation = 0
+  /** Why the last find() gave no usable route. */
+  failure: RouteFailure = RouteFailure.None
+  /** Routes of a narrower scope than this do not answer; 0: all do. Only while a gateway is checked. */
+  leastScope = 0
+  /** Routes that stand in no table: limited broadcast and multicast to this host. */
+  readonly broadcastIn: Route
+  readonly multicastIn: Route
+
+  protected readonly devices: Devices
+  protected readonly v4 = new Routing(4)
+  protected readonly v6 = new Routing(6)
+  readonly #conf: Ipv4Conf
+  readonly #memory: FrameMemory
+  readonly #key: FlowKey = newFlowKey()
+  readonly #cacheKeys = new Int32Array(CACHE * CACHE_KEY)
+  readonly #cacheRoutes: (RouteEntry | null)[] = new Array(CACHE).fill(null)
+  readonly #cacheFailures = new Int32Array(CACHE)
+  #cacheGeneration = -1
+  #devicesGeneration = -1
+  #namesGeneration = -1
+  /** Routes that stand in no table, by RouteType and ifindex. */
+  readonly #out: (RouteEntry | undefined)[][] = Array.from({ length: 6 }, () => [])
+  #toSelf: RouteEntry | null = null
+
+  constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
+    this.devices = devices
+    this.#memory = memory
+    this.#conf = conf
+    this.broadcastIn = this.special(RouteType.Broadcast, devices.loopback)
+    this.multicastIn = this.special(RouteType.Multicast, devices.loopback)
+  }
+
+  // -- look-ups
+
+  /**
+   * fib_lookup() with the choice among next hops. Null: no route, or a policy rule that says unreachable, prohibit
+   * or blackhole: `failure` says which. Route types blackhole, unreachable, prohibit are returned as routes.
+   * Does not allocate.
+   */
+  lookup(key: FlowKey): Route | null {
+    const route = this.find(key)
+    if (route === null || route.paths === null) return route
+    return this.#choose(route, key)
+  }
+
+  /**
+   * fib_lookup(): the route, whose next hops may be several. Sets `failure`, for error types too. Does not allocate.
+   */
+  find(key: FlowKey): RouteEntry | null {
+    const rt = key.family === 4 ? this.v4 : this.v6
+    if (this.#namesGeneration !== this.devices.generation) this.#resolveNames()
+    if (key.family !== 4 || rt.asksPorts) return this.finish(this.walk(rt, key))
+    if (this.#cacheGeneration !== this.generation || this.#devicesGeneration !== this.devices.generation) {
+      this.#cacheGeneration = this.generation
+      this.#devicesGeneration = this.devices.generation
+      this.#cacheFailures.fill(-1)
+      this.#cacheRoutes.fill(null)
+    }
+    const d0 = key.d0
+    const s0 = rt.asksSource ? key.s0 : 0
+    const tos = rt.asksTos ? key.tos & TOS_MASK : 0
+    const mark = rt.asksMark ? key.mark | 0 : 0
+    const iif = rt.asksIif ? key.iif : 0
+    const oif = key.oif
+    let h = Math.imul(
+      d0 ^ Math.imul(s0, 0x85ebca6b) ^ (oif << 8) ^ iif ^ (mark << 3) ^ (tos << 20),
+      0x9e3779b1,
+    )
+    h = (h ^ (h >>> 16)) & (CACHE - 1)
+    const keys = this.#cacheKeys
+    const k = h * CACHE_KEY
+    if (
+      keys[k] === d0 &&
+      keys[k + 1] === s0 &&
+      keys[k + 2] === oif &&
+      keys[k + 3] === iif &&
+      keys[k + 4] === mark &&
+      keys[k + 5] === tos &&
+      this.#cacheFailures[h] !== -1
+    ) {
+      this.failure = this.#cacheFailures[h] as RouteFailure
+      return this.#cacheRoutes[h]!
+    }
+    const route = this.finish(this.walk(rt, key))
+    keys[k] = d0
+    keys[k + 1] = s0
+    keys[k + 2] = oif
+    keys[k + 3] = iif
+    keys[k + 4] = mark
+    keys[k + 5] = tos
+    this.#cacheRoutes[h] = route
+    this.#cacheFailures[h] = this.failure
+    return route
+  }
+
+  /** fib_props[].error of an error type becomes `failure`. */
+  finish(route: RouteEntry | null): RouteEntry | null {
+    if (route === null) return null
+    switch (route.type) {
+      case RouteType.Blackhole:
+        this.failure = RouteFailure.Invalid
+        break
+      case RouteType.Unreachable:
+        this.failure = RouteFailure.HostUnreach
+        break
+      case RouteType.Prohibit:
+        this.failure = RouteFailure.Prohibited
+        break
+      case RouteType.Throw:
+        this.failure = RouteFailure.NetUnreach
+        return null
+      default:
+        this.failure = RouteFailure.None
+    }
+    return route
+  }
+
+  /** fib_rules_lookup(), or the short way of a host without rules of its own. */
+  walk(rt: Routing, key: FlowKey): RouteEntry | null {
+    this.failure = RouteFailure.NetUnreach
+    if (!rt.custom) {
+      // Without rules of its own a host has local and main in one trie: the longer prefix wins, whichever table.
+      const main = this.ask(rt, Table.Main, key)
+      const local = this.ask(rt, Table.Local, key)
+      const first =
+        local !== null && (main === null || local.prefixLength >= main.prefixLength) ? local : main
+      if (first !== null && first.type !== RouteType.Throw) return first
+      return this.ask(rt, Table.Default, key)
+    }
+    const rules = rt.rules
+    for (let i = 0; i < rules.length; i++) {
+      const rule = rules[i]!
+      if (this.#applies(rt, rule, i, key) === (rule.not === true)) continue
+      switch (rule.action) {
+        case 'lookup': {
+          const route = this.ask(rt, rule.table ?? Table.Main, key)
+          if (route === null || route.type === RouteType.Throw) break
+          if (isErrorType(route.type)) return route
+          const floor = rule.suppressPrefixLength ?? -1
+          if (floor >= 0 && route.prefixLength <= floor) break
+          const group = rule.suppressGroup ?? -1
+          if (group >= 0 && route.device !== null && route.device.link.group === group) break
+          return route
+        }
+        case 'goto': {
+          let to = i + 1
+          while (to < rules.length && rules[to]!.priority < rule.target!) to++
+          // A target that is not there: the rule does nothing (unresolved).
+          if (to < rules.length && rules[to]!.priority === rule.target) i = to - 1
+          break
+        }
+        case 'unreachable':
+          return null
+        case 'prohibit':
+          this.failure = RouteFailure.Prohibited
+          return null
+        case 'blackhole':
+          this.failure = RouteFailure.Invalid
+          return null
+        case 'nop':
+          break
+      }
+    }
+    return null
+  }
+
+  ask(rt: Routing, id: number, key: FlowKey): RouteEntry | null {
+    const table = rt.tables.get(id)
+    if (table === undefined || table.size === 0) return null
+    return rt.family === 4
+      ? table.find4(key.d0, key.tos, key.oif, this.leastScope)
+      : table.find6(key.d0, key.d1, key.d2, key.d3, key.oif)
+  }
+
+  /** fib_rule_match() and fib4_rule_match(), without `not`. */
+  #applies(rt: Routing, rule: Rule, at: number, key: FlowKey): boolean {
+    const iif = rt.ifaces[at * 2]!
+    const oif = rt.ifaces[at * 2 + 1]!
+    if (iif !== 0 && iif !== (key.iif === 0 ? LOOPBACK_INDEX : key.iif)) return false
+    if (oif !== 0 && oif !== key.oif) return false
+    const mask = rule.markMask ?? 0
+    if (mask !== 0 && ((rule.mark ?? 0) ^ key.mark) & mask) return false
+    // No tunnel and no VRF brought the packet; it belongs to user 0 of the namespace.
+    if (rule.tunnel !== undefined && rule.tunnel !== 0) return false
+    if (rule.l3mdev === true) return false
+    if (rule.uids && rule.uids[0] > 0) return false
+    if (rule.source && !covers(rule.source, key.s0, key.s1, key.s2, key.s3)) return false
+    if (rule.destination && !covers(rule.destination, key.d0, key.d1, key.d2, key.d3)) return false
+    if (rule.tos !== undefined && rule.tos !== 0 && rule.tos !== (key.tos & TOS_MASK)) return false
+    if (rule.protocol !== undefined && rule.protocol !== 0 && rule.protocol !== key.protocol) return false
+    if (rule.sourcePorts && (key.sport < rule.sourcePorts[0] || key.sport > rule.sourcePorts[1])) return false
+    if (
+      rule.destinationPorts &&
+      (key.dport < rule.destinationPorts[0] || key.dport > rule.destinationPorts[1])
+    )
+      return false
+    return true
+  }
+
+  /** fib_select_multipath(): the same packet always takes the same next hop. */
+  #choose(route: RouteEntry, key: FlowKey): RouteEntry {
+    if (key.oif !== 0) return route.through(key.oif) ?? route.paths![0]!
+    let h =
+      Math.imul(key.s0 ^ key.s1 ^ key.s2 ^ key.s3, 0x9e3779b1) ^
+      Math.imul(key.d0 ^ key.d1 ^ key.d2 ^ key.d3, 0x85ebca6b)
+    if (this.#conf.multipathHashPolicy === 1)
+      h ^= Math.imul((key.sport << 16) | key.dport, 0xc2b2ae35) ^ Math.imul(key.protocol, 0x27d4eb2f)
+    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
+    h = (h ^ (h >>> 13)) >>> 1
+    const bounds = route.bounds!
+    for (let i = 0; i < bounds.length; i++)
+      if (h <= bounds[i]! && route.paths![i]!.device!.up) return route.paths![i]!
+    return route.paths![0]!
+  }
+
+  /**
+   * inet_addr_type() of the local table: RouteType of an address as this host sees it. `device`: ifindex, as if no
+   * other device had addresses; 0 any.
+   */
+  addressType(family: Family, w0: number, w1: number, w2: number, w3: number, device: number): number {
+    if (family === 4) {
+      if (isZeronet4(w0) || w0 === -1) return RouteType.Broadcast
+      if (isMulticast4(w0)) return RouteType.Multicast
+    } else if (w0 >>> 24 === 0xff) return RouteType.Multicast
+    const hit =
+      family === 4 ? this.#local4(w0) : (this.v6.tables.get(Table.Local)?.find6(w0, w1, w2, w3, 0) ?? null)
+    if (hit === null || isErrorType(hit.type)) return RouteType.Unicast
+    if (device !== 0 && (hit.device === null || hit.device.index !== device)) return RouteType.Unicast
+    return hit.type
+  }
+
+  /** What the local table says; without rules of its own a host has it in one trie with main, see walk. */
+  #local4(word: number): RouteEntry | null {
+    const rt = this.v4
+    const local = rt.tables.get(Table.Local)?.find4(word, 0, 0) ?? null
+    if (rt.custom) return local
+    const main = rt.tables.get(Table.Main)?.find4(word, 0, 0) ?? null
+    return main !== null && (local === null || main.prefixLength > local.prefixLength) ? main : local
+  }
+
+  /** __ip_dev_find(): the device that has a local address (of a local prefix even), or null. */
+  deviceOf4(word: number): Device | null {
+    const hit = this.#local4(word)
+    if (hit !== null && hit.type === RouteType.Local) return hit.device
+    return this.devices.hasAddress4(word) ? this.devices.loopback : null
+  }
+
+  /** fib_result_prefsrc(): source address of packets that take a route (IPv4 word). 0: the host has none. */
+  sourceFor(route: Route, _d0: number): number {
+    if (route.source !== null) return route.source[0]
+    if (route.device === null) return 0
+    return this.devices.selectAddress4(route.device, route.gateway?.[0] ?? 0, route.scope)
+  }
+
+  /** Fills and gives the one reused key, as ip_route_me_harder() asks after OUTPUT: no interface is fixed. */
+  keyOf(pkt: Packet): FlowKey {
+    const key = this.#key
+    this.fill(key, pkt)
+    key.iif = 0
+    return key
+  }
+
+  /** Everything but the interfaces' meaning: iif is pkt's, oif 0. Fragments have no ports (skb_flow_dissect). */
+  fill(key: FlowKey, pkt: Packet): void {
+    key.family = pkt.family
+    key.d0 = pkt.d0
+    key.s0 = pkt.s0
+    if (pkt.family === 6) {
+      key.d1 = pkt.d1
+      key.d2 = pkt.d2
+      key.d3 = pkt.d3
+      key.s1 = pkt.s1
+      key.s2 = pkt.s2
+      key.s3 = pkt.s3
+      key.tos = (this.#memory.view.getUint16(pkt.l3) >> 4) & 0xff
+    } else {
+      key.d1 = key.d2 = key.d3 = key.s1 = key.s2 = key.s3 = 0
+      key.tos = this.#memory.view.getUint8(pkt.l3 + 1)
+    }
+    key.mark = pkt.mark
+    key.iif = pkt.iif
+    key.oif = 0
+    key.protocol = pkt.proto
+    const whole = !pkt.moreFragments && pkt.fragOffset === 0 && pkt.sport >= 0
+    key.sport = whole ? pkt.sport : 0
+    key.dport = whole ? pkt.dport : 0
+  }
+
+  /**
+   * ip_route_output_key_hash_rcu(): the way out for a packet made here. Fills key.s0 if it was 0, key.d0 likewise.
+   * Null: there is none; `failure` says why. `anySource` (FLOWI_FLAG_ANYSRC): the source need not be the host's.
+   * IPv4. Allocates at most once for each device.
+   */
+  output(key: FlowKey, anySource = false): Route | null {
+    const devices = this.devices
+    const limited = key.d0 === -1
+    const multicast = isMulticast4(key.d0)
+    let out: Device | null = null
+    this.failure = RouteFailure.Invalid
+    if (key.s0 !== 0) {
+      if (isMulticast4(key.s0) || key.s0 === -1 || isZeronet4(key.s0)) return null
+      this.failure = RouteFailure.NetUnreach
+      if (key.oif === 0 && (multicast || limited)) {
+        out = this.deviceOf4(key.s0)
+        if (out === null) return null
+        return this.#outSpecial(key, out, null, limited)
+      }
+      if (!anySource && this.deviceOf4(key.s0) === null) return null
+    }
+    if (key.oif !== 0) {
+      out = devices.byIndex[key.oif] ?? null
+      this.failure = RouteFailure.NetUnreach
+      if (out === null || !out.up) return null
+      if (limited || isLocalMulticast(key.d0) || key.protocol === 2) {
+        if (key.s0 === 0) key.s0 = devices.selectAddress4(out, 0, Scope.Link)
+        if (limited || multicast) return this.#outSpecial(key, out, null, limited)
+      }
+      if (key.s0 === 0 && multicast) key.s0 = devices.selectAddress4(out, 0, Scope.Universe)
+      else if (key.s0 === 0 && key.d0 === 0) key.s0 = devices.selectAddress4(out, 0, Scope.Host)
+    }
+    if (key.d0 === 0) {
+      if (key.s0 === 0) key.s0 = 0x7f000001
+      key.d0 = key.s0
+      this.failure = RouteFailure.None
+      this.#toSelf ??= this.special(RouteType.Local, devices.loopback)
+      return this.#toSelf
+    }
+    const found = this.find(key)
+    if (found === null || isErrorType(found.type)) {
+      if (key.oif === 0 || out === null) return null
+      // Routing tables that do not know a destination on the given interface: it is on the link.
+      if (key.s0 === 0) key.s0 = devices.selectAddress4(out, 0, Scope.Link)
+      return this.#outSpecial(key, out, null, false)
+    }
+    if (found.type === RouteType.Local) {
+      if (key.s0 === 0) key.s0 = found.source?.[0] ?? key.d0
+      return limited || multicast
+        ? this.#outSpecial(key, devices.loopback, null, limited)
+        : this.loopOf(found)
+    }
+    const route = found.paths === null ? found : this.#choose(found, key)
+    if (key.s0 === 0) key.s0 = this.sourceFor(route, key.d0)
+    out = route.device!
+    if (limited || multicast) return this.#outSpecial(key, out, route, limited)
+    if (!this.#mayLeave(key, out)) return null
+    return route
+  }
+
+  /** __mkroute_output()'s refusals. */
+  #mayLeave(key: FlowKey, out: Device): boolean {
+    if ((isLoopback4(key.s0) && !out.loopback && !out.conf.routeLocalnet) || isZeronet4(key.d0)) {
+      this.failure = RouteFailure.Invalid
+      return false
+    }
+    this.failure = RouteFailure.None
+    return true
+  }
+
+  /**
+   * Out of a device whatever the tables say: 255.255.255.255, 224/4, and what no table knows. A multicast route of a
+   * prefix shorter than /4 is not one.
+   */
+  #outSpecial(key: FlowKey, out: Device, route: RouteEntry | null, limited: boolean): Route | null {
+    if (!this.#mayLeave(key, out)) return null
+    if (!limited && route !== null && route.prefixLength >= 4) {
+      if (route.type === RouteType.Multicast) return route
+      route.recast ??= new RouteEntry({ ...route, type: RouteType.Multicast })
+      return route.recast
+    }
+    const type = limited
+      ? RouteType.Broadcast
+      : isMulticast4(key.d0)
+        ? RouteType.Multicast
+        : RouteType.Unicast
+    const cache = this.#out[type]!
+    let special = cache[out.index]
+    if (special === undefined || special.device !== out) {
+      special = this.special(type, out)
+      while (cache.length <= out.index) cache.push(undefined)
+      cache[out.index] = special
+    }
+    return special
+  }
+
+  special(type: number, device: Device): RouteEntry {
+    return new RouteEntry({
+      family: 4,
+      type,
+      dst: ANY,
+      prefixLength: 0,
+      table: 0,
+      tos: 0,
+      metric: 0,
+      scope: Scope.Link,
+      protocol: 'kernel',
+      device,
+      gateway: null,
+      source: null,
+      mtu: 0,
+      realm: 0,
+      nexthops: null,
+      nexthopScope: Scope.Host,
+      extras: null,
+      derived: true,
+    })
+  }
+
+  /** Routes that stand in no table are made anew: a device has gone. */
+  protected forgetDevices(): void {
+    for (const cache of this.#out) cache.length = 0
+  }
+
+  /** A local or broadcast route as packets to this host carry it: its device is the loopback device. */
+  loopOf(route: RouteEntry): RouteEntry {
+    route.loop ??= new RouteEntry({ ...route, device: this.devices.loopback, gateway: null, nexthops: null })
+    return route.loop
+  }
+
+  /** The route by which a packet is forwarded: one of several next hops, a broadcast one made unicast. */
+  forwarding(found: RouteEntry, key: FlowKey): RouteEntry {
+    const route = found.paths === null ? found : this.#choose(found, key)
+    if (route.type === RouteType.Unicast) return route
+    route.recast ??= new RouteEntry({ ...route, type: RouteType.Unicast })
+    return route.recast
+  }
+
+  /** fib_has_custom_rules(), fib_has_custom_local_routes, fib_num_tclassid_users: a quick source check will not do. */
+  needsFullSourceCheck(): boolean {
+    return this.v4.custom || this.v4.customLocal
+  }
+
+  get usesRealms(): boolean {
+    return this.v4.realms > 0
+  }
+
+  /** Whether look-ups depend on more of a packet than the destination, for caches of what follows from them. */
+  get asksTos(): boolean {
+    return this.v4.asksTos
+  }
+  get asksMark(): boolean {
+    return this.v4.asksMark
+  }
+  get asksPorts(): boolean {
+    return this.v4.asksPorts
+  }
+
+  /** Rules and tables of a family. */
+  of(family: Family): Routing {
+    return family === 4 ? this.v4 : this.v6
+  }
+
+  /** Every change of routes and rules ends here: what was looked up is old. */
+  protected changed(): void {
+    this.generation++
+    for (const rt of [this.v4, this.v6]) {
+      let tos = false
+      for (const table of rt.tables.values()) tos ||= table.tosRoutes > 0
+      const rules = rt.custom ? rt.rules : []
+      const any = (asks: (r: Rule) => unknown): boolean => rules.some((r) => Boolean(asks(r)))
+      rt.asksTos = tos || any((r) => r.tos)
+      rt.asksSource = any((r) => r.source)
+      rt.asksMark = any((r) => r.markMask)
+      rt.asksIif = any((r) => r.iif)
+      rt.asksPorts = any((r) => r.protocol || r.sourcePorts || r.destinationPorts)
+    }
+    this.#namesGeneration = -1
+  }
+
+  /** Names of interfaces in rules may come and go (fib_rules_event). */
+  #resolveNames(): void {
+    for (const rt of [this.v4, this.v6]) {
+      rt.ifaces = new Int32Array(rt.rules.length * 2)
+      for (const [i, r] of rt.rules.entries()) {
+        if (r.iif) rt.ifaces[i * 2] = this.devices.byName(r.iif)?.index ?? -1
+        if (r.oif) rt.ifaces[i * 2 + 1] = this.devices.byName(r.oif)?.index ?? -1
+      }
+    }
+    this.#namesGeneration = this.devices.generation
+  }
+
+  /** Names in rules mean the interfaces of now. */
+  freshNames(): void {
+    if (this.#namesGeneration !== this.devices.generation) this.#resolveNames()
+  }
+}
+
+/** 224.0.0.0/24. */
+const isLocalMulticast = (word: number): boolean => word >>> 8 === 0xe00000

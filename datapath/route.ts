@@ -1,0 +1,198 @@
+// The words of routing: what a route is, what is asked of the tables, and what goes wrong. fib.ts has the tables.
+
+import { type Device, Scope } from './devices.ts'
+import type { Family } from './packet.ts'
+
+/** RTN_*; the numbers are the kernel's. */
+export const RouteType = {
+  Unspec: 0,
+  Unicast: 1,
+  Local: 2,
+  Broadcast: 3,
+  Anycast: 4,
+  Multicast: 5,
+  Blackhole: 6,
+  Unreachable: 7,
+  Prohibit: 8,
+  Throw: 9,
+  Nat: 10,
+} as const
+
+/** RT_TABLE_*. */
+export const Table = { Default: 253, Main: 254, Local: 255 } as const
+
+/** Why a look-up gives no way; the numbers are errno's. */
+export const RouteFailure = {
+  None: 0,
+  Prohibited: 13,
+  Invalid: 22,
+  NetUnreach: 101,
+  HostUnreach: 113,
+} as const
+export type RouteFailure = (typeof RouteFailure)[keyof typeof RouteFailure]
+
+export type Words = readonly [number, number, number, number]
+
+export interface Nexthop {
+  readonly device: Device
+  readonly gateway: Words | null
+  /** 1 to 256. */
+  readonly weight: number
+  readonly onlink?: boolean
+  /** Realms of this next hop, as Route.realm. */
+  readonly realm?: number
+}
+
+/** RTAX_*: one metric of a route, besides its mtu. */
+export interface RouteMetric {
+  readonly name: string
+  readonly value: number | string
+}
+
+/** What of a route look-ups do not ask: `ip route` prints it again, and routes differ by it. */
+export interface RouteExtras {
+  readonly onlink?: boolean
+  /** In the order of their numbers. */
+  readonly metrics?: readonly RouteMetric[]
+  /** Names of locked metrics, `mtu` among them. */
+  readonly locked?: readonly string[]
+  /** ICMPV6_ROUTER_PREF_*: 0 medium, 1 high, 3 low. */
+  readonly preference?: number
+  /** `via inet6`: the gateway of an IPv4 route (RFC 5549). */
+  readonly via6?: Words
+}
+
+export interface Route {
+  readonly family: Family
+  /** RouteType. */
+  readonly type: number
+  readonly dst: Words
+  readonly prefixLength: number
+  readonly table: number
+  readonly tos: number
+  readonly metric: number
+  readonly scope: number
+  readonly protocol: string
+  /** Where packets leave. In pkt.route of a packet to this host: the loopback device, as rtable has it. */
+  readonly device: Device | null
+  /** Null: the destination is on the link. */
+  readonly gateway: Words | null
+  /** nhc_scope: Host for destinations on the link, Link behind a gateway, Nowhere for local routes. */
+  readonly nexthopScope: number
+  /** Preferred source (`src`), or null. */
+  readonly source: Words | null
+  /** Locked or plain `mtu` of the route, 0 none. */
+  readonly mtu: number
+  readonly realm: number
+  readonly nexthops: readonly Nexthop[] | null
+  readonly extras: RouteExtras | null
+}
+
+/** A route as `ip route add` says it. */
+export interface RouteSpec {
+  readonly family?: Family
+  /** RouteType; default unicast. */
+  readonly type?: number
+  readonly dst: Words
+  readonly prefixLength: number
+  /** Default: local for local, broadcast and anycast routes, else main. */
+  readonly table?: number
+  readonly tos?: number
+  readonly metric?: number
+  /** Scope; default as ip(8) has it: host for local, link for broadcast and without gateway, else universe. */
+  readonly scope?: number
+  /** Name or number in text; default `boot`. */
+  readonly protocol?: string
+  readonly device?: Device | null
+  readonly gateway?: Words | null
+  readonly source?: Words | null
+  readonly mtu?: number
+  readonly realm?: number
+  readonly nexthops?: readonly Nexthop[] | null
+  readonly extras?: RouteExtras | null
+}
+
+/** NLM_F_*: `add` refuses a route of the same prefix, tos and metric; `append` and `prepend` put it beside. */
+export type AddMode = 'add' | 'append' | 'prepend' | 'replace' | 'change'
+
+/** A refusal; the command words it as ip(8) does: "RTNETLINK answers: File exists". */
+export class RouteError extends RangeError {
+  override readonly name = 'RouteError'
+  readonly code:
+    | 'EEXIST'
+    | 'ESRCH'
+    | 'ENOENT'
+    | 'EINVAL'
+    | 'ENETUNREACH'
+    | 'EHOSTUNREACH'
+    | 'ENETDOWN'
+    | 'ENODEV'
+  /** The message is the kernel's own (extack), which ip(8) prints as it is; else that of the code. */
+  readonly told: boolean
+  constructor(code: RouteError['code'], message: string, told = false) {
+    super(message)
+    this.code = code
+    this.told = told
+  }
+}
+
+/** What a look-up asks; one reused object. */
+export interface FlowKey {
+  family: Family
+  d0: number
+  d1: number
+  d2: number
+  d3: number
+  s0: number
+  s1: number
+  s2: number
+  s3: number
+  tos: number
+  mark: number
+  /** ifindex, 0 none: a packet made here. */
+  iif: number
+  oif: number
+  protocol: number
+  /** 0 where there are none. */
+  sport: number
+  dport: number
+}
+
+/** rt_uses_gateway: packets go by route.gateway. One that is this host's own address does not count. */
+export const usesGateway = (route: Route): boolean =>
+  route.gateway !== null && route.nexthopScope === Scope.Link
+
+export function newFlowKey(): FlowKey {
+  return {
+    family: 4,
+    d0: 0,
+    d1: 0,
+    d2: 0,
+    d3: 0,
+    s0: 0,
+    s1: 0,
+    s2: 0,
+    s3: 0,
+    tos: 0,
+    mark: 0,
+    iif: 0,
+    oif: 0,
+    protocol: 0,
+    sport: 0,
+    dport: 0,
+  }
+}
+
+/** The table that a route of this type goes to if none is said. */
+export function tableFor(type: number): number {
+  return type === RouteType.Local ||
+    type === RouteType.Broadcast ||
+    type === RouteType.Anycast ||
+    type === RouteType.Nat
+    ? Table.Local
+    : Table.Main
+}
+
+export function sameWords(a: Words | null, b: Words | null): boolean {
+  return a === b || (a !== null && b !== null && a.every((w, i) => w === b[i]))
+}
