@@ -40,6 +40,7 @@ export function compareRuns(
     ...compareTables(expected.save, actual.save, names),
     ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
+    ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),
   ]
 }
 
@@ -468,6 +469,35 @@ function compareFlows(
     }
   }
   return out
+}
+
+// -- expectations -----------------------------------------------------------------------------------------------
+
+/** `300 proto=6 src=…`: the first word is the timeout. One about to end may be gone on the other side already. */
+function compareExpectations(
+  expected: readonly string[],
+  actual: readonly string[],
+  names: readonly [string, string],
+): Difference[] {
+  const read = (lines: readonly string[]): Flow[] =>
+    lines.map((line) => {
+      const [timeout = '', ...words] = line.trim().split(/\s+/)
+      return { text: words.join(' '), timeout: Number(timeout) }
+    })
+  const rest = read(actual)
+  const out: string[] = []
+  for (const e of read(expected)) {
+    const at = rest.findIndex(
+      (r) => r.text === e.text && Math.abs(r.timeout! - e.timeout!) <= TIMEOUT_SLACK_S,
+    )
+    if (at >= 0) rest.splice(at, 1)
+    else if (e.timeout! > TIMEOUT_SLACK_S) out.push(`    only ${names[0]}: ${e.timeout} ${e.text}`)
+  }
+  for (const r of rest)
+    if (r.timeout! > TIMEOUT_SLACK_S) out.push(`    only ${names[1]}: ${r.timeout} ${r.text}`)
+  if (out.length === 0) return []
+  const [, helper = ''] = /helper=(\S+)/.exec(out[0]!) ?? []
+  return [{ kind: 'flow', signature: `expectation ${helper}`, step: null, text: out.join('\n') }]
 }
 
 // -- text -------------------------------------------------------------------------------------------------------

@@ -432,6 +432,7 @@ const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
   mixed: { errorAboutAnswer: 4 },
   sets: { toHost: 3, errorAboutAnswer: 2 },
   extensions: { toHost: 4, hops: 2, options: 2, short: 3, padded: 2, tooBig: 2, garbage: 0.3, header: 0.3 },
+  helpers: { errorAboutAnswer: 8, errorAboutInput: 2, again: 8 },
 }
 
 export function makeNoise(w: Wire, profile: Profile, history: readonly StepRun[]): Noise | null {

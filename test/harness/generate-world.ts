@@ -20,6 +20,7 @@ export const PROFILES = [
   'mixed',
   'extensions',
   'sets',
+  'helpers',
 ] as const
 export type Profile = (typeof PROFILES)[number]
 

@@ -13,7 +13,9 @@ import {
   UdpConversation,
   type Wire,
 } from './conversation.ts'
+import { HELPER_CONVERSATIONS } from './conversation-helpers.ts'
 import { fragment, type SeededRandom } from './frames.ts'
+import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
 import { makeRules } from './generate-rules.ts'
 import { makeSets } from './generate-sets.ts'
@@ -56,6 +58,7 @@ const MIX: Readonly<
   mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
   sets: { tcp: 30, udp: 30, echo: 12, other: 6, noise: 24, fragments: 30, pauses: 30 },
   extensions: { tcp: 30, udp: 18, echo: 8, other: 34, noise: 20, fragments: 30, pauses: 40 },
+  helpers: { tcp: 2, udp: 2, echo: 1, other: 40, noise: 2, fragments: 60, pauses: 60 },
 }
 
 /** What takes frames: the kernel, or what stands for it while only frames are wanted. */
@@ -243,7 +246,7 @@ async function talk(recorder: Recorder, profile: Profile, frames: number): Promi
     if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
     else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
     else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else active.push(new (random.pick(OTHERS))(recorder))
+    else active.push(new (random.pick(profile === 'helpers' ? HELPER_CONVERSATIONS : OTHERS))(recorder))
   }
 }
 
@@ -268,13 +271,16 @@ export async function generate(
       rules,
       sysctls,
       ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
-      iptables: makeRules({
-        seed: drawn,
-        profile,
-        world,
-        frames: await sampleFrames(drawn, profile, world),
-        wall: Date.now(),
-      }),
+      iptables:
+        profile === 'helpers'
+          ? makeHelperRules(drawn, world)
+          : makeRules({
+              seed: drawn,
+              profile,
+              world,
+              frames: await sampleFrames(drawn, profile, world),
+              wall: Date.now(),
+            }),
       steps: [],
     }
     const kernel = new KernelHost(oracle, bare)

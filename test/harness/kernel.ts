@@ -4,7 +4,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Run, Scenario, Sent, Step, StepRun } from './scenario.ts'
+import { hasHelpers, type Run, type Scenario, type Sent, type Step, type StepRun } from './scenario.ts'
 import { fillReferences } from './scenario-references.ts'
 
 /** Top of the source tree, from sources and from dist alike. */
@@ -279,10 +279,11 @@ export class KernelHost {
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     for (let again = 0; ; again++) {
-      const [save, sets, flows] = await Promise.all([
+      const [save, sets, flows, expect] = await Promise.all([
         this.#oracle.run(['iptables-legacy-save', '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
         this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
+        hasHelpers(this.#scenario) ? this.#oracle.run(['conntrack', '-L', 'expect']) : null,
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`iptables-save: ${save.stderr}`)
@@ -304,6 +305,7 @@ export class KernelHost {
         save: save.stdout,
         ...(sets === null ? {} : { sets: sets.stdout }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+        ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
       }
     }
   }

@@ -4,13 +4,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { formatExpectation } from '../../conntrack/print.ts'
 import { afterFiles } from '../../daemon/after.ts'
 import { createEngine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
-import type { Run, Scenario, Sent, StepRun } from './scenario.ts'
+import { hasHelpers, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 import { DrawnRandom } from './scenario-draws.ts'
 import { writeHostFolder } from './scenario-folder.ts'
 
@@ -96,5 +97,8 @@ export function runEngine(
       .get('conntrack')!
       .split('\n')
       .filter((l) => l !== ''),
+    ...(hasHelpers(scenario)
+      ? { expect: engine.conntrack.expectations.all().map((e) => formatExpectation(engine.conntrack, e)) }
+      : {}),
   }
 }

@@ -92,7 +92,12 @@ export interface Run {
   readonly sets?: string
   /** `conntrack -L -o extended`, a line each. */
   readonly conntrack: readonly string[]
+  /** `conntrack -L expect`, a line each, if some rule names a helper. */
+  readonly expect?: readonly string[]
 }
+
+/** Whether some rule names an application helper. */
+export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.includes(' --helper ')
 
 export const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')

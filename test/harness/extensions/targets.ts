@@ -102,7 +102,6 @@ export const TARGETS: readonly TargetEntry[] = [
   },
   {
     name: 'CT',
-    // No --helper: conntrack has no helpers yet.
     tables: ['raw'],
     tracks: true,
     weight: () => 4,
@@ -114,6 +113,8 @@ export const TARGETS: readonly TargetEntry[] = [
         '--zone mark',
         '--ctevents new,reply',
         '--expevents new',
+        d.protocol === 'udp' ? '--helper tftp' : '--notrack',
+        d.protocol === 'tcp' ? '--helper ftp' : '--notrack',
       ]),
   },
   {
