@@ -5,6 +5,7 @@
 
 import { DefragUser } from '../datapath/fragments.ts'
 import { Hook, type HookEntry, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
+import { DefragUser6 } from '../datapath/ipv6/fragments.ts'
 import { CtInfo, type Family, type Packet } from '../datapath/packet.ts'
 import { isExtension } from '../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
@@ -36,12 +37,13 @@ export function conntrackHooks(ct: Conntrack, family: Family): HookEntry[] {
     run,
   })
   const confirmPacket: HookFn = (pkt) => confirm(ct, pkt)
+  const first = family === 4 ? defrag : defrag6
   return [
-    entry('defrag', Hook.PreRouting, Priority.Defrag, (pkt) => defrag(ct, pkt, Hook.PreRouting)),
-    entry('defrag', Hook.LocalOut, Priority.Defrag, (pkt) => defrag(ct, pkt, Hook.LocalOut)),
+    entry('defrag', Hook.PreRouting, Priority.Defrag, (pkt) => first(ct, pkt, Hook.PreRouting)),
+    entry('defrag', Hook.LocalOut, Priority.Defrag, (pkt) => first(ct, pkt, Hook.LocalOut)),
     entry('conntrack', Hook.PreRouting, Priority.Conntrack, (pkt) => track(ct, pkt, Hook.PreRouting)),
     entry('conntrack', Hook.LocalOut, Priority.Conntrack, (pkt) =>
-      isFragment(pkt) ? skip(pkt) : track(ct, pkt, Hook.LocalOut),
+      family === 4 && isFragment(pkt) ? skip(pkt) : track(ct, pkt, Hook.LocalOut),
     ),
     entry('confirm', Hook.LocalIn, Priority.ConntrackConfirm, confirmPacket),
     entry('confirm', Hook.PostRouting, Priority.ConntrackConfirm, confirmPacket),
@@ -56,13 +58,22 @@ function skip(pkt: Packet): Verdict {
   return Verdict.Accept
 }
 
-/** ipv4_conntrack_defrag, ipv6_defrag: gathers fragments; each hook and zone has queues of its own. Hot. */
+/** ipv4_conntrack_defrag: gathers fragments; each hook and zone has queues of its own. Hot. */
 function defrag(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   if (!isFragment(pkt) || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
   // nf_ct_defrag_user; raw comes later, so that only a packet from loopback has a zone already.
   const user = hook === Hook.PreRouting ? DefragUser.ConntrackIn : DefragUser.ConntrackOut
   const zone = pkt.ct < 0 ? 0 : ct.table.words[pkt.ct * STRIDE + ct.direction(pkt) * TUPLE_WORDS + ZONE]!
   return ct.host.fragments.defrag(pkt, user + zone)
+}
+
+/** ipv6_defrag: the same, but a packet that has its entry from before loopback is left alone. Hot. */
+function defrag6(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
+  if (pkt.ct >= 0 || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
+  return ct.host.fragments6.defrag(
+    pkt,
+    hook === Hook.PreRouting ? DefragUser6.ConntrackIn : DefragUser6.ConntrackOut,
+  )
 }
 
 /** nf_conntrack_in: finds or makes the packet's entry and lets the tracker judge. Hot: does not allocate. */

@@ -92,6 +92,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
     registry,
     tick: () => {
       host.fragments.tick()
+      host.fragments6.tick()
       return conntrack.tick()
     },
   }

@@ -14,6 +14,7 @@ import { Fib } from './fib.ts'
 import { Fragments } from './fragments.ts'
 import { Hooks } from './hooks.ts'
 import { Replies } from './ipv4/replies.ts'
+import { Fragments6 } from './ipv6/fragments.ts'
 import { Packet } from './packet.ts'
 import { Path } from './path.ts'
 import { Peers } from './peers.ts'
@@ -81,6 +82,7 @@ export class Host {
   readonly fib: Fib
   readonly replies: Replies
   readonly fragments: Fragments
+  readonly fragments6: Fragments6
   readonly path: Path
   egress: Egress
   tracker: TrackerLink | null = null
@@ -110,6 +112,7 @@ export class Host {
     })
     this.replies = new Replies(this)
     this.fragments = new Fragments(this)
+    this.fragments6 = new Fragments6(this)
     this.path = new Path(this)
   }
 }

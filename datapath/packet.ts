@@ -109,6 +109,8 @@ export class FragmentList {
   count = 0
   /** The IPv4 header's length; the fixed header's for IPv6. */
   header = 0
+  /** IPv6: the shortest headers that one of the pieces came with, its fragment header among them. */
+  least = 0
   readonly sizes = new Uint16Array(8192)
 }
 

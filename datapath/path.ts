@@ -275,6 +275,7 @@ export class Path {
       copy.fragList = new FragmentList()
       copy.fragList.count = pkt.fragList.count
       copy.fragList.header = pkt.fragList.header
+      copy.fragList.least = pkt.fragList.least
       copy.fragList.sizes.set(pkt.fragList.sizes)
     }
     return copy

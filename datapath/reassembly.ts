@@ -33,6 +33,8 @@ const MIN_CLASS = 8
 const QUEUE_SIZE = 208
 const SKB_SIZE = 256
 const SKB_EXTRA = 384
+/** What proc_dointvec_jiffies() takes, either sign; HZ is 250. */
+const MAX_SECONDS = Math.floor(0x7fffffff / 250)
 
 /** One fragment: its headers and data in a buffer of a size class. */
 class Fragment {
@@ -98,8 +100,8 @@ export class Queue {
   /** IPv4: ipfrag_max_dist. */
   source: Source | null = null
   seen = 0
-  /** IPv6: where in the first fragment the next header byte that named the fragment header stands. */
-  nextAt = 0
+  /** IPv6: where in the first fragment stands the byte that names the fragment header, from l3; -1: it has not come. */
+  firstAt = -1
   // What travels with the datagram is the first fragment's.
   mark = 0
   priority = 0
@@ -151,7 +153,8 @@ export class Reassembly {
     tunables.declare({
       name: time,
       default: timeout,
-      min: 0,
+      min: -MAX_SECONDS,
+      max: MAX_SECONDS,
       unit: 's',
       apply: (v) => {
         this.timeoutMs = v * 1000
@@ -165,6 +168,7 @@ export class Reassembly {
       get min() {
         return self.#lowThreshold
       },
+      max: Number.MAX_SAFE_INTEGER,
       unit: 'bytes',
       apply: (v) => {
         this.highThreshold = v
@@ -232,6 +236,7 @@ export class Reassembly {
     queue.haveFirst = queue.haveLast = false
     queue.total = queue.meat = queue.ecn = 0
     queue.device = null
+    queue.firstAt = -1
   }
 
   /**

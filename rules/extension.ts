@@ -66,9 +66,9 @@ interface Extension<D> {
    * Own state, made anew whenever the table is committed (as checkentry does). Reached as `js.state`. Null: with
    * these data there is none, and none will be asked for again.
    */
-  state?(data: D, env: CompileEnv): object | null
+  state?(data: D, env: CompileEnv, family: Family): object | null
   /** The rule's state is not needed any more: after the new ones of the whole table are made (as destroy does). */
-  release?(data: D, env: CompileEnv): void
+  release?(data: D, env: CompileEnv, family: Family): void
   /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */
   readonly tracks?: boolean | ((data: D) => boolean)
   /** Sets that a rule with it holds, by name; once for each reference. */

@@ -97,7 +97,7 @@ export class LoadedChain {
     for (const [i, holders] of this.states.entries()) {
       if (!holders) continue
       this.#table.retire(this.model.rules[i]!)
-      fillStates(this.model.rules[i]!, holders, this.#table.env)
+      fillStates(this.model.rules[i]!, holders, this.#table)
     }
   }
 
@@ -116,7 +116,7 @@ export class LoadedChain {
     this.states = this.model.rules.map((rule) => {
       if (needsTracking(rule)) this.tracking++
       if (rule.target.kind === 'extension' && rule.target.target.name === 'TRACE') this.tracing++
-      const holders = makeStates(rule, this.#table.env)
+      const holders = makeStates(rule, this.#table)
       if (holders) this.hasState = true
       return holders
     })
@@ -180,11 +180,11 @@ function collectSets({ matches, target }: Rule, into: string[]): void {
   if (target.kind === 'extension' && target.target.sets) into.push(...target.target.sets(target.data))
 }
 
-function makeStates(rule: Rule, env: CompileEnv): StateHolders | null {
+function makeStates(rule: Rule, table: LoadedTable): StateHolders | null {
   const count = rule.matches.length
   let holders: { s: object | null }[] | null = null
   for (let i = 0; i <= count; i++) {
-    const s = makeState(rule, i, env)
+    const s = makeState(rule, i, table)
     if (s === null) continue
     holders ??= Array.from({ length: count + 1 }, () => ({ s: null }))
     holders[i]!.s = s
@@ -193,19 +193,19 @@ function makeStates(rule: Rule, env: CompileEnv): StateHolders | null {
 }
 
 /** State of match `i`, or of the target behind the last match. */
-function makeState({ matches, target }: Rule, i: number, env: CompileEnv): object | null {
+function makeState({ matches, target }: Rule, i: number, { env, family }: LoadedTable): object | null {
   const use = matches[i]
-  if (use !== undefined) return use.match.state?.(use.data, env) ?? null
-  return target.kind === 'extension' ? (target.target.state?.(target.data, env) ?? null) : null
+  if (use !== undefined) return use.match.state?.(use.data, env, family) ?? null
+  return target.kind === 'extension' ? (target.target.state?.(target.data, env, family) ?? null) : null
 }
 
-function fillStates(rule: Rule, holders: StateHolders, env: CompileEnv): void {
-  for (let i = 0; i < holders.length; i++) holders[i]!.s = makeState(rule, i, env)
+function fillStates(rule: Rule, holders: StateHolders, table: LoadedTable): void {
+  for (let i = 0; i < holders.length; i++) holders[i]!.s = makeState(rule, i, table)
 }
 
-function releaseStates(rule: Rule, env: CompileEnv): void {
-  for (const use of rule.matches) use.match.release?.(use.data, env)
-  if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env)
+function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
+  for (const use of rule.matches) use.match.release?.(use.data, env, family)
+  if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env, family)
 }
 
 /** Rules beyond which a chain gets room for more, so that what is appended leaves counters and code where they are. */
@@ -297,7 +297,7 @@ export class LoadedTable {
       if (chain.hasState) this.#stateful.add(chain)
     }
     for (const chain of this.#stateful) chain.resetState()
-    for (const rule of this.#retired) releaseStates(rule, this.env)
+    for (const rule of this.#retired) releaseStates(rule, this)
     this.#retired.length = 0
     for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
     this.#followTracking()

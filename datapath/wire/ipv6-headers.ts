@@ -64,20 +64,29 @@ export function findHeader(view: DataView, l3: number, end: number, target: numb
 }
 
 /** What skipHeaders() found besides the offset: the kind of the header there; one reused object. */
-export const skipped = { next: 0 }
+export const skipped = {
+  next: 0,
+  /** Bytes in front of what the last fragment header met is about; 0: none was met. */
+  offset: 0,
+}
 
 /**
  * ipv6_skip_exthdr() from the fixed header on: where the upper header begins, or -1 if there is none or the chain is
  * cut short. In a later fragment it stops at the fragment header, which `skipped.next` then names.
  */
 export function skipHeaders(view: DataView, l3: number, end: number): number {
-  let next = view.getUint8(l3 + IPV6_NEXT_HEADER)
-  let at = l3 + IPV6_HEADER_LEN
+  return skipHeadersFrom(view, l3 + IPV6_HEADER_LEN, end, view.getUint8(l3 + IPV6_NEXT_HEADER))
+}
+
+/** The same from the header at `at` on, which is of the kind `next`. */
+export function skipHeadersFrom(view: DataView, at: number, end: number, next: number): number {
+  skipped.offset = 0
   while (isExtension(next)) {
     if (next === NEXTHDR_NONE || at + OPT_HEADER > end) return -1
     if (next === NEXTHDR_FRAGMENT) {
       if (at + 4 > end) return -1
-      if ((view.getUint16(at + 2) & 0xfff8) !== 0) break
+      skipped.offset = view.getUint16(at + 2) & 0xfff8
+      if (skipped.offset !== 0) break
     }
     const length = extensionLength(view, next, at)
     next = view.getUint8(at)

@@ -42,8 +42,8 @@ export const socket: Match<SocketMatch> = {
       m.restoreMark ? '--restore-skmark' : '',
     ),
   list: (m) => words('socket', socket.print(m, 4)),
-  state: (_, env) => takeDefrag(env),
-  release: (_, env) => giveDefrag(env),
+  state: (_, env, family) => takeDefrag(env, family),
+  release: (_, env, family) => giveDefrag(env, family),
   reads: [],
   emit: (_, js) => js`false`,
 }

@@ -50,8 +50,8 @@ export const tproxy: Target<TProxy> = {
     (use.protocol.number === IPPROTO_TCP || use.protocol.number === IPPROTO_UDP)
       ? null
       : 'TPROXY: can be used only with -p tcp or -p udp',
-  state: (_, env) => takeDefrag(env),
-  release: (_, env) => giveDefrag(env),
+  state: (_, env, family) => takeDefrag(env, family),
+  release: (_, env, family) => giveDefrag(env, family),
   reads: [],
   flow: 'final',
   emit: (_, js) => js`${Verdict.Drop}`,

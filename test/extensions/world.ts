@@ -130,7 +130,9 @@ export class World {
   }
 
   #compile(extension: Match | Target, data: unknown, family: Family) {
-    return this.#run(family, extension.state?.(data, this.env) ?? null, (js) => extension.emit(data, js))
+    return this.#run(family, extension.state?.(data, this.env, family) ?? null, (js) =>
+      extension.emit(data, js),
+    )
   }
 
   /** The matches of a rule (with its -p) as a function: 1 fits, 0 does not, x hotdrop. */
