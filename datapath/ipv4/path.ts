@@ -564,6 +564,7 @@ export class Ipv4Path {
     const copy = this.#path.copy(pkt)
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
+    copy.socketless = true
     const { view } = host.memory
     view.setUint16(copy.l3 + IPV4_FRAG, view.getUint16(copy.l3 + IPV4_FRAG) | IP_DF)
     if (decrease) view.setUint8(copy.l3 + IPV4_TTL, view.getUint8(copy.l3 + IPV4_TTL) - 1)

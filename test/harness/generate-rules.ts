@@ -172,8 +172,9 @@ function makeRule(place: Place, context: Context, reach: readonly string[]): str
   if (typeof target !== 'string' && target.asks !== undefined) parts.push(target.asks)
   const own = MATCHES.find((m) => m.name === named)
   if (own !== undefined && random.once(2)) parts.push(`-m ${own.name} ${own.draw(d)}`)
+  const has: string[] = []
   for (let n = random.pick([0, 0, 0, 1, 1, 1, 2]) + (profile === 'extensions' ? 1 : 0); n > 0; n--)
-    parts.push(makeMatch(d, stateful))
+    parts.push(makeMatch(d, stateful, has))
   parts.push(typeof target === 'string' ? target : `-j ${target.name} ${target.draw(d)}`)
   return parts
     .filter((p) => p !== '')
@@ -185,7 +186,11 @@ function makeRule(place: Place, context: Context, reach: readonly string[]): str
 const matchEntries = [...MATCHES, SET_MATCH].filter((e) => knownMatches.some((m) => m.name === e.name))
 const targetEntries = [...TARGETS, SET_TARGET].filter((e) => knownTargets.some((t) => t.name === e.name))
 
-function makeMatch(d: Draw, stateful: boolean): string {
+/** Behind both of these the tool does not know whose `--mark` is meant. */
+const sameOption = ['mark', 'connmark']
+
+/** `has`: names of the rule's matches so far. */
+function makeMatch(d: Draw, stateful: boolean, has: string[]): string {
   const { profile, place, random } = d
   const fit = matchEntries
     .filter(
@@ -193,12 +198,16 @@ function makeMatch(d: Draw, stateful: boolean): string {
         (stateful || e.tracks !== true) &&
         (e.protocols === undefined || e.protocols.includes(d.protocol)) &&
         (e.tables === undefined || e.tables.includes(place.table)) &&
-        (e.hooks === undefined || d.only(...e.hooks)),
+        (e.hooks === undefined || d.only(...e.hooks)) &&
+        (e.fits === undefined || e.fits(d)) &&
+        !(sameOption.includes(e.name) && sameOption.every((name) => has.includes(name))),
     )
     .map((e): [number, string] => [e.weight?.(profile) ?? 1, e.name])
   const name = weighted(fit, random)
   const entry = matchEntries.find((e) => e.name === name)
-  return entry === undefined ? '' : `-m ${name} ${entry.draw(d)}`
+  if (entry === undefined) return ''
+  has.push(entry.name)
+  return `-m ${name} ${entry.draw(d)}`
 }
 
 function weighted<T>(list: readonly (readonly [number, T])[], random: SeededRandom): T | undefined {

@@ -62,7 +62,7 @@ const MIX: Readonly<
 }
 
 /** What takes frames: the kernel, or what stands for it while only frames are wanted. */
-type Taker = Pick<KernelHost, 'take'>
+export type Taker = Pick<KernelHost, 'take'>
 
 /** A host without rules that passes on what it gets, unchanged. */
 class Passer implements Taker {
@@ -250,6 +250,30 @@ async function talk(recorder: Recorder, profile: Profile, frames: number): Promi
   }
 }
 
+/** The host of a scenario, without a frame yet. `drawn`: the seed, `wall`: milliseconds since 1970. */
+async function bareScenario(
+  name: string,
+  drawn: number,
+  profile: Profile,
+  wall: number,
+  world: World,
+): Promise<Scenario> {
+  const { devices, routes, rules, sysctls } = world
+  return {
+    name,
+    devices,
+    routes,
+    rules,
+    sysctls,
+    ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
+    iptables:
+      profile === 'helpers'
+        ? makeHelperRules(drawn, world)
+        : makeRules({ seed: drawn, profile, world, frames: await sampleFrames(drawn, profile, world), wall }),
+    steps: [],
+  }
+}
+
 /** Draws a scenario while `oracle` runs it. */
 export async function generate(
   oracle: Oracle,
@@ -263,26 +287,7 @@ export async function generate(
   for (let attempt = 0; attempt < 10; attempt++) {
     const drawn = (Math.imul(seed, 16) + attempt) | 0
     const world = makeWorld(drawn, profile)
-    const { devices, routes, rules, sysctls } = world
-    const bare: Scenario = {
-      name: `${profile}-${seed}`,
-      devices,
-      routes,
-      rules,
-      sysctls,
-      ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
-      iptables:
-        profile === 'helpers'
-          ? makeHelperRules(drawn, world)
-          : makeRules({
-              seed: drawn,
-              profile,
-              world,
-              frames: await sampleFrames(drawn, profile, world),
-              wall: Date.now(),
-            }),
-      steps: [],
-    }
+    const bare = await bareScenario(`${profile}-${seed}`, drawn, profile, Date.now(), world)
     const kernel = new KernelHost(oracle, bare)
     try {
       await kernel.setUp()
@@ -298,6 +303,22 @@ export async function generate(
     return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }
   }
   throw refusal
+}
+
+/** Draws a scenario while somebody other than a kernel runs it, whom `start` sets up at `wall`, ms since 1970. */
+export async function rehearse(
+  seed: number,
+  profile: Profile,
+  wall: number,
+  start: (scenario: Scenario) => Taker,
+  frames: number = FRAMES,
+): Promise<Scenario> {
+  const drawn = Math.imul(seed, 16) | 0
+  const world = makeWorld(drawn, profile)
+  const bare = await bareScenario(`${profile}-${seed}`, drawn, profile, wall, world)
+  const recorder = new Recorder(start(bare), world, profile, stream(drawn, 'traffic'))
+  await talk(recorder, profile, frames)
+  return { ...bare, steps: recorder.steps }
 }
 
 /** Set-ups that the kernel or its tools refused while scenarios were drawn: for whoever improves the generator. */

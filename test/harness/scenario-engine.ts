@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatExpectation } from '../../conntrack/print.ts'
 import { afterFiles } from '../../daemon/after.ts'
-import { createEngine } from '../../daemon/engine.ts'
+import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
+import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
@@ -20,85 +21,106 @@ const SLOTS = 512
 /** The host has been up for a while when a scenario begins, milliseconds. */
 const UPTIME_MS = 1_000_000
 
-/**
- * Runs what `kernel` ran, frame by frame, at the same times. `captured`: the host folder as the tools printed it of
- * the kernel's namespace; without it the short form, host.yaml, says the same.
- */
+/** What the engine printed when the scenario was over. */
+export type Ends = Pick<Run, 'save' | 'sets' | 'conntrack' | 'expect'>
+
+/** The engine with the host of a scenario in it. */
+export class EngineHost {
+  readonly engine: Engine
+  readonly #memory = new FrameMemory(SLOTS, 65535)
+  readonly #egress = new MemoryEgress(this.#memory)
+  readonly #pkt = new Packet()
+
+  /**
+   * `captured`: the host folder as the tools printed it of the kernel's namespace; without it the short form,
+   * host.yaml, says the same.
+   */
+  constructor(scenario: Scenario, random: Random, captured: Readonly<Record<string, string>> | null) {
+    const directory = mkdtempSync(join(tmpdir(), 'tunwall-scenario-'))
+    try {
+      if (captured === null) writeHostFolder(directory, scenario)
+      else for (const [name, text] of Object.entries(captured)) writeFileSync(join(directory, name), text)
+      const memory = this.#memory
+      this.engine = createEngine(loadHostFolder(directory), { memory, egress: this.#egress, random })
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  }
+
+  /** What left since it was last asked. */
+  sent(): Sent[] {
+    const { host } = this.engine
+    host.egress.flush()
+    return this.#egress.take().map((f) => ({ dev: host.devices.byIndex[f.device]!.name, bytes: f.bytes }))
+  }
+
+  /** `at`: milliseconds since the scenario began; `wall`: since 1970. */
+  advance(at: number, wall: number): void {
+    const { engine } = this
+    engine.host.now = UPTIME_MS + at
+    engine.host.wall = wall
+    while (engine.tick()) {
+      // More was due than one call may do.
+    }
+  }
+
+  /** One frame in. */
+  receive(dev: string, frame: Uint8Array): void {
+    const { host } = this.engine
+    const memory = this.#memory
+    const pkt = this.#pkt
+    const slot = memory.take()
+    if (slot < 0) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
+    memory.bytes.set(frame, slot + HEADROOM)
+    pkt.reset()
+    pkt.slot = slot
+    pkt.limit = slot + memory.stride
+    pkt.l3 = slot + HEADROOM
+    pkt.end = pkt.l3 + frame.length
+    host.path.receive(pkt, host.devices.byName(dev)!)
+  }
+
+  ends(scenario: Scenario): Ends {
+    const { conntrack } = this.engine
+    const after = new Map(afterFiles(this.engine))
+    return {
+      save: after.get('iptables-save')!,
+      ...(scenario.sets === undefined ? {} : { sets: after.get('ipset-save')! }),
+      conntrack: after
+        .get('conntrack')!
+        .split('\n')
+        .filter((l) => l !== ''),
+      ...(hasHelpers(scenario)
+        ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
+        : {}),
+    }
+  }
+}
+
+/** Runs what `kernel` ran, frame by frame, at the same times. */
 export function runEngine(
   scenario: Scenario,
   kernel: Run,
   captured: Readonly<Record<string, string>> | null = null,
 ): Run {
-  const memory = new FrameMemory(SLOTS, 65535)
-  const egress = new MemoryEgress(memory)
   const random = new DrawnRandom(scenario, kernel)
-  const directory = mkdtempSync(join(tmpdir(), 'tunwall-scenario-'))
-  let engine: ReturnType<typeof createEngine>
-  try {
-    if (captured === null) writeHostFolder(directory, scenario)
-    else for (const [name, text] of Object.entries(captured)) writeFileSync(join(directory, name), text)
-    engine = createEngine(loadHostFolder(directory), { memory, egress, random })
-  } finally {
-    rmSync(directory, { recursive: true, force: true })
-  }
-  const { host } = engine
-  const pkt = new Packet()
-  const sent = (): Sent[] => {
-    host.egress.flush()
-    return egress.take().map((f) => ({ dev: host.devices.byIndex[f.device]!.name, bytes: f.bytes }))
-  }
-  const advance = (at: number, wall: number): void => {
-    host.now = UPTIME_MS + at
-    host.wall = wall
-    while (engine.tick()) {
-      // More was due than one call may do.
-    }
-  }
+  const host = new EngineHost(scenario, random, captured)
   const steps: StepRun[] = []
-  advance(0, kernel.wall)
+  host.advance(0, kernel.wall)
   for (const step of kernel.steps) {
-    advance(step.at, step.wall)
-    const before = sent()
-    if (step.injected !== null) {
+    const { id, at, wall, dev, injected } = step
+    host.advance(at, wall)
+    const before = host.sent()
+    if (injected !== null) {
       random.prepare(step)
-      const slot = memory.take()
-      if (slot < 0) throw new Error(`step ${step.id}: all ${SLOTS} slots of the frame memory are held`)
-      memory.bytes.set(step.injected, slot + HEADROOM)
-      pkt.reset()
-      pkt.slot = slot
-      pkt.limit = slot + memory.stride
-      pkt.l3 = slot + HEADROOM
-      pkt.end = pkt.l3 + step.injected.length
       try {
-        host.path.receive(pkt, host.devices.byName(step.dev!)!)
+        host.receive(dev!, injected)
       } catch (error) {
-        throw new Error(`step ${step.id}: ${(error as Error).stack ?? error}`, { cause: error })
+        throw new Error(`step ${id}: ${(error as Error).stack ?? error}`, { cause: error })
       }
     }
-    steps.push({
-      id: step.id,
-      at: step.at,
-      wall: step.wall,
-      dev: step.dev,
-      injected: step.injected,
-      before,
-      sent: sent(),
-    })
+    steps.push({ id, at, wall, dev, injected, before, sent: host.sent() })
   }
-  advance(kernel.endAt, kernel.wall + kernel.endAt)
-  const after = new Map(afterFiles(engine))
-  return {
-    wall: kernel.wall,
-    steps,
-    endAt: kernel.endAt,
-    save: after.get('iptables-save')!,
-    ...(kernel.sets === undefined ? {} : { sets: after.get('ipset-save')! }),
-    conntrack: after
-      .get('conntrack')!
-      .split('\n')
-      .filter((l) => l !== ''),
-    ...(hasHelpers(scenario)
-      ? { expect: engine.conntrack.expectations.all().map((e) => formatExpectation(engine.conntrack, e)) }
-      : {}),
-  }
+  host.advance(kernel.endAt, kernel.wall + kernel.endAt)
+  return { wall: kernel.wall, steps, endAt: kernel.endAt, ...host.ends(scenario) }
 }

@@ -22,6 +22,8 @@ export interface Entry {
   readonly tables?: readonly Table[]
   /** Hooks from which alone it may be reached. */
   readonly hooks?: readonly Hook[]
+  /** Only where this is so; default everywhere. */
+  fits?(d: Draw): boolean
   /** Starts connection tracking. */
   readonly tracks?: boolean
   /** How often it is drawn, 1 unless said; by profile. */

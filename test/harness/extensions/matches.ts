@@ -282,6 +282,8 @@ function hashlimit(d: Draw): string {
     // Rules that share a table must want the same of it.
     `--hashlimit-name h${d.random.below(100000)}`,
     d.random.once(4) ? `--hashlimit-htable-max ${d.pick([1, 2, 3, 100])}` : '',
+    d.random.once(6) ? `--hashlimit-htable-size ${d.pick([1, 2, 64])}` : '',
+    d.random.once(8) ? '--hashlimit-htable-gcinterval 60000' : '',
     // The kernel's collector comes by at times that nobody knows: nothing may be old enough for it.
     bytes || rate.endsWith('/second') || d.random.once(5) ? '--hashlimit-htable-expire 60000' : '',
     d.random.once(8) && !bytes
@@ -307,10 +309,10 @@ function time(d: Draw): string {
     contiguous ? '--contiguous' : '',
     d.random.once(3) ? `--datestart ${date(by())}` : '',
     d.random.once(3) ? `--datestop ${date(by())}` : '',
-    d.random.once(4)
-      ? `${d.not()}--monthdays ${[...new Set([day(d.pick([0, 1, -1])), day(2)])].join(',')}`
+    d.random.once(3)
+      ? `${d.not(3)}--monthdays ${[...new Set([day(d.pick([0, 1, -1])), day(2)])].join(',')}`
       : '',
-    d.random.once(4) ? `${d.not()}--weekdays ${week(d.pick([0, 1, -1]))}` : '',
+    d.random.once(3) ? `${d.not(3)}--weekdays ${week(d.pick([0, 1, -1]))}` : '',
     d.random.once(5) ? '--kerneltz' : '',
   ]
   return words(...options)
@@ -321,18 +323,19 @@ function policy(d: Draw): string {
     ...(d.only('PREROUTING', 'INPUT', 'FORWARD') ? ['in'] : []),
     ...(d.only('FORWARD', 'OUTPUT', 'POSTROUTING') ? ['out'] : []),
   ]
-  const pol = d.pick(['none', 'ipsec'])
+  const pol = d.random.once(3) ? 'none' : 'ipsec'
   return words(
     `--dir ${d.pick(dirs)} --pol ${pol}`,
     pol === 'ipsec'
       ? d.pick([
-          '',
-          '--strict --reqid 1',
-          '--proto esp',
-          '--mode transport',
-          '! --spi 5',
-          '--mode tunnel --tunnel-src 10.0.0.0/8',
-        ])
+          () => '',
+          () => `--strict ${d.not()}--reqid 1 --next ${d.not()}--proto esp`,
+          () => `${d.not()}--reqid 1`,
+          () => `${d.not()}--proto ${d.pick(['esp', 'ah', 'ipcomp'])}`,
+          () => `${d.not()}--mode transport`,
+          () => `${d.not(2)}--spi 5`,
+          () => `--mode tunnel ${d.not()}--tunnel-src 10.0.0.0/8 ${d.not()}--tunnel-dst 10.1.0.0/16`,
+        ])()
       : '',
   )
 }
@@ -392,7 +395,7 @@ export const MATCHES: readonly Entry[] = [
       words(
         `--connlimit-${d.pick(['upto', 'above'])} ${d.pick([0, 1, 2, 3, 5])}`,
         // The kernel hangs networks into trees by a secret, and those of one tree clean each other up: few networks.
-        d.random.once(8) ? '' : `--connlimit-mask ${d.pick([0, 0, 1, 2, 8])}`,
+        `--connlimit-mask ${d.pick([0, 0, 0, 1])}`,
         d.pick(['', '--connlimit-saddr', '--connlimit-daddr']),
       ),
   },
@@ -418,6 +421,7 @@ export const MATCHES: readonly Entry[] = [
   },
   {
     name: 'devgroup',
+    fits: (d) => d.only('PREROUTING', 'INPUT', 'FORWARD') || d.only('FORWARD', 'OUTPUT', 'POSTROUTING'),
     draw(d) {
       const one = (): number => d.pick(d.world.devices).group ?? 0
       const group = (): string =>
@@ -515,7 +519,8 @@ export const MATCHES: readonly Entry[] = [
     name: 'osf',
     protocols: ['tcp'],
     hooks: ['PREROUTING', 'INPUT', 'FORWARD'],
-    draw: (d) => `${d.not()}--genre ${d.pick(['Linux', 'Windows', 'unknown'])} --ttl ${d.pick([0, 1, 2])}`,
+    draw: (d) =>
+      `${d.not()}--genre ${d.pick(['Linux', 'Windows', 'unknown'])} --ttl ${d.pick([0, 1, 2])}${d.pick(['', '', ' --log 0', ' --log 1', ' --log 2'])}`,
   },
   {
     name: 'owner',
@@ -527,6 +532,7 @@ export const MATCHES: readonly Entry[] = [
         () => `${d.not()}--socket-exists`,
         () => `${d.not()}--uid-owner 0-1000`,
         () => `${d.not()}--uid-owner 1 ${d.not()}--gid-owner 1`,
+        () => `--gid-owner 1 --suppl-groups`,
       ])(),
   },
   {
@@ -546,7 +552,7 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'policy',
     // No direction is known in a chain that both kinds reach.
-    hooks: ['PREROUTING', 'INPUT', 'FORWARD'],
+    fits: (d) => d.only('PREROUTING', 'INPUT', 'FORWARD') || d.only('FORWARD', 'OUTPUT', 'POSTROUTING'),
     draw: policy,
   },
   {

@@ -1,7 +1,7 @@
 // Every target that sees IPv4 packets: how to draw its options. Names of the list are those of rules/targets.
 
 import type { Profile } from '../generate-world.ts'
-import type { Draw, Entry, Hook, Table } from './draw.ts'
+import { type Draw, type Entry, type Hook, hex, type Table } from './draw.ts'
 
 export interface TargetEntry extends Omit<Entry, 'weight'> {
   weight?(profile: Profile, table: Table): number
@@ -57,6 +57,8 @@ function snat(d: Draw): string {
 }
 
 const to = (d: Draw): string => d.markMask()
+const shift = (d: Draw): string =>
+  d.random.once(3) ? ` --${d.pick(['left', 'right'])}-shift-mark ${d.pick([0, 1, 4, 31])}` : ''
 const marks = (d: Draw): string =>
   d.pick([
     () => `--set-mark ${to(d)}`,
@@ -90,8 +92,9 @@ export const TARGETS: readonly TargetEntry[] = [
       d.pick([
         () => marks(d),
         () => marks(d),
-        () => `--save-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xffff --ctmask 0xff'])}`,
-        () => `--restore-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xff --ctmask 0xffff'])}`,
+        () => `--save-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xffff --ctmask 0xff'])}${shift(d)}`,
+        () => `--restore-mark${d.pick(['', ' --mask 0xff', ' --nfmask 0xff --ctmask 0xffff'])}${shift(d)}`,
+        () => `--set-xmark ${to(d)}${shift(d)}`,
       ])(),
   },
   {
@@ -110,6 +113,7 @@ export const TARGETS: readonly TargetEntry[] = [
         '--notrack',
         `--zone ${1 + d.random.below(3)}`,
         `--zone-orig ${1 + d.random.below(3)}`,
+        `--zone-reply ${1 + d.random.below(3)}`,
         '--zone mark',
         '--ctevents new,reply',
         '--expevents new',
@@ -155,7 +159,18 @@ export const TARGETS: readonly TargetEntry[] = [
     weight: () => 2,
     draw: (d) =>
       words(
-        `--hmark-tuple ${d.some(['src', 'dst', 'sport', 'dport', 'ct']).join(',')}`,
+        d.pick([
+          () => `--hmark-tuple ${d.some(['src', 'dst', 'sport', 'dport', 'proto', 'ct']).join(',')}`,
+          () => `--hmark-tuple ${d.some(['src', 'dst', 'spi', 'proto', 'ct']).join(',')}`,
+          () =>
+            `--hmark-src-prefix ${d.pick([0, 8, 24, 31, 32])} --hmark-dst-prefix ${d.pick([0, 1, 16, 32])}`,
+          () =>
+            `--hmark-sport-mask ${d.pick(['0xff', '0xffff'])} --hmark-dport-mask ${d.pick(['0x0', '0xff00'])}`,
+          () =>
+            `--hmark-spi-mask ${d.pick(['0xff', '0xffffffff'])} --hmark-proto-mask ${d.pick(['0xff', '0x1'])}`,
+          () => `--hmark-tuple src,sport --hmark-sport ${d.port()} --hmark-dport ${d.port()}`,
+          () => `--hmark-tuple dst,spi --hmark-spi ${hex(d.port())}`,
+        ])(),
         `--hmark-mod ${d.pick([1, 2, 5])} --hmark-offset ${d.pick([0, 1, 0x10])}`,
         `--hmark-rnd ${d.pick(['0', '0xcafe'])}`,
       ),
@@ -163,9 +178,21 @@ export const TARGETS: readonly TargetEntry[] = [
   {
     name: 'IDLETIMER',
     // Labels are the machine's, not the namespace's: those of two scenarios at once are the same timer to it.
-    draw: (d) => `--timeout ${d.pick([1, 600])} --label tunwall${d.random.below(4)}`,
+    draw: (d) => {
+      const alarm = d.random.once(4)
+      return `--timeout ${d.pick([1, 600])} --label tunwall${alarm ? 'a' : ''}${d.random.below(4)}${alarm ? ' --alarm' : ''}`
+    },
   },
-  { name: 'LOG', draw: (d) => `--log-prefix "x: " --log-level ${d.random.below(8)}` },
+  {
+    name: 'LOG',
+    draw: (d) =>
+      words(
+        `--log-prefix "x: " --log-level ${d.random.below(8)}`,
+        ...['tcp-sequence', 'tcp-options', 'ip-options', 'uid', 'macdecode']
+          .filter(() => d.random.once(3))
+          .map((flag) => `--log-${flag}`),
+      ),
+  },
   {
     name: 'MARK',
     weight: (_, table) => (table === 'mangle' ? 6 : table === 'raw' ? 2 : 1),
@@ -193,14 +220,17 @@ export const TARGETS: readonly TargetEntry[] = [
       words(
         `--nflog-group ${d.pick([0, 5])}`,
         d.random.once(2) ? '--nflog-prefix "n: "' : '',
-        d.random.once(3) ? '--nflog-size 20' : '',
+        d.pick(['', '', '--nflog-size 20', '--nflog-size 0', '--nflog-range 30']),
+        d.random.once(4) ? `--nflog-threshold ${d.pick([1, 5])}` : '',
       ),
   },
   {
     name: 'NFQUEUE',
     draw: (d) =>
       words(
-        d.random.once(3) ? '--queue-balance 1:3' : `--queue-num ${d.pick([0, 1, 65535])}`,
+        d.random.once(3)
+          ? `--queue-balance 1:3${d.random.once(3) ? ' --queue-cpu-fanout' : ''}`
+          : `--queue-num ${d.pick([0, 1, 65535])}`,
         d.random.once(3) ? '' : '--queue-bypass',
       ),
   },
