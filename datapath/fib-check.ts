@@ -59,11 +59,12 @@ export class RouteChecker {
     if (!hostBitsClear(spec.dst, spec.prefixLength)) fail('EINVAL', 'Invalid prefix for given prefix length')
     if (verify) this.#verify(spec)
     const nexthops = spec.nexthops?.length
-      ? spec.nexthops.map((h) =>
-          h.device || h.gateway === null
-            ? h
-            : { ...h, device: this.#onLink(family, h.gateway, null, spec).device! },
-        )
+      ? spec.nexthops.map((h) => {
+          if (h.gateway === null || (h.device && (!verify || family === 6))) return h
+          const via = this.#onLink(family, h.gateway, h.device, spec, h.onlink)
+          const scope = family === 4 && !h.onlink ? via.scope : Scope.Link
+          return { ...h, device: h.device ?? via.device!, ...(scope === Scope.Link ? {} : { scope }) }
+        })
       : null
     const gateway = nexthops === null ? (spec.gateway ?? null) : null
     let device = nexthops === null ? (spec.device ?? null) : nexthops[0]!.device

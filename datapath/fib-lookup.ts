@@ -10,6 +10,7 @@
 
 import type { Devices } from './device-table.ts'
 import { type Device, Scope } from './devices.ts'
+import { dissectedPorts, Multipath } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
 import { covers, defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -42,6 +43,7 @@ export class Routing {
   asksMark = false
   asksIif = false
   asksPorts = false
+  multipath = false
 
   constructor(family: Family) {
     this.family = family
@@ -76,7 +78,7 @@ export class FibLookup {
   protected readonly devices: Devices
   protected readonly v4 = new Routing(4)
   protected readonly v6 = new Routing(6)
-  readonly #conf: Ipv4Conf
+  readonly #multipath: Multipath
   readonly #memory: FrameMemory
   readonly #key: FlowKey = newFlowKey()
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_KEY)
@@ -92,7 +94,7 @@ export class FibLookup {
   constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
     this.devices = devices
     this.#memory = memory
-    this.#conf = conf
+    this.#multipath = new Multipath(devices, memory, conf)
     this.broadcastIn = this.special(RouteType.Broadcast, devices.loopback)
     this.multicastIn = this.special(RouteType.Multicast, devices.loopback)
   }
@@ -107,7 +109,7 @@ export class FibLookup {
   lookup(key: FlowKey): Route | null {
     const route = this.find(key)
     if (route === null || route.paths === null) return route
-    return this.#choose(route, key)
+    return this.#choose(route, key, null, true)
   }
 
   /**
@@ -264,20 +266,15 @@ export class FibLookup {
     return true
   }
 
-  /** fib_select_multipath(): the same packet always takes the same next hop. */
-  #choose(route: RouteEntry, key: FlowKey): RouteEntry {
+  /**
+   * fib_select_path(): one of several next hops. `pkt`: the packet that is forwarded or answered, if there is one;
+   * `source`: it goes out with key.s0.
+   */
+  #choose(route: RouteEntry, key: FlowKey, pkt: Packet | null, source: boolean): RouteEntry {
     if (key.oif !== 0) return route.through(key.oif) ?? route.paths![0]!
-    let h =
-      Math.imul(key.s0 ^ key.s1 ^ key.s2 ^ key.s3, 0x9e3779b1) ^
-      Math.imul(key.d0 ^ key.d1 ^ key.d2 ^ key.d3, 0x85ebca6b)
-    if (this.#conf.multipathHashPolicy === 1)
-      h ^= Math.imul((key.sport << 16) | key.dport, 0xc2b2ae35) ^ Math.imul(key.protocol, 0x27d4eb2f)
-    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
-    h = (h ^ (h >>> 13)) >>> 1
-    const bounds = route.bounds!
-    for (let i = 0; i < bounds.length; i++)
-      if (h <= bounds[i]! && route.paths![i]!.device!.up) return route.paths![i]!
-    return route.paths![0]!
+    return key.family === 4
+      ? this.#multipath.choose4(route, key, pkt, source)
+      : this.#multipath.choose6(route, key, pkt)
   }
 
   /**
@@ -348,17 +345,18 @@ export class FibLookup {
     key.iif = pkt.iif
     key.oif = 0
     key.protocol = pkt.proto
-    const whole = !pkt.moreFragments && pkt.fragOffset === 0 && pkt.sport >= 0
-    key.sport = whole ? pkt.sport : 0
-    key.dport = whole ? pkt.dport : 0
+    const ports = dissectedPorts(pkt, this.#memory)
+    key.sport = ports >>> 16
+    key.dport = ports & 0xffff
   }
 
   /**
    * ip_route_output_key_hash_rcu(): the way out for a packet made here. Fills key.s0 if it was 0, key.d0 likewise.
    * Null: there is none; `failure` says why. `anySource` (FLOWI_FLAG_ANYSRC): the source need not be the host's.
-   * IPv4. Allocates at most once for each device.
+   * `cause`: the packet that is answered, by which one of several next hops is chosen then. IPv4. Allocates at most
+   * once for each device.
    */
-  output(key: FlowKey, anySource = false): Route | null {
+  output(key: FlowKey, anySource = false, cause: Packet | null = null): Route | null {
     const devices = this.devices
     const limited = key.d0 === -1
     const multicast = isMulticast4(key.d0)
@@ -405,7 +403,7 @@ export class FibLookup {
         ? this.#outSpecial(key, devices.loopback, null, limited)
         : this.loopOf(found)
     }
-    const route = found.paths === null ? found : this.#choose(found, key)
+    const route = found.paths === null ? found : this.#choose(found, key, cause, true)
     if (key.s0 === 0) key.s0 = this.sourceFor(route, key.d0)
     out = route.device!
     if (limited || multicast) return this.#outSpecial(key, out, route, limited)
@@ -484,8 +482,8 @@ export class FibLookup {
   }
 
   /** The route by which a packet is forwarded: one of several next hops, a broadcast one made unicast. */
-  forwarding(found: RouteEntry, key: FlowKey): RouteEntry {
-    const route = found.paths === null ? found : this.#choose(found, key)
+  forwarding(found: RouteEntry, key: FlowKey, pkt: Packet | null): RouteEntry {
+    const route = found.paths === null ? found : this.#choose(found, key, pkt, false)
     if (route.type === RouteType.Unicast) return route
     route.recast ??= new RouteEntry({ ...route, type: RouteType.Unicast })
     return route.recast
@@ -507,6 +505,14 @@ export class FibLookup {
   get asksMark(): boolean {
     return this.v4.asksMark
   }
+  /** Some route has several next hops. */
+  get choosesPaths(): boolean {
+    return this.v4.multipath
+  }
+  /** What was chosen for a packet holds for all between its addresses that are not ICMP. */
+  choosesByAddresses(pkt: Packet): boolean {
+    return this.#multipath.byAddresses4(pkt)
+  }
   get asksPorts(): boolean {
     return this.v4.asksPorts
   }
@@ -521,7 +527,11 @@ export class FibLookup {
     this.generation++
     for (const rt of [this.v4, this.v6]) {
       let tos = false
-      for (const table of rt.tables.values()) tos ||= table.tosRoutes > 0
+      rt.multipath = false
+      for (const table of rt.tables.values()) {
+        tos ||= table.tosRoutes > 0
+        rt.multipath ||= table.multipathRoutes > 0
+      }
       const rules = rt.custom ? rt.rules : []
       const any = (asks: (r: Rule) => unknown): boolean => rules.some((r) => Boolean(asks(r)))
       rt.asksTos = tos || any((r) => r.tos)

@@ -13,9 +13,10 @@ import type { Nexthop, RouteExtras, Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,
-  'loop' | 'recast' | 'paths' | 'bounds' | 'uses' | 'through' | 'extras'
+  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight'
 > & {
   readonly extras?: RouteExtras | null
+  readonly weight?: number
 }
 
 /** A route as it stands in a table; fib.ts has the meaning of the fields. */
@@ -41,9 +42,10 @@ export class RouteEntry {
   readonly extras: RouteExtras | null
   /** It follows from an address of a device (fib_add_ifaddr). */
   readonly derived: boolean
-  /** Several next hops: one route for each, and the upper bound of its share of 2^31. */
+  /** Several next hops: one route for each. */
   readonly paths: readonly RouteEntry[] | null
-  readonly bounds: readonly number[] | null
+  /** Of one of several next hops; 1 otherwise. */
+  readonly weight: number
   /** The same route as rtable has it for packets to this host: out of the loopback device. */
   loop: RouteEntry | null = null
   /** The same route under another type: a broadcast one as bc_forwarding has it, a unicast one for multicast. */
@@ -68,25 +70,20 @@ export class RouteEntry {
     this.nexthopScope = o.nexthopScope
     this.extras = o.extras ?? null
     this.derived = o.derived
+    this.weight = o.weight ?? 1
     if (o.nexthops === null) {
       this.paths = null
-      this.bounds = null
       return
     }
-    const total = o.nexthops.reduce((n, h) => n + h.weight, 0)
-    let weight = 0
-    this.bounds = o.nexthops.map((h) => {
-      weight += h.weight
-      return Math.round((weight / total) * 0x80000000) - 1
-    })
     this.paths = o.nexthops.map(
       (h) =>
         new RouteEntry({
           ...o,
           nexthops: null,
+          weight: h.weight,
           device: h.device,
           gateway: h.gateway,
-          nexthopScope: h.gateway === null ? Scope.Host : Scope.Link,
+          nexthopScope: h.scope ?? (h.gateway === null ? Scope.Host : Scope.Link),
         }),
     )
   }
@@ -132,6 +129,8 @@ export class RouteTable {
   size = 0
   /** Routes with a tos: look-ups in this table depend on it. */
   tosRoutes = 0
+  /** Routes with several next hops. */
+  multipathRoutes = 0
 
   constructor(family: Family, id: number) {
     this.id = id
@@ -213,6 +212,7 @@ export class RouteTable {
     chain.splice(at < 0 ? chain.length : at, 0, route)
     this.size++
     if (route.tos !== 0) this.tosRoutes++
+    if (route.paths !== null) this.multipathRoutes++
     if (this.#counts[route.prefixLength]!++ === 0) this.#reorder()
   }
 
@@ -221,6 +221,8 @@ export class RouteTable {
     const [w0, w1, w2, w3] = old.dst
     const chain = this.#chains[this.#node(w0, w1, w2, w3, old.prefixLength)]!
     chain[chain.indexOf(old)] = now
+    if (old.paths !== null) this.multipathRoutes--
+    if (now.paths !== null) this.multipathRoutes++
   }
 
   remove(route: RouteEntry): boolean {
@@ -232,6 +234,7 @@ export class RouteTable {
     chain!.splice(at, 1)
     this.size--
     if (route.tos !== 0) this.tosRoutes--
+    if (route.paths !== null) this.multipathRoutes--
     if (chain!.length === 0) {
       const mask = this.#slots.length - 1
       let h = hash(w0, w1, w2, w3, route.prefixLength) & mask

@@ -41,6 +41,8 @@ export interface Nexthop {
   readonly onlink?: boolean
   /** Realms of this next hop, as Route.realm. */
   readonly realm?: number
+  /** nhc_scope, as Route.nexthopScope; absent: Host without gateway, else Link. */
+  readonly scope?: number
 }
 
 /** RTAX_*: one metric of a route, besides its mtu. */

@@ -22,8 +22,11 @@ export class Ipv4Conf {
   icmpRatemask = 6168
   icmpMsgsPerSec = 1000
   icmpMsgsBurst = 50
-  /** fib_multipath_hash_policy: 0 addresses, 1 addresses, protocol and ports, 2 inner addresses. */
+  /** fib_multipath_hash_policy: 0 addresses, 1 ports too, 2 inner addresses, 3 what multipathHashFields says. */
   multipathHashPolicy = 0
+  multipathHashFields = 7
+  /** 0: none. */
+  multipathHashSeed = 0
   /** route.min_pmtu, bytes. */
   minPmtu = 552
   /** route.mtu_expires, seconds. */
@@ -74,7 +77,9 @@ export function declareIpv4(tunables: Tunables, conf: Ipv4Conf): void {
   number('icmp_msgs_per_sec', 1000, positive, (v) => (conf.icmpMsgsPerSec = v))
   number('icmp_msgs_burst', 50, positive, (v) => (conf.icmpMsgsBurst = v))
   number('fib_multipath_hash_policy', 0, [0, 3], (v) => (conf.multipathHashPolicy = v))
-  number('fib_multipath_hash_fields', 7, [1, 0xfff])
+  number('fib_multipath_hash_fields', 7, [1, 0xfff], (v) => (conf.multipathHashFields = v))
+  number('fib_multipath_hash_seed', 0, [0, 0xffffffff], (v) => (conf.multipathHashSeed = v))
+  flag('fib_multipath_use_neigh', false, () => {}, 1)
   number('route.min_pmtu', 552, [68, 0x7fffffff], (v) => (conf.minPmtu = v), 'bytes')
   number('route.mtu_expires', 600, any, (v) => (conf.mtuExpires = v), 's')
   number('route.min_adv_mss', 256, any, undefined, 'bytes')

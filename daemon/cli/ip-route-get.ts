@@ -131,7 +131,7 @@ function get4(
       )
     if (found.type === RouteType.Local || found.type === RouteType.Broadcast) route = fib.loopOf(found)
     else if (!iif.conf.forwarding) throw new Refusal('EHOSTUNREACH')
-    else route = fib.forwarding(found, key)
+    else route = fib.forwarding(found, key, null)
   } else {
     route = fib.output(key)
     if (route === null) return refuse()

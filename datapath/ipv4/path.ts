@@ -78,6 +78,8 @@ const REDIRECT_SILENCE = 20 << 10
 /** ip_tos2prio, by bits 1 to 4 of TOS. */
 const TOS_PRIORITY = new Uint8Array([0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4])
 
+/** In a cache's key, beside the interface: an ICMP error goes the way of what it is about. */
+const ICMP_BIT = 1 << 23
 const CACHE = 4096
 const CACHE_WORDS = 8
 
@@ -183,7 +185,9 @@ export class Ipv4Path {
     const epoch = (fib.generation + host.devices.generation) | 0
     const s0 = pkt.s0
     const where =
-      device.index | (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0)
+      device.index |
+      (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0) |
+      (fib.choosesPaths && pkt.proto === IPPROTO_ICMP ? ICMP_BIT : 0)
     const mark = fib.asksMark ? pkt.mark | 0 : 0
     let h = Math.imul(d0 ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
     h = (h ^ (h >>> 16)) & (CACHE - 1)
@@ -261,8 +265,8 @@ export class Ipv4Path {
     }
 
     // ip_mkroute_input()
-    if (found.paths !== null && this.#host.ipv4.multipathHashPolicy !== 0) this.#cacheable = false
-    const route = fib.forwarding(found, key)
+    if (found.paths !== null && !fib.choosesByAddresses(pkt)) this.#cacheable = false
+    const route = fib.forwarding(found, key, pkt)
     const out = route.device!
     const valid = this.#validateSource(pkt, s0, d0, out.index, device)
     if (valid < 0) return -valid as Reason

@@ -143,7 +143,7 @@ export class Replies {
     if (isErrorType(type)) tos = (tos & RT_TOS) | INTERNET_CONTROL
     const options = this.#options
     if (!echoOptions(cause, host, this.#optionBytes, options)) return false
-    const way = this.#route(cause, source, tos, options)
+    const way = this.#route(cause, source, tos, options, IPPROTO_ICMP, (type << 8) | code)
     if (way === null) return false
     const peer = this.#key.d0
     if (limited && !this.#peerAllow(peer, way)) return false
@@ -391,9 +391,17 @@ export class Replies {
 
   /**
    * ip_route_output_key() for an answer to `cause`: the key keeps source and destination as routed. `source` 0: the
-   * route's. A source route of the options decides where it goes first.
+   * route's. A source route of the options decides where it goes first. `error`: type and code of an ICMP error, which
+   * lie where rules look for the destination port; of several next hops it takes the one of what it is about.
    */
-  #route(cause: Packet, source: number, tos: number, options: IpOptions, proto = IPPROTO_ICMP): Route | null {
+  #route(
+    cause: Packet,
+    source: number,
+    tos: number,
+    options: IpOptions,
+    proto = IPPROTO_ICMP,
+    error = 0,
+  ): Route | null {
     const key = this.#key
     key.family = 4
     key.d0 = options.srr !== 0 ? options.nexthop : cause.s0
@@ -404,8 +412,8 @@ export class Replies {
     key.iif = key.oif = 0
     key.protocol = proto
     key.sport = proto === IPPROTO_TCP ? cause.dport : 0
-    key.dport = proto === IPPROTO_TCP ? cause.sport : 0
-    return this.#host.fib.output(key)
+    key.dport = proto === IPPROTO_TCP ? cause.sport : error
+    return this.#host.fib.output(key, false, error === 0 ? null : cause)
   }
 
   /** IP4_REPLY_MARK(). */

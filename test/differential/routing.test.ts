@@ -25,7 +25,7 @@ import { udp } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
 
 const DEVICES = ['eth0', 'eth1', 'vlan.7']
-const HOSTS = 30
+const HOSTS = Number(process.env.TUNWALL_SCENARIOS ?? 30)
 const QUESTIONS = 400
 
 class Dice {
@@ -128,6 +128,8 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
       if (dice.chance(scope === 'all' ? 6 : 12) && !(scope === 'all' && name === 'forwarding'))
         set(`net.ipv4.conf.${scope.replaceAll('.', '/')}.${name}`, dice.pick(values))
 
+  set('net.ipv4.fib_multipath_hash_seed', 1 + dice.below(1_000_000))
+  if (dice.chance(60)) set('net.ipv4.fib_multipath_hash_policy', dice.below(3))
   const words = (text: string): Words => [parseIpv4(text)!, 0, 0, 0]
   for (let n = dice.below(14); n > 0; n--) {
     const [word, length] = aPrefix(dice).split('/') as [string, string]
@@ -139,6 +141,47 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
     const tos = dice.chance(15) ? dice.pick([0x04, 0x08, 0x10, 0x20]) : 0
     const metric = dice.chance(20) ? dice.below(3) : 0
     const device = dice.pick(DEVICES)
+    const own = [...taken]
+    // Several next hops, or a source to prefer.
+    if (type === 'unicast' && dice.chance(25)) {
+      const hops = Array.from({ length: 2 + dice.below(3) }, () => ({
+        name: dice.pick(DEVICES),
+        weight: 1 + dice.below(4),
+        gateway: dice.chance(70) ? anAddress(dice) : null,
+      }))
+      try {
+        fib.addRoute(
+          {
+            dst: words(word),
+            prefixLength: Number(length),
+            table,
+            tos,
+            metric,
+            nexthops: hops.map((h) => ({
+              device: devices.byName(h.name)!,
+              weight: h.weight,
+              gateway: h.gateway === null ? null : words(h.gateway),
+            })),
+          },
+          'append',
+          true,
+        )
+      } catch (e) {
+        if (!(e instanceof RouteError)) throw e
+        continue
+      }
+      commands.push(
+        `route append ${word}/${length} table ${table}${tos === 0 ? '' : ` tos 0x${tos.toString(16)}`}` +
+          `${metric === 0 ? '' : ` metric ${metric}`}${hops
+            .map(
+              (h) =>
+                ` nexthop${h.gateway === null ? '' : ` via ${h.gateway}`} dev ${h.name} weight ${h.weight}`,
+            )
+            .join('')}`,
+      )
+      continue
+    }
+    const source = plain && own.length > 0 && dice.chance(15) ? dice.pick(own) : null
     // A gateway that is on no link is refused on both sides: it has to be the other end of something.
     const gateway = type === 'unicast' && dice.chance(40) ? anAddress(dice) : null
     const scope = gateway !== null && dice.chance(50) ? ' onlink' : ''
@@ -155,6 +198,7 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
           metric,
           device: plain ? devices.byName(device)! : null,
           gateway: gateway === null ? null : words(gateway),
+          source: source === null ? null : words(source),
           protocol: 'boot',
         },
         'append',
@@ -166,13 +210,22 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
     }
     commands.push(
       `route append ${type} ${word}/${length}${gateway === null ? '' : ` via ${gateway}`}${plain ? ` dev ${device}` : ''}${scope}` +
-        ` table ${table}${tos === 0 ? '' : ` tos 0x${tos.toString(16)}`}${metric === 0 ? '' : ` metric ${metric}`}`,
+        ` table ${table}${tos === 0 ? '' : ` tos 0x${tos.toString(16)}`}${metric === 0 ? '' : ` metric ${metric}`}` +
+        `${source === null ? '' : ` src ${source}`}`,
     )
   }
-  if (dice.chance(50))
-    for (let n = dice.below(5); n > 0; n--) {
+  for (const name of DEVICES)
+    if (dice.chance(20)) {
+      devices.byName(name)!.link.group = 7
+      devices.touch()
+      commands.push(`link set ${name} group 7`)
+    }
+  if (dice.chance(60))
+    for (let n = dice.below(7); n > 0; n--) {
       const spec: { -readonly [K in keyof RuleSpec]: RuleSpec[K] } = {
-        action: dice.chance(80) ? 'lookup' : dice.pick(['unreachable', 'prohibit', 'blackhole']),
+        action: dice.chance(80)
+          ? 'lookup'
+          : dice.pick(['unreachable', 'prohibit', 'blackhole', 'goto', 'nop'] as const),
         priority: 100 + dice.below(20) * 1000 + n,
       }
       let text = `rule add priority ${spec.priority}`
@@ -203,6 +256,26 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
         text += ` iif ${spec.iif}`
       }
       if (dice.chance(15)) {
+        spec.oif = dice.pick([...DEVICES, 'lo', 'gone0'])
+        text += ` oif ${spec.oif}`
+      }
+      const range = (): readonly [number, number] => {
+        const low = 1000 + dice.below(4)
+        return [low, low + dice.below(3)]
+      }
+      if (dice.chance(10)) {
+        spec.protocol = dice.pick([6, 17])
+        text += ` ipproto ${spec.protocol}`
+      }
+      if (dice.chance(10)) {
+        spec.sourcePorts = range()
+        text += ` sport ${spec.sourcePorts.join('-')}`
+      }
+      if (dice.chance(10)) {
+        spec.destinationPorts = range()
+        text += ` dport ${spec.destinationPorts.join('-')}`
+      }
+      if (dice.chance(15)) {
         spec.tos = dice.pick([0x04, 0x08, 0x10])
         text += ` tos 0x${spec.tos.toString(16)}`
       }
@@ -213,6 +286,14 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
           spec.suppressPrefixLength = dice.pick([0, 8, 16, 24])
           text += ` suppress_prefixlength ${spec.suppressPrefixLength}`
         }
+        if (dice.chance(10)) {
+          spec.suppressGroup = dice.pick([0, 7])
+          text += ` suppress_ifgroup ${spec.suppressGroup}`
+        }
+      } else if (spec.action === 'goto') {
+        // Ahead, to a rule that is there or to none.
+        spec.target = dice.chance(50) ? 32766 : spec.priority! + 1 + dice.below(20000)
+        text += ` goto ${spec.target}`
       } else text += ` ${spec.action}`
       fib.addRule(spec)
       commands.push(text)
@@ -227,6 +308,8 @@ interface Question {
   readonly oif: string | null
   readonly mark: number
   readonly tos: number
+  readonly sport: number
+  readonly dport: number
 }
 
 function ask(dice: Dice): Question {
@@ -238,12 +321,15 @@ function ask(dice: Dice): Question {
     oif: !incoming && dice.chance(25) ? dice.pick(DEVICES) : null,
     mark: dice.below(4),
     tos: dice.chance(30) ? dice.pick([0x04, 0x08, 0x10, 0x1c, 0x20, 0xc0]) : 0,
+    sport: 999 + dice.below(8),
+    dport: 999 + dice.below(8),
   }
 }
 
 const command = (q: Question): string =>
   `route get ${q.to}${q.from === '0.0.0.0' && q.iif === null ? '' : ` from ${q.from}`}${q.iif === null ? '' : ` iif ${q.iif}`}` +
-  `${q.oif === null ? '' : ` oif ${q.oif}`} mark ${q.mark}${q.tos === 0 ? '' : ` tos 0x${q.tos.toString(16)}`}`
+  `${q.oif === null ? '' : ` oif ${q.oif}`} mark ${q.mark}${q.tos === 0 ? '' : ` tos 0x${q.tos.toString(16)}`}` +
+  ` ipproto udp sport ${q.sport} dport ${q.dport}`
 
 const ERRORS: Readonly<Record<string, string>> = {
   'Invalid argument': 'EINVAL',
@@ -319,11 +405,13 @@ function askUs(host: Host, q: Question): string {
     key.mark = q.mark
     key.tos = q.tos
     key.protocol = 17
+    key.sport = q.sport
+    key.dport = q.dport
     const fixed = key.s0 !== 0
     const route = host.fib.output(key)
     return route === null ? FAILURES[host.fib.failure]! : answer(route, fixed ? 0 : key.s0, false)
   }
-  const frame = udp({ src: q.from, dst: q.to, tos: q.tos, sport: 0, dport: 0 })
+  const frame = udp({ src: q.from, dst: q.to, tos: q.tos, sport: q.sport, dport: q.dport })
   const pkt = new Packet()
   pkt.l3 = HEADROOM
   pkt.end = HEADROOM + frame.length

@@ -1,0 +1,507 @@
+// Which of several next hops a packet takes: fib_multipath_hash(), fib_select_multipath() (net/ipv4/route.c,
+// fib_semantics.c), rt6_multipath_hash() (net/ipv6/route.c), over the hash of flow_dissector.c (6.18).
+//
+//     policy 0  addresses; of an ICMP error: those of the packet that it quotes
+//     policy 1  addresses, protocol, ports (SPI of ESP and AH)
+//     policy 2  addresses inside of IPIP, 6in4, 4in6 or GRE; of other packets as policy 0
+//     policy 3  the fields of fib_multipath_hash_fields, outside and inside
+//          │
+//          └─▶ flow_keys, both directions alike ─▶ SipHash-2-4 with fib_multipath_hash_seed ─▶ 31 bits
+//
+//     31 bits against the next hops' shares of 2^31; a next hop whose own address is the source goes first
+
+import type { Devices } from './device-table.ts'
+import type { Packet } from './packet.ts'
+import type { FrameMemory } from './ring.ts'
+import type { FlowKey } from './route.ts'
+import type { RouteEntry } from './route-table.ts'
+import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
+import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
+import {
+  IPPROTO_AH,
+  IPPROTO_DCCP,
+  IPPROTO_ESP,
+  IPPROTO_GRE,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_IPIP,
+  IPPROTO_IPV6,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from './wire/protocol.ts'
+
+/** FIB_MULTIPATH_HASH_FIELD_*. */
+const Field = { Src: 1, Dst: 2, Proto: 4, FlowLabel: 8, SrcPort: 16, DstPort: 32 } as const
+const OUTER = 0x3f
+const INNER_SHIFT = 6
+const FLOW_LABEL = 0xfffff
+
+/** What of net.ipv4 and net.ipv6 the choice follows. */
+export interface MultipathConf {
+  /** fib_multipath_hash_policy. */
+  readonly multipathHashPolicy: number
+  /** fib_multipath_hash_fields. */
+  readonly multipathHashFields: number
+  /** fib_multipath_hash_seed; 0: nobody has said one. */
+  readonly multipathHashSeed: number
+}
+
+/**
+ * Differs from Linux: without fib_multipath_hash_seed the kernel draws a secret at each boot. Here it is always this
+ * one, so that the same capture takes the same way every time.
+ */
+const USUAL_SEED = 0x746e7761
+
+/** struct flow_keys from `basic` on, in words as they lie in memory: little-endian numbers of the wire's bytes. */
+const BASIC = 0
+const TAGS = 1
+const PORTS = 7
+const ADDRESSES = 9
+const KEY_WORDS = 18
+
+/** The 32 bits of a wire word as a little-endian machine reads them. */
+const swap = (w: number): number =>
+  ((w & 0xff) << 24) | ((w & 0xff00) << 8) | ((w >>> 8) & 0xff00) | (w >>> 24)
+const swap16 = (w: number): number => ((w & 0xff) << 8) | ((w >>> 8) & 0xff)
+
+/** One header, dissected as skb_flow_dissect_flow_keys() does. */
+class Dissected {
+  family = 0
+  proto = 0
+  sport = 0
+  dport = 0
+  flowLabel = 0
+  encapsulated = false
+  readonly a = new Int32Array(8)
+}
+
+export class Multipath {
+  readonly #memory: FrameMemory
+  readonly #devices: Devices
+  readonly #conf: MultipathConf
+  readonly #words = new Int32Array(KEY_WORDS)
+  readonly #inside = new Dissected()
+  /** net.ipv6.fib_multipath_hash_policy and _fields. */
+  conf6: Pick<MultipathConf, 'multipathHashPolicy' | 'multipathHashFields'> = {
+    multipathHashPolicy: 0,
+    multipathHashFields: 7,
+  }
+  #v = new Int32Array(8)
+
+  constructor(devices: Devices, memory: FrameMemory, conf: MultipathConf) {
+    this.#devices = devices
+    this.#memory = memory
+    this.#conf = conf
+  }
+
+  /** Another packet between the same IPv4 addresses takes the same next hop. */
+  byAddresses4(pkt: Packet): boolean {
+    return this.#conf.multipathHashPolicy === 0 && pkt.proto !== IPPROTO_ICMP
+  }
+
+  /**
+   * fib_select_multipath() of an IPv4 route with several next hops. `pkt`: the packet that is forwarded, or that an
+   * error is about; null: the key says all. `source`: next hops whose own address is key.s0 come first. Does not
+   * allocate.
+   */
+  choose4(route: RouteEntry, key: FlowKey, pkt: Packet | null, source: boolean): RouteEntry {
+    const paths = route.paths!
+    const h = this.#hash4(key, pkt)
+    const from = source ? key.s0 : 0
+    let total = 0
+    for (let i = 0; i < paths.length; i++) if (paths[i]!.device!.up) total += paths[i]!.weight
+    let sum = 0
+    let best = paths[0]!
+    let score = -1
+    for (let i = 0; i < paths.length; i++) {
+      const path = paths[i]!
+      if (!path.device!.up) continue
+      sum += path.weight
+      // fib_rebalance(): the upper bound of its share.
+      const bound = Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1
+      let points = h <= bound ? 1 : 0
+      if (from !== 0 && this.#ownAddress(path) === from) points += 2
+      if (points <= score) continue
+      best = path
+      if (points === 3 || (from === 0 && points === 1)) return best
+      score = points
+    }
+    return best
+  }
+
+  /**
+   * fib6_select_path() of an IPv6 route with several next hops. `pkt`: the packet that is forwarded or that an error is
+   * about; null: the key says all, its flow label being 0. Does not allocate.
+   */
+  choose6(route: RouteEntry, key: FlowKey, pkt: Packet | null): RouteEntry {
+    const paths = route.paths!
+    const h = this.#hash6(key, pkt)
+    let total = 0
+    for (let i = 0; i < paths.length; i++) if (paths[i]!.device!.up) total += paths[i]!.weight
+    let sum = 0
+    for (let i = 0; i < paths.length; i++) {
+      const path = paths[i]!
+      if (!path.device!.up) continue
+      sum += path.weight
+      // rt6_upper_bound_set().
+      if (h <= Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1) return path
+    }
+    return paths[0]!
+  }
+
+  /** nh_saddr. */
+  #ownAddress(path: RouteEntry): number {
+    return this.#devices.selectAddress4(path.device!, path.gateway?.[0] ?? 0, path.scope)
+  }
+
+  // -- hashes
+
+  /** fib_multipath_hash(): 31 bits. */
+  #hash4(key: FlowKey, pkt: Packet | null): number {
+    const w = this.#words
+    w.fill(0)
+    const { multipathHashPolicy: policy, multipathHashFields: fields } = this.#conf
+    if (policy === 1) {
+      this.#fill4(key, pkt, Field.Src | Field.Dst | Field.Proto | Field.SrcPort | Field.DstPort)
+      return this.#finish(false) >>> 1
+    }
+    if (policy === 3) {
+      let outer = 0
+      if ((fields & OUTER) !== 0) {
+        this.#fill4(key, pkt, fields)
+        outer = this.#finish(false)
+      }
+      if (pkt === null) return outer >>> 1
+      return jhash2Words(outer, this.#inner(pkt, fields >> INNER_SHIFT)) >>> 1
+    }
+    if (policy === 2 && pkt !== null) {
+      const inside = this.#inside
+      if (this.#dissectInside(pkt)) {
+        if (inside.family === 6) {
+          this.#fillInside(Field.Src | Field.Dst | Field.Proto | Field.FlowLabel)
+          return this.#finish(true) >>> 1
+        }
+        this.#fillInside(Field.Src | Field.Dst)
+        return this.#finish(false) >>> 1
+      }
+      // Whatever it is, its own addresses are what the dissector found.
+      this.#fill4(key, pkt, Field.Src | Field.Dst)
+      return this.#finish(false) >>> 1
+    }
+    this.#fill4(key, pkt, Field.Src | Field.Dst)
+    if (pkt !== null) this.#quotedAddresses(pkt)
+    return this.#finish(false) >>> 1
+  }
+
+  /** rt6_multipath_hash(): 31 bits. */
+  #hash6(key: FlowKey, pkt: Packet | null): number {
+    const w = this.#words
+    w.fill(0)
+    const { multipathHashPolicy: policy, multipathHashFields: fields } = this.conf6
+    if (policy === 1) {
+      this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto | Field.SrcPort | Field.DstPort)
+      return this.#finish(true) >>> 1
+    }
+    if (policy === 3) {
+      let outer = 0
+      if ((fields & OUTER) !== 0) {
+        this.#fill6(key, pkt, fields)
+        if (pkt !== null && (fields & Field.FlowLabel) !== 0)
+          w[TAGS] = this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL
+        outer = this.#finish(true)
+      }
+      if (pkt === null) return outer >>> 1
+      return jhash2Words(outer, this.#inner(pkt, fields >> INNER_SHIFT)) >>> 1
+    }
+    if (policy === 2 && pkt !== null && this.#dissectInside(pkt)) {
+      const six = this.#inside.family === 6
+      this.#fillInside(Field.Src | Field.Dst | (six ? Field.Proto | Field.FlowLabel : 0))
+      return this.#finish(six) >>> 1
+    }
+    this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
+    if (pkt !== null) this.#quoted6(pkt)
+    return this.#finish(true) >>> 1
+  }
+
+  #fill6(key: FlowKey, pkt: Packet | null, fields: number): void {
+    const w = this.#words
+    const from = pkt ?? key
+    if ((fields & Field.Src) !== 0) {
+      w[ADDRESSES] = swap(from.s0)
+      w[ADDRESSES + 1] = swap(from.s1)
+      w[ADDRESSES + 2] = swap(from.s2)
+      w[ADDRESSES + 3] = swap(from.s3)
+    }
+    if ((fields & Field.Dst) !== 0) {
+      w[ADDRESSES + 4] = swap(from.d0)
+      w[ADDRESSES + 5] = swap(from.d1)
+      w[ADDRESSES + 6] = swap(from.d2)
+      w[ADDRESSES + 7] = swap(from.d3)
+    }
+    if ((fields & Field.Proto) !== 0) w[BASIC] = (pkt === null ? key.protocol : pkt.proto) << 16
+    if ((fields & (Field.SrcPort | Field.DstPort)) === 0) return
+    const ports = pkt === null ? (key.sport << 16) | key.dport : dissectedPorts(pkt, this.#memory)
+    if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(ports >>> 16)
+    if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(ports) << 16)
+  }
+
+  /** ip6_multipath_l3_keys(): flow label and next header too, of the header itself or of the one an error quotes. */
+  #quoted6(pkt: Packet): void {
+    const { view } = this.#memory
+    const w = this.#words
+    let at = pkt.l3
+    if (view.getUint8(at + 6) === IPPROTO_ICMPV6 && at + 40 + ICMP_HEADER_LEN + 40 <= pkt.end)
+      if (view.getUint8(at + 40) >= 1 && view.getUint8(at + 40) <= 4) {
+        at += 40 + ICMP_HEADER_LEN
+        for (let i = 0; i < 8; i++) w[ADDRESSES + i] = swap(view.getInt32(at + 8 + 4 * i))
+      }
+    w[TAGS] = swap(view.getUint32(at) & FLOW_LABEL)
+    w[BASIC] = view.getUint8(at + 6) << 16
+  }
+
+  /** The packet's own fields, whatever the key asks for; without one the key's. */
+  #fill4(key: FlowKey, pkt: Packet | null, fields: number): void {
+    const w = this.#words
+    if ((fields & Field.Src) !== 0) w[ADDRESSES] = swap(pkt === null ? key.s0 : pkt.s0)
+    if ((fields & Field.Dst) !== 0) w[ADDRESSES + 1] = swap(pkt === null ? key.d0 : pkt.d0)
+    if ((fields & Field.Proto) !== 0) w[BASIC] = (pkt === null ? key.protocol : pkt.proto) << 16
+    if ((fields & (Field.SrcPort | Field.DstPort)) === 0) return
+    const ports = pkt === null ? (key.sport << 16) | key.dport : dissectedPorts(pkt, this.#memory)
+    if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(ports >>> 16)
+    if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(ports) << 16)
+  }
+
+  /** ip_multipath_l3_keys(): an ICMP error goes the way of what it is about. */
+  #quotedAddresses(pkt: Packet): void {
+    if (pkt.proto !== IPPROTO_ICMP || pkt.fragOffset !== 0 || pkt.l4 + ICMP_HEADER_LEN > pkt.end) return
+    const { view } = this.#memory
+    if (!icmpIsError(view.getUint8(pkt.l4))) return
+    const inner = pkt.l4 + ICMP_HEADER_LEN
+    if (inner + IPV4_HEADER_LEN > pkt.end) return
+    this.#words[ADDRESSES] = swap(ipv4Src(view, inner))
+    this.#words[ADDRESSES + 1] = swap(ipv4Dst(view, inner))
+  }
+
+  /** fib_multipath_custom_hash_inner(). */
+  #inner(pkt: Packet, fields: number): number {
+    if ((fields & OUTER) === 0 || !this.#dissectInside(pkt)) return 0
+    this.#words.fill(0)
+    this.#fillInside(fields)
+    return this.#finish(this.#inside.family === 6)
+  }
+
+  #fillInside(fields: number): void {
+    const w = this.#words
+    const inside = this.#inside
+    const n = inside.family === 6 ? 4 : 1
+    for (let i = 0; i < n; i++) {
+      if ((fields & Field.Src) !== 0) w[ADDRESSES + i] = swap(inside.a[i]!)
+      if ((fields & Field.Dst) !== 0) w[ADDRESSES + n + i] = swap(inside.a[n + i]!)
+    }
+    if ((fields & Field.Proto) !== 0) w[BASIC] = inside.proto << 16
+    if ((fields & Field.FlowLabel) !== 0 && inside.family === 6) w[TAGS] = inside.flowLabel
+    if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(inside.sport)
+    if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(inside.dport) << 16)
+  }
+
+  /** The innermost IP header of a tunnelled packet goes to #inside; false if it is none. */
+  #dissectInside(pkt: Packet): boolean {
+    if (pkt.fragOffset !== 0 || pkt.moreFragments) return false
+    const { view } = this.#memory
+    const inside = this.#inside
+    let at = pkt.l4
+    let proto = pkt.proto
+    let found = false
+    for (;;) {
+      let family = 0
+      if (proto === IPPROTO_IPIP) family = 4
+      else if (proto === IPPROTO_IPV6) family = 6
+      else if (proto === IPPROTO_GRE) {
+        if (at + 4 > pkt.end) break
+        const flags = view.getUint16(at)
+        const type = view.getUint16(at + 2)
+        // Version 0 without routing; PPTP's version 1 carries no IP header here.
+        if ((flags & 0x4007) !== 0) break
+        family = type === 0x0800 ? 4 : type === 0x86dd ? 6 : 0
+        at += 4 + (flags & 0x8000 ? 4 : 0) + (flags & 0x2000 ? 4 : 0) + (flags & 0x1000 ? 4 : 0)
+      }
+      if (family === 4) {
+        if (at + IPV4_HEADER_LEN > pkt.end || ipv4HeaderLength(view, at) < IPV4_HEADER_LEN) break
+        inside.family = 4
+        inside.proto = proto = ipv4Protocol(view, at)
+        inside.a[0] = ipv4Src(view, at)
+        inside.a[1] = ipv4Dst(view, at)
+        inside.flowLabel = inside.sport = inside.dport = 0
+        found = true
+        const fragment = (view.getUint16(at + 6) & 0x3fff) !== 0
+        at += ipv4HeaderLength(view, at)
+        if (fragment) break
+      } else if (family === 6) {
+        if (at + 40 > pkt.end) break
+        inside.family = 6
+        inside.proto = proto = view.getUint8(at + 6)
+        for (let i = 0; i < 8; i++) inside.a[i] = view.getInt32(at + 8 + 4 * i)
+        inside.flowLabel = view.getUint32(at) & FLOW_LABEL
+        inside.sport = inside.dport = 0
+        found = true
+        at += 40
+      } else {
+        if (found) this.#insidePorts(proto, at, pkt.end)
+        break
+      }
+    }
+    return found
+  }
+
+  #insidePorts(proto: number, at: number, end: number): void {
+    const offset = portsOffset(proto)
+    if (offset < 0 || at + offset + 4 > end) return
+    this.#inside.sport = this.#memory.view.getUint16(at + offset)
+    this.#inside.dport = this.#memory.view.getUint16(at + offset + 2)
+  }
+
+  /** __flow_hash_from_keys(): both directions of a flow have one hash; never 0. Unsigned 32 bits. */
+  #finish(six: boolean): number {
+    const w = this.#words
+    const n = six ? 4 : 1
+    if (six ? precedes(w, ADDRESSES + 4, ADDRESSES) : w[ADDRESSES + 1]! >>> 0 < w[ADDRESSES]! >>> 0)
+      for (let i = 0; i < n; i++) {
+        const x = w[ADDRESSES + i]!
+        w[ADDRESSES + i] = w[ADDRESSES + n + i]!
+        w[ADDRESSES + n + i] = x
+      }
+    const ports = w[PORTS]!
+    if (ports >>> 16 < (ports & 0xffff)) w[PORTS] = (ports << 16) | (ports >>> 16)
+    const { multipathHashSeed } = this.#conf
+    const seed = multipathHashSeed === 0 ? USUAL_SEED : multipathHashSeed
+    const hash = sipHash(this.#v, w, six ? 9 : 6, seed)
+    return hash === 0 ? 1 : hash
+  }
+}
+
+/** memcmp(): the four words at `a` come before those at `b`, as bytes. */
+function precedes(w: Int32Array, a: number, b: number): boolean {
+  for (let i = 0; i < 4; i++) {
+    const x = swap(w[a + i]!) >>> 0
+    const y = swap(w[b + i]!) >>> 0
+    if (x !== y) return x < y
+  }
+  return false
+}
+
+/** proto_ports_offset(): where a protocol has its ports, or what stands for them; -1: it has none. */
+function portsOffset(proto: number): number {
+  switch (proto) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_DCCP:
+    case IPPROTO_ESP:
+    case IPPROTO_SCTP:
+    case IPPROTO_UDPLITE:
+      return 0
+    case IPPROTO_AH:
+      return 4
+    default:
+      return -1
+  }
+}
+
+/** Both ports of a packet, source first, as skb_flow_dissect() finds them: of a whole one, SPIs too. 0: none. */
+export function dissectedPorts(pkt: Packet, memory: FrameMemory): number {
+  if (pkt.moreFragments || pkt.fragOffset !== 0) return 0
+  const offset = portsOffset(pkt.proto)
+  const at = pkt.l4 + offset
+  return offset < 0 || at + 4 > pkt.end ? 0 : memory.view.getInt32(at)
+}
+
+/** SipHash-2-4 of `n` blocks of eight bytes, both halves of the key {seed, seed}: the low 32 bits, unsigned. */
+function sipHash(v: Int32Array, words: Int32Array, n: number, seed: number): number {
+  // v0..v3, each low half first.
+  v[0] = 0x70736575 ^ seed
+  v[1] = 0x736f6d65 ^ seed
+  v[2] = 0x6e646f6d ^ seed
+  v[3] = 0x646f7261 ^ seed
+  v[4] = 0x6e657261 ^ seed
+  v[5] = 0x6c796765 ^ seed
+  v[6] = 0x79746573 ^ seed
+  v[7] = 0x74656462 ^ seed
+  for (let i = 0; i < n; i++) {
+    const low = words[2 * i]!
+    const high = words[2 * i + 1]!
+    v[6] = v[6]! ^ low
+    v[7] = v[7]! ^ high
+    round(v)
+    round(v)
+    v[0] = v[0]! ^ low
+    v[1] = v[1]! ^ high
+  }
+  const last = (n * 8) << 24
+  v[7] = v[7]! ^ last
+  round(v)
+  round(v)
+  v[1] = v[1]! ^ last
+  v[4] = v[4]! ^ 0xff
+  for (let i = 0; i < 4; i++) round(v)
+  return (v[0]! ^ v[2]! ^ v[4]! ^ v[6]!) >>> 0
+}
+
+function round(v: Int32Array): void {
+  add(v, 0, 2)
+  rotate(v, 2, 13)
+  mix(v, 2, 0)
+  swapHalves(v, 0)
+  add(v, 4, 6)
+  rotate(v, 6, 16)
+  mix(v, 6, 4)
+  add(v, 0, 6)
+  rotate(v, 6, 21)
+  mix(v, 6, 0)
+  add(v, 4, 2)
+  rotate(v, 2, 17)
+  mix(v, 2, 4)
+  swapHalves(v, 4)
+}
+
+function add(v: Int32Array, a: number, b: number): void {
+  const low = (v[a]! >>> 0) + (v[b]! >>> 0)
+  v[a + 1] = v[a + 1]! + v[b + 1]! + (low > 0xffffffff ? 1 : 0)
+  v[a] = low
+}
+
+function mix(v: Int32Array, a: number, b: number): void {
+  v[a] = v[a]! ^ v[b]!
+  v[a + 1] = v[a + 1]! ^ v[b + 1]!
+}
+
+/** Left by 1 to 31 bits. */
+function rotate(v: Int32Array, a: number, bits: number): void {
+  const low = v[a]!
+  const high = v[a + 1]!
+  v[a] = (low << bits) | (high >>> (32 - bits))
+  v[a + 1] = (high << bits) | (low >>> (32 - bits))
+}
+
+function swapHalves(v: Int32Array, a: number): void {
+  const low = v[a]!
+  v[a] = v[a + 1]!
+  v[a + 1] = low
+}
+
+/** jhash_2words(a, b, 0) (lib: Jenkins' lookup3). Unsigned 32 bits. */
+function jhash2Words(a0: number, b0: number): number {
+  const start = 0xdeadbeef + (2 << 2)
+  let a = (a0 + start) | 0
+  let b = (b0 + start) | 0
+  let c = start | 0
+  const rol = (x: number, n: number): number => (x << n) | (x >>> (32 - n))
+  c = ((c ^ b) - rol(b, 14)) | 0
+  a = ((a ^ c) - rol(c, 11)) | 0
+  b = ((b ^ a) - rol(a, 25)) | 0
+  c = ((c ^ b) - rol(b, 16)) | 0
+  a = ((a ^ c) - rol(c, 4)) | 0
+  b = ((b ^ a) - rol(a, 14)) | 0
+  c = ((c ^ b) - rol(b, 24)) | 0
+  return c >>> 0
+}
