@@ -13,10 +13,11 @@ import type { Host, TrackerLink } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
 import { transportChecksumOk } from '../datapath/wire/checksum.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
-import { IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { CallIds } from './call-ids.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
-import type { Helper } from './helpers/helper.ts'
+import { type Helper, helpersOf } from './helpers/helper.ts'
 import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
 import type { Manip, NatRange } from './nat/range.ts'
@@ -124,6 +125,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Sequence numbers moved by a NAT helper or SYNPROXY. */
   readonly sequences: Sequences
   readonly synproxy: Synproxy
+  /** Of PPTP's calls. */
+  readonly callIds = new CallIds()
   /** Null until there is NAT. */
   nat: NatBinder | null = null
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
@@ -178,7 +181,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       this.#byProtocol.push(tracker)
       this.#track.push(tracker.packet)
     }
-    for (const make of HELPERS) for (const helper of make(this)) this.registerHelper(helper)
+    for (const kind of HELPERS) for (const helper of helpersOf(kind, this)) this.registerHelper(helper)
     host.tracker = this
   }
 
@@ -286,7 +289,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** The tuple of a packet as it is now, zone left alone (nf_ct_get_tuple). */
   tupleOf(pkt: Packet, into: Tuple): boolean {
-    return tupleOf(pkt, this.host.memory.view, into)
+    if (!tupleOf(pkt, this.host.memory.view, into)) return false
+    if (pkt.proto === IPPROTO_GRE) this.callIds.complete(into)
+    return true
   }
 
   /**
@@ -296,6 +301,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   resolve(pkt: Packet, template: CtTemplate | null): number {
     const t = this.#tuple
     if (!tupleOf(pkt, this.host.memory.view, t)) return NONE
+    if (pkt.proto === IPPROTO_GRE) this.callIds.complete(t)
     t.zone = 0
     let handle: number
     if (template === null) handle = this.find(t)
@@ -867,6 +873,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.synproxy.forget(entry)
     if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.forget?.(entry)
     const master = w[o + MASTER]! - 1
+    if (master >= 0 && w[o + META]! >> 8 === IPPROTO_GRE) this.callIds.forget(master)
     w[o + STATUS] = Status.Dying
     this.table.destroy(entry)
     if (master >= 0) this.put(master)

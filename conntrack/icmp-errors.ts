@@ -6,7 +6,7 @@
 import { Hook } from '../datapath/hooks.ts'
 import { CtInfo, type CtTemplate, type Packet } from '../datapath/packet.ts'
 import { ICMP_HEADER_LEN, icmpIsError, NR_ICMP_TYPES } from '../datapath/wire/icmp.ts'
-import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
+import { IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { DST, STRIDE, TUPLE_WORDS } from './table.ts'
 import { Tracked } from './trackers/tracker.ts'
@@ -75,6 +75,7 @@ function redirect6(ct: Conntrack, pkt: Packet, template: CtTemplate | null): Tra
 /** nf_conntrack_inet_error: `at` is the quoted packet's network header. */
 function related(ct: Conntrack, pkt: Packet, template: CtTemplate | null, at: number): Tracked {
   if (!tupleAt(ct.host.memory.view, at, pkt.end, pkt.family, quoted)) return Tracked.Invalid
+  if (quoted.protocol === IPPROTO_GRE) ct.callIds.complete(quoted)
   if (!invert(quoted, quoted)) return Tracked.Invalid
   quoted.zone = 0
   const handle = template === null ? ct.find(quoted) : ct.findZoned(quoted, pkt, template)

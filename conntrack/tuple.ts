@@ -125,8 +125,7 @@ function transportWord(view: DataView, proto: number, l4: number, end: number): 
     case IPPROTO_ICMPV6:
       return (view.getUint16(l4 + 4) << 16) | view.getUint16(l4)
     case IPPROTO_GRE:
-      // PPTP only: the call id is the destination key. The source key comes from the control connection's helper,
-      // which is not there, so that gre_keymap_lookup() would answer 0.
+      // PPTP only: the call id is the destination key. See CallIds for the source key.
       return greFits(l4, end) && greVersion(view, l4) === 1 && l4 + GRE_PPTP_HEADER_LEN <= end
         ? greCallId(view, l4)
         : 0

@@ -12,11 +12,11 @@ import { ExpectError } from '../expect.ts'
 import {
   announce,
   announceAtFreePort,
+  BOTH,
   destinationOf,
   expectation,
-  FAMILIES,
   followMaster,
-  type Helper,
+  type HelperKind,
   isTranslated,
   sourceOf,
 } from './helper.ts'
@@ -29,7 +29,7 @@ const STREAMS = ['DATA ', 'MESG ', 'INDEX ', 'STATE ']
 /** Digits of a port. */
 const MAX_DIGITS = 5
 
-export function createAmanda(ct: Conntrack): readonly Helper[] {
+function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const { bytes } = ct.host.memory
   const follow = followMaster(ct)
 
@@ -76,11 +76,7 @@ export function createAmanda(ct: Conntrack): readonly Helper[] {
     return Verdict.Drop
   }
 
-  return FAMILIES.map((family) => ({
-    name: 'amanda',
-    family,
-    protocol: IPPROTO_UDP,
-    policies: [{ max: 4, seconds: 180 }],
-    help,
-  }))
+  return { policies: [{ max: 4, seconds: 180 }], help }
 }
+
+export const amanda: HelperKind = { name: 'amanda', families: BOTH, protocols: [IPPROTO_UDP], create }

@@ -17,12 +17,13 @@ import { type Expectation, ExpectError } from '../expect.ts'
 import {
   announce,
   announceAtFreePort,
+  BOTH,
   destinationOf,
   expectation,
-  FAMILIES,
   followMaster,
-  type Helper,
+  type HelperKind,
   isTranslated,
+  linearize,
   sameWords,
   sourceOf,
   tcpData,
@@ -216,13 +217,14 @@ function remember(list: number[], seq: number): void {
   if (((list[oldest]! - seq) | 0) < 0) list[oldest] = seq
 }
 
-export function createFtp(ct: Conntrack): readonly Helper[] {
+function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const { memory } = ct.host
   const masters = new Map<number, Newlines>()
   const follow = followMaster(ct)
 
   const help = (pkt: Packet, entry: number, dir: number): Verdict => {
     if (pkt.ctInfo !== CtInfo.Established && pkt.ctInfo !== CtInfo.EstablishedReply) return Verdict.Accept
+    linearize(pkt)
     const data = tcpData(ct, pkt)
     if (data < 0) return Verdict.Accept
     const { bytes, view } = memory
@@ -286,14 +288,13 @@ export function createFtp(ct: Conntrack): readonly Helper[] {
     return Verdict.Drop
   }
 
-  return FAMILIES.map((family) => ({
-    name: 'ftp',
-    family,
-    protocol: IPPROTO_TCP,
+  return {
     policies: [{ max: 1, seconds: 300 }],
     help,
-    forget: (entry: number) => {
+    forget: (entry) => {
       masters.delete(entry)
     },
-  }))
+  }
 }
+
+export const ftp: HelperKind = { name: 'ftp', families: BOTH, protocols: [IPPROTO_TCP], create }

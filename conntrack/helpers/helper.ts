@@ -7,6 +7,7 @@
 // A helper is rare: its code may allocate. A connection without one does not come here.
 
 import type { Family, Packet } from '../../datapath/packet.ts'
+import { ensureWritable } from '../../datapath/rewrite.ts'
 import { TCP_HEADER_LEN, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { type Expectation, ExpectError, type ExpectPolicy } from '../expect.ts'
@@ -29,11 +30,25 @@ export interface Helper {
   forget?(entry: number): void
 }
 
-export type HelperMaker = (ct: Conntrack) => readonly Helper[]
+/** A helper's file: what CT --helper may name, and how it is made for a host. */
+export interface HelperKind {
+  readonly name: string
+  readonly families: readonly Family[]
+  readonly protocols: readonly number[]
+  create(ct: Conntrack): Pick<Helper, 'policies' | 'help' | 'destroy' | 'forget'>
+}
+
+/** One helper for each family and protocol of its kind; they share what they know. */
+export function helpersOf(kind: HelperKind, ct: Conntrack): Helper[] {
+  const parts = kind.create(ct)
+  return kind.families.flatMap((family) =>
+    kind.protocols.map((protocol) => ({ ...parts, name: kind.name, family, protocol })),
+  )
+}
 
 export type Words = readonly [number, number, number, number]
 
-export const FAMILIES: readonly Family[] = [4, 6]
+export const BOTH: readonly Family[] = [4, 6]
 
 /** NF_NAT_MANIP_SRC or _DST was needed for this connection (IPS_NAT_MASK). */
 export const isTranslated = (ct: Conntrack, entry: number): boolean =>
@@ -60,6 +75,13 @@ export const destinationPortOf = (ct: Conntrack, entry: number, dir: number): nu
 
 export const sameWords = (a: Words, b: Words): boolean =>
   a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
+
+/** skb_linearize(): a reassembled packet is in one piece from now on, and leaves in pieces of the MTU. */
+export function linearize(pkt: Packet): void {
+  if (pkt.fragList === null) return
+  ensureWritable(pkt, pkt.end - pkt.l3)
+  pkt.fragList = null
+}
 
 /** Where TCP's data begin, an absolute offset; -1: no whole header, or no data. */
 export function tcpData(ct: Conntrack, pkt: Packet): number {

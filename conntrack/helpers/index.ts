@@ -1,10 +1,25 @@
 // The application helpers that CT --helper may name.
 
-import { createAmanda } from './amanda.ts'
-import { createFtp } from './ftp.ts'
-import type { HelperMaker } from './helper.ts'
-import { createIrc } from './irc.ts'
-import { createSane } from './sane.ts'
-import { createTftp } from './tftp.ts'
+import { amanda } from './amanda.ts'
+import { ftp } from './ftp.ts'
+import type { HelperKind } from './helper.ts'
+import { irc } from './irc.ts'
+import { netbiosNs } from './netbios-ns.ts'
+import { pptp } from './pptp.ts'
+import { sane } from './sane.ts'
+import { sip } from './sip.ts'
+import { snmp, snmpTrap } from './snmp.ts'
+import { tftp } from './tftp.ts'
 
-export const HELPERS: readonly HelperMaker[] = [createAmanda, createFtp, createIrc, createSane, createTftp]
+export const HELPERS: readonly HelperKind[] = [
+  amanda,
+  ftp,
+  irc,
+  netbiosNs,
+  pptp,
+  sane,
+  sip,
+  snmp,
+  snmpTrap,
+  tftp,
+]

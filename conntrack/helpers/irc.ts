@@ -14,7 +14,7 @@ import {
   destinationOf,
   expectation,
   followMaster,
-  type Helper,
+  type HelperKind,
   isTranslated,
   sourceOf,
   tcpData,
@@ -51,7 +51,7 @@ function parse(bytes: Uint8Array, at: number, end: number): Offer | null {
   return { address: address.value | 0, port: port.value & 0xffff, at, length: port.end - at }
 }
 
-export function createIrc(ct: Conntrack): readonly Helper[] {
+function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const { bytes } = ct.host.memory
   const follow = followMaster(ct)
 
@@ -109,5 +109,7 @@ export function createIrc(ct: Conntrack): readonly Helper[] {
     return Verdict.Drop
   }
 
-  return [{ name: 'irc', family: 4, protocol: IPPROTO_TCP, policies: [{ max: 8, seconds: 300 }], help }]
+  return { policies: [{ max: 8, seconds: 300 }], help }
 }
+
+export const irc: HelperKind = { name: 'irc', families: [4], protocols: [IPPROTO_TCP], create }

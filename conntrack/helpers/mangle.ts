@@ -6,7 +6,6 @@
 // packet, or, if that is used up, in front of it.
 
 import type { Packet } from '../../datapath/packet.ts'
-import { ensureWritable } from '../../datapath/rewrite.ts'
 import { fold, pseudo, sumView, writeIpv4Checksum } from '../../datapath/wire/checksum.ts'
 import { IPV4_TOTAL_LEN } from '../../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_PAYLOAD_LEN } from '../../datapath/wire/ipv6.ts'
@@ -14,6 +13,7 @@ import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { TCP_CHECKSUM, TCP_SEQ, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
 import type { Conntrack } from '../conntrack.ts'
+import { linearize } from './helper.ts'
 
 const MAX_PACKET = 65535
 
@@ -22,9 +22,7 @@ function replace(ct: Conntrack, pkt: Packet, at: number, length: number, by: Uin
   const { bytes, view } = ct.host.memory
   const grow = by.length - length
   if (pkt.end - pkt.l3 + grow > MAX_PACKET) return false
-  ensureWritable(pkt, pkt.end - pkt.l3)
-  // All of it is in one piece now.
-  pkt.fragList = null
+  linearize(pkt)
   let to = at
   if (pkt.end + grow <= pkt.limit) {
     bytes.copyWithin(at + by.length, at + length, pkt.end)

@@ -8,13 +8,22 @@ import { CtInfo } from '../../datapath/packet.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { ExpectError } from '../expect.ts'
-import { announce, destinationOf, expectation, FAMILIES, type Helper, sourceOf, tcpData } from './helper.ts'
+import {
+  announce,
+  BOTH,
+  destinationOf,
+  expectation,
+  type Helper,
+  type HelperKind,
+  sourceOf,
+  tcpData,
+} from './helper.ts'
 
 const NET_START = 7
 const REQUEST_LEN = 8
 const REPLY_LEN = 8
 
-export function createSane(ct: Conntrack): readonly Helper[] {
+function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const { view } = ct.host.memory
   /** Masters whose next answer is one to NET_START. */
   const asked = new Set<number>()
@@ -41,14 +50,13 @@ export function createSane(ct: Conntrack): readonly Helper[] {
     })
     return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
   }
-  return FAMILIES.map((family) => ({
-    name: 'sane',
-    family,
-    protocol: IPPROTO_TCP,
+  return {
     policies: [{ max: 1, seconds: 300 }],
     help,
-    forget: (entry: number) => {
+    forget: (entry) => {
       asked.delete(entry)
     },
-  }))
+  }
 }
+
+export const sane: HelperKind = { name: 'sane', families: BOTH, protocols: [IPPROTO_TCP], create }

@@ -9,12 +9,13 @@ import type { Conntrack } from '../conntrack.ts'
 import { ExpectError } from '../expect.ts'
 import {
   announce,
+  BOTH,
   destinationOf,
   destinationPortOf,
   expectation,
-  FAMILIES,
   followMaster,
   type Helper,
+  type HelperKind,
   isTranslated,
   sourceOf,
   sourcePortOf,
@@ -23,7 +24,7 @@ import {
 const OPCODE_READ = 1
 const OPCODE_WRITE = 2
 
-export function createTftp(ct: Conntrack): readonly Helper[] {
+function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const follow = followMaster(ct)
   const help: Helper['help'] = (pkt, entry) => {
     const at = pkt.l4 + UDP_HEADER_LEN
@@ -43,11 +44,7 @@ export function createTftp(ct: Conntrack): readonly Helper[] {
     }
     return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
   }
-  return FAMILIES.map((family) => ({
-    name: 'tftp',
-    family,
-    protocol: IPPROTO_UDP,
-    policies: [{ max: 1, seconds: 300 }],
-    help,
-  }))
+  return { policies: [{ max: 1, seconds: 300 }], help }
 }
+
+export const tftp: HelperKind = { name: 'tftp', families: BOTH, protocols: [IPPROTO_UDP], create }

@@ -1,6 +1,7 @@
 // RFC 768, and RFC 3828 (UDP-Lite) whose length field is the checksum coverage. Offsets in bytes from l4.
 
 export const UDP_HEADER_LEN = 8
+export const UDP_DST = 2
 export const UDP_LENGTH = 4
 export const UDP_CHECKSUM = 6
 

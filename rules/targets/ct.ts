@@ -1,8 +1,8 @@
 // CT and NOTRACK: what the tracker shall do with a packet that it has not seen yet (libxt_CT of iptables 1.8.9,
 // xt_ct_target() of xt_CT.c).
 
+import { HELPERS } from '../../conntrack/helpers/index.ts'
 import { CtInfo, type CtTemplate } from '../../datapath/packet.ts'
-import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { CheckContext, Refusal, Target } from '../extension.ts'
 import { cutBytes } from '../matches/comment.ts'
@@ -42,23 +42,6 @@ const EXPECT_EVENTS = ['new'] as const
 /** Lengths of the kernel's fields, without the byte that ends them. */
 const MAX_HELPER = 15
 const MAX_TIMEOUT = 31
-
-/** The helpers of nf_conntrack, and the protocols that each is registered for. */
-const HELPERS: ReadonlyMap<string, readonly number[]> = new Map([
-  ['amanda', [IPPROTO_UDP]],
-  ['ftp', [IPPROTO_TCP]],
-  ['irc', [IPPROTO_TCP]],
-  ['netbios-ns', [IPPROTO_UDP]],
-  ['pptp', [IPPROTO_TCP]],
-  ['Q.931', [IPPROTO_TCP]],
-  ['RAS', [IPPROTO_UDP]],
-  ['sane', [IPPROTO_TCP]],
-  ['sip', [IPPROTO_TCP, IPPROTO_UDP]],
-  ['snmp', [IPPROTO_UDP]],
-  ['tftp', [IPPROTO_UDP]],
-])
-/** Helpers of IPv4 alone. */
-const HELPERS_4: readonly string[] = ['irc', 'netbios-ns', 'pptp', 'snmp']
 
 function parseEvents(text: string, names: readonly string[]): number {
   let bits = 0
@@ -120,8 +103,10 @@ function check(m: Ct, use: CheckContext): Refusal | null {
   const protocol = use.protocol === null || use.protocol.invert ? 0 : use.protocol.number
   if (m.helper !== '') {
     if (protocol === 0) return { errno: 'ENOENT', reason: 'CT: --helper needs a protocol, and not inverted' }
-    if (!HELPERS.get(m.helper)?.includes(protocol) || (use.family === 6 && HELPERS_4.includes(m.helper)))
-      return { errno: 'ENOENT', reason: `CT: no such helper "${m.helper}"` }
+    const fits = HELPERS.some(
+      (h) => h.name === m.helper && h.protocols.includes(protocol) && h.families.includes(use.family),
+    )
+    if (!fits) return { errno: 'ENOENT', reason: `CT: no such helper "${m.helper}"` }
   }
   if (m.timeout !== '') {
     if (protocol === 0) return { errno: 'EINVAL', reason: 'CT: --timeout needs a protocol, and not inverted' }

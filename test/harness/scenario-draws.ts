@@ -8,7 +8,8 @@
 import type { Random } from '../../datapath/host.ts'
 import { addressAt, l4Of, protocolOf } from './conversation.ts'
 import { SeededRandom } from './frames.ts'
-import type { Run, Scenario, StepRun } from './scenario.ts'
+import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
+import { announcedDraws } from './scenario-draws-helpers.ts'
 
 const ICMP = 1
 const TCP = 6
@@ -150,6 +151,7 @@ function leading(wanted: readonly Asked[]): number | null {
 export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
   readonly #ranges: readonly PortRange[]
+  readonly #helpers: boolean
   /** Some rule draws even when the port could stay: then the draw may give the very same port. */
   readonly #always: boolean
   /** The same of a rule for sources. */
@@ -159,9 +161,12 @@ export class DrawnRandom implements Random {
   readonly #first = new Map<string, Ends>()
   /** The 16 bits of the next draws; the last one stays. */
   #next: (number | null)[] = []
+  /** The upper 16 bits likewise, for helpers. */
+  #upper: number[] = []
 
   constructor(scenario: Scenario, kernel: Run) {
     this.#ranges = portRanges(scenario.iptables)
+    this.#helpers = hasHelpers(scenario)
     this.#always = scenario.iptables.includes('--random')
     this.#alwaysSource = /(SNAT|MASQUERADE).* --random/.test(scenario.iptables)
     for (const line of kernel.conntrack) {
@@ -194,8 +199,12 @@ export class DrawnRandom implements Random {
   /** Looks at what the kernel did with the frame that goes in now. */
   prepare(step: StepRun): void {
     this.#next = []
+    this.#upper = []
     const { injected } = step
     if (injected === null) return
+    if (this.#helpers)
+      for (const { bytes } of step.sent)
+        if (this.#upper.length === 0) this.#upper = announcedDraws(injected, bytes)
     const went = this.#endsOf(injected)
     for (const { bytes } of step.sent) {
       const came = portsOf(bytes)
@@ -286,6 +295,8 @@ export class DrawnRandom implements Random {
     const plain = (some & 0xffff) === 0 ? some + 1 : some
     const wanted = this.#next[0] ?? null
     if (this.#next.length > 1) this.#next.shift()
-    return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
+    const upper = this.#upper[0] ?? plain >>> 16
+    if (this.#upper.length > 1) this.#upper.shift()
+    return ((upper << 16) | (wanted ?? plain & 0xffff)) >>> 0
   }
 }

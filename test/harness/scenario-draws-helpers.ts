@@ -1,0 +1,48 @@
+// Ports that helpers drew: a wanted one that was taken gives way to a random one above it, which the rewritten payload
+// names. From what went in and what came out follows the draw.
+
+import { l4Of, protocolOf } from './conversation.ts'
+
+const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
+
+/** The payload as Latin-1; '' if there are no ports. */
+function textOf(frame: Uint8Array): string {
+  if (frame.length < 28 || frame[0]! >> 4 !== 4 || (u16(frame, 6) & 0x1fff) !== 0) return ''
+  const l4 = l4Of(frame)
+  const protocol = protocolOf(frame)
+  if (protocol !== 6 && protocol !== 17) return ''
+  const data = protocol === 17 ? l4 + 8 : l4 + (frame[l4 + 12]! >> 4) * 4
+  return Buffer.from(frame.subarray(data)).toString('latin1')
+}
+
+/** Ports that a payload announces, in order. */
+function announced(frame: Uint8Array): number[] {
+  const text = textOf(frame)
+  const six = /(?:\d+,){4}(\d+),(\d+)/.exec(text)
+  if (six !== null) return [(Number(six[1]) << 8) | Number(six[2])]
+  const extended = /([!-/:-~])(?:[12]\1[\d.]+|\1)\1(\d+)\1/.exec(text)
+  if (extended !== null) return [Number(extended[2])]
+  const direct = /DCC \S+ +(?:\S+ +)?\d+ +(\d+)/.exec(text)
+  if (direct !== null) return [Number(direct[1])]
+  const contact = /\n(?:Contact|m) *:[^\n]*?sip:(?:[^@\n]*@)?[\d.]+(?::(\d+))?/i.exec(text)
+  if (contact !== null) {
+    const port = Number(contact[1] ?? 5060)
+    return [port]
+  }
+  return [...text.matchAll(/(?:DATA|MESG|INDEX|STATE) (\d+)/g)].map((m) => Number(m[1]))
+}
+
+/** Upper halves of the numbers that lead helpers to the ports which `sent` announces instead of those in `injected`. */
+export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[] {
+  const wanted = announced(injected)
+  const now = announced(sent)
+  const out: number[] = []
+  for (let i = 0; i < Math.min(wanted.length, now.length); i++) {
+    let from = wanted[i]!
+    // A contact at the port that the message came from asks for that port's name outside first.
+    if (protocolOf(injected) === 17 && from === u16(injected, l4Of(injected))) from = u16(sent, l4Of(sent))
+    const by = now[i]! - from
+    if (by > 0) out.push(Math.min(0xffff, Math.ceil((by * 0x10000) / (65535 - from))))
+  }
+  return out
+}
