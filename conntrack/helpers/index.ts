@@ -2,6 +2,7 @@
 
 import { amanda } from './amanda.ts'
 import { ftp } from './ftp.ts'
+import { q931, ras } from './h323.ts'
 import type { HelperKind } from './helper.ts'
 import { irc } from './irc.ts'
 import { netbiosNs } from './netbios-ns.ts'
@@ -17,6 +18,8 @@ export const HELPERS: readonly HelperKind[] = [
   irc,
   netbiosNs,
   pptp,
+  q931,
+  ras,
   sane,
   sip,
   snmp,
