@@ -1,7 +1,7 @@
 // Two runs of one scenario, compared: every frame at every interface, every rule counter, every flow.
 //
 // What Linux draws at random is masked here, by name, and nothing else:
-//   ip-id           identification of packets the host makes itself
+//   ip-id           identification of packets the host makes itself, and of fragments that it cuts
 //   times           milliseconds in timestamp replies and timestamp options, by TIMESTAMP_SLACK_MS
 //   use             the reference count in a conntrack line
 //   timeout         remaining seconds of a flow, by TIMEOUT_SLACK_S
@@ -10,6 +10,7 @@
 import { fold, sum } from '../../datapath/wire/checksum.ts'
 import { decode } from './frames.ts'
 import { comparableSets, type SetLine } from './generate-sets.ts'
+import { headersOf, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
 import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 
 export const TIMEOUT_SLACK_S = 2
@@ -156,8 +157,13 @@ function ownIdents(
   for (const [dev, frames] of left)
     for (const [i, a] of frames.entries()) {
       const b = right.get(dev)?.[i]
-      if (b === undefined || a.length < 20 || b.length < 20 || ((a[6]! | b[6]!) & 0x40) !== 0) continue
-      if (!idents.has(u16(a, 4))) idents.set(u16(a, 4), u16(b, 4))
+      if (b === undefined || a.length < 20 || b.length < 20) continue
+      if (a[0]! >> 4 === 6) {
+        const [x, y] = [headersOf(a)?.fragment, headersOf(b)?.fragment]
+        if (x && y && !idents.has(x.id)) idents.set(x.id, y.id)
+        continue
+      }
+      if (((a[6]! | b[6]!) & 0x40) === 0 && !idents.has(u16(a, 4))) idents.set(u16(a, 4), u16(b, 4))
     }
   return idents
 }
@@ -191,23 +197,24 @@ function differing(
 
 /** What sort of frame, for grouping: `tcp [RA]`, `icmp 3/1`. */
 function shape(frame: Uint8Array): string {
-  if (frame.length < 20 || frame[0]! >> 4 !== 4) return 'damaged'
-  const l4 = (frame[0]! & 15) * 4
-  const fragment = u16(frame, 6) & 0x3fff ? ' fragment' : ''
-  switch (frame[9]) {
-    case 1:
-      return `icmp ${frame[l4]}/${frame[l4 + 1]}${fragment}`
-    case 6:
+  const h = headersOf(frame)
+  if (h === null) return 'damaged'
+  const { l4, protocol } = h
+  const fragment = h.fragment === null ? '' : ' fragment'
+  if (isIcmp(protocol)) return `icmp ${frame[l4]}/${frame[l4 + 1]}${fragment}`
+  switch (protocol) {
+    case TCP:
       return `tcp${frame[l4 + 13]! & 4 ? ' reset' : ''}${fragment}`
-    case 17:
+    case UDP:
       return `udp${fragment}`
   }
-  return `proto ${frame[9]}${fragment}`
+  return `proto ${protocol}${fragment}`
 }
 
-/** Where two frames begin to differ; identification and header checksum count only if nothing else does. */
+/** Where two frames begin to differ; IPv4's identification and header checksum count only if nothing else does. */
 function firstDifference(a: Uint8Array, b: Uint8Array): number {
-  const telling = a.findIndex((byte, n) => byte !== b[n] && n !== 4 && n !== 5 && n !== 10 && n !== 11)
+  const idle = a[0]! >> 4 === 4 ? [4, 5, 10, 11] : []
+  const telling = a.findIndex((byte, n) => byte !== b[n] && !idle.includes(n))
   return telling >= 0 ? telling : a.findIndex((byte, n) => byte !== b[n])
 }
 
@@ -216,21 +223,20 @@ function frameSignature(a: Uint8Array | undefined, b: Uint8Array | undefined): s
   if (b === undefined) return `${shape(a)} missing`
   if (shape(a) !== shape(b)) return `${shape(b)} instead of ${shape(a)}`
   if (a.length !== b.length) return `${shape(a)} of another length`
-  const l4 = (a[0]! & 15) * 4
+  const l4 = headersOf(a)?.l4 ?? 20
   const at = firstDifference(a, b)
   const where =
-    at < 20
+    at < (a[0]! >> 4 === 6 ? 40 : 20)
       ? `IP byte ${at}`
       : at < l4
-        ? 'IP options'
+        ? a[0]! >> 4 === 6
+          ? 'extension headers'
+          : 'IP options'
         : at < l4 + 20
           ? `transport byte ${at - l4}`
           : 'payload'
   return `${shape(a)} differs in ${where}`
 }
-
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
-const u32 = (b: Uint8Array, at: number): number => (u16(b, at) * 0x10000 + u16(b, at + 2)) >>> 0
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
@@ -262,6 +268,7 @@ function sameFrame(
   idents: Map<number, number>,
 ): boolean {
   if (sameBytes(a, b)) return true
+  if (a[0]! >> 4 === 6) return sameFrame6(a, b, injected, idents)
   if (a.length !== b.length || !validHeader(a) || !validHeader(b)) return false
   const x = a.slice()
   const y = b.slice()
@@ -279,6 +286,24 @@ function sameFrame(
   }
   maskTimes(x, y, 0)
   return sameBytes(x, y)
+}
+
+/** Fragment headers of the two may say different identifications if the host cut the packet. */
+function sameFrame6(
+  a: Uint8Array,
+  b: Uint8Array,
+  injected: Uint8Array | null,
+  idents: Map<number, number>,
+): boolean {
+  const x = headersOf(a)?.fragment
+  const y = headersOf(b)?.fragment
+  if (a.length !== b.length || !x || !y || x.at !== y.at) return false
+  // What came in as a fragment keeps its identification, unless it was put together in between.
+  if (injected !== null && headersOf(injected)?.fragment?.id === x.id) return false
+  const known = idents.get(x.id)
+  if (known !== undefined && known !== y.id) return false
+  idents.set(x.id, y.id)
+  return sameBytes(a.slice().fill(0, x.at, x.at + 4), b.slice().fill(0, x.at, x.at + 4))
 }
 
 /**
@@ -504,10 +529,11 @@ function compareExpectations(
 
 /** The host of a scenario, in words. */
 export function describeHost(scenario: Scenario): string {
+  const six = scenario.family === 6 ? '-6 ' : ''
   return [
     ...scenario.devices.map((d) => `  ${d.name} mtu ${d.mtu} ${d.addresses.join(', ')}`),
-    ...scenario.routes.map((r) => `  ip route add ${r}`),
-    ...scenario.rules.map((r) => `  ip rule add ${r}`),
+    ...scenario.routes.map((r) => `  ip ${six}route add ${r}`),
+    ...scenario.rules.map((r) => `  ip ${six}rule add ${r}`),
     ...Object.entries(scenario.sysctls).map(([name, value]) => `  ${name} = ${value}`),
     ...(scenario.sets ?? '').split('\n').flatMap((l) => (l === '' ? [] : [`  ${l}`])),
     ...(scenario.iptables === ''

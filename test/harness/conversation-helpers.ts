@@ -3,22 +3,11 @@
 // right; now and then wrong, cut, split over segments, sent again, or in a window too small for it.
 
 import { parseIpv4 } from '../../datapath/wire/address.ts'
-import {
-  addressAt,
-  type Conversation,
-  destination,
-  l4Of,
-  learn,
-  protocolOf,
-  referencesOf,
-  type View,
-  type Wire,
-} from './conversation.ts'
+import { type Conversation, destination, learn, referencesOf, type View, type Wire } from './conversation.ts'
 import * as build from './frames.ts'
+import { headersOf, TCP, UDP, u16, u32 } from './headers.ts'
 import type { StepRun } from './scenario.ts'
 
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
-const u32 = (b: Uint8Array, at: number): number => (u16(b, at) * 0x10000 + u16(b, at + 2)) >>> 0
 const add = (a: number, b: number): number => (a + b) >>> 0
 
 /** Ports that the rules of the profile give helpers to. */
@@ -84,10 +73,11 @@ export interface TcpEnd {
 function arrived(run: StepRun, end: TcpEnd): Uint8Array | null {
   const { local, remote } = end.view
   for (const { bytes } of run.sent) {
-    if (bytes.length < 40 || protocolOf(bytes) !== 6 || (u16(bytes, 6) & 0x1fff) !== 0) continue
-    const l4 = l4Of(bytes)
-    if (addressAt(bytes, 16) !== local.address || u16(bytes, l4 + 2) !== local.port) continue
-    if (addressAt(bytes, 12) !== remote.address || u16(bytes, l4) !== remote.port) continue
+    const h = headersOf(bytes)
+    if (bytes.length < 40 || h?.protocol !== TCP || (h.fragment !== null && h.fragment.offset > 0)) continue
+    const { l4, src, dst } = h
+    if (dst !== local.address || u16(bytes, l4 + 2) !== local.port) continue
+    if (src !== remote.address || u16(bytes, l4) !== remote.port) continue
     const data = bytes.subarray(l4 + (bytes[l4 + 12]! >> 4) * 4)
     const flags = bytes[l4 + 13]!
     const length = data.length + (flags & 2 ? 1 : 0) + (flags & 1 ? 1 : 0)
@@ -588,9 +578,11 @@ export class UdpSession {
       const learned = learn(frame, run)
       if (learned !== null) this.b = learned
     }
-    for (const { dev, bytes } of run.sent)
-      if (bytes.length >= 28 && protocolOf(bytes) === 17 && u16(bytes, 4) === u16(frame, 4))
-        return { data: bytes.subarray(l4Of(bytes) + 8), frame: bytes, run, dev }
+    for (const { dev, bytes } of run.sent) {
+      const h = headersOf(bytes)
+      if (bytes.length >= 28 && h?.protocol === UDP && u16(bytes, 4) === u16(frame, 4))
+        return { data: bytes.subarray(h.l4 + 8), frame: bytes, run, dev }
+    }
     return null
   }
 }

@@ -2,10 +2,11 @@
 // translation) it learned from frames that the host really sent, so its replies are right whatever the rules
 // did. Ports drawn at random are repeated by reference (scenario.ts), so that another run can fill in its own.
 
-import { formatIpv4 } from '../../datapath/wire/address.ts'
+import { harmless } from './extension-headers.ts'
 import type { SeededRandom } from './frames.ts'
 import * as build from './frames.ts'
 import type { Peer, World } from './generate-world.ts'
+import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
 import type { Reference, StepRun } from './scenario.ts'
 
 /** What a conversation may do to the world. */
@@ -27,32 +28,34 @@ export interface View {
   readonly learned: { readonly step: number; readonly answer: number; readonly l4: number } | null
 }
 
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
-const u32 = (b: Uint8Array, at: number): number => (u16(b, at) * 0x10000 + u16(b, at + 2)) >>> 0
-
-export const l4Of = (frame: Uint8Array): number => (frame[0]! & 15) * 4
-export const protocolOf = (frame: Uint8Array): number => frame[9]!
-export const addressAt = (frame: Uint8Array, at: number): string => formatIpv4(u32(frame, at) | 0)
-const whole = (frame: Uint8Array): boolean =>
-  frame.length >= 28 &&
-  frame[0]! >> 4 === 4 &&
-  (u16(frame, 6) & 0x1fff) === 0 &&
-  frame.length >= l4Of(frame) + 8
+/** Headers with what follows them, if it is the begin of a message. */
+function whole(frame: Uint8Array): Headers | null {
+  const h = headersOf(frame)
+  // Of IPv4 no fragment at all, of IPv6 one that is the whole message is one.
+  if (h === null || (h.fragment !== null && (h.family === 4 || h.fragment.more || h.fragment.offset > 0)))
+    return null
+  return frame.length >= h.l4 + 8 ? h : null
+}
 
 /** Is `out` what became of `went` on its way through? */
 function sameMessage(went: Uint8Array, out: Uint8Array): boolean {
-  if (!whole(went) || !whole(out) || protocolOf(went) !== protocolOf(out)) return false
-  const a = l4Of(went)
-  const b = l4Of(out)
-  switch (protocolOf(went)) {
-    case 6:
+  const x = whole(went)
+  const y = whole(out)
+  if (x === null || y === null || x.family !== y.family || x.protocol !== y.protocol) return false
+  const a = x.l4
+  const b = y.l4
+  // IPv6 has no identification: length and first bytes say it, of what NAT leaves alone.
+  const alike = x.family === 4 ? u16(went, 4) === u16(out, 4) : went.length - a === out.length - b
+  switch (x.protocol) {
+    case TCP:
       return u32(went, a + 4) === u32(out, b + 4) && went[a + 13] === out[b + 13]
-    case 1:
+    case ICMP:
+    case ICMPV6:
       return went[a] === out[b] && u16(went, a + 6) === u16(out, b + 6)
-    case 17:
-      return u16(went, a + 4) === u16(out, b + 4) && u16(went, 4) === u16(out, 4)
+    case UDP:
+      return u16(went, a + 4) === u16(out, b + 4) && alike
   }
-  return u16(went, 4) === u16(out, 4)
+  return alike
 }
 
 /** The far end's view, learned from the answers to `went`; null when it did not get through. */
@@ -60,31 +63,33 @@ export function learn(went: Uint8Array, run: StepRun): View | null {
   const answer = run.sent.findIndex((s) => sameMessage(went, s.bytes))
   if (answer < 0) return null
   const { dev, bytes } = run.sent[answer]!
-  const l4 = l4Of(bytes)
-  const icmp = protocolOf(bytes) === 1
+  const { l4, protocol, src, dst } = headersOf(bytes)!
+  const icmp = isIcmp(protocol)
   const from = icmp ? u16(bytes, l4 + 4) : u16(bytes, l4)
   const to = icmp ? from : u16(bytes, l4 + 2)
-  const a = l4Of(went)
+  const a = headersOf(went)!.l4
   const changed = icmp ? u16(went, a + 4) !== from : u16(went, a) !== from || u16(went, a + 2) !== to
   return {
     dev,
-    local: { address: addressAt(bytes, 16), port: to },
-    remote: { address: addressAt(bytes, 12), port: from },
+    local: { address: dst, port: to },
+    remote: { address: src, port: from },
     learned: changed ? { step: run.id, answer, l4 } : null,
   }
 }
 
-/** References of a frame from `view`; `base`: where the packet starts in the frame (0, or inside a quotation). */
+/** References of a frame from `view`. */
 export function referencesOf(frame: Uint8Array, view: View): Reference[] {
-  if (view.learned === null) return []
+  const h = headersOf(frame)
+  if (view.learned === null || h === null) return []
   const { step, answer, l4 } = view.learned
-  const at = l4Of(frame)
-  switch (protocolOf(frame)) {
-    case 1:
+  const at = h.l4
+  switch (h.protocol) {
+    case ICMP:
+    case ICMPV6:
       return [{ at: at + 4, step, answer, from: l4 + 4 }]
-    case 6:
-    case 17:
-    case 136:
+    case TCP:
+    case UDP:
+    case UDPLITE:
       return [
         { at, step, answer, from: l4 + 2 },
         { at: at + 2, step, answer, from: l4 },
@@ -96,10 +101,11 @@ export function referencesOf(frame: Uint8Array, view: View): Reference[] {
 /** References for the quotation of an answer inside an ICMP error. */
 export function quotedReferences(error: Uint8Array, run: StepRun, answer: number): Reference[] {
   const sent = run.sent[answer]!.bytes
-  if (!whole(sent)) return []
-  const l4 = l4Of(sent)
-  const base = l4Of(error) + 8
-  const offsets = protocolOf(sent) === 1 ? [4] : [6, 17, 136].includes(protocolOf(sent)) ? [0, 2] : []
+  const h = whole(sent)
+  if (h === null) return []
+  const { l4 } = h
+  const base = headersOf(error)!.l4 + 8
+  const offsets = isIcmp(h.protocol) ? [4] : [TCP, UDP, UDPLITE].includes(h.protocol) ? [0, 2] : []
   return offsets
     .filter((o) => base + l4 + o + 2 <= error.length)
     .map((o) => ({ at: base + l4 + o, step: run.id, answer, from: l4 + o }))
@@ -111,9 +117,14 @@ export interface Conversation {
   turn(): Promise<void>
 }
 
-const ipOptions = (w: Wire): Partial<build.Ip4> => ({
+const UDPLITE = 136
+
+/** What the IP header says now and then. */
+const ipOptions = (w: Wire): Partial<build.Ip> => ({
   id: w.id(),
   df: w.random.once(2),
+  ...(w.world.family === 6 && w.random.once(20) ? { extensions: harmless(w) } : {}),
+  ...(w.world.family === 6 && w.random.once(20) ? { flowLabel: w.random.below(1 << 20) } : {}),
   ...(w.random.once(12) ? { ttl: w.random.pick([1, 2, 3, 128, 255]) } : {}),
   ...(w.random.once(12) ? { tos: w.random.pick([0x10, 0x08, 0xb8, 0x03, 0x02, 0x20, 0xff]) } : {}),
 })
@@ -560,7 +571,7 @@ export class EchoConversation implements Conversation {
     const frame = build.icmp({
       src: view.local.address,
       dst: view.remote.address,
-      type: reply ? 0 : 8,
+      type: this.#w.world.family === 6 ? (reply ? 129 : 128) : reply ? 0 : 8,
       code: random.once(16) ? 3 : 0,
       echoId: view.remote.port,
       seq: reply ? this.#seq : ++this.#seq,
@@ -583,7 +594,7 @@ export class EchoConversation implements Conversation {
  * UDP-Lite packet is INVALID.
  */
 function likeUdp(frame: Uint8Array): void {
-  const at = l4Of(frame) + 6
+  const at = headersOf(frame)!.l4 + 6
   // ~sum grows by what the pseudo header loses.
   const check = u16(frame, at) + (136 - 17)
   const folded = (check & 0xffff) + (check >>> 16)
@@ -702,7 +713,7 @@ export class OtherConversation implements Conversation {
     const ports = { sport: view.local.port, dport: view.remote.port }
     const spi = random.pick([1, 2, 255, 256, 4096, 0xffffffff])
     const raw = (proto: number, bytes: readonly number[]): Uint8Array =>
-      build.ip4({
+      build.ip({
         ...head,
         proto,
         // Whole, or cut just where the header ends.
@@ -719,7 +730,7 @@ export class OtherConversation implements Conversation {
         break
       case 'dccp': {
         frame = build.dccp({ ...head, ...ports, type: random.below(12), payload: random.pick([0, 4, 8, 20]) })
-        const at = l4Of(frame)
+        const at = headersOf(frame)!.l4
         // Options: some behind the header, whose words the offset counts; the rest is data.
         if (random.once(2)) {
           frame[at + 4] = random.pick([3, 4, 5, 6, 7, 10, 60])
@@ -728,7 +739,20 @@ export class OtherConversation implements Conversation {
         break
       }
       case 'ah':
-        frame = raw(51, [6, 4, 0, 0, ...be32(spi), ...be32(1), ...Array<number>(12).fill(3), 1, 2, 3, 4])
+        // Of IPv6 it is an extension header: no next header follows it.
+        frame = raw(51, [
+          this.#w.world.family === 6 ? 59 : 6,
+          4,
+          0,
+          0,
+          ...be32(spi),
+          ...be32(1),
+          ...Array<number>(12).fill(3),
+          1,
+          2,
+          3,
+          4,
+        ])
         break
       case 'esp':
         frame = raw(50, [...be32(spi), ...be32(1), 9, 9, 9, 9])
@@ -737,7 +761,7 @@ export class OtherConversation implements Conversation {
         frame = raw(108, [4, 0, ...be32(spi).slice(2), 1, 2, 3])
         break
       default:
-        frame = build.ip4({ ...head, proto: this.#protocol, payload: random.pick([0, 4, 20, 60]) })
+        frame = build.ip({ ...head, proto: this.#protocol, payload: random.pick([0, 4, 20, 60]) })
     }
     const run = await this.#w.send(view.dev, frame, this.#kind, referencesOf(frame, view))
     if (view === this.#a) this.#b = learn(frame, run) ?? this.#b

@@ -1,110 +1,15 @@
 // Single packets that belong to no conversation: to the host itself, martians, damaged headers, options,
-// errors about earlier packets.
+// errors about earlier packets. What the families do not share stands in noise-ipv4.ts and noise-ipv6.ts.
 
 import { quotedReferences, type Wire } from './conversation.ts'
 import * as build from './frames.ts'
-import type { Profile } from './generate-world.ts'
-import type { Reference, StepRun } from './scenario.ts'
+import type { Kind, World } from './generate-world.ts'
+import { anyDevice, common, type FamilyNoise, type Maker, type Noise, pair, some } from './noise.ts'
+import { NOISE4 } from './noise-ipv4.ts'
+import { NOISE6 } from './noise-ipv6.ts'
+import type { StepRun } from './scenario.ts'
 
-export interface Noise {
-  readonly dev: string
-  readonly frame: Uint8Array
-  readonly note: string
-  readonly references?: readonly Reference[]
-}
-
-type Maker = (w: Wire, history: readonly StepRun[]) => Noise | null
-
-const anyDevice = (w: Wire): string => w.random.pick(w.world.devices).name
-
-function pair(w: Wire): { dev: string; src: string; dst: string } {
-  const from = w.random.pick(w.world.peers)
-  const others = w.world.peers.filter((p) => p.dev !== from.dev)
-  return {
-    dev: from.dev,
-    src: from.address,
-    dst: w.random.pick(others.length > 0 ? others : w.world.peers).address,
-  }
-}
-
-const common = (w: Wire): { id: number; df: boolean } => ({ id: w.id(), df: w.random.once(2) })
-
-/** Any ordinary packet between the two. */
-function some(w: Wire, src: string, dst: string, extra: Partial<build.Ip4> = {}, size?: number): Uint8Array {
-  const { random, world } = w
-  const head = { src, dst, ...common(w), ...extra }
-  const sport = random.pick(world.clientPorts)
-  const dport = random.pick(world.serverPorts)
-  const payload = size ?? random.pick([0, 8, 56, 200])
-  switch (random.below(4)) {
-    case 0:
-      return build.tcp({
-        ...head,
-        sport,
-        dport,
-        flags: random.pick(['S', 'A', 'SA', 'FA', 'R', 'PA']),
-        seq: random.u32(),
-        payload,
-      })
-    case 1:
-      return build.icmp({ ...head, echoId: random.pick([1, 77, 1000]), seq: random.below(10), payload })
-    default:
-      return build.udp({ ...head, sport, dport, payload })
-  }
-}
-
-/** The routes of an address option point at the world. */
-function options(w: Wire): number[] {
-  const { random, world } = w
-  const bytes = (a: string): number[] => a.split('.').map(Number)
-  const address = (): number[] =>
-    bytes(random.pick([random.pick(world.own), random.pick(world.peers).address]))
-  const list: (() => number[])[] = [
-    () => [7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0],
-    () => [7, 7, 8, ...address()],
-    () => [7, 39, 4, ...Array<number>(36).fill(0)],
-    () => [0x44, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    () => [0x44, 12, 13, random.pick([0, 0x10, 0xf0, 1]), ...address(), 0, 0, 0, 0],
-    () => [0x44, 12, 5, 3, ...address(), 0, 0, 0, 0],
-    () => [0x83, 7, 4, ...address()],
-    () => [0x89, 7, 4, ...address()],
-    () => [0x83, 11, 4, ...address(), ...address()],
-    () => [0x89, 11, 8, ...address(), ...address()],
-    () => [0x94, 4, 0, 0],
-    () => [0x82, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    () => [1, 1, 1, 1],
-    () => [0, 0, 0, 0],
-    () => [1, 0x86, 6, 0, 0, 0, 1, 0],
-    () => [0x88, 4, 1, 2],
-    // Damaged ones.
-    () => [7, 0, 0, 0],
-    () => [7, 3, 1, 0],
-    () => [7, 40, 4, 0],
-    () => [0x44, 3, 5, 0],
-    () => [0x83, 2, 0, 0],
-    () => [0x99, 1, 0, 0],
-    () => [1, 1, 1, 7],
-    () => [7, 7, 5, ...address()],
-  ]
-  const out = random.pick(list)()
-  if (random.once(3)) out.push(...random.pick(list)())
-  return out.slice(0, 40)
-}
-
-const ERRORS: readonly [number, number][] = [
-  [3, 0],
-  [3, 1],
-  [3, 2],
-  [3, 3],
-  [3, 4],
-  [3, 13],
-  [11, 0],
-  [11, 1],
-  [12, 0],
-  [4, 0],
-  [5, 1],
-  [3, 16],
-]
+const noiseOf = (world: World): FamilyNoise => (world.family === 4 ? NOISE4 : NOISE6)
 
 const MAKERS: Readonly<Record<string, Maker>> = {
   /** An ICMP error about something that the host sent, from where it was sent to. */
@@ -115,12 +20,13 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const run = random.once(2) ? told.at(-1)! : random.pick(told)
     const answer = random.below(run.sent.length)
     const { dev, bytes } = run.sent[answer]!
-    const [type, code] = random.pick(ERRORS)
+    const of = noiseOf(world)
+    const [type, code] = random.pick(of.errors)
     const routers = world.peers.filter((p) => p.dev === dev).map((p) => p.address)
     const frame = build.icmpError(type, code, bytes, {
       ...(random.once(3) && routers.length > 0 ? { src: random.pick(routers) } : {}),
-      ...(random.once(6) ? { quote: random.pick([20, 24, 28, 27, 36, 8, 0]) } : {}),
-      ...(type === 3 && code === 4 ? { rest: random.pick([1400, 576, 68, 0, 1500]) } : {}),
+      ...(random.once(6) ? { quote: random.pick(of.quotes) } : {}),
+      ...(type === of.tooBig[0] && code === of.tooBig[1] ? { rest: random.pick(of.mtus) } : {}),
       ...(random.once(12) ? { badChecksum: true } : {}),
       ...common(w),
     })
@@ -137,7 +43,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const went = history.filter((r) => r.injected !== null && r.injected.length >= 28)
     if (went.length === 0) return null
     const run = random.pick(went)
-    const [type, code] = random.pick(ERRORS)
+    const [type, code] = random.pick(noiseOf(w.world).errors)
     try {
       return {
         dev: anyDevice(w),
@@ -178,7 +84,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const dst = random.once(8)
       ? random.pick(world.broadcasts.length > 0 ? world.broadcasts : world.own)
       : random.pick(world.own)
-    const extra: Partial<build.Ip4> = {
+    const extra: Partial<build.Ip> = {
       ...(random.once(4) ? { tos: random.pick([0x10, 0x03, 0xff, 0xb8]) } : {}),
       ...(random.once(8) ? { ttl: random.below(2) } : {}),
     }
@@ -211,11 +117,11 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const from = random.pick(world.peers)
     const frame = build.icmp({
       src: from.address,
-      dst: random.pick(random.once(6) ? [...world.broadcasts, '224.0.0.1', '255.255.255.255'] : world.own),
-      type: random.pick([8, 8, 8, 0, 13, 15, 17, 42, 3, 11, 200, 10, 9]),
+      dst: random.pick(random.once(6) ? [...world.broadcasts, ...noiseOf(world).groups] : world.own),
+      type: random.pick(noiseOf(world).icmpTypes),
       code: random.pick([0, 0, 0, 1, 5]),
       payload: random.pick([0, 12, 56, 1472, 4000]),
-      options: random.once(3) ? options(w) : [],
+      ...(random.once(3) ? noiseOf(world).options(w) : {}),
       badChecksum: random.once(8),
       ...common(w),
       df: false,
@@ -225,10 +131,10 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   protocolToHost(w) {
     const { random, world } = w
     const from = random.pick(world.peers)
-    const frame = build.ip4({
+    const frame = build.ip({
       src: from.address,
       dst: random.pick(world.own),
-      proto: random.pick([50, 47, 132, 4, 89, 255, 0, 200, 136, 2, 103, 33, 41]),
+      proto: random.pick(noiseOf(world).protocols),
       payload: random.pick([0, 8, 40]),
       ...common(w),
     })
@@ -238,15 +144,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const { random, world } = w
     const p = pair(w)
     const odd = random.pick([
-      '127.0.0.1',
-      '0.0.0.0',
-      '255.255.255.255',
-      '224.0.0.1',
-      '239.1.2.3',
-      '240.0.0.1',
-      '169.254.1.1',
-      '0.1.2.3',
-      '127.1.2.3',
+      ...noiseOf(world).martians,
       random.pick(world.own),
       random.pick(world.broadcasts.length > 0 ? world.broadcasts : world.own),
       random.pick(world.virtual),
@@ -263,7 +161,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const p = pair(w)
     return {
       dev: p.dev,
-      frame: some(w, p.src, random.pick([...world.refused, '203.0.114.9', '198.51.100.200', '172.31.255.1'])),
+      frame: some(w, p.src, random.pick([...world.refused, ...noiseOf(world).unroutable])),
       note: 'unroutable',
     }
   },
@@ -285,7 +183,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
         w,
         p.src,
         p.dst,
-        { df: random.once(2), ...(random.once(6) ? { options: options(w) } : {}) },
+        { df: random.once(2), ...(random.once(6) ? noiseOf(w.world).options(w) : {}) },
         size,
       ),
       note: 'perhaps too big',
@@ -295,28 +193,16 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const { random, world } = w
     const p = pair(w)
     const dst = random.once(3) ? random.pick(world.own) : p.dst
-    return { dev: p.dev, frame: some(w, p.src, dst, { options: options(w), df: false }), note: 'IP options' }
+    return {
+      dev: p.dev,
+      frame: some(w, p.src, dst, { df: false, ...noiseOf(world).options(w) }),
+      note: 'IP options',
+    }
   },
   header(w) {
     const { random } = w
     const p = pair(w)
-    const extra = random.pick<Partial<build.Ip4>>([
-      { badIpChecksum: true },
-      { version: 5 },
-      { version: 6 },
-      { version: 0 },
-      { ihl: 4 },
-      { ihl: 0 },
-      { ihl: 15 },
-      { ihl: 6 },
-      { totalLength: 10 },
-      { totalLength: 20 },
-      { totalLength: 24 },
-      { totalLength: 65535 },
-      { totalLength: 27 },
-      { ce: true },
-      { src: p.dst, dst: p.dst },
-    ])
+    const extra = random.once(12) ? { src: p.dst, dst: p.dst } : random.pick(noiseOf(w.world).headers)
     return { dev: p.dev, frame: some(w, p.src, p.dst, extra), note: `header: ${JSON.stringify(extra)}` }
   },
   padded(w) {
@@ -331,10 +217,10 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const { random } = w
     const p = pair(w)
     const dst = random.once(2) ? random.pick(w.world.own) : p.dst
-    const frame = build.ip4({
+    const frame = build.ip({
       src: p.src,
       dst,
-      proto: random.pick([1, 6, 17, 136, 132, 47]),
+      proto: random.pick(noiseOf(w.world).cut),
       payload: random.below(20),
       ...common(w),
     })
@@ -372,30 +258,20 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const p = pair(w)
     return {
       dev: p.dev,
-      frame: some(
-        w,
-        p.src,
-        random.pick([
-          '224.0.0.1',
-          '224.0.0.251',
-          '239.255.255.250',
-          '255.255.255.255',
-          ...w.world.broadcasts,
-        ]),
-      ),
+      frame: some(w, p.src, random.pick([...noiseOf(w.world).groups, ...w.world.broadcasts])),
       note: 'to many',
     }
   },
   garbage(w) {
     const { random } = w
     const bytes = random.bytes(random.below(80))
-    if (bytes.length > 0 && !random.once(4)) bytes[0] = random.pick([0x45, 0x46, 0x45, 0x4f, 0x60])
+    if (bytes.length > 0 && !random.once(4)) bytes[0] = random.pick(noiseOf(w.world).begins)
     return { dev: anyDevice(w), frame: bytes, note: 'garbage' }
   },
 }
 
 /** Weights by profile; makers not named weigh 1. */
-const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
+const WEIGHTS: Readonly<Record<Kind, Readonly<Record<string, number>>>> = {
   filtering: { hops: 2, toHost: 3, short: 2, errorAboutAnswer: 3 },
   state: {
     errorAboutAnswer: 8,
@@ -428,21 +304,32 @@ const WEIGHTS: Readonly<Record<Profile, Readonly<Record<string, number>>>> = {
     options: 3,
     errorAboutAnswer: 3,
   },
-  fragments: { errorAboutAnswer: 3, tooBig: 8, toHost: 5, icmpToHost: 5, options: 2 },
+  fragments: { errorAboutAnswer: 3, tooBig: 8, toHost: 5, icmpToHost: 5, options: 2, piece: 8 },
   mixed: { errorAboutAnswer: 4 },
   sets: { toHost: 3, errorAboutAnswer: 2 },
-  extensions: { toHost: 4, hops: 2, options: 2, short: 3, padded: 2, tooBig: 2, garbage: 0.3, header: 0.3 },
+  extensions: {
+    toHost: 4,
+    hops: 2,
+    options: 2,
+    short: 3,
+    padded: 2,
+    tooBig: 2,
+    chain: 8,
+    garbage: 0.3,
+    header: 0.3,
+  },
   helpers: { errorAboutAnswer: 8, errorAboutInput: 2, again: 8 },
 }
 
-export function makeNoise(w: Wire, profile: Profile, history: readonly StepRun[]): Noise | null {
-  const weights = WEIGHTS[profile]
-  const names = Object.keys(MAKERS)
+export function makeNoise(w: Wire, kind: Kind, history: readonly StepRun[]): Noise | null {
+  const weights = WEIGHTS[kind]
+  const makers = { ...MAKERS, ...noiseOf(w.world).makers }
+  const names = Object.keys(makers)
   const total = names.reduce((sum, n) => sum + (weights[n] ?? 1), 0)
   let at = (w.random.u32() / 0x1_0000_0000) * total
   for (const name of names) {
     at -= weights[name] ?? 1
-    if (at < 0) return MAKERS[name]!(w, history)
+    if (at < 0) return makers[name]!(w, history)
   }
   return null
 }

@@ -4,12 +4,13 @@
 
 import { matches as knownMatches } from '../../rules/matches/index.ts'
 import { targets as knownTargets } from '../../rules/targets/index.ts'
-import { Draw, type Hook, type Place, type Table } from './extensions/draw.ts'
+import { Draw, type Entry, type Hook, type Place, type Table } from './extensions/draw.ts'
 import { MATCHES } from './extensions/matches.ts'
 import { TARGETS, type TargetEntry } from './extensions/targets.ts'
 import type { SeededRandom } from './frames.ts'
 import { SET_MATCH, SET_TARGET } from './generate-sets.ts'
-import { type Profile, shuffled, stream, type World } from './generate-world.ts'
+import { type Kind, shuffled, stream, type World } from './generate-world.ts'
+import type { Family } from './scenario.ts'
 
 const HOOKS: Readonly<Record<Table, readonly Hook[]>> = {
   raw: ['PREROUTING', 'OUTPUT'],
@@ -20,7 +21,7 @@ const HOOKS: Readonly<Record<Table, readonly Hook[]>> = {
 }
 
 /** Chance in percent that a table is there, by profile. */
-const TABLES: Readonly<Record<Profile, Readonly<Record<Table, number>>>> = {
+const TABLES: Readonly<Record<Kind, Readonly<Record<Table, number>>>> = {
   filtering: { raw: 20, mangle: 20, nat: 10, filter: 100, security: 20 },
   state: { raw: 25, mangle: 20, nat: 20, filter: 100, security: 5 },
   nat: { raw: 10, mangle: 25, nat: 100, filter: 60, security: 5 },
@@ -36,7 +37,7 @@ const TABLES: Readonly<Record<Profile, Readonly<Record<Table, number>>>> = {
 /** What the rules are drawn from. */
 export interface Basis {
   readonly seed: number
-  readonly profile: Profile
+  readonly profile: Kind
   readonly world: World
   /** Frames like those that will be sent. */
   readonly frames: readonly Uint8Array[]
@@ -100,7 +101,26 @@ function makeTable(table: Table, context: Context): string {
 
 const not = (random: SeededRandom, oneIn = 6): string => (random.once(oneIn) ? '! ' : '')
 
+/** Addresses and prefixes that are no one's in particular; masks with holes; prefix lengths. */
+const ADDRESSES: Readonly<
+  Record<Family, { any: string[]; masks: string[]; lengths: number[]; own: string }>
+> = {
+  4: {
+    any: ['0.0.0.0/0', '10.0.0.0/8', '192.0.0.0/4', '0.0.0.0/1', '128.0.0.0/1', '224.0.0.0/4'],
+    masks: ['255.0.255.0', '0.0.0.255', '255.255.0.255', '0.0.0.1'],
+    lengths: [8, 16, 20, 25, 31],
+    own: '127.0.0.1',
+  },
+  6: {
+    any: ['::/0', '2000::/3', 'fc00::/7', 'fe80::/10', '::/1', '8000::/1', 'ff00::/8', '2001:db8::/32'],
+    masks: ['ffff::ffff', '::ff', 'ffff:ffff:0:ffff::', '::1', '0:ffff::', '::ffff:ffff:0:0'],
+    lengths: [3, 16, 32, 33, 48, 63, 64, 65, 96, 97, 126, 127, 128],
+    own: '::1',
+  },
+}
+
 function address(random: SeededRandom, world: World): string {
+  const { any, masks, lengths, own } = ADDRESSES[world.family]
   switch (random.below(10)) {
     case 0:
     case 1:
@@ -112,20 +132,13 @@ function address(random: SeededRandom, world: World): string {
     case 5:
       return random.pick(world.prefixes)
     case 6:
-      return random.pick([...world.virtual, ...world.broadcasts, ...world.refused, '127.0.0.1'])
+      return random.pick([...world.virtual, ...world.broadcasts, ...world.refused, own])
     case 7:
-      return random.pick([
-        '0.0.0.0/0',
-        '10.0.0.0/8',
-        '192.0.0.0/4',
-        '0.0.0.0/1',
-        '128.0.0.0/1',
-        '224.0.0.0/4',
-      ])
-    case 8: // a mask with holes
-      return `${random.pick(world.peers).address}/${random.pick(['255.0.255.0', '0.0.0.255', '255.255.0.255', '0.0.0.1'])}`
+      return random.pick(any)
+    case 8:
+      return `${random.pick(world.peers).address}/${random.pick(masks)}`
     default:
-      return `${random.pick(world.peers).address}/${random.pick([8, 16, 20, 25, 31])}`
+      return `${random.pick(world.peers).address}/${random.pick(lengths)}`
   }
 }
 
@@ -136,11 +149,16 @@ const device = (random: SeededRandom, world: World): string => {
 
 const COMMON = ['', '', '', 'tcp', 'tcp', 'tcp', 'udp', 'udp', 'icmp']
 const RARE = ['sctp', 'dccp', 'ah', 'esp', 'ipcomp', 'udplite']
+const COMMON6 = [...COMMON.slice(0, -1), 'ipv6-icmp', 'ipv6-icmp']
+const RARE6 = [...RARE, 'ipv6-mh']
+const OTHERS = ['47', '50', '89', '132', 'gre', 'udplite', '2', '255', 'igmp']
+const OTHERS6 = ['47', '50', '89', '132', 'gre', 'ipv6-nonxt', 'icmp', '255', '253']
 
-function makeProtocol({ random, profile }: Context, table: Table): string {
-  if (random.once(profile === 'extensions' ? 3 : 12)) return random.pick(RARE)
+function makeProtocol({ random, profile, world }: Context, table: Table): string {
+  const four = world.family === 4
+  if (random.once(profile === 'extensions' ? 3 : 12)) return random.pick(four ? RARE : RARE6)
   if (random.once(10)) return 'other'
-  const protocol = random.pick(COMMON)
+  const protocol = random.pick(four ? COMMON : COMMON6)
   return protocol === '' && table === 'nat' && random.once(2) ? random.pick(['tcp', 'udp']) : protocol
 }
 
@@ -162,15 +180,13 @@ function makeRule(place: Place, context: Context, reach: readonly string[]): str
   if (typeof target !== 'string' && target.protocols !== undefined) protocol = random.pick(target.protocols)
   else if (protocol !== '' && protocol !== 'other') inverted = random.once(12)
   if (protocol === 'other')
-    parts.push(
-      `${not(random, 4)}-p ${random.pick(['47', '50', '89', '132', 'gre', 'udplite', '2', '255', 'igmp'])}`,
-    )
+    parts.push(`${not(random, 4)}-p ${random.pick(world.family === 4 ? OTHERS : OTHERS6)}`)
   else if (protocol !== '') parts.push(`${inverted ? '! ' : ''}-p ${protocol}`)
-  if (random.once(profile === 'fragments' ? 6 : 40)) parts.push(`${not(random, 3)}-f`)
+  if (world.family === 4 && random.once(profile === 'fragments' ? 6 : 40)) parts.push(`${not(random, 3)}-f`)
   const named = inverted || protocol === 'other' ? '' : protocol
   const d = new Draw({ ...context, place, protocol: named })
   if (typeof target !== 'string' && target.asks !== undefined) parts.push(target.asks)
-  const own = MATCHES.find((m) => m.name === named)
+  const own = MATCHES.find((m) => (m.own ?? m.name) === named && fits(m, knownMatches, world.family))
   if (own !== undefined && random.once(2)) parts.push(`-m ${own.name} ${own.draw(d)}`)
   const has: string[] = []
   for (let n = random.pick([0, 0, 0, 1, 1, 1, 2]) + (profile === 'extensions' ? 1 : 0); n > 0; n--)
@@ -182,9 +198,22 @@ function makeRule(place: Place, context: Context, reach: readonly string[]): str
     .join('')
 }
 
-/** Entries wait here for the extension that they are of. */
-const matchEntries = [...MATCHES, SET_MATCH].filter((e) => knownMatches.some((m) => m.name === e.name))
-const targetEntries = [...TARGETS, SET_TARGET].filter((e) => knownTargets.some((t) => t.name === e.name))
+/** Whether the extension is there for the family; an entry may wait for it. */
+const fits = (
+  entry: Pick<Entry, 'name' | 'families'>,
+  known: readonly { readonly name: string; readonly families: readonly Family[] }[],
+  family: Family,
+): boolean =>
+  entry.families?.includes(family) !== false &&
+  known.some((k) => k.name === entry.name && k.families.includes(family))
+
+const FAMILIES = [4, 6] as const
+const matchEntries = FAMILIES.map((family) =>
+  [...MATCHES, SET_MATCH].filter((e) => fits(e, knownMatches, family)),
+)
+const targetEntries = FAMILIES.map((family) =>
+  [...TARGETS, SET_TARGET].filter((e) => fits(e, knownTargets, family)),
+)
 
 /** Behind both of these the tool does not know whose `--mark` is meant. */
 const sameOption = ['mark', 'connmark']
@@ -192,7 +221,8 @@ const sameOption = ['mark', 'connmark']
 /** `has`: names of the rule's matches so far. */
 function makeMatch(d: Draw, stateful: boolean, has: string[]): string {
   const { profile, place, random } = d
-  const fit = matchEntries
+  const entries = matchEntries[d.family === 4 ? 0 : 1]!
+  const fit = entries
     .filter(
       (e) =>
         (stateful || e.tracks !== true) &&
@@ -204,7 +234,7 @@ function makeMatch(d: Draw, stateful: boolean, has: string[]): string {
     )
     .map((e): [number, string] => [e.weight?.(profile) ?? 1, e.name])
   const name = weighted(fit, random)
-  const entry = matchEntries.find((e) => e.name === name)
+  const entry = entries.find((e) => e.name === name)
   if (entry === undefined) return ''
   has.push(entry.name)
   return `-m ${name} ${entry.draw(d)}`
@@ -222,7 +252,7 @@ function weighted<T>(list: readonly (readonly [number, T])[], random: SeededRand
 /** A target with options, or the whole text of a verdict or a jump. */
 function pickTarget(
   place: Place,
-  { random, profile }: Context,
+  { random, profile, world }: Context,
   reach: readonly string[],
   stateful: boolean,
 ): TargetEntry | string {
@@ -235,7 +265,7 @@ function pickTarget(
     [extensions ? 8 : 2, ''],
   ]
   if (reach.length > 0) choices.push([8, `${random.once(3) ? '-g' : '-j'} ${random.pick(reach)}`])
-  for (const e of targetEntries) {
+  for (const e of targetEntries[world.family === 4 ? 0 : 1]!) {
     if (e.tables !== undefined && !e.tables.includes(table)) continue
     if (e.hooks !== undefined && !hooks.every((h) => e.hooks!.includes(h))) continue
     if (e.tracks === true && !stateful) continue

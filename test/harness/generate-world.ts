@@ -7,10 +7,11 @@
 
 import { formatIpv4, parseIpv4 } from '../../datapath/wire/address.ts'
 import { SeededRandom } from './frames.ts'
-import { addressOf, type ScenarioDevice } from './scenario.ts'
+import { addressOf, type Family, type ScenarioDevice } from './scenario.ts'
+import { CONF6, FRAGMENT_SYSCTLS6, networks6, SYSCTLS6 } from './world-ipv6.ts'
 
 /** What a scenario is mostly about. */
-export const PROFILES = [
+export const KINDS = [
   'filtering',
   'state',
   'nat',
@@ -22,7 +23,20 @@ export const PROFILES = [
   'sets',
   'helpers',
 ] as const
+export type Kind = (typeof KINDS)[number]
+
+/** A kind, of IPv6 with `v6-` before it. */
+export const PROFILES = [
+  ...KINDS,
+  ...KINDS.filter((kind) => kind !== 'sets' && kind !== 'helpers').map((kind) => `v6-${kind}` as const),
+]
 export type Profile = (typeof PROFILES)[number]
+
+export function kindOf(profile: Profile): { readonly kind: Kind; readonly family: Family } {
+  return profile.startsWith('v6-')
+    ? { kind: profile.slice(3) as Kind, family: 6 }
+    : { kind: profile as Kind, family: 4 }
+}
 
 /** An independent stream of randomness: drawing more from one leaves the others as they were. */
 export function stream(seed: number, name: string): SeededRandom {
@@ -39,14 +53,14 @@ export interface Peer {
   readonly dev: string
 }
 
-export interface World {
+/** Addresses and routes: what is drawn by family. */
+export interface Networks {
   readonly devices: readonly ScenarioDevice[]
   readonly routes: readonly string[]
-  readonly rules: readonly string[]
-  readonly sysctls: Readonly<Record<string, string>>
   readonly peers: readonly Peer[]
   /** Addresses of the host itself. */
   readonly own: readonly string[]
+  /** Broadcast addresses; of IPv6 anycast ones. */
   readonly broadcasts: readonly string[]
   /** Prefixes worth naming in rules. */
   readonly prefixes: readonly string[]
@@ -54,6 +68,14 @@ export interface World {
   readonly virtual: readonly string[]
   /** Destinations of routes that refuse. */
   readonly refused: readonly string[]
+  /** Covers the networks behind routers. */
+  readonly far: string
+}
+
+export interface World extends Networks {
+  readonly family: Family
+  readonly rules: readonly string[]
+  readonly sysctls: Readonly<Record<string, string>>
   readonly clientPorts: readonly number[]
   readonly serverPorts: readonly number[]
   readonly marks: readonly number[]
@@ -77,26 +99,22 @@ export function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {
 }
 
 /** The realm of a route, for the match of that name. */
-const realm = (random: SeededRandom, profile: Profile): string =>
+const realm = (random: SeededRandom, profile: Kind): string =>
   profile === 'extensions' && random.once(2) ? ` realm ${random.pick(['3', '7', '7/3'])}` : ''
 
 /** The group of the device with this number, for the match of that name. */
-function group(seed: number, at: number, profile: Profile): { group?: number } {
+function group(seed: number, at: number, profile: Kind): { group?: number } {
   const random = stream(seed + at, 'groups')
   return profile === 'extensions' && random.once(2) ? { group: random.pick([1, 4, 5, 7]) } : {}
 }
 
-export function makeWorld(seed: number, profile: Profile): World {
-  const random = stream(seed, 'topology')
-  const count = 2 + random.below(3)
-  const names = shuffled(NAMES, random).slice(0, count)
+function networks4(random: SeededRandom, profile: Kind, names: readonly string[]): Networks {
   const devices: ScenarioDevice[] = []
   const peers: Peer[] = []
   const own: string[] = []
   const broadcasts: string[] = []
   const prefixes: string[] = []
   const routes: string[] = []
-  const rules: string[] = []
   const virtual: string[] = []
   const refused: string[] = []
   const smallMtu = profile === 'fragments' || profile === 'mixed' || random.once(4)
@@ -156,7 +174,7 @@ export function makeWorld(seed: number, profile: Profile): World {
       )
     }
     const mtu = smallMtu ? random.pick(MTUS) : random.pick([1500, 1500, 1500, 1500, 9000, 1400])
-    devices.push({ name, mtu, ...group(seed, i, profile), addresses })
+    devices.push({ name, mtu, addresses })
   })
 
   const wan = random.pick(devices)
@@ -187,6 +205,18 @@ export function makeWorld(seed: number, profile: Profile): World {
     }
   for (let i = 0; i < 3; i++) virtual.push(`192.0.2.${10 + i}`)
   if (random.once(2)) virtual.push(...own.filter(() => random.once(2)))
+  if (random.once(8)) routes.push(`local 192.0.2.200 dev ${random.pick(devices).name}`)
+  return { devices, peers, own, broadcasts, prefixes, routes, virtual, refused, far: '198.18.0.0/15' }
+}
+
+export function makeWorld(seed: number, profile: Kind, family: Family = 4): World {
+  const random = stream(seed, 'topology')
+  const names = shuffled(NAMES, random).slice(0, 2 + random.below(3))
+  const net = (family === 4 ? networks4 : networks6)(random, profile, names)
+  const { peers, prefixes } = net
+  const devices = net.devices.map((d, i) => ({ ...d, ...group(seed, i, profile) }))
+  const routes = [...net.routes]
+  const rules: string[] = []
   const marks = shuffled([1, 2, 0x10, 0x4000, 0x10000, 0xff], random).slice(0, 3)
   if (random.once(profile === 'mangle' ? 2 : 5)) {
     const other = random.pick(devices)
@@ -206,21 +236,16 @@ export function makeWorld(seed: number, profile: Profile): World {
       rules.push(
         `to ${random.pick(peers).address} ${random.pick(['prohibit', 'unreachable', 'blackhole'])} priority 900`,
       )
-    if (random.once(5)) routes.push('throw 198.18.0.0/15 table 100')
+    if (random.once(5)) routes.push(`throw ${net.far} table 100`)
   }
-  if (random.once(8)) routes.push(`local 192.0.2.200 dev ${random.pick(devices).name}`)
 
   return {
+    ...net,
     devices,
+    family,
     routes,
     rules,
-    sysctls: makeSysctls(seed, profile, devices),
-    peers,
-    own,
-    broadcasts,
-    prefixes,
-    virtual,
-    refused,
+    sysctls: makeSysctls(seed, profile, family, devices),
     clientPorts: shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4),
     serverPorts: shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4),
     marks,
@@ -229,38 +254,48 @@ export function makeWorld(seed: number, profile: Profile): World {
 
 function makeSysctls(
   seed: number,
-  profile: Profile,
+  profile: Kind,
+  family: Family,
   devices: readonly ScenarioDevice[],
 ): Record<string, string> {
   const random = stream(seed, 'sysctls')
   const out: Record<string, string> = {}
   // First: writing it resets the forwarding of every interface.
-  if (!random.once(16)) out['net.ipv4.ip_forward'] = '1'
+  if (!random.once(16)) out[family === 4 ? 'net.ipv4.ip_forward' : 'net.ipv6.conf.all.forwarding'] = '1'
   const maybe = (oneIn: number, name: string, values: readonly (number | string)[]): void => {
     if (random.once(oneIn)) out[name] = String(random.pick(values))
   }
   const conf = (key: string, oneIn: number, values: readonly number[]): void => {
-    maybe(oneIn, `net.ipv4.conf.all.${key}`, values)
-    for (const d of devices) maybe(oneIn, `net.ipv4.conf.${d.name.replaceAll('.', '/')}.${key}`, values)
+    const names = devices.map((d) => d.name.replaceAll('.', '/'))
+    // Of IPv6, "all" is no default for what interfaces say; of forwarding it is drawn above.
+    const all = family === 4 || key !== 'forwarding' ? ['all'] : []
+    for (const name of [...all, ...names]) maybe(oneIn, `net.ipv${family}.conf.${name}.${key}`, values)
   }
-  conf('forwarding', 24, [0, 1])
-  conf('rp_filter', 6, [0, 1, 2])
-  conf('accept_local', 10, [0, 1])
-  conf('route_localnet', 12, [0, 1])
-  conf('send_redirects', 6, [0, 1])
-  conf('accept_source_route', 12, [0, 1])
-  conf('src_valid_mark', 20, [0, 1])
-  conf('bc_forwarding', 20, [0, 1])
-  conf('secure_redirects', 20, [0, 1])
-  conf('shared_media', 20, [0, 1])
-  maybe(10, 'net.ipv4.ip_default_ttl', [1, 32, 128, 255])
-  maybe(16, 'net.ipv4.icmp_echo_ignore_all', [1])
-  maybe(10, 'net.ipv4.icmp_echo_ignore_broadcasts', [0])
-  maybe(10, 'net.ipv4.icmp_errors_use_inbound_ifaddr', [1])
-  maybe(16, 'net.ipv4.ip_no_pmtu_disc', [1, 2])
-  maybe(16, 'net.ipv4.ip_forward_use_pmtu', [1])
-  maybe(16, 'net.ipv4.fwmark_reflect', [1])
-  maybe(profile === 'fragments' ? 3 : 12, 'net.ipv4.ipfrag_time', [1, 2])
+  const fragments = profile === 'fragments' ? 3 : 12
+  if (family === 6) {
+    for (const [oneIn, key, values] of CONF6) conf(key, oneIn, values)
+    for (const [oneIn, name, values] of SYSCTLS6) maybe(oneIn, name, values)
+    for (const [name, values] of FRAGMENT_SYSCTLS6) maybe(fragments, name, values)
+  } else {
+    conf('forwarding', 24, [0, 1])
+    conf('rp_filter', 6, [0, 1, 2])
+    conf('accept_local', 10, [0, 1])
+    conf('route_localnet', 12, [0, 1])
+    conf('send_redirects', 6, [0, 1])
+    conf('accept_source_route', 12, [0, 1])
+    conf('src_valid_mark', 20, [0, 1])
+    conf('bc_forwarding', 20, [0, 1])
+    conf('secure_redirects', 20, [0, 1])
+    conf('shared_media', 20, [0, 1])
+    maybe(10, 'net.ipv4.ip_default_ttl', [1, 32, 128, 255])
+    maybe(16, 'net.ipv4.icmp_echo_ignore_all', [1])
+    maybe(10, 'net.ipv4.icmp_echo_ignore_broadcasts', [0])
+    maybe(10, 'net.ipv4.icmp_errors_use_inbound_ifaddr', [1])
+    maybe(16, 'net.ipv4.ip_no_pmtu_disc', [1, 2])
+    maybe(16, 'net.ipv4.ip_forward_use_pmtu', [1])
+    maybe(16, 'net.ipv4.fwmark_reflect', [1])
+    maybe(fragments, 'net.ipv4.ipfrag_time', [1, 2])
+  }
   maybe(2, 'net.netfilter.nf_conntrack_acct', [1])
   maybe(8, 'net.netfilter.nf_conntrack_tcp_loose', [0])
   maybe(8, 'net.netfilter.nf_conntrack_tcp_be_liberal', [1])
@@ -271,7 +306,7 @@ function makeSysctls(
   for (const name of [
     'udp_timeout',
     'udp_timeout_stream',
-    'icmp_timeout',
+    family === 4 ? 'icmp_timeout' : 'icmpv6_timeout',
     'generic_timeout',
     'gre_timeout',
     'gre_timeout_stream',

@@ -3,7 +3,6 @@
 // bytes, the same for every later run.
 
 import {
-  addressAt,
   type Conversation,
   EchoConversation,
   OtherConversation,
@@ -19,7 +18,8 @@ import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
 import { makeRules } from './generate-rules.ts'
 import { makeSets } from './generate-sets.ts'
-import { makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
+import { type Kind, kindOf, makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
+import { headersOf } from './headers.ts'
 import { KernelHost, type Oracle, Refused } from './kernel.ts'
 import { hex, type Reference, type Run, type Scenario, type Step, type StepRun, unhex } from './scenario.ts'
 
@@ -37,7 +37,7 @@ export const FRAMES = 200
 /** Chances of each kind of activity: conversations (TCP, UDP, echo, other), noise; and one in how many sends is cut in fragments. */
 const MIX: Readonly<
   Record<
-    Profile,
+    Kind,
     {
       tcp: number
       udp: number
@@ -73,7 +73,7 @@ class Passer implements Taker {
   async take(steps: readonly Step[]): Promise<StepRun[]> {
     return steps.map(({ id, dev = '', frame = '' }) => {
       const bytes = unhex(frame)
-      const to = bytes.length < 20 ? '' : addressAt(bytes, 16)
+      const to = headersOf(bytes)?.dst
       const peer = this.#world.peers.find((p) => p.address === to)
       const sent = peer === undefined ? [] : [{ dev: peer.dev, bytes }]
       return { id, at: 0, wall: 0, dev, injected: bytes, before: [], sent }
@@ -85,7 +85,7 @@ class Passer implements Taker {
 const SAMPLE = 60
 
 /** The frames as they would be if the rules let everything through. */
-async function sampleFrames(seed: number, profile: Profile, world: World): Promise<Uint8Array[]> {
+async function sampleFrames(seed: number, profile: Kind, world: World): Promise<Uint8Array[]> {
   const recorder = new Recorder(new Passer(world), world, profile, stream(seed, 'traffic'))
   await talk(recorder, profile, SAMPLE)
   return recorder.history.map((r) => r.injected!).filter((f) => f.length >= 20)
@@ -97,11 +97,11 @@ class Recorder implements Wire {
   readonly steps: Step[] = []
   readonly history: StepRun[] = []
   readonly #kernel: Taker
-  readonly #mix: (typeof MIX)[Profile]
+  readonly #mix: (typeof MIX)[Kind]
   #pauses = 0
   #id = 0
 
-  constructor(kernel: Taker, world: World, profile: Profile, random: SeededRandom) {
+  constructor(kernel: Taker, world: World, profile: Kind, random: SeededRandom) {
     this.#kernel = kernel
     this.world = world
     this.random = random
@@ -139,7 +139,7 @@ class Recorder implements Wire {
           dev,
           piece,
           `${note}, fragment ${i + 1} of ${cut.length}`,
-          sameBytes(frame, piece) ? references : [],
+          referencesInto(frame, piece, references),
         ),
       )
     // The whole message came out of one of them, if of any.
@@ -149,16 +149,18 @@ class Recorder implements Wire {
   /** In pieces: in order, shuffled, doubled, overlapping, or not all of them. */
   #fragments(frame: Uint8Array): Uint8Array[] | null {
     const { random } = this
-    const header = (frame[0]! & 15) * 4
+    const h = headersOf(frame)
+    const four = h?.family === 4
+    const header = four ? h.l4 : 40
     const data = frame.length - header
-    if (frame[0]! >> 4 !== 4 || header < 20 || data <= 8 || (((frame[6]! << 8) | frame[7]!) & 0x1fff) !== 0)
-      return null
+    if (h === null || data <= 8 || h.fragment !== null) return null
     const plain = frame.slice()
     // fragment() makes right checksums; DF stays now and then, which is odd but legal.
-    if (!random.once(12)) plain[6]! &= 0x9f
+    if (four && !random.once(12)) plain[6]! &= 0x9f
     const smallest = Math.max(8, Math.ceil(data / 12 / 8) * 8)
     const size = Math.max(smallest, random.pick([8, 16, 24, 64, 256, 512, 1000, 1400]))
-    let pieces = fragment(plain, size)
+    const id = four ? 0 : random.u32()
+    let pieces = fragment(plain, size, id)
     if (pieces.length < 2) return null
     switch (random.below(10)) {
       case 0:
@@ -177,13 +179,13 @@ class Recorder implements Wire {
         break
       case 6: {
         // Cut again with another size: the pieces overlap.
-        const other = fragment(plain, size + 8)
+        const other = fragment(plain, size + 8, id)
         pieces.splice(random.below(pieces.length), 0, random.pick(other))
         break
       }
       case 7: {
         const odd = random.pick(pieces)
-        odd[random.pick([1, 8])] = random.below(256)
+        odd[random.pick(four ? [1, 8] : [1, 7, 40, 42])] = random.below(256)
         break
       }
     }
@@ -212,19 +214,24 @@ class Recorder implements Wire {
   }
 }
 
-/** The first fragment begins with the same header, so references still point right. */
-function sameBytes(frame: Uint8Array, piece: Uint8Array): boolean {
-  return (
-    (((piece[6]! << 8) | piece[7]!) & 0x1fff) === 0 &&
-    (frame[0]! & 15) === (piece[0]! & 15) &&
-    piece.length >= (piece[0]! & 15) * 4 + 8
-  )
+/** Those that point into the first fragment, which has a header more if it is one of IPv6. */
+function referencesInto(
+  frame: Uint8Array,
+  piece: Uint8Array,
+  references: readonly Reference[],
+): readonly Reference[] {
+  const whole = headersOf(frame)
+  const part = headersOf(piece)
+  if (whole === null || part === null || part.fragment === null || part.fragment.offset > 0) return []
+  const by = part.l4 - whole.l4
+  if (part.l4 + 8 > piece.length || by !== (part.family === 4 ? 0 : 8)) return []
+  return references.map((r) => ({ ...r, at: r.at + by }))
 }
 
 /** Conversations that are neither TCP, UDP nor echo. */
 const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpConversation, TftpConversation]
 
-async function talk(recorder: Recorder, profile: Profile, frames: number): Promise<void> {
+async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
@@ -254,13 +261,14 @@ async function talk(recorder: Recorder, profile: Profile, frames: number): Promi
 async function bareScenario(
   name: string,
   drawn: number,
-  profile: Profile,
+  profile: Kind,
   wall: number,
   world: World,
 ): Promise<Scenario> {
   const { devices, routes, rules, sysctls } = world
   return {
     name,
+    ...(world.family === 6 ? { family: 6 } : {}),
     devices,
     routes,
     rules,
@@ -284,10 +292,11 @@ export async function generate(
 ): Promise<Generated> {
   let refusal: unknown
   // A ruleset that iptables refuses is a fault of the generator; rare ones are passed over.
+  const { kind, family } = kindOf(profile)
   for (let attempt = 0; attempt < 10; attempt++) {
     const drawn = (Math.imul(seed, 16) + attempt) | 0
-    const world = makeWorld(drawn, profile)
-    const bare = await bareScenario(`${profile}-${seed}`, drawn, profile, Date.now(), world)
+    const world = makeWorld(drawn, kind, family)
+    const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, Date.now(), world)
     const kernel = new KernelHost(oracle, bare)
     try {
       await kernel.setUp()
@@ -298,8 +307,8 @@ export async function generate(
       continue
     }
     const captured = capture ? await kernel.capture() : null
-    const recorder = new Recorder(kernel, world, profile, stream(drawn, 'traffic'))
-    await talk(recorder, profile, frames)
+    const recorder = new Recorder(kernel, world, kind, stream(drawn, 'traffic'))
+    await talk(recorder, kind, frames)
     return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }
   }
   throw refusal
@@ -314,10 +323,11 @@ export async function rehearse(
   frames: number = FRAMES,
 ): Promise<Scenario> {
   const drawn = Math.imul(seed, 16) | 0
-  const world = makeWorld(drawn, profile)
-  const bare = await bareScenario(`${profile}-${seed}`, drawn, profile, wall, world)
-  const recorder = new Recorder(start(bare), world, profile, stream(drawn, 'traffic'))
-  await talk(recorder, profile, frames)
+  const { kind, family } = kindOf(profile)
+  const world = makeWorld(drawn, kind, family)
+  const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, wall, world)
+  const recorder = new Recorder(start(bare), world, kind, stream(drawn, 'traffic'))
+  await talk(recorder, kind, frames)
   return { ...bare, steps: recorder.steps }
 }
 

@@ -4,7 +4,15 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { hasHelpers, type Run, type Scenario, type Sent, type Step, type StepRun } from './scenario.ts'
+import {
+  type Family,
+  hasHelpers,
+  type Run,
+  type Scenario,
+  type Sent,
+  type Step,
+  type StepRun,
+} from './scenario.ts'
 import { fillReferences } from './scenario-references.ts'
 
 /** Top of the source tree, from sources and from dist alike. */
@@ -26,7 +34,7 @@ export function whyNoKernel(): string | null {
   } catch {
     return '/dev/net/tun cannot be opened'
   }
-  for (const tool of ['ip', 'iptables-legacy-restore', 'iptables-legacy-save', 'conntrack', 'make', 'cc']) {
+  for (const tool of ['ip', 'iptables-legacy-save', 'ip6tables-legacy-save', 'conntrack', 'make', 'cc']) {
     if (spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0) return `the program ${tool} is missing`
   }
   return null
@@ -137,14 +145,34 @@ export class Oracle {
 }
 
 /** Sysctls of every scenario: nothing is rate-limited, no IPv6 of its own (kernel-notes 37). */
-export const BASE_SYSCTLS: Readonly<Record<string, string>> = {
-  'net.ipv4.icmp_ratelimit': '0',
-  'net.ipv4.icmp_ratemask': '0',
-  'net.ipv4.icmp_msgs_per_sec': '1000000',
-  'net.ipv4.icmp_msgs_burst': '1000000',
-  'net.ipv6.conf.all.disable_ipv6': '1',
-  'net.ipv6.conf.default.disable_ipv6': '1',
+const BASE_SYSCTLS: Readonly<Record<Family, Readonly<Record<string, string>>>> = {
+  4: {
+    'net.ipv4.icmp_ratelimit': '0',
+    'net.ipv4.icmp_ratemask': '0',
+    'net.ipv4.icmp_msgs_per_sec': '1000000',
+    'net.ipv4.icmp_msgs_burst': '1000000',
+    'net.ipv6.conf.all.disable_ipv6': '1',
+    'net.ipv6.conf.default.disable_ipv6': '1',
+  },
+  6: {
+    'net.ipv6.icmp.ratelimit': '0',
+    'net.ipv4.icmp_msgs_per_sec': '1000000',
+    'net.ipv4.icmp_msgs_burst': '1000000',
+    'net.ipv6.auto_flowlabels': '0',
+    'net.ipv6.conf.default.accept_dad': '0',
+    'net.ipv6.conf.default.router_solicitations': '0',
+    'net.ipv6.conf.default.addr_gen_mode': '1',
+  },
 }
+export const baseSysctls = ({ family = 4 }: Scenario): Readonly<Record<string, string>> =>
+  BASE_SYSCTLS[family]
+
+/** Only in the namespace: hosts and routers say twice which groups they are in, here soon (RFC 3810). */
+const REPORTS: Readonly<Record<string, string>> = {
+  'net.ipv6.conf.default.mldv2_unsolicited_report_interval': '1',
+}
+/** Till the host has said so, in milliseconds, and its addresses are there. */
+const REPORT_MS = 40
 
 /** `net.ipv4.conf.eth0/1.rp_filter` as sysctl(8) names it, to its file. */
 function sysctlPath(name: string): string {
@@ -160,6 +188,9 @@ export class Refused extends Error {
 export class KernelHost {
   readonly #oracle: Oracle
   readonly #scenario: Scenario
+  readonly #family: Family
+  /** `iptables` or `ip6tables`. */
+  readonly #tool: string
   readonly #numbers = new Map<string, number>()
   readonly #runs: StepRun[] = []
   readonly #byId = new Map<number, StepRun>()
@@ -172,13 +203,15 @@ export class KernelHost {
   constructor(oracle: Oracle, scenario: Scenario) {
     this.#oracle = oracle
     this.#scenario = scenario
+    this.#family = scenario.family ?? 4
+    this.#tool = this.#family === 4 ? 'iptables' : 'ip6tables'
   }
 
   async setUp(): Promise<void> {
     const oracle = this.#oracle
     const scenario = this.#scenario
     this.#tick = (await oracle.ask('N')).readDoubleLE(0)
-    const early = { ...BASE_SYSCTLS }
+    const early = { ...baseSysctls(scenario), ...(this.#family === 6 ? REPORTS : {}) }
     const refused = await oracle.ask('W', writes(early))
     if (refused.length > 0) throw new Refused(refused.toString())
     const batch = ['link set lo up']
@@ -193,19 +226,22 @@ export class KernelHost {
     })
     for (const r of scenario.routes) batch.push(`route add ${r}`)
     for (const r of scenario.rules) batch.push(`rule add ${r}`)
-    const ip = await oracle.run(['ip', '-4', '-batch', '-'], `${batch.join('\n')}\n`)
+    const ip = await oracle.run(['ip', `-${this.#family}`, '-batch', '-'], `${batch.join('\n')}\n`)
     if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
+    if (this.#family === 6) await this.#take([{ id: -1, pause: REPORT_MS }])
     if (scenario.sets !== undefined) {
       const restored = await oracle.run(['ipset', 'restore'], scenario.sets)
       if (restored.status !== 0) throw new Refused(`ipset: ${restored.stderr}\n${scenario.sets}`)
     }
     if (scenario.iptables !== '') {
-      const restore = await oracle.run(['iptables-legacy-restore'], scenario.iptables)
-      if (restore.status !== 0) throw new Refused(`iptables-restore: ${restore.stderr}\n${scenario.iptables}`)
+      const restore = await oracle.run([`${this.#tool}-legacy-restore`], scenario.iptables)
+      if (restore.status !== 0)
+        throw new Refused(`${this.#tool}-restore: ${restore.stderr}\n${scenario.iptables}`)
     }
     // Takes the clock's zero, and what the set-up itself made the devices say.
+    this.#start = Number.NaN
     await this.#take([{ id: -1, pause: 0 }])
     this.#runs.length = 0
   }
@@ -280,13 +316,13 @@ export class KernelHost {
     await this.#take([{ id: -2, pause: 0 }])
     for (let again = 0; ; again++) {
       const [save, sets, flows, expect] = await Promise.all([
-        this.#oracle.run(['iptables-legacy-save', '-c']),
+        this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
-        this.#oracle.run(['conntrack', '-L', '-o', 'extended']),
+        this.#oracle.run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
         hasHelpers(this.#scenario) ? this.#oracle.run(['conntrack', '-L', 'expect']) : null,
         this.#take([{ id: -2, pause: 0 }]),
       ])
-      if (save.status !== 0) throw new Refused(`iptables-save: ${save.stderr}`)
+      if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
       if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
@@ -312,11 +348,13 @@ export class KernelHost {
 
   /** The namespace as a host folder: what the stock tools print of it. File name to text. */
   async capture(): Promise<Record<string, string>> {
+    const ip = this.#family === 4 ? 'ip' : 'ip6'
+    const family = `-${this.#family}`
     const tools: [string, string[]][] = [
-      ['iptables-save', ['iptables-legacy-save']],
+      [`${this.#tool}-save`, [`${this.#tool}-legacy-save`]],
       ['ip-addr.json', ['ip', '-j', 'addr']],
-      ['ip-route.json', ['ip', '-4', '-j', 'route', 'show', 'table', 'all']],
-      ['ip-rule.json', ['ip', '-4', '-j', 'rule']],
+      [`${ip}-route.json`, ['ip', family, '-j', 'route', 'show', 'table', 'all']],
+      [`${ip}-rule.json`, ['ip', family, '-j', 'rule']],
       ['sysctl', ['sysctl', 'net']],
     ]
     if (this.#scenario.sets !== undefined) tools.push(['ipset-save', ['ipset', 'save']])

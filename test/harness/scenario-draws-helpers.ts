@@ -1,17 +1,15 @@
 // Ports that helpers drew: a wanted one that was taken gives way to a random one above it, which the rewritten payload
 // names. From what went in and what came out follows the draw.
 
-import { l4Of, protocolOf } from './conversation.ts'
-
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
+import { headersOf, TCP, UDP, u16 } from './headers.ts'
 
 /** The payload as Latin-1; '' if there are no ports. */
 function textOf(frame: Uint8Array): string {
-  if (frame.length < 28 || frame[0]! >> 4 !== 4 || (u16(frame, 6) & 0x1fff) !== 0) return ''
-  const l4 = l4Of(frame)
-  const protocol = protocolOf(frame)
-  if (protocol !== 6 && protocol !== 17) return ''
-  const data = protocol === 17 ? l4 + 8 : l4 + (frame[l4 + 12]! >> 4) * 4
+  const h = headersOf(frame)
+  if (h === null || frame.length < h.l4 + 8 || (h.fragment !== null && h.fragment.offset > 0)) return ''
+  const { l4, protocol } = h
+  if (protocol !== TCP && protocol !== UDP) return ''
+  const data = protocol === UDP ? l4 + 8 : l4 + (frame[l4 + 12]! >> 4) * 4
   return Buffer.from(frame.subarray(data)).toString('latin1')
 }
 
@@ -40,7 +38,8 @@ export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[]
   for (let i = 0; i < Math.min(wanted.length, now.length); i++) {
     let from = wanted[i]!
     // A contact at the port that the message came from asks for that port's name outside first.
-    if (protocolOf(injected) === 17 && from === u16(injected, l4Of(injected))) from = u16(sent, l4Of(sent))
+    const h = headersOf(injected)
+    if (h?.protocol === UDP && from === u16(injected, h.l4)) from = u16(sent, headersOf(sent)?.l4 ?? h.l4)
     const by = now[i]! - from
     if (by > 0) out.push(Math.min(0xffff, Math.ceil((by * 0x10000) / (65535 - from))))
   }

@@ -6,26 +6,25 @@
 //     kernel's flow, else ────────┴─ ports that changed ─ a number that leads NAT to them
 
 import type { Random } from '../../datapath/host.ts'
-import { addressAt, l4Of, protocolOf } from './conversation.ts'
 import { SeededRandom } from './frames.ts'
+import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, numberOf, TCP, u16, u32 } from './headers.ts'
 import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
 import { announcedDraws } from './scenario-draws-helpers.ts'
 
-const ICMP = 1
-const TCP = 6
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!
+/** Types that have an identifier. */
+const IDENTIFIED: Readonly<Record<number, readonly number[]>> = {
+  [ICMP]: [0, 8, 13, 14, 15, 16, 17, 18],
+  [ICMPV6]: [128, 129],
+}
 
 /** Ports, or the identifier of an ICMP echo twice; null where there are none. */
-function portsOf(frame: Uint8Array): [number, number] | null {
-  if (frame.length < 28 || frame[0]! >> 4 !== 4 || (u16(frame, 6) & 0x1fff) !== 0) return null
-  const l4 = l4Of(frame)
-  if (l4 + 8 > frame.length) return null
-  switch (protocolOf(frame)) {
+function portsOf(frame: Uint8Array, { l4, protocol, fragment }: Headers): [number, number] | null {
+  if ((fragment !== null && fragment.offset > 0) || l4 + 8 > frame.length) return null
+  switch (protocol) {
     case ICMP:
-      return [0, 8, 13, 14, 15, 16, 17, 18].includes(frame[l4]!)
-        ? [u16(frame, l4 + 4), u16(frame, l4 + 4)]
-        : null
-    case 6:
+    case ICMPV6:
+      return IDENTIFIED[protocol]!.includes(frame[l4]!) ? [u16(frame, l4 + 4), u16(frame, l4 + 4)] : null
+    case TCP:
     case 17:
     case 132:
     case 136:
@@ -34,11 +33,15 @@ function portsOf(frame: Uint8Array): [number, number] | null {
   return null
 }
 
-/** A segment passed on keeps its sequence number; an answer without identification is a reset, which has another. */
-function sameNumbers(a: Uint8Array, b: Uint8Array): boolean {
-  const x = l4Of(a) + 4
-  const y = l4Of(b) + 4
-  return protocolOf(a) !== TCP || (u16(a, x) === u16(b, y) && u16(a, x + 2) === u16(b, y + 2))
+/** What a packet passed on keeps: its identification, and TCP its sequence number, which a reset has anew. */
+function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): boolean {
+  if (x.family !== y.family || x.protocol !== y.protocol) return false
+  const sequence = x.protocol !== TCP || u32(a, x.l4 + 4) === u32(b, y.l4 + 4)
+  // IPv6 has no identification: only an answer of ICMP can be as long, of another type.
+  if (x.family === 6)
+    return sequence && a.length - x.l4 === b.length - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4])
+  const id = u16(a, 4)
+  return id === u16(b, 4) && (id !== 0 || sequence)
 }
 
 /** Ports after translation, where they changed, and the addresses beside them. */
@@ -67,26 +70,26 @@ interface PortRange {
   /** The rule's, null: any, or any but one. */
   readonly protocol: string | null
   /** Addresses it translates to at the same time, null: whatever it finds. */
-  readonly addresses: readonly [number, number] | null
+  readonly addresses: readonly [bigint, bigint] | null
 }
 
 const NAMES: Readonly<Record<number, string>> = {
   1: 'icmp',
+  58: 'ipv6-icmp',
   6: 'tcp',
   17: 'udp',
   132: 'sctp',
   136: 'udplite',
 }
-const numberOf = (address: string): number =>
-  address.split('.').reduce((n, part) => n * 256 + Number(part), 0)
 
 /** Port ranges of the rules, narrow ones first. */
 function portRanges(iptables: string): PortRange[] {
   const out: PortRange[] = []
   for (const line of iptables.split('\n')) {
-    const [, option, from = '', to = from, a, b] =
-      /--to-(ports|source|destination) ([\d.]*)(?:-([\d.]+))?:?\b(\d+)-(\d+)/.exec(line) ?? []
-    if (option === undefined) continue
+    const [, option, where = ''] = /--to-(ports|source|destination) (\S+)/.exec(line) ?? []
+    const found = /^(?:\[([^\]-]+)(?:-([^\]]+))?\]|([\d.]+?)(?:-([\d.]+))?(?=:))?:?(\d+)-(\d+)$/.exec(where)
+    if (option === undefined || found === null) continue
+    const [, from6 = '', to6, from = from6, to = to6 ?? from, a, b] = found
     const source = option === 'source' || line.includes('-j MASQUERADE')
     // Destinations are taken in turn, from the first one on, unless the rule says otherwise.
     if (!source && !line.includes('--random')) continue
@@ -112,7 +115,7 @@ function mayHold(
 ): boolean {
   if (port < range.min || port >= range.min + range.size) return false
   // An identifier is the source to both kinds of NAT.
-  if (range.source !== source && protocol !== ICMP) return false
+  if (range.source !== source && !isIcmp(protocol)) return false
   if (range.protocol !== null && range.protocol !== NAMES[protocol]) return false
   if (range.addresses === null) return true
   const at = numberOf(range.source ? sourceAddress : destinationAddress)
@@ -128,7 +131,7 @@ interface Asked {
 
 /** What a source port is drawn from if no rule says. */
 function freeRange(port: number, protocol: number): { min: number; size: number } {
-  if (protocol === ICMP) return { min: 0, size: 65536 }
+  if (isIcmp(protocol)) return { min: 0, size: 65536 }
   if (port < 512) return { min: 1, size: 511 }
   return port < 1024 ? { min: 600, size: 424 } : { min: 1024, size: 64512 }
 }
@@ -205,20 +208,18 @@ export class DrawnRandom implements Random {
     if (this.#helpers)
       for (const { bytes } of step.sent)
         if (this.#upper.length === 0) this.#upper = announcedDraws(injected, bytes)
-    const went = this.#endsOf(injected)
+    const headers = headersOf(injected)
+    const went = headers === null ? null : this.#endsOf(injected, headers)
     for (const { bytes } of step.sent) {
-      const came = portsOf(bytes)
-      if (came === null) continue
-      const protocol = protocolOf(bytes)
+      const h = headersOf(bytes)
+      const came = h === null ? null : portsOf(bytes, h)
+      if (h === null || came === null) continue
+      const { protocol } = h
       // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
       // the other way round.
-      const id = u16(bytes, 4)
-      const same =
-        id === u16(injected, 4) &&
-        protocol === protocolOf(injected) &&
-        (id !== 0 || sameNumbers(bytes, injected))
+      const same = headers !== null && sameNumbers(bytes, h, injected, headers)
       const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
-      const addressOf = (which: 0 | 1): string => addressAt(bytes, which === 0 ? 12 : 16)
+      const addressOf = (which: 0 | 1, of = h): string => (which === 0 ? of.src : of.dst)
       const ends = {
         protocol,
         sourceAddress: addressOf(source),
@@ -227,7 +228,7 @@ export class DrawnRandom implements Random {
       const again = (which: 0 | 1): boolean =>
         same &&
         this.#always &&
-        (addressOf(which) !== addressAt(injected, which === 0 ? 12 : 16) ||
+        (addressOf(which) !== addressOf(which, headers) ||
           this.#ranges.some((range) => range.random && mayHold(range, ends, came[which], which === 0)))
       const fresh = (which: 0 | 1): number | null => {
         const port = came[which]
@@ -237,7 +238,7 @@ export class DrawnRandom implements Random {
       const drawn = {
         ...ends,
         source: fresh(source),
-        destination: protocol === ICMP ? null : fresh(destination),
+        destination: isIcmp(protocol) ? null : fresh(destination),
       }
       if (drawn.source === null && drawn.destination === null) continue
       this.#aim(drawn)
@@ -248,16 +249,15 @@ export class DrawnRandom implements Random {
   }
 
   /** Ports and flow of a packet, of later fragments those of the first one. */
-  #endsOf(frame: Uint8Array): Ends | null {
-    if (frame.length < 20) return null
-    const key = `${u16(frame, 4)} ${frame[9]} ${addressAt(frame, 12)} ${addressAt(frame, 16)}`
-    const ports = portsOf(frame)
+  #endsOf(frame: Uint8Array, h: Headers): Ends | null {
+    const { src, dst, protocol, fragment, l4 } = h
+    const key = `${fragment?.id} ${protocol} ${src} ${dst}`
+    const ports = portsOf(frame, h)
     if (ports === null) return this.#first.get(key) ?? null
-    const l4 = l4Of(frame)
-    const kind = protocolOf(frame) === ICMP ? `${frame[l4]}/${frame[l4 + 1]}` : ''
-    const flow = `${frame[9]} ${addressAt(frame, 12)} ${addressAt(frame, 16)} ${ports[0]} ${ports[1]} ${kind}`
+    const kind = isIcmp(protocol) ? `${frame[l4]}/${frame[l4 + 1]}` : ''
+    const flow = `${protocol} ${src} ${dst} ${ports[0]} ${ports[1]} ${kind}`
     const ends = { ports, flow }
-    if ((u16(frame, 6) & 0x2000) !== 0) this.#first.set(key, ends)
+    if (fragment?.more) this.#first.set(key, ends)
     return ends
   }
 

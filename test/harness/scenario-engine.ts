@@ -14,7 +14,7 @@ import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { hasHelpers, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 import { DrawnRandom } from './scenario-draws.ts'
-import { writeHostFolder } from './scenario-folder.ts'
+import { savedAs, writeHostFolder } from './scenario-folder.ts'
 
 /** Slots: packets that wait for their fragments, and those under way. */
 const SLOTS = 512
@@ -84,7 +84,7 @@ export class EngineHost {
     const { conntrack } = this.engine
     const after = new Map(afterFiles(this.engine))
     return {
-      save: after.get('iptables-save')!,
+      save: after.get(savedAs(scenario))!,
       ...(scenario.sets === undefined ? {} : { sets: after.get('ipset-save')! }),
       conntrack: after
         .get('conntrack')!

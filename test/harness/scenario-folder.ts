@@ -14,12 +14,13 @@
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CaptureWriter, writeTo } from '../../datapath/ports/pcap.ts'
-import { BASE_SYSCTLS } from './kernel.ts'
+import { baseSysctls } from './kernel.ts'
 import { printScenario, type Run, type Scenario } from './scenario.ts'
 
 /** host.yaml: JSON is YAML. */
 export function hostYaml(scenario: Scenario): string {
   const { devices, routes, rules, sysctls } = scenario
+  const worded = (line: string): string => (scenario.family === 6 ? `-6 ${line}` : line)
   const yaml = {
     interfaces: Object.fromEntries(
       devices.map(({ name, mtu, group, addresses }) => [
@@ -27,19 +28,23 @@ export function hostYaml(scenario: Scenario): string {
         { mtu, ...(group === undefined ? {} : { group }), addresses },
       ]),
     ),
-    routes,
-    rules,
-    sysctls: { ...BASE_SYSCTLS, ...sysctls },
+    routes: routes.map(worded),
+    rules: rules.map(worded),
+    sysctls: { ...baseSysctls(scenario), ...sysctls },
   }
   return `${JSON.stringify(yaml, null, 2)}\n`
 }
+
+/** File name of the tables. */
+export const savedAs = ({ family }: Scenario): 'iptables-save' | 'ip6tables-save' =>
+  family === 6 ? 'ip6tables-save' : 'iptables-save'
 
 /** The host folder alone. */
 export function writeHostFolder(directory: string, scenario: Scenario): void {
   mkdirSync(directory, { recursive: true })
   writeFileSync(join(directory, 'host.yaml'), hostYaml(scenario))
   if (scenario.sets !== undefined) writeFileSync(join(directory, 'ipset-save'), scenario.sets)
-  if (scenario.iptables !== '') writeFileSync(join(directory, 'iptables-save'), scenario.iptables)
+  if (scenario.iptables !== '') writeFileSync(join(directory, savedAs(scenario)), scenario.iptables)
 }
 
 /** Everything; what was there before goes. */
@@ -60,7 +65,7 @@ export function writeScenarioFolder(
   writeFileSync(join(directory, 'report.txt'), `${report}\n`)
   const kernel = join(directory, 'kernel')
   mkdirSync(kernel)
-  writeFileSync(join(kernel, 'iptables-save'), run.save)
+  writeFileSync(join(kernel, savedAs(scenario)), run.save)
   writeFileSync(join(kernel, 'conntrack'), run.conntrack.map((l) => `${l}\n`).join(''))
   writeCapture(join(directory, 'in.pcapng'), scenario, run, (step) =>
     step.injected === null ? [] : [{ dev: step.dev!, bytes: step.injected }],

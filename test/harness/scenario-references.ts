@@ -1,10 +1,7 @@
 // Filling in what a frame repeats of the host's earlier answers, checksums included.
 
+import { headersOf, isIcmp, quotes, TCP, UDP } from './headers.ts'
 import { type Step, type StepRun, unhex } from './scenario.ts'
-
-const ICMP = 1
-const TCP = 6
-const UDP = 17
 
 /** The frame of a step as it must go in, given the answers of a run so far. */
 export function fillReferences(step: Step, runs: ReadonlyMap<number, StepRun>): Uint8Array {
@@ -30,20 +27,19 @@ export function replace16(frame: Uint8Array, at: number, value: number): void {
   let l3 = 0
   const sums: { offset: number; udp: boolean }[] = []
   for (;;) {
-    if (l3 + 20 > frame.length || frame[l3]! >>> 4 !== 4) break
-    const l4 = l3 + (frame[l3]! & 15) * 4
-    const later = (((frame[l3 + 6]! << 8) | frame[l3 + 7]!) & 0x1fff) !== 0
-    const protocol = frame[l3 + 9]
+    const headers = headersOf(frame, l3)
+    if (headers === null) break
+    const { family, l4, protocol, fragment } = headers
     if (at < l4) {
-      sums.push({ offset: l3 + 10, udp: false })
+      if (family === 4) sums.push({ offset: l3 + 10, udp: false })
       break
     }
-    if (later) break
+    if (fragment !== null && fragment.offset > 0) break
     if (protocol === TCP) sums.push({ offset: l4 + 16, udp: false })
     else if (protocol === UDP) sums.push({ offset: l4 + 6, udp: true })
-    else if (protocol === ICMP) sums.push({ offset: l4 + 2, udp: false })
+    else if (isIcmp(protocol)) sums.push({ offset: l4 + 2, udp: false })
     const type = frame[l4]
-    if (protocol !== ICMP || type === undefined || ![3, 4, 5, 11, 12].includes(type) || at < l4 + 8) break
+    if (type === undefined || !quotes(protocol, type) || at < l4 + 8) break
     l3 = l4 + 8
   }
   // Innermost first: an outer sum covers the inner one as well as the value.

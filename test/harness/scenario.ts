@@ -1,6 +1,8 @@
 // A scenario: one host, the frames it is sent, as plain data. The kernel and tunwall are both given it, and it
 // can be kept as a file (test/differential/regressions/*.json) or written as a host folder with a capture.
 
+export type Family = 4 | 6
+
 /** An interface of the host: a TUN device on the kernel's side. Interface numbers: lo 1, then 2, 3, … in order. */
 export interface ScenarioDevice {
   readonly name: string
@@ -42,6 +44,8 @@ export interface Step {
 
 export interface Scenario {
   readonly name: string
+  /** Of addresses, routes, rules and frames; 4 unless said. */
+  readonly family?: Family
   readonly devices: readonly ScenarioDevice[]
   /** In the words of `ip route add`. */
   readonly routes: readonly string[]
@@ -51,7 +55,7 @@ export interface Scenario {
   readonly sysctls: Readonly<Record<string, string>>
   /** Text for `ipset restore`, before the rules. */
   readonly sets?: string
-  /** Text for iptables-restore; empty: nothing is ever loaded. */
+  /** Text for iptables-restore, or ip6tables-restore; empty: nothing is ever loaded. */
   readonly iptables: string
   readonly steps: readonly Step[]
 }
@@ -86,11 +90,11 @@ export interface Run {
   readonly steps: readonly StepRun[]
   /** When the tables below were read, milliseconds since the run began. */
   readonly endAt: number
-  /** `iptables-save -c`. */
+  /** `iptables-save -c`, or `ip6tables-save -c`. */
   readonly save: string
   /** `ipset save`, if the scenario has sets. */
   readonly sets?: string
-  /** `conntrack -L -o extended`, a line each. */
+  /** `conntrack -L -o extended` of the family, a line each. */
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
   readonly expect?: readonly string[]
@@ -107,7 +111,11 @@ export const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(te
 export function addressOf(words: string): { address: string; prefix: number; rest: string } {
   const [first = '', ...rest] = words.split(/\s+/)
   const [address = '', prefix] = first.split('/')
-  return { address, prefix: prefix === undefined ? 32 : Number(prefix), rest: rest.join(' ') }
+  return {
+    address,
+    prefix: prefix === undefined ? (address.includes(':') ? 128 : 32) : Number(prefix),
+    rest: rest.join(' '),
+  }
 }
 
 /** One JSON object, steps on a line each, so that a diff of two stored scenarios can be read. */

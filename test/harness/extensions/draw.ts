@@ -2,7 +2,9 @@
 // and frames like those that the scenario will send. Values come out at, just inside or just outside what these have.
 
 import type { SeededRandom } from '../frames.ts'
-import type { Profile, World } from '../generate-world.ts'
+import type { Kind, World } from '../generate-world.ts'
+import { headersOf } from '../headers.ts'
+import type { Family } from '../scenario.ts'
 
 export type Table = 'raw' | 'mangle' | 'nat' | 'filter' | 'security'
 export type Hook = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING'
@@ -17,6 +19,10 @@ export interface Place {
 /** One extension. A new extension is one of these. */
 export interface Entry {
   readonly name: string
+  /** For which the entry is; default both, as far as the extension is. */
+  readonly families?: readonly Family[]
+  /** The protocol whose match it is, if that has another name. */
+  readonly own?: string
   /** Protocols of which the rule must name one. */
   readonly protocols?: readonly string[]
   readonly tables?: readonly Table[]
@@ -27,7 +33,7 @@ export interface Entry {
   /** Starts connection tracking. */
   readonly tracks?: boolean
   /** How often it is drawn, 1 unless said; by profile. */
-  weight?(profile: Profile): number
+  weight?(profile: Kind): number
   /** What follows `-m NAME` or `-j NAME`. */
   draw(d: Draw): string
 }
@@ -45,6 +51,8 @@ const NUMBERS: Readonly<Record<string, number>> = {
   ipcomp: 108,
   sctp: 132,
   udplite: 136,
+  'ipv6-icmp': 58,
+  'ipv6-mh': 135,
 }
 
 /** A frame and where its transport header is. */
@@ -53,7 +61,18 @@ export class Sample {
   readonly l4: number
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
-    this.l4 = ((bytes[0] ?? 0) & 15) * 4
+    this.l4 = headersOf(bytes)?.l4 ?? (bytes.length >= 40 ? 40 : 20)
+  }
+  get six(): boolean {
+    return this.u8(0) >> 4 === 6
+  }
+  /** TOS or traffic class. */
+  get tos(): number {
+    return this.six ? (this.u16(0) >> 4) & 0xff : this.u8(1)
+  }
+  /** TTL or hop limit. */
+  get ttl(): number {
+    return this.u8(this.six ? 7 : 8)
   }
   get length(): number {
     return this.bytes.length
@@ -72,7 +91,7 @@ export class Sample {
 export class Draw {
   readonly random: SeededRandom
   readonly world: World
-  readonly profile: Profile
+  readonly profile: Kind
   readonly place: Place
   /** Of the rule; '' if it names none, or all but one. */
   readonly protocol: string
@@ -92,6 +111,15 @@ export class Draw {
     this.protocol = o.protocol
     this.wall = o.wall
     this.#frames = o.frames
+  }
+
+  get family(): Family {
+    return this.world.family
+  }
+
+  /** The first for IPv4, the second for IPv6. */
+  by<T>(four: T, six: T): T {
+    return this.family === 4 ? four : six
   }
 
   can(hook: Hook): boolean {
@@ -150,9 +178,9 @@ export class Draw {
     const fit =
       protocol === '' || Number.isNaN(number)
         ? []
-        : this.#frames.filter((f) => f.length > 20 && f[9] === number)
+        : this.#frames.filter((f) => f.length > 20 && headersOf(f)?.protocol === number)
     const list = fit.length > 0 ? fit : this.#frames
-    return new Sample(list.length > 0 ? this.pick(list) : new Uint8Array(20))
+    return new Sample(list.length > 0 ? this.pick(list) : new Uint8Array(this.family === 4 ? 20 : 40))
   }
 
   /** The first frames, as many as asked for. */

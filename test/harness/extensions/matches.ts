@@ -1,6 +1,8 @@
-// Every match that sees IPv4 packets: how to draw its options. Names of the list are those of rules/matches.
+// Every match: how to draw its options. Names of the list are those of rules/matches.
 
+import { beside } from '../headers.ts'
 import { type Draw, type Entry, hex } from './draw.ts'
+import { MATCHES6 } from './matches-ipv6.ts'
 
 const PORTED = ['tcp', 'udp', 'udplite', 'sctp', 'dccp'] as const
 const STATES = ['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'UNTRACKED']
@@ -15,6 +17,8 @@ const TYPES = [
   'ANYCAST',
   'UNSPEC',
 ]
+/** Those that the kernel takes for IPv6. */
+const TYPES6 = ['UNICAST', 'LOCAL', 'MULTICAST', 'UNREACHABLE', 'ANYCAST', 'UNSPEC']
 const ICMP_NAMES = ['any', 'echo-request', 'destination-unreachable', 'port-unreachable', 'time-exceeded']
 const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG']
 const CHUNKS = [
@@ -84,13 +88,6 @@ function mss(d: Draw): number {
   return 536
 }
 
-/** The dotted address `by` further on. */
-function beside(address: string, by: number): string {
-  const n = address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
-  const m = Math.min(0xffffffff, Math.max(0, n + by))
-  return [24, 16, 8, 0].map((s) => (m >>> s) & 255).join('.')
-}
-
 function iprange(d: Draw): string {
   const at = d.address()
   const edge = d.pick([0, 0, 1, -1])
@@ -107,9 +104,13 @@ function conntrack(d: Draw): string {
     if (d.random.once(oneIn)) options.push(make())
   }
   add(2, () => `${n()}--ctstate ${d.some([...STATES, 'SNAT', 'DNAT']).join(',')}`)
-  add(16, () => `${n()}--ctproto ${d.pick(['tcp', 'udp', 'icmp', '47', '132'])}`)
+  add(16, () => `${n()}--ctproto ${d.pick(['tcp', 'udp', d.by('icmp', 'icmpv6'), '47', '132'])}`)
   for (const which of ['origsrc', 'origdst', 'replsrc', 'repldst'])
-    add(16, () => `${n()}--ct${which} ${d.address()}${d.pick(['', '', '/24', '/8', '/31', '/30', '/1'])}`)
+    add(
+      16,
+      () =>
+        `${n()}--ct${which} ${d.address()}${d.pick(d.by(['', '', '/24', '/8', '/31', '/30', '/1'], ['', '', '/64', '/48', '/127', '/128', '/1']))}`,
+    )
   if (['tcp', 'udp'].includes(d.protocol))
     for (const which of ['origsrcport', 'origdstport', 'replsrcport', 'repldstport'])
       add(16, () => `${n()}--ct${which} ${d.range(d.port(), 65535, ':', false)}`)
@@ -134,8 +135,8 @@ function addrtype(d: Draw): string {
   const options = [
     anyOf(
       d,
-      () => `${d.not()}--src-type ${d.some(TYPES).join(',')}`,
-      () => `${d.not()}--dst-type ${d.some(TYPES).join(',')}`,
+      () => `${d.not()}--src-type ${d.some(d.by(TYPES, TYPES6)).join(',')}`,
+      () => `${d.not()}--dst-type ${d.some(d.by(TYPES, TYPES6)).join(',')}`,
     ),
   ]
   // Refused where the hook has no such interface; in FORWARD both are refused together.
@@ -146,15 +147,15 @@ function addrtype(d: Draw): string {
   return words(...options)
 }
 
-/** Address of the source: identification and checksum stand before it. */
-const BEHIND_SUMS = 12
+/** Identification and header checksum, or flow label, stand before it. */
+const behindSums = (d: Draw): number => d.by(12, 4)
 
 /** May the host's own packets come by? The kernel draws their identification. */
 const drawnByHost = (d: Draw): boolean => d.can('OUTPUT') || d.can('POSTROUTING')
 
-/** Whether bytes at `at` say nothing about identification and header checksum. */
-const steady = (at: number, width: number): boolean =>
-  at >= BEHIND_SUMS || at + width <= 4 || (at >= 6 && at + width <= 10)
+/** Whether bytes at `at` say nothing about what is drawn, and sums over it. */
+const steady = (d: Draw, at: number, width: number): boolean =>
+  at >= behindSums(d) || (d.family === 4 && (at + width <= 4 || (at >= 6 && at + width <= 10)))
 
 /** Bytes of a frame, as they are or with one changed, and where to look for them. */
 function string(d: Draw): string {
@@ -166,7 +167,7 @@ function string(d: Draw): string {
   if (d.random.once(6)) bytes[d.random.below(length)]! ^= 0x20
   const text = bytes.map((b) => b.toString(16).padStart(2, '0')).join(d.pick(['', ' ']))
   const own = drawnByHost(d)
-  const from = Math.max(own ? BEHIND_SUMS : 0, d.near(at, 0xffff))
+  const from = Math.max(own ? behindSums(d) : 0, d.near(at, 0xffff))
   const to = d.near(d.pick([at, at + length, f.length]), 0xffff)
   return words(
     `--algo ${d.pick(['bm', 'kmp'])}`,
@@ -187,7 +188,7 @@ function u32(d: Draw): string {
     const drawn = d.random.once(4)
       ? Math.max(0, d.near(f.length - 4, 0xffff))
       : d.pick([0, 3, 4, 6, 8, 12, 16, f.l4, f.l4 + 2, f.l4 + d.random.below(24)])
-    const at = drawnByHost(d) && !steady(drawn, 4) ? 6 : drawn
+    const at = drawnByHost(d) && !steady(d, drawn, 4) ? 6 : drawn
     const value = f.u32(at)
     const viaHeader = d.random.once(3)
     const mask = d.pick([0xffffffff, 0xff, 0xffff, 0xffff0000, 0xff000000, 0x3ff])
@@ -225,7 +226,7 @@ function bpf(d: Draw): string {
   const f = d.frame()
   const width = d.pick([1, 2, 4])
   const drawn = d.random.once(4) ? Math.max(0, d.near(f.length - width, 0xffff)) : d.random.below(f.l4 + 12)
-  const at = drawnByHost(d) && !steady(drawn, width) ? 6 : drawn
+  const at = drawnByHost(d) && !steady(d, drawn, width) ? 6 : drawn
   const read = width === 1 ? f.u8(at) : width === 2 ? f.u16(at) : f.u32(at)
   const load = { 1: 48, 2: 40, 4: 32 }[width]
   const jump = d.pick([0x15, 0x25, 0x35, 0x45])
@@ -252,7 +253,7 @@ function recent(d: Draw): string {
     checks && d.random.once(4) ? '--rttl' : '',
     d.random.once(6) ? '' : `--name ${d.pick(['A', 'B'])}`,
     d.random.once(4)
-      ? `--mask ${d.pick(['255.255.255.0', '255.255.255.254', '255.255.255.255', '0.0.0.0'])}`
+      ? `--mask ${d.pick(d.by(['255.255.255.0', '255.255.255.254', '255.255.255.255', '0.0.0.0'], ['ffff:ffff:ffff:ffff::', 'ffff:ffff::', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', '::', '::ff']))}`
       : '',
     d.pick(['', '--rsource', '--rdest']),
   )
@@ -274,10 +275,10 @@ function hashlimit(d: Draw): string {
     `--hashlimit-${how} ${rate}${burst}`,
     modes,
     modes.includes('srcip') && d.random.once(3)
-      ? `--hashlimit-srcmask ${d.pick([0, 8, 24, 30, 31, 32])}`
+      ? `--hashlimit-srcmask ${d.pick(d.by([0, 8, 24, 30, 31, 32], [0, 32, 64, 127, 128]))}`
       : '',
     modes.includes('dstip') && d.random.once(3)
-      ? `--hashlimit-dstmask ${d.pick([0, 8, 24, 30, 31, 32])}`
+      ? `--hashlimit-dstmask ${d.pick(d.by([0, 8, 24, 30, 31, 32], [0, 32, 64, 127, 128]))}`
       : '',
     // Rules that share a table must want the same of it.
     `--hashlimit-name h${d.random.below(100000)}`,
@@ -334,7 +335,8 @@ function policy(d: Draw): string {
           () => `${d.not()}--proto ${d.pick(['esp', 'ah', 'ipcomp'])}`,
           () => `${d.not()}--mode transport`,
           () => `${d.not(2)}--spi 5`,
-          () => `--mode tunnel ${d.not()}--tunnel-src 10.0.0.0/8 ${d.not()}--tunnel-dst 10.1.0.0/16`,
+          () =>
+            `--mode tunnel ${d.not()}--tunnel-src ${d.by('10.0.0.0/8', '2001:db8::/32')} ${d.not()}--tunnel-dst ${d.by('10.1.0.0/16', 'fd00::/8')}`,
         ])()
       : '',
   )
@@ -344,6 +346,7 @@ export const MATCHES: readonly Entry[] = [
   { name: 'addrtype', draw: addrtype, weight: () => 3 },
   {
     name: 'ah',
+    families: [4],
     protocols: ['ah'],
     draw: (d) => {
       const f = d.frame('ah')
@@ -445,7 +448,7 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'dscp',
     draw: (d) =>
-      `${d.not()}${d.random.once(3) ? `--dscp-class ${d.pick(['AF11', 'CS1', 'EF', 'BE'])}` : `--dscp ${d.near(d.frame().u8(1) >> 2, 63)}`}`,
+      `${d.not()}${d.random.once(3) ? `--dscp-class ${d.pick(['AF11', 'CS1', 'EF', 'BE'])}` : `--dscp ${d.near(d.frame().tos >> 2, 63)}`}`,
   },
   {
     name: 'ecn',
@@ -455,9 +458,9 @@ export const MATCHES: readonly Entry[] = [
             d,
             () => `${d.not()}--ecn-tcp-cwr`,
             () => `${d.not()}--ecn-tcp-ece`,
-            () => `${d.not()}--ecn-ip-ect ${d.frame().u8(1) & 3}`,
+            () => `${d.not()}--ecn-ip-ect ${d.frame().tos & 3}`,
           )
-        : `${d.not()}--ecn-ip-ect ${d.near(d.frame().u8(1) & 3, 3)}`,
+        : `${d.not()}--ecn-ip-ect ${d.near(d.frame().tos & 3, 3)}`,
   },
   {
     name: 'esp',
@@ -649,15 +652,15 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'tos',
     draw: (d) =>
-      `${d.not()}--tos ${hex(d.near(d.frame().u8(1), 255), 2)}${d.pick(['', '', '/0x3f', '/0xff', '/0xfc', '/0x03'])}`,
+      `${d.not()}--tos ${hex(d.near(d.frame().tos, 255), 2)}${d.pick(['', '', '/0x3f', '/0xff', '/0xfc', '/0x03'])}`,
   },
   {
     name: 'ttl',
     draw: (d) =>
-      d.pick([`${d.not()}--ttl-eq`, '--ttl-lt', '--ttl-gt']) +
-      ` ${d.near(d.near(d.frame().u8(8), 255), 255)}`,
+      `${d.pick([`${d.not()}--ttl-eq`, '--ttl-lt', '--ttl-gt'])} ${d.near(d.near(d.frame().ttl, 255), 255)}`,
     weight: () => 2,
   },
   { name: 'u32', draw: u32 },
   { name: 'udp', protocols: ['udp'], draw: ports },
+  ...MATCHES6,
 ]

@@ -1,10 +1,11 @@
-// Every target that sees IPv4 packets: how to draw its options. Names of the list are those of rules/targets.
+// Every target: how to draw its options. Names of the list are those of rules/targets.
 
-import type { Profile } from '../generate-world.ts'
+import type { Kind } from '../generate-world.ts'
+import { beside, masked } from '../headers.ts'
 import { type Draw, type Entry, type Hook, hex, type Table } from './draw.ts'
 
 export interface TargetEntry extends Omit<Entry, 'weight'> {
-  weight?(profile: Profile, table: Table): number
+  weight?(profile: Kind, table: Table): number
   /** Matches without which the kernel refuses it. */
   readonly asks?: string
 }
@@ -21,6 +22,14 @@ const REJECTS = [
   'icmp-host-prohibited',
   'icmp-admin-prohibited',
 ]
+const REJECTS6 = [
+  'icmp6-no-route',
+  'icmp6-adm-prohibited',
+  'icmp6-addr-unreachable',
+  'icmp6-port-unreachable',
+  'icmp6-policy-fail',
+  'icmp6-reject-route',
+]
 
 const flags = (d: Draw, persistent = true): string =>
   `${d.random.once(8) ? ' --random' : ''}${persistent && d.random.once(8) ? ' --persistent' : ''}`
@@ -30,30 +39,41 @@ function range(d: Draw): string {
   return d.random.once(2) ? String(from) : `${from}-${from + d.pick([1, 2, 9, 200])}`
 }
 
-function nextTo(address: string, by: number): string {
-  const [a, b, c, last] = address.split('.').map(Number)
-  return `${a}.${b}.${c}.${Math.min(255, last! + by)}`
+/** An address of NAT, now and then a few; in brackets where a port of IPv6 follows. */
+function natAddresses(d: Draw, from: string, oneIn: number, port: string): string {
+  const list = d.random.once(oneIn) ? `${from}-${beside(from, 1 + d.random.below(3))}` : from
+  if (port === '') return list
+  return `${d.by(list, `[${list}]`)}:${port}`
 }
 
 function dnat(d: Draw): string {
   const { random, world } = d
   const to = random.once(20)
-    ? '127.0.0.1'
+    ? d.by('127.0.0.1', '::1')
     : random.once(8)
       ? random.pick(world.own)
       : random.pick(world.peers).address
-  const addresses = random.once(5) ? `${to}-${nextTo(to, 1 + random.below(3))}` : to
-  if (!ported(d) || random.once(4)) return `--to-destination ${addresses}${flags(d)}`
-  const port = random.once(2) ? random.pick(world.serverPorts) : range(d)
-  return `--to-destination ${random.once(10) ? '' : addresses}:${port}${flags(d)}`
+  const port =
+    !ported(d) || random.once(4) ? '' : random.once(2) ? String(random.pick(world.serverPorts)) : range(d)
+  const where = port !== '' && random.once(10) ? `:${port}` : natAddresses(d, to, 5, port)
+  return `--to-destination ${where}${flags(d)}`
 }
 
 function snat(d: Draw): string {
   const { random, world } = d
   const to = random.once(3) ? random.pick(world.own) : random.pick(world.virtual)
-  const addresses = random.once(4) ? `${to}-${nextTo(to, 1 + random.below(3))}` : to
   const fully = random.once(10) ? ' --random-fully' : flags(d)
-  return `--to-source ${addresses}${ported(d) && random.once(2) ? `:${range(d)}` : ''}${fully}`
+  return `--to-source ${natAddresses(d, to, 4, ported(d) && random.once(2) ? range(d) : '')}${fully}`
+}
+
+/** Prefixes of one length, or not. */
+function npt(d: Draw): string {
+  const prefix = (length: number): string => {
+    const from = d.random.once(3) ? d.pick(['fd01:203::', '2001:db8:1::', '2001:db8:ffff:1::']) : d.address()
+    return `${masked(from, length)}/${length}`
+  }
+  const length = d.pick([64, 64, 48, 48, 56, 60, 32, 44, 1])
+  return `--src-pfx ${prefix(length)} --dst-pfx ${prefix(d.random.once(4) ? d.pick([64, 48, 56]) : length)}`
 }
 
 const to = (d: Draw): string => d.markMask()
@@ -194,6 +214,25 @@ export const TARGETS: readonly TargetEntry[] = [
       ),
   },
   {
+    name: 'HL',
+    families: [6],
+    tables: MANGLE,
+    weight: () => 3,
+    draw: (d) =>
+      d.pick([
+        `--hl-set ${d.pick([1, 2, 64, 255])}`,
+        `--hl-dec ${d.pick([1, 5, 63, 64])}`,
+        `--hl-inc ${d.pick([1, 191, 192, 200])}`,
+      ]),
+  },
+  {
+    name: 'DNPT',
+    families: [6],
+    tables: MANGLE,
+    hooks: ['PREROUTING', 'OUTPUT'],
+    draw: npt,
+  },
+  {
     name: 'MARK',
     weight: (_, table) => (table === 'mangle' ? 6 : table === 'raw' ? 2 : 1),
     draw: marks,
@@ -212,7 +251,7 @@ export const TARGETS: readonly TargetEntry[] = [
     tables: NAT,
     tracks: true,
     draw: (d) =>
-      `--to ${d.random.once(3) ? `${d.address()}/${d.pick([32, 31, 24, 8])}` : d.pick(d.world.prefixes)}`,
+      `--to ${d.random.once(3) ? `${d.address()}/${d.pick(d.by([32, 31, 24, 8], [128, 127, 64, 48]))}` : d.pick(d.world.prefixes)}`,
   },
   {
     name: 'NFLOG',
@@ -260,9 +299,16 @@ export const TARGETS: readonly TargetEntry[] = [
         ? '--reject-with tcp-reset'
         : d.random.once(3)
           ? ''
-          : `--reject-with ${d.pick(REJECTS)}`,
+          : `--reject-with ${d.pick(d.by(REJECTS, REJECTS6))}`,
   },
   { name: 'SNAT', tables: NAT, hooks: NAT_SOURCE, tracks: true, weight: () => 10, draw: snat },
+  {
+    name: 'SNPT',
+    families: [6],
+    tables: MANGLE,
+    hooks: ['INPUT', 'POSTROUTING'],
+    draw: npt,
+  },
   {
     name: 'TCPMSS',
     tables: MANGLE,
@@ -316,7 +362,7 @@ export const TARGETS: readonly TargetEntry[] = [
     draw: (d) =>
       words(
         `--on-port ${d.pick([0, ...d.world.serverPorts])}`,
-        d.random.once(2) ? `--on-ip ${d.pick([...d.world.own, '0.0.0.0'])}` : '',
+        d.random.once(2) ? `--on-ip ${d.pick([...d.world.own, d.by('0.0.0.0', '::')])}` : '',
         d.random.once(2) ? `--tproxy-mark ${to(d)}` : '',
       ),
   },

@@ -1,29 +1,22 @@
 // The random scenarios leave no extension out.
 
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import type { Family } from '../../../datapath/packet.ts'
 import { matches } from '../../../rules/matches/index.ts'
 import { targets } from '../../../rules/targets/index.ts'
 import { MATCHES } from '../../harness/extensions/matches.ts'
 import { TARGETS, WITHOUT_ENTRY } from '../../harness/extensions/targets.ts'
 
-const missing = (
-  known: readonly { name: string; families: readonly number[] }[],
-  entries: readonly string[],
-) =>
-  known
-    .filter(
-      ({ name, families }) => families.includes(4) && !entries.includes(name) && !(name in WITHOUT_ENTRY),
-    )
-    .map(({ name }) => name)
+describe.each([4, 6] as const)('IPv%i', (family) => {
+  const fits = ({ families = [4, 6] }: { readonly families?: readonly Family[] }) => families.includes(family)
 
-test('every match of IPv4 has an entry in extensions/matches.ts, or a reason', () => {
-  const names = MATCHES.map(({ name }) => name)
-  expect(missing(matches, names)).toEqual([])
-  expect(names).toEqual([...new Set(names)])
-})
-
-test('every target of IPv4 has an entry in extensions/targets.ts, or a reason', () => {
-  const names = TARGETS.map(({ name }) => name)
-  expect(missing(targets, names)).toEqual([])
-  expect(names).toEqual([...new Set(names)])
+  test.each([
+    ['match', matches, MATCHES],
+    ['target', targets, TARGETS],
+  ] as const)('every %s has one entry in extensions, or a reason', (_, known, entries) => {
+    const names = entries.filter(fits).map(({ name }) => name)
+    expect(names).toEqual([...new Set(names)])
+    const missing = known.filter(fits).map(({ name }) => name)
+    expect(missing.filter((name) => !names.includes(name) && !(name in WITHOUT_ENTRY))).toEqual([])
+  })
 })

@@ -1,0 +1,170 @@
+// The matches that only IPv6 has.
+
+import type { Draw, Entry, Sample } from './draw.ts'
+
+const words = (...parts: readonly string[]): string => parts.filter((p) => p !== '').join(' ')
+const maybe = (d: Draw, make: () => string, oneIn = 2): string => (d.random.once(oneIn) ? make() : '')
+
+const ICMP6_NAMES = [
+  'destination-unreachable',
+  'no-route',
+  'port-unreachable',
+  'packet-too-big',
+  'time-exceeded',
+  'ttl-zero-during-transit',
+  'parameter-problem',
+  'unknown-header-type',
+  'echo-request',
+  'echo-reply',
+  'neighbour-solicitation',
+]
+const MH_NAMES = ['brr', 'hoti', 'coti', 'hot', 'cot', 'bu', 'ba', 'be']
+const HEADERS = ['hop', 'dst', 'route', 'frag', 'auth', 'esp', 'none', 'prot']
+
+/** Where the extension header of a type is in a frame that has one, if any has. */
+function header(d: Draw, type: number): { f: Sample; at: number } {
+  for (let tries = 0; tries < 40; tries++) {
+    const f = d.frame('')
+    let next = f.u8(6)
+    for (let at = 40; [0, 43, 44, 51, 60, 135].includes(next) && at + 8 <= f.length; ) {
+      if (next === type) return { f, at }
+      next = f.u8(at)
+      at += f.u8(at) === 44 ? 8 : (f.u8(at + 1) + 1) * 8
+    }
+  }
+  return { f: d.frame(''), at: 40 }
+}
+
+/** The header's length in bytes, as the tools call for it. */
+const length = ({ f, at }: { f: Sample; at: number }): number => (f.u8(at + 1) + 1) * 8
+
+/** `type[:length]` of a header's options, at most three, in their order or not. */
+function options(d: Draw, { f, at }: { f: Sample; at: number }): string {
+  const found: string[] = []
+  const end = Math.min(f.length, at + length({ f, at }))
+  for (let o = at + 2; o < end; o += f.u8(o) === 0 ? 1 : 2 + f.u8(o + 1))
+    found.push(f.u8(o) === 0 ? '0' : `${f.u8(o)}${d.pick(['', `:${d.near(f.u8(o + 1), 255)}`])}`)
+  if (found.length === 0 || d.random.once(6)) found.push(d.pick(['1', '5:2', '30', '194:4', '201:16']))
+  return d.random.once(2) ? found.slice(0, 3).join(',') : d.some(found).join(',')
+}
+
+const optionsHeader = (name: 'dst' | 'hbh', type: number): Entry => ({
+  name,
+  families: [6],
+  weight: () => 2,
+  draw(d) {
+    const where = header(d, type)
+    return words(
+      maybe(d, () => `${d.not()}--${name}-len ${length(where) + d.pick([0, 0, 0, 8])}`),
+      maybe(d, () => `--${name}-opts ${options(d, where)}`),
+    )
+  },
+})
+
+export const MATCHES6: readonly Entry[] = [
+  {
+    name: 'ah',
+    families: [6],
+    draw(d) {
+      const { f, at } = header(d, 51)
+      return words(
+        maybe(d, () => `${d.not()}--ahspi ${d.range(f.u32(at + 4), 0xffffffff, ':')}`),
+        maybe(d, () => `${d.not()}--ahlen ${(f.u8(at + 1) + 2) * 4 + d.pick([0, 0, 4])}`),
+        maybe(d, () => '--ahres', 4),
+      )
+    },
+  },
+  optionsHeader('dst', 60),
+  { name: 'eui64', families: [6], hooks: ['PREROUTING', 'INPUT', 'FORWARD'], draw: () => '' },
+  {
+    name: 'frag',
+    families: [6],
+    weight: (kind) => (kind === 'fragments' ? 6 : 1),
+    draw(d) {
+      const { f, at } = header(d, 44)
+      return words(
+        maybe(d, () => `${d.not()}--fragid ${d.range(f.u32(at + 4), 0xffffffff, ':')}`, 3),
+        maybe(d, () => '--fragres', 4),
+        d.pick(['', '', '--fragfirst']),
+        d.pick(['', '--fragmore', '--fraglast']),
+      )
+    },
+  },
+  optionsHeader('hbh', 0),
+  {
+    name: 'hl',
+    families: [6],
+    weight: () => 2,
+    draw: (d) =>
+      `${d.pick([`${d.not()}--hl-eq`, '--hl-lt', '--hl-gt'])} ${d.near(d.near(d.frame().ttl, 255), 255)}`,
+  },
+  {
+    name: 'icmp6',
+    families: [6],
+    own: 'ipv6-icmp',
+    protocols: ['ipv6-icmp'],
+    draw(d) {
+      const f = d.frame('ipv6-icmp')
+      const type = d.near(f.u8(f.l4), 255)
+      const code = d.near(f.u8(f.l4 + 1), 255)
+      return `${d.not()}--icmpv6-type ${d.random.once(3) ? d.pick(ICMP6_NAMES) : d.random.once(2) ? type : `${type}/${code}`}`
+    },
+  },
+  {
+    name: 'ipv6header',
+    families: [6],
+    weight: () => 2,
+    draw: (d) => `${d.not()}--header ${d.some(HEADERS).join(',')}${d.random.once(2) ? ' --soft' : ''}`,
+  },
+  {
+    name: 'mh',
+    families: [6],
+    own: 'ipv6-mh',
+    protocols: ['ipv6-mh'],
+    draw(d) {
+      const f = d.frame('ipv6-mh')
+      const type = d.near(f.u8(f.l4 + 2), 255)
+      return `${d.not()}--mh-type ${d.random.once(3) ? d.pick(MH_NAMES) : d.range(type, 255, ':', false)}`
+    },
+  },
+  {
+    name: 'rt',
+    families: [6],
+    draw(d) {
+      const where = header(d, 43)
+      const { f, at } = where
+      const type = f.u8(at + 2)
+      const zero = type === 0 && d.random.once(2)
+      return words(
+        zero ? '--rt-type 0' : maybe(d, () => `${d.not()}--rt-type ${d.near(type, 255)}`),
+        maybe(d, () => `${d.not()}--rt-segsleft ${d.range(f.u8(at + 3), 255, ':')}`),
+        maybe(d, () => `${d.not()}--rt-len ${length(where) + d.pick([0, 0, 8])}`),
+        zero ? maybe(d, () => '--rt-0-res', 3) : '',
+        zero
+          ? maybe(
+              d,
+              () => `--rt-0-addrs ${d.some(d.world.peers.map((p) => p.address)).join(',')} --rt-0-not-strict`,
+              2,
+            )
+          : '',
+      )
+    },
+  },
+  {
+    name: 'srh',
+    families: [6],
+    draw(d) {
+      const { f, at } = header(d, 43)
+      const compare = (): string => d.pick(['eq', 'gt', 'lt'])
+      const sid = (): string => `${d.address()}${d.pick(['', '/64', '/127'])}`
+      return words(
+        maybe(d, () => `${d.not()}--srh-next-hdr ${d.pick([f.u8(at), 6, 17])}`, 4),
+        maybe(d, () => `${d.not()}--srh-hdr-len-${compare()} ${d.near(f.u8(at + 1), 255)}`, 3),
+        maybe(d, () => `${d.not()}--srh-segs-left-${compare()} ${d.near(f.u8(at + 3), 255)}`, 3),
+        maybe(d, () => `${d.not()}--srh-last-entry-${compare()} ${d.near(f.u8(at + 4), 255)}`, 3),
+        maybe(d, () => `${d.not()}--srh-tag ${d.near((f.u8(at + 6) << 8) | f.u8(at + 7), 65535)}`, 4),
+        ...['psid', 'nsid', 'lsid'].map((which) => maybe(d, () => `${d.not()}--srh-${which} ${sid()}`, 4)),
+      )
+    },
+  },
+]
