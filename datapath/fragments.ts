@@ -52,7 +52,7 @@ export class Fragments {
   constructor(host: Host) {
     this.#host = host
     const { tunables } = host
-    this.#queues = new Reassembly(host)
+    this.#queues = new Reassembly(host, 4)
     this.#queues.declare(tunables, 'net.ipv4.ipfrag_time', 30, 'net.ipv4.ipfrag_')
     // Nothing has read it since 4.17.
     tunables.declare({ name: 'net.ipv4.ipfrag_secret_interval', default: 0, min: 0, unit: 's' })
@@ -70,6 +70,11 @@ export class Fragments {
   /** Datagrams that wait for more. */
   get waiting(): number {
     return this.#queues.waiting
+  }
+
+  /** Bytes that they hold, as the kernel counts. */
+  get held(): number {
+    return this.#queues.memory
   }
 
   // -- in

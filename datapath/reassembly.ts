@@ -13,7 +13,7 @@
 
 import type { Device } from './devices.ts'
 import type { Host } from './host.ts'
-import { FragmentList, IpOptions, type Packet } from './packet.ts'
+import { type Family, FragmentList, IpOptions, type Packet } from './packet.ts'
 import { HEADROOM } from './ring.ts'
 import type { Tunables } from './tunables.ts'
 
@@ -29,10 +29,27 @@ export const ECN_COMBINED: Readonly<Uint8Array> = new Uint8Array(16).map((_, see
 const BUCKETS = 1024
 /** Smallest buffer for a fragment, as a power of two. */
 const MIN_CLASS = 8
-/** What the kernel counts for a queue, and for an sk_buff besides its data; near enough. */
-const QUEUE_SIZE = 208
+/** sizeof(struct ipq), sizeof(struct frag_queue). */
+const QUEUE_SIZE4 = 200
+const QUEUE_SIZE6 = 184
+
+/**
+ * What the kernel counts for a frame of `length` bytes (skb->truesize), as TUN devices make their sk_buffs: 64 bytes in
+ * front and 320 behind, rounded up to what the allocator has; what does not fit one page lies in others.
+ */
+function truesizeOf(length: number): number {
+  if (length >= PAGE - SKB_PAD) return SKB_SIZE + PAGE + Math.ceil((length - SKB_LINEAR) / PAGE) * PAGE
+  const head = ((SKB_PAD + length + 63) & ~63) + SKB_TAIL
+  if (head <= SKB_SMALL_HEAD) return SKB_SIZE + SKB_SMALL_HEAD
+  return SKB_SIZE + 2 ** (32 - Math.clz32(head - 1))
+}
+const PAGE = 4096
 const SKB_SIZE = 256
-const SKB_EXTRA = 384
+const SKB_PAD = 64
+const SKB_TAIL = 320
+const SKB_LINEAR = PAGE - SKB_PAD - SKB_TAIL
+const SKB_SMALL_HEAD = 576
+
 /** What proc_dointvec_jiffies() takes, either sign; HZ is 250. */
 const MAX_SECONDS = Math.floor(0x7fffffff / 250)
 
@@ -133,14 +150,21 @@ export class Reassembly {
   /** Bytes beyond which nothing more is taken. */
   highThreshold = 0
   #lowThreshold = 0
+  readonly #queueSize: number
 
-  constructor(host: Host) {
+  constructor(host: Host, family: Family) {
     this.#host = host
+    this.#queueSize = family === 4 ? QUEUE_SIZE4 : QUEUE_SIZE6
   }
 
   /** Datagrams that wait for more. */
   get waiting(): number {
     return this.#waiting
+  }
+
+  /** Bytes that they hold, as the kernel counts (`memory` in /proc/net/sockstat). */
+  get memory(): number {
+    return this.#memory
   }
 
   /** True when tick() has something to do. */
@@ -223,7 +247,7 @@ export class Reassembly {
     queue.hash = b
     queue.next = this.#buckets[b]!
     this.#buckets[b] = queue
-    this.#memory += QUEUE_SIZE
+    this.#memory += this.#queueSize
     this.#waiting++
     return queue
   }
@@ -401,7 +425,7 @@ export class Reassembly {
     queue.source = null
     queue.next = null
     queue.device = null
-    this.#memory -= QUEUE_SIZE
+    this.#memory -= this.#queueSize
     this.#waiting--
     this.#freeQueues.push(queue)
   }
@@ -423,10 +447,7 @@ export class Reassembly {
     let sizeClass = MIN_CLASS
     while (1 << sizeClass < size) sizeClass++
     const fragment = this.#freeFragments[sizeClass]!.pop() ?? new Fragment(sizeClass)
-    // kmalloc's size classes are powers of two here, from 512 on.
-    let data = 512
-    while (data < size + SKB_EXTRA) data *= 2
-    fragment.truesize = SKB_SIZE + data
+    fragment.truesize = truesizeOf(size)
     return fragment
   }
 

@@ -74,11 +74,11 @@ export class Fragments6 {
   constructor(host: Host) {
     this.#host = host
     const { tunables } = host
-    this.#local = new Reassembly(host)
+    this.#local = new Reassembly(host, 6)
     this.#local.declare(tunables, 'net.ipv6.ip6frag_time', 60, 'net.ipv6.ip6frag_')
     // Nothing has read it since 4.17.
     tunables.declare({ name: 'net.ipv6.ip6frag_secret_interval', default: 0, unit: 's' })
-    this.#tracked = new Reassembly(host)
+    this.#tracked = new Reassembly(host, 6)
     const prefix = 'net.netfilter.nf_conntrack_frag6_'
     this.#tracked.declare(tunables, `${prefix}timeout`, 60, prefix)
   }
@@ -86,6 +86,11 @@ export class Fragments6 {
   /** Datagrams that wait for more. */
   get waiting(): number {
     return this.#local.waiting + this.#tracked.waiting
+  }
+
+  /** Bytes that they hold, as the kernel counts. */
+  get held(): number {
+    return this.#local.memory + this.#tracked.memory
   }
 
   // -- in

@@ -186,6 +186,25 @@ describe('reassembly', () => {
     expect(defrag(t, part(0, 16)).verdict).toBe(Verdict.Stolen)
   })
 
+  // Seen in /proc/net/sockstat.
+  test.each([
+    [28, 1032],
+    [188, 1032],
+    [196, 1480],
+    [636, 1480],
+    [644, 2504],
+    [1660, 2504],
+    [1668, 4552],
+    [3716, 8648],
+    [7780, 8648],
+    [7844, 12744],
+    [61076, 65992],
+  ])('a waiting fragment of %i bytes holds %i', (length, held) => {
+    const t = testHost(DEVICES)
+    defrag(t, part(0, length - 20))
+    expect(t.host.fragments.held).toBe(held)
+  })
+
   test.each([
     ['for this host', '10.1.0.1', 0, 1],
     ['for this host, first fragment missing', '10.1.0.1', 1, 0],

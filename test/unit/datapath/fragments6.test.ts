@@ -214,6 +214,19 @@ describe('conntrack reassembles', () => {
   })
 })
 
+// Seen in /proc/net/sockstat6.
+test.each([
+  [56, 1016],
+  [192, 1016],
+  [200, 1464],
+  [1672, 4536],
+  [3720, 8632],
+])('a waiting fragment of %i bytes holds %i', (length, held) => {
+  const t = testHost(DEVICES)
+  receive(t, part(0, length - 48))
+  expect(t.host.fragments6.held).toBe(held)
+})
+
 describe('the host reassembles', () => {
   test('what comes to it', () => {
     const t = testHost(DEVICES)
