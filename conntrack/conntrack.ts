@@ -44,6 +44,7 @@ import {
   USES,
   ZONE,
 } from './table.ts'
+import { TimeoutPolicies } from './timeouts.ts'
 import { TRACKERS } from './trackers/index.ts'
 import type { Tracked, Tracker, TrackerCore } from './trackers/tracker.ts'
 import { invert, Tuple, tupleOf } from './tuple.ts'
@@ -62,14 +63,6 @@ export interface ConntrackStats {
   searchRestart: number
   clashResolve: number
   chainTooLong: number
-}
-
-/** Timeouts of CT --timeout NAME (nfct timeout): for one protocol, seconds by the tracker's timeout names. */
-export interface TimeoutPolicy {
-  readonly name: string
-  readonly family: Family
-  readonly protocol: number
-  readonly seconds: Readonly<Record<string, number>>
 }
 
 export type { Helper } from './helpers/helper.ts'
@@ -127,6 +120,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly synproxy: Synproxy
   /** Of PPTP's calls. */
   readonly callIds = new CallIds()
+  /** Timeouts for CT --timeout. */
+  readonly policies: TimeoutPolicies
   /** Null until there is NAT. */
   nat: NatBinder | null = null
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
@@ -141,7 +136,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly #track: ((pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked)[] = []
   readonly #byProtocol: Tracker[] = []
   readonly #helpers: Helper[] = []
-  readonly #policies: { readonly policy: TimeoutPolicy; readonly values: Float64Array }[] = []
   readonly #users: Record<Family, number> = { 4: 0, 6: 0 }
   readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
   readonly #tuple = new Tuple()
@@ -169,6 +163,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
+    this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
     this.#declareTunables()
     for (const make of TRACKERS) {
@@ -626,7 +621,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   timeouts(entry: number, standard: Float64Array): Float64Array {
     const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >> POLICY_SHIFT
-    return policy === 0 ? standard : this.#policies[policy - 1]!.values
+    return policy === 0 ? standard : this.policies.values(policy)
   }
 
   standardOf(protocol: number): Float64Array {
@@ -652,6 +647,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void {
+    this.policies.isSysctl(`net.netfilter.${name}`, into, index)
     this.host.tunables.declare({
       name: `net.netfilter.${name}`,
       default: seconds,
@@ -668,7 +664,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.host.tunables.declare({ name: `net.netfilter.${name}`, default: value, min: 0, max, apply })
   }
 
-  // -- helpers and timeout policies
+  // -- helpers
 
   /** Makes a helper known to CT --helper. Returns the undo: its connections lose it. */
   registerHelper(helper: Helper): () => void {
@@ -694,23 +690,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   helperOf(entry: number): Helper | null {
     return this.#helpers[this.table.words[entry * STRIDE + HELPER]! - 1] ?? null
-  }
-
-  /** nfct timeout add: names what it does not set keep the value in force now. */
-  addTimeoutPolicy(policy: TimeoutPolicy): void {
-    const tracker = this.tracker(policy.protocol)
-    const values = tracker.standard.slice()
-    for (const [name, seconds] of Object.entries(policy.seconds)) {
-      const index = tracker.timeoutNames.indexOf(name)
-      if (index >= 0) values[index] = seconds * 1000
-    }
-    const known = this.#policies.findIndex((p) => p.policy.name === policy.name)
-    if (known >= 0) this.#policies[known] = { policy, values }
-    else this.#policies.push({ policy, values })
-  }
-
-  timeoutPolicy(name: string): TimeoutPolicy | null {
-    return this.#policies.find((p) => p.policy.name === name)?.policy ?? null
   }
 
   // -- making and freeing
@@ -745,7 +724,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (this.#wantEvents()) extensions |= Extension.Events
     if (template !== null) {
       if (template.timeoutPolicy !== null)
-        extensions |= this.#policyNumber(template.timeoutPolicy, pkt.proto) << POLICY_SHIFT
+        extensions |= this.policies.number(template.timeoutPolicy) << POLICY_SHIFT
       if (template.ctevents !== null || template.expevents !== null) {
         extensions |= Extension.Events
         w[o + EVENTS] = ((template.ctevents ?? 0) & 0xffff) | ((template.expevents ?? 0) << 16)
@@ -773,10 +752,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** nf_ct_ecache_ext_add: by nf_conntrack_events, 2 only while somebody listens. */
   #wantEvents(): boolean {
     return this.#events === 1 || (this.#events === 2 && this.listening)
-  }
-
-  #policyNumber(name: string, protocol: number): number {
-    return this.#policies.findIndex((p) => p.policy.name === name && p.policy.protocol === protocol) + 1
   }
 
   /** An entry that a program wants, not yet in the hash (ctnetlink_create_conntrack); -1 if the table is full. */

@@ -8,6 +8,7 @@
 import { type Family, Packet } from '../datapath/packet.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
+import { Errno } from './errno.ts'
 import { ExpectFlag } from './expect.ts'
 import type { Nat } from './nat/nat.ts'
 import { Manip } from './nat/range.ts'
@@ -73,18 +74,6 @@ export interface Flow {
   use?: number | undefined
   id?: number | undefined
 }
-
-/** Negative errno. */
-export const Errno = {
-  None: 0,
-  Perm: -1,
-  NoEntry: -2,
-  Busy: -16,
-  Exists: -17,
-  Invalid: -22,
-  NotSupported: -95,
-  NoMemory: -12,
-} as const
 
 /** What a report of a change made by a program says (ctnetlink_new_conntrack). */
 const REPORTED =

@@ -6,6 +6,7 @@
 // A mistake ends it before the engine is handed out: nothing is ever half applied.
 
 import { Conntrack } from '../conntrack/conntrack.ts'
+import { Errno } from '../conntrack/errno.ts'
 import { Nat } from '../conntrack/nat/nat.ts'
 import { DeviceError } from '../datapath/device-table.ts'
 import type { Events } from '../datapath/events.ts'
@@ -34,6 +35,7 @@ import type {
   RouteConfig,
   RoutingConfig,
 } from './host-folder/config.ts'
+import { readPolicies } from './host-folder/nfct.ts'
 import type { Origin, SourceFile } from './host-folder/source.ts'
 
 export interface EngineOptions {
@@ -79,6 +81,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   // Rules name sets, so these come first.
   if (config.ipset !== null) loadSets(config.ipset, sets)
   if (config.fingerprints !== null) loadFingerprints(config.fingerprints, host)
+  if (config.policies !== null) loadPolicies(config.policies, conntrack)
   for (const [family, source] of [[4, config.iptables] as const, [6, config.ip6tables] as const])
     if (source !== null) loadTables(source, family, rulesets, registry)
   return {
@@ -104,6 +107,15 @@ function loadFingerprints(source: SourceFile, host: Host): void {
   } catch (error) {
     if (!(error instanceof FingerprintError)) throw error
     throw new PlaceError(error.message, { file: source.path, line: error.line, column: 1 })
+  }
+}
+
+function loadPolicies(source: SourceFile, { policies }: Conntrack): void {
+  for (const { name, family, protocol, seconds, offset } of readPolicies(source)) {
+    const known = policies.names(protocol)
+    const odd = seconds.find(([state]) => !known.includes(state))
+    if (odd !== undefined || policies.add(name, family, protocol, seconds) !== Errno.None)
+      throw new PlaceError(`the host refuses the policy "${textOf(name)}"`, source.placeAt(offset))
   }
 }
 

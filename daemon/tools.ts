@@ -4,12 +4,20 @@ import { conntrackTool } from './cli/conntrack.ts'
 import { ipTool } from './cli/ip.ts'
 import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
+import { nfctTool } from './cli/nfct.ts'
 import { sysctlTool } from './cli/sysctl.ts'
 import type { Say, Tool } from './cli/tool.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import type { Engine } from './engine.ts'
 
-export const tools: readonly Tool[] = [...iptablesTools, conntrackTool, ipsetTool, ipTool, sysctlTool]
+export const tools: readonly Tool[] = [
+  ...iptablesTools,
+  conntrackTool,
+  nfctTool,
+  ipsetTool,
+  ipTool,
+  sysctlTool,
+]
 
 const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, tool] as const)))
 

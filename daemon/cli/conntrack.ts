@@ -11,12 +11,12 @@ import {
   create,
   createExpectation,
   describe,
-  Errno,
   type Flow,
   type FlowTuple,
   find,
   type Words,
 } from '../../conntrack/ctnetlink.ts'
+import { Errno } from '../../conntrack/errno.ts'
 import {
   formatExpectation,
   formatExpectStats,

@@ -170,4 +170,6 @@ export interface HostConfig {
   readonly ipset: SourceFile | null
   /** pf.os, for the match osf. */
   readonly fingerprints: SourceFile | null
+  /** What `nfct list timeout` prints. */
+  readonly policies: SourceFile | null
 }

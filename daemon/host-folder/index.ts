@@ -86,6 +86,7 @@ export function loadHostFolder(directory: string): HostConfig {
     ip6tables: bytes('ip6tables-save'),
     ipset: bytes('ipset-save'),
     fingerprints: bytes('pf.os'),
+    policies: bytes('nfct-timeout'),
   }
 }
 

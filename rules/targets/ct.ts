@@ -1,7 +1,9 @@
 // CT and NOTRACK: what the tracker shall do with a packet that it has not seen yet (libxt_CT of iptables 1.8.9,
 // xt_ct_target() of xt_CT.c).
 
+import { Conntrack } from '../../conntrack/conntrack.ts'
 import { HELPERS } from '../../conntrack/helpers/index.ts'
+import type { TimeoutPolicies } from '../../conntrack/timeouts.ts'
 import { CtInfo, type CtTemplate } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { CheckContext, Refusal, Target } from '../extension.ts'
@@ -97,7 +99,25 @@ function format(m: Ct, dashes: string): string {
   )
 }
 
-/** xt_ct_tg_check(). There are no timeout policies (nfct timeout): a name is never found. */
+/** The timeout policies of the host. */
+const policiesOf = (host: CheckContext['host']): TimeoutPolicies | null =>
+  host?.tracker instanceof Conntrack ? host.tracker.policies : null
+
+/** xt_ct_set_timeout(): `protocol` has the tracker that the policy is for. */
+function checkTimeout(m: Ct, use: CheckContext, protocol: number): Refusal | null {
+  if (protocol === 0) return { errno: 'EINVAL', reason: 'CT: --timeout needs a protocol, and not inverted' }
+  const policies = policiesOf(use.host)
+  const policy = policies?.get(m.timeout) ?? null
+  if (policies === null || policy === null)
+    return { errno: 'ENOENT', reason: `CT: no such timeout policy "${m.timeout}"` }
+  if (policy.family !== use.family)
+    return { errno: 'EINVAL', reason: `CT: timeout policy "${m.timeout}" is for IPv${policy.family}` }
+  if (policy.protocol !== policies.trackedAs(protocol))
+    return { errno: 'EINVAL', reason: `CT: timeout policy "${m.timeout}" is for another protocol` }
+  return null
+}
+
+/** xt_ct_tg_check(). */
 function check(m: Ct, use: CheckContext): Refusal | null {
   if (m.notrack) return null
   const protocol = use.protocol === null || use.protocol.invert ? 0 : use.protocol.number
@@ -108,11 +128,7 @@ function check(m: Ct, use: CheckContext): Refusal | null {
     )
     if (!fits) return { errno: 'ENOENT', reason: `CT: no such helper "${m.helper}"` }
   }
-  if (m.timeout !== '') {
-    if (protocol === 0) return { errno: 'EINVAL', reason: 'CT: --timeout needs a protocol, and not inverted' }
-    return { errno: 'ENOENT', reason: `CT: no such timeout policy "${m.timeout}"` }
-  }
-  return null
+  return m.timeout === '' ? null : checkTimeout(m, use, protocol)
 }
 
 /** Only packets that nobody looked at yet: no connection, no template, not untracked. */
@@ -157,6 +173,16 @@ export const ct: Target<Ct> = {
   list: (m) => words('CT', format(m, '')),
   tracks: (m) => !m.notrack,
   check,
+  // The rule holds the policy: nobody may delete it meanwhile.
+  state(m, { conntrack }) {
+    const policy = m.notrack || m.timeout === '' ? null : conntrack.policies.get(m.timeout)
+    if (policy !== null) policy.users++
+    return policy
+  },
+  release(m, { conntrack }) {
+    const policy = m.notrack || m.timeout === '' ? null : conntrack.policies.get(m.timeout)
+    if (policy !== null) policy.users--
+  },
   reads: ['mark'],
   writes: ['ctstate'],
   flow: 'continue',
@@ -167,7 +193,7 @@ export const ct: Target<Ct> = {
       zoneDirs: m.zoneDirs,
       zoneFromMark: m.zoneFromMark,
       helper: m.helper === '' ? null : m.helper,
-      timeoutPolicy: null,
+      timeoutPolicy: m.timeout === '' ? null : m.timeout,
       ctevents: m.ctevents === 0 ? null : m.ctevents,
       expevents: m.expevents === 0 ? null : m.expevents,
     }

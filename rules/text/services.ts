@@ -159,6 +159,9 @@ export function protocolNumber(text: string): number | null {
   return wholeNumber(text, 0, 255) ?? knownNumbers.get(text) ?? protocolNumbers.get(text) ?? null
 }
 
+/** getprotobyname(): a name or one of its aliases, as it is spelt. */
+export const protocolByName = (name: string): number | null => protocolNumbers.get(name) ?? null
+
 /** proto_to_name(): without `lookup` only those that iptables knows itself; null: print the number. */
 export function protocolName(number: number, lookup = false): string | null {
   return knownNames.get(number) ?? (lookup && number !== 0 ? (protocolNames.get(number) ?? null) : null)

@@ -492,7 +492,7 @@ describe('templates', () => {
 
   it('timeout policies', () => {
     const rig = new Rig()
-    rig.ct.addTimeoutPolicy({ name: 'short', family: 4, protocol: 17, seconds: { unreplied: 3 } })
+    rig.ct.policies.add('short', 4, 17, [['unreplied', 3]])
     templated(rig, there(), template({ timeoutPolicy: 'short' }))
     expect(rig.ct.remaining(rig.entries()[0]!)).toBe(3)
     rig.forward(back())
