@@ -472,6 +472,10 @@ export class Devices {
         max: 0x7fffffff,
         ...(spec.readOnly ? { readOnly: true } : {}),
         apply: (value) => this.#write(name, i, value),
+        // devinet_conf_proc() marks the value as the device's own, whatever was written.
+        refused: () => {
+          row.own[i] = true
+        },
       })
       this.#declaring = false
       // A value that was kept for a device to come is a write.

@@ -13,6 +13,8 @@ export interface Tunable {
   readonly read?: () => number
   /** Called at declaration and at every change. */
   readonly apply?: (value: number) => void
+  /** Called for a write that is refused: some handlers of the kernel note that there was one. */
+  readonly refused?: () => void
 }
 
 /** What went wrong with a write; the command words it as sysctl(8) does. */
@@ -72,8 +74,10 @@ export class Tunables {
     const number = typeof value === 'number' ? value : parse(value)
     const { min = -0x80000000, max = 0xffffffff } = slot.spec
     if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)
-    if (!Number.isInteger(number) || number < min || number > max)
+    if (!Number.isInteger(number) || number < min || number > max) {
+      slot.spec.refused?.()
       throw new TunableError(`${name}: "${value}" must be a whole number from ${min} to ${max}`)
+    }
     slot.value = number
     this.generation++
     slot.spec.apply?.(number)

@@ -9,7 +9,7 @@
 // extension declares them in the order of the original's table.
 
 import type { Family } from '../datapath/packet.ts'
-import { parseAddress, prefixLength, prefixMask, type Words } from './text/address.ts'
+import { parseAddress, parseHost, prefixLength, prefixMask, type Words } from './text/address.ts'
 import { strtoul, strtoull, wholeNumber } from './text/numbers.ts'
 import { resolvePort } from './text/services.ts'
 
@@ -40,12 +40,19 @@ export interface OptionSpec {
   readonly multiple?: boolean
   /** Flags that may not be given with it. */
   readonly excludes?: readonly string[]
+  /** Its number where the tool's own table is in another order: clashes are looked for by number. */
+  readonly id?: number
   /** Flags that must be given with it. */
   readonly also?: readonly string[]
   /** Extensions with a parser of their own: the message for a second use, or for a `!` that may not stand there. */
   readonly repeatError?: string
   readonly invertError?: string
 }
+
+const byNumber = (specs: readonly OptionSpec[]): readonly OptionSpec[] =>
+  specs.some(({ id }) => id !== undefined)
+    ? [...specs].sort((a, b) => (a.id ?? specs.length) - (b.id ?? specs.length))
+    : specs
 
 /** Exit codes of xtables_error(). */
 export const PARAMETER_PROBLEM = 2
@@ -171,15 +178,30 @@ const LOG_LEVELS: ReadonlyMap<string, number> = new Map([
   ['warning', 4],
 ])
 
+/** XTTYPE_ETHERMAC: strtoul(3) of base 16 for each of six parts of up to two characters, none of which need be a digit. */
+export function macBytes(text: string): number[] {
+  const bad = (): never => {
+    throw new OptionError('Invalid MAC address specified.')
+  }
+  const parts = text.split(':')
+  if (parts.length !== 6) bad()
+  return parts.map((part) => {
+    const found = /^\s*([+-]?)([0-9a-f]+)$/i.exec(part)
+    if (part.length > 2 || (found === null && part !== '')) bad()
+    const value = found === null ? 0 : Number.parseInt(found[2]!, 16)
+    return (found?.[1] === '-' ? -value : value) & 0xff
+  })
+}
+
 /** getaddrinfo() of a numeric host. Differs from Linux: names are not resolved, so that a ruleset means the same anywhere. */
 export function hostWords(text: string, family: Family): Words {
-  const words = parseAddress(text, family)
+  const words = parseHost(text, family)
   if (words !== null) return words
   let reason = 'Name or service not known'
   const other = family === 4 ? parseAddress(text.replace(/%.*/, ''), 6) : parseAddress(text, 4)
   if (other !== null) reason = 'Address family for hostname not supported'
   // A resolver is asked only for what may be a name, and there is none to answer.
-  else if (mayBeName(text.replaceAll(/\\(\D)/g, '$1')) && (family === 6 || !/^[\d.]+$/.test(text)))
+  else if (mayBeName(text.replaceAll(/\\(\D)/g, '$1')) && (family === 6 || !/^[\d.]*\d$/.test(text)))
     reason = 'Temporary failure in name resolution'
   throw new OptionError(`getaddrinfo: ${reason}\n`, PARAMETER_PROBLEM, true)
 }
@@ -238,7 +260,7 @@ export class ParsedOptions implements Options {
       if (spec.required === true && !used)
         throw new OptionError(`${name}: option "--${spec.flag}" must be specified\n`)
       if (!used || (spec.excludes === undefined && spec.also === undefined)) continue
-      for (const { flag } of this.#specs) {
+      for (const { flag } of byNumber(this.#specs)) {
         if (flag === spec.flag) continue
         if (spec.also?.includes(flag) && !this.has(flag))
           throw new OptionError(`${name}: option "--${spec.flag}" also requires "--${flag}".\n`)

@@ -5,6 +5,7 @@ import { newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } fr
 import type { Family } from '../../datapath/packet.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
+import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import {
@@ -137,8 +138,14 @@ function get4(
     if (route === null) return refuse()
   }
   if (fibmatch) {
-    const found = fib.find(key)
-    if (found === null) return refuse()
+    // Decided without the tables, or against them: out of the interface that was asked for.
+    const untold =
+      iif === undefined &&
+      (asked.d0 === 0 ||
+        ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
+          (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000)))
+    const found = untold ? null : fib.find(asked)
+    if (found === null || isErrorType(found.type)) throw new Refusal('EHOSTUNREACH')
     return () => printRoute(context, found, { ...NO_FILTER }, shownTable(context, found))
   }
   const out = route

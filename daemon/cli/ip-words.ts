@@ -264,7 +264,7 @@ export class Names {
   link = (name: string, n: number): string => (this.numeric ? `[${n}]` : name)
   group = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'default')
   realm = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'cosmos')
-  ipProtocol = (n: number): string => IP_PROTOCOL_NAMES.get(n) ?? `ipproto-${n}`
+  ipProtocol = (n: number): string => (this.numeric ? undefined : IP_PROTOCOL_NAMES.get(n)) ?? `ipproto-${n}`
 }
 
 /** The text that routes and rules keep for a protocol's number. */

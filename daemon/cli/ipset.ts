@@ -29,6 +29,7 @@ import {
 import type { Sets } from '../../rules/sets/store.ts'
 import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
 import type { ToolResult } from '../control/protocol.ts'
+import { elementOrder } from './ipset-order.ts'
 import { ipsetHelp } from './ipset-usage.ts'
 import type { Tool } from './tool.ts'
 
@@ -151,6 +152,8 @@ class Session {
   stderr = ''
   #output: 'plain' | 'save' | 'xml' | null = null
   #sorted = false
+  /** -resolve: no resolver is asked, but -sorted then goes by letters. */
+  #resolve = false
   #quiet = false
   #exist = false
   #namesOnly = false
@@ -289,6 +292,7 @@ class Session {
         throw this.#refuse(`Syntax error: unknown output mode '${text}'`)
       this.#output = text
     } else if (option === '-s') this.#sorted = true
+    else if (option === '-r') this.#resolve = true
     else if (option === '-q') this.#quiet = true
     else if (option === '-!') this.#exist = true
     else if (option === '-n') this.#namesOnly = true
@@ -494,7 +498,9 @@ class Session {
       else if (command === 'swap') sets.swap(first!, second)
       else {
         this.#saving = command === 'save'
-        this.#list(first, this.#output ?? (command === 'save' ? 'save' : 'plain'))
+        // The first one of a session says how all are printed.
+        this.#output ??= command === 'save' ? 'save' : 'plain'
+        this.#list(first, this.#output)
       }
     })
   }
@@ -516,18 +522,22 @@ class Session {
     if (this.#namesOnly && mode !== 'save') return mode === 'xml' ? `<ipset name="${name}"/>\n` : `${name}\n`
     const header = writeOptions(type, data.header(), family, true)
     const withMembers = mode === 'save' || !this.#terse
-    const members = withMembers || this.#saving ? this.#members(holder) : []
+    const members = withMembers || this.#saving ? [...data.members()] : []
     const of = (member: SetMember): (readonly [string, string])[] => writeOptions(type, member, family, false)
     const element = (member: SetMember): string => writeElement(type, member, family)
+    const line = (member: SetMember): string => `${element(member)}${joined(of(member))}\n`
+    if (this.#sorted && type.name.startsWith('hash:')) {
+      const order = this.#resolve ? (a: string, b: string) => (a < b ? -1 : 1) : elementOrder
+      const texts = new Map(members.map((member) => [member, line(member)]))
+      members.sort((a, b) => order(texts.get(a)!, texts.get(b)!))
+    }
     if (mode === 'save')
       return `create ${name} ${type.name}${joined(header)}\n${members
-        .map((member) => `add ${name} ${element(member)}${joined(of(member))}\n`)
+        .map((member) => `add ${name} ${line(member)}`)
         .join('')}`
     if (mode === 'plain')
       return `Name: ${name}\nType: ${type.name}\nRevision: ${type.revision}\nHeader:${joined(header)}\nSize in memory: ${data.memory()}\nReferences: ${references}\nNumber of entries: ${data.count()}\n${
-        withMembers
-          ? `Members:\n${members.map((member) => `${element(member)}${joined(of(member))}\n`).join('')}`
-          : ''
+        withMembers ? `Members:\n${members.map(line).join('')}` : ''
       }`
     const tags = (options: readonly (readonly [string, string])[]): string =>
       options.map(([key, text]) => (text === '' ? `<${key}/>` : `<${key}>${text}</${key}>`)).join('')
@@ -535,11 +545,6 @@ class Session {
     return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${
       withMembers ? `<members>\n${lines.join('')}</members>\n` : lines.join('')
     }</ipset>\n`
-  }
-
-  #members({ set }: SetHolder): SetMember[] {
-    const members = [...set.data.members()]
-    return this.#sorted && set.type.name.startsWith('hash:') ? members.sort(byValue) : members
   }
 
   #write(file: string, text: string): void {
@@ -681,21 +686,6 @@ function words(line: string): string[] {
     word = ''
   }
   return out
-}
-
-/** The order of -sorted: addresses by value, then what else there is. */
-function byValue(a: SetMember, b: SetMember): number {
-  for (let i = 0; i < 4; i++) {
-    const sign = ((a.ip?.[i] ?? 0) >>> 0) - ((b.ip?.[i] ?? 0) >>> 0)
-    if (sign !== 0) return sign
-  }
-  return (
-    (a.cidr ?? 0) - (b.cidr ?? 0) ||
-    (a.port ?? 0) - (b.port ?? 0) ||
-    (a.proto ?? 0) - (b.proto ?? 0) ||
-    (a.mark ?? 0) - (b.mark ?? 0) ||
-    (a.iface ?? '').localeCompare(b.iface ?? '')
-  )
 }
 
 export interface IpsetCall {

@@ -217,9 +217,36 @@ function path(name: string): string {
   return name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
 }
 
+/** One assignment of a command line or a file. `value` null: `-key` alone, which patterns leave out. */
+interface Setting {
+  /** As it prints, dotted. */
+  readonly name: string
+  readonly value: string | null
+}
+
+/** Characters that make a key of a file a pattern of glob(3). */
+const PATTERN = /[*?[]/
+
+/** A pattern over a whole name, part by part. */
+function globbed(name: string): RegExp {
+  const text = name.replace(/\[!?[^\]]+\]|[*?]|[^\w]/g, (c) =>
+    c === '*' ? '[^.]*' : c === '?' ? '[^.]' : c.length > 1 ? c.replace('[!', '[^') : `\\${c}`,
+  )
+  return new RegExp(`^${text}$`)
+}
+
+/** In the order of directories that are read one by one. */
+function byPath(a: string, b: string): number {
+  const x = a.split('.')
+  const y = b.split('.')
+  for (let i = 0; i < x.length && i < y.length; i++) if (x[i] !== y[i]) return x[i]! < y[i]! ? -1 : 1
+  return x.length - y.length
+}
+
 class Session {
   readonly #tunables: Tunables
   readonly #wish: Wish
+  readonly #names: readonly string[]
   #out = ''
   #err = ''
   #code = 0
@@ -227,15 +254,17 @@ class Session {
   constructor(tunables: Tunables, wish: Wish) {
     this.#tunables = tunables
     this.#wish = wish
+    this.#names = tunables.names().sort(byPath)
   }
 
+  /** Failed reads are added up, failed writes are not. */
   result(): ToolResult {
-    return { stdout: this.#out, stderr: this.#err, code: this.#code }
+    return { stdout: this.#out, stderr: this.#err, code: this.#code & 0xff }
   }
 
   #complain(text: string): void {
     this.#err += `sysctl: ${text}\n`
-    this.#code = 1
+    this.#code |= 1
   }
 
   #print(name: string, value: string): void {
@@ -245,50 +274,84 @@ class Session {
     else this.#out += values ? `${value}\n` : `${name} = ${value}\n`
   }
 
-  #unknown(name: string): void {
-    if (!this.#wish.ignore) this.#complain(`cannot stat /proc/sys/${path(name)}: No such file or directory`)
+  #isDirectory(name: string): boolean {
+    return this.#names.some((n) => n.startsWith(`${name}.`))
+  }
+
+  /** stat(2) of what is not there. */
+  #missing(name: string): string {
+    for (let at = name.indexOf('.'); at >= 0; at = name.indexOf('.', at + 1))
+      if (this.#tunables.text(name.slice(0, at)) !== undefined)
+        return `sysctl: cannot stat /proc/sys/${path(name)}: Not a directory\n`
+    return `sysctl: cannot stat /proc/sys/${path(name)}: No such file or directory\n`
   }
 
   /** One name, or all below it. */
   read(given: string): void {
     if (given === '') {
       this.#err += 'sysctl: "" is an unknown key\n'
-      this.#code = 255
+      this.#code -= 1
       return
     }
     const name = dotted(given)
     const value = this.#tunables.text(name)
     if (value !== undefined) {
-      this.#print(name, value)
+      if (this.#wanted(name)) this.#print(name, value)
       return
     }
-    const below = this.#tunables.names().filter((n) => n.startsWith(`${name}.`))
-    if (below.length === 0) this.#unknown(name)
-    for (const each of below) this.#print(each, this.#tunables.text(each)!)
+    const below = this.#names.filter((n) => n.startsWith(`${name}.`))
+    if (below.length === 0 && !this.#wish.ignore) {
+      this.#err += this.#missing(name)
+      this.#code += 1
+    }
+    for (const each of below) if (this.#wanted(each)) this.#print(each, this.#tunables.text(each)!)
+  }
+
+  #wanted(name: string): boolean {
+    return this.#wish.pattern?.test(name) !== false
   }
 
   readAll(): void {
-    for (const name of this.#tunables.names())
-      if (this.#wish.pattern?.test(name) !== false) this.#print(name, this.#tunables.text(name)!)
+    for (const name of this.#names) if (this.#wanted(name)) this.#print(name, this.#tunables.text(name)!)
+  }
+
+  /** parse_setting_line(); null: nothing to set. */
+  #parse(file: string, number: number, text: string): Setting | null {
+    const line = text.trimStart()
+    if (line === '' || line[0] === '#' || line[0] === ';') return null
+    const equals = line.indexOf('=')
+    const key = (equals < 0 ? line : line.slice(0, equals)).trimEnd()
+    // The dash belongs to what -r looks at.
+    if (!this.#wanted(key)) return null
+    const dash = key.startsWith('-')
+    const name = dotted(dash ? key.slice(1) : key)
+    if (equals >= 0) return { name, value: line.slice(equals + 1).trim() }
+    if (dash) return { name, value: null }
+    this.#err += `sysctl: ${file}(${number}): invalid syntax, continuing...\n`
+    return null
   }
 
   write(assignment: string): void {
-    const equals = assignment.indexOf('=')
-    if (equals < 0) {
-      this.#complain('command line(0): invalid syntax, continuing...')
-      return
-    }
-    this.#set(assignment.slice(0, equals).trim(), assignment.slice(equals + 1).trim(), false)
+    const setting = this.#parse('command line', 0, assignment)
+    if (setting === null || setting.value === null) this.#code |= setting === null ? 1 : 0
+    else this.#set(setting.name, setting.value)
   }
 
-  #set(given: string, value: string, lenient: boolean): void {
-    const name = dotted(given)
+  #set(name: string, value: string): void {
+    if (name === '') {
+      this.#complain('Path is not under /proc/sys/: /proc/sys/')
+      return
+    }
     if (this.#tunables.text(name) === undefined) {
-      if (!lenient) this.#unknown(name)
+      // What nobody may write, and directories, are said and still end well.
+      if (this.#isDirectory(name)) this.#err += `sysctl: setting key "${name}": Invalid argument\n`
+      else if (!this.#wish.ignore) {
+        this.#err += this.#missing(name)
+        this.#code |= 1
+      }
       return
     }
     if (this.#tunables.isReadOnly(name)) {
-      // Without write permission for anybody the real one says so, and still ends well.
       this.#err += `sysctl: setting key "${name}": Invalid argument\n`
       return
     }
@@ -297,36 +360,52 @@ class Session {
         if (value === '') throw new TunableError('empty')
         this.#tunables.keep(name, value)
       }
-      if (!this.#wish.quiet) this.#print(name, value)
     } catch (error) {
       if (!(error instanceof TunableError)) throw error
-      if (!lenient) this.#complain(`setting key "${name}": Invalid argument`)
-    }
-  }
-
-  /** A sysctl.conf: comments, `name = value`, a leading dash forgives. */
-  load(file: string, text: string): void {
-    for (const [index, raw] of text.split('\n').entries()) {
-      const line = raw.trim()
-      if (line === '' || line.startsWith('#') || line.startsWith(';')) continue
-      const lenient = line.startsWith('-')
-      const [name, value] = (lenient ? line.slice(1) : line).split(/=(.*)/s)
-      if (value === undefined) this.#err += `sysctl: ${file}(${index + 1}): invalid syntax, continuing...\n`
-      else this.#set(name!.trim(), value.trim(), lenient)
-    }
-  }
-
-  loadFile(file: string, call: ToolCall): void {
-    if (file === '-') {
-      this.load('stdin', call.stdin)
+      this.#complain(`setting key "${name}": Invalid argument`)
       return
     }
+    const { names, quiet, values, binary, dryRun } = this.#wish
+    if (quiet && !dryRun) return
+    if (names) this.#out += `${value}\n`
+    else if (binary) this.#out += value
+    else this.#out += values ? `${value}\n` : `${name} = ${value}\n`
+  }
+
+  /** A sysctl.conf: comments, `name = value`; names that stand for themselves go before patterns. */
+  load(file: string, text: string): Setting[] {
+    return text.split('\n').flatMap((line, i) => this.#parse(file, i + 1, line) ?? [])
+  }
+
+  /** Null: it cannot be read, which has been said. */
+  loadFile(file: string, call: ToolCall): Setting[] {
+    if (file === '-') return this.load(file, call.stdin)
     try {
-      this.load(file, readFileSync(resolve(call.directory, file), 'utf8'))
+      return this.load(file, readFileSync(resolve(call.directory, file), 'utf8'))
     } catch (error) {
       const reason = systemReason(error)
-      this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)
+      if ((error as NodeJS.ErrnoException).code !== 'EISDIR')
+        this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)
+      return []
     }
+  }
+
+  /** All that the files say, once they have been read. */
+  apply(settings: readonly Setting[]): void {
+    const own = new Set(settings.filter(({ name }) => !PATTERN.test(name)).map(({ name }) => name))
+    for (const { name, value } of settings) {
+      if (value === null) continue
+      if (!PATTERN.test(name)) this.#set(name, value)
+      else for (const each of this.#matching(name)) if (!own.has(each)) this.#set(each, value)
+    }
+  }
+
+  /** glob(3): what is there by that pattern, directories too. */
+  #matching(pattern: string): string[] {
+    const wanted = globbed(pattern)
+    const depth = pattern.split('.').length
+    const found = new Set(this.#names.map((name) => name.split('.').slice(0, depth).join('.')))
+    return [...found].filter((name) => wanted.test(name)).sort(byPath)
   }
 }
 
@@ -339,7 +418,7 @@ export const sysctlTool: Tool = {
       const session = new Session(engine.host.tunables, wish)
       if (wish.load) {
         const files = wish.operands.length > 0 ? wish.operands : ['/etc/sysctl.conf']
-        for (const file of files) session.loadFile(file, call)
+        session.apply(files.flatMap((file) => session.loadFile(file, call)))
       } else if (wish.all) session.readAll()
       else if (wish.operands.length === 0)
         return call.argv.length === 0
@@ -349,6 +428,12 @@ export const sysctlTool: Tool = {
               stderr: `sysctl: no variables specified\nTry \`sysctl --help' for more information.\n`,
               code: 1,
             }
+      else if (wish.names && wish.quiet)
+        return {
+          stdout: '',
+          stderr: `sysctl: options -N and -q cannot coexist\nTry \`sysctl --help' for more information.\n`,
+          code: 1,
+        }
       else
         for (const operand of wish.operands)
           if (wish.write || operand.includes('=')) session.write(operand)

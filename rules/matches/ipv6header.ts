@@ -42,11 +42,16 @@ const HEADERS: readonly (readonly [next: number, bit: number, name: string, shor
 const BITS = new Uint8Array(256)
 for (const [next, bit] of HEADERS) BITS[next] = bit
 
+/** Names that -p knows without /etc/protocols. */
+const OURS = new Set(['all', 'icmpv6', 'mh', 'ipv6-mh'])
+
 /** A header's number as it is written in the help, or a protocol's name. */
 const headerNumber = (item: string): number | null =>
   /^[\d\s+]/.test(item)
     ? (HEADERS.find(([next]) => String(next) === item)?.[0] ?? null)
-    : protocolNumber(item)
+    : OURS.has(item)
+      ? null
+      : protocolNumber(item)
 
 function parseHeaders(text: string): number {
   let bits = 0

@@ -2,18 +2,11 @@
 // carry IP packets without a link header, as TUN devices do: for those the kernel's match is false, inverted too.
 
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
+import { macBytes } from '../options.ts'
 
 export interface Mac {
   readonly address: readonly number[]
   readonly invert: boolean
-}
-
-function parseMac(text: string): number[] {
-  const parts = text.split(':')
-  if (parts.length !== 6 || !parts.every((part) => /^[0-9a-fA-F]{1,2}$/.test(part)))
-    throw new OptionError('Invalid MAC address specified.')
-  return parts.map((part) => Number.parseInt(part, 16))
 }
 
 const format = (m: Mac): string => m.address.map((byte) => byte.toString(16).padStart(2, '0')).join(':')
@@ -28,7 +21,7 @@ export const mac: Match<Mac> = {
 [!] --mac-source XX:XX:XX:XX:XX:XX
 				Match source MAC address
 `,
-  parse: (o) => ({ address: parseMac(o.text('mac-source')), invert: o.inverted('mac-source') }),
+  parse: (o) => ({ address: macBytes(o.text('mac-source')), invert: o.inverted('mac-source') }),
   print: (m) => `${m.invert ? '! ' : ''}--mac-source ${format(m)}`,
   list: (m) => `MAC ${m.invert ? '! ' : ''}${format(m)}`,
   reads: [],

@@ -89,7 +89,8 @@ export const owner: Match<Owner> = {
     --suppl-groups                   Also match supplementary groups set with --gid-owner
 `,
   parse(o) {
-    if (o.has('suppl-groups') && !o.has('gid-owner'))
+    const order = o.given()
+    if (o.has('suppl-groups') && !order.slice(0, order.indexOf('suppl-groups')).includes('gid-owner'))
       throw new OptionError(
         'owner: Bad value for "--suppl-groups" option: "you need to use --gid-owner first"',
       )

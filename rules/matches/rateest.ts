@@ -5,6 +5,7 @@ import type { Host } from '../../datapath/host.ts'
 import type { Match } from '../extension.ts'
 import type { Rule } from '../model.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM } from '../options.ts'
+import { PrintEnds } from '../text/errors.ts'
 import { doubleToUint, strtod, wholeNumber } from '../text/numbers.ts'
 import { cutBytes } from './comment.ts'
 import { words } from './parts.ts'
@@ -224,16 +225,24 @@ export const rateest: Match<RateEstMatch> = {
   list(m, numeric) {
     const mode = printMode(m, '')
     const parts = [`rateest match ${m.name1}${m.delta ? ' delta' : ''}`]
+    // rateest_print_mode() exits where there is none; only -v gets so far, before the kernel refuses the rule.
+    const way = (): string => {
+      if (m.mode === '') throw new PrintEnds(words(...parts))
+      return mode
+    }
     if (m.bps) {
       parts.push('bps', m.delta ? printRate(m.bps1, numeric) : '')
-      if (m.name2 === null) parts.push(printRate(m.bps2, numeric), mode)
+      if (m.name2 === null) {
+        parts.push(printRate(m.bps2, numeric))
+        parts.push(way())
+      }
     }
     if (m.pps) {
       parts.push('pps', m.delta ? String(m.pps1) : '')
-      if (m.name2 === null) parts.push(mode, String(m.pps2))
+      if (m.name2 === null) parts.push(way(), String(m.pps2))
     }
     if (m.name2 !== null) {
-      parts.push(mode, m.name2)
+      parts.push(way(), m.name2)
       if (m.bps) parts.push('bps', m.delta ? printRate(m.bps2, numeric) : '')
       if (m.pps) parts.push('pps', m.delta ? String(m.pps2) : '')
     }

@@ -36,10 +36,12 @@ const OPS: readonly (readonly [string, number])[] = [
   ['gt', Compare.Gt],
 ]
 
+const onlyOne = (what: string): string => `only one of the --${what}-[eq|lt|gt] is allowed`
+
 function counterTest(o: Options, what: 'packets' | 'bytes'): CounterTest {
   const given = OPS.filter(([op]) => o.has(`${what}-${op}`))
   if (given.length === 0) return NONE
-  if (given.length > 1) throw new OptionError(`only one of the --${what}-[eq|lt|gt] is allowed`)
+  if (given.length > 1) throw new OptionError(onlyOne(what))
   const [op, code] = given[0]!
   const text = o.text(`${what}-${op}`)
   const read = strtoull(text, 0n, 0xffffffffffffffffn)
@@ -106,9 +108,12 @@ export const set: Match<SetMatch> = {
     { flag: 'update-counters', arg: 'none', invertible: true, multiple: true },
     { flag: 'update-subcounters', arg: 'none', invertible: true, multiple: true },
     ...(['packets', 'bytes'] as const).flatMap((what) => [
-      { flag: `${what}-eq`, invertible: true },
-      { flag: `${what}-lt`, invertError: `--${what}-lt option cannot be inverted` },
-      { flag: `${what}-gt`, invertError: `--${what}-gt option cannot be inverted` },
+      { flag: `${what}-eq`, invertible: true, repeatError: onlyOne(what) },
+      ...(['lt', 'gt'] as const).map((op) => ({
+        flag: `${what}-${op}`,
+        invertError: `--${what}-${op} option cannot be inverted`,
+        repeatError: onlyOne(what),
+      })),
     ]),
   ],
   help: `set match options:

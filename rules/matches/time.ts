@@ -88,13 +88,14 @@ function parseDate(text: string): number {
   return seconds
 }
 
-/** Two characters at a time: what is longer goes on as the next day. */
+/** Two characters of each: what follows them is not looked at. */
 function parseMonthDays(text: string): number {
   let days = 0
   for (let at = 0; at < text.length; ) {
     let day = ''
     while (day.length < 2 && at < text.length && text[at] !== ',') day += text[at++]
-    // Base 0: 010 is a leading 01, and then 0.
+    while (at < text.length && text[at] !== ',') at++
+    // Base 0.
     const value =
       day === '' ? 0 : /^\d+$/.test(day) ? (day[0] === '0' ? Number.parseInt(day, 8) : Number(day)) : -1
     if (!(value >= 0 && value <= 31)) throw new OptionError(`${day} is not a valid day for --monthdays`)

@@ -24,6 +24,8 @@ export interface ConnMark {
 
 const ALL = 0xffffffff
 const MODES: readonly string[] = [...MARK_FLAGS, 'save-mark', 'restore-mark']
+/** Their order in the tool's enum, not in its table. */
+const BY_NUMBER = 'set-mark save-mark restore-mark and-mark or-mark xor-mark set-xmark'.split(' ')
 const clash = (flag: string): string[] => MODES.filter((other) => other !== flag)
 
 /** Options count in the order given: a mask behind --set-mark replaces that one's. */
@@ -92,6 +94,7 @@ export const connmark: Target<ConnMark> = {
   options: [
     ...MODES.map((flag) => ({
       flag,
+      id: BY_NUMBER.indexOf(flag),
       ...(flag === 'save-mark' || flag === 'restore-mark' ? { arg: 'none' as const } : {}),
       excludes: clash(flag),
     })),

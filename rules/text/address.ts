@@ -75,6 +75,26 @@ export function parseAddress(text: string, family: Family): Words | null {
   return word === null ? null : [word, 0, 0, 0]
 }
 
+/**
+ * As parseAddress; getaddrinfo also takes `::ffff:1.2.3.4` for the IPv4 address in it, and `%` with the number of an
+ * interface, or, of link-local scope, its name: rules are read where only lo is sure to be.
+ */
+export function parseHost(text: string, family: Family): Words | null {
+  const words = parseAddress(text, family)
+  if (words !== null) return words
+  if (family === 6) {
+    const [, address = '', scope = ''] = /^([^%]*)%(.+)$/s.exec(text) ?? []
+    const inside = address === '' ? null : parseIpv6(address)
+    if (inside === null) return null
+    const local = inside[0] >>> 22 === 0xfe80 >>> 6 || (inside[0] & 0xff0f0000) >>> 0 === 0xff020000
+    return (local && scope === 'lo') || /^\s*\+?\d+$/.test(scope) ? inside : null
+  }
+  if (!text.includes(':')) return null
+  const mapped = parseIpv6(text)
+  if (mapped === null || mapped[0] !== 0 || mapped[1] !== 0 || mapped[2] !== 0xffff) return null
+  return [mapped[3], 0, 0, 0]
+}
+
 export const formatAddress = (words: Words, family: Family): string =>
   family === 4 ? formatIpv4(words[0]) : formatIpv6(words[0], words[1], words[2], words[3])
 

@@ -2,7 +2,7 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import type { AddressMatch } from '../model.ts'
-import { maskWords, numericIpv4, parseAddress, prefixMask, type Words } from './address.ts'
+import { maskWords, numericIpv4, parseAddress, parseHost, prefixMask, type Words } from './address.ts'
 import { wholeNumber } from './numbers.ts'
 
 /** Ends the command. */
@@ -30,7 +30,7 @@ function hostOf(text: string, family: Family, bad: Bad): Words {
     const word = numericIpv4(text)
     if (word !== null) return [word, 0, 0, 0]
   }
-  const words = parseAddress(text, family)
+  const words = parseHost(text, family)
   if (words !== null) return words
   // Differs from Linux: no resolver is asked; localhost alone is known.
   if (text === 'localhost') return family === 4 ? [0x7f000001, 0, 0, 0] : [0, 0, 0, 1]

@@ -35,6 +35,11 @@ export class ToolStop extends Error {
   override readonly name = 'ToolStop'
 }
 
+/** An extension ends the program, with status 1 and no word about it, in the middle of printing: what it had printed. */
+export class PrintEnds extends Error {
+  override readonly name = 'PrintEnds'
+}
+
 /** Errors of libiptc and of the kernel. */
 export type Errno =
   | 'EINVAL'

@@ -3,7 +3,7 @@
 import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command-model.ts'
-import { TableError, ToolError } from './errors.ts'
+import { PrintEnds, TableError, ToolError } from './errors.ts'
 import { describeRule, type ListFormat, listHeader, listRule, PrintRemarks, saveRule } from './print.ts'
 
 /** Where a command prints. */
@@ -82,7 +82,13 @@ function ruleCommand(op: string, command: Command, draft: Draft, sink: Sink, pla
   let failed: unknown = null
   for (const rule of makeRules(command.rule, target, place)) {
     if (command.verbose > 0) {
-      sink.out(describeRule(rule, family))
+      try {
+        sink.out(describeRule(rule, family))
+      } catch (error) {
+        if (!(error instanceof PrintEnds)) throw error
+        sink.out(error.message)
+        throw new ToolError('', 1, null, true)
+      }
       sink.err(remarks.of(rule))
     }
     try {

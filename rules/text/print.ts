@@ -11,6 +11,7 @@ import type {
   TargetUse,
 } from '../model.ts'
 import { formatAddress, formatMask, prefixLength } from './address.ts'
+import { PrintEnds } from './errors.ts'
 import { protocolName } from './services.ts'
 
 /** Counters of a saved rule: not at all, in front (`[1:2] -A …`), or as -S -v (`-c 1 2`). */
@@ -176,14 +177,22 @@ export function describeRule(rule: Rule, family: Family): string {
   text += `${destination?.invert ? '!' : ' '}-> ${listAddress(destination, family, true)}`
   text += '  '
   if (rule.target.kind === 'goto') text += '[goto] '
-  return `${text}${listParts(rule, family, true)}\n`
+  try {
+    return `${text}${listParts(rule, family, true)}\n`
+  } catch (error) {
+    throw error instanceof PrintEnds ? new PrintEnds(text + error.message) : error
+  }
 }
 
 function listParts(rule: Rule, family: Family, numeric: boolean): string {
   let text = ''
   for (const { match, data } of rule.matches) {
-    const part = match.list ? match.list(data, numeric, family) : match.print(data, family)
-    if (part !== '') text += match.listedTight ? part : ` ${part}`
+    try {
+      const part = match.list ? match.list(data, numeric, family) : match.print(data, family)
+      if (part !== '') text += match.listedTight ? part : ` ${part}`
+    } catch (error) {
+      throw error instanceof PrintEnds ? new PrintEnds(`${text} ${error.message}`) : error
+    }
   }
   if (rule.target.kind === 'extension') {
     const { target, data } = rule.target

@@ -126,8 +126,13 @@ export const serviceName = (port: number, transport: string): string | null =>
 /** A port as getaddrinfo reads it (XTTYPE_PORT): decimal, cut to 16 bits, or a service of any transport. */
 export function resolvePort(text: string): number | null {
   if (text === '') return 0
-  const number = wholeNumber(text, 0, 0x7fffffff, 10)
-  return number === null ? (byAnyName.get(text) ?? null) : number & 0xffff
+  const found = /^\s*([+-]?)(\d+)$/.exec(text)
+  if (found === null) return byAnyName.get(text) ?? null
+  // strtoul(3) into an int: what is negative there is looked for as a name.
+  const digits = BigInt(found[2]!)
+  const wide = digits >= 2n ** 64n ? 2n ** 64n - 1n : BigInt.asUintN(64, found[1] === '-' ? -digits : digits)
+  const number = Number(BigInt.asIntN(32, wide))
+  return number < 0 ? null : number & 0xffff
 }
 
 /** A port as xtables_parse_port() reads it (tcp, multiport, DNAT …): any base, 0 to 65535, or a service. */

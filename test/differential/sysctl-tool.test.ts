@@ -12,7 +12,9 @@ import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
 import { writeFolder } from '../harness/capture.ts'
 import { SeededRandom } from '../harness/frames.ts'
+import { IpWorlds } from '../harness/ip-worlds.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { SysctlGrammar, type SysctlLine } from '../harness/sysctl-commands.ts'
 
 const reason =
   whyNoKernel() ?? (spawnSync('sysctl', ['-V']).status === 0 ? null : 'the program sysctl is missing')
@@ -97,4 +99,60 @@ describe.skipIf(reason !== null)('sysctl answers as procps', () => {
     const ours = sysctlTool.run({ tool: 'sysctl', directory: '/', argv, stdin: '' }, engine)
     expect(ours).toEqual({ stdout: real.stdout, stderr: real.stderr, code: real.status })
   })
+})
+
+/** TUNWALL_SEED begins at that seed, TUNWALL_SCENARIOS runs that many sequences. */
+const FIRST = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 2)
+const RANDOM_LINES = 60
+/** What all namespaces share, what follows from the machine's memory or its clock (jiffies), what is counted. */
+const OTHERS =
+  /^net\.core\.|nf_conntrack_(max|buckets|expect_max|count|hash)|tcp_.*mem|_thresh$|secret|\.nf_log|icmp_ratelimit$/
+
+describe.skipIf(reason !== null)('random command lines of sysctl', () => {
+  test.each(Array.from({ length: SEQUENCES }, (_, i) => FIRST + i))(
+    'seed %d',
+    { timeout: 120_000 },
+    (seed) => {
+      const worlds = new IpWorlds()
+      const ask = ({ argv, stdin }: SysctlLine) => ({
+        real: worlds.inside(['sysctl', ...argv], stdin),
+        ours: sysctlTool.run({ tool: 'sysctl', directory: '/', argv, stdin }, worlds.engine),
+      })
+      try {
+        // One that nobody wrote yet has its default.
+        const listed = (text: string): Map<string, string> =>
+          new Map(text.split('\n').flatMap((line) => [line.split(' = ') as [string, string]]))
+        const both = ask({ argv: ['-a', '-r', '^net'], stdin: '' })
+        const [theirs, mine] = [listed(both.real.stdout), listed(both.ours.stdout)]
+        const names = [...mine.keys()].filter((name) => name !== '' && theirs.has(name) && !OTHERS.test(name))
+        const complete = (directory: string): boolean =>
+          [...theirs.keys()].every((name) => !name.startsWith(`${directory}.`) || mine.has(name))
+        const directories = [
+          'net.ipv4.conf',
+          'net.ipv4.conf.lo',
+          'net.ipv6.conf.t0',
+          'net.ipv4.conf.all',
+        ].filter(complete)
+        const grammar = new SysctlGrammar(new SeededRandom(seed), names, [...directories, 'net.none'])
+        const shared = (text: string): string[] => names.map((name) => `${name} = ${listed(text).get(name)}`)
+        const said: string[] = []
+        for (let i = 0; i < RANDOM_LINES; i++) {
+          const line = grammar.line()
+          said.push(
+            `sysctl ${line.argv.map((w) => JSON.stringify(w)).join(' ')}${line.stdin === '' ? '' : ` <<< ${JSON.stringify(line.stdin)}`}`,
+          )
+          const { real, ours } = ask(line)
+          expect(ours, `seed ${seed}, after\n${said.slice(-30).join('\n')}`).toEqual(real)
+          if (i % 10 !== 9) continue
+          const all = ask({ argv: ['-a', '-r', '^net'], stdin: '' })
+          expect(shared(all.ours.stdout), `seed ${seed}, after\n${said.slice(-30).join('\n')}`).toEqual(
+            shared(all.real.stdout),
+          )
+        }
+      } finally {
+        worlds.close()
+      }
+    },
+  )
 })

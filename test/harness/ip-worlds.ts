@@ -55,6 +55,12 @@ export class IpWorlds {
     return { stdout: done.stdout, stderr: done.stderr, code: done.status ?? -1 }
   }
 
+  /** Any command in the namespace. */
+  inside(argv: readonly string[], input = ''): ToolResult {
+    const done = spawnSync('ip', ['netns', 'exec', this.#namespace, ...argv], { encoding: 'utf8', input })
+    return { stdout: done.stdout, stderr: done.stderr, code: done.status ?? -1 }
+  }
+
   ours(argv: readonly string[], input = ''): ToolResult {
     return ipTool.run({ tool: 'ip', directory: '/', argv, stdin: input }, this.engine)
   }

@@ -1,0 +1,171 @@
+// Command lines of sysctl(8), drawn from a grammar over the names that both hosts have: reads, writes, patterns and
+// files, well-formed and not.
+
+import type { SeededRandom } from './frames.ts'
+
+export interface SysctlLine {
+  readonly argv: readonly string[]
+  readonly stdin: string
+}
+
+const VALUES = [
+  '0',
+  '1',
+  '2',
+  '3',
+  '5',
+  '60',
+  '255',
+  '256',
+  '65535',
+  '65536',
+  '-1',
+  '0x10',
+  '010',
+  '1 2',
+  '1\t2',
+  ' 7 ',
+  '2147483647',
+  '2147483648',
+  '4294967295',
+  '4294967296',
+  '99999999999999999999',
+  '-2147483648',
+  '-2147483649',
+  '1x',
+  'x',
+  '',
+  '1.5',
+  '+1',
+  '08',
+  '0x',
+  '1=2',
+  '1,2',
+]
+const UNKNOWN = ['net.nope', 'net.ipv4.nope', 'a', 'net/ipv4/conf/nope/rp_filter', 'net.ipv4.ip_forward.x']
+/** Extended regular expressions that C and JavaScript read alike. */
+const EXPRESSIONS = [
+  'ip_default_ttl$',
+  'ipfrag_',
+  'conf\\.(all|lo)\\.rp_filter',
+  'udp_timeout',
+  'nothing',
+  '^net',
+]
+const READ_FLAGS = ['-n', '-N', '-b', '-e', '-q', '--values', '--names', '--ignore', '--quiet', '-o', '-x']
+
+export class SysctlGrammar {
+  readonly #random: SeededRandom
+  readonly #names: readonly string[]
+  readonly #directories: readonly string[]
+
+  /** `names`: what both have; `directories`: of which both have all. */
+  constructor(random: SeededRandom, names: readonly string[], directories: readonly string[]) {
+    this.#random = random
+    this.#names = names
+    this.#directories = directories
+  }
+
+  #chance(p: number): boolean {
+    return this.#random.u32() / 0x1_0000_0000 < p
+  }
+
+  #one<T>(list: readonly T[]): T {
+    return list[this.#random.u32() % list.length]!
+  }
+
+  #some<T>(most: number, make: () => T): T[] {
+    return Array.from({ length: 1 + (this.#random.u32() % most) }, make)
+  }
+
+  /** A name, dotted or as a path. */
+  #name(): string {
+    const name = this.#chance(0.06) ? this.#one(UNKNOWN) : this.#one(this.#names)
+    return this.#chance(0.2) && !name.includes('/') ? name.replaceAll('.', '/') : name
+  }
+
+  #assignment(): string {
+    const blank = (): string => (this.#chance(0.1) ? this.#one([' ', '\t', '  ']) : '')
+    return `${blank()}${this.#name()}${blank()}=${blank()}${this.#value()}${blank()}`
+  }
+
+  #value(): string {
+    return this.#chance(0.6) ? this.#one(VALUES.slice(0, 6)) : this.#one(VALUES)
+  }
+
+  #flags(): string[] {
+    return this.#chance(0.35) ? this.#some(2, () => this.#one(READ_FLAGS)) : []
+  }
+
+  line(): SysctlLine {
+    const dice = this.#random.u32() % 100
+    const operands = (): string[] =>
+      this.#some(3, () =>
+        this.#chance(0.4)
+          ? this.#assignment()
+          : this.#chance(0.1)
+            ? this.#one(this.#directories)
+            : this.#name(),
+      )
+    if (dice < 40) return { argv: [...this.#flags(), ...operands()], stdin: '' }
+    if (dice < 50)
+      return {
+        argv: [...this.#flags(), this.#one(['-w', '--write', '-qw', '-we', '--dry-run']), ...operands()],
+        stdin: '',
+      }
+    if (dice < 60)
+      return {
+        argv: [...this.#flags(), this.#one(['-r', '--pattern']), this.#one(EXPRESSIONS), ...operands()],
+        stdin: '',
+      }
+    if (dice < 90)
+      return {
+        argv: [
+          ...this.#flags(),
+          ...(this.#chance(0.15) ? ['-r', this.#one(EXPRESSIONS)] : []),
+          ...this.#one([['-p', '-'], ['--load=-'], ['-f', '-'], ['-p-'], ['-p', '-'], ['-p', '-']]),
+        ],
+        stdin: this.#file(),
+      }
+    return this.#one([
+      { argv: ['-p', '/nonexistent'], stdin: '' },
+      { argv: ['-p', '/'], stdin: '' },
+      { argv: [''], stdin: '' },
+      { argv: ['', ''], stdin: '' },
+      { argv: ['-w'], stdin: '' },
+      { argv: ['-V'], stdin: '' },
+      { argv: ['--nope'], stdin: '' },
+      { argv: ['-y'], stdin: '' },
+      { argv: ['--', `-${this.#assignment()}`], stdin: '' },
+      { argv: ['--', `-${this.#name()}`], stdin: '' },
+      { argv: [`#${this.#assignment()}`], stdin: '' },
+      { argv: ['=5'], stdin: '' },
+      { argv: [`${this.#name()} `], stdin: '' },
+      { argv: ['-r'], stdin: '' },
+      { argv: ['--pat', this.#one(EXPRESSIONS), this.#name()], stdin: '' },
+      { argv: ['--n', this.#name()], stdin: '' },
+      { argv: ['-e', '--q', this.#assignment()], stdin: '' },
+    ])
+  }
+
+  #file(): string {
+    const lines = this.#some(6, () => {
+      switch (this.#random.u32() % 12) {
+        case 0:
+          return this.#one(['# a comment', '; a comment', '', '   ', '\t', 'junk', '-', '=1', '-=1'])
+        case 1:
+          return `-${this.#assignment()}`
+        case 2:
+          return `-${this.#name()}`
+        case 3:
+          return this.#name()
+        case 4:
+        case 5:
+          return `${this.#one(['net.ipv4.conf.*.rp_filter', 'net.ipv4.conf.[al]*.accept_local', 'net/ipv4/conf/l?/rp_filter', 'net.ipv4.conf.nope*.rp_filter', 'net.ipv4.ipfrag_*_thresh', 'net.ipv4.conf.*.send_redirects'])} = ${this.#value()}`
+        default:
+          return this.#assignment()
+      }
+    })
+    return lines.join('\n') + (this.#chance(0.9) ? '\n' : '')
+  }
+}
