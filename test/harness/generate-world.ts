@@ -272,10 +272,18 @@ function makeSysctls(
     for (const name of [...all, ...names]) maybe(oneIn, `net.ipv${family}.conf.${name}.${key}`, values)
   }
   const fragments = profile === 'fragments' ? 3 : 12
+  // The lower one is the higher one's least.
+  const threshold = (prefix: string): void => {
+    if (!random.once(fragments)) return
+    out[`${prefix}low_thresh`] = '0'
+    out[`${prefix}high_thresh`] = String(random.pick([0, 1000, 3000, 10_000, 40_000]))
+  }
   if (family === 6) {
     for (const [oneIn, key, values] of CONF6) conf(key, oneIn, values)
     for (const [oneIn, name, values] of SYSCTLS6) maybe(oneIn, name, values)
     for (const [name, values] of FRAGMENT_SYSCTLS6) maybe(fragments, name, values)
+    threshold('net.ipv6.ip6frag_')
+    threshold('net.netfilter.nf_conntrack_frag6_')
   } else {
     conf('forwarding', 24, [0, 1])
     conf('rp_filter', 6, [0, 1, 2])
@@ -295,6 +303,8 @@ function makeSysctls(
     maybe(16, 'net.ipv4.ip_forward_use_pmtu', [1])
     maybe(16, 'net.ipv4.fwmark_reflect', [1])
     maybe(fragments, 'net.ipv4.ipfrag_time', [1, 2])
+    maybe(fragments, 'net.ipv4.ipfrag_max_dist', [0, 1, 2, 5])
+    threshold('net.ipv4.ipfrag_')
   }
   maybe(2, 'net.netfilter.nf_conntrack_acct', [1])
   maybe(8, 'net.netfilter.nf_conntrack_tcp_loose', [0])

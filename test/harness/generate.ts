@@ -13,12 +13,13 @@ import {
   type Wire,
 } from './conversation.ts'
 import { HELPER_CONVERSATIONS } from './conversation-helpers.ts'
-import { fragment, type SeededRandom } from './frames.ts'
+import type { SeededRandom } from './frames.ts'
+import { cutUp } from './generate-fragments.ts'
 import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
 import { makeRules } from './generate-rules.ts'
 import { makeSets } from './generate-sets.ts'
-import { type Kind, kindOf, makeWorld, type Profile, shuffled, stream, type World } from './generate-world.ts'
+import { type Kind, kindOf, makeWorld, type Profile, stream, type World } from './generate-world.ts'
 import { headersOf } from './headers.ts'
 import { KernelHost, type Oracle, Refused } from './kernel.ts'
 import { hex, type Reference, type Run, type Scenario, type Step, type StepRun, unhex } from './scenario.ts'
@@ -91,6 +92,13 @@ async function sampleFrames(seed: number, profile: Kind, world: World): Promise<
   return recorder.history.map((r) => r.injected!).filter((f) => f.length >= 20)
 }
 
+interface Piece {
+  readonly dev: string
+  readonly frame: Uint8Array
+  readonly note: string
+  readonly references: readonly Reference[]
+}
+
 class Recorder implements Wire {
   readonly world: World
   readonly random: SeededRandom
@@ -100,6 +108,9 @@ class Recorder implements Wire {
   readonly #mix: (typeof MIX)[Kind]
   #pauses = 0
   #id = 0
+  /** Fragments that are still on their way. */
+  readonly #late: Piece[] = []
+  readonly #fragmentIds: number[] = []
 
   constructor(kernel: Taker, world: World, profile: Kind, random: SeededRandom) {
     this.#kernel = kernel
@@ -130,66 +141,28 @@ class Recorder implements Wire {
     note: string,
     references: readonly Reference[] = [],
   ): Promise<StepRun> {
-    const cut = this.random.once(this.#mix.fragments) ? this.#fragments(frame) : null
-    if (cut === null) return this.one(dev, frame, note, references)
+    const { random } = this
+    if (this.#late.length > 0 && random.once(6)) {
+      const piece = this.#late.splice(random.below(this.#late.length), 1)[0]!
+      await this.one(piece.dev, piece.frame, piece.note, piece.references)
+    }
+    const cut = random.once(this.#mix.fragments) ? cutUp(frame, random, this.#fragmentIds) : null
+    if (cut === null || cut.length === 0) return this.one(dev, frame, note, references)
+    const late = random.once(4) ? random.below(cut.length) : -1
     const runs: StepRun[] = []
-    for (const [i, piece] of cut.entries())
-      runs.push(
-        await this.one(
-          dev,
-          piece,
-          `${note}, fragment ${i + 1} of ${cut.length}`,
-          referencesInto(frame, piece, references),
-        ),
-      )
+    for (const [i, frameOf] of cut.entries()) {
+      const piece: Piece = {
+        dev,
+        frame: frameOf,
+        note: `${note}, fragment ${i + 1} of ${cut.length}`,
+        references: referencesInto(frame, frameOf, references),
+      }
+      // Others come before it, and time passes.
+      if (i === late && cut.length > 1) this.#late.push(piece)
+      else runs.push(await this.one(piece.dev, piece.frame, piece.note, piece.references))
+    }
     // The whole message came out of one of them, if of any.
     return runs.findLast((r) => r.sent.length > 0) ?? runs.at(-1)!
-  }
-
-  /** In pieces: in order, shuffled, doubled, overlapping, or not all of them. */
-  #fragments(frame: Uint8Array): Uint8Array[] | null {
-    const { random } = this
-    const h = headersOf(frame)
-    const four = h?.family === 4
-    const header = four ? h.l4 : 40
-    const data = frame.length - header
-    if (h === null || data <= 8 || h.fragment !== null) return null
-    const plain = frame.slice()
-    // fragment() makes right checksums; DF stays now and then, which is odd but legal.
-    if (four && !random.once(12)) plain[6]! &= 0x9f
-    const smallest = Math.max(8, Math.ceil(data / 12 / 8) * 8)
-    const size = Math.max(smallest, random.pick([8, 16, 24, 64, 256, 512, 1000, 1400]))
-    const id = four ? 0 : random.u32()
-    let pieces = fragment(plain, size, id)
-    if (pieces.length < 2) return null
-    switch (random.below(10)) {
-      case 0:
-      case 1:
-        pieces = pieces.reverse()
-        break
-      case 2:
-      case 3:
-        pieces = shuffled(pieces, random)
-        break
-      case 4:
-        pieces.splice(random.below(pieces.length), 1)
-        break
-      case 5:
-        pieces.splice(random.below(pieces.length), 0, random.pick(pieces).slice())
-        break
-      case 6: {
-        // Cut again with another size: the pieces overlap.
-        const other = fragment(plain, size + 8, id)
-        pieces.splice(random.below(pieces.length), 0, random.pick(other))
-        break
-      }
-      case 7: {
-        const odd = random.pick(pieces)
-        odd[random.pick(four ? [1, 8] : [1, 7, 40, 42])] = random.below(256)
-        break
-      }
-    }
-    return pieces
   }
 
   async one(
