@@ -213,12 +213,24 @@ function addRoute(host: Host, family: Family, route: RouteConfig): void {
   at(route.origin, 'the host refuses this route: ', () => host.fib.addRoute(spec, 'append'))
 }
 
-/** A captured host's read-only values (nf_conntrack_count) are passed over; asking for one by hand is a mistake. */
+/**
+ * A captured host's read-only values (nf_conntrack_count) are passed over; asking for one by hand is a mistake. What is
+ * refused gets another chance once the rest is set: a name may bound another that comes before it in the alphabet.
+ */
 function setSysctls(host: Host, config: HostConfig): void {
   const { tunables } = host
-  for (const { name, value, origin, byHand } of config.sysctls)
-    at(origin, '', () => {
-      if (byHand && tunables.has(name)) tunables.set(name, value)
-      else tunables.keep(name, value)
-    })
+  const set = ({ name, value, byHand }: HostConfig['sysctls'][number]): void => {
+    if (byHand && tunables.has(name)) tunables.set(name, value)
+    else tunables.keep(name, value)
+  }
+  const refused = config.sysctls.filter((sysctl) => {
+    try {
+      set(sysctl)
+      return false
+    } catch (error) {
+      if (error instanceof TunableError) return true
+      throw error
+    }
+  })
+  for (const sysctl of refused) at(sysctl.origin, '', () => set(sysctl))
 }

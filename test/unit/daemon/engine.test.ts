@@ -132,6 +132,17 @@ describe('sysctls', () => {
     expect(tunables.get('net.netfilter.nf_conntrack_udp_timeout')).toBe(7)
   })
 
+  test('one that bounds another may come behind it', () => {
+    const { host } = build({
+      'ip-addr.json': ADDR,
+      sysctl: 'net.ipv4.ipfrag_high_thresh = 3000\nnet.ipv4.ipfrag_low_thresh = 0\n',
+    })
+    expect(host.tunables.get('net.ipv4.ipfrag_high_thresh')).toBe(3000)
+    expect(() => build({ 'ip-addr.json': ADDR, sysctl: 'net.ipv4.ipfrag_high_thresh = 3000\n' })).toThrow(
+      'sysctl:1:1: net.ipv4.ipfrag_high_thresh: "3000" must be',
+    )
+  })
+
   test.each([
     [
       'sysctls:\n  net.ipv4.ip_default_ttl: 256\n',
