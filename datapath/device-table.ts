@@ -33,6 +33,10 @@ export interface DeviceListener {
   deviceAdded?(device: Device): void
   /** Before the device goes; its addresses have gone already. */
   deviceRemoved?(device: Device): void
+  deviceRenamed?(device: Device, old: string): void
+  mtuChanged?(device: Device): void
+  /** device.conf6.forwarding changed. */
+  forwarding6Changed?(device: Device): void
 }
 
 export interface DeviceOptions {
@@ -173,7 +177,7 @@ export class Devices {
   add(name: string, mtu: number, options: DeviceOptions = {}): Device {
     const there = this.#names.get(name)
     if (there?.loopback && options.loopback && (options.index ?? 1) === there.index) {
-      there.mtu = mtu
+      this.setMtu(there, mtu)
       this.setUp(there, options.up ?? true)
       this.generation++
       return there
@@ -209,7 +213,17 @@ export class Devices {
         bcForwarding: false,
         dropUnicastInL2Multicast: false,
         promoteSecondaries: false,
-        forwarding6: false,
+      },
+      conf6: {
+        forwarding: false,
+        forceForwarding: false,
+        acceptSourceRoute: 0,
+        disabled: false,
+        hopLimit: 64,
+        mtu,
+        ndiscTclass: 0,
+        dropUnicastInL2Multicast: false,
+        ioam: false,
       },
       link: {
         mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),
@@ -296,6 +310,7 @@ export class Devices {
     if (this.#names.has(name)) throw new DeviceError('EEXIST', 'File exists')
     if (!validName(name)) throw new DeviceError('EINVAL', 'Invalid argument')
     const row = this.#rows.get(device.name)!
+    const old = device.name
     for (const spec of CONF) this.#tunables.undeclare(sysctl(device.name, spec.name))
     this.#rows.delete(device.name)
     this.#names.delete(device.name)
@@ -313,6 +328,7 @@ export class Devices {
     }
     this.#combine(device)
     this.generation++
+    for (const l of this.#listeners) l.deviceRenamed?.(device, old)
   }
 
   /** Replaces an address in its place (`ip addr change`): the same words and length. */
@@ -332,6 +348,13 @@ export class Devices {
   setMtu(device: Device, mtu: number): void {
     device.mtu = mtu
     this.generation++
+    for (const l of this.#listeners) l.mtuChanged?.(device)
+  }
+
+  /** What follows from device.conf6.forwarding is to be made anew. */
+  forwarding6Changed(device: Device): void {
+    this.generation++
+    for (const l of this.#listeners) l.forwarding6Changed?.(device)
   }
 
   /**

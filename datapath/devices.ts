@@ -46,7 +46,7 @@ export interface LinkState {
   wasUp: boolean
 }
 
-/** The sysctls of net.ipv4.conf.DEV / net.ipv6.conf.DEV that the path reads; already combined with `all`. */
+/** The sysctls of net.ipv4.conf.DEV that the path reads; already combined with `all`. */
 export interface DeviceConf {
   forwarding: boolean
   /** 0 no source validation, 1 strict (RFC 3704), 2 loose. */
@@ -62,7 +62,23 @@ export interface DeviceConf {
   bcForwarding: boolean
   dropUnicastInL2Multicast: boolean
   promoteSecondaries: boolean
-  forwarding6: boolean
+}
+
+/** What the path reads of net.ipv6.conf.DEV; tunables-ipv6.ts keeps it. */
+export interface DeviceConf6 {
+  /** A router on this interface: it hears all-routers groups and answers for its subnets' anycast addresses. */
+  forwarding: boolean
+  /** Packets from here are forwarded even if conf.all.forwarding is 0. */
+  forceForwarding: boolean
+  acceptSourceRoute: number
+  /** disable_ipv6, or an MTU below 1280: nothing comes in or goes out. */
+  disabled: boolean
+  hopLimit: number
+  /** Bytes, 1280 up to the device's MTU. */
+  mtu: number
+  ndiscTclass: number
+  dropUnicastInL2Multicast: boolean
+  ioam: boolean
 }
 
 export interface Device {
@@ -78,6 +94,7 @@ export interface Device {
   /** Primary addresses first, each kind in order of arrival, as `ip addr` lists them. */
   readonly addresses: Address[]
   readonly conf: DeviceConf
+  readonly conf6: DeviceConf6
   readonly link: LinkState
   rxPackets: number
   rxBytes: number

@@ -27,6 +27,17 @@ export function derive6(device: Device, address: Address): RouteSpec[] {
     metric: address.metric || KERNEL_METRIC6,
   })
   if (!device.up) return routes
+  // addrconf_join_anycast(): a router is any router of its subnets.
+  const subnet = maskedWords(address.words, address.prefixLength)
+  if (device.conf6.forwarding && address.prefixLength < 127 && subnet.some((w) => w !== 0))
+    routes.push({
+      ...common,
+      type: RouteType.Anycast,
+      dst: subnet,
+      prefixLength: 128,
+      table: Table.Local,
+      metric: 0,
+    })
   // The peer's prefix route stands whatever noprefixroute says of the address itself.
   if (address.peer6) {
     if (!address.noPrefixRoute) routes.push(prefixRoute(address.words, 128))

@@ -10,7 +10,7 @@
 
 import type { Devices } from './device-table.ts'
 import { type Device, Scope } from './devices.ts'
-import { dissectedPorts, Multipath } from './multipath.ts'
+import { dissectedPorts, Multipath, type MultipathConf6 } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
 import { covers, defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -277,6 +277,16 @@ export class FibLookup {
       : this.#multipath.choose6(route, key, pkt)
   }
 
+  /** net.ipv6.fib_multipath_hash_*, followed from now on. */
+  set multipath6(conf: MultipathConf6) {
+    this.#multipath.conf6 = conf
+  }
+
+  /** fib6_select_path(): one of several next hops of an IPv6 route. `pkt`: as for #choose(). */
+  share6(route: RouteEntry, key: FlowKey, pkt: Packet | null): RouteEntry {
+    return this.#multipath.choose6(route, key, pkt)
+  }
+
   /**
    * inet_addr_type() of the local table: RouteType of an address as this host sees it. `device`: ifindex, as if no
    * other device had addresses; 0 any.
@@ -477,7 +487,13 @@ export class FibLookup {
 
   /** A local or broadcast route as packets to this host carry it: its device is the loopback device. */
   loopOf(route: RouteEntry): RouteEntry {
-    route.loop ??= new RouteEntry({ ...route, device: this.devices.loopback, gateway: null, nexthops: null })
+    route.loop ??= new RouteEntry({
+      ...route,
+      device: this.devices.loopback,
+      origin: route.device,
+      gateway: null,
+      nexthops: null,
+    })
     return route.loop
   }
 

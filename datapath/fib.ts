@@ -68,6 +68,7 @@ export class Fib extends FibLookup {
         this.#follow(device)
       },
       deviceAdded: (device) => this.#follow(device),
+      forwarding6Changed: (device) => this.#follow(device),
       deviceRemoved: (device) => this.#deviceGone(device),
     })
   }

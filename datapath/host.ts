@@ -13,14 +13,17 @@ import type { Events } from './events.ts'
 import { Fib } from './fib.ts'
 import { Fragments } from './fragments.ts'
 import { Hooks } from './hooks.ts'
+import { IcmpLimit } from './icmp-limit.ts'
 import { Replies } from './ipv4/replies.ts'
 import { Fragments6 } from './ipv6/fragments.ts'
+import { Replies6 } from './ipv6/replies.ts'
 import { Packet } from './packet.ts'
 import { Path } from './path.ts'
 import { Peers } from './peers.ts'
 import type { Egress, FrameMemory } from './ring.ts'
 import { Tunables } from './tunables.ts'
 import { declareIpv4, Ipv4Conf } from './tunables-ipv4.ts'
+import { declareIpv6, Ipv6Conf, Ipv6DeviceConf } from './tunables-ipv6.ts'
 
 /** Seedable source of randomness. */
 export interface Random {
@@ -76,11 +79,15 @@ export class Host {
   readonly peers = new Peers()
   /** net.ipv4.* as plain fields. */
   readonly ipv4 = new Ipv4Conf()
+  /** net.ipv6.* as plain fields. */
+  readonly ipv6 = new Ipv6Conf()
+  readonly icmpLimit: IcmpLimit
   readonly events: Events
   readonly random: Random
   readonly devices: Devices
   readonly fib: Fib
   readonly replies: Replies
+  readonly replies6: Replies6
   readonly fragments: Fragments
   readonly fragments6: Fragments6
   readonly path: Path
@@ -98,8 +105,12 @@ export class Host {
     this.random = options.random
     this.events = options.events ?? { log: null, trace: null }
     declareIpv4(this.tunables, this.ipv4)
+    declareIpv6(this.tunables, this.ipv6)
+    this.icmpLimit = new IcmpLimit(this)
     this.devices = new Devices(this.tunables)
+    new Ipv6DeviceConf(this.tunables, this.devices, this.ipv6)
     this.fib = new Fib(this.devices, this.memory, this.ipv4)
+    this.fib.multipath6 = this.ipv6
     this.devices.addAddress(this.devices.loopback, {
       family: 4,
       words: [0x7f000001, 0, 0, 0],
@@ -111,6 +122,7 @@ export class Host {
       label: 'lo',
     })
     this.replies = new Replies(this)
+    this.replies6 = new Replies6(this)
     this.fragments = new Fragments(this)
     this.fragments6 = new Fragments6(this)
     this.path = new Path(this)

@@ -77,6 +77,8 @@ class Dissected {
   readonly a = new Int32Array(8)
 }
 
+export type MultipathConf6 = Pick<MultipathConf, 'multipathHashPolicy' | 'multipathHashFields'>
+
 export class Multipath {
   readonly #memory: FrameMemory
   readonly #devices: Devices
@@ -84,7 +86,7 @@ export class Multipath {
   readonly #words = new Int32Array(KEY_WORDS)
   readonly #inside = new Dissected()
   /** net.ipv6.fib_multipath_hash_policy and _fields. */
-  conf6: Pick<MultipathConf, 'multipathHashPolicy' | 'multipathHashFields'> = {
+  conf6: MultipathConf6 = {
     multipathHashPolicy: 0,
     multipathHashFields: 7,
   }

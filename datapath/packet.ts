@@ -161,7 +161,6 @@ export class Packet {
   arrival: Device | null = null
   /** Chosen route, null before routing. */
   route: Route | null = null
-  /** Next hop IPv4 word or 0. */
   trace = false
   /** A transport match found the header cut short: the table answers DROP (xt_action_param.hotdrop). */
   hotdrop = false

@@ -14,6 +14,8 @@ import type { Route, RouteFailure } from './fib.ts'
 import { type HookFn, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { Ipv4Path } from './ipv4/path.ts'
+import { Ipv6Path } from './ipv6/path.ts'
+import type { Ipv6Routes } from './ipv6/routes.ts'
 import { FragmentList, type Packet, PacketType } from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
@@ -27,11 +29,14 @@ export class Path {
    * it must have copied the bytes. Called after INPUT.
    */
   localDelivery: ((pkt: Packet) => boolean) | null = null
+  /** Where IPv6 packets go. */
+  readonly routes6: Ipv6Routes
   /** Why the packet at hand ended. */
   why: Reason = Reason.None
 
   readonly #host: Host
   readonly #ipv4: Ipv4Path
+  readonly #ipv6: Ipv6Path
   /** Packets made here that left on a real device. */
   #answers = 0
   #depth = 0
@@ -40,6 +45,8 @@ export class Path {
   constructor(host: Host) {
     this.#host = host
     this.#ipv4 = new Ipv4Path(host, this)
+    this.#ipv6 = new Ipv6Path(host, this)
+    this.routes6 = this.#ipv6.routes
   }
 
   /** Why the last packet ended as it did: a word of REASONS, '' for a forwarded one. */
@@ -82,9 +89,7 @@ export class Path {
       this.why = refused
       return this.end(pkt, Fate.Dropped)
     }
-    // Differs from Linux: this host has IPv4 only; IPv6 is as with disable_ipv6 = 1, dropped before any hook.
-    if (pkt.family === 6) return this.drop(pkt, Reason.Ipv6Disabled)
-    return this.#ipv4.enter(pkt, device)
+    return pkt.family === 4 ? this.#ipv4.enter(pkt, device) : this.#ipv6.enter(pkt, device)
   }
 
   // -- routing
@@ -104,12 +109,17 @@ export class Path {
     return this.#ipv4.mtu(route, d0, forwarding)
   }
 
+  /** dst_mtu(): the MTU of an IPv6 route towards a destination. */
+  mtu6(route: Route, d0: number, d1: number, d2: number, d3: number): number {
+    return this.#ipv6.mtu(route, d0, d1, d2, d3)
+  }
+
   /**
-   * ip_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS. False: there is no
-   * way, the packet is to be dropped.
+   * ip_route_me_harder(), ip6_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS.
+   * False: there is no way, the packet is to be dropped.
    */
   reroute(pkt: Packet): boolean {
-    return this.#ipv4.reroute(pkt)
+    return pkt.family === 4 ? this.#ipv4.reroute(pkt) : this.#ipv6.reroute(pkt)
   }
 
   // -- out
@@ -127,7 +137,8 @@ export class Path {
     pkt.arrival = null
     pkt.iif = 0
     if (pkt.route === null && !this.reroute(pkt)) this.drop(pkt, Reason.NoRoute)
-    else this.#ipv4.localOut(pkt)
+    else if (pkt.family === 4) this.#ipv4.localOut(pkt)
+    else this.#ipv6.localOut(pkt)
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
   }
@@ -135,6 +146,11 @@ export class Path {
   /** nf_dup_ipv4(): see Ipv4Path. */
   duplicate(pkt: Packet, gateway: number, oif: number, decrease: boolean): void {
     this.#ipv4.duplicate(pkt, gateway, oif, decrease)
+  }
+
+  /** nf_dup_ipv6(): see Ipv6Path. */
+  duplicate6(pkt: Packet, gateway: readonly number[], oif: number, decrease: boolean): void {
+    this.#ipv6.duplicate(pkt, gateway, oif, decrease)
   }
 
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */

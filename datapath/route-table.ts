@@ -13,8 +13,9 @@ import type { Nexthop, RouteExtras, Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,
-  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight'
+  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight' | 'origin'
 > & {
+  readonly origin?: Device | null
   readonly extras?: RouteExtras | null
   readonly weight?: number
 }
@@ -42,6 +43,8 @@ export class RouteEntry {
   readonly extras: RouteExtras | null
   /** It follows from an address of a device (fib_add_ifaddr). */
   readonly derived: boolean
+  /** Of a `loop`: the device of the route that it stands for (rt6i_idev). */
+  readonly origin: Device | null
   /** Several next hops: one route for each. */
   readonly paths: readonly RouteEntry[] | null
   /** Of one of several next hops; 1 otherwise. */
@@ -71,6 +74,7 @@ export class RouteEntry {
     this.extras = o.extras ?? null
     this.derived = o.derived
     this.weight = o.weight ?? 1
+    this.origin = o.origin ?? null
     if (o.nexthops === null) {
       this.paths = null
       return
@@ -177,6 +181,27 @@ export class RouteTable {
       )
       if (node < 0) continue
       const hit = firstFit(this.#chains[node]!, 0, oif, 0)
+      if (hit !== null) return hit
+    }
+    return null
+  }
+
+  /**
+   * fib6_table_lookup(): the best route of the longest prefix that has one; null if none. `oif`: ifindex that is better
+   * than others, 0 any; with `strict` others do not count at all. Does not allocate.
+   */
+  select6(d0: number, d1: number, d2: number, d3: number, oif: number, strict: boolean): RouteEntry | null {
+    for (let i = 0; i < this.#orderCount; i++) {
+      const length = this.#order[i]!
+      const node = this.#node(
+        d0 & maskWord(length, 0),
+        d1 & maskWord(length, 1),
+        d2 & maskWord(length, 2),
+        d3 & maskWord(length, 3),
+        length,
+      )
+      if (node < 0) continue
+      const hit = bestFit(this.#chains[node]!, oif, strict)
       if (hit !== null) return hit
     }
     return null
@@ -325,6 +350,39 @@ function firstFit(chain: RouteEntry[], tos: number, oif: number, leastScope: num
     if (r.paths === null ? r.device !== null && r.device.index === oif : r.through(oif) !== null) return r
   }
   return null
+}
+
+/** rt6_score_route() of a next hop; -1: it does not count. `preference`: of the route, as IPV6_DECODE_PREF() gives it. */
+function score(device: Device | null, preference: number, oif: number, strict: boolean): number {
+  if (device === null || !device.up) return -1
+  const fits = oif === 0 || device.index === oif
+  return !fits && strict ? -1 : (fits ? 2 : 0) | (preference << 2)
+}
+
+/** rt6_select(): of the routes with the lowest metric the one with the highest score. */
+function bestFit(chain: RouteEntry[], oif: number, strict: boolean): RouteEntry | null {
+  let best: RouteEntry | null = null
+  let points = -1
+  for (let i = 0; i < chain.length; i++) {
+    const r = chain[i]!
+    if (best !== null && r.metric !== best.metric) break
+    const preference = (r.extras?.preference ?? 0) ^ 2
+    if (r.paths === null) {
+      const p = score(r.device, preference, oif, strict)
+      if (p > points) {
+        points = p
+        best = r
+      }
+    } else
+      for (let j = 0; j < r.paths.length; j++) {
+        const p = score(r.paths[j]!.device, preference, oif, strict)
+        if (p > points) {
+          points = p
+          best = r
+        }
+      }
+  }
+  return best
 }
 
 function hash(w0: number, w1: number, w2: number, w3: number, length: number): number {

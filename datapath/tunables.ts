@@ -11,6 +11,8 @@ export interface Tunable {
   readonly readOnly?: boolean
   /** Gives the value when it is asked for: counters. */
   readonly read?: () => number
+  /** A value that is no number: `set` hands it over as text and is told whether it will do. */
+  readonly words?: { readonly read: () => string; readonly write: (text: string) => boolean }
   /** Called at declaration and at every change. */
   readonly apply?: (value: number) => void
   /** Called for a write that is refused: some handlers of the kernel note that there was one. */
@@ -64,13 +66,19 @@ export class Tunables {
   /** As text, known or foreign; undefined if never heard of. */
   text(name: string): string | undefined {
     const slot = this.#known.get(this.#aliases.get(name) ?? name)
-    return slot === undefined ? this.#foreign.get(name) : String(slot.spec.read?.() ?? slot.value)
+    if (slot === undefined) return this.#foreign.get(name)
+    return slot.spec.words?.read() ?? String(slot.spec.read?.() ?? slot.value)
   }
 
   /** Sets a declared sysctl. Throws TunableError for text that is no number, or one out of range. */
   set(name: string, value: number | string): void {
     const slot = this.#known.get(this.#aliases.get(name) ?? name)
     if (slot === undefined) throw new TunableError(`no such sysctl: ${name}`)
+    if (slot.spec.words !== undefined) {
+      if (!slot.spec.words.write(String(value))) throw new TunableError(`${name}: "${value}" will not do`)
+      this.generation++
+      return
+    }
     const number = typeof value === 'number' ? value : parse(value)
     const { min = -0x80000000, max = 0xffffffff } = slot.spec
     if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)

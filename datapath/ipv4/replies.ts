@@ -99,9 +99,6 @@ export class Replies {
   /** Options of the answer being made. */
   readonly #options = new IpOptions()
   readonly #optionBytes = new Uint8Array(40)
-  /** icmp_global_credit and icmp_global_stamp (ms): the bucket of icmp_msgs_per_sec. */
-  #credit = 0
-  #stamp = Number.NEGATIVE_INFINITY
   /**
    * An ICMP message of ours is on its way out (icmp_xmit_lock): whatever its journey gives cause for stays unsaid, as
    * when a rule in OUTPUT rejects it.
@@ -132,7 +129,7 @@ export class Replies {
       if (quoted > NR_ICMP_TYPES || isErrorType(quoted)) return false
     }
     const limited = !(cause.arrival?.loopback ?? false) && this.#limited(type, code)
-    if (limited && !this.#globalAllow()) return false
+    if (limited && !host.icmpLimit.allow()) return false
     if (this.#sendingIcmp) return false
 
     let source = 0
@@ -177,35 +174,17 @@ export class Replies {
     return ((1 << type) & this.#host.ipv4.icmpRatemask) !== 0
   }
 
-  /** icmp_global_allow(): credit is left, or 20 ms have passed to earn some. */
-  #globalAllow(): boolean {
-    if (this.#credit > 0) return true
-    const { icmpMsgsPerSec, icmpMsgsBurst } = this.#host.ipv4
-    const elapsed = Math.min(this.#host.now - this.#stamp, 1000)
-    if (elapsed < 20) return false
-    const earned = Math.floor((icmpMsgsPerSec * elapsed) / 1000)
-    if (earned === 0) return false
-    this.#stamp = this.#host.now
-    this.#credit = Math.min(this.#credit + earned, icmpMsgsBurst)
-    return true
-  }
-
   /** icmpv4_xrlim_allow() and icmp_global_consume(): none to a loopback device, else a token of the peer. */
   #peerAllow(peer: number, way: Route): boolean {
     const host = this.#host
     if (way.device!.loopback) {
-      this.#consume()
+      host.icmpLimit.consume()
       return true
     }
     const place = host.peers.place(4, peer, 0, 0, 0, host.now)
     if (!host.peers.allow(place, host.ipv4.icmpRatelimit, host.now)) return false
-    this.#consume()
+    host.icmpLimit.consume()
     return true
-  }
-
-  /** One credit on average, so that nobody can count them. */
-  #consume(): void {
-    this.#credit -= this.#host.random.u32() % 3
   }
 
   // -- answers of the local stack
@@ -267,7 +246,7 @@ export class Replies {
     const options = this.#options
     if (!echoOptions(pkt, host, this.#optionBytes, options)) return null
     const limited = this.#limited(type, 0)
-    if (limited && !this.#globalAllow()) return null
+    if (limited && !host.icmpLimit.allow()) return null
     if (this.#sendingIcmp) return null
     const tos = host.memory.view.getUint8(pkt.l3 + IPV4_TOS)
     const way = this.#route(pkt, specificDestination(pkt, host), tos, options)

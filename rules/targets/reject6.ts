@@ -68,9 +68,9 @@ Valid reject types:
   flow: 'final',
   emit(m, js) {
     const code = TYPES.find(([name]) => name === m.with)![2]
-    const { replies } = js.env.host
+    const { replies6 } = js.env.host
     const answer =
-      code === null ? js`${replies}.tcpReset(pkt, hook)` : js`${replies}.icmpReject(pkt, ${code}, hook)`
+      code === null ? js`${replies6}.tcpReset(pkt, hook)` : js`${replies6}.icmpReject(pkt, ${code}, hook)`
     return js`(${answer}, ${Verdict.Drop})`
   },
 }

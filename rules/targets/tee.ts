@@ -1,4 +1,4 @@
-// TEE: a copy of the packet to another host (libxt_TEE of iptables 1.8.9, tee_tg4() of xt_TEE.c, nf_dup_ipv4()). The
+// TEE: a copy of the packet to another host (libxt_TEE of iptables 1.8.9, tee_tg4() and tee_tg6() of xt_TEE.c, nf_dup_ipv4(), nf_dup_ipv6()). The
 // copy keeps its addresses and is routed as if it were for the gateway, through OUTPUT and POSTROUTING, untracked.
 
 import { Hook } from '../../datapath/hooks.ts'
@@ -40,9 +40,10 @@ class Way {
 }
 
 /** Hot: does not allocate once as many packets are on the way as ever before. */
-function copy(pkt: Packet, hook: Hook, env: CompileEnv, gateway: number, way: Way): void {
+function copy(pkt: Packet, hook: Hook, env: CompileEnv, gateway: Words, way: Way): void {
   const decrease = hook === Hook.PreRouting || hook === Hook.LocalIn
-  env.host.path.duplicate(pkt, gateway, way.refresh(), decrease)
+  if (pkt.family === 4) env.host.path.duplicate(pkt, gateway[0], way.refresh(), decrease)
+  else env.host.path.duplicate6(pkt, gateway, way.refresh(), decrease)
 }
 
 export const tee: Target<Tee> = {
@@ -68,9 +69,5 @@ export const tee: Target<Tee> = {
   state: (m, env) => new Way(m.oif, env),
   reads: [],
   flow: 'continue',
-  emit(m, js) {
-    // Differs from Linux: this host has no IPv6 path yet, and no packet of it gets here.
-    if (js.family === 6) return js`0`
-    return js`${js.bind(copy)}(pkt, hook, ${js.env}, ${m.gateway[0]}, ${js.state})`
-  },
+  emit: (m, js) => js`${js.bind(copy)}(pkt, hook, ${js.env}, ${js.bind(m.gateway)}, ${js.state})`,
 }

@@ -5,7 +5,7 @@ import { Hook, Priority } from '../../datapath/hooks.ts'
 import { Host } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
-import { parseIpv4 } from '../../datapath/wire/address.ts'
+import { parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import { SeededRandom } from './frames.ts'
 
 export interface Sent {
@@ -46,19 +46,26 @@ export function testHost(
     const device = host.devices.add(name, mtu)
     for (const text of addresses) {
       const [address, length] = text.split('/')
+      const six = parseIpv6(address!)
       host.devices.addAddress(device, {
-        family: 4,
-        words: [parseIpv4(address!)!, 0, 0, 0],
+        family: six === null ? 4 : 6,
+        words: six ?? [parseIpv4(address!)!, 0, 0, 0],
         prefixLength: Number(length),
         broadcast: null,
         peer: null,
-        scope: 0,
+        scope: address!.startsWith('fe80') ? 253 : 0,
         secondary: false,
         label: null,
       })
     }
   }
-  const defaults = { 'net.ipv4.ip_forward': 1, 'net.ipv4.icmp_ratelimit': 0, 'net.ipv4.icmp_ratemask': 0 }
+  const defaults = {
+    'net.ipv4.ip_forward': 1,
+    'net.ipv4.icmp_ratelimit': 0,
+    'net.ipv4.icmp_ratemask': 0,
+    'net.ipv6.conf.all.forwarding': 1,
+    'net.ipv6.icmp.ratelimit': 0,
+  }
   for (const [name, value] of Object.entries({ ...defaults, ...sysctls })) host.tunables.set(name, value)
   const pkt = new Packet()
   return {

@@ -1,0 +1,245 @@
+// The local stack of a host where nobody listens: extension headers in turn, then what answers (ip6_protocol_deliver_rcu()
+// of net/ipv6/ip6_input.c, exthdrs.c, icmp.c, udp.c; 6.18).
+//
+//     next header ─┬─ routing, destination options, fragment: once more with the next one
+//                  ├─ ICMPv6, TCP, UDP, UDP-Lite: an answer, or none
+//                  └─ anything else: parameter problem, at the byte that names it
+
+import { Reason } from '../counters.ts'
+import { Fate } from '../fate.ts'
+import { newFlowKey } from '../fib.ts'
+import { Verdict } from '../hooks.ts'
+import type { Host } from '../host.ts'
+import { type Packet, PacketType } from '../packet.ts'
+import type { Path } from '../path.ts'
+import { isErrorType } from '../route-table.ts'
+import { transportChecksumOk } from '../wire/checksum.ts'
+import { ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
+import {
+  ICMPV6_DEST_UNREACH,
+  ICMPV6_ECHO_REQUEST,
+  ICMPV6_HDR_FIELD,
+  ICMPV6_PKT_TOOBIG,
+  ICMPV6_PORT_UNREACH,
+  ICMPV6_UNK_NEXTHDR,
+} from '../wire/icmp6.ts'
+import {
+  IPV6_HEADER_LEN,
+  IPV6_NEXT_HEADER,
+  ipv6Dst,
+  ipv6NextHeader,
+  ipv6Src,
+  ipv6TrafficClass,
+} from '../wire/ipv6.ts'
+import {
+  FRAGMENT_HEADER_LEN,
+  isExtension,
+  NEXTHDR_DEST,
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_HOP,
+  NEXTHDR_NONE,
+  NEXTHDR_ROUTING,
+  skipHeaders,
+  skipped,
+} from '../wire/ipv6-headers.ts'
+import { IPPROTO_ICMPV6, IPPROTO_PIM, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE } from '../wire/protocol.ts'
+import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../wire/udp.ts'
+import { destinationOptionsOk } from './options.ts'
+import type { Ipv6Path } from './path.ts'
+
+const IPV6_MIN_MTU = 1280
+
+/** Routing header types that are off by default: RPL and segment routing. */
+const RPL = 3
+const SEGMENTS = 4
+
+export class LocalStack6 {
+  readonly #host: Host
+  readonly #path: Path
+  readonly #ipv6: Ipv6Path
+  readonly #key = newFlowKey()
+
+  constructor(host: Host, path: Path, ipv6: Ipv6Path) {
+    this.#host = host
+    this.#path = path
+    this.#ipv6 = ipv6
+  }
+
+  /** ip6_input_finish(): a packet that INPUT let through. */
+  receive(pkt: Packet): Fate {
+    const host = this.#host
+    const { view } = host.memory
+    if (this.#path.localDelivery?.(pkt)) {
+      this.#path.why = Reason.Delivered
+      return this.#path.end(pkt, Fate.Delivered)
+    }
+    // The byte that names the next header, and where that header begins; both from l3.
+    let nextAt = IPV6_NEXT_HEADER
+    let at = IPV6_HEADER_LEN
+    if (view.getUint8(pkt.l3 + nextAt) === NEXTHDR_HOP) {
+      nextAt = IPV6_HEADER_LEN
+      at += (view.getUint8(pkt.l3 + IPV6_HEADER_LEN + 1) + 1) << 3
+    }
+    for (;;) {
+      const start = pkt.l3 + at
+      if (start > pkt.end) return this.#path.drop(pkt, Reason.BadHeader)
+      const next = view.getUint8(pkt.l3 + nextAt)
+      switch (next) {
+        case NEXTHDR_ROUTING:
+          if (!this.#routingOk(pkt, start)) return this.#path.drop(pkt, Reason.SourceRoute)
+          break
+        case NEXTHDR_DEST:
+          if (!destinationOptionsOk(pkt, host, start)) return this.#path.drop(pkt, Reason.Options)
+          break
+        case NEXTHDR_FRAGMENT: {
+          const verdict = host.fragments6.receive(pkt, start, pkt.l3 + nextAt)
+          if (verdict === Verdict.Drop) {
+            const { problem, problemAt } = host.fragments6
+            if (problem >= 0) host.replies6.parameterProblem(pkt, problem, problemAt)
+            return this.#path.drop(pkt, Reason.Fragment)
+          }
+          if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+          // A fragment that is all of its packet keeps its header.
+          if (view.getUint8(pkt.l3 + nextAt) === NEXTHDR_FRAGMENT) {
+            nextAt = at
+            at += FRAGMENT_HEADER_LEN
+          }
+          continue
+        }
+        default:
+          pkt.l4 = start
+          pkt.proto = next
+          return this.#upper(pkt, next, nextAt)
+      }
+      nextAt = at
+      at += (view.getUint8(start + 1) + 1) << 3
+    }
+  }
+
+  /** ipv6_rthdr_rcv(): a header that has been worked off is passed over, no other is. */
+  #routingOk(pkt: Packet, at: number): boolean {
+    const { view } = this.#host.memory
+    if (at + 8 > pkt.end || at + ((view.getUint8(at + 1) + 1) << 3) > pkt.end) return false
+    if (pkt.d0 >>> 24 === 0xff || pkt.pktType !== PacketType.Host) return false
+    const type = view.getUint8(at + 2)
+    if (type === RPL || type === SEGMENTS) return false
+    if (view.getUint8(at + 3) === 0) return true
+    this.#host.replies6.parameterProblem(pkt, ICMPV6_HDR_FIELD, at + 2 - pkt.l3)
+    return false
+  }
+
+  /**
+   * The upper header. The handlers let go of the conntrack entry first, so that what they answer has one of its own;
+   * an unknown next header's error belongs to its connection.
+   */
+  #upper(pkt: Packet, next: number, nextAt: number): Fate {
+    const host = this.#host
+    switch (next) {
+      case IPPROTO_ICMPV6:
+        this.#icmp(pkt)
+        this.#path.why = Reason.Delivered
+        return this.#path.end(pkt, Fate.Delivered)
+      case IPPROTO_TCP:
+        host.tracker?.release(pkt)
+        this.#path.why = host.replies6.localTcpReset(pkt) ? Reason.Port : Reason.Delivered
+        return this.#path.end(pkt, Fate.Delivered)
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+        return this.#udp(pkt, next)
+      case NEXTHDR_NONE:
+      case IPPROTO_PIM:
+        this.#path.why = Reason.Delivered
+        return this.#path.end(pkt, Fate.Delivered)
+      default:
+        host.replies6.icmpError(pkt, 4, ICMPV6_UNK_NEXTHDR, nextAt)
+        this.#path.why = Reason.Protocol
+        return this.#path.end(pkt, Fate.Delivered)
+    }
+  }
+
+  /** icmpv6_rcv(). */
+  #icmp(pkt: Packet): void {
+    const host = this.#host
+    if (!transportChecksumOk(pkt, host.memory) || pkt.l4 + ICMP_HEADER_LEN > pkt.end) return
+    switch (host.memory.view.getUint8(pkt.l4)) {
+      case ICMPV6_ECHO_REQUEST:
+        if (!host.ipv6.icmpEchoIgnoreAll) host.replies6.echoReply(pkt)
+        break
+      case ICMPV6_PKT_TOOBIG:
+        this.#learnMtu(pkt)
+        break
+    }
+  }
+
+  /**
+   * icmpv6_notify() and icmpv6_err(): "packet too big" about an ICMPv6 message of ours; nobody else here sends anything
+   * that listens. As ip6_update_pmtu().
+   */
+  #learnMtu(pkt: Packet): void {
+    const host = this.#host
+    const { view } = host.memory
+    const inner = pkt.l4 + ICMP_HEADER_LEN
+    if (inner + IPV6_HEADER_LEN > pkt.end) return
+    let upper = inner + IPV6_HEADER_LEN
+    let next = ipv6NextHeader(view, inner)
+    if (isExtension(next)) {
+      upper = skipHeaders(view, inner, pkt.end)
+      if (upper < 0) return
+      next = skipped.next
+    }
+    if (upper + 8 > pkt.end || next !== IPPROTO_ICMPV6) return
+    const key = this.#key
+    key.family = 6
+    key.d0 = ipv6Dst(view, inner, 0)
+    key.d1 = ipv6Dst(view, inner, 1)
+    key.d2 = ipv6Dst(view, inner, 2)
+    key.d3 = ipv6Dst(view, inner, 3)
+    key.s0 = ipv6Src(view, inner, 0)
+    key.s1 = ipv6Src(view, inner, 1)
+    key.s2 = ipv6Src(view, inner, 2)
+    key.s3 = ipv6Src(view, inner, 3)
+    key.tos = ipv6TrafficClass(view, inner)
+    key.oif = pkt.arrival!.index
+    key.mark = host.ipv6.fwmarkReflect ? pkt.mark : 0
+    key.protocol = key.sport = key.dport = 0
+    const route = this.#ipv6.routes.output(key)
+    if (isErrorType(route.type) || route.extras?.locked?.includes('mtu')) return
+    const said = view.getUint32(pkt.l4 + ICMP_REST)
+    if (said < IPV6_MIN_MTU || said >= this.#ipv6.mtu(route, key.d0, key.d1, key.d2, key.d3)) return
+    this.#ipv6.pathMtus.learn(
+      route,
+      [key.d0, key.d1, key.d2, key.d3],
+      said,
+      host.now,
+      host.ipv6.mtuExpires * 1000,
+    )
+  }
+
+  /** __udp6_lib_rcv() without a socket. Unlike IPv4's, UDP has to have a checksum. */
+  #udp(pkt: Packet, proto: number): Fate {
+    const host = this.#host
+    const { view } = host.memory
+    const length = pkt.end - pkt.l4
+    if (length < UDP_HEADER_LEN) return this.#path.drop(pkt, Reason.BadTransport)
+    const claimed = view.getUint16(pkt.l4 + UDP_LENGTH)
+    if (claimed > length) return this.#path.drop(pkt, Reason.BadTransport)
+    if (proto === IPPROTO_UDP && claimed !== 0) {
+      if (claimed < UDP_HEADER_LEN) return this.#path.drop(pkt, Reason.BadTransport)
+      // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
+      if (claimed < length) {
+        pkt.end = pkt.l4 + claimed
+        pkt.sumEnd = 0
+      }
+    }
+    if (view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0 || pkt.d0 >>> 24 === 0xff) {
+      this.#path.why = Reason.Delivered
+      return this.#path.end(pkt, Fate.Delivered)
+    }
+    host.tracker?.release(pkt)
+    pkt.csumOk = pkt.csumPartial
+    if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)
+    host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0)
+    this.#path.why = Reason.Port
+    return this.#path.end(pkt, Fate.Delivered)
+  }
+}

@@ -1,0 +1,409 @@
+// The IPv6 packet's journey, as net/ipv6/{ip6_input,route,ip6_output}.c have it (6.18).
+//
+//   hop-by-hop ─ PREROUTING ─ route ─┬─ local, groups: INPUT ─ local port or extension headers, local stack (local.ts)
+//                                    ├─ forward: hop limit, redirect, mtu ─ FORWARD ──┐
+//                                    └─ error: ICMPv6 no route, prohibited, or nothing│
+//   localOut: OUTPUT (rerouted after mangle and nat) ───────────────────────┬─────────┘
+//                                                                           ▼
+//                                         transmit ◀─ fragment ◀─ mtu ◀─ POSTROUTING
+
+import { Reason } from '../counters.ts'
+import type { Device } from '../devices.ts'
+import { Fate } from '../fate.ts'
+import { newFlowKey, type Route, RouteType } from '../fib.ts'
+import { Hook, Priority, Verdict } from '../hooks.ts'
+import type { Host } from '../host.ts'
+import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
+import type { Path } from '../path.ts'
+import { setHopLimit } from '../rewrite.ts'
+import { isErrorType, type RouteEntry } from '../route-table.ts'
+import {
+  ICMPV6_ADM_PROHIBITED,
+  ICMPV6_DEST_UNREACH,
+  ICMPV6_EXC_HOPLIMIT,
+  ICMPV6_NOROUTE,
+  ICMPV6_NOT_NEIGHBOUR,
+  ICMPV6_PKT_TOOBIG,
+  ICMPV6_TIME_EXCEED,
+} from '../wire/icmp6.ts'
+import { IPV6_HOP_LIMIT, IPV6_NEXT_HEADER } from '../wire/ipv6.ts'
+import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
+import { NEXTHDR_HOP } from '../wire/ipv6-headers.ts'
+import { inGroup } from './groups.ts'
+import { LocalStack6 } from './local.ts'
+import { hopByHopOk } from './options.ts'
+import { PathMtus6 } from './pmtu.ts'
+import { forwardMtu, Ipv6Routes, interfaceOf, routeMtu } from './routes.ts'
+
+const IPV6_MIN_MTU = 1280
+/** How often the destination of a redirect is told of, ms. */
+const REDIRECT_COST = 1000
+
+const CACHE = 4096
+const CACHE_WORDS = 16
+
+const isMulticast = (w0: number): boolean => w0 >>> 24 === 0xff
+
+export class Ipv6Path {
+  readonly routes: Ipv6Routes
+  readonly pathMtus = new PathMtus6()
+  readonly #host: Host
+  readonly #path: Path
+  readonly #local: LocalStack6
+  readonly #key = newFlowKey()
+  /** Before the mangle table saw a packet in OUTPUT. */
+  #before = { s0: 0, s1: 0, s2: 0, s3: 0, d0: 0, d1: 0, d2: 0, d3: 0, mark: 0, hopLimit: 0, flow: 0 }
+  #duplicating = false
+
+  // Decisions of route input, by addresses, interface, class and mark. Empty once anything they follow from changes.
+  readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
+  readonly #cacheRoutes: (RouteEntry | null)[] = new Array(CACHE).fill(null)
+
+  constructor(host: Host, path: Path) {
+    this.#host = host
+    this.#path = path
+    this.routes = new Ipv6Routes(host)
+    this.#local = new LocalStack6(host, path, this)
+    this.#registerReroute()
+  }
+
+  // -- in
+
+  /** ip6_rcv_core() behind the lengths: from validation to the end. A looped packet has its route already. */
+  enter(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    const refused = this.#validate(pkt, device)
+    if (refused !== Reason.None) {
+      device.rxDropped++
+      return this.#path.drop(pkt, refused)
+    }
+    if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host))
+      return this.#path.drop(pkt, Reason.Options)
+    const { d0, d1, d2, d3 } = pkt
+    const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    // nf_nat_ipv6_pre_routing()
+    if (pkt.route === null || pkt.d3 !== d3 || pkt.d2 !== d2 || pkt.d1 !== d1 || pkt.d0 !== d0)
+      pkt.route = this.#routeInput(pkt, device)
+    return this.#input(pkt, device)
+  }
+
+  /** The addresses that may not stand on the wire, RFC 4291. */
+  #validate(pkt: Packet, device: Device): Reason {
+    if (device.conf6.disabled) return Reason.Ipv6Disabled
+    const { s0, d0 } = pkt
+    if (isMulticast(d0)) {
+      const scope = (d0 >>> 16) & 0xf
+      if (scope === 0) return Reason.MartianDestination
+      if (scope === 1 && !device.loopback && pkt.pktType !== PacketType.Loopback)
+        return Reason.MartianDestination
+    } else {
+      if (
+        (pkt.pktType === PacketType.Broadcast || pkt.pktType === PacketType.Multicast) &&
+        device.conf6.dropUnicastInL2Multicast
+      )
+        return Reason.LinkBroadcast
+      if (d0 === 0 && !device.loopback && pkt.d3 === 1 && (pkt.d1 | pkt.d2) === 0)
+        return Reason.MartianDestination
+    }
+    if (isMulticast(s0)) return Reason.MartianSource
+    if (s0 === 0 && pkt.s1 === 0) {
+      if (pkt.s2 === 0xffff) return Reason.MartianSource
+      if (!device.loopback && pkt.s3 === 1 && pkt.s2 === 0) return Reason.MartianSource
+    }
+    return Reason.None
+  }
+
+  /** dst_input(): what the route says of packets that come in by it. */
+  #input(pkt: Packet, device: Device): Fate {
+    const route = pkt.route!
+    const { type } = route
+    if (isErrorType(type)) return this.#unroutable(pkt, type)
+    if (type === RouteType.Local || type === RouteType.Anycast) return this.#deliver(pkt)
+    if (isMulticast(route.dst[0]) && route.prefixLength >= 8) {
+      // ip6_mc_input(): multicast is not routed here.
+      const on = device.loopback ? interfaceOf(route) : device
+      return inGroup(on, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+        ? this.#deliver(pkt)
+        : this.#path.drop(pkt, Reason.Multicast)
+    }
+    return this.#forward(pkt, device, route)
+  }
+
+  // -- route input
+
+  /** ip6_route_input(): the route of a packet that arrived on `device`. */
+  #routeInput(pkt: Packet, device: Device): RouteEntry {
+    const host = this.#host
+    const rt = host.fib.of(6)
+    const { d0, d1, d2, d3 } = pkt
+    if (rt.asksPorts || rt.asksTos) return this.routes.input(pkt, device)
+    const epoch = (host.fib.generation + host.devices.generation) | 0
+    const mark = rt.asksMark ? pkt.mark | 0 : 0
+    const bySource = rt.asksSource
+    const s0 = bySource ? pkt.s0 : 0
+    const s1 = bySource ? pkt.s1 : 0
+    const s2 = bySource ? pkt.s2 : 0
+    const s3 = bySource ? pkt.s3 : 0
+    let h = Math.imul(d0 ^ Math.imul(d1, 31) ^ Math.imul(d2, 961) ^ d3 ^ (device.index << 16), 0x9e3779b1)
+    h = Math.imul(h ^ s0 ^ Math.imul(s3, 0x85ebca6b) ^ mark, 0xc2b2ae35)
+    h = (h ^ (h >>> 16)) & (CACHE - 1)
+    const keys = this.#cacheKeys
+    const k = h * CACHE_WORDS
+    if (
+      keys[k] === d0 &&
+      keys[k + 1] === d1 &&
+      keys[k + 2] === d2 &&
+      keys[k + 3] === d3 &&
+      keys[k + 4] === device.index &&
+      keys[k + 5] === epoch &&
+      keys[k + 6] === mark &&
+      keys[k + 7] === s0 &&
+      keys[k + 8] === s1 &&
+      keys[k + 9] === s2 &&
+      keys[k + 10] === s3
+    ) {
+      const known = this.#cacheRoutes[h]!
+      if (known !== null) return known
+    }
+    const route = this.routes.input(pkt, device)
+    keys[k] = d0
+    keys[k + 1] = d1
+    keys[k + 2] = d2
+    keys[k + 3] = d3
+    keys[k + 4] = device.index
+    keys[k + 5] = epoch
+    keys[k + 6] = mark
+    keys[k + 7] = s0
+    keys[k + 8] = s1
+    keys[k + 9] = s2
+    keys[k + 10] = s3
+    // One of several next hops is chosen anew for each flow.
+    this.#cacheRoutes[h] = this.routes.shared ? null : route
+    return route
+  }
+
+  /** ip6_pkt_drop(): there is no way to the destination. Said whether or not the host forwards. */
+  #unroutable(pkt: Packet, type: number): Fate {
+    if (type === RouteType.Blackhole) return this.#path.drop(pkt, Reason.Blackhole)
+    const prohibited = type === RouteType.Prohibit
+    const code = prohibited ? ICMPV6_ADM_PROHIBITED : ICMPV6_NOROUTE
+    this.#host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, code, 0)
+    if (prohibited) return this.#path.drop(pkt, Reason.Prohibited)
+    return this.#path.drop(pkt, pkt.route!.table === 0 ? Reason.NoRoute : Reason.Unreachable)
+  }
+
+  // -- forward
+
+  /** ip6_forward(). */
+  #forward(pkt: Packet, device: Device, route: Route): Fate {
+    const host = this.#host
+    const view = host.memory.view
+    const from = device.loopback ? interfaceOf(route) : device
+    if (!host.ipv6.forwarding && !from.conf6.forceForwarding)
+      return this.#path.drop(pkt, Reason.NotForwarding)
+    if (pkt.pktType !== PacketType.Host) return this.#path.drop(pkt, Reason.LinkBroadcast)
+    const hopLimit = view.getUint8(pkt.l3 + IPV6_HOP_LIMIT)
+    if (hopLimit <= 1) {
+      host.replies6.icmpError(pkt, ICMPV6_TIME_EXCEED, ICMPV6_EXC_HOPLIMIT, 0)
+      return this.#path.drop(pkt, Reason.Ttl)
+    }
+    const out = route.device!
+    if (out === from) {
+      const { peers, now } = host
+      // Limited by destination here and by source in redirect().
+      const place = peers.place(6, pkt.d0, pkt.d1, pkt.d2, pkt.d3, now)
+      if (peers.take(place, REDIRECT_COST, 6 * REDIRECT_COST, now)) host.replies6.redirect(pkt, route)
+    } else {
+      const type = ipv6AddressType(pkt.s0, pkt.s1, pkt.s2, pkt.s3)
+      if (type === Ipv6Address.Any || (type & (Ipv6Address.Multicast | Ipv6Address.Loopback)) !== 0)
+        return this.#path.drop(pkt, Reason.MartianSource)
+      if ((type & Ipv6Address.LinkLocal) !== 0) {
+        host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOT_NEIGHBOUR, 0)
+        return this.#path.drop(pkt, Reason.MartianSource)
+      }
+    }
+    const mtu = Math.max(forwardMtu(route), IPV6_MIN_MTU)
+    if (pkt.end - pkt.l3 > mtu && (pkt.fragMaxSize === 0 || pkt.fragMaxSize > mtu)) {
+      host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, mtu, out)
+      return this.#path.drop(pkt, Reason.Mtu)
+    }
+    setHopLimit(pkt, host.memory, hopLimit - 1)
+    pkt.flags |= PathFlag.Forwarded
+    pkt.iif = device.index
+    pkt.oif = out.index
+    const verdict = host.hooks.run6[Hook.Forward]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    const fate = this.#output(pkt)
+    if (fate === Fate.Forwarded) host.counters.forwarded++
+    return fate
+  }
+
+  // -- local
+
+  /** ip6_input(): fragments are put together behind INPUT, unlike IPv4's. */
+  #deliver(pkt: Packet): Fate {
+    const verdict = this.#host.hooks.run6[Hook.LocalIn]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    return this.#local.receive(pkt)
+  }
+
+  // -- out
+
+  /** __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. */
+  localOut(pkt: Packet): void {
+    pkt.oif = pkt.route!.device!.index
+    const before = this.#before
+    this.#before = { ...before }
+    const verdict = this.#host.hooks.run6[Hook.LocalOut]!(pkt)
+    this.#before = before
+    if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
+    else {
+      pkt.iif = 0
+      this.#output(pkt)
+    }
+  }
+
+  /**
+   * nf_dup_ipv6(): a copy of a packet on its way, through OUTPUT and POSTROUTING to the gateway by the device `oif` (0:
+   * any), untracked. `decrease`: with one hop less. A copy makes no copies of its own.
+   */
+  duplicate(pkt: Packet, gateway: readonly number[], oif: number, decrease: boolean): void {
+    const host = this.#host
+    if (this.#duplicating) return
+    const copy = this.#path.copy(pkt)
+    if (copy === null) return
+    copy.ctInfo = CtInfo.Untracked
+    if (decrease) setHopLimit(copy, host.memory, host.memory.view.getUint8(copy.l3 + IPV6_HOP_LIMIT) - 1)
+    const key = this.#key
+    key.family = 6
+    key.d0 = gateway[0]!
+    key.d1 = gateway[1]!
+    key.d2 = gateway[2]!
+    key.d3 = gateway[3]!
+    key.s0 = key.s1 = key.s2 = key.s3 = 0
+    key.mark = 0
+    key.oif = oif
+    key.tos = key.protocol = key.sport = key.dport = 0
+    const route = this.routes.output(key)
+    if (isErrorType(route.type)) this.#path.drop(copy, Reason.NoRoute)
+    else {
+      this.#duplicating = true
+      copy.route = route
+      this.localOut(copy)
+      this.#duplicating = false
+    }
+    host.packets.give(copy)
+  }
+
+  /**
+   * ip6_route_me_harder(): routes a packet made here anew, by its present addresses, mark and class. False: there is no
+   * way, the packet is to be dropped.
+   */
+  reroute(pkt: Packet): boolean {
+    const { fib } = this.#host
+    const key = fib.keyOf(pkt)
+    // What is meant depends on the link: it stays the one that it was.
+    if (pkt.route !== null && (isMulticast(pkt.d0) || pkt.d0 >>> 22 === 0x3fa))
+      key.oif = pkt.route.device!.index
+    if (!fib.of(6).asksPorts) key.protocol = 0
+    const route = this.routes.output(key)
+    if (isErrorType(route.type)) return false
+    pkt.route = route
+    return true
+  }
+
+  /** As Ipv4Path's: a packet that the mangle table changed in OUTPUT goes another way (ip6t_mangle_out). */
+  #registerReroute(): void {
+    const hooks = this.#host.hooks
+    const view = this.#host.memory.view
+    const note = (pkt: Packet): Verdict => {
+      const before = this.#before
+      before.s0 = pkt.s0
+      before.s1 = pkt.s1
+      before.s2 = pkt.s2
+      before.s3 = pkt.s3
+      before.d0 = pkt.d0
+      before.d1 = pkt.d1
+      before.d2 = pkt.d2
+      before.d3 = pkt.d3
+      before.mark = pkt.mark
+      before.hopLimit = view.getUint8(pkt.l3 + IPV6_HOP_LIMIT)
+      before.flow = view.getInt32(pkt.l3)
+      return Verdict.Accept
+    }
+    const entry = (name: string, priority: number, run: (pkt: Packet) => Verdict): void => {
+      hooks.register({ name, family: 6, hook: Hook.LocalOut, priority, run })
+    }
+    entry('reroute', Priority.Mangle - 1, note)
+    entry('reroute', Priority.Mangle + 1, (pkt) => {
+      const before = this.#before
+      return (pkt.s0 === before.s0 &&
+        pkt.s1 === before.s1 &&
+        pkt.s2 === before.s2 &&
+        pkt.s3 === before.s3 &&
+        pkt.d0 === before.d0 &&
+        pkt.d1 === before.d1 &&
+        pkt.d2 === before.d2 &&
+        pkt.d3 === before.d3 &&
+        pkt.mark === before.mark &&
+        view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) === before.hopLimit &&
+        view.getInt32(pkt.l3) === before.flow) ||
+        this.reroute(pkt)
+        ? Verdict.Accept
+        : Verdict.Drop
+    })
+  }
+
+  /** dst_output(): ip6_output() and __ip6_finish_output(). */
+  #output(pkt: Packet): Fate {
+    const host = this.#host
+    const route = pkt.route!
+    const device = route.device!
+    if (device.conf6.disabled) return this.#path.drop(pkt, Reason.Ipv6Disabled)
+    pkt.oif = device.index
+    const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    const mtu = this.mtu(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+    const length = pkt.end - pkt.l3
+    if (length <= mtu && (pkt.fragMaxSize === 0 || length <= pkt.fragMaxSize))
+      return isMulticast(pkt.d0) ? this.#transmitMulticast(pkt, device) : this.#path.transmit(pkt, device)
+    const tooBig = host.fragments6.fragmentAndSend(
+      pkt,
+      mtu,
+      isMulticast(pkt.d0) ? this.#emitMulticast : this.#path.emit,
+    )
+    if (tooBig !== 0) {
+      host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, tooBig, device)
+      return this.#path.drop(pkt, Reason.Mtu)
+    }
+    this.#path.why = Reason.None
+    return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
+  }
+
+  readonly #emitMulticast = (pkt: Packet): void => {
+    this.#transmitMulticast(pkt, pkt.route!.device!)
+  }
+
+  /** ip6_finish_output2(): the host hears what it sends to a group that it is in. */
+  #transmitMulticast(pkt: Packet, device: Device): Fate {
+    const host = this.#host
+    if (!device.loopback && inGroup(device, pkt.d0, pkt.d1, pkt.d2, pkt.d3)) {
+      const { iif } = pkt
+      pkt.iif = 0
+      this.#path.loopCopy(pkt, device, host.hooks.run6[Hook.PostRouting]!, pkt.route!)
+      pkt.iif = iif
+      if (host.memory.view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) === 0) return this.#path.drop(pkt, Reason.Ttl)
+    }
+    if (((pkt.d0 >>> 16) & 0xf) <= 1 && !device.loopback) return this.#path.drop(pkt, Reason.Multicast)
+    return this.#path.transmit(pkt, device)
+  }
+
+  /** dst_mtu(): of a route towards a destination, with what the host was told of the way. */
+  mtu(route: Route, d0: number, d1: number, d2: number, d3: number): number {
+    const own = routeMtu(route)
+    if (this.pathMtus.empty) return own
+    const told = this.pathMtus.get(route, d0, d1, d2, d3, this.#host.now)
+    return told === 0 ? own : told
+  }
+}

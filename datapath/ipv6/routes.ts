@@ -1,0 +1,243 @@
+// Routing as net/ipv6/route.c and fib6_rules.c have it (6.18): every look-up gives a route, if only one that says why
+// there is none.
+//
+//     rules by priority ─▶ table ─▶ longest prefix ─▶ lowest metric ─▶ best interface, preference ─▶ one next hop
+//
+// An interface that is asked for is better than others, or the only one that counts (RT6_LOOKUP_F_IFACE): where the
+// destination means something else on each link, and where a source address has yet to be found.
+
+import type { Device } from '../devices.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType, Table } from '../fib.ts'
+import type { Host } from '../host.ts'
+import type { Packet } from '../packet.ts'
+import { covers, type Rule } from '../policy-rules.ts'
+import { isErrorType, RouteEntry } from '../route-table.ts'
+import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
+import { selectAddress6 } from './source-address.ts'
+
+/** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
+const LOOPBACK_INDEX = 1
+/** IP6_MAX_MTU. */
+const IP6_MAX_MTU = 65535 + 40
+/** INET_DSCP_MASK. */
+const DSCP_MASK = 0xfc
+
+/** rt6_need_strict(): the destination means something else on each link. */
+export function needsInterface(d0: number, d1: number, d2: number, d3: number): boolean {
+  if (d0 >>> 24 === 0xff || d0 >>> 22 === 0x3fa) return true
+  return d3 === 1 && (d0 | d1 | d2) === 0
+}
+
+/** Bytes that dst_mtu() gives where nobody was told of a smaller one. */
+export const routeMtu = (route: Route): number =>
+  Math.min(route.mtu !== 0 ? route.mtu : route.device!.conf6.mtu, IP6_MAX_MTU)
+
+/** ip6_dst_mtu_maybe_forward() for what is passed on: a route's MTU counts only if it is locked. */
+export const forwardMtu = (route: Route): number =>
+  route.mtu !== 0 && route.extras?.locked?.includes('mtu') ? route.mtu : route.device!.conf6.mtu
+
+/** ip6_dst_hoplimit(). */
+export function hopLimitOf(route: Route): number {
+  const metrics = route.extras?.metrics
+  if (metrics !== undefined)
+    for (const metric of metrics) if (metric.name === 'hoplimit') return Number(metric.value)
+  return route.device!.conf6.hopLimit
+}
+
+/** ip6_dst_idev(): the interface that a route stands for; its device is lo if the route leads to this host. */
+export const interfaceOf = (route: Route): Device => (route as RouteEntry).origin ?? route.device!
+
+/** ipv6_anycast_destination(). */
+export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: number): boolean {
+  if (route.type === RouteType.Anycast) return true
+  const { dst } = route
+  return (
+    route.prefixLength < 127 &&
+    route.gateway === null &&
+    dst[3] === d3 &&
+    dst[2] === d2 &&
+    dst[1] === d1 &&
+    dst[0] === d0
+  )
+}
+
+export class Ipv6Routes {
+  /** ip6_null_entry, ip6_prohibit_entry, ip6_blk_hole_entry: no route, or what a policy rule says. */
+  readonly #none: RouteEntry
+  readonly #prohibited: RouteEntry
+  readonly #blackhole: RouteEntry
+  readonly #host: Host
+  readonly #key = newFlowKey()
+  /** The last route that was found is one of several next hops. */
+  shared = false
+
+  constructor(host: Host) {
+    this.#host = host
+    const special = (type: number): RouteEntry =>
+      new RouteEntry({
+        family: 6,
+        type,
+        dst: [0, 0, 0, 0],
+        prefixLength: 0,
+        table: 0,
+        tos: 0,
+        metric: 0xffffffff,
+        scope: 0,
+        protocol: 'kernel',
+        device: host.devices.loopback,
+        gateway: null,
+        source: null,
+        mtu: 0,
+        realm: 0,
+        nexthops: null,
+        nexthopScope: 254,
+        derived: true,
+      })
+    this.#none = special(RouteType.Unreachable)
+    this.#prohibited = special(RouteType.Prohibit)
+    this.#blackhole = special(RouteType.Blackhole)
+  }
+
+  /** ip6_route_input_lookup() of a packet from `device`. Does not allocate. */
+  input(pkt: Packet, device: Device): RouteEntry {
+    const key = this.#key
+    this.#host.fib.fill(key, pkt)
+    key.iif = device.index
+    return this.#find(key, pkt, device.index, needsInterface(pkt.d0, pkt.d1, pkt.d2, pkt.d3), true)
+  }
+
+  /**
+   * ip6_route_output_flags(): the way out for a packet made here; key.iif does not matter. A route to this host leads
+   * out of lo. `cause`: the packet that an error is about. `bound`: only key.oif will do. Allocates at most once for each local route.
+   */
+  output(key: FlowKey, cause: Packet | null = null, bound = false): RouteEntry {
+    const anySource = (key.s0 | key.s1 | key.s2 | key.s3) === 0
+    key.iif = LOOPBACK_INDEX
+    const strict = bound || (key.oif !== 0 && anySource) || needsInterface(key.d0, key.d1, key.d2, key.d3)
+    return this.#find(key, cause, key.oif, strict, !anySource)
+  }
+
+  /**
+   * ip6_dst_lookup_tail(): the way out with a source address for it, which goes into the key if it has none. Null: there
+   * is no way, or no address for it.
+   */
+  outputWithSource(key: FlowKey, cause: Packet | null = null): RouteEntry | null {
+    let route: RouteEntry | null = null
+    let bound = false
+    if ((key.s0 | key.s1 | key.s2 | key.s3) === 0) {
+      route = this.output(key, cause)
+      if (isErrorType(route.type)) route = null
+      const source =
+        route?.source ??
+        selectAddress6(
+          this.#host.devices,
+          route === null ? null : interfaceOf(route),
+          key.d0,
+          key.d1,
+          key.d2,
+          key.d3,
+        )?.words
+      if (!source) return null
+      key.s0 = source[0]
+      key.s1 = source[1]
+      key.s2 = source[2]
+      key.s3 = source[3]
+      bound = key.oif !== 0
+    }
+    route ??= this.output(key, cause, bound)
+    if (isErrorType(route.type)) return null
+    if ((ipv6AddressType(key.s0, key.s1, key.s2, key.s3) & Ipv6Address.Mapped) !== 0) return null
+    return route
+  }
+
+  /** fib6_rule_lookup(), with the next hop chosen. */
+  #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
+    const { fib } = this.#host
+    const found = this.#walk(key, oif, strict, hasSource)
+    this.shared = found.paths !== null
+    if (found.type === RouteType.Local || found.type === RouteType.Anycast) return fib.loopOf(found)
+    if (found.paths === null) return found
+    const route = fib.share6(found, key, pkt)
+    return strict && oif !== 0 && route.device!.index !== oif ? found.through(oif)! : route
+  }
+
+  #walk(key: FlowKey, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
+    const { fib } = this.#host
+    const rt = fib.of(6)
+    if (!rt.custom) {
+      for (let i = 0; i < 2; i++) {
+        const route =
+          rt.tables
+            .get(i === 0 ? Table.Local : Table.Main)
+            ?.select6(key.d0, key.d1, key.d2, key.d3, oif, strict) ?? null
+        if (route !== null && route.type !== RouteType.Throw) return route
+      }
+      return this.#none
+    }
+    fib.freshNames()
+    const { rules } = rt
+    for (let i = 0; i < rules.length; i++) {
+      const rule = rules[i]!
+      if (this.#applies(rule, rt.ifaces, i, key, hasSource) === (rule.not === true)) continue
+      switch (rule.action) {
+        case 'lookup': {
+          const route =
+            rt.tables.get(rule.table ?? Table.Main)?.select6(key.d0, key.d1, key.d2, key.d3, oif, strict) ??
+            null
+          if (route === null || route.type === RouteType.Throw) break
+          if (isErrorType(route.type)) return route
+          if (route.prefixLength <= (rule.suppressPrefixLength ?? -1)) break
+          const group = rule.suppressGroup ?? -1
+          if (group >= 0 && route.device!.link.group === group) break
+          return route
+        }
+        case 'goto': {
+          let to = i + 1
+          while (to < rules.length && rules[to]!.priority < rule.target!) to++
+          // A target that is not there: the rule does nothing (unresolved).
+          if (to < rules.length && rules[to]!.priority === rule.target) i = to - 1
+          break
+        }
+        case 'unreachable':
+          return this.#none
+        case 'prohibit':
+          return this.#prohibited
+        case 'blackhole':
+          return this.#blackhole
+        case 'nop':
+          break
+      }
+    }
+    return this.#none
+  }
+
+  /** fib_rule_match() and fib6_rule_match(), without `not`. Unlike IPv4's they compare all of DSCP. */
+  #applies(rule: Rule, ifaces: Int32Array, at: number, key: FlowKey, hasSource: boolean): boolean {
+    const iif = ifaces[at * 2]!
+    const oif = ifaces[at * 2 + 1]!
+    if (iif !== 0 && iif !== key.iif) return false
+    if (oif !== 0 && oif !== key.oif) return false
+    const mask = rule.markMask ?? 0
+    if (mask !== 0 && ((rule.mark ?? 0) ^ key.mark) & mask) return false
+    // No tunnel and no VRF brought the packet; it belongs to user 0 of the namespace.
+    if (rule.tunnel !== undefined && rule.tunnel !== 0) return false
+    if (rule.l3mdev === true) return false
+    if (rule.uids && rule.uids[0] > 0) return false
+    if (rule.destination && !covers(rule.destination, key.d0, key.d1, key.d2, key.d3)) return false
+    if (
+      rule.source &&
+      rule.source.prefixLength > 0 &&
+      !(hasSource && covers(rule.source, key.s0, key.s1, key.s2, key.s3))
+    )
+      return false
+    if (rule.tos !== undefined && rule.tos !== 0 && rule.tos !== (key.tos & DSCP_MASK)) return false
+    if (rule.protocol !== undefined && rule.protocol !== 0 && rule.protocol !== key.protocol) return false
+    if (rule.sourcePorts && (key.sport < rule.sourcePorts[0] || key.sport > rule.sourcePorts[1])) return false
+    if (
+      rule.destinationPorts &&
+      (key.dport < rule.destinationPorts[0] || key.dport > rule.destinationPorts[1])
+    )
+      return false
+    return true
+  }
+}

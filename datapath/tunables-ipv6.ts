@@ -1,0 +1,347 @@
+// net.ipv6.* of the datapath: declared with the kernel's defaults (6.18), kept as plain fields for hot code.
+//
+//     net.ipv6.conf.all.X       counts by itself, or is written through to default and every device (spreads)
+//     net.ipv6.conf.default.X   what a new device starts with
+//     net.ipv6.conf.DEV.X ─────▶ device.conf6.x
+
+import type { Devices } from './device-table.ts'
+import type { Device } from './devices.ts'
+import type { Tunables } from './tunables.ts'
+
+/** IPV6_MIN_MTU: on a device with less there is no IPv6. */
+export const IPV6_MIN_MTU = 1280
+
+/** Values in the kernel's units. */
+export class Ipv6Conf {
+  /** conf.all.forwarding: nothing is forwarded without it, but what comes in where force_forwarding is set. */
+  forwarding = false
+  /** conf.all.accept_source_route; both this and the device's must be 0 or more for a type 2 routing header. */
+  acceptSourceRoute = 0
+  /** fwmark_reflect: answers carry the mark of what they answer. */
+  fwmarkReflect = false
+  /** anycast_src_echo_reply: an anycast address answers an echo with itself. */
+  anycastSource = false
+  /** auto_flowlabels is not 0. */
+  autoFlowLabels = true
+  /** flowlabel_reflect: 1 established, 2 resets, 4 echo replies. */
+  flowLabelReflect = 0
+  /** flowlabel_state_ranges: the labels made here have their top bit set. */
+  flowLabelRanges = false
+  /** max_hbh_opts_number; below zero: unknown options are not accepted at all. */
+  maxHopOptions = 8
+  /** max_dst_opts_number, likewise. */
+  maxDestinationOptions = 8
+  /** max_hbh_length, max_dst_opts_length; bytes. */
+  maxHopLength = 0x7fffffff
+  maxDestinationLength = 0x7fffffff
+  /** fib_multipath_hash_policy. */
+  multipathHashPolicy = 0
+  multipathHashFields = 7
+  icmpEchoIgnoreAll = false
+  icmpEchoIgnoreMulticast = false
+  icmpEchoIgnoreAnycast = false
+  icmpErrorAnycastAsUnicast = false
+  /** ms between messages to one host, 0 no limit. */
+  icmpRatelimit = 100
+  /** Types that the limits are for. */
+  readonly icmpLimited = new Uint8Array(256)
+  /** route.mtu_expires, seconds. */
+  mtuExpires = 600
+
+  constructor() {
+    this.writeRatemask(RATEMASK)
+  }
+
+  /** As `net.ipv6.icmp.ratemask` shows it: `0-1,3-127`. */
+  readRatemask(): string {
+    const ranges: string[] = []
+    for (let i = 0; i < 256; i++) {
+      if (this.icmpLimited[i] === 0) continue
+      const first = i
+      while (i < 255 && this.icmpLimited[i + 1] === 1) i++
+      ranges.push(first === i ? `${i}` : `${first}-${i}`)
+    }
+    return ranges.join(',')
+  }
+
+  /** proc_do_large_bitmap(): false if it is no list of types. */
+  writeRatemask(text: string): boolean {
+    const mask = new Uint8Array(256)
+    for (const part of text.split(',')) {
+      const found = /^(\d+)(?:-(\d+))?$/.exec(part.trim())
+      if (part.trim() === '' && text.trim() === '') continue
+      if (found === null) return false
+      const from = Number(found[1])
+      const to = Number(found[2] ?? from)
+      if (from > to || to > 255) return false
+      mask.fill(1, from, to + 1)
+    }
+    this.icmpLimited.set(mask)
+    return true
+  }
+}
+
+const RATEMASK = '0-1,3-127'
+
+/** Declares them all; `conf` follows. */
+export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
+  const number = (
+    name: string,
+    value: number,
+    range: readonly [number, number],
+    apply?: (v: number) => void,
+    unit?: string,
+  ): void =>
+    tunables.declare({
+      name: `net.ipv6.${name}`,
+      default: value,
+      min: range[0],
+      max: range[1],
+      ...(unit === undefined ? {} : { unit }),
+      ...(apply === undefined ? {} : { apply }),
+    })
+  const flag = (name: string, value: boolean, apply?: (on: boolean) => void, max = 255): void =>
+    number(name, value ? 1 : 0, [0, max], (v) => apply?.(v !== 0), 'bool')
+  const any = [-0x80000000, 0x7fffffff] as const
+  const byte = [0, 255] as const
+
+  flag('bindv6only', false)
+  flag('anycast_src_echo_reply', false, (on) => (conf.anycastSource = on))
+  flag('flowlabel_consistency', true)
+  number('auto_flowlabels', 1, [0, 3], (v) => (conf.autoFlowLabels = v !== 0))
+  flag('fwmark_reflect', false, (on) => (conf.fwmarkReflect = on))
+  number('idgen_retries', 3, any)
+  number('idgen_delay', 1, any, undefined, 's')
+  flag('flowlabel_state_ranges', false, (on) => (conf.flowLabelRanges = on))
+  flag('ip_nonlocal_bind', false)
+  number('flowlabel_reflect', 0, [0, 7], (v) => (conf.flowLabelReflect = v))
+  number('max_dst_opts_number', 8, any, (v) => (conf.maxDestinationOptions = v))
+  number('max_hbh_opts_number', 8, any, (v) => (conf.maxHopOptions = v))
+  number('max_dst_opts_length', 0x7fffffff, any, (v) => (conf.maxDestinationLength = v), 'bytes')
+  number('max_hbh_length', 0x7fffffff, any, (v) => (conf.maxHopLength = v), 'bytes')
+  number('fib_multipath_hash_policy', 0, [0, 3], (v) => (conf.multipathHashPolicy = v))
+  number('fib_multipath_hash_fields', 7, [1, 0xfff], (v) => (conf.multipathHashFields = v))
+  number('seg6_flowlabel', 0, any)
+  number('fib_notify_on_flag_change', 0, [0, 2])
+  number('ioam6_id', 16777215, [0, 16777215])
+  number('xfrm6_gc_thresh', 32768, any)
+  number('icmp.ratelimit', 100, any, (v) => (conf.icmpRatelimit = v), 'ms')
+  flag('icmp.echo_ignore_all', false, (on) => (conf.icmpEchoIgnoreAll = on))
+  flag('icmp.echo_ignore_multicast', false, (on) => (conf.icmpEchoIgnoreMulticast = on))
+  flag('icmp.echo_ignore_anycast', false, (on) => (conf.icmpEchoIgnoreAnycast = on))
+  flag('icmp.error_anycast_as_unicast', false, (on) => (conf.icmpErrorAnycastAsUnicast = on), 1)
+  tunables.declare({
+    name: 'net.ipv6.icmp.ratemask',
+    default: 0,
+    words: { read: () => conf.readRatemask(), write: (text) => conf.writeRatemask(text) },
+  })
+  number('route.gc_thresh', 1024, any)
+  number('route.max_size', 0x7fffffff, any)
+  number('route.gc_min_interval', 0, any, undefined, 's')
+  number('route.gc_timeout', 60, any, undefined, 's')
+  number('route.gc_interval', 30, any, undefined, 's')
+  number('route.gc_elasticity', 9, any)
+  number('route.mtu_expires', 600, any, (v) => (conf.mtuExpires = v), 's')
+  number('route.min_adv_mss', 1220, any, undefined, 'bytes')
+  number('route.gc_min_interval_ms', 500, any, undefined, 'ms')
+  number('route.skip_notify_on_dev_down', 0, byte)
+}
+
+/** net.ipv6.conf.*: what `all` and `default` have in a fresh namespace (ipv6_devconf, ipv6_devconf_dflt). */
+interface ConfSpec {
+  readonly name: string
+  readonly all: number
+  /** Default: as `all`. */
+  readonly initial?: number
+  /** On lo and on a device without neighbours (IFF_NOARP) where it differs. */
+  readonly bare?: number
+  readonly readOnly?: boolean
+  /** Written to `all`, it is written to `default` and every device too. */
+  readonly spreads?: boolean
+  readonly min?: number
+}
+
+const CONF: readonly ConfSpec[] = [
+  { name: 'accept_dad', all: 0, initial: 1, bare: -1 },
+  { name: 'accept_ra', all: 1 },
+  { name: 'accept_ra_defrtr', all: 1 },
+  { name: 'accept_ra_from_local', all: 0 },
+  { name: 'accept_ra_min_hop_limit', all: 1 },
+  { name: 'accept_ra_min_lft', all: 0 },
+  { name: 'accept_ra_mtu', all: 1 },
+  { name: 'accept_ra_pinfo', all: 1 },
+  { name: 'accept_ra_rt_info_max_plen', all: 0 },
+  { name: 'accept_ra_rt_info_min_plen', all: 0 },
+  { name: 'accept_ra_rtr_pref', all: 1 },
+  { name: 'accept_redirects', all: 1 },
+  { name: 'accept_source_route', all: 0 },
+  { name: 'accept_untracked_na', all: 0 },
+  { name: 'addr_gen_mode', all: 0, spreads: true },
+  { name: 'autoconf', all: 1 },
+  { name: 'dad_transmits', all: 1 },
+  { name: 'disable_ipv6', all: 0, spreads: true },
+  { name: 'disable_policy', all: 0 },
+  { name: 'drop_unicast_in_l2_multicast', all: 0 },
+  { name: 'drop_unsolicited_na', all: 0 },
+  { name: 'enhanced_dad', all: 1 },
+  { name: 'force_forwarding', all: 0, spreads: true },
+  { name: 'force_mld_version', all: 0 },
+  { name: 'force_tllao', all: 0 },
+  { name: 'forwarding', all: 0, spreads: true },
+  { name: 'hop_limit', all: 64, min: 1 },
+  { name: 'ignore_routes_with_linkdown', all: 0, spreads: true },
+  { name: 'ioam6_enabled', all: 0 },
+  { name: 'ioam6_id', all: 65535 },
+  { name: 'ioam6_id_wide', all: 4294967295 },
+  { name: 'keep_addr_on_down', all: 0 },
+  { name: 'max_addresses', all: 16 },
+  { name: 'max_desync_factor', all: 600 },
+  { name: 'mc_forwarding', all: 0, readOnly: true },
+  { name: 'mldv1_unsolicited_report_interval', all: 10000 },
+  { name: 'mldv2_unsolicited_report_interval', all: 1000 },
+  { name: 'mtu', all: 1280, min: IPV6_MIN_MTU },
+  { name: 'ndisc_evict_nocarrier', all: 1 },
+  { name: 'ndisc_notify', all: 0 },
+  { name: 'ndisc_tclass', all: 0 },
+  { name: 'optimistic_dad', all: 0 },
+  { name: 'proxy_ndp', all: 0 },
+  { name: 'ra_defrtr_metric', all: 1024, min: 1 },
+  { name: 'ra_honor_pio_life', all: 0 },
+  { name: 'ra_honor_pio_pflag', all: 0 },
+  { name: 'regen_max_retry', all: 3 },
+  { name: 'regen_min_advance', all: 2 },
+  { name: 'router_probe_interval', all: 60 },
+  { name: 'router_solicitation_delay', all: 1 },
+  { name: 'router_solicitation_interval', all: 4 },
+  { name: 'router_solicitation_max_interval', all: 3600 },
+  { name: 'router_solicitations', all: -1 },
+  { name: 'rpl_seg_enabled', all: 0 },
+  { name: 'seg6_enabled', all: 0 },
+  { name: 'seg6_require_hmac', all: 0 },
+  { name: 'suppress_frag_ndisc', all: 1 },
+  { name: 'temp_prefered_lft', all: 86400 },
+  { name: 'temp_valid_lft', all: 604800 },
+  { name: 'use_oif_addrs_only', all: 0 },
+  { name: 'use_optimistic', all: 0 },
+  { name: 'use_tempaddr', all: 0, bare: -1 },
+]
+const indexOf = (name: string): number => CONF.findIndex((c) => c.name === name)
+const ACCEPT_SOURCE_ROUTE = indexOf('accept_source_route')
+const DISABLE = indexOf('disable_ipv6')
+const FORCE_FORWARDING = indexOf('force_forwarding')
+const FORWARDING = indexOf('forwarding')
+const HOP_LIMIT = indexOf('hop_limit')
+const MTU = indexOf('mtu')
+const NDISC_TCLASS = indexOf('ndisc_tclass')
+const L2_MULTICAST = indexOf('drop_unicast_in_l2_multicast')
+const IOAM = indexOf('ioam6_enabled')
+
+const ALL = 'all'
+const DEFAULT = 'default'
+
+/** The rows of net.ipv6.conf. Hot code reads device.conf6. */
+export class Ipv6DeviceConf {
+  readonly #tunables: Tunables
+  readonly #devices: Devices
+  readonly #conf: Ipv6Conf
+  readonly #rows = new Map<string, number[]>()
+  /** Values are being declared or passed on, which is no write. */
+  #quiet = false
+
+  /** Follows the devices of `devices` from now on; lo is there already. */
+  constructor(tunables: Tunables, devices: Devices, conf: Ipv6Conf) {
+    this.#tunables = tunables
+    this.#devices = devices
+    this.#conf = conf
+    this.#declareRow(ALL, null)
+    this.#declareRow(DEFAULT, null)
+    for (const device of devices.all()) this.#declareRow(device.name, device)
+    devices.listen({
+      deviceAdded: (device) => this.#declareRow(device.name, device),
+      deviceRemoved: (device) => this.#forget(device.name),
+      deviceRenamed: (device, old) => {
+        const values = this.#rows.get(old)!
+        this.#forget(old)
+        this.#declareRow(device.name, device, values)
+      },
+      mtuChanged: (device) => {
+        this.#quiet = true
+        this.#tunables.set(nameOf(device.name, 'mtu'), Math.max(device.mtu, IPV6_MIN_MTU))
+        this.#quiet = false
+        this.#apply(device)
+      },
+    })
+  }
+
+  #forget(name: string): void {
+    for (const spec of CONF) this.#tunables.undeclare(nameOf(name, spec.name))
+    this.#rows.delete(name)
+  }
+
+  #declareRow(name: string, device: Device | null, values?: number[]): void {
+    const base = name === ALL ? null : this.#rows.get(DEFAULT)
+    const row =
+      values ??
+      CONF.map((c, i) => {
+        if (name === ALL) return c.all
+        if (device !== null) {
+          if (i === MTU) return Math.max(device.mtu, IPV6_MIN_MTU)
+          if (c.bare !== undefined && (device.loopback || device.link.noArp)) return c.bare
+        }
+        return base?.[i] ?? c.initial ?? c.all
+      })
+    this.#rows.set(name, row)
+    for (const [i, spec] of CONF.entries()) {
+      this.#quiet = true
+      this.#tunables.declare({
+        name: nameOf(name, spec.name),
+        default: row[i]!,
+        min: spec.min ?? -0x80000000,
+        ...(spec.readOnly ? { readOnly: true } : {}),
+        apply: (value) => this.#write(name, i, value),
+      })
+      this.#quiet = false
+    }
+    if (device !== null) this.#apply(device)
+  }
+
+  /** addrconf_sysctl_forward(), addrconf_sysctl_disable() and their kin. */
+  #write(name: string, i: number, value: number): void {
+    this.#rows.get(name)![i] = value
+    if (this.#quiet) return
+    if (name === ALL) {
+      if (i === FORWARDING) this.#conf.forwarding = value !== 0
+      if (i === ACCEPT_SOURCE_ROUTE) this.#conf.acceptSourceRoute = value
+      if (CONF[i]!.spreads) {
+        this.#quiet = true
+        for (const other of this.#rows.keys())
+          if (other !== ALL) this.#tunables.set(nameOf(other, CONF[i]!.name), value)
+        this.#quiet = false
+      }
+    }
+    for (const device of this.#devices.all()) if (this.#rows.has(device.name)) this.#apply(device)
+  }
+
+  #apply(device: Device): void {
+    const row = this.#rows.get(device.name)!
+    const conf = device.conf6
+    const forwarding = row[FORWARDING] !== 0
+    const changed = conf.forwarding !== forwarding
+    conf.forwarding = forwarding
+    conf.forceForwarding = row[FORCE_FORWARDING] !== 0
+    conf.acceptSourceRoute = row[ACCEPT_SOURCE_ROUTE]!
+    conf.disabled = row[DISABLE] !== 0 || device.mtu < IPV6_MIN_MTU
+    conf.hopLimit = row[HOP_LIMIT]!
+    conf.mtu = Math.min(row[MTU]!, device.mtu)
+    conf.ndiscTclass = row[NDISC_TCLASS]!
+    conf.dropUnicastInL2Multicast = row[L2_MULTICAST] !== 0
+    conf.ioam = row[IOAM] !== 0
+    // The device joins or leaves the anycast addresses of its subnets.
+    if (changed) this.#devices.forwarding6Changed(device)
+    this.#devices.touch()
+  }
+}
+
+/** Name of a device's sysctl; a dot in an interface name is printed as a slash. */
+const nameOf = (device: string, name: string): string =>
+  `net.ipv6.conf.${device.replaceAll('.', '/')}.${name}`
