@@ -41,6 +41,7 @@ export function compareRuns(
     ...compareTables(expected.save, actual.save, names),
     ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
+    ...compareStats(expected.stats ?? {}, actual.stats ?? {}, names),
     ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),
   ]
 }
@@ -494,6 +495,26 @@ function compareFlows(
     }
   }
   return out
+}
+
+// -- statistics ------------------------------------------------------------------------------------------------
+
+/** How often NAT found a tuple taken hangs on draws that have no other effect. */
+const DRAWN_STATS: ReadonlySet<string> = new Set(['found'])
+
+function compareStats(
+  expected: Readonly<Record<string, number>>,
+  actual: Readonly<Record<string, number>>,
+  names: readonly [string, string],
+): Difference[] {
+  return Object.keys(expected)
+    .filter((name) => !DRAWN_STATS.has(name) && expected[name] !== actual[name])
+    .map((name) => ({
+      kind: 'counter',
+      signature: `conntrack -S ${name}`,
+      step: null,
+      text: `  conntrack -S ${name}: ${names[0]} ${expected[name]}, ${names[1]} ${actual[name]}`,
+    }))
 }
 
 // -- expectations -----------------------------------------------------------------------------------------------

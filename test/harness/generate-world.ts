@@ -320,6 +320,10 @@ function makeSysctls(
     'generic_timeout',
     'gre_timeout',
     'gre_timeout_stream',
+    'sctp_timeout_closed',
+    'sctp_timeout_cookie_wait',
+    'sctp_timeout_established',
+    'sctp_timeout_heartbeat_sent',
   ])
     maybe(t, `net.netfilter.nf_conntrack_${name}`, [1, 2, 77])
   for (const name of [

@@ -135,6 +135,13 @@ class Recorder implements Wire {
     return this.random.pick([30, 300, 1350, 2300])
   }
 
+  /** The host changes while it runs. */
+  async change(command: readonly string[]): Promise<void> {
+    const step: Step = { id: this.steps.length, command }
+    this.steps.push(step)
+    await this.#kernel.take([step])
+  }
+
   async send(
     dev: string,
     frame: Uint8Array,
@@ -201,6 +208,43 @@ function referencesInto(
   return references.map((r) => ({ ...r, at: r.at + by }))
 }
 
+/** One in how many turns of a scenario changes the host: connections ended, timeouts and rules of the game. */
+const CHANGES: Readonly<Partial<Record<Kind, number>>> = { state: 60, nat: 60 }
+const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
+  ['tcp_be_liberal', [0, 1]],
+  ['tcp_loose', [0, 1]],
+  ['tcp_ignore_invalid_rst', [0, 1]],
+  ['tcp_max_retrans', [0, 1, 3]],
+  ['checksum', [0, 1]],
+  ['acct', [0, 1]],
+  ['udp_timeout', [1, 30]],
+  ['tcp_timeout_established', [1, 1000]],
+]
+
+/** A command that changes what is going on. */
+function drawChange({ world, random }: Recorder): string[] {
+  const own = (): readonly [string, string] => {
+    const { name, addresses } = random.pick(world.devices)
+    return [random.pick(addresses), name]
+  }
+  switch (random.below(6)) {
+    case 0:
+      return ['conntrack', '-D', '-f', `ipv${world.family}`, '-p', random.pick(['tcp', 'udp', 'tcp', 'icmp'])]
+    case 1:
+      return ['conntrack', '-D', '-f', `ipv${world.family}`, '-s', random.pick(world.peers).address]
+    case 2:
+      return ['conntrack', '-F']
+    case 3: {
+      const [address, dev] = own()
+      return ['ip', 'addr', 'del', address.replace(/ brd \+/, ''), 'dev', dev]
+    }
+    default: {
+      const [name, values] = random.pick(KNOBS)
+      return ['sysctl', '-qw', `net.netfilter.nf_conntrack_${name}=${random.pick(values)}`]
+    }
+  }
+}
+
 /** Conversations that are neither TCP, UDP nor echo. */
 const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpConversation, TftpConversation]
 
@@ -210,6 +254,7 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
   const active: Conversation[] = []
   while (recorder.frames < frames) {
+    if (random.once(CHANGES[profile] ?? Number.MAX_SAFE_INTEGER)) await recorder.change(drawChange(recorder))
     if (random.below(talks + mix.noise) >= talks) {
       const n = makeNoise(recorder, profile, recorder.history)
       if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
@@ -231,6 +276,22 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
 }
 
 /** The host of a scenario, without a frame yet. `drawn`: the seed, `wall`: milliseconds since 1970. */
+/** Timeout policies for CT --timeout, by the protocol that they are for: see the target CT. */
+const POLICIES: Readonly<Record<World['family'], readonly string[]>> = {
+  4: [
+    'tcp inet tcp syn_sent 3 established 5 close 1 time_wait 2 retrans 4 unacknowledged 2',
+    'udp inet udp unreplied 1 replied 3',
+    'icmp inet icmp timeout 2',
+    'sctp inet sctp closed 1 established 5',
+  ],
+  6: [
+    'tcp inet6 tcp syn_sent 3 established 5 close 1 time_wait 2 retrans 4 unacknowledged 2',
+    'udp inet6 udp unreplied 1 replied 3',
+    'icmp inet6 icmpv6 timeout 2',
+    'sctp inet6 sctp closed 1 established 5',
+  ],
+}
+
 async function bareScenario(
   name: string,
   drawn: number,
@@ -247,6 +308,7 @@ async function bareScenario(
     rules,
     sysctls,
     ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
+    ...(profile === 'state' ? { policies: POLICIES[world.family] } : {}),
     iptables:
       profile === 'helpers'
         ? makeHelperRules(drawn, world)

@@ -8,6 +8,7 @@ import {
   type Family,
   hasHelpers,
   type Run,
+  readStats,
   type Scenario,
   type Sent,
   type Step,
@@ -34,7 +35,15 @@ export function whyNoKernel(): string | null {
   } catch {
     return '/dev/net/tun cannot be opened'
   }
-  for (const tool of ['ip', 'iptables-legacy-save', 'ip6tables-legacy-save', 'conntrack', 'make', 'cc']) {
+  for (const tool of [
+    'ip',
+    'iptables-legacy-save',
+    'ip6tables-legacy-save',
+    'conntrack',
+    'nfct',
+    'make',
+    'cc',
+  ]) {
     if (spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0) return `the program ${tool} is missing`
   }
   return null
@@ -235,6 +244,10 @@ export class KernelHost {
       const restored = await oracle.run(['ipset', 'restore'], scenario.sets)
       if (restored.status !== 0) throw new Refused(`ipset: ${restored.stderr}\n${scenario.sets}`)
     }
+    for (const policy of scenario.policies ?? []) {
+      const added = await oracle.run(['nfct', 'add', 'timeout', ...policy.split(' ')])
+      if (added.status !== 0) throw new Refused(`nfct: ${added.stderr}\n${policy}`)
+    }
     if (scenario.iptables !== '') {
       const restore = await oracle.run([`${this.#tool}-legacy-restore`], scenario.iptables)
       if (restore.status !== 0)
@@ -300,11 +313,12 @@ export class KernelHost {
     let batch: Step[] = []
     const pending = new Set<number>()
     for (const step of steps) {
-      if (step.references?.some((r) => pending.has(r.step))) {
-        await this.#take(batch)
+      if (step.command !== undefined || step.references?.some((r) => pending.has(r.step))) {
+        if (batch.length > 0) await this.#take(batch)
         batch = []
         pending.clear()
       }
+      if (step.command !== undefined) await this.#oracle.run(step.command)
       batch.push(step)
       pending.add(step.id)
     }
@@ -315,11 +329,12 @@ export class KernelHost {
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     for (let again = 0; ; again++) {
-      const [save, sets, flows, expect] = await Promise.all([
+      const [save, sets, flows, expect, stats] = await Promise.all([
         this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
         this.#oracle.run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
         hasHelpers(this.#scenario) ? this.#oracle.run(['conntrack', '-L', 'expect']) : null,
+        this.#oracle.run(['conntrack', '-S']),
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
@@ -342,6 +357,7 @@ export class KernelHost {
         ...(sets === null ? {} : { sets: sets.stdout }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
         ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
+        stats: readStats(stats.stdout),
       }
     }
   }
@@ -357,6 +373,7 @@ export class KernelHost {
       [`${ip}-rule.json`, ['ip', family, '-j', 'rule']],
       ['sysctl', ['sysctl', 'net']],
     ]
+    if (this.#scenario.policies !== undefined) tools.push(['nfct-timeout', ['nfct', 'list', 'timeout']])
     if (this.#scenario.sets !== undefined) tools.push(['ipset-save', ['ipset', 'save']])
     const files: Record<string, string> = {}
     for (const [name, argv] of tools) {

@@ -4,15 +4,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { formatExpectation } from '../../conntrack/print.ts'
+import { formatExpectation, formatStats } from '../../conntrack/print.ts'
 import { afterFiles } from '../../daemon/after.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
+import { runTool } from '../../daemon/tools.ts'
 import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
-import { hasHelpers, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
+import { hasHelpers, type Run, readStats, type Scenario, type Sent, type StepRun } from './scenario.ts'
 import { DrawnRandom } from './scenario-draws.ts'
 import { savedAs, writeHostFolder } from './scenario-folder.ts'
 
@@ -22,7 +23,7 @@ const SLOTS = 512
 const UPTIME_MS = 1_000_000
 
 /** What the engine printed when the scenario was over. */
-export type Ends = Pick<Run, 'save' | 'sets' | 'conntrack' | 'expect'>
+export type Ends = Pick<Run, 'save' | 'sets' | 'conntrack' | 'expect' | 'stats'>
 
 /** The engine with the host of a scenario in it. */
 export class EngineHost {
@@ -80,6 +81,11 @@ export class EngineHost {
     host.path.receive(pkt, host.devices.byName(dev)!)
   }
 
+  /** A tool, as the gateway answers it. */
+  run([tool = '', ...argv]: readonly string[]): void {
+    runTool({ tool, directory: '/', argv, stdin: '' }, this.engine)
+  }
+
   ends(scenario: Scenario): Ends {
     const { conntrack } = this.engine
     const after = new Map(afterFiles(this.engine))
@@ -93,6 +99,7 @@ export class EngineHost {
       ...(hasHelpers(scenario)
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
         : {}),
+      stats: readStats(formatStats(conntrack)),
     }
   }
 }
@@ -106,11 +113,14 @@ export function runEngine(
   const random = new DrawnRandom(scenario, kernel)
   const host = new EngineHost(scenario, random, captured)
   const steps: StepRun[] = []
+  const commands = new Map(scenario.steps.map((step) => [step.id, step.command]))
   host.advance(0, kernel.wall)
   for (const step of kernel.steps) {
     const { id, at, wall, dev, injected } = step
     host.advance(at, wall)
     const before = host.sent()
+    const command = commands.get(id)
+    if (command !== undefined) host.run(command)
     if (injected !== null) {
       random.prepare(step)
       try {

@@ -39,11 +39,38 @@ export function hostYaml(scenario: Scenario): string {
 export const savedAs = ({ family }: Scenario): 'iptables-save' | 'ip6tables-save' =>
   family === 6 ? 'ip6tables-save' : 'iptables-save'
 
+/** What `nfct list timeout` would print, but for the timeouts that were not given. */
+function policies(words: readonly string[]): string {
+  return words
+    .map((line) => {
+      const [name, family, protocol, ...timeouts] = line.split(' ')
+      const lines = timeouts.flatMap((word, i) =>
+        i % 2 === 0 ? [`\t\t.${word.toUpperCase()} = ${timeouts[i + 1]},\n`] : [],
+      )
+      const number = POLICY_PROTOCOLS[protocol!]
+      return `.${name} = {\n\t.l3proto = ${family === 'inet' ? 2 : 10},\n\t.l4proto = ${number},\n\t.policy = {\n${lines.join('')}\t},\n};\n`
+    })
+    .join('')
+}
+
+const POLICY_PROTOCOLS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  tcp: 6,
+  udp: 17,
+  gre: 47,
+  icmpv6: 58,
+  sctp: 132,
+  udplite: 136,
+  generic: 255,
+}
+
 /** The host folder alone. */
 export function writeHostFolder(directory: string, scenario: Scenario): void {
   mkdirSync(directory, { recursive: true })
   writeFileSync(join(directory, 'host.yaml'), hostYaml(scenario))
   if (scenario.sets !== undefined) writeFileSync(join(directory, 'ipset-save'), scenario.sets)
+  if (scenario.policies !== undefined)
+    writeFileSync(join(directory, 'nfct-timeout'), policies(scenario.policies))
   if (scenario.iptables !== '') writeFileSync(join(directory, savedAs(scenario)), scenario.iptables)
 }
 

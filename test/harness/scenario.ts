@@ -38,6 +38,8 @@ export interface Step {
   /** Hex. */
   readonly frame?: string
   readonly references?: readonly Reference[]
+  /** A tool and its arguments, run instead of sending a frame. */
+  readonly command?: readonly string[]
   /** What the generator meant by it. */
   readonly note?: string
 }
@@ -55,6 +57,8 @@ export interface Scenario {
   readonly sysctls: Readonly<Record<string, string>>
   /** Text for `ipset restore`, before the rules. */
   readonly sets?: string
+  /** In the words of `nfct add timeout`, before the rules. */
+  readonly policies?: readonly string[]
   /** Text for iptables-restore, or ip6tables-restore; empty: nothing is ever loaded. */
   readonly iptables: string
   readonly steps: readonly Step[]
@@ -98,6 +102,16 @@ export interface Run {
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
   readonly expect?: readonly string[]
+  /** `conntrack -S`, all processors together. */
+  readonly stats?: Readonly<Record<string, number>>
+}
+
+/** Numbers of `conntrack -S`: those of the processors added up. */
+export function readStats(text: string): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const [, name = '', value] of text.matchAll(/\b(?!cpu=)(\w+)=(\d+)/g))
+    sums[name] = (sums[name] ?? 0) + Number(value)
+  return sums
 }
 
 /** Whether some rule names an application helper. */

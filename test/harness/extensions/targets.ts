@@ -55,7 +55,12 @@ function dnat(d: Draw): string {
       : random.pick(world.peers).address
   const port =
     !ported(d) || random.once(4) ? '' : random.once(2) ? String(random.pick(world.serverPorts)) : range(d)
-  const where = port !== '' && random.once(10) ? `:${port}` : natAddresses(d, to, 5, port)
+  // A range that is shifted: the distance of the port from the base, from the begin of the range on.
+  const shifted =
+    port.includes('-') && random.once(2)
+      ? `${port}/${random.pick([...world.serverPorts, 1, 79, 65535])}`
+      : port
+  const where = port !== '' && random.once(10) ? `:${shifted}` : natAddresses(d, to, 5, shifted)
   return `--to-destination ${where}${flags(d)}`
 }
 
@@ -127,7 +132,7 @@ export const TARGETS: readonly TargetEntry[] = [
     name: 'CT',
     tables: ['raw'],
     tracks: true,
-    weight: () => 4,
+    weight: (profile) => (profile === 'state' ? 12 : 4),
     draw: (d) =>
       d.pick([
         '--notrack',
@@ -139,6 +144,11 @@ export const TARGETS: readonly TargetEntry[] = [
         '--expevents new',
         d.protocol === 'udp' ? '--helper tftp' : '--notrack',
         d.protocol === 'tcp' ? '--helper ftp' : '--notrack',
+        ...Array<string>(4).fill(
+          d.profile === 'state' && ['tcp', 'udp', 'icmp', 'sctp'].includes(d.protocol)
+            ? `--timeout ${d.protocol}`
+            : '--zone 1',
+        ),
       ]),
   },
   {
