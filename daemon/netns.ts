@@ -24,7 +24,7 @@ function ip(namespace: string | null, args: readonly string[]): void {
 }
 
 /** Refuses a namespace that is not there, before anything is opened. */
-export function checkNamespace(port: TunPortConfig): void {
+export function checkNamespace(port: Pick<TunPortConfig, 'namespace' | 'origin'>): void {
   const path = netnsPath(port.namespace)
   if (path === null || existsSync(path)) return
   const { file, line, column } = port.origin.place()

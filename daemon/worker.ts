@@ -10,6 +10,7 @@ import { openSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { LogRecord } from '../datapath/events.ts'
 import { Packet } from '../datapath/packet.ts'
+import { LocalPort } from '../datapath/ports/local.ts'
 import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
 import { TunPorts } from '../datapath/ports/tun.ts'
 import { FrameMemory } from '../datapath/ring.ts'
@@ -19,6 +20,7 @@ import { createEngine, type Engine } from './engine.ts'
 import { CommandError, ExitCode, systemReason } from './errors.ts'
 import type { HostConfig } from './host-folder/config.ts'
 import { loadHostFolder } from './host-folder/index.ts'
+import { LocalNamespace } from './local-port.ts'
 import type { FromWorker, PortSummary, ToWorker, WorkerStart } from './messages.ts'
 import { checkNamespace, configurePeer, netnsPath } from './netns.ts'
 import { NflogFiles } from './nflog-files.ts'
@@ -36,6 +38,28 @@ const MAX_LOG_BACKLOG = 4096
 
 const port = parentPort!
 const say = (message: FromWorker): void => port.postMessage(message)
+
+/** The host's processes: their port and their namespace. */
+interface Local {
+  readonly port: LocalPort
+  readonly namespace: LocalNamespace
+}
+
+/** The local port is one of lo. Null if the host has none. */
+function openLocal(config: HostConfig, engine: Engine, tun: TunPorts): Local | null {
+  const { local } = config
+  if (local === null) return null
+  checkNamespace(local)
+  const { host } = engine
+  try {
+    tun.open({ device: host.devices.loopback.index, name: local.name, netns: netnsPath(local.namespace) })
+  } catch (error) {
+    throw new CommandError(`local: ${(error as Error).message} in ${local.namespace}`)
+  }
+  const namespace = new LocalNamespace(local, host)
+  namespace.setUp()
+  return { port: new LocalPort(host), namespace }
+}
 
 function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSummary[] {
   const wanted = config.interfaces.flatMap((i) => (i.port?.kind === 'tun' ? [{ ...i, port: i.port }] : []))
@@ -93,15 +117,17 @@ class Gateway {
   readonly #engine: Engine
   readonly #tun: TunPorts
   readonly #packet = new Packet()
+  readonly #local: Local | null
   readonly #logs: LogRecord[] = []
   readonly #nflog: NflogFiles | null
   #running = true
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
   readonly #following = new Map<number, { end: () => ToolResult; stdout: string; stderr: string }>()
 
-  constructor(engine: Engine, tun: TunPorts, nflog: string | null) {
+  constructor(engine: Engine, tun: TunPorts, local: Local | null, nflog: string | null) {
     this.#engine = engine
     this.#tun = tun
+    this.#local = local
     tun.onBatch = (offsets, count) => engine.conntrack.lookAhead(offsets, count)
     engine.host.events.log = (record) => {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(record)
@@ -125,6 +151,7 @@ class Gateway {
         this.#setClock()
       }
       this.#serve()
+      this.#local?.namespace.sync()
       this.#engine.tick()
       tun.flush()
       if (this.#following.size > 0) this.#tellFollowers()
@@ -157,7 +184,9 @@ class Gateway {
     pkt.sum = sum
     pkt.sumFrom = offset
     pkt.sumEnd = offset + length
-    host.path.receive(pkt, device)
+    // Nothing arrives on lo from outside: this comes from the host's own processes.
+    if (device.loopback) this.#local!.port.send(pkt)
+    else host.path.receive(pkt, device)
   }
 
   #serve(): void {
@@ -212,6 +241,7 @@ function main(start: WorkerStart): void {
   const memory = new FrameMemory(SLOTS, 65535)
   const tun = new TunPorts(memory)
   memory.onEmpty = () => tun.flush()
+  let local: Local | null = null
   try {
     const config = loadHostFolder(start.directory)
     const random = new SeededRandom(start.seed ?? randomInt(2 ** 47))
@@ -219,14 +249,18 @@ function main(start: WorkerStart): void {
     // Once and for all: a table that grows would stop the packets while it is copied.
     engine.conntrack.table.reserve(engine.host.tunables.get('net.netfilter.nf_conntrack_max'))
     const ports = openPorts(config, engine, tun)
+    local = openLocal(config, engine, tun)
+    if (config.local !== null && local !== null)
+      ports.push({ device: 'lo', namespace: config.local.namespace, name: config.local.name })
     say({ kind: 'ready', wakeFd: tun.wakeFd, ports })
-    new Gateway(engine, tun, start.nflog).run()
+    new Gateway(engine, tun, local, start.nflog).run()
     say({ kind: 'stopped' })
   } catch (error) {
     const status = error instanceof CommandError ? error.status : ExitCode.Failure
     const message = error instanceof CommandError ? error.message : ((error as Error).stack ?? String(error))
     say({ kind: 'failed', message, status })
   } finally {
+    local?.namespace.close()
     tun.close()
     port.close()
   }

@@ -32,6 +32,8 @@ export const PathFlag = {
   Forwarded: 1,
   /** It leaves where it came from, and the sender could have sent it there itself. */
   DoRedirect: 2,
+  /** A process sent it: DF forbids to cut it here too (skb->ignore_df is not set). */
+  Socket: 4,
 } as const
 
 /** What the raw table's CT target asks of the tracker (nf_ct_tmpl_alloc). */
@@ -192,6 +194,8 @@ export class Packet {
 
   /** Local origin: made by this host. */
   local = false
+  /** Port of the transparent proxy that TPROXY found for it, 0 none (skb->sk). */
+  proxyPort = 0
   /** Made here without a socket (skb->sk): the RST of nf_send_reset(). What the stack itself answers has one. */
   socketless = false
   /**
@@ -240,6 +244,7 @@ export class Packet {
     this.ctTemplate = null
     this.local = false
     this.socketless = false
+    this.proxyPort = 0
     this.csumPartial = false
     this.flags = 0
   }

@@ -25,8 +25,8 @@ const BACKLOG = 1000
 
 export class Path {
   /**
-   * Takes packets for this host instead of the local stack (a TUN device in the daemon's own namespace). True: taken;
-   * it must have copied the bytes. Called after INPUT.
+   * Takes packets for this host instead of the local stack (ports/local.ts). True: taken; it has copied the bytes, or
+   * the slot is its own now and pkt.slot -1. Called after INPUT.
    */
   localDelivery: ((pkt: Packet) => boolean) | null = null
   /** Where IPv6 packets go. */
@@ -253,6 +253,11 @@ export class Path {
     from.ct = -1
     from.ctInfo = 0
     return true
+  }
+
+  /** What was sent to this host itself outside of a packet's journey comes in. */
+  settle(): void {
+    if (this.#depth === 0 && this.#backlog.length > 0) this.#drain()
   }
 
   #drain(): void {

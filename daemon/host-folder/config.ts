@@ -158,8 +158,19 @@ export interface RoutingConfig {
   readonly rules: readonly RuleConfig[]
 }
 
+/** Where the processes of the host live: a TUN device in their namespace. */
+export interface LocalConfig {
+  /** Name of a network namespace, or a path to one. */
+  readonly namespace: string
+  /** The device's name in there. */
+  readonly name: string
+  readonly origin: Origin
+}
+
 export interface HostConfig {
   readonly directory: string
+  /** Null: nobody but the local stack answers. */
+  readonly local: LocalConfig | null
   readonly interfaces: readonly InterfaceConfig[]
   readonly ipv4: RoutingConfig
   readonly ipv6: RoutingConfig

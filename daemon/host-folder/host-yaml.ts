@@ -5,12 +5,20 @@
 //         addresses: [192.0.2.1/24]
 //         mtu: 1500
 //         port: {tun: {namespace: client, peer: 192.0.2.2/24, routes: [default]}}
+//     local: {tun: {namespace: server}}
 //     routes: [default via 192.0.2.254]
 //     rules: [fwmark 1 table 100]
 //     sysctls: {net.ipv4.ip_forward: 1}
 
 import { ANY, type Prefix, parseEither, parsePrefix } from './address.ts'
-import type { AddressConfig, PortConfig, RouteConfig, RuleConfig, SysctlConfig } from './config.ts'
+import type {
+  AddressConfig,
+  LocalConfig,
+  PortConfig,
+  RouteConfig,
+  RuleConfig,
+  SysctlConfig,
+} from './config.ts'
 import { readGroup, readMac } from './iproute.ts'
 import { type TableNames, validInterfaceName } from './names.ts'
 import type { Cursor, Origin } from './source.ts'
@@ -34,6 +42,7 @@ export type Said<T> = { readonly value: T; readonly origin: Cursor } | null
 
 export interface HostYaml {
   readonly interfaces: readonly InterfaceWords[]
+  readonly local: LocalConfig | null
   readonly routes: readonly RouteConfig[]
   /** priority -1: the kernel picks. */
   readonly rules: readonly RuleConfig[]
@@ -42,10 +51,12 @@ export interface HostYaml {
 
 export function readHostYaml(root: Cursor, tables: TableNames): HostYaml {
   // An empty document is a host of which nothing is said.
-  if (root.value === null) return { interfaces: [], routes: [], rules: [], sysctls: [] }
-  root.record('a mapping with interfaces, routes, rules and sysctls')
-  root.only(['interfaces', 'routes', 'rules', 'sysctls'], 'host.yaml')
+  if (root.value === null) return { interfaces: [], local: null, routes: [], rules: [], sysctls: [] }
+  root.record('a mapping with interfaces, local, routes, rules and sysctls')
+  root.only(['interfaces', 'local', 'routes', 'rules', 'sysctls'], 'host.yaml')
+  const local = root.get('local')
   return {
+    local: local === null ? null : readLocal(local),
     interfaces: root.get('interfaces')?.entries('a mapping from interface names').map(readInterface) ?? [],
     routes:
       root
@@ -128,6 +139,23 @@ function readPort(port: Cursor, name: string): PortConfig {
     peer: item.get('peer')?.listOrOne().map(readPeer) ?? [],
     routes: item.get('routes')?.listOrOne().map(readPeerRoute) ?? [],
     origin: port,
+  }
+}
+
+/** As a tun port, with a namespace and nothing to route there: what it needs follows from the host. */
+function readLocal(local: Cursor): LocalConfig {
+  const expected = 'a local port: expected {tun: {namespace: NAME}}'
+  const kinds = local.entries(expected)
+  const [kind, item] = kinds[0] ?? local.fail(expected)
+  if (kind !== 'tun') item.failKey(`"${kind}" is no local port: expected tun`)
+  if (kinds.length > 1) kinds[1]![1].failKey(`a host has one local port, not tun and ${kinds[1]![0]}`)
+  if (item.value === null) item.fail(expected)
+  item.only(['namespace', 'name'], 'a local port')
+  const own = item.get('name')
+  return {
+    namespace: readNamespace(item) ?? item.fail('a local port needs the namespace of its processes'),
+    name: own === null ? 'local0' : readDeviceName(own),
+    origin: local,
   }
 }
 

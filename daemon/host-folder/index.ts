@@ -19,6 +19,7 @@ import type {
   AddressConfig,
   HostConfig,
   InterfaceConfig,
+  LocalConfig,
   RouteConfig,
   RoutingConfig,
   RuleConfig,
@@ -67,7 +68,7 @@ export function loadHostFolder(directory: string): HostConfig {
   const yamlFile = file('host.yaml')
   const yaml: HostYaml =
     yamlFile === null
-      ? { interfaces: [], routes: [], rules: [], sysctls: [] }
+      ? { interfaces: [], local: null, routes: [], rules: [], sysctls: [] }
       : readHostYaml(parseYaml(yamlFile), tables)
 
   const interfaces = mergeInterfaces(captured ?? [], yaml.interfaces, {
@@ -75,9 +76,10 @@ export function loadHostFolder(directory: string): HostConfig {
     line: 1,
     column: 1,
   })
-  checkPorts(interfaces)
+  checkPorts(interfaces, yaml.local)
   return {
     directory,
+    local: yaml.local,
     interfaces,
     ipv4: mergeRouting(4, interfaces, routes4, rules4, yaml),
     ipv6: mergeRouting(6, interfaces, routes6, rules6, yaml),
@@ -102,8 +104,8 @@ function clash(what: string, here: Origin, there: Origin): never {
 
 // -- interfaces
 
-/** Two interfaces cannot share the device behind their ports. */
-function checkPorts(interfaces: readonly InterfaceConfig[]): void {
+/** Two interfaces cannot share the device behind their ports, nor one and the local port. */
+function checkPorts(interfaces: readonly InterfaceConfig[], local: LocalConfig | null): void {
   const taken = new Map<string, InterfaceConfig>()
   for (const item of interfaces) {
     if (item.port === null) continue
@@ -117,6 +119,13 @@ function checkPorts(interfaces: readonly InterfaceConfig[]): void {
       )
     taken.set(device, item)
   }
+  const other = local === null ? undefined : taken.get(`${local.namespace} ${local.name}`)
+  if (other?.port)
+    clash(
+      `"${other.name}" has the same device behind its port as the local port`,
+      local!.origin,
+      other.port.origin,
+    )
 }
 
 const LOOPBACK_MTU = 65536

@@ -670,7 +670,8 @@ export class Ipv4Path {
     if (pkt.end - pkt.l3 <= mtu && pkt.fragMaxSize === 0) return this.#path.transmit(pkt, device)
     const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
-    if (df && ((pkt.fragMaxSize === 0 && !pkt.local) || pkt.fragMaxSize > mtu)) {
+    const cuttable = pkt.fragMaxSize !== 0 || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
+    if (df && (!cuttable || pkt.fragMaxSize > mtu)) {
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
       return this.#path.drop(pkt, Reason.Mtu)
     }

@@ -1,7 +1,10 @@
 // TPROXY: hands the packet to a local socket without changing it (libxt_TPROXY of iptables 1.8.9, tproxy_tg4() and
-// tproxy_tg6() of xt_TPROXY.c). Nothing listens on this host, and a packet without a socket is dropped, its mark untouched.
+// tproxy_tg6() of xt_TPROXY.c). A packet without a socket is dropped, its mark untouched. Sockets are there with a local
+// port only (datapath/ports/local.ts): then somebody is taken to listen, whatever --on-ip says.
 
 import { Verdict } from '../../datapath/hooks.ts'
+import type { Host } from '../../datapath/host.ts'
+import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { giveDefrag, takeDefrag } from '../defrag.ts'
 import type { Target } from '../extension.ts'
@@ -13,6 +16,14 @@ export interface TProxy {
   readonly address: Words
   readonly mark: number
   readonly mask: number
+}
+
+/** Hands the packet to the proxy's port; Drop if nothing can listen, or a port is cut off. Does not allocate. */
+function assign(pkt: Packet, host: Host, m: TProxy): Verdict {
+  if (host.path.localDelivery === null || pkt.dport < 0) return Verdict.Drop
+  pkt.proxyPort = m.port === 0 ? pkt.dport : m.port
+  pkt.mark = ((pkt.mark & ~m.mask) ^ m.mark) >>> 0
+  return Verdict.Accept
 }
 
 export const tproxy: Target<TProxy> = {
@@ -52,7 +63,8 @@ export const tproxy: Target<TProxy> = {
       : 'TPROXY: can be used only with -p tcp or -p udp',
   state: (_, env, family) => takeDefrag(env, family),
   release: (_, env, family) => giveDefrag(env, family),
-  reads: [],
+  reads: ['mark'],
+  writes: ['mark'],
   flow: 'final',
-  emit: (_, js) => js`${Verdict.Drop}`,
+  emit: (m, js) => js`${js.bind(assign)}(pkt, ${js.env.host}, ${m})`,
 }

@@ -5,7 +5,7 @@
 //     eth0 10.0.1.2  ═══ TUN ═══ lan 10.0.1.1
 //                                wan 10.0.2.1 ═══ TUN ═══ eth0 10.0.2.2
 
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import {
   existsSync,
   mkdtempSync,
@@ -24,9 +24,9 @@ import { native } from '../../datapath/native/index.ts'
 import { fold, sum } from '../../datapath/wire/checksum.ts'
 import { readCapture, writeCapture, writeFolder } from '../harness/capture.ts'
 import { decode, fragment, icmp, icmpError, tcp, udp } from '../harness/frames.ts'
-import { repositoryRoot, whyNoKernel } from '../harness/kernel.ts'
+import { Gateway as Daemon, type Done, MAIN, run as runProgram } from '../harness/gateway.ts'
+import { whyNoKernel } from '../harness/kernel.ts'
 
-const MAIN = join(repositoryRoot(), 'dist/daemon/main.js')
 const why = whyNoKernel() ?? (existsSync(MAIN) ? null : 'dist is not built: npm run build')
 if (why !== null) console.warn(`NOT RUN: the gateway is not started: ${why}`)
 
@@ -55,73 +55,13 @@ const FOLDER = { 'host.yaml': YAML, 'iptables-save': RULES }
 
 const folder = (files: Record<string, string>): string => writeFolder(join(root, `host-${made++}`), files)
 
-interface Done {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** Runs the program to its end; bounded in time. */
-function run(argv: readonly string[], options: { socket?: string; input?: string | Buffer } = {}): Done {
-  const done = spawnSync(process.execPath, [MAIN, ...argv], {
-    encoding: 'utf8',
-    input: options.input ?? '',
-    timeout: 60_000,
-    maxBuffer: 1 << 28,
-    env: { ...process.env, TUNWALL_SOCKET: options.socket ?? join(root, 'nobody') },
-  })
-  return { code: done.status, stdout: done.stdout, stderr: done.stderr }
-}
-
-class Gateway {
-  readonly socket = join(root, `socket-${made++}`)
-  readonly #child: ChildProcess
-  readonly ended: Promise<number | null>
-  log = ''
-
-  constructor(directory: string, socket?: string) {
-    if (socket !== undefined) this.socket = socket
-    this.#child = spawn(process.execPath, [MAIN, 'up', '--host', directory, '--socket', this.socket])
-    for (const stream of [this.#child.stdout!, this.#child.stderr!])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        this.log += text
-      })
-    this.ended = new Promise((resolve) => this.#child.on('exit', resolve))
-  }
-
-  /** Resolves when the tools are answered; throws with the log if it ends before. */
-  async ready(): Promise<this> {
-    for (const end = Date.now() + 30_000; Date.now() < end; ) {
-      if (this.log.includes('"ready"')) return this
-      if (this.#child.exitCode !== null) break
-      await pause(20)
-    }
-    throw new Error(`the gateway did not start: ${this.log}`)
-  }
-
-  signal(name: NodeJS.Signals): void {
-    this.#child.kill(name)
-  }
-
-  /** Exit status; null if it had to be killed. */
-  async stop(): Promise<number | null> {
-    const timer = setTimeout(() => this.signal('SIGKILL'), 15_000)
-    this.signal('SIGTERM')
-    const code = await this.ended
-    clearTimeout(timer)
-    return code
-  }
-
-  tool(...argv: string[]): Done {
-    return run(argv, { socket: this.socket })
-  }
-
-  /** The tools under their own names, as programs find them. */
-  sh(script: string, input?: string | Buffer): Done {
-    return run(['exec', '--', 'sh', '-c', script], { socket: this.socket, ...(input ? { input } : {}) })
+class Gateway extends Daemon {
+  constructor(directory: string, socket = join(root, `socket-${made++}`)) {
+    super(directory, socket)
   }
 }
-
+const run = (argv: readonly string[], options: { socket?: string; input?: string | Buffer } = {}): Done =>
+  runProgram(argv, { socket: join(root, 'nobody'), ...options })
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const devices = (namespace: string): string =>
   execFileSync('ip', ['-n', namespace, '-o', 'link'], { encoding: 'utf8' })

@@ -361,7 +361,7 @@ describe('mistakes', () => {
     [yaml('interfaces:\n  eth0: {}\n  eth0: {}\n'), 'host.yaml:3:3: not YAML: Map keys must be unique'],
     [
       yaml('interfacs: {}\n'),
-      'host.yaml:1:1: unknown key "interfacs" in host.yaml: expected one of interfaces, routes, rules, sysctls',
+      'host.yaml:1:1: unknown key "interfacs" in host.yaml: expected one of interfaces, local, routes, rules, sysctls',
     ],
     [
       yaml('interfaces:\n  eth0:\n    mtu: 12\n'),
@@ -375,6 +375,16 @@ describe('mistakes', () => {
     [
       yaml('interfaces: {eth0: {port: {tap: {}}}}'),
       'host.yaml:1:28: "tap" is no port: expected tun, raw or capture',
+    ],
+    [yaml('local: tun\n'), 'host.yaml:1:8: "local" must be a local port: expected {tun: {namespace: NAME}}'],
+    [yaml('local: {tun: {name: x}}'), 'host.yaml:1:14: a local port needs the namespace of its processes'],
+    [yaml('local: {raw: eth0}'), 'host.yaml:1:9: "raw" is no local port: expected tun'],
+    [yaml('local: {tun: {namespace: x, peer: 10.0.0.1/24}}'), 'host.yaml:1:29: unknown key "peer"'],
+    [
+      yaml(
+        'interfaces: {lan: {port: {tun: {namespace: x, name: a}}}}\nlocal: {tun: {namespace: x, name: a}}',
+      ),
+      'host.yaml:2:8: "lan" has the same device behind its port as the local port at',
     ],
     [
       yaml(`${eth0}routes:\n  - default via 10.9.0.1\n`),
