@@ -260,6 +260,6 @@ print(n)`,
     const folder = writeFolder(join(root, 'bad'), { 'host.yaml': yaml })
     const done = run(['up', '--host', folder], { socket: join(root, 'nobody') })
     expect(done).toMatchObject({ code: 2, stdout: '' })
-    expect(done.stderr).toMatch(/^tunwall: .*host\.yaml:1:8: there is no network namespace tw-nowhere: .*\n$/)
+    expect(done.stderr).toMatch(/^.*host\.yaml:1:8: there is no network namespace tw-nowhere: .*\n$/)
   })
 })
