@@ -165,6 +165,7 @@ const BASE_SYSCTLS: Readonly<Record<Family, Readonly<Record<string, string>>>> =
   },
   6: {
     'net.ipv6.icmp.ratelimit': '0',
+    'net.ipv6.icmp.ratemask': '255',
     'net.ipv4.icmp_msgs_per_sec': '1000000',
     'net.ipv4.icmp_msgs_burst': '1000000',
     'net.ipv6.auto_flowlabels': '0',
@@ -180,8 +181,9 @@ export const baseSysctls = ({ family = 4 }: Scenario): Readonly<Record<string, s
 const REPORTS: Readonly<Record<string, string>> = {
   'net.ipv6.conf.default.mldv2_unsolicited_report_interval': '1',
 }
-/** Till the host has said so, in milliseconds, and its addresses are there. */
-const REPORT_MS = 40
+/** It has said so when it was silent for so long, milliseconds, so often. */
+const REPORT_MS = 20
+const SILENCES = 2
 
 /** `net.ipv4.conf.eth0/1.rp_filter` as sysctl(8) names it, to its file. */
 function sysctlPath(name: string): string {
@@ -230,8 +232,12 @@ export class KernelHost {
       // A packet of 64 KiB in fragments of 68 bytes must fit the device's queue.
       batch.push(`link set ${d.name} mtu ${d.mtu} txqueuelen 4000`)
       if (d.group !== undefined) batch.push(`link set ${d.name} group ${d.group}`)
+      const up = `link set ${d.name} up`
+      // Routes of IPv6 to peers are made when nobody was found to have the address: on a link that comes up then, not
+      // always.
+      if (this.#family === 6) batch.push(up)
       for (const a of d.addresses) batch.push(`addr add ${a} dev ${d.name}`)
-      batch.push(`link set ${d.name} up`)
+      if (this.#family === 4) batch.push(up)
     })
     for (const r of scenario.routes) batch.push(`route add ${r}`)
     for (const r of scenario.rules) batch.push(`rule add ${r}`)
@@ -239,7 +245,11 @@ export class KernelHost {
     if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
-    if (this.#family === 6) await this.#take([{ id: -1, pause: REPORT_MS }])
+    for (let silent = 0; this.#family === 6 && silent < SILENCES; ) {
+      await this.#take([{ id: -1, pause: REPORT_MS }])
+      const { before, sent } = this.#runs.at(-1)!
+      silent = before.length + sent.length === 0 ? silent + 1 : 0
+    }
     if (scenario.sets !== undefined) {
       const restored = await oracle.run(['ipset', 'restore'], scenario.sets)
       if (restored.status !== 0) throw new Refused(`ipset: ${restored.stderr}\n${scenario.sets}`)
