@@ -266,6 +266,9 @@ export function formatTable(ct: Conntrack, options: FormatOptions = {}): string[
   return lines
 }
 
+/** By bit of ExpectFlag. */
+const EXPECT_FLAGS = ['PERMANENT', 'INACTIVE', 'USERSPACE']
+
 /** One line of `conntrack -L expect`. */
 export function formatExpectation(ct: Conntrack, e: Expectation): string {
   const t = e.tuple
@@ -289,9 +292,8 @@ export function formatExpectation(ct: Conntrack, e: Expectation): string {
     `master-${destination(master)}`,
     ...transport(master),
   ]
-  if ((e.flags & 1) !== 0) parts.push('PERMANENT')
-  if ((e.flags & 2) !== 0) parts.push('INACTIVE')
-  if ((e.flags & 4) !== 0) parts.push('USERSPACE')
+  const flags = EXPECT_FLAGS.filter((_, bit) => (e.flags & (1 << bit)) !== 0)
+  if (flags.length > 0) parts.push(flags.join(','))
   parts.push(`class=${e.class}`)
   if (e.name !== '') parts.push(`helper=${e.name}`)
   return parts.join(' ')

@@ -62,6 +62,10 @@ function wordsAt(ct: Conntrack, at: number): Words {
   return [w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!]
 }
 
+/** The connection's protocol; an error about it has another one. */
+export const protocolOf = (ct: Conntrack, entry: number): number =>
+  ct.table.words[entry * STRIDE + META]! >> 8
+
 /** Addresses of the tuple of a direction. */
 export const sourceOf = (ct: Conntrack, entry: number, dir: number): Words =>
   wordsAt(ct, entry * STRIDE + dir * TUPLE_WORDS + SRC)

@@ -16,6 +16,7 @@ import {
   bind,
   destinationOf,
   destinationPortOf,
+  protocolOf,
   sameWords,
   setExpectedPort,
   sourceOf,
@@ -60,7 +61,7 @@ export class SipNat {
     const { pkt, text } = m
     const bytes = ascii(by)
     let done: boolean
-    if (pkt.proto === IPPROTO_TCP) {
+    if (protocolOf(ct, m.entry) === IPPROTO_TCP) {
       const from = m.offset - tcpHeaderLength(ct.host.memory.view, pkt.l4) + at
       done = mangleTcp(ct, pkt, m.entry, m.dir, from, length, bytes, false)
     } else done = mangleUdp(ct, pkt, m.offset - UDP_HEADER_LEN + at, length, bytes)
@@ -129,7 +130,7 @@ export class SipNat {
   #via(m: SipMessage, request: boolean): boolean {
     const ct = this.#ct
     const { text, entry, dir } = m
-    const found = text.uri(0, m.pkt.proto === IPPROTO_TCP ? SipHeader.ViaTcp : SipHeader.ViaUdp)
+    const found = text.uri(0, protocolOf(ct, entry) === IPPROTO_TCP ? SipHeader.ViaTcp : SipHeader.ViaUdp)
     if (found === null || found === 'bad') return true
     const source = sourceOf(ct, entry, dir)
     const destination = destinationOf(ct, entry, dir)

@@ -26,6 +26,7 @@ import {
   type HelperKind,
   isTranslated,
   linearize,
+  protocolOf,
   sameWords,
   sourceOf,
   sourcePortOf,
@@ -173,15 +174,16 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
 
   /** ct_sip_parse_transport(): the connection's protocol; 0: another one is asked for. */
   const transport = (m: SipMessage, from: number): number => {
-    const { text, pkt } = m
+    const { text } = m
+    const protocol = protocolOf(ct, m.entry)
     const found = text.param(from, 'transport=')
-    if (found === null) return pkt.proto
+    if (found === null) return protocol
     const said = text.isAt(found.at, text.length, 'TCP')
       ? IPPROTO_TCP
       : text.isAt(found.at, text.length, 'UDP')
         ? IPPROTO_UDP
         : 0
-    return said === pkt.proto ? said : 0
+    return said === protocol ? said : 0
   }
 
   const expiresHeader = ({ text }: SipMessage): number => {
@@ -415,7 +417,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
 
   return {
     policies: POLICIES,
-    help: (pkt, entry, dir) => (pkt.proto === IPPROTO_TCP ? stream : datagram)(pkt, entry, dir),
+    help: (pkt, entry, dir) => (protocolOf(ct, entry) === IPPROTO_TCP ? stream : datagram)(pkt, entry, dir),
     forget: (entry) => {
       masters.delete(entry)
     },

@@ -140,7 +140,7 @@ function read(bytes: Uint8Array, at: number, end: number, address: (at: number) 
   if (!r.skip(OCTET_STRING) || r.match(PDUS) < 0) return false
   if (!r.skip(INTEGER) || !r.skip(INTEGER) || !r.skip(INTEGER)) return false
   if (r.match([SEQUENCE]) < 0) return false
-  while (r.goesOn) {
+  do {
     if (r.match([SEQUENCE]) < 0 || !r.skip(OBJECT_IDENTIFIER)) return false
     const tag = r.match(VALUES)
     if (tag < 0) return false
@@ -150,7 +150,7 @@ function read(bytes: Uint8Array, at: number, end: number, address: (at: number) 
     }
     r.at += r.size()
     if (!r.close()) return false
-  }
+  } while (r.goesOn)
   return r.close() && r.close() && r.close()
 }
 
@@ -174,7 +174,7 @@ function translate(ct: Conntrack, pkt: Packet, entry: number, dir: number): Verd
       // At an odd offset the bytes of each half of a 16-bit word change places.
       const turn = (word: number): number => {
         const sum = (word >>> 16) + (word & 0xffff)
-        return ((at - data) & 1) === 0 ? sum : (fold(sum) << 8) | (fold(sum) >>> 8)
+        return ((at - data) & 1) === 0 ? sum : ((fold(sum) & 0xff) << 8) | (fold(sum) >>> 8)
       }
       view.setUint16(l4 + UDP_CHECKSUM, ~fold((~check & 0xffff) + turn(~from) + turn(to)) & 0xffff)
     }

@@ -1,6 +1,6 @@
 // Rules of the helpers profile: CT --helper in raw, some NAT, and a filter that lets through what is related.
 
-import { HELPER_PORTS } from './conversation-helpers.ts'
+import { HELPER_PORTS } from './conversation-sessions.ts'
 import { stream, type World } from './generate-world.ts'
 
 const PROTOCOLS: Readonly<Record<keyof typeof HELPER_PORTS, readonly string[]>> = {
@@ -21,7 +21,18 @@ const PROTOCOLS: Readonly<Record<keyof typeof HELPER_PORTS, readonly string[]>> 
 type Name = keyof typeof HELPER_PORTS
 
 /** Helpers that the conversations talk to. */
-const IN_USE: readonly Name[] = ['ftp', 'irc', 'sane', 'tftp', 'amanda']
+const IN_USE: readonly Name[] = [
+  'ftp',
+  'irc',
+  'sane',
+  'tftp',
+  'amanda',
+  'netbios-ns',
+  'sip',
+  'pptp',
+  'snmp',
+  'snmp_trap',
+]
 
 /** `names`: helpers to be used. */
 export function makeHelperRules(seed: number, world: World, names: readonly Name[] = IN_USE): string {
