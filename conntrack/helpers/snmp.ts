@@ -30,27 +30,18 @@ const SEQUENCE = 0x30
 const IP_ADDRESS = 0x40
 const CONSTRUCTED = 0x20
 const INDEFINITE = 0x80
-/** [0] to [8], but for the obsolete [4]. */
+const LONG_TAG = 0x1f
+/** [0] to [8], but for the obsolete [4], in the order in which they are looked for. */
 const PDUS = [0xa0, 0xa1, 0xa5, 0xa2, 0xa3, 0xa6, 0xa7, 0xa8]
-/** Simple types, the application's (address, counter, gauge, ticks, opaque, long counter), and what stands for none. */
-const VALUES = [
-  INTEGER,
-  OCTET_STRING,
-  OBJECT_IDENTIFIER,
-  IP_ADDRESS,
-  0x41,
-  0x43,
-  0x44,
-  0x46,
-  0x42,
-  NULL,
-  0x80,
-  0x81,
-  0x82,
-]
+/** Simple types: one of them. */
+const SIMPLE = [INTEGER, OCTET_STRING, OBJECT_IDENTIFIER]
+/** The application's: address, counter, ticks, opaque, long counter, gauge. */
+const APPLICATION = [IP_ADDRESS, 0x41, 0x43, 0x44, 0x46, 0x42]
+/** What stands for no value. */
+const NOTHING = [NULL, 0x80, 0x81, 0x82]
 const HIGHEST_VERSION = 1
 
-/** Reads BER as asn1_ber_decoder() does; every method is false, or -1, once something does not fit. */
+/** Reads BER as asn1_ber_decoder() does. */
 class Reader {
   readonly #bytes: Uint8Array
   /** Next byte. */
@@ -59,7 +50,12 @@ class Reader {
   #end: number
   /** Ends of the values around it, negative where the length is indefinite. */
   readonly #around: number[] = []
-  #length = 0
+  /** Of the value that was found last. */
+  length = 0
+  /** Whether what was looked for last was there (FLAG_MATCHED). */
+  matched = false
+  /** Something cannot be read. */
+  failed = false
 
   constructor(bytes: Uint8Array, at: number, end: number) {
     this.#bytes = bytes
@@ -67,54 +63,56 @@ class Reader {
     this.#end = end
   }
 
-  get more(): boolean {
-    return this.at < this.#end
+  get atEnd(): boolean {
+    return this.at === this.#end
   }
 
-  /** Length of the value that match() found. */
-  size(): number {
-    return this.#length
-  }
-
-  /** The value begins with one of the tags: reads tag and length. The tag, -1. */
-  match(tags: readonly number[]): number {
-    if (this.at >= this.#end - 1) return -1
-    const tag = this.#bytes[this.at]!
-    const found = tags.find((t) => ((t ^ tag) & ~(t & CONSTRUCTED)) === 0)
-    if (found === undefined) return -1
+  /** Whether a value of the type begins here; its tag and length are read then. */
+  find(tag: number): boolean {
+    this.matched = false
+    if (this.at >= this.#end - 1) return this.#fail()
+    const found = this.#bytes[this.at]!
+    if ((found & LONG_TAG) === LONG_TAG) return this.#fail()
+    // A constructed type may come as a simple one.
+    if (((tag ^ found) & ~(tag & CONSTRUCTED)) !== 0) return false
     this.at++
     let length = this.#bytes[this.at++]!
-    let indefinite = false
-    if (length === INDEFINITE) {
-      if ((tag & CONSTRUCTED) === 0 || this.#end - this.at < 2) return -1
-      indefinite = true
+    const indefinite = length === INDEFINITE
+    if (indefinite) {
+      if ((found & CONSTRUCTED) === 0 || this.#end - this.at < 2) return this.#fail()
     } else {
       if (length > 0x7f) {
         let n = length - 0x80
-        if (n > 2 || this.at >= this.#end - n) return -1
+        if (n > 2 || this.at >= this.#end - n) return this.#fail()
         for (length = 0; n > 0; n--) length = (length << 8) | this.#bytes[this.at++]!
       }
-      if (length > this.#end - this.at) return -1
+      if (length > this.#end - this.at) return this.#fail()
     }
-    this.#length = length
-    if ((found & CONSTRUCTED) !== 0) {
+    this.length = length
+    if ((tag & CONSTRUCTED) !== 0) {
       this.#around.push(indefinite ? -this.#end : this.#end)
       if (!indefinite) this.#end = this.at + length
     }
-    return found
+    this.matched = true
+    return true
+  }
+
+  #fail(): false {
+    this.failed = true
+    return false
   }
 
   /** A value of that type is passed over. */
   skip(tag: number): boolean {
-    if (this.match([tag]) < 0) return false
-    this.at += this.#length
+    if (!this.find(tag)) return false
+    this.at += this.length
     return true
   }
 
   /** Whether the list goes on. */
   get goesOn(): boolean {
     const indefinite = this.#around.at(-1)! < 0
-    return indefinite ? this.#end - this.at >= 2 && this.#bytes[this.at] !== 0 : this.more
+    return indefinite ? this.#end - this.at >= 2 && this.#bytes[this.at] !== 0 : this.at < this.#end
   }
 
   /** The constructed value ends here. */
@@ -131,27 +129,38 @@ class Reader {
   }
 }
 
-/** Reads a message; `address` is called with the offset of every IpAddress. False: it is none. */
+/**
+ * Reads a message; `address` is called with the offset of every IpAddress. False: it is none. Alternatives are looked
+ * for one after the other, and another one may follow that comes later in the list: the kernel's grammar has them
+ * optional.
+ */
 function read(bytes: Uint8Array, at: number, end: number, address: (at: number) => void): boolean {
   const r = new Reader(bytes, at, end)
-  if (r.match([SEQUENCE]) < 0) return false
-  if (r.match([INTEGER]) < 0 || r.size() !== 1 || bytes[r.at]! > HIGHEST_VERSION) return false
+  if (!r.find(SEQUENCE)) return false
+  if (!r.find(INTEGER) || r.length !== 1 || bytes[r.at]! > HIGHEST_VERSION) return false
   r.at++
-  if (!r.skip(OCTET_STRING) || r.match(PDUS) < 0) return false
-  if (!r.skip(INTEGER) || !r.skip(INTEGER) || !r.skip(INTEGER)) return false
-  if (r.match([SEQUENCE]) < 0) return false
+  if (!r.skip(OCTET_STRING)) return false
+  for (const tag of PDUS) if (!r.atEnd && r.find(tag) && !readPdu(r, address)) return false
+  return r.matched && !r.failed && r.close()
+}
+
+function readPdu(r: Reader, address: (at: number) => void): boolean {
+  if (!r.skip(INTEGER) || !r.skip(INTEGER) || !r.skip(INTEGER) || !r.find(SEQUENCE)) return false
   do {
-    if (r.match([SEQUENCE]) < 0 || !r.skip(OBJECT_IDENTIFIER)) return false
-    const tag = r.match(VALUES)
-    if (tag < 0) return false
-    if (tag === IP_ADDRESS) {
-      if (r.size() !== 4) return false
-      address(r.at)
+    if (!r.find(SEQUENCE) || !r.skip(OBJECT_IDENTIFIER)) return false
+    for (const tag of SIMPLE) if (!r.atEnd && (tag === INTEGER || !r.matched)) r.skip(tag)
+    for (const tag of APPLICATION) {
+      if (r.atEnd || !r.find(tag)) continue
+      if (tag === IP_ADDRESS) {
+        if (r.length !== 4) return false
+        address(r.at)
+      }
+      r.at += r.length
     }
-    r.at += r.size()
-    if (!r.close()) return false
+    for (const tag of NOTHING) if (!r.matched && !r.atEnd) r.skip(tag)
+    if (!r.matched || r.failed || !r.close()) return false
   } while (r.goesOn)
-  return r.close() && r.close() && r.close()
+  return r.close() && r.close()
 }
 
 /** nf_nat_snmp_basic's help(). */
