@@ -132,7 +132,7 @@ class Recorder implements Wire {
   #pause(): number {
     if (this.#pauses >= 5 || !this.random.once(this.#mix.pauses)) return 0
     this.#pauses++
-    return this.random.pick([30, 300, 1350, 2300])
+    return this.random.pick([20, 120, 1120, 2120])
   }
 
   /** The host changes while it runs. */
