@@ -172,6 +172,11 @@ export class Packet {
   fragHadDf = false
   /** IPv6: a fragment header has been taken off or passed over (IP6SKB_FRAGMENTED). */
   fragmented = false
+  /**
+   * IPv6: where the local stack goes on after conntrack put the packet together, in bytes from l3: behind the headers of
+   * its first fragment, whatever they were. 0: behind hop-by-hop options.
+   */
+  transportAt = 0
   /** The pieces it came in or was made of, if nobody has put them together since; null for other packets. */
   fragList: FragmentList | null = null
   /** IPv4 options (IPCB->opt); options.ts fills it. */
@@ -235,6 +240,7 @@ export class Packet {
     this.fragMaxSize = 0
     this.fragHadDf = false
     this.fragmented = false
+    this.transportAt = 0
     this.fragList = null
     if (this.opt.length !== 0) this.opt.clear()
     this.sum = this.sumFrom = this.sumEnd = 0

@@ -12,6 +12,12 @@ import type { Host } from '../host.ts'
 import type { FragmentList, Packet } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { Added, ECN_COMBINED, FragmentLists, pieceOf, type Queue, Reassembly } from '../reassembly.ts'
+import {
+  ICMPV6_EXC_FRAGTIME,
+  ICMPV6_HDR_FIELD,
+  ICMPV6_HDR_INCOMP,
+  ICMPV6_TIME_EXCEED,
+} from '../wire/icmp6.ts'
 import { ECN_MASK } from '../wire/ipv4.ts'
 import {
   IPV6_DST,
@@ -48,9 +54,6 @@ const IP6_MF = 1
 const IPV6_MAX_PAYLOAD = 0xffff
 const IPV6_MIN_MTU = 1280
 const ICMPV6_HEADER_LEN = 8
-
-const ICMPV6_HDR_FIELD = 0
-const ICMPV6_HDR_INCOMP = 3
 
 /** What a TUN device leaves free in front of a frame, and what a device wants (LL_RESERVED_SPACE). */
 const TUN_HEADROOM = 64
@@ -246,6 +249,7 @@ export class Fragments6 {
     queues.gather(queue, l3 + unfragmentable, list)
     if (list !== null) list.sizes[0] = list.sizes[0]! + unfragmentable - IPV6_HEADER_LEN
     pkt.fragList = list
+    pkt.transportAt = lists === null ? 0 : unfragmentable
     pkt.fragMaxSize = queue.maxSize
     pkt.fragmented = true
     view.setUint16(l3 + IPV6_PAYLOAD_LEN, length - IPV6_HEADER_LEN)
@@ -272,14 +276,29 @@ export class Fragments6 {
     return at > end ? -1 : at
   }
 
-  /** Gives up every datagram whose time is over. Cheap when nothing is due. */
+  /**
+   * ip6frag_expire_frag_queue() of every datagram whose time is over: it goes, and if its first fragment had come the
+   * sender is told so, by conntrack on behalf of whomever it was sent to as well. Cheap when nothing is due.
+   */
   tick(): void {
     this.#local.tick(this.#expireLocal)
     this.#tracked.tick(this.#expireTracked)
   }
 
-  readonly #expireLocal = (queue: Queue): void => this.#local.kill(queue)
-  readonly #expireTracked = (queue: Queue): void => this.#tracked.kill(queue)
+  readonly #expireLocal = (queue: Queue): void => this.#expire(this.#local, queue)
+  readonly #expireTracked = (queue: Queue): void => this.#expire(this.#tracked, queue)
+
+  #expire(queues: Reassembly, queue: Queue): void {
+    const host = this.#host
+    const pkt = queues.pullFirst(queue)
+    queues.kill(queue)
+    if (pkt === null) return
+    pkt.family = 6
+    fill6(pkt, host.memory.view)
+    host.replies6.icmpError(pkt, ICMPV6_TIME_EXCEED, ICMPV6_EXC_FRAGTIME, 0)
+    host.memory.give(pkt.slot)
+    host.packets.give(pkt)
+  }
 
   // -- out
 

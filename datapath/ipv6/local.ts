@@ -80,6 +80,8 @@ export class LocalStack6 {
       nextAt = IPV6_HEADER_LEN
       at += (view.getUint8(pkt.l3 + IPV6_HEADER_LEN + 1) + 1) << 3
     }
+    // Not where the header begins that is named, if there were any others in front of the fragment header.
+    if (pkt.transportAt !== 0) at = pkt.transportAt
     for (;;) {
       const start = pkt.l3 + at
       if (start > pkt.end) return this.#path.drop(pkt, Reason.BadHeader)

@@ -22,8 +22,10 @@ export const ICMPV6_PORT_UNREACH = 4
 
 /** Codes of ICMPV6_TIME_EXCEED. */
 export const ICMPV6_EXC_HOPLIMIT = 0
+export const ICMPV6_EXC_FRAGTIME = 1
 
 /** Codes of ICMPV6_PARAMPROB. */
 export const ICMPV6_HDR_FIELD = 0
 export const ICMPV6_UNK_NEXTHDR = 1
 export const ICMPV6_UNK_OPTION = 2
+export const ICMPV6_HDR_INCOMP = 3

@@ -4,10 +4,10 @@ import { DefragUser6 } from '../../../datapath/ipv6/fragments.ts'
 import { Packet } from '../../../datapath/packet.ts'
 import { fill6 } from '../../../datapath/parse.ts'
 import { HEADROOM } from '../../../datapath/ring.ts'
-import { type Extension, fragment, ip6, SeededRandom, tcp, toHex, udp } from '../../harness/frames.ts'
+import { decode, type Extension, fragment, ip6, SeededRandom, tcp, toHex, udp } from '../../harness/frames.ts'
 import { type TestHost, testHost } from '../../harness/host.ts'
 
-const DEVICES = [['eth0', 1500, []]] as const
+const DEVICES = [['eth0', 1500, ['2001:db8:1::1/64']]] as const
 const A = { src: '2001:db8:1::2', dst: '2001:db8:2::2' }
 const C = { ...A, sport: 1, dport: 2 }
 
@@ -272,12 +272,40 @@ describe('the host reassembles', () => {
     expect(t.host.fragments6.waiting).toBe(waiting)
   })
 
+  test('headers in front of the fragment header: conntrack leaves the local stack behind them, not at the first', () => {
+    const t = testHost(DEVICES)
+    expect(defrag(t, part(0, 16, false)).pkt.transportAt).toBe(40)
+    expect(defrag(t, part(0, 16, false, { before: [hop, dest(1)] })).pkt.transportAt).toBe(56)
+    expect(receive(t, part(0, 16, false, { before: [dest(1)] }), 48, 40).pkt.transportAt).toBe(0)
+  })
+
   test('apart from conntrack', () => {
     const t = testHost(DEVICES)
     receive(t, part(0, 16))
     expect(defrag(t, part(16, 8, false)).verdict).toBe(Verdict.Stolen)
     expect(receive(t, part(16, 8, false)).verdict).toBe(Verdict.Accept)
   })
+})
+
+test.each([
+  ['conntrack', defrag],
+  ['the host', receive],
+])('time runs out for %s: the sender is told, if the first fragment has come', (_, take) => {
+  const t = testHost(DEVICES)
+  const first = part(0, 16)
+  take(t, first)
+  take(t, part(16, 16, true, { id: 6 }))
+  t.host.now = 59_999
+  t.host.fragments6.tick()
+  expect(t.sent).toEqual([])
+  t.host.now = 60_000
+  t.host.fragments6.tick()
+  // The flow label is drawn.
+  expect(t.sent.map(({ frame }) => decode(frame).replace(/ flow 0x\w+/, ''))).toEqual([
+    `2001:db8:1::1 > 2001:db8:1::2 hlim 64 icmp6 3/1 rest 0x0 len ${first.length} [${decode(first)}]`,
+  ])
+  expect(t.host.fragments6.waiting).toBe(0)
+  expect(t.host.memory.free).toBe(64)
 })
 
 describe('fragmentation', () => {
