@@ -43,6 +43,8 @@ export interface EngineOptions {
   readonly egress: Egress
   readonly random: Random
   readonly events?: Events
+  /** CompileEnv.indexFrom. */
+  readonly indexFrom?: number
 }
 
 export interface Engine {
@@ -67,7 +69,13 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)
   const sets = new Sets(host)
-  const tables = new Tables({ host, conntrack, nat, sets })
+  const tables = new Tables({
+    host,
+    conntrack,
+    nat,
+    sets,
+    ...(options.indexFrom !== undefined && { indexFrom: options.indexFrom }),
+  })
   const rulesets = new Ruleset(tables)
   const registry = new Registry(matches, targets, sets)
   addDevices(host, config.interfaces)

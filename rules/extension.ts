@@ -4,6 +4,7 @@ import type { Conntrack } from '../conntrack/conntrack.ts'
 import type { Nat } from '../conntrack/nat/nat.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
+import type { Narrowing } from './compile/narrow.ts'
 import type { Code, Js } from './compile/template.ts'
 import type { BaseMatch, MatchUse, Rule, TableName } from './model.ts'
 import type { OptionSpec, Options } from './options.ts'
@@ -15,6 +16,8 @@ export interface CompileEnv {
   readonly conntrack: Conntrack
   readonly nat: Nat
   readonly sets: Sets
+  /** Chains of this many rules and more are looked up instead of walked, if it helps; absent: as many as make it pay. */
+  readonly indexFrom?: number
 }
 
 /**
@@ -110,6 +113,11 @@ export interface Match<D = unknown> extends Extension<D> {
   readonly reads: readonly Fact[] | ((data: D) => readonly Fact[])
   /** May set pkt.hotdrop. */
   readonly hotdrop?: boolean
+  /**
+   * What it tells of the packets that fit, for the index. Of the matches that may set pkt.hotdrop only those may have it
+   * that do so for a transport header that is cut short, or once all that they tell here fits.
+   */
+  narrows?(data: D): Narrowing
   /** A boolean expression over `pkt`. Evaluated exactly when the kernel would evaluate it. */
   emit(data: D, js: Js): Code
   /** What a command that prints a rule with it says on standard error, once. */

@@ -20,7 +20,7 @@ export type { TableEdit } from './tables.ts'
 /** A chain in force; LoadedChain has this shape. */
 export interface ChainView {
   readonly model: Chain
-  /** [packets, bytes] of each rule in turn. */
+  /** [packets, bytes] of each rule in turn, as they were when they were asked for. */
   readonly counters: ArrayLike<number>
   readonly policyPackets: number
   readonly policyBytes: number
@@ -205,10 +205,11 @@ export class Draft implements ChainSource {
   counters(name: string): (rule: Rule, index: number) => Counters {
     const drafted = this.#chains.get(name)
     const loaded = this.view.chains.get(name)
-    const at = (i: number): Counters => ({
-      packets: loaded!.counters[i * 2]!,
-      bytes: loaded!.counters[i * 2 + 1]!,
-    })
+    let values: ArrayLike<number> | null = null
+    const at = (i: number): Counters => {
+      values ??= loaded!.counters
+      return { packets: values[i * 2]!, bytes: values[i * 2 + 1]! }
+    }
     if (!drafted) return (_, index) => at(index)
     const positions = new Map((loaded?.model.rules ?? []).map((rule, i) => [rule, i]))
     return (rule) => {
@@ -489,12 +490,13 @@ export class MemoryStore implements TableStore {
         }
         const old = into.get(name)
         const positions = new Map(old?.model.rules.map((rule, i) => [rule, i]))
+        const before = old?.counters ?? []
         const values = new Float64Array(model.rules.length * 2)
         for (const [i, rule] of model.rules.entries()) {
           const from = positions.get(rule)
           if (from === undefined) continue
-          values[i * 2] = old!.counters[from * 2]!
-          values[i * 2 + 1] = old!.counters[from * 2 + 1]!
+          values[i * 2] = before[from * 2]!
+          values[i * 2 + 1] = before[from * 2 + 1]!
         }
         into.set(name, {
           model,

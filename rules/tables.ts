@@ -9,16 +9,13 @@
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
-import {
-  type ChainFn,
-  type CompiledChain,
-  compileLinear,
-  compileTraced,
-  type StateHolders,
-} from './compile/linear.ts'
+import { IndexedChain } from './compile/indexed.ts'
+import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
-import { CONTINUE, type CompileEnv } from './extension.ts'
+import type { Callable, ChainFn, ChainSource, StateHolders } from './compile/rule.ts'
+import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import { BYTES, PACKETS, RECORD, RuleSlots } from './slots.ts'
 
 /** Chains to put in place, or to take away (null). */
 export interface TableEdit {
@@ -47,106 +44,127 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
 /** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
 export class LoadedChain {
   model: Chain
-  /** [packets, bytes] of each rule in turn. */
-  counters: Float64Array
-  states: (StateHolders | null)[]
+  readonly slots = new RuleSlots()
   policyPackets = 0
   policyBytes = 0
   /** Rules here that need connection tracking. */
   tracking = 0
-  /** Names of the sets that rules here hold, once for each time. */
-  sets: readonly string[] = []
-  hasState = false
   /** Rules here with the target TRACE. */
   tracing = 0
+  /** Rules here that change what later rules are looked up by, and let the walk go on. */
+  rewriting = 0
   run: ChainFn
   /** The same for packets that TRACE has marked, and for tables with such rules. */
   readonly traced: { run: ChainFn }
-  #code: CompiledChain | null = null
+  #linear: LinearChain | null = null
+  #index: IndexedChain | null = null
+  /** Slots whose rules have state. */
+  readonly #stateful = new Set<number>()
   readonly #table: LoadedTable
 
-  constructor(table: LoadedTable, model: Chain) {
+  constructor(table: LoadedTable, name: string, policy: Chain['policy']) {
     this.#table = table
-    this.model = model
-    this.counters = makeCounters(model.rules.length)
-    this.states = []
+    this.model = { name, policy, rules: [] }
     this.run = this.#compileAndRun
     this.traced = { run: this.#traceAndRun }
-    this.#derive()
+  }
+
+  get hasState(): boolean {
+    return this.#stateful.size > 0
+  }
+
+  /** [packets, bytes] of each rule in turn; a copy. */
+  get counters(): Float64Array {
+    const { at, records, count } = this.slots
+    const out = new Float64Array(count * 2)
+    for (let i = 0; i < count; i++) {
+      out[i * 2] = records[at[i]! * RECORD + PACKETS]!
+      out[i * 2 + 1] = records[at[i]! * RECORD + BYTES]!
+    }
+    return out
   }
 
   /** Puts a new version in force; rules that are the same objects keep their counters. */
   replace(model: Chain): void {
-    if (model !== this.model) {
-      this.counters = carry(this.model.rules, this.counters, model.rules)
-      this.retireStates()
-      this.model = model
-      this.run = this.#compileAndRun
-      this.traced.run = this.#traceAndRun
-      this.#derive()
+    const { env } = this.#table
+    this.model = model
+    if (model.rules !== this.slots.rules) {
+      const edit = this.slots.replace(model.rules, (rule) => makeStates(rule, this.#table))
+      for (const { slot, rule, states } of edit.removed) {
+        this.#count(rule, -1)
+        this.#stateful.delete(slot)
+        if (states) this.#table.retire(rule)
+      }
+      for (const slot of edit.added) {
+        this.#count(this.slots.bySlot[slot]!, 1)
+        if (this.slots.states[slot]) this.#stateful.add(slot)
+      }
+      for (const slot of edit.added) for (const set of setsOf(this.slots.bySlot[slot]!)) env.sets.hold(set)
+      for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
+      if (this.#index?.edited(edit) === false) this.#index = null
     }
+    this.recompile()
   }
 
-  setCounters(index: number, counters: Counters): void {
-    this.counters[index * 2] = counters.packets
-    this.counters[index * 2 + 1] = counters.bytes
+  /** Code is made anew when the next packet comes. */
+  recompile(): void {
+    this.run = this.#compileAndRun
+    this.traced.run = this.#traceAndRun
+  }
+
+  setCounters(index: number, { packets, bytes }: Counters): void {
+    const at = this.slots.at[index]! * RECORD
+    this.slots.records[at + PACKETS] = packets
+    this.slots.records[at + BYTES] = bytes
   }
 
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
   resetState(): void {
-    for (const [i, holders] of this.states.entries()) {
-      if (!holders) continue
-      this.#table.retire(this.model.rules[i]!)
-      fillStates(this.model.rules[i]!, holders, this.#table)
+    const { bySlot, states } = this.slots
+    for (const slot of this.#stateful) {
+      this.#table.retire(bySlot[slot]!)
+      fillStates(bySlot[slot]!, states[slot]!, this.#table)
     }
   }
 
-  /** Its states are over once the new ones of the table are made. */
-  retireStates(): void {
-    for (const [i, holders] of this.states.entries()) if (holders) this.#table.retire(this.model.rules[i]!)
+  /** The chain is gone. Its states are over once the new ones of the table are made. */
+  end(): void {
+    for (const slot of this.#stateful) this.#table.retire(this.slots.bySlot[slot]!)
+    for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
   }
 
-  #derive(): void {
-    this.tracking = 0
-    this.tracing = 0
-    const sets: string[] = []
-    for (const rule of this.model.rules) collectSets(rule, sets)
-    this.sets = sets
-    this.hasState = false
-    this.states = this.model.rules.map((rule) => {
-      if (needsTracking(rule)) this.tracking++
-      if (rule.target.kind === 'extension' && rule.target.target.name === 'TRACE') this.tracing++
-      const holders = makeStates(rule, this.#table)
-      if (holders) this.hasState = true
-      return holders
-    })
+  #count(rule: Rule, by: 1 | -1): void {
+    if (needsTracking(rule)) this.tracking += by
+    if (rule.target.kind !== 'extension') return
+    const { target } = rule.target
+    if (target.name === 'TRACE') this.tracing += by
+    if (target.flow !== 'final' && target.writes?.some((fact) => KEYS.has(fact))) this.rewriting += by
   }
 
-  #source(callee: (name: string) => { run: ChainFn }) {
+  #source(callee: (name: string) => Callable): ChainSource {
     const { family, env, names } = this.#table
-    const { counters, states } = this
-    return { family, rules: this.model.rules, counters, states, env, names, callee }
+    return { family, slots: this.slots, env, names, callee }
   }
 
   #compileAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
-    this.#code = compileLinear(
-      this.#source((name) => table.chain(name)),
-      this.#code,
-    )
-    this.run = this.#code.run
+    const source = this.#source((name) => table.chain(name))
+    if (table.rewriting > 0) this.#index = null
+    else if (this.#index === null) this.#index = IndexedChain.make(source)
+    else this.#index.settle()
+    if (this.#index === null) this.#linear = compileLinear(source, this.#linear)
+    else this.#linear = null
+    this.run = (this.#index ?? this.#linear)!.run
     return this.run(pkt, hook)
   }
 
   #traceAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
-    const rules = this.model.rules.length
-    this.traced.run = compileTraced({
-      ...this.#source((name) => table.chain(name).traced),
-      trace: (p, index) => {
-        // The end of a built-in chain is its policy, which the walk tells of.
-        if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
-      },
+    const rules = this.slots.count
+    const source = this.#source((name) => table.chain(name).traced)
+    this.traced.run = compileTraced(source, (p, index) => {
+      // The end of a built-in chain is its policy, which the walk tells of.
+      if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
     return this.traced.run(pkt, hook)
   }
@@ -172,12 +190,18 @@ function needsTracking(rule: Rule): boolean {
   return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
 }
 
+/** What rules are looked up by: a target that writes these and goes on would make the look-up's answer old. */
+const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protocol', 'ports', 'in', 'out'])
+
 const NO_SETS: readonly string[] = []
 
-/** Sets that the rule holds, appended to `into`. */
-function collectSets({ matches, target }: Rule, into: string[]): void {
-  for (const { match, data } of matches) if (match.sets) into.push(...match.sets(data))
-  if (target.kind === 'extension' && target.target.sets) into.push(...target.target.sets(target.data))
+/** Sets that the rule holds, once for each time. */
+function setsOf({ matches, target }: Rule): readonly string[] {
+  let sets: string[] | null = null
+  for (const { match, data } of matches) if (match.sets) (sets ??= []).push(...match.sets(data))
+  if (target.kind === 'extension' && target.target.sets)
+    (sets ??= []).push(...target.target.sets(target.data))
+  return sets ?? NO_SETS
 }
 
 function makeStates(rule: Rule, table: LoadedTable): StateHolders | null {
@@ -208,41 +232,6 @@ function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
   if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env, family)
 }
 
-/** Rules beyond which a chain gets room for more, so that what is appended leaves counters and code where they are. */
-const LONG_CHAIN = 64
-
-function makeCounters(rules: number): Float64Array {
-  const room = rules < LONG_CHAIN ? rules : rules + (rules >> 3)
-  return new Float64Array(new ArrayBuffer(room * 16), 0, rules * 2)
-}
-
-/** Counters of the rules that both versions share, by identity: the ends first, then whatever moved. */
-function carry(old: readonly Rule[], counters: Float64Array, rules: readonly Rule[]): Float64Array {
-  const shorter = Math.min(old.length, rules.length)
-  let head = 0
-  while (head < shorter && old[head] === rules[head]) head++
-  const bytes = counters.buffer.byteLength
-  // Longer or shorter at its end alone. What stands there may be left of rules that are gone.
-  if (head === shorter && rules.length * 16 <= bytes && rules.length * 32 >= bytes)
-    return new Float64Array(counters.buffer, 0, rules.length * 2).fill(0, head * 2)
-  const out = makeCounters(rules.length)
-  out.set(counters.subarray(0, head * 2))
-  let tail = 0
-  while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
-  if (tail > 0) out.set(counters.subarray((old.length - tail) * 2), (rules.length - tail) * 2)
-  if (head + tail < shorter) {
-    const moved = new Map<Rule, number>()
-    for (let i = head; i < old.length - tail; i++) moved.set(old[i]!, i)
-    for (let i = head; i < rules.length - tail; i++) {
-      const from = moved.get(rules[i]!)
-      if (from === undefined) continue
-      out[i * 2] = counters[from * 2]!
-      out[i * 2 + 1] = counters[from * 2 + 1]!
-    }
-  }
-  return out
-}
-
 export class LoadedTable {
   readonly family: Family
   readonly name: TableName
@@ -255,6 +244,7 @@ export class LoadedTable {
   readonly #retired: Rule[] = []
   #tracking = 0
   #tracing = 0
+  #rewriting = 0
   #untrack: (() => void) | null = null
 
   constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables) {
@@ -262,8 +252,7 @@ export class LoadedTable {
     this.name = name
     this.env = env
     this.names = names
-    for (const chain of BUILTIN[name])
-      this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))
+    for (const chain of BUILTIN[name]) this.chains.set(chain, new LoadedChain(this, chain, 'ACCEPT'))
     this.#register()
   }
 
@@ -274,33 +263,42 @@ export class LoadedTable {
     return chain
   }
 
+  /** Rules that change what others are looked up by. */
+  get rewriting(): number {
+    return this.#rewriting
+  }
+
   apply(edit: TableEdit): void {
+    const rewriting = this.#rewriting
     for (const [name, model] of edit.chains) {
       const loaded = this.chains.get(name)
-      this.#tracking -= loaded?.tracking ?? 0
-      this.#tracing -= loaded?.tracing ?? 0
-      const held = loaded?.sets ?? NO_SETS
-      if (loaded) this.#stateful.delete(loaded)
+      if (loaded) {
+        this.#count(loaded, -1)
+        this.#stateful.delete(loaded)
+      }
       if (model === null) {
-        loaded?.retireStates()
+        loaded?.end()
         this.chains.delete(name)
-        for (const set of held) this.env.sets.release(set)
         continue
       }
-      const chain = loaded ?? new LoadedChain(this, model)
+      const chain = loaded ?? new LoadedChain(this, name, model.policy)
       chain.replace(model)
-      for (const set of chain.sets) this.env.sets.hold(set)
-      for (const set of held) this.env.sets.release(set)
       if (loaded === undefined) this.chains.set(name, chain)
-      this.#tracking += chain.tracking
-      this.#tracing += chain.tracing
+      this.#count(chain, 1)
       if (chain.hasState) this.#stateful.add(chain)
     }
+    if (rewriting > 0 !== this.#rewriting > 0) for (const chain of this.chains.values()) chain.recompile()
     for (const chain of this.#stateful) chain.resetState()
     for (const rule of this.#retired) releaseStates(rule, this)
     this.#retired.length = 0
     for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
     this.#followTracking()
+  }
+
+  #count(chain: LoadedChain, by: 1 | -1): void {
+    this.#tracking += by * chain.tracking
+    this.#tracing += by * chain.tracing
+    this.#rewriting += by * chain.rewriting
   }
 
   /** A rule's states are replaced or gone. */

@@ -40,12 +40,21 @@ export interface Js {
 export interface DeviceNames {
   /** An object whose `t[ifindex]` is 1 where the name fits; kept up to date. */
   pattern(pattern: string): { t: Uint8Array }
+  /** An object whose `t[ifindex]` is idOf() the device's name, or 0; kept up to date. */
+  readonly exact: { readonly t: Int32Array }
+  idOf(name: string): number
 }
 
 /** Objects that a piece of generated code refers to. */
 export class Bindings {
-  readonly values: object[] = []
+  readonly values: unknown[] = []
   readonly #index = new Map<object, number>()
+
+  /** How a number or a string stands in the code. */
+  literal(value: number | string): string {
+    if (typeof value === 'string') return JSON.stringify(value)
+    return value < 0 ? `(${value})` : String(value)
+  }
 
   bind(value: object): Code {
     let at = this.#index.get(value)
@@ -61,6 +70,14 @@ export class Bindings {
   prologue(): string {
     if (this.values.length === 0) return ''
     return `const ${this.values.map((_, i) => `k${i} = k[${i}]`).join(', ')};`
+  }
+}
+
+/** For code that many rules share: their numbers and strings are bound too, so that rules of one shape have one text. */
+export class ShapeBindings extends Bindings {
+  override literal(value: number | string): string {
+    this.values.push(value)
+    return `k${this.values.length - 1}`
   }
 }
 
@@ -86,10 +103,10 @@ export function makeJs(
   const hole = (value: Hole): string => {
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
-      return value < 0 ? `(${value})` : String(value)
+      return bindings.literal(value)
     }
     if (typeof value === 'boolean') return String(value)
-    if (typeof value === 'string') return JSON.stringify(value)
+    if (typeof value === 'string') return bindings.literal(value)
     if (value === null) return 'null'
     if (value instanceof Code) return /^[\w.]+$/.test(value.text) ? value.text : `(${value.text})`
     return bindings.bind(value).text

@@ -12,6 +12,7 @@ import {
   hasTcpOption,
   headerFits,
   listPorts,
+  narrowsPorts,
   type Ports,
   printRange,
   words,
@@ -150,6 +151,7 @@ export const dccp: Match<Dccp> = {
     ...(m.types === null && m.option === null ? [] : (['payload'] as const)),
   ],
   hotdrop: true,
+  narrows: narrowsPorts,
   emit(m, js) {
     const parts: Code[] = [headerFits(DCCP_HEADER_LEN, js), ...emitPorts(m, js)]
     const { memory } = js.env.host

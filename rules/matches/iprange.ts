@@ -2,6 +2,7 @@
 // xt_iprange.c).
 
 import type { Family, Packet } from '../../datapath/packet.ts'
+import { commonPrefix } from '../compile/narrow.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
@@ -103,6 +104,11 @@ export const iprange: Match<IpRange> = {
         : `destination IP range ${destination.invert ? '! ' : ''}${format(destination, family)}`,
     ),
   reads: ['source', 'destination'],
+  narrows: ({ source, destination }) => ({
+    ...(source !== null && !source.invert && { source: commonPrefix(source.min, source.max) }),
+    ...(destination !== null &&
+      !destination.invert && { destination: commonPrefix(destination.min, destination.max) }),
+  }),
   emit: ({ source, destination }, js) =>
     js.all([
       ...(source === null ? [] : [emitSide(source, 's', js)]),

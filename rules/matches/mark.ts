@@ -23,6 +23,7 @@ export const mark: Match<Mark> = {
   print: (m) => `${m.invert ? '! ' : ''}--mark ${hexMask(m.value, m.mask)}`,
   list: (m) => `mark match ${m.invert ? '! ' : ''}${hexMask(m.value, m.mask)}`,
   reads: ['mark'],
+  narrows: (m) => (m.invert ? {} : { mark: m }),
   emit(m, js) {
     // & gives a signed number, marks are unsigned.
     const value = m.mask === 0xffffffff ? js`pkt.mark` : js`((pkt.mark & ${m.mask}) >>> 0)`

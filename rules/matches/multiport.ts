@@ -126,6 +126,9 @@ export const multiport: Match<Multiport> = {
       : 'multiport: only for TCP, UDP, UDP-Lite, SCTP and DCCP',
   reads: ['protocol', 'fragment', 'ports'],
   hotdrop: true,
+  // Of `--ports` either side may have it.
+  narrows: (m) =>
+    m.invert || m.side === 'either' ? {} : m.side === 'source' ? { sports: m.ports } : { dports: m.ports },
   emit(m, js) {
     const any = js.any(
       m.ports.flatMap((range) => [

@@ -27,6 +27,6 @@ export const nfacct: Match<NfAcct> = {
   print: (m) => `--nfacct-name ${m.name}`,
   list: (m) => `nfacct-name  ${m.name}`,
   check: (m) => ({ errno: 'ENOENT', reason: `nfacct: no accounting object ${m.name}` }),
-  reads: [],
+  reads: ['state'],
   emit: (_, js) => js`true`,
 }

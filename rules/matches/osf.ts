@@ -158,6 +158,7 @@ export const osf: Match<Osf> = {
   print: (m) =>
     `${m.invert ? '! ' : ''}--genre ${m.genre}${m.ttl === null ? '' : ` --ttl ${m.ttl}`}${m.log === null ? '' : ` --log ${m.log}`}`,
   list: (m) => `OS fingerprint match ${m.invert ? '! ' : ''}${m.genre}`,
-  reads: ['tcp', 'length', 'ttl'],
+  // What is logged is an effect.
+  reads: (m) => (m.log === null ? ['tcp', 'length', 'ttl'] : ['tcp', 'length', 'ttl', 'state']),
   emit: (m, js) => js`${js.bind(matches)}(pkt, ${js.env.host}, ${m})`,
 }

@@ -1,6 +1,7 @@
 // What matches of transport headers share: the look at the header's length, ports, options, SPIs.
 
 import type { Packet } from '../../datapath/packet.ts'
+import type { Narrowing } from '../compile/narrow.ts'
 import type { Code, Js } from '../compile/template.ts'
 import { OptionError, type Options } from '../options.ts'
 import { parsePort, serviceName } from '../text/services.ts'
@@ -67,6 +68,12 @@ export function emitPorts(ports: Ports, js: Js): Code[] {
     parts.push(inRange(js`pkt.dport`, ports.dport, 0xffff, ports.dportInvert, js))
   return parts
 }
+
+/** What the ports of a rule tell the index. */
+export const narrowsPorts = (ports: Ports): Narrowing => ({
+  ...(!ports.sportInvert && asked(ports.sport, false) && { sports: [ports.sport] }),
+  ...(!ports.dportInvert && asked(ports.dport, false) && { dports: [ports.dport] }),
+})
 
 /** False for a range that holds every port. */
 export const asked = ([min, max]: Range, invert: boolean): boolean => min !== 0 || max !== 0xffff || invert

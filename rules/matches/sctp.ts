@@ -6,7 +6,16 @@ import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN } from '../../datapath/wire/sctp.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options } from '../options.ts'
-import { emitPorts, headerFits, listPorts, ownPorts, type Ports, printRange, words } from './parts.ts'
+import {
+  emitPorts,
+  headerFits,
+  listPorts,
+  narrowsPorts,
+  ownPorts,
+  type Ports,
+  printRange,
+  words,
+} from './parts.ts'
 
 export interface ChunkFlags {
   readonly type: number
@@ -227,6 +236,7 @@ chunktypes - DATA INIT INIT_ACK SACK HEARTBEAT HEARTBEAT_ACK ABORT SHUTDOWN SHUT
     ),
   reads: (m) => ['protocol', 'fragment', 'ports', ...(m.chunks === null ? [] : (['payload'] as const))],
   hotdrop: true,
+  narrows: narrowsPorts,
   emit(m, js) {
     const parts = [headerFits(SCTP_HEADER_LEN, js), ...emitPorts(m, js)]
     if (m.chunks !== null) {

@@ -12,6 +12,7 @@ import {
   emitPorts,
   hasTcpOption,
   listPorts,
+  narrowsPorts,
   only,
   ownPorts,
   type Ports,
@@ -154,6 +155,7 @@ export const tcp: Match<Tcp> = {
     ]
   },
   hotdrop: true,
+  narrows: narrowsPorts,
   emit(m, js) {
     const parts: Code[] = [tcpHeaderFits(js), ...emitPorts(m, js)]
     if (m.flagsMask !== 0 || m.flagsCompare !== 0 || m.flagsInvert) {

@@ -2,7 +2,16 @@
 
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
-import { emitPorts, headerFits, listPorts, type Ports, printPorts, words, xtablesPorts } from './parts.ts'
+import {
+  emitPorts,
+  headerFits,
+  listPorts,
+  narrowsPorts,
+  type Ports,
+  printPorts,
+  words,
+  xtablesPorts,
+} from './parts.ts'
 
 export const udp: Match<Ports> = {
   kind: 'match',
@@ -34,5 +43,6 @@ export const udp: Match<Ports> = {
   },
   reads: ['protocol', 'fragment', 'ports'],
   hotdrop: true,
+  narrows: narrowsPorts,
   emit: (m, js) => js.all([headerFits(8, js), ...emitPorts(m, js)]),
 }

@@ -68,6 +68,7 @@ function env(): CompileEnv {
   const devices = {
     generation: 0,
     byIndex: names.map((name, index) => (index === 0 ? undefined : { index, name })),
+    byName: (name: string) => devices.byIndex.find((device) => device?.name === name),
   }
   let tracked = 0
   return {
@@ -263,7 +264,7 @@ describe('compiled chains', () => {
       ])
       for (const [i, rule] of rules.entries())
         expect([chain.counters[i * 2], chain.counters[i * 2 + 1]]).toEqual(before.get(rule) ?? [0, 0])
-      for (const holders of chain.states)
+      for (const holders of chain.slots.states)
         for (const holder of holders ?? []) if (holder.s !== null) expect(holder.s).toEqual({ count: 0 })
     }
   })
@@ -331,7 +332,8 @@ describe('compiled chains', () => {
 })
 
 describe('templates', () => {
-  const js = makeJs(env(), 4, new Bindings(), { pattern: () => ({ t: new Uint8Array() }) }, { s: null })
+  const names = { pattern: () => ({ t: new Uint8Array() }), exact: { t: new Int32Array() }, idOf: () => 0 }
+  const js = makeJs(env(), 4, new Bindings(), names, { s: null })
 
   test('text never becomes code', () => {
     for (const evil of ['"; process.exit(1); "', `\`$${'{x}'}\``, '\u2028', '\\', "'", '*/']) {

@@ -1,0 +1,235 @@
+// A long chain by look-up: cost grows with the rules that fit a packet, not with those that do not.
+//
+//     tables ─ one look-up a signature ─▶ lists of slots ─┐
+//     loose rules ─ pieces of straight code ──────────────┴─ merged in the chain's order ─▶ rule, counters, target
+//
+// The same rules are asked in the same order as in straight code, but for those that cannot fit; so verdict, counters and
+// every effect are the same.
+
+import type { Family, Packet } from '../../datapath/packet.ts'
+import {
+  IPPROTO_DCCP,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../../datapath/wire/protocol.ts'
+import { CONTINUE } from '../extension.ts'
+import { ORDER, RECORD, type RuleSlots, type SlotEdit } from '../slots.ts'
+import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
+import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
+import { type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
+
+/** Costs of a packet that fits nothing, in rules of straight code; measured by `npm run bench rules`. */
+const COST_OF_TABLE = 6
+const COST_OF_PIECE = 6
+/** Rules from which on a chain may be worth a look-up. */
+const INDEX_FROM = 32
+
+/** Bytes of transport header that the matches with ports want to see, by protocol; 0: no such match. */
+const HEADER_BYTES = new Uint8Array(256)
+HEADER_BYTES[IPPROTO_TCP] = 20
+HEADER_BYTES[IPPROTO_UDP] = HEADER_BYTES[IPPROTO_UDPLITE] = 8
+HEADER_BYTES[IPPROTO_SCTP] = HEADER_BYTES[IPPROTO_DCCP] = 12
+
+/** Some rule may drop the packet for headers that are cut short, whatever else it asks. Does not allocate. */
+function isCut(pkt: Packet): boolean {
+  if (pkt.family === 6 && lacksUpper(pkt)) return true
+  if (pkt.fragOffset !== 0) return pkt.fragOffset === 8 && pkt.proto === IPPROTO_TCP
+  return pkt.end - pkt.l4 < HEADER_BYTES[pkt.proto]!
+}
+
+function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
+  let pieces = 0
+  let wasLoose = false
+  for (let i = 0; i < count; i++) {
+    const isLoose = keys.isLoose(at[i]!)
+    if (isLoose && !wasLoose) pieces++
+    wasLoose = isLoose
+  }
+  return keys.tables.length * COST_OF_TABLE + pieces * COST_OF_PIECE + keys.loose < count
+}
+
+export class IndexedChain {
+  readonly run: ChainFn
+  // The generated code reads the following.
+  /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
+  pieces: Piece[] = []
+  pieceOrder = new Float64Array([Number.POSITIVE_INFINITY])
+  /** Pieces before the first keyed rule. */
+  headPieces = 0
+  records: Float64Array
+  lists: Int32Array
+  /** By slot; null until a packet asks. */
+  readonly codes: (ChainFn | null)[] = []
+  readonly #source: ChainSource
+  readonly #keys: RuleKeys
+  /** All rules as straight code, for the packets that a look-up is not good for. */
+  #whole: LinearChain | null = null
+  #wholeIsGood = false
+
+  /** Null if looking up would not help. */
+  static make(source: ChainSource): IndexedChain | null {
+    const { slots, env, family, names } = source
+    if (slots.count < (env.indexFrom ?? INDEX_FROM)) return null
+    const keys = new RuleKeys(family, slots, names)
+    if (keys.loose === slots.count) return null
+    return env.indexFrom !== undefined || pays(keys, slots) ? new IndexedChain(source, keys) : null
+  }
+
+  private constructor(source: ChainSource, keys: RuleKeys) {
+    this.#source = source
+    this.#keys = keys
+    this.records = source.slots.records
+    this.lists = keys.lists
+    this.settle()
+    this.run = this.#generate()
+  }
+
+  /**
+   * The slots have been edited, and nothing asked since. False: better make a new one. Else settle() comes before the next
+   * packet.
+   */
+  edited({ removed, added }: SlotEdit): boolean {
+    const { count } = this.#source.slots
+    if (removed.length + added.length > 64 + (count >> 2)) return false
+    for (const { slot, rule } of removed) {
+      this.#keys.remove(slot, rule)
+      this.codes[slot] = null
+    }
+    for (const slot of added) this.#keys.add(slot)
+    return !this.#keys.worn && this.#keys.loose * 8 < count * 7
+  }
+
+  /** Takes over what the keys have become. */
+  settle(): void {
+    const { slots } = this.#source
+    this.records = slots.records
+    this.lists = this.#keys.lists
+    while (this.codes.length < slots.bySlot.length) this.codes.push(null)
+    this.#wholeIsGood = false
+    this.#cutLoose()
+  }
+
+  /** The code of a single rule, made now. */
+  make(slot: number): ChainFn {
+    const code = codeOf(this.#source, [slot], NEXT)
+    this.codes[slot] = code
+    return code
+  }
+
+  /** For a packet that a look-up is not good for. */
+  whole(pkt: Packet, hook: number): number {
+    if (this.#whole === null || !this.#wholeIsGood) {
+      this.#whole = compileLinear(this.#source, this.#whole)
+      this.#wholeIsGood = true
+    }
+    return this.#whole.run(pkt, hook)
+  }
+
+  /** Loose rules that follow each other in the chain make pieces. */
+  #cutLoose(): void {
+    const { at, count } = this.#source.slots
+    const before = byFirstSlot(this.pieces)
+    const pieces: Piece[] = []
+    let run: number[] = []
+    const end = (): void => {
+      if (run.length > 0) pieces.push(...cutRun(this.#source, run, before))
+      run = []
+    }
+    this.headPieces = -1
+    for (let i = 0; i < count; i++) {
+      const slot = at[i]!
+      if (this.#keys.isLoose(slot)) run.push(slot)
+      else {
+        end()
+        if (this.headPieces < 0) this.headPieces = pieces.length
+      }
+    }
+    end()
+    this.pieces = pieces
+    this.pieceOrder = Float64Array.from([
+      ...pieces.map((piece) => this.#source.slots.orderOf(piece.slots[0]!)),
+      Number.POSITIVE_INFINITY,
+    ])
+  }
+
+  #generate(): ChainFn {
+    const { tables, markMask } = this.#keys
+    const marked = tables.some(({ signature }) => signature.mark)
+    const which = tables.map((_, i) => i)
+    const text = `
+const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
+return ((pkt, hook) => {
+  if (isCut(pkt)) return chain.whole(pkt, hook)
+  const { pieces, pieceOrder, records, lists, codes, headPieces } = chain
+  let v = 0, piece = 0
+  for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook)) !== ${NEXT}) return v
+  let after = -Infinity, mark = pkt.mark
+  for (;;) {
+    ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
+    ${tables.map((table, i) => emitLookUp(i, table, this.#source.family, markMask)).join('\n    ')}
+    ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i)}`).join('; ')} }` : ''}
+    for (;;) {
+      let best = pieceOrder[piece], from = -1
+      ${which.map((i) => `if (o${i} < best) { best = o${i}; from = ${i} }`).join('\n      ')}
+      if (best === Infinity) return ${CONTINUE}
+      if (from < 0) v = pieces[piece++].run(pkt, hook)
+      else {
+        let slot = 0
+        switch (from) {
+          ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i)}; break`).join('\n          ')}
+        }
+        const code = codes[slot]
+        v = code === null ? chain.make(slot)(pkt, hook) : code(pkt, hook)
+      }
+      if (v !== ${NEXT}) return v
+      ${marked ? 'if (pkt.mark !== mark) { mark = pkt.mark; after = best; break }' : ''}
+    }
+  }
+})`
+    return new Function('chain', 'tables', 'names', 'isCut', text)(
+      this,
+      tables,
+      this.#source.names.exact,
+      isCut,
+    ) as ChainFn
+  }
+}
+
+/** To the next slot of the list at p; p = 0: of one slot. */
+const advance = (i: number): string =>
+  `if (p${i} === 0) o${i} = Infinity; else { s${i} = lists[++p${i}]; o${i} = ${orderOf(i)} }`
+
+const orderOf = (i: number): string => `s${i} < 0 ? Infinity : records[s${i} * ${RECORD} + ${ORDER}]`
+
+/** Sets p, s and o to the list in table `i` for the packet, if there is one; mirrors RuleKeys' hashes. */
+function emitLookUp(i: number, { signature }: KeyTable, family: Family, markMask: number): string {
+  const steps: string[] = []
+  const mixIn = (value: string): void => {
+    steps.push(`h = Math.imul(h ^ ${value}, 0x9e3779b1); h ^= h >>> 15`)
+  }
+  const prefix = (field: 's' | 'd', bits: number): void => {
+    for (let word = 0; word * 32 < bits && word < (family === 4 ? 1 : 4); word++) {
+      const mask = maskOf(bits - word * 32)
+      mixIn(mask === -1 ? `pkt.${field}${word}` : `(pkt.${field}${word} & ${mask})`)
+    }
+  }
+  if (signature.source > 0) prefix('s', signature.source)
+  if (signature.destination > 0) prefix('d', signature.destination)
+  if (signature.protocol) mixIn('pkt.proto')
+  if (signature.inInterface) mixIn('names.t[pkt.iif]')
+  if (signature.outInterface) mixIn('names.t[pkt.oif]')
+  if (signature.mark) mixIn(`(pkt.mark & ${markMask})`)
+  if (signature.sport) mixIn('pkt.sport')
+  if (signature.dport) mixIn('pkt.dport')
+  const find = `{ let h = 0; ${steps.join('; ')}
+      const { cells, wrap } = t${i}
+      for (let c = (h << 1) & wrap; cells[c + 1] !== 0; c = (c + 2) & wrap) if (cells[c] === h) {
+        if ((s${i} = cells[c + 1] - 1) < 0) s${i} = lists[p${i} = -1 - s${i}]
+        o${i} = ${orderOf(i)}
+        break
+      } }`
+  if (signature.dport) return `if (pkt.dport >= 0) ${find}`
+  return signature.sport ? `if (pkt.sport >= 0) ${find}` : find
+}
