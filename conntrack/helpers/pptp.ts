@@ -169,7 +169,8 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const dir = e.nat?.dir ?? 0
     const source = sourceOf(ct, e.master, 1 - dir)
     const destination = destinationOf(ct, e.master, 1 - dir)
-    const [from, to] = dir === 0 ? [master.pac, master.pns] : [master.insidePns, master.insidePac]
+    // Of the call in the other direction the kernel asks the new connection, which knows none.
+    const [from, to] = dir === 0 ? [master.pac, master.pns] : [0, 0]
     const expected = ct.expectations.find(gre(entry, source, destination, from, to))
     if (expected !== null) ct.expectations.remove(expected)
     const key = e.nat?.port ?? 0

@@ -295,8 +295,9 @@ export class DrawnRandom implements Random {
     const plain = (some & 0xffff) === 0 ? some + 1 : some
     const wanted = this.#next[0] ?? null
     if (this.#next.length > 1) this.#next.shift()
-    const upper = this.#upper[0] ?? plain >>> 16
+    const upper = this.#upper[0]
     if (this.#upper.length > 1) this.#upper.shift()
-    return ((upper << 16) | (wanted ?? plain & 0xffff)) >>> 0
+    if (upper !== undefined) return ((upper << 16) | (wanted ?? 0)) >>> 0
+    return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
   }
 }
