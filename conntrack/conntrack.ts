@@ -22,6 +22,7 @@ import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
 import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
+import { formatReason } from './reasons.ts'
 import { Sequences } from './seqadj.ts'
 import { Synproxy } from './synproxy.ts'
 import {
@@ -636,10 +637,23 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return true
   }
 
-  logInvalid(pkt: Packet, protocol: number, reason: string): void {
-    if (this.#logInvalid === 0 || this.onInvalid === null) return
-    if (this.#logInvalid !== protocol && this.#logInvalid !== IPPROTO_RAW) return
-    this.onInvalid(pkt, `nf_ct_proto_${protocol}: ${reason} `)
+  /** nf_conntrack_log_invalid is this protocol, or all, and somebody listens. */
+  logs(protocol: number): boolean {
+    const wanted = this.#logInvalid
+    return wanted !== 0 && this.onInvalid !== null && (wanted === protocol || wanted === IPPROTO_RAW)
+  }
+
+  logInvalid(
+    pkt: Packet,
+    protocol: number,
+    reason: string,
+    a: number | string = 0,
+    b: number | string = 0,
+    c: number | string = 0,
+    d: number | string = 0,
+  ): void {
+    if (this.logs(protocol))
+      this.onInvalid?.(pkt, `nf_ct_proto_${protocol}: ${formatReason(reason, [a, b, c, d])} `)
   }
 
   seqOffset(entry: number, dir: number, seq: number): number {

@@ -4,7 +4,8 @@
 //     IP | ICMP error | quoted IP | quoted transport ...   the quoted packet, inverted, is the tuple to look up
 
 import { Hook } from '../datapath/hooks.ts'
-import { CtInfo, type CtTemplate, type Packet } from '../datapath/packet.ts'
+import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
+import { formatAddress } from '../datapath/wire/address.ts'
 import { ICMP_HEADER_LEN, icmpIsError, NR_ICMP_TYPES } from '../datapath/wire/icmp.ts'
 import { IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
@@ -84,9 +85,26 @@ function related(ct: Conntrack, pkt: Packet, template: CtTemplate | null, at: nu
   const w = ct.table.words
   const dst = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS + DST
   if (w[dst] !== pkt.d0 || w[dst + 1] !== pkt.d1 || w[dst + 2] !== pkt.d2 || w[dst + 3] !== pkt.d3)
-    return invalid(ct, pkt, 'outer daddr != inner')
+    return astray(ct, pkt, dst)
   ct.hold(pkt, handle >> 1, (handle & 1) !== 0 ? CtInfo.RelatedReply : CtInfo.Related)
   return Tracked.Accept
+}
+
+/** `at`: word index of the address that the error should have gone to. */
+function astray(ct: Conntrack, pkt: Packet, at: number): Tracked {
+  if (!ct.logs(pkt.proto)) return Tracked.Invalid
+  const w = ct.table.words
+  const outer = plainAddress(pkt.family, [pkt.d0, pkt.d1, pkt.d2, pkt.d3])
+  const inner = plainAddress(pkt.family, [w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!])
+  ct.logInvalid(pkt, pkt.proto, 'outer daddr %s != inner %s', outer, inner)
+  return Tracked.Invalid
+}
+
+/** %pI4, or %pI6, which leaves nothing out. */
+function plainAddress(family: Family, words: [number, number, number, number]): string {
+  if (family === 4) return formatAddress(4, words)
+  const digits = words.map((word) => (word >>> 0).toString(16).padStart(8, '0'))
+  return digits.map((eight) => `${eight.slice(0, 4)}:${eight.slice(4)}`).join(':')
 }
 
 function invalid(ct: Conntrack, pkt: Packet, reason: string): Tracked {

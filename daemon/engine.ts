@@ -21,6 +21,7 @@ import { Ruleset } from '../rules/ruleset.ts'
 import { Sets } from '../rules/sets/store.ts'
 import { Tables } from '../rules/tables.ts'
 import { targets } from '../rules/targets/index.ts'
+import { LogFlag, logLine } from '../rules/targets/log.ts'
 import { RuleError } from '../rules/text/errors.ts'
 import { Registry } from '../rules/text/registry.ts'
 import { loadRules } from '../rules/text/restore.ts'
@@ -62,12 +63,21 @@ export interface Engine {
   tick(): boolean
 }
 
+/** As nf_log_syslog says it unless told otherwise: default_loginfo, NF_LOG_DEFAULT_MASK. */
+const LEVEL_NOTICE = 5
+const INVALID_LOG = {
+  level: LEVEL_NOTICE,
+  flags: LogFlag.TcpSequence | LogFlag.TcpOptions | LogFlag.IpOptions | LogFlag.Uid,
+}
+
 /** Builds a host. Throws PlaceError for what the files ask and the host refuses. */
 export function createEngine(config: HostConfig, options: EngineOptions): Engine {
   tuneCompiler()
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)
+  conntrack.onInvalid = (pkt, prefix) =>
+    host.events.log?.({ level: LEVEL_NOTICE, text: logLine(pkt, host, { ...INVALID_LOG, prefix }) })
   const sets = new Sets(host)
   const tables = new Tables({
     host,

@@ -6,6 +6,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { ensureWritable } from '../../datapath/rewrite.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN, SCTP_VTAG } from '../../datapath/wire/sctp.ts'
+import { swap32 } from '../nat/jhash.ts'
 import { assure, EVENT_CACHE, Event, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
@@ -153,8 +154,20 @@ export function createSctp(core: TrackerCore): Tracker {
     for (let at = pkt.l4 + SCTP_HEADER_LEN; at + CHUNK_HEADER <= pkt.end; at = following(at), count++) {
       const type = view.getUint8(at)
       if (type === INIT || type === INIT_ACK || type === SHUTDOWN_COMPLETE) alone = true
-      if ((type === COOKIE_ACK || type === COOKIE_ECHO || alone) && count !== 0) return -1
-      if (view.getUint16(at + 2) === 0) return -1
+      const late = (type === COOKIE_ACK || type === COOKIE_ECHO || alone) && count !== 0
+      if (late || view.getUint16(at + 2) === 0) {
+        // The length as it lies in memory, and a new line, as the kernel says it.
+        core.logInvalid(
+          pkt,
+          IPPROTO_SCTP,
+          'do_basic_checks failed. chunk num %d, type %d, len %d flag %d\n',
+          count,
+          type,
+          view.getUint16(at + 2, true),
+          alone ? 1 : 0,
+        )
+        return -1
+      }
       map |= bit(type)
     }
     return count === 0 ? -1 : map
@@ -229,7 +242,14 @@ export function createSctp(core: TrackerCore): Tracker {
         if (!begin(pkt, o, vtag)) return Tracked.Invalid
       }
       if ((map & OWN_RULES) === 0 && vtag !== w[o + VTAG + dir]) {
-        core.logInvalid(pkt, IPPROTO_SCTP, 'verification tag check failed')
+        core.logInvalid(
+          pkt,
+          IPPROTO_SCTP,
+          'verification tag check failed %x vs %x for dir %u',
+          swap32(vtag),
+          swap32(w[o + VTAG + dir]!),
+          dir,
+        )
         return Tracked.Invalid
       }
 
@@ -279,7 +299,7 @@ export function createSctp(core: TrackerCore): Tracker {
         const old = w[o + STATE]!
         state = nextState(dir, old, type)
         if (state === IV) {
-          core.logInvalid(pkt, IPPROTO_SCTP, 'Invalid, chunk in this state')
+          core.logInvalid(pkt, IPPROTO_SCTP, 'Invalid, old_state %d, dir %d, type %d', old, dir, type)
           return Tracked.Invalid
         }
         if (type === INIT) {

@@ -170,6 +170,9 @@ const IN_WINDOW = 0
 const IGNORED = 1
 const OUTSIDE = 2
 
+/** Of CONFIG_HZ 250. */
+const JIFFY_MS = 4
+
 const before = (a: number, b: number): boolean => ((a - b) | 0) < 0
 const after = (a: number, b: number): boolean => ((b - a) | 0) < 0
 
@@ -363,9 +366,9 @@ export function createTcp(core: TrackerCore): Tracker {
   }
 
   /** nf_tcp_log_invalid: `action`, unless this direction is tracked liberally. */
-  function unless(pkt: Packet, senderFlags: number, action: number, reason: string): number {
+  function unless(pkt: Packet, senderFlags: number, action: number, reason: string, bound: number): number {
     if (liberal || (senderFlags & F_BE_LIBERAL) !== 0) return IN_WINDOW
-    core.logInvalid(pkt, IPPROTO_TCP, reason)
+    core.logInvalid(pkt, IPPROTO_TCP, reason, bound)
     return action
   }
 
@@ -446,16 +449,40 @@ export function createTcp(core: TrackerCore): Tracker {
         // Some send more than the window allows. If the receiver takes it, its acknowledgments must fit.
         w[s + END] = end
         w[s + FLAGS] = senderFlags | F_UNACKNOWLEDGED
-        return unless(pkt, senderFlags, IGNORED, 'more bytes than expected')
+        return unless(pkt, senderFlags, IGNORED, '%u bytes more than expected', overshot)
       }
-      return unless(pkt, senderFlags, OUTSIDE, 'SEQ is over upper bound (over the window of the receiver)')
+      return unless(
+        pkt,
+        senderFlags,
+        OUTSIDE,
+        'SEQ is over upper bound %u (over the window of the receiver)',
+        senderMaxEnd + 1,
+      )
     }
     if (after(sack, receiverEnd))
-      return unless(pkt, senderFlags, OUTSIDE, 'ACK is over upper bound (ACKed data not seen yet)')
+      return unless(
+        pkt,
+        senderFlags,
+        OUTSIDE,
+        'ACK is over upper bound %u (ACKed data not seen yet)',
+        receiverEnd + 1,
+      )
     if (receiverWin !== 0 && !after(end, lowestSeq))
-      return unless(pkt, senderFlags, IGNORED, 'SEQ is under lower bound (already ACKed data retransmitted)')
+      return unless(
+        pkt,
+        senderFlags,
+        IGNORED,
+        'SEQ is under lower bound %u (already ACKed data retransmitted)',
+        lowestSeq,
+      )
     if (!after(sack, lowestAck))
-      return unless(pkt, senderFlags, IGNORED, 'ignored ACK under lower bound (possible overly delayed)')
+      return unless(
+        pkt,
+        senderFlags,
+        IGNORED,
+        'ignored ACK under lower bound %u (possible overly delayed)',
+        lowestAck,
+      )
 
     // RFC 7323 §2.2: the window of a SYN is never scaled.
     if ((flags & TCP_SYN) === 0) win = win << (senderFlags >> SCALE_SHIFT)
@@ -502,7 +529,7 @@ export function createTcp(core: TrackerCore): Tracker {
   }
 
   /** nf_tcp_handle_invalid: FIN or RST outside the window in both directions: the connection is likely dead. */
-  function outside(entry: number, o: number, dir: number, kind: number): void {
+  function outside(pkt: Packet, entry: number, o: number, dir: number, kind: number): void {
     const w = table.words
     const status = w[o + STATUS]!
     if ((status & Status.Assured) === 0 || (status & Status.FixedTimeout) !== 0) return
@@ -511,7 +538,17 @@ export function createTcp(core: TrackerCore): Tracker {
       const remaining = table.expiresAt(entry) - core.host.now
       if (remaining < 120_000) return
       const limit = core.timeouts(entry, standard)[T_UNACK]!
-      if (remaining > limit) core.expireIn(entry, limit)
+      if (remaining <= limit) return
+      core.logInvalid(
+        pkt,
+        IPPROTO_TCP,
+        'packet (index %u, dir %u) response for index %u lower timeout to %u',
+        kind,
+        dir,
+        w[o + LAST_INDEX]!,
+        limit / JIFFY_MS,
+      )
+      core.expireIn(entry, limit)
     } else {
       w[o + LAST_INDEX] = kind
       w[o + LAST_DIR] = dir
@@ -607,11 +644,25 @@ export function createTcp(core: TrackerCore): Tracker {
             w[o + LAST_WSCALE] = seen >> SCALE_SHIFT
           }
           if (old === SS && kind === ACK_SET && dir === 1) w[o + LAST_ACK] = view.getInt32(l4 + TCP_ACK_SEQ)
-          core.logInvalid(pkt, IPPROTO_TCP, 'packet ignored')
+          core.logInvalid(
+            pkt,
+            IPPROTO_TCP,
+            'packet (index %u) in dir %u ignored, state %s',
+            kind,
+            dir,
+            TCP_STATE_NAMES[old]!,
+          )
           return Tracked.Accept
         }
         case IV:
-          core.logInvalid(pkt, IPPROTO_TCP, 'packet invalid in this state')
+          core.logInvalid(
+            pkt,
+            IPPROTO_TCP,
+            'packet (index %u) in dir %u invalid, state %s',
+            kind,
+            dir,
+            TCP_STATE_NAMES[old]!,
+          )
           return Tracked.Invalid
         case TW:
           if (
@@ -682,7 +733,7 @@ export function createTcp(core: TrackerCore): Tracker {
         const fits = inWindow(pkt, entry, o, dir, kind, l4, flags)
         if (fits === IGNORED) return Tracked.Accept
         if (fits === OUTSIDE) {
-          outside(entry, o, dir, kind)
+          outside(pkt, entry, o, dir, kind)
           return Tracked.Invalid
         }
       }

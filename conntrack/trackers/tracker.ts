@@ -38,8 +38,19 @@ export interface TrackerCore {
   standardOf(protocol: number): Float64Array
   /** The transport checksum is right; verified once a packet. */
   checksumOk(pkt: Packet): boolean
-  /** nf_l4proto_log_invalid, if nf_conntrack_log_invalid wants this protocol. Returns nothing; texts are constant. */
-  logInvalid(pkt: Packet, protocol: number, reason: string): void
+  /**
+   * nf_l4proto_log_invalid, if nf_conntrack_log_invalid wants this protocol. `reason`: a format of %u (unsigned), %d,
+   * %x and %s for what follows, so that nothing is put together which nobody reads.
+   */
+  logInvalid(
+    pkt: Packet,
+    protocol: number,
+    reason: string,
+    a?: number | string,
+    b?: number | string,
+    c?: number | string,
+    d?: number | string,
+  ): void
   /** Declares net.netfilter.`name` in seconds; keeps `into[index]` in ms. */
   declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void
   /** Declares net.netfilter.`name`, 0 to `max`. */

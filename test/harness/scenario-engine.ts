@@ -9,6 +9,7 @@ import { afterFiles } from '../../daemon/after.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { runTool } from '../../daemon/tools.ts'
+import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
@@ -110,14 +111,16 @@ export class EngineHost {
   }
 }
 
-/** Runs what `kernel` ran, frame by frame, at the same times. */
+/** Runs what `kernel` ran, frame by frame, at the same times. `log`: hears what the host logs. */
 export function runEngine(
   scenario: Scenario,
   kernel: Run,
   captured: Readonly<Record<string, string>> | null = null,
+  log: ((record: LogRecord) => void) | null = null,
 ): Run {
   const random = new DrawnRandom(scenario, kernel)
   const host = new EngineHost(scenario, random, captured)
+  host.engine.host.events.log = log
   const steps: StepRun[] = []
   const commands = new Map(scenario.steps.map((step) => [step.id, step.command]))
   host.advance(0, kernel.wall)
