@@ -98,7 +98,7 @@ export class RouteChecker {
       table: spec.table ?? tableFor(type),
       tos: spec.tos ?? 0,
       // IP6_RT_PRIO_USER.
-      metric: spec.metric || (family === 6 && !derived ? 1024 : 0),
+      metric: spec.metric || (family === 6 && !derived && !followsAddress(spec) ? 1024 : 0),
       scope,
       protocol: spec.protocol ?? 'boot',
       device,
@@ -275,3 +275,7 @@ export class RouteChecker {
     return null
   }
 }
+
+/** addrconf_f6i_alloc(): what the kernel makes of an address has metric 0, as a captured table says. */
+const followsAddress = (spec: RouteSpec): boolean =>
+  spec.protocol === 'kernel' && (spec.type === RouteType.Local || spec.type === RouteType.Anycast)

@@ -310,11 +310,12 @@ export class Fib extends FibLookup {
     for (const address of device.addresses)
       for (const spec of address.family === 4 ? derive(device, address) : derive6(device, address))
         wanted.set(describe(spec), spec)
-    if (device.up && device.link.multicast && this.of(6).followed) {
-      const spec = multicast6(device)
-      wanted.set(describe(spec), spec)
-    }
     const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
+    if (device.up && device.link.multicast) {
+      const spec = multicast6(device)
+      const text = describe(spec)
+      if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
+    }
     this.#derived.set(device, have)
     // A local route stays when the link goes down, though one would not be made then.
     const kept = new Set<string>()
@@ -341,7 +342,8 @@ export class Fib extends FibLookup {
       const route = this.#checker.make(spec, true, false)
       const table = this.of(route.family).table(route.table)
       const there = table.chain(route.dst, route.prefixLength)
-      if (there.some((r) => sameRoute(r, route))) continue // the host folder listed it
+      // The host folder listed it.
+      if (there.some((r) => sameRoute(r, route) || sameAnycast(r, route))) continue
       table.insert(route)
       have.set(text, route)
     }
@@ -455,3 +457,7 @@ function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
     JSON.stringify(a.extras) === JSON.stringify(b.extras)
   )
 }
+
+/** An anycast address of the same device, whatever else a captured table says of it. */
+const sameAnycast = (a: RouteEntry, b: RouteEntry): boolean =>
+  a.type === RouteType.Anycast && b.type === RouteType.Anycast && a.device === b.device

@@ -107,10 +107,7 @@ export class Ipv6Path {
         return Reason.MartianDestination
     }
     if (isMulticast(s0)) return Reason.MartianSource
-    if (s0 === 0 && pkt.s1 === 0) {
-      if (pkt.s2 === 0xffff) return Reason.MartianSource
-      if (!device.loopback && pkt.s3 === 1 && pkt.s2 === 0) return Reason.MartianSource
-    }
+    if (s0 === 0 && pkt.s3 === 1 && (pkt.s1 | pkt.s2) === 0 && !device.loopback) return Reason.MartianSource
     return Reason.None
   }
 

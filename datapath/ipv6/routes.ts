@@ -12,7 +12,6 @@ import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
 import { isErrorType, RouteEntry } from '../route-table.ts'
-import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
 import { selectAddress6 } from './source-address.ts'
 
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
@@ -60,6 +59,8 @@ export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: 
     dst[0] === d0
   )
 }
+
+const isMapped = (w0: number, w1: number, w2: number): boolean => (w0 | w1) === 0 && w2 === 0xffff
 
 export class Ipv6Routes {
   /** ip6_null_entry, ip6_prohibit_entry, ip6_blk_hole_entry: no route, or what a policy rule says. */
@@ -146,8 +147,11 @@ export class Ipv6Routes {
     }
     route ??= this.output(key, cause, bound)
     if (isErrorType(route.type)) return null
-    if ((ipv6AddressType(key.s0, key.s1, key.s2, key.s3) & Ipv6Address.Mapped) !== 0) return null
-    return route
+    return isMapped(key.s0, key.s1, key.s2) &&
+      !isMapped(key.d0, key.d1, key.d2) &&
+      (key.d0 | key.d1 | key.d2 | key.d3) !== 0
+      ? null
+      : route
   }
 
   /** fib6_rule_lookup(), with the next hop chosen. */

@@ -96,8 +96,7 @@ describe('the local stack', () => {
 
   test('what the wire must not bring is dropped', () => {
     const t = router()
-    for (const src of ['ff02::1', '::1', '::ffff:1.2.3.4'])
-      expect(t.say(udp({ ...to, src }))).toEqual(['martian-source'])
+    for (const src of ['ff02::1', '::1']) expect(t.say(udp({ ...to, src }))).toEqual(['martian-source'])
     for (const dst of ['ff01::1', 'ff00::1', '::1'])
       expect(t.say(udp({ ...to, dst }))).toEqual(['martian-destination'])
   })
