@@ -52,7 +52,12 @@ export class Peers {
 
   /** inet_peer_xrlim_allow(): one error each `timeout` ms, six at once. Takes a token if there is one. */
   allow(place: number, timeout: number, now: number): boolean {
-    return this.take(place, timeout, 6 * timeout, now)
+    // The burst binds only when time has passed: several callers, each with a timeout of its own, share the tokens.
+    if (now !== this.last[place]) return this.take(place, timeout, 6 * timeout, now)
+    const tokens = this.tokens[place]!
+    if (tokens < timeout) return false
+    this.tokens[place] = tokens - timeout
+    return true
   }
 
   /** Fills the bucket up to `burst`, then takes `cost` (ms) out if it is there. */

@@ -210,7 +210,7 @@ export class Ipv6Path {
       const { peers, now } = host
       // Limited by destination here and by source in redirect().
       const place = peers.place(6, pkt.d0, pkt.d1, pkt.d2, pkt.d3, now)
-      if (peers.take(place, REDIRECT_COST, 6 * REDIRECT_COST, now)) host.replies6.redirect(pkt, route)
+      if (peers.allow(place, REDIRECT_COST, now)) host.replies6.redirect(pkt, route)
     } else {
       const type = ipv6AddressType(pkt.s0, pkt.s1, pkt.s2, pkt.s3)
       if (type === Ipv6Address.Any || (type & (Ipv6Address.Multicast | Ipv6Address.Loopback)) !== 0)

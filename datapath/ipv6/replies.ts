@@ -224,7 +224,7 @@ export class Replies6 {
     const key = this.#key
     const way = host.path.routes6.output(key, cause)
     if (isErrorType(way.type)) return false
-    if (!way.device!.loopback && host.ipv6.icmpRatelimit !== 0) {
+    if (!way.device!.loopback) {
       const timeout = host.ipv6.icmpRatelimit >> ((128 - way.prefixLength) >> 5)
       const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3, host.now)
       if (!host.peers.allow(place, timeout, host.now)) return false
