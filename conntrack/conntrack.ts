@@ -85,6 +85,8 @@ const WORTH_LOOKING = 512
 
 /** early_drop: buckets searched for something to give up. */
 const EVICTION_RANGE = 8
+/** GC_SCAN_INTERVAL_MIN: the kernel's worker comes a second after a refusal, or up to a minute. */
+const RELIEF_AFTER_MS = 1000
 /** Slab positions looked at per tick while the table is full. */
 const RELIEF_BUDGET = 4096
 /** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
@@ -155,6 +157,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** The table was full: the next walk gives up what may go. Entries below `#relieved` were looked at. */
   #pressure = false
   #relieved = 0
+  /** When that walk may begin. */
+  #relieveAt = 0
   /** Connlabel rules in use (net->ct.labels_used): new entries get labels. */
   #labelUsers = 0
 
@@ -559,8 +563,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
    */
   tick(): boolean {
     this.expectations.expire(this.host.now)
-    if (this.#pressure) this.#relieve()
-    return this.#wheel.sweep(this.host.now) || this.#pressure
+    const due = this.#pressure && this.host.now >= this.#relieveAt
+    if (due) this.#relieve()
+    return this.#wheel.sweep(this.host.now) || (due && this.#pressure)
   }
 
   /**
@@ -713,7 +718,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const r = this.#reply
     if (!invert(t, r)) return NONE
     const { table, expectations } = this
-    if (table.used + 1 > this.#max && !this.#earlyDrop(t)) {
+    if (this.#max !== 0 && table.used + 1 > this.#max && !this.#earlyDrop(t)) {
+      if (!this.#pressure) this.#relieveAt = this.host.now + RELIEF_AFTER_MS
       this.#pressure = true
       this.#full()
       return FULL
@@ -771,7 +777,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** An entry that a program wants, not yet in the hash (ctnetlink_create_conntrack); -1 if the table is full. */
   createEntry(original: Tuple, reply: Tuple): number {
     const { table } = this
-    if (table.used + 1 > this.#max && !this.#earlyDrop(original)) return -1
+    if (this.#max !== 0 && table.used + 1 > this.#max && !this.#earlyDrop(original)) return -1
     const entry = table.create()
     table.setTuple(entry, 0, original)
     table.setTuple(entry, 1, reply)

@@ -426,6 +426,13 @@ describe('clashes at confirmation (nf_ct_resolve_clash)', () => {
 })
 
 describe('nf_conntrack_max', () => {
+  it('of 0 is none', () => {
+    const rig = new Rig()
+    rig.set('max', 0)
+    expect(rig.forward(there({ sport: 1 }))).toBe('N')
+    expect(rig.entries().length).toBe(1)
+  })
+
   it('gives up an unassured entry near by, else refuses and says so ten times', () => {
     const rig = new Rig()
     rig.set('max', 4)
@@ -853,6 +860,9 @@ describe('a table under pressure (gc_worker with early_drop)', () => {
     rig.set('max', 200)
     expect(rig.forward(there())).toBe('I!')
     expect(rig.ct.stats.earlyDrop).toBe(0)
+    rig.ct.tick()
+    expect(rig.ct.table.used).toBe(200)
+    rig.pass(1)
     rig.ct.tick()
     // 200 / 100 * 95 is where it stops.
     expect(rig.ct.table.used).toBe(189)
