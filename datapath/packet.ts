@@ -170,6 +170,8 @@ export class Packet {
   fragMaxSize = 0
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
+  /** IPv6: what the fixed header's sum has changed by since conntrack verified the packet. */
+  headerShift = 0
   /** IPv6: a fragment header has been taken off or passed over (IP6SKB_FRAGMENTED). */
   fragmented = false
   /**
@@ -239,6 +241,7 @@ export class Packet {
     this.hotdrop = false
     this.fragMaxSize = 0
     this.fragHadDf = false
+    this.headerShift = 0
     this.fragmented = false
     this.transportAt = 0
     this.fragList = null

@@ -128,13 +128,14 @@ export class Path {
    * ip_local_out(): sends a packet made here. Its header is complete, checksums are right, the cached fields filled,
    * the bytes in a slot of their own, which is the path's from here on; the Packet object stays the caller's.
    * pkt.route may be set; if it is null, the packet is routed by its addresses, and the source need not be ours.
+   * `device`: that it was made for (skb->dev), if any.
    */
-  sendLocal(pkt: Packet): void {
+  sendLocal(pkt: Packet, device: Device | null = null): void {
     const outer = this.#depth++ === 0
     this.#host.counters.sent++
     pkt.local = true
     pkt.csumOk = true
-    pkt.arrival = null
+    pkt.arrival = device
     pkt.iif = 0
     if (pkt.route === null && !this.reroute(pkt)) this.drop(pkt, Reason.NoRoute)
     else if (pkt.family === 4) this.#ipv4.localOut(pkt)
@@ -291,6 +292,7 @@ export class Path {
     copy.socketless = pkt.socketless
     copy.csumOk = pkt.csumOk
     copy.fragMaxSize = pkt.fragMaxSize
+    copy.headerShift = pkt.headerShift
     copy.fragHadDf = pkt.fragHadDf
     if (pkt.fragList !== null) {
       copy.fragList = new FragmentList()

@@ -356,7 +356,10 @@ export function setTos(pkt: Packet, memory: Memory, tos: number): void {
   const { view } = memory
   const l3 = pkt.l3
   if (pkt.family === 6) {
-    view.setUint16(l3, (view.getUint16(l3) & 0xf00f) | ((tos & 0xff) << 4))
+    const old = view.getUint16(l3)
+    const now = (old & 0xf00f) | ((tos & 0xff) << 4)
+    view.setUint16(l3, now)
+    pkt.headerShift += now - old
     pkt.sumEnd = 0
     return
   }
@@ -383,7 +386,9 @@ export function setTtl(pkt: Packet, memory: Memory, ttl: number): void {
 
 /** IPv6's hop limit, 0 to 255. */
 export function setHopLimit(pkt: Packet, memory: Memory, limit: number): void {
-  memory.view.setUint8(pkt.l3 + IPV6_HOP_LIMIT, limit)
+  const at = pkt.l3 + IPV6_HOP_LIMIT
+  pkt.headerShift += (limit & 0xff) - memory.view.getUint8(at)
+  memory.view.setUint8(at, limit)
   pkt.sumEnd = 0
 }
 

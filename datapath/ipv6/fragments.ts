@@ -131,6 +131,7 @@ export class Fragments6 {
     } else {
       if ((stop & 7) !== 0) {
         queues.kill(queue)
+        pkt.transportAt = at - l3
         return Verdict.Accept
       }
       if (stop > queue.total) {
@@ -249,9 +250,9 @@ export class Fragments6 {
     queues.gather(queue, l3 + unfragmentable, list)
     if (list !== null) list.sizes[0] = list.sizes[0]! + unfragmentable - IPV6_HEADER_LEN
     pkt.fragList = list
-    pkt.transportAt = lists === null ? 0 : unfragmentable
     pkt.fragMaxSize = queue.maxSize
     pkt.fragmented = true
+    pkt.transportAt = lists === null ? 0 : unfragmentable
     view.setUint16(l3 + IPV6_PAYLOAD_LEN, length - IPV6_HEADER_LEN)
     view.setUint16(l3, view.getUint16(l3) | (ecn << 4))
     fill6(pkt, view)

@@ -48,6 +48,8 @@ import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
 
 const IPV6_MIN_MTU = 1280
+/** Up to here the kernel sums up again at once. */
+const CHECKSUM_BREAK = 76
 
 /** Routing header types that are off by default: RPL and segment routing. */
 const RPL = 3
@@ -237,6 +239,9 @@ export class LocalStack6 {
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
+    // udp6_csum_init(): what conntrack summed up included the fixed header; a rule may have changed that.
+    if (pkt.csumOk && pkt.headerShift % 0xffff !== 0 && pkt.end - pkt.l4 > CHECKSUM_BREAK)
+      return this.#path.drop(pkt, Reason.BadTransport)
     host.tracker?.release(pkt)
     pkt.csumOk = pkt.csumPartial
     if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)

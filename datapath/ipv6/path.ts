@@ -79,6 +79,7 @@ export class Ipv6Path {
     }
     if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host))
       return this.#path.drop(pkt, Reason.Options)
+    pkt.transportAt = pkt.headerShift = 0
     const { d0, d1, d2, d3 } = pkt
     const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)

@@ -209,8 +209,9 @@ export class Replies6 {
 
   /** IP6CB(skb)->iif: where the packet came from; null for one that was made here. */
   #arrival(cause: Packet): Device | null {
-    const { arrival } = cause
-    return arrival !== null && cause.route !== null && arrival.loopback ? interfaceOf(cause.route) : arrival
+    const { arrival, route } = cause
+    if (cause.local) return null
+    return arrival !== null && route !== null && arrival.loopback ? interfaceOf(route) : arrival
   }
 
   /** icmp6_iif(): from this host to this host it is the interface of the address. */
@@ -350,7 +351,7 @@ export class Replies6 {
       if (this.#verifies(cause, at, skipped.next) && !this.#sumsUp(cause, at, skipped.next)) return false
     }
     // A packet that was made here stands on no device yet: lo takes its place.
-    const device = hook === Hook.LocalOut ? this.#host.devices.loopback : cause.arrival
+    const device = cause.arrival ?? (hook === Hook.LocalOut ? this.#host.devices.loopback : null)
     return this.icmpError(cause, ICMPV6_DEST_UNREACH, code, 0, device)
   }
 
@@ -420,7 +421,8 @@ export class Replies6 {
     bytes.copyWithin(l4 + 48, cause.l3, cause.l3 + option - 8)
     this.#header(pkt, 255, way.device!.conf6.ndiscTclass, -1, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
-    this.#send(pkt)
+    host.path.sendLocal(pkt, device)
+    host.packets.give(pkt)
     return true
   }
 
