@@ -132,12 +132,13 @@ export function transportSum(pkt: Packet, memory: Memory): number {
 
 /**
  * Whether the transport checksum is right, over everything from l4 to end (nf_ip_checksum; callers that trust a UDP
- * length trim `end` first, as __udp4_lib_rcv). True for protocols without one, later fragments and first fragments
- * (nothing to check them with), and headers too short to hold one: those are other checks' business.
+ * length trim `end` first, as __udp4_lib_rcv). True for protocols without one, IPv4's fragments and IPv6's later ones
+ * (nothing to check them with), and headers too short to hold one: those are other checks' business. A first fragment
+ * of IPv6 is summed up as if it were all (nf_ip6_checksum).
  */
 export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
   if (pkt.csumOk) return true
-  if (pkt.fragOffset !== 0 || pkt.moreFragments) return true
+  if (pkt.fragOffset !== 0 || (pkt.moreFragments && pkt.family === 4)) return true
   const length = pkt.end - pkt.l4
   const view = memory.view
   switch (pkt.proto) {
