@@ -37,6 +37,14 @@ function hostBitsClear(w: Words, length: number): boolean {
   })
 }
 
+/** RTF_REJECT: an error type, or a route out of lo that is neither local nor of ::1 (fib6_is_reject). */
+const isRejected6 = (r: RouteEntry): boolean =>
+  isErrorType(r.type) ||
+  (r.device?.loopback === true &&
+    r.type !== RouteType.Local &&
+    r.type !== RouteType.Anycast &&
+    !(r.prefixLength === 128 && sameWords(r.dst, [0, 0, 0, 1])))
+
 export class RouteChecker {
   readonly #fib: FibLookup
   readonly #devices: Devices
@@ -137,7 +145,10 @@ export class RouteChecker {
       via !== null &&
       (family === 4
         ? via.type === RouteType.Unicast || via.type === RouteType.Local
-        : !isErrorType(via.type) && via.gateway === null && (device === null || via.uses(device)))
+        : !isRejected6(via) &&
+          via.gateway === null &&
+          !via.nexthops?.[0]?.gateway &&
+          (device === null || via.uses(device)))
     if (onlink && device !== null) return this.#fib.special(RouteType.Unicast, device)
     let via: RouteEntry | null = null
     this.#fib.freshNames()
@@ -244,24 +255,41 @@ export class RouteChecker {
     const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
       throw new RouteError(code, why, true)
     }
-    let device = hop.device ?? null
-    if (hop.onlink && device === null) fail('Nexthop device required for onlink', 'ENODEV')
-    if (hop.onlink && !device!.up) fail('Nexthop device is not up', 'ENETDOWN')
-    if (hop.gateway) {
-      const linkLocal = hop.gateway[0] >>> 22 === 0x3fa
-      if (this.owner6(hop.gateway, linkLocal ? device : null) !== null)
-        fail('Gateway can not be a local address')
-      if (!linkLocal) {
-        if (hop.gateway[0] >>> 24 === 0xff || hop.gateway.every((w) => w === 0))
-          fail('Invalid gateway address')
-        if (!hop.onlink) device ??= this.#onLink(6, hop.gateway, device, spec).device
-        if (!hop.onlink) this.#onLink(6, hop.gateway, device, spec)
-      }
-      if (device === null) fail('Egress device not specified')
-      if (device!.loopback) fail('Egress device can not be loopback device for this route')
-    }
+    const given = hop.device ?? null
+    if (hop.onlink && given === null) fail('Nexthop device required for onlink', 'ENODEV')
+    if (hop.onlink && !given!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    const device = hop.gateway ? this.#egress6(spec, hop.gateway, given, hop.onlink ?? false) : given
     if (device === null) throw new RouteError('ENODEV', 'No such device')
     if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
+  }
+
+  /** ip6_validate_gw(): the device that a gateway is behind. Throws RouteError. */
+  #egress6(spec: RouteSpec, gateway: Words, given: Device | null, onlink: boolean): Device {
+    const fail = (why: string): never => {
+      throw new RouteError('EINVAL', why, true)
+    }
+    const linkLocal = gateway[0] >>> 22 === 0x3fa
+    const isOwn = (device: Device): boolean => this.owner6(gateway, linkLocal ? device : null) !== null
+    if (given !== null && isOwn(given)) fail('Gateway can not be a local address')
+    let device = given
+    if (!linkLocal) {
+      if (gateway[0] >>> 24 === 0xff || gateway.every((w) => w === 0)) fail('Invalid gateway address')
+      if (onlink) this.#onLinkDevice6(gateway, given!)
+      else device = this.#onLink(6, gateway, given, spec).device
+    }
+    if (device === null) return fail('Egress device not specified')
+    if (device.loopback) fail('Egress device can not be loopback device for this route')
+    if (given === null && isOwn(device)) fail('Gateway can not be a local address')
+    return given ?? device
+  }
+
+  /** ip6_route_check_nh_onlink(): what the main table says of the gateway, but for its default route, must agree. */
+  #onLinkDevice6(gateway: Words, device: Device): void {
+    const main = this.#fib.of(6).tables.get(Table.Main)
+    const hit = main?.find6(gateway[0], gateway[1], gateway[2], gateway[3], 0) ?? null
+    if (hit === null || isRejected6(hit) || hit.prefixLength === 0) return
+    if (hit.type !== RouteType.Unicast || (hit.nexthops?.[0]?.device ?? hit.device) !== device)
+      throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)
   }
 
   /** ipv6_chk_addr(): the device that has an address, `device` if it is given; null if none has. */

@@ -189,8 +189,11 @@ export class FibLookup {
     this.failure = RouteFailure.NetUnreach
     if (!rt.custom) {
       // Without rules of its own a host has local and main in one trie: the longer prefix wins, whichever table.
-      const main = this.ask(rt, Table.Main, key)
       const local = this.ask(rt, Table.Local, key)
+      // IPv6 keeps its tables apart (fib6_rule_lookup).
+      if (rt.family === 6 && local !== null && local.type !== RouteType.Throw) return local
+      const main = this.ask(rt, Table.Main, key)
+      if (rt.family === 6) return main?.type === RouteType.Throw ? null : main
       const first =
         local !== null && (main === null || local.prefixLength >= main.prefixLength) ? local : main
       if (first !== null && first.type !== RouteType.Throw) return first

@@ -54,7 +54,11 @@ export class Fib extends FibLookup {
     super(devices, memory, conf)
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
-      addressAdded: (device) => this.#follow(device),
+      addressAdded: (device, address) => {
+        // addrconf_add_dev() puts the multicast route back if somebody took it away.
+        if (address.family === 6) this.#missMulticast6(device)
+        this.#follow(device)
+      },
       addressRemoved: (device, address) => {
         this.#follow(device)
         this.#addressGone(address)
@@ -213,7 +217,7 @@ export class Fib extends FibLookup {
     )
     if (at < 0) throw new RouteError('ENOENT', 'No such file or directory')
     const [gone] = rt.rules.splice(at, 1)
-    rt.custom = true
+    this.#unmerge(rt)
     this.changed()
     return gone!
   }
@@ -224,8 +228,13 @@ export class Fib extends FibLookup {
     const at = rt.rules.indexOf(rule)
     if (at < 0) throw new RouteError('ENOENT', 'No such file or directory')
     rt.rules.splice(at, 1)
-    rt.custom = true
+    this.#unmerge(rt)
     this.changed()
+  }
+
+  /** A rule went: IPv6 looks at rules only once one has been added (fib6_has_custom_rules), whatever is left of its own. */
+  #unmerge(rt: Routing): void {
+    if (rt.family === 4) rt.custom = true
   }
 
   /** Replaces all rules of a family, as a captured host has them. */
@@ -235,7 +244,10 @@ export class Fib extends FibLookup {
     rt.rules = specs
       .map((s) => checkedRule(rt.family, rt.rules, { ...s, family }))
       .sort((a, b) => a.priority - b.priority)
-    rt.custom ||= rt.rules.length !== usual.length || rt.rules.some((r, i) => !sameRule(r, usual[i]!))
+    rt.custom ||=
+      family === 4
+        ? rt.rules.length !== usual.length || rt.rules.some((r, i) => !sameRule(r, usual[i]!))
+        : rt.rules.some((r) => !usual.some((u) => sameRule(r, u)))
     this.changed()
   }
 
@@ -348,6 +360,15 @@ export class Fib extends FibLookup {
       have.set(text, route)
     }
     this.changed()
+  }
+
+  #missMulticast6(device: Device): void {
+    const text = describe(multicast6(device))
+    const have = this.#derived.get(device)
+    const route = have?.get(text)
+    if (route === undefined) return
+    const table = this.of(6).table(route.table)
+    if (!table.chain(route.dst, route.prefixLength).includes(route)) have!.delete(text)
   }
 
   /** fib_sync_down_addr(): routes that prefer an address that no device has any more. */

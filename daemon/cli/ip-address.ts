@@ -466,7 +466,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   const flags = kept.length === 0 ? {} : { flags: kept }
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
-    const { metric: _, flags: __, ...rest } = there
+    const { flags: _, ...rest } = there
     context.devices.changeAddress(device, there, {
       ...rest,
       ...metric,

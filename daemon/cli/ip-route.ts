@@ -267,6 +267,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
   return context.talk(() => {
+    if (tos !== 0 && own === 6)
+      throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (from !== null && own === 4 && from.length > 0)

@@ -172,7 +172,7 @@ function parseMask(o: Options, flag: string): number {
 
 function parseInterval(text: string): number {
   // What follows the number is not looked at.
-  const value = strtoul(text, 1, 0xffffffff)
+  const value = strtoul(text, 1, 0xffffffff, 10)
   if (value === null)
     throw new OptionError(`hashlimit: Bad value for "--hashlimit-rate-interval" option: "${text}"`)
   return value.value
@@ -541,6 +541,7 @@ export const hashlimit: Match<HashLimit> = {
     const size = number('hashlimit-htable-size', 0)
     const max = number('hashlimit-htable-max', 0)
     const gcInterval = number('hashlimit-htable-gcinterval', GC_INTERVAL)
+    const expire = number('hashlimit-htable-expire', -1)
     const keys = o.has('hashlimit-mode') ? parseKeys(o.text('hashlimit-mode')) : []
     const sourceMask = parseMask(o, 'hashlimit-srcmask')
     const destinationMask = parseMask(o, 'hashlimit-dstmask')
@@ -572,7 +573,7 @@ export const hashlimit: Match<HashLimit> = {
       size,
       max,
       gcInterval,
-      expire: number('hashlimit-htable-expire', unit * 1000),
+      expire: expire < 0 ? unit * 1000 : expire,
       sourceMask,
       destinationMask,
       rateMatch,

@@ -51,7 +51,7 @@ function parseIds(text: string, kind: 'user' | 'group', flag: string): Range {
   }
   const from = strtoul(text, 0, NO_ID - 1) ?? bad()
   if (from.end === text.length) return [from.value, from.value]
-  if (text[from.end] !== '-') bad()
+  if (text[from.end] !== '-' && text[from.end] !== ':') bad()
   const rest = text.slice(from.end + 1)
   const to = strtoul(rest, 0, NO_ID - 1) ?? bad()
   if (to.end !== rest.length) bad()
