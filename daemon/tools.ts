@@ -1,6 +1,7 @@
 // The tools that the daemon answers for: a new one is one file in cli/ and one line here.
 
 import { conntrackTool } from './cli/conntrack.ts'
+import { isStandardInput } from './cli/files.ts'
 import { ipTool } from './cli/ip.ts'
 import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
@@ -25,7 +26,8 @@ const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, t
 export const toolNames: readonly string[] = [...byName.keys()]
 
 export function wantsInput(call: Pick<ToolCall, 'tool' | 'argv'>): boolean {
-  return byName.get(call.tool)?.wantsInput?.(call.argv) ?? false
+  const tool = byName.get(call.tool)
+  return (tool?.wantsInput?.(call.argv) ?? false) || (tool !== undefined && call.argv.some(isStandardInput))
 }
 
 /** Begins a call that goes on until its caller ends; null for every other call. Returns what ends it. */

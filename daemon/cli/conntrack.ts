@@ -3,8 +3,6 @@
 //
 //     argv ── parseOptions ──▶ Wish ── dump / find / create / change ──▶ Flow ── filter, print ──▶ text
 
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { Conntrack } from '../../conntrack/conntrack.ts'
 import {
   change,
@@ -34,6 +32,7 @@ import { systemReason } from '../errors.ts'
 import { parseOptions, WarnedComplaint } from './conntrack-options.ts'
 import { CONNTRACK_USAGE } from './conntrack-usage.ts'
 import { Complaint, EventBit, type NatFilter, OutputBit, type Wish } from './conntrack-wish.ts'
+import { readCallFile } from './files.ts'
 import type { Say, Tool } from './tool.ts'
 
 const NAME = 'conntrack v1.4.7 (conntrack-tools): '
@@ -496,7 +495,7 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
   const name = call.argv[1]!
   let text: string
   try {
-    text = name === '-' ? call.stdin : readFileSync(resolve(call.directory, name), 'utf8')
+    text = name === '-' ? call.stdin : readCallFile(call, name, false)
   } catch (error) {
     systemReason(error)
     throw new Complaint(`Failed to open file ${name} for reading`)

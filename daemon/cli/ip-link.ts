@@ -4,7 +4,7 @@ import type { Device } from '../../datapath/devices.ts'
 import { readMac } from '../host-folder/iproute.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line } from './ip-words.ts'
+import { begins, groupNumber, type Line, number } from './ip-words.ts'
 
 export function runLink(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
@@ -354,11 +354,13 @@ function set(context: IpContext, line: Line): number {
       if (!/^[^\s/]{1,15}$/.test(text)) line.invalid('"name" not a valid ifname', text)
       newName = text
     } else if (word === 'mtu') {
-      const mtu = line.number('Invalid "mtu" value\n')
+      const text = line.next()
+      const minus = /^\s*-/.test(text)
+      const read = number(minus ? text.replace('-', '') : text, 0x7fff_ffff)
+      const mtu = read === null ? line.invalid('Invalid "mtu" value\n', text) : minus ? -read : read
       changes.push((d) => {
-        if (!d.loopback && mtu < 68) throw new Refusal('EINVAL', 'mtu less than device minimum')
+        if (mtu < (d.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
         if (!d.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
-        if (mtu > 0x7fff_ffff) throw new Refusal('EINVAL', 'mtu less than device minimum')
         context.devices.setMtu(d, mtu)
       })
     } else if (word === 'multicast') {

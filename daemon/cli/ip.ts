@@ -1,18 +1,17 @@
 // ip(8) of iproute2 6.1 over the emulated host: addr, route, rule and link, in the words and with the exit statuses of
 // the real one.
 
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
+import { readCallFile } from './files.ts'
 import { runAddress } from './ip-address.ts'
 import { IpContext, type IpOptions } from './ip-context.ts'
 import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
 import { ipUsage } from './ip-usage.ts'
-import { begins, Exit, number } from './ip-words.ts'
+import { begins, Exit } from './ip-words.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'ip utility, iproute2-6.1.0, libbpf 1.1.2\n'
@@ -85,7 +84,8 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
     if (word[1] === '-') word = word.slice(1)
     if (begins(word, '-loops')) {
       const text = argument()
-      options.maxLoops = number(text, 0x7fff_ffff) ?? end('', `loops value is not numeric\n`, 255)
+      // atoi(3)
+      options.maxLoops = Number.parseInt(text, 10) || 0
     } else if (begins(word, '-family')) family(argument())
     else if (word === '-4') options.family = 4
     else if (word === '-6') options.family = 6
@@ -149,7 +149,7 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   if (file === '-') text = call.stdin
   else
     try {
-      text = readFileSync(resolve(call.directory, file), 'utf8')
+      text = readCallFile(call, file, false)
     } catch (error) {
       const reason = systemReason(error)
       return {

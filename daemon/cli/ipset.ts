@@ -4,8 +4,6 @@
 //     argv ── options anywhere ── command ── element, options ──> Sets ──> plain, save or XML
 //     restore: the same for every line; adds to one set wait until another command comes, as they go in one message
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { setTypes } from '../../rules/sets/index.ts'
 import {
   FamilyError,
@@ -29,6 +27,7 @@ import {
 import type { Sets } from '../../rules/sets/store.ts'
 import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
 import type { ToolResult } from '../control/protocol.ts'
+import { isStandardOutput, readCallFile, writeCallFile } from './files.ts'
 import { elementOrder } from './ipset-order.ts'
 import { ipsetHelp } from './ipset-usage.ts'
 import type { Tool } from './tool.ts'
@@ -548,8 +547,12 @@ class Session {
   }
 
   #write(file: string, text: string): void {
+    if (isStandardOutput(file)) {
+      this.stdout += text
+      return
+    }
     try {
-      writeFileSync(Buffer.from(resolve(this.#call.directory, file), 'latin1'), text, 'latin1')
+      writeCallFile(this.#call.directory, file, text)
     } catch (error) {
       throw this.#refuse(`Cannot open ${file} for writing: ${reason(error)}`)
     }
@@ -582,11 +585,10 @@ class Session {
     let text = this.#call.input
     if (this.#file !== null)
       try {
-        text = readFileSync(Buffer.from(resolve(this.#call.directory, this.#file), 'latin1'), 'latin1')
-      } catch (error) {
-        // 7.17 says nothing; a directory reads as empty.
-        if ((error as NodeJS.ErrnoException).code !== 'EISDIR') throw new Stop(255, '')
-        text = ''
+        text = readCallFile({ directory: this.#call.directory, stdin: this.#call.input }, this.#file, true)
+      } catch {
+        // 7.17 says nothing.
+        throw new Stop(255, '')
       }
     this.#file = null
     for (const line of lines(text)) {

@@ -4,6 +4,7 @@ import type { Rule } from '../../rules/model.ts'
 import { VARIANT } from '../../rules/text/command-model.ts'
 import { PrintRemarks } from '../../rules/text/print.ts'
 import { saveTable } from '../../rules/text/save.ts'
+import { isStandardOutput } from './files.ts'
 import { getopt, type LongOption } from './getopt.ts'
 import { noTable, Output, type ToolOutput, type ToolWorld, toolName } from './iptables-common.ts'
 
@@ -54,7 +55,7 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
     if (draft === null) return end(1, `${program} v${VARIANT}: Cannot initialize: ${noTable(table)}\n`)
     text = saveTable(draft.view, counters, program, now, remark)
   }
-  if (path === null) output.out(text)
+  if (path === null || isStandardOutput(path)) output.out(text)
   else {
     try {
       io.writeFile(path, text)

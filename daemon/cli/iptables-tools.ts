@@ -1,10 +1,9 @@
 // iptables, ip6tables, their -save and -restore, as tools of the daemon: file names are the caller's.
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { Family } from '../../datapath/packet.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
+import { readCallFile, writeCallFile } from './files.ts'
 import { runIptables } from './iptables.ts'
 import type { ToolIo, ToolOutput, ToolWorld } from './iptables-common.ts'
 import { restoreReadsInput, runIptablesRestore } from './iptables-restore.ts'
@@ -12,14 +11,11 @@ import { runIptablesSave } from './iptables-save.ts'
 import { runIptablesXml, xmlReadsInput } from './iptables-xml.ts'
 import type { Tool } from './tool.ts'
 
-/** Strings of a call are bytes; so is the path. */
-const pathOf = (call: ToolCall, path: string): Buffer => Buffer.from(resolve(call.directory, path), 'latin1')
-
 function ioOf(call: ToolCall, engine: Engine): ToolIo {
   return {
     stdin: () => call.stdin,
-    readFile: (path) => readFileSync(pathOf(call, path), 'latin1'),
-    writeFile: (path, text) => writeFileSync(pathOf(call, path), text, 'latin1'),
+    readFile: (path) => readCallFile(call, path, true),
+    writeFile: (path, text) => writeCallFile(call.directory, path, text),
     now: () => engine.host.wall,
   }
 }

@@ -1,10 +1,9 @@
 // sysctl of procps 4.0.2 over the emulated host's tunables: the same words and exit statuses.
 
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { TunableError, type Tunables } from '../../datapath/tunables.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import { systemReason } from '../errors.ts'
+import { readCallFile } from './files.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'sysctl from procps-ng 4.0.2\n'
@@ -198,7 +197,7 @@ function pattern(text: string): RegExp {
   try {
     return new RegExp(text)
   } catch {
-    throw new Early('', `sysctl: Invalid pattern: ${text}\n`, 1)
+    return /(?!)/ // regcomp(3) failed: nothing fits
   }
 }
 
@@ -381,11 +380,10 @@ class Session {
   loadFile(file: string, call: ToolCall): Setting[] {
     if (file === '-') return this.load(file, call.stdin)
     try {
-      return this.load(file, readFileSync(resolve(call.directory, file), 'utf8'))
+      return this.load(file, readCallFile(call, file, false))
     } catch (error) {
       const reason = systemReason(error)
-      if ((error as NodeJS.ErrnoException).code !== 'EISDIR')
-        this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)
+      this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)
       return []
     }
   }

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,20 +38,55 @@ static void die(const char *what, const char *path)
 	exit(111);
 }
 
-static void write_all(int fd, const void *data, size_t size)
-{
-	const char *p = data;
+/* What went wrong with standard output, as errno: most tools do not look, and print on. */
+static int output_error;
+static int wrote;
 
-	while (size > 0) {
+static void print(int fd, const char *p, size_t size)
+{
+	wrote |= fd == STDOUT_FILENO && size > 0;
+	while (size > 0 && !(fd == STDOUT_FILENO && output_error)) {
 		ssize_t n = write(fd, p, size);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			exit(111);
+		if (n < 0) {
+			if (fd == STDOUT_FILENO)
+				output_error = errno;
+			return;
+		}
 		p += n;
 		size -= (size_t)n;
 	}
+}
+
+/* sysctl alone closes standard output with care (procps, close_stdout()). */
+static int finish(int code)
+{
+	if (!wrote || !output_error || output_error == EPIPE || strcmp(tool, "sysctl"))
+		return code;
+	fprintf(stderr, "sysctl: write error: %s\n", strerror(output_error));
+	return 1;
+}
+
+/*
+ * To the daemon. False if it is gone: what it has said before can still be read, and why it ended is found there.
+ */
+static int inform(int fd, const void *data, size_t size)
+{
+	const char *p = data;
+
+	while (size > 0) {
+		ssize_t n = send(fd, p, size, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return 0;
+		p += n;
+		size -= (size_t)n;
+	}
+	return 1;
 }
 
 static void stop_following(void)
@@ -58,7 +94,7 @@ static void stop_following(void)
 	static const uint8_t stop[5] = { STOP };
 
 	interrupted = 0;
-	write_all(following, stop, sizeof(stop));
+	inform(following, stop, sizeof(stop));
 }
 
 /* From now on a signal asks the daemon to end, and what it says last is still printed. */
@@ -98,13 +134,28 @@ static void put32(uint8_t *p, uint32_t v)
 		p[i] = (uint8_t)(v >> (8 * i));
 }
 
-static void send_message(int fd, enum kind kind, const void *data, size_t size)
+static int send_message(int fd, enum kind kind, const void *data, size_t size)
 {
 	uint8_t head[5] = { (uint8_t)kind };
 
 	put32(head + 1, (uint32_t)size);
-	write_all(fd, head, sizeof(head));
-	write_all(fd, data, size);
+	return inform(fd, head, sizeof(head)) && inform(fd, data, size);
+}
+
+/*
+ * `<(command)` of a shell is a descriptor of this process, which the daemon cannot open: it becomes standard input,
+ * as far as the tool reads but one of them.
+ */
+static char *own_input(char *word)
+{
+	static char input[] = "/dev/stdin";
+	int n = -1, end = 0;
+
+	if (sscanf(word, "/dev/fd/%d%n", &n, &end) < 1 && sscanf(word, "/proc/self/fd/%d%n", &n, &end) < 1)
+		return word;
+	if (n <= STDERR_FILENO || word[end] || dup2(n, STDIN_FILENO) < 0)
+		return word;
+	return input;
 }
 
 static void send_args(int fd, int argc, char **argv)
@@ -113,8 +164,10 @@ static void send_args(int fd, int argc, char **argv)
 	const char *where = cwd ? cwd : "/";
 	size_t size = strlen(tool) + 1 + strlen(where);
 
-	for (int i = 1; i < argc; i++)
+	for (int i = 1; i < argc; i++) {
+		argv[i] = own_input(argv[i]);
 		size += 1 + strlen(argv[i]);
+	}
 	buffer = p = malloc(size + 1);
 	if (!buffer)
 		die("cannot call", "malloc");
@@ -137,7 +190,8 @@ static void send_stdin(int fd)
 			continue;
 		if (n < 0)
 			break;
-		send_message(fd, INPUT, buffer, (size_t)n);
+		if (!send_message(fd, INPUT, buffer, (size_t)n))
+			return;
 	}
 	send_message(fd, INPUT_END, "", 0);
 }
@@ -151,7 +205,7 @@ static void copy_out(int fd, int to, uint32_t size)
 
 		if (!read_all(fd, buffer, part))
 			return;
-		write_all(to, buffer, part);
+		print(to, buffer, part);
 		size -= (uint32_t)part;
 	}
 }
@@ -193,6 +247,14 @@ int main(int argc, char **argv)
 	int fd;
 
 	tool = slash ? slash + 1 : argv[0];
+	if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
+		output_error = EBADF;
+	/* Where a standard descriptor is closed the socket would take its place. */
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
 	if (!path || !*path)
 		path = "/run/tunwall.sock";
 	if (strlen(path) >= sizeof(address.sun_path)) {
@@ -204,5 +266,5 @@ int main(int argc, char **argv)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		die("no tunwall answers at", path);
 	send_args(fd, argc, argv);
-	return serve(fd);
+	return finish(serve(fd));
 }

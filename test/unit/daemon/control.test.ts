@@ -2,14 +2,21 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { callTool } from '../../../daemon/control/client.ts'
-import { Decoder, decodeArgs, encode, encodeArgs, type ToolCall } from '../../../daemon/control/protocol.ts'
+import {
+  Decoder,
+  decodeArgs,
+  encode,
+  encodeArgs,
+  Kind,
+  type ToolCall,
+} from '../../../daemon/control/protocol.ts'
 import { type ControlServer, serve } from '../../../daemon/control/server.ts'
 import { SeededRandom } from '../../../daemon/random.ts'
 
@@ -156,6 +163,61 @@ describe('server', () => {
     expect(await new Promise((resolve) => child.on('close', resolve))).toBe(3)
     expect(out).toBe(`-|ü\n${text}`)
     expect(calls[0]).toMatchObject({ tool: 'iptables-restore', directory: dir })
+  })
+
+  test('the C client says that the daemon has gone in the middle of a call', async ({ skip }) => {
+    if (!existsSync(CLIENT)) skip('the client is not built: npm run build:native')
+    const link = join(dir, 'iptables-restore')
+    symlinkSync(CLIENT, link)
+    // At once, or as soon as it has asked for input, of which there is more than a socket takes.
+    for (const [name, first] of [
+      ['silent', Buffer.alloc(0)],
+      ['asking', encode(Kind.NeedInput, '')],
+    ] as const) {
+      const gone = join(dir, name)
+      const dying = createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', () => socket.write(first, () => socket.destroy()))
+      })
+      await new Promise<void>((resolve) => dying.listen(gone, resolve))
+      const child = spawn(link, ['-'], { env: { TUNWALL_SOCKET: gone }, stdio: 'pipe' })
+      child.stdin.on('error', () => {})
+      child.stdin.end('line\n'.repeat(2_000_000))
+      let said = ''
+      child.stderr.setEncoding('utf8').on('data', (c: string) => {
+        said += c
+      })
+      expect(await new Promise((resolve) => child.on('close', resolve))).toBe(111)
+      expect(said).toBe('iptables-restore: the daemon closed the connection\n')
+      await new Promise((resolve) => dying.close(resolve))
+    }
+  })
+
+  test('the C client without standard descriptors, and with a full one', async ({ skip }) => {
+    if (!existsSync(CLIENT)) skip('the client is not built: npm run build:native')
+    symlinkSync(CLIENT, join(dir, 'iptables'))
+    const statuses = new Promise<number[]>((resolve) => {
+      const child = spawn(
+        'sh',
+        [
+          '-c',
+          ['./iptables - <&-', './iptables >&-', './iptables - <&- >&- 2>&-', './iptables >/dev/full']
+            .map((l) => `${l}; echo $?`)
+            .join('\n'),
+        ],
+        {
+          cwd: dir,
+          env: { PATH: process.env.PATH ?? '/usr/bin:/bin', TUNWALL_SOCKET: path },
+          stdio: ['ignore', 'pipe', 'ignore'],
+        },
+      )
+      let out = ''
+      child.stdout.on('data', (c: Buffer) => {
+        out += c
+      })
+      child.on('close', () => resolve((out.match(/^\d+$/gm) ?? []).map(Number)))
+    })
+    expect(await statuses).toEqual([3, 3, 3, 3])
   })
 
   test('bytes that are no text go through the C client unchanged', async ({ skip }) => {

@@ -1,0 +1,59 @@
+// Files that tools name: the caller's, opened by the daemon, which must never wait for one.
+//
+//     /dev/stdin, /dev/fd/0    the call's standard input; the client makes other descriptors it (datapath/native/client.c)
+//     a directory              opens, and reads as nothing, as with fopen(3)
+//     a pipe, a device         refused: nobody knows when it ends
+
+import { closeSync, constants, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { ToolCall } from '../control/protocol.ts'
+
+const standard = (name: string, n: number): ReadonlySet<string> =>
+  new Set([`/dev/${name}`, `/dev/fd/${n}`, `/proc/self/fd/${n}`])
+const INPUT = standard('stdin', 0)
+const OUTPUT = standard('stdout', 1)
+
+export const isStandardInput = (path: string): boolean => INPUT.has(path)
+export const isStandardOutput = (path: string): boolean => OUTPUT.has(path)
+
+/** Words of a call are bytes where `bytes` says so, else UTF-8; so are paths and texts. Throws as fs.readFileSync does. */
+export function readCallFile(
+  call: Pick<ToolCall, 'directory' | 'stdin'>,
+  path: string,
+  bytes: boolean,
+): string {
+  if (isStandardInput(path)) return call.stdin
+  const encoding = bytes ? 'latin1' : 'utf8'
+  // Not to wait for somebody to write into a pipe.
+  const fd = openSync(whole(call.directory, path, encoding), constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const stat = fstatSync(fd)
+    if (stat.isDirectory()) return ''
+    if (!stat.isFile()) {
+      if (path === '/dev/null') return ''
+      throw Object.assign(new Error('not a regular file'), { code: 'EINVAL' })
+    }
+    return readFileSync(fd, encoding)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Throws as fs.writeFileSync does. */
+export function writeCallFile(directory: string, path: string, text: string): void {
+  const fd = openSync(
+    whole(directory, path, 'latin1'),
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NONBLOCK,
+    0o666,
+  )
+  try {
+    writeFileSync(fd, text, 'latin1')
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function whole(directory: string, path: string, encoding: 'latin1' | 'utf8'): Buffer {
+  if (path === '') throw Object.assign(new Error('no such file or directory'), { code: 'ENOENT' })
+  return Buffer.from(resolve(directory, path), encoding)
+}
