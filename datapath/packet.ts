@@ -170,7 +170,10 @@ export class Packet {
   fragMaxSize = 0
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
-  /** IPv6: what the fixed header's sum has changed by since conntrack verified the packet. */
+  /**
+   * IPv6: what the sum of the fixed header has changed by since the packet came in, addresses apart: these count in the
+   * pseudo header too. Not 0 modulo 0xffff: what conntrack summed up then is void.
+   */
   headerShift = 0
   /** IPv6: a fragment header has been taken off or passed over (IP6SKB_FRAGMENTED). */
   fragmented = false

@@ -131,7 +131,6 @@ export class Fragments6 {
     } else {
       if ((stop & 7) !== 0) {
         queues.kill(queue)
-        pkt.transportAt = at - l3
         return Verdict.Accept
       }
       if (stop > queue.total) {

@@ -55,6 +55,12 @@ const CHECKSUM_BREAK = 76
 const RPL = 3
 const SEGMENTS = 4
 
+/**
+ * What conntrack summed up included the fixed header, of which a rule has changed more than addresses since: its sum says
+ * nothing any more (CHECKSUM_COMPLETE, csum_complete_sw).
+ */
+const isStale = (pkt: Packet): boolean => pkt.headerShift % 0xffff !== 0
+
 export class LocalStack6 {
   readonly #host: Host
   readonly #path: Path
@@ -138,6 +144,7 @@ export class LocalStack6 {
    */
   #upper(pkt: Packet, next: number, nextAt: number): Fate {
     const host = this.#host
+    if (next !== IPPROTO_UDP && isStale(pkt)) pkt.csumOk = pkt.csumPartial
     switch (next) {
       case IPPROTO_ICMPV6:
         this.#icmp(pkt)
@@ -233,17 +240,19 @@ export class LocalStack6 {
       if (claimed < length) {
         pkt.end = pkt.l4 + claimed
         pkt.sumEnd = 0
+        pkt.csumOk = pkt.csumPartial
       }
     }
     if (view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0 || pkt.d0 >>> 24 === 0xff) {
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
-    // udp6_csum_init(): what conntrack summed up included the fixed header; a rule may have changed that.
-    if (pkt.csumOk && pkt.headerShift % 0xffff !== 0 && pkt.end - pkt.l4 > CHECKSUM_BREAK)
-      return this.#path.drop(pkt, Reason.BadTransport)
+    // udp6_csum_init() believes a sum that was made here, right or wrong.
+    if (pkt.csumOk && isStale(pkt)) {
+      if (pkt.end - pkt.l4 > CHECKSUM_BREAK) return this.#path.drop(pkt, Reason.BadTransport)
+      pkt.csumOk = false
+    }
     host.tracker?.release(pkt)
-    pkt.csumOk = pkt.csumPartial
     if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)
     host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0)
     this.#path.why = Reason.Port

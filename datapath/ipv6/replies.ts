@@ -295,6 +295,7 @@ export class Replies6 {
     const tclass = ipv6TrafficClass(view, pkt.l3) & ~ECN_MASK
     this.#header(answer, hopLimitOf(way), tclass, label, IPPROTO_TCP)
     answer.csumPartial = true
+    answer.socketless = true
     this.#reset(answer, pkt)
     this.#send(answer)
     return true
@@ -318,7 +319,8 @@ export class Replies6 {
     if (at < 0 || skipped.next !== IPPROTO_TCP || at + TCP_HEADER_LEN > cause.end) return false
     if ((tcpFlags(view, at) & TCP_RST) !== 0) return false
     // What conntrack found out is forgotten in ip6_forward().
-    const known = cause.csumPartial || (hook !== Hook.Forward && cause.csumOk)
+    const known =
+      cause.csumPartial || (hook !== Hook.Forward && cause.csumOk && cause.headerShift % 0xffff === 0)
     if (!known && !this.#sumsUp(cause, at, IPPROTO_TCP)) return false
     const key = this.#keyTo(cause)
     this.#fromDestination(cause)
