@@ -265,7 +265,8 @@ export class TcpConversation implements Conversation {
       dst: end.view.remote.address,
       sport: end.view.local.port,
       dport: end.view.remote.port,
-      flags,
+      // Set up ECN, echo and answer now and then (RFC 3168).
+      flags: flags + random.pick(['', '', '', '', '', '', 'E', 'C', syn ? 'EC' : '']),
       seq,
       ack,
       window: o.window ?? end.window,
@@ -684,6 +685,14 @@ export class SctpConversation implements Conversation {
   }
 }
 
+/** Bytes behind the first 16 of a DCCP header, by type. */
+const DCCP_HEADERS = [4, 12, 0, 8, 8, 8, 8, 12, 8, 8]
+const DCCP_OPTIONS = [
+  [2, 1, 32, 3, 9],
+  [32, 4, 1, 41],
+  [41, 2, 3, 3],
+]
+
 /** A protocol without ports, both ways; or with ports that this host does not track by. */
 export class OtherConversation implements Conversation {
   readonly #w: Wire
@@ -697,7 +706,7 @@ export class OtherConversation implements Conversation {
     this.#w = wire
     this.#a = opening(wire)
     this.#left = 1 + wire.random.below(4)
-    this.#kind = wire.random.pick(['gre', 'udplite', 'dccp', 'ah', 'esp', 'ipcomp', 'raw', 'raw'])
+    this.#kind = wire.random.pick(['gre', 'udplite', 'dccp', 'dccp', 'ah', 'esp', 'ipcomp', 'raw', 'raw'])
     this.#protocol = wire.random.pick([50, 51, 4, 89, 103, 108, 2, 255, 0, 200, 33])
   }
 
@@ -729,12 +738,20 @@ export class OtherConversation implements Conversation {
         if (random.once(2)) likeUdp(frame)
         break
       case 'dccp': {
-        frame = build.dccp({ ...head, ...ports, type: random.below(12), payload: random.pick([0, 4, 8, 20]) })
+        frame = build.dccp({
+          ...head,
+          ...ports,
+          type: random.below(12),
+          payload: random.pick([0, 4, 8, 12, 20, 24]),
+        })
         const at = headersOf(frame)!.l4
-        // Options: some behind the header, whose words the offset counts; the rest is data.
-        if (random.once(2)) {
-          frame[at + 4] = random.pick([3, 4, 5, 6, 7, 10, 60])
-          frame.set([2, 1, 32, 3, 9].slice(0, Math.max(0, frame.length - at - 20)), at + 20)
+        // Options: some behind the header of the type, whose words the offset counts; the rest is data.
+        if (!random.once(4)) {
+          const type = (frame[at + 8]! >> 1) & 15
+          const options = at + 16 + (random.once(4) ? 4 : (DCCP_HEADERS[type] ?? 0))
+          frame[at + 4] = random.once(3) ? random.pick([3, 4, 5, 6, 7, 10, 60]) : (options - at) / 4 + 1
+          const written = random.pick(DCCP_OPTIONS)
+          if (options < frame.length) frame.set(written.slice(0, frame.length - options), options)
         }
         break
       }

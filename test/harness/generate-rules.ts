@@ -53,12 +53,21 @@ export function makeRules(basis: Basis): string {
   const random = stream(basis.seed, 'rules')
   let text = ''
   for (const table of shuffled(['raw', 'mangle', 'nat', 'filter', 'security'] as const, random)) {
-    if (random.below(100) < TABLES[basis.profile][table]) text += makeTable(table, { ...basis, random })
+    if (random.below(100) < TABLES[basis.profile][table])
+      text += makeTable(table, { ...basis, random }, text === '' ? ESTIMATORS : [])
   }
   return text
 }
 
-function makeTable(table: Table, context: Context): string {
+/** What -m rateest asks for; no packet comes from that address. */
+const ESTIMATORS = ['R0', 'R1'].map(
+  (name) => ` -s 0.0.0.1 -j RATEEST --rateest-name ${name} --rateest-interval 250ms --rateest-ewmalog 500ms`,
+)
+/** What -m helper asks for. */
+const HELPERS = [' -p udp --dport 69 -j CT --helper tftp']
+
+/** `first`: rules that the first chain begins with in the profile of extensions. */
+function makeTable(table: Table, context: Context, first: readonly string[]): string {
   const { random, profile } = context
   const hooks = HOOKS[table]
   const lines: string[] = [`*${table}`]
@@ -88,6 +97,10 @@ function makeTable(table: Table, context: Context): string {
   }
   for (const u of user) lines.push(`:${u.name} - [0:0]`)
   const most = profile === 'extensions' ? 12 : 8
+  if (profile === 'extensions') {
+    const helpers = table === 'raw' && !random.once(4) ? HELPERS : []
+    for (const rule of [...first, ...helpers]) lines.push(`-A ${hooks[0]}${rule}`)
+  }
   const fill = (chain: string, place: Place, later: typeof user): void => {
     const reach = later.filter((u) => place.hooks.every((h) => u.hooks.includes(h))).map((u) => u.name)
     for (let n = random.below(place.builtin ? most : 5); n > 0; n--)

@@ -28,10 +28,14 @@ export function flagsOf(text: string): string[] {
 export class Coverage {
   /** `-m tcp --sport`, `-j LOG --log-prefix`. */
   readonly tallies = new Map<string, Tally>()
+  readonly #undo: (() => void)[] = []
 
   constructor() {
     for (const match of matches) {
       const { emit } = match
+      this.#undo.push(() => {
+        match.emit = emit
+      })
       match.emit = (data: never, js: Js): Code => {
         const code = emit.call(match, data, js)
         const one = this.#counter(`-m ${match.name}`, match.print(data, js.family))
@@ -40,12 +44,20 @@ export class Coverage {
     }
     for (const target of targets) {
       const { emit } = target
+      this.#undo.push(() => {
+        target.emit = emit
+      })
       target.emit = (data: never, js: Js): Code => {
         const code = emit.call(target, data, js)
         const one = this.#counter(`-j ${target.name}`, target.print(data, js.family))
         return js`${js.bind(one.target)}(${code})`
       }
     }
+  }
+
+  /** Counts no rule that is compiled from now on. */
+  end(): void {
+    for (const undo of this.#undo.splice(0)) undo()
   }
 
   #counter(name: string, text: string) {

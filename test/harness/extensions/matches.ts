@@ -66,11 +66,11 @@ function anyOf(d: Draw, ...options: readonly (() => string)[]): string {
   return words(...(drawn.length > 0 ? drawn : [d.pick(options)]).map((make) => make()))
 }
 
-const ports = (d: Draw): string =>
+const ports = (d: Draw, oneIn = 6): string =>
   anyOf(
     d,
-    () => `${d.not()}--sport ${d.ports()}`,
-    () => `${d.not()}--dport ${d.ports()}`,
+    () => `${d.not(oneIn)}--sport ${d.ports()}`,
+    () => `${d.not(oneIn)}--dport ${d.ports()}`,
   )
 
 /** The kinds that a frame's TCP options have. */
@@ -98,28 +98,33 @@ function iprange(d: Draw): string {
 }
 
 function conntrack(d: Draw): string {
-  const n = (): string => d.not(5)
+  const n = (): string => d.not(4)
   const options: string[] = []
+  const rest: (() => string)[] = []
   const add = (oneIn: number, make: () => string): void => {
     if (d.random.once(oneIn)) options.push(make())
+    else rest.push(make)
   }
   add(2, () => `${n()}--ctstate ${d.some([...STATES, 'SNAT', 'DNAT']).join(',')}`)
-  add(16, () => `${n()}--ctproto ${d.pick(['tcp', 'udp', d.by('icmp', 'icmpv6'), '47', '132'])}`)
+  const rare = d.profile === 'extensions' ? 8 : 16
+  add(rare, () => `${n()}--ctproto ${d.pick(['tcp', 'udp', d.by('icmp', 'icmpv6'), '47', '132'])}`)
   for (const which of ['origsrc', 'origdst', 'replsrc', 'repldst'])
     add(
-      16,
+      rare,
       () =>
         `${n()}--ct${which} ${d.address()}${d.pick(d.by(['', '', '/24', '/8', '/31', '/30', '/1'], ['', '', '/64', '/48', '/127', '/128', '/1']))}`,
     )
   if (['tcp', 'udp'].includes(d.protocol))
     for (const which of ['origsrcport', 'origdstport', 'replsrcport', 'repldstport'])
-      add(16, () => `${n()}--ct${which} ${d.range(d.port(), 65535, ':', false)}`)
+      add(rare, () => `${n()}--ct${which} ${d.range(d.port(), 65535, ':', false)}`)
   add(
     8,
     () => `${n()}--ctstatus ${d.some(['NONE', 'EXPECTED', 'SEEN_REPLY', 'ASSURED', 'CONFIRMED']).join(',')}`,
   )
-  add(16, () => `${n()}--ctexpire ${d.pick(['0:40', '20:130', '100:500', '200000:600000', '1000:'])}`)
+  add(rare, () => `${n()}--ctexpire ${d.pick(['0:40', '20:130', '100:500', '200000:600000', '1000:'])}`)
   add(10, () => `--ctdir ${d.pick(['ORIGINAL', 'REPLY'])}`)
+  // One alone shows best what it does.
+  if (d.profile === 'extensions' && d.random.once(2)) return d.pick(rest)()
   if (options.length === 0) options.push(`${n()}--ctstate ${d.some(STATES).join(',')}`)
   return options.join(' ')
 }
@@ -175,7 +180,7 @@ function string(d: Draw): string {
     d.random.once(2) ? `--to ${Math.max(to, from)}` : '',
     d.random.once(4) ? '--icase' : '',
     d.random.once(6)
-      ? `${d.not()}--string ${d.pick(['GET', 'get', '/INDEX', 'abc', '!"#'.slice(0, 1), 'index.html'])}`
+      ? `${d.not()}--string ${d.pick(['octet', 'OCTET', 'file', 'data', 'GET', '!"#'.slice(0, 1)])}`
       : `${d.not()}--hex-string "|${text}|"`,
   )
 }
@@ -242,7 +247,7 @@ function bpf(d: Draw): string {
 }
 
 function recent(d: Draw): string {
-  const action = d.pick(['set', 'set', 'rcheck', 'update', 'remove'])
+  const action = d.pick(['set', 'set', 'set', 'rcheck', 'update', 'remove'])
   const checks = action === 'rcheck' || action === 'update'
   const seconds = checks && d.random.once(2)
   return words(
@@ -251,9 +256,9 @@ function recent(d: Draw): string {
     seconds && d.random.once(3) ? '--reap' : '',
     checks && d.random.once(2) ? `--hitcount ${d.pick([1, 2, 3, 4, 5, 8])}` : '',
     checks && d.random.once(4) ? '--rttl' : '',
-    d.random.once(6) ? '' : `--name ${d.pick(['A', 'B'])}`,
-    d.random.once(4)
-      ? `--mask ${d.pick(d.by(['255.255.255.0', '255.255.255.254', '255.255.255.255', '0.0.0.0'], ['ffff:ffff:ffff:ffff::', 'ffff:ffff::', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', '::', '::ff']))}`
+    d.random.once(6) ? '' : `--name ${d.pick(['A', 'A', 'B'])}`,
+    d.random.once(2)
+      ? `--mask ${d.pick(d.by(['255.255.255.0', '255.255.255.254', '255.255.255.255', '0.0.0.0', '128.0.0.0'], ['ffff:ffff:ffff:ffff::', 'ffff:ffff::', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', '::', '8000::', '::ff']))}`
       : '',
     d.pick(['', '--rsource', '--rdest']),
   )
@@ -357,7 +362,7 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'cgroup',
     hooks: ['INPUT', 'OUTPUT', 'POSTROUTING'],
-    draw: (d) => `${d.not(2)}--cgroup ${d.pick([0, 1])}`,
+    draw: (d) => `${d.not(2)}${d.random.once(3) ? '--path /' : `--cgroup ${d.pick([0, 1])}`}`,
   },
   {
     name: 'cluster',
@@ -407,7 +412,7 @@ export const MATCHES: readonly Entry[] = [
     name: 'conntrack',
     tracks: true,
     draw: conntrack,
-    weight: (profile) => (profile === 'state' ? 12 : profile === 'extensions' ? 2 : 5),
+    weight: (profile) => (profile === 'state' ? 12 : profile === 'extensions' ? 4 : 5),
   },
   // Which of the machine's processors the frame is written on is chance: only those that it has not are told apart.
   { name: 'cpu', draw: (d) => `${d.not(2)}--cpu ${d.pick([300, 1000, 4096])}` },
@@ -417,10 +422,11 @@ export const MATCHES: readonly Entry[] = [
     draw: (d) =>
       anyOf(
         d,
-        () => ports(d),
-        () => `${d.not()}--dccp-types ${d.some(DCCP_TYPES).join(',')}`,
-        () => `${d.not()}--dccp-option ${d.pick([1, 2, 3, 32, 41])}`,
+        () => ports(d, 3),
+        () => `${d.not(3)}--dccp-types ${d.some(DCCP_TYPES).join(',')}`,
+        () => `${d.not(3)}--dccp-option ${d.pick([2, 3, 32, 32, 41, 41])}`,
       ),
+    weight: () => 2,
   },
   {
     name: 'devgroup',
@@ -474,7 +480,8 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'helper',
     tracks: true,
-    draw: (d) => `${d.not()}--helper ${d.pick(['tftp', 'ftp', '""', 'tftp-69'])}`,
+    draw: (d) => `${d.not(3)}--helper ${d.pick(['tftp', 'tftp', 'tftp', 'ftp', '""', 'tftp-69'])}`,
+    weight: (profile) => (profile === 'extensions' ? 2 : 1),
   },
   {
     name: 'icmp',
@@ -532,7 +539,8 @@ export const MATCHES: readonly Entry[] = [
       d.pick([
         () => `${d.not()}--uid-owner 0`,
         () => `${d.not()}--gid-owner 0`,
-        () => `${d.not()}--socket-exists`,
+        () => `${d.not(2)}--socket-exists`,
+        () => `${d.not(2)}--socket-exists`,
         () => `${d.not()}--uid-owner 0-1000`,
         () => `${d.not()}--uid-owner 1 ${d.not()}--gid-owner 1`,
         () => `--gid-owner 1 --suppl-groups`,
@@ -567,10 +575,22 @@ export const MATCHES: readonly Entry[] = [
   },
   {
     name: 'rateest',
-    draw: (d) =>
-      `${d.not()}--rateest R --rateest-${d.pick(['lt', 'gt', 'eq'])} --rateest-bps ${d.pick(['0bit', '1mbit'])}`,
-    // Needs an estimator that a RATEEST rule made before: written by the target's entry.
-    weight: () => 0,
+    // generate-rules.ts makes both estimators, of rules that no packet fits: when a real one is read is chance.
+    weight: (profile) => (profile === 'extensions' ? 2 : 0),
+    draw(d) {
+      const kind = d.pick(['bps', 'pps'])
+      const rate = (): string =>
+        kind === 'bps' ? d.pick(['0bit', '8bit', '1Mbit']) : String(d.pick([0, 1, 1000]))
+      const mode = `${d.not()}--rateest-${d.pick(['lt', 'gt', 'eq'])}`
+      return d.pick([
+        () => `--rateest R0 --rateest-${kind} ${rate()} ${mode}`,
+        () =>
+          `--rateest-delta --rateest R0 --rateest-${kind}1 ${rate()} ${mode} --rateest-${kind}2 ${rate()}`,
+        () => `--rateest1 R0 --rateest-${kind} ${mode} --rateest2 R1`,
+        () =>
+          `--rateest-delta --rateest1 R1 --rateest-${kind}1 ${rate()} ${mode} --rateest2 R0 --rateest-${kind}2 ${rate()}`,
+      ])()
+    },
   },
   {
     name: 'realm',
@@ -578,7 +598,7 @@ export const MATCHES: readonly Entry[] = [
     draw: (d) =>
       `${d.not()}--realm ${d.pick(['0', '3', '7', '3/0xffff', '0x70000/0xffff0000', '0x30000/0xf0000', '0x70003', '0/0xffff'])}`,
   },
-  { name: 'recent', draw: recent },
+  { name: 'recent', draw: recent, weight: (profile) => (profile === 'extensions' ? 4 : 1) },
   {
     name: 'rpfilter',
     tables: ['raw', 'mangle'],
@@ -592,9 +612,9 @@ export const MATCHES: readonly Entry[] = [
     draw: (d) =>
       anyOf(
         d,
-        () => ports(d),
+        () => ports(d, 3),
         () =>
-          `${d.not()}--chunk-types ${d.pick(['all', 'any', 'only'])} ${d
+          `${d.not(3)}--chunk-types ${d.pick(['all', 'any', 'only'])} ${d
             .some(CHUNKS)
             .map((c) => (c === 'DATA' && d.random.once(3) ? d.pick(['DATA:E', 'DATA:BEi', 'DATA:U']) : c))
             .join(',')}`,

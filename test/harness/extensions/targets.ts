@@ -254,7 +254,7 @@ export const TARGETS: readonly TargetEntry[] = [
     tracks: true,
     weight: () => 8,
     draw: (d) =>
-      `${ported(d) && d.random.once(4) ? `--to-ports ${range(d)}` : ''}${d.pick(['', '', '', ' --random', ' --random-fully'])}`,
+      `${ported(d) && d.random.once(4) ? `--to-ports ${range(d)}` : ''}${d.pick(['', '', ' --random', ' --random-fully'])}`,
   },
   {
     name: 'NETMAP',
@@ -294,10 +294,10 @@ export const TARGETS: readonly TargetEntry[] = [
     tables: NAT,
     hooks: NAT_DESTINATION,
     tracks: true,
-    weight: () => 4,
+    weight: () => 6,
     draw: (d) =>
       ported(d) && d.random.once(2)
-        ? `--to-ports ${d.random.once(2) ? d.pick(d.world.serverPorts) : range(d)}${d.random.once(8) ? ' --random' : ''}`
+        ? `--to-ports ${d.random.once(2) ? d.pick(d.world.serverPorts) : range(d)}${d.random.once(3) ? ' --random' : ''}`
         : '',
   },
   {
