@@ -6,6 +6,7 @@ import { ipTool } from './cli/ip.ts'
 import { ipsetTool } from './cli/ipset.ts'
 import { iptablesTools } from './cli/iptables-tools.ts'
 import { nfctTool } from './cli/nfct.ts'
+import { procTool } from './cli/proc.ts'
 import { sysctlTool } from './cli/sysctl.ts'
 import type { Say, Tool } from './cli/tool.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
@@ -18,6 +19,7 @@ export const tools: readonly Tool[] = [
   ipsetTool,
   ipTool,
   sysctlTool,
+  procTool,
 ]
 
 const byName = new Map(tools.flatMap((tool) => tool.names.map((name) => [name, tool] as const)))

@@ -9,6 +9,7 @@
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
+import { byBytes } from './check.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
@@ -232,6 +233,21 @@ function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
   if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env, family)
 }
 
+/**
+ * The edit's chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a
+ * hashlimit table says how it is made: built-in ones, then the others by name.
+ */
+function inOrder({ chains, table }: TableEdit): readonly (readonly [string, Chain | null])[] {
+  const list = [...chains]
+  if (list.length < 2) return list
+  const builtin = BUILTIN[table]
+  const rank = (name: string): number => {
+    const at = builtin.indexOf(name)
+    return at < 0 ? builtin.length : at
+  }
+  return list.sort(([a], [b]) => rank(a) - rank(b) || byBytes(a, b))
+}
+
 export class LoadedTable {
   readonly family: Family
   readonly name: TableName
@@ -270,7 +286,7 @@ export class LoadedTable {
 
   apply(edit: TableEdit): void {
     const rewriting = this.#rewriting
-    for (const [name, model] of edit.chains) {
+    for (const [name, model] of inOrder(edit)) {
       const loaded = this.chains.get(name)
       if (loaded) {
         this.#count(loaded, -1)

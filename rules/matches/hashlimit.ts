@@ -12,7 +12,7 @@ import { skipHeaders, skipped } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
-import { ANY, parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
+import { ANY, formatWhole, parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
 import { strtoul, wholeNumber } from '../text/numbers.ts'
 import { cutBytes } from './comment.ts'
 import { atoi } from './limit.ts'
@@ -79,7 +79,9 @@ const SIZES: readonly (readonly [string, bigint])[] = [
 const CREDITS = 2n ** 39n
 const CREDITS_BYTES = 2 ** 24 > 0xffffffff / HZ ? 2 ** 23 : 2 ** 24
 const SECOND_BYTES = CREDITS_BYTES * HZ
-const CREDIT_WRAP = 2 ** 64
+/** Credits of a jiffy, in units of 2^32. */
+const CREDITS_HIGH = Number(CREDITS >> 32n)
+const WORD = 2 ** 32
 
 const factorOf = (letter: string | undefined): bigint =>
   letter === 'm' ? 1024n * 1024n : letter === 'k' ? 1024n : 1n
@@ -236,7 +238,7 @@ function format(m: HashLimit, dashes: string, perInterval: boolean): string {
 }
 
 const HASH_MASK = 1023
-const NO_CREDIT = { credit: 0, cap: 0, cost: 0, rate: 0, burst: 0 }
+const NO_CREDIT = { creditHigh: 0, credit: 0, capHigh: 0, cap: 0, costHigh: 0, cost: 0, rate: 0, burst: 0 }
 
 class Bucket {
   /** Words of source and destination, masked; 0 what is not asked for. */
@@ -253,8 +255,12 @@ class Bucket {
   /** jiffies */
   expires = 0
   previous = 0
+  /** In 64 bits: each has a high and a low word. */
+  creditHigh = 0
   credit = 0
+  capHigh = 0
   cap = 0
+  costHigh = 0
   cost = 0
   rate = 0
   burst = 0
@@ -295,8 +301,19 @@ function startOf(m: HashLimit): typeof NO_CREDIT {
   }
   if (m.bytes)
     return { ...NO_CREDIT, credit: SECOND_BYTES, cost: Number(creditsBytes(m.average)), cap: Number(m.burst) }
-  const credit = Number(credits(BigInt.asUintN(64, m.average * m.burst)))
-  return { ...NO_CREDIT, credit, cap: credit, cost: Number(credits(m.average)) }
+  const cap = credits(BigInt.asUintN(64, m.average * m.burst))
+  const cost = credits(m.average)
+  const high = (value: bigint): number => Number(value >> 32n)
+  const low = (value: bigint): number => Number(value & U32)
+  return {
+    ...NO_CREDIT,
+    creditHigh: high(cap),
+    credit: low(cap),
+    capHigh: high(cap),
+    cap: low(cap),
+    costHigh: high(cost),
+    cost: low(cost),
+  }
 }
 
 /** One table, as /proc/net/ipt_hashlimit/NAME has it. */
@@ -325,6 +342,29 @@ export class HashLimitTable {
     this.#destinationMask = config.keys.includes('dstip')
       ? prefixMask(config.destinationMask, config.family)
       : ANY
+  }
+
+  /**
+   * As /proc/net/ipt_hashlimit/NAME reads (dl_seq_real_show), which fills all buckets up to now: seconds to live,
+   * ends, then credit, its cap and a packet's cost; of rate matching what stands in their place.
+   */
+  lines(now: number): string[] {
+    const { family, rateMatch, interval } = this.config
+    const lines: string[] = []
+    for (const first of this.#chains)
+      for (let b: Bucket | null = first; b !== null; b = b.next) {
+        if (this.#collected(b, now)) continue
+        this.#refill(b, now)
+        const wide = (high: number, low: number): bigint => (BigInt(high) << 32n) | BigInt(low)
+        const state = rateMatch
+          ? [wide(b.over ? 1 : 0, interval), BigInt(b.current), BigInt(b.rate)]
+          : [wide(b.creditHigh, b.credit), wide(b.capHigh, b.cap), wide(b.costHigh, b.cost)]
+        const port = (shift: number): number => (b.ports >>> shift) & 0xffff
+        lines.push(
+          `${Math.trunc((b.expires - now) / HZ)} ${formatWhole([b.s0, b.s1, b.s2, b.s3], family)}:${port(16)}->${formatWhole([b.d0, b.d1, b.d2, b.d3], family)}:${port(0)} ${state.join(' ')}`,
+        )
+      }
+    return lines
   }
 
   /** The bucket of a packet, filled up to now; null: none can be had. Allocates only for new ones. */
@@ -391,8 +431,11 @@ export class HashLimitTable {
   #begin(b: Bucket, now: number): void {
     b.expires = now + this.#lasts
     b.previous = now
+    b.creditHigh = this.#start.creditHigh
     b.credit = this.#start.credit
+    b.capHigh = this.#start.capHigh
     b.cap = this.#start.cap
+    b.costHigh = this.#start.costHigh
     b.cost = this.#start.cost
     b.rate = this.#start.rate
     b.burst = this.#start.burst
@@ -417,10 +460,11 @@ export class HashLimitTable {
       b.credit = Math.min(b.credit + CREDITS_BYTES * passed, SECOND_BYTES)
       return
     }
-    // The largest cost is far from the precision of a double: see the test.
-    let credit = b.credit + Number(CREDITS) * passed
-    if (credit >= CREDIT_WRAP) credit %= CREDIT_WRAP
-    b.credit = Math.min(credit, b.cap)
+    b.creditHigh = (b.creditHigh + CREDITS_HIGH * passed) % WORD
+    if (b.creditHigh > b.capHigh || (b.creditHigh === b.capHigh && b.credit > b.cap)) {
+      b.creditHigh = b.capHigh
+      b.credit = b.cap
+    }
   }
 }
 
@@ -478,8 +522,14 @@ function limited(pkt: Packet, host: Host, table: HashLimitTable, which: number, 
     return (!bucket.over && bucket.current <= bucket.burst) !== m.above
   }
   const cost = m.bytes ? byteCost(bucket, length) : bucket.cost
-  if (bucket.credit < cost) return m.above
+  const costHigh = bucket.costHigh
+  if (bucket.creditHigh < costHigh || (bucket.creditHigh === costHigh && bucket.credit < cost)) return m.above
+  bucket.creditHigh -= costHigh
   bucket.credit -= cost
+  if (bucket.credit < 0) {
+    bucket.credit += WORD
+    bucket.creditHigh--
+  }
   return !m.above
 }
 

@@ -12,7 +12,7 @@ import { IPV6_HOP_LIMIT } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
 import { WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
-import { formatAddress, parseAddress, type Words } from '../text/address.ts'
+import { formatAddress, formatWhole, parseAddress, type Words } from '../text/address.ts'
 import { cutBytes } from './comment.ts'
 import { words } from './parts.ts'
 
@@ -146,16 +146,16 @@ export class RecentList {
     for (let e = this.#oldest; e !== null; e = e.newer) {
       const last = e.stamps[(e.index - 1) & this.stampMask]
       lines.push(
-        `src=${formatAddress(e.address, e.family)} ttl: ${e.ttl} last_seen: ${last} oldest_pkt: ${e.index} ${e.stamps.join(', ')}`,
+        `src=${formatWhole(e.address, e.family)} ttl: ${e.ttl} last_seen: ${last} oldest_pkt: ${e.index} ${e.stamps.join(', ')}`,
       )
     }
     return lines
   }
 
-  /** As a write to /proc/net/xt_recent/NAME: `+ADDRESS`, `-ADDRESS`, `/`. False for anything else. */
+  /** As a write to /proc/net/xt_recent/NAME: `+ADDRESS`, `-ADDRESS`, `/`. False for anything else (recent_mt_proc_write). */
   write(text: string, now: number): boolean {
-    const command = text.trimEnd()
-    if (command === '/') {
+    const [command = ''] = text.split('\n')
+    if (command.startsWith('/')) {
       this.flush()
       return true
     }

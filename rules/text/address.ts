@@ -98,6 +98,15 @@ export function parseHost(text: string, family: Family): Words | null {
 export const formatAddress = (words: Words, family: Family): string =>
   family === 4 ? formatIpv4(words[0]) : formatIpv6(words[0], words[1], words[2], words[3])
 
+/** %pI4, %pI6: IPv6 with all its digits. */
+export const formatWhole = (words: Words, family: Family): string =>
+  family === 4
+    ? formatIpv4(words[0])
+    : words
+        .flatMap((word) => [word >>> 16, word & 0xffff])
+        .map((half) => half.toString(16).padStart(4, '0'))
+        .join(':')
+
 /** Words of a prefix length. */
 export function prefixMask(bits: number, family: Family): Words {
   const word = (n: number): number => (n <= 0 ? 0 : n >= 32 ? -1 : (-1 << (32 - n)) | 0)

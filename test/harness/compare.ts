@@ -8,6 +8,7 @@
 //   timers          what one sends may come in a later step, by TIMER_SLACK_MS
 
 import { fold, sum } from '../../datapath/wire/checksum.ts'
+import { compareProc } from './compare-proc.ts'
 import { decode } from './frames.ts'
 import { comparableSets, type SetLine } from './generate-sets.ts'
 import { headersOf, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
@@ -21,7 +22,7 @@ const DAY_MS = 86_400_000
 const IPOPT_TS = 0x44
 
 export interface Difference {
-  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'set' | 'crash'
+  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'set' | 'proc' | 'crash'
   /** The same for differences that look alike; narrower than the kind. */
   readonly signature?: string
   /** Step.id for frames. */
@@ -40,6 +41,7 @@ export function compareRuns(
     ...compareFrames(expected, actual, names),
     ...compareTables(expected.save, actual.save, names),
     ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
+    ...compareProc(expected, actual, names),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
     ...compareStats(expected.stats ?? {}, actual.stats ?? {}, names),
     ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import {
   type Family,
   hasHelpers,
+  hasProc,
   type Run,
   readStats,
   type Scenario,
@@ -339,7 +340,8 @@ export class KernelHost {
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     for (let again = 0; ; again++) {
-      const [save, sets, flows, expect, stats] = await Promise.all([
+      const [proc, save, sets, flows, expect, stats] = await Promise.all([
+        hasProc(this.#scenario) ? this.#oracle.run(['sh', '-c', PROC]) : null,
         this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
         this.#oracle.run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
@@ -366,6 +368,7 @@ export class KernelHost {
         save: save.stdout,
         ...(sets === null ? {} : { sets: sets.stdout }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+        ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),
         ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
         stats: readStats(stats.stdout),
       }
@@ -393,6 +396,19 @@ export class KernelHost {
     }
     return files
   }
+}
+
+/** Each file behind a line with its path. */
+const PROC =
+  'cd /proc; for f in net/xt_recent/* net/ip*t_hashlimit/*; do [ -f $f ] && echo "= $f" && cat $f; done'
+
+function splitFiles(text: string): Record<string, string> {
+  const files: Record<string, string> = {}
+  for (const part of text.split(/^= /m).slice(1)) {
+    const end = part.indexOf('\n')
+    files[part.slice(0, end)] = part.slice(end + 1)
+  }
+  return files
 }
 
 function writes(sysctls: Readonly<Record<string, string>>): Buffer {

@@ -8,13 +8,22 @@ import { formatExpectation, formatStats } from '../../conntrack/print.ts'
 import { afterFiles } from '../../daemon/after.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
+import { procFiles } from '../../daemon/proc.ts'
 import { runTool } from '../../daemon/tools.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
-import { hasHelpers, type Run, readStats, type Scenario, type Sent, type StepRun } from './scenario.ts'
+import {
+  hasHelpers,
+  hasProc,
+  type Run,
+  readStats,
+  type Scenario,
+  type Sent,
+  type StepRun,
+} from './scenario.ts'
 import { DrawnRandom } from './scenario-draws.ts'
 import { savedAs, writeHostFolder } from './scenario-folder.ts'
 
@@ -24,7 +33,7 @@ const SLOTS = 512
 const UPTIME_MS = 1_000_000
 
 /** What the engine printed when the scenario was over. */
-export type Ends = Pick<Run, 'save' | 'sets' | 'conntrack' | 'expect' | 'stats'>
+export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'conntrack' | 'expect' | 'stats'>
 
 /** The engine with the host of a scenario in it. */
 export class EngineHost {
@@ -93,6 +102,11 @@ export class EngineHost {
     runTool({ tool, directory: '/', argv, stdin: '' }, this.engine)
   }
 
+  #proc(): Record<string, string> {
+    const kept = procFiles(this.engine).filter(({ path }) => /xt_recent|hashlimit/.test(path))
+    return Object.fromEntries(kept.map((file) => [file.path, file.read()]))
+  }
+
   ends(scenario: Scenario): Ends {
     const { conntrack } = this.engine
     const after = new Map(afterFiles(this.engine))
@@ -103,6 +117,7 @@ export class EngineHost {
         .get('conntrack')!
         .split('\n')
         .filter((l) => l !== ''),
+      ...(hasProc(scenario) ? { proc: this.#proc() } : {}),
       ...(hasHelpers(scenario)
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
         : {}),

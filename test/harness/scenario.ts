@@ -98,6 +98,8 @@ export interface Run {
   readonly save: string
   /** `ipset save`, if the scenario has sets. */
   readonly sets?: string
+  /** Lists and tables that rules keep, as below /proc: path to text. */
+  readonly proc?: Readonly<Record<string, string>>
   /** `conntrack -L -o extended` of the family, a line each. */
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
@@ -116,6 +118,9 @@ export function readStats(text: string): Record<string, number> {
 
 /** Whether some rule names an application helper. */
 export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.includes(' --helper ')
+
+/** Whether some rule keeps a list or table that is shown below /proc. */
+export const hasProc = (scenario: Scenario): boolean => / -m (recent|hashlimit) /.test(scenario.iptables)
 
 export const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')

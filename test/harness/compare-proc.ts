@@ -1,0 +1,88 @@
+// What rules keep and the kernel shows below /proc, compared: lists of -m recent, tables of -m hashlimit.
+//
+// Masked, by name: the order of lines, which follows a secret; what counts from the machine's start (the two are the
+// same but for a constant); seconds to live and credit by what passes while the files are read.
+
+import type { Difference } from './compare.ts'
+import type { Run } from './scenario.ts'
+
+/** The files are read a little after the last step: seconds, and jiffies. */
+const SLACK_S = 1
+const SLACK_JIFFIES = 75
+/** Credit of a jiffy: CREDITS_PER_JIFFY, CREDITS_PER_JIFFY_BYTES of xt_hashlimit.c. */
+const JIFFY_CREDIT = 2n ** 39n
+
+export function compareProc(
+  { proc: expected = {} }: Run,
+  { proc: actual = {} }: Run,
+  names: readonly [string, string],
+): Difference[] {
+  const out: Difference[] = []
+  for (const path of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
+    const [a, b] = [expected[path], actual[path]]
+    const same =
+      a !== undefined && b !== undefined && (path.includes('recent') ? sameRecent(a, b) : sameLimits(a, b))
+    if (same) continue
+    const show = (text: string | undefined): string =>
+      text === undefined
+        ? '      no such file'
+        : text
+            .trimEnd()
+            .split('\n')
+            .map((l) => `      ${l}`)
+            .join('\n')
+    out.push({
+      kind: 'proc',
+      signature: `proc ${path.split('/')[1]}`,
+      step: null,
+      text: `  ${path}\n    ${names[0]}\n${show(a)}\n    ${names[1]}\n${show(b)}`,
+    })
+  }
+  return out
+}
+
+const sorted = (text: string): string[] => text.split('\n').filter(Boolean).sort()
+
+/** `src=… ttl: 64 last_seen: 9 oldest_pkt: 2 7, 9`: stamps are jiffies since the machine's start. */
+function sameRecent(x: string, y: string): boolean {
+  const read = (text: string) =>
+    sorted(text).map((line) => {
+      const [, head = '', last = '', tail = '', stamps = ''] =
+        /^(.*) last_seen: (\d+) (oldest_pkt: \d+) (.*)$/.exec(line) ?? []
+      return { head: `${head} ${tail}`, stamps: [last, ...stamps.split(', ')].map(Number) }
+    })
+  const [a, b] = [read(x), read(y)]
+  const apart = (a[0]?.stamps[0] ?? 0) - (b[0]?.stamps[0] ?? 0)
+  return (
+    a.length === b.length &&
+    a.every(
+      ({ head, stamps }, i) =>
+        head === b[i]!.head &&
+        stamps.length === b[i]!.stamps.length &&
+        stamps.every((stamp, n) => stamp - b[i]!.stamps[n]! === apart),
+    )
+  )
+}
+
+/** `1 10.0.0.1:0->0.0.0.0:80 CREDIT CAP COST`. */
+function sameLimits(x: string, y: string): boolean {
+  const read = (text: string) =>
+    sorted(text.replace(/^(-?\d+) (\S+) /gm, '$2 $1 ')).map((line) => {
+      const [key = '', seconds, credit, ...rest] = line.split(' ')
+      return { key, seconds: Number(seconds), credit: BigInt(credit!), rest: rest.join(' ') }
+    })
+  const [a, b] = [read(x), read(y)]
+  return (
+    a.length === b.length &&
+    a.every(({ key, seconds, credit, rest }, i) => {
+      const other = b[i]!
+      const more = credit - other.credit
+      return (
+        key === other.key &&
+        rest === other.rest &&
+        Math.abs(seconds - other.seconds) <= SLACK_S &&
+        (more === 0n || (more > 0n && more <= JIFFY_CREDIT * BigInt(SLACK_JIFFIES)))
+      )
+    })
+  )
+}
