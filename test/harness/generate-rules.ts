@@ -54,15 +54,17 @@ export function makeRules(basis: Basis): string {
   let text = ''
   for (const table of shuffled(['raw', 'mangle', 'nat', 'filter', 'security'] as const, random)) {
     if (random.below(100) < TABLES[basis.profile][table])
-      text += makeTable(table, { ...basis, random }, text === '' ? ESTIMATORS : [])
+      text += makeTable(table, { ...basis, random }, text === '' ? estimators(basis.world) : [])
   }
   return text
 }
 
 /** What -m rateest asks for; no packet comes from that address. */
-const ESTIMATORS = ['R0', 'R1'].map(
-  (name) => ` -s 0.0.0.1 -j RATEEST --rateest-name ${name} --rateest-interval 250ms --rateest-ewmalog 500ms`,
-)
+const estimators = ({ family }: World): string[] =>
+  ['R0', 'R1'].map(
+    (name) =>
+      ` -s ${family === 4 ? '0.0.0.1' : '::2'} -j RATEEST --rateest-name ${name} --rateest-interval 250ms --rateest-ewmalog 500ms`,
+  )
 /** What -m helper asks for. */
 const HELPERS = [' -p udp --dport 69 -j CT --helper tftp']
 

@@ -345,7 +345,9 @@ export class KernelHost {
         this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
         this.#oracle.run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
-        hasHelpers(this.#scenario) ? this.#oracle.run(['conntrack', '-L', 'expect']) : null,
+        hasHelpers(this.#scenario)
+          ? this.#oracle.run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
+          : null,
         this.#oracle.run(['conntrack', '-S']),
         this.#take([{ id: -2, pause: 0 }]),
       ])
