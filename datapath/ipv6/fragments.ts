@@ -1,7 +1,7 @@
 // IPv6 reassembly and fragmentation, as nf_ct_frag6_gather(), ipv6_frag_rcv() and ip6_fragment() of Linux 6.18. What it
 // shares with IPv4 is in ../reassembly.ts.
 //
-//     IPv6 ─ hop-by-hop ─ routing ─ fragment ─ rest     a datagram is known by id, addresses, user and interface
+//     IPv6 ─ hop-by-hop ─ routing ─ fragment ─ rest     a datagram is known by id, addresses and user
 //     └ unfragmentable ──────────┘  header              └ reassembled, the fragment header is gone
 //
 // Conntrack reassembles before the hooks and says nothing about what it refuses; it leaves alone what it can do
@@ -19,13 +19,7 @@ import {
   ICMPV6_TIME_EXCEED,
 } from '../wire/icmp6.ts'
 import { ECN_MASK } from '../wire/ipv4.ts'
-import {
-  IPV6_DST,
-  IPV6_HEADER_LEN,
-  IPV6_NEXT_HEADER,
-  IPV6_PAYLOAD_LEN,
-  ipv6TrafficClass,
-} from '../wire/ipv6.ts'
+import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_PAYLOAD_LEN, ipv6TrafficClass } from '../wire/ipv6.ts'
 import {
   extensionLength,
   FRAGMENT_HEADER_LEN,
@@ -116,7 +110,7 @@ export class Fragments6 {
 
     const queues = this.#tracked
     if (queues.due) this.tick()
-    const queue = find(queues, pkt, view.getInt32(at + FRAG_ID), user, pkt.iif)
+    const queue = find(queues, pkt, view.getInt32(at + FRAG_ID), user)
     if (queue === null) return Verdict.Drop
     const header = at + FRAGMENT_HEADER_LEN - l3
     const word = view.getUint16(at + FRAG_OFFSET)
@@ -169,13 +163,7 @@ export class Fragments6 {
 
     const queues = this.#local
     if (queues.due) this.tick()
-    const queue = find(
-      queues,
-      pkt,
-      view.getInt32(at + FRAG_ID),
-      DefragUser6.LocalDeliver,
-      isScoped(view, l3) ? pkt.iif : 0,
-    )
+    const queue = find(queues, pkt, view.getInt32(at + FRAG_ID), DefragUser6.LocalDeliver)
     if (queue === null) return Verdict.Drop
     queue.device = pkt.arrival
     const header = at + FRAGMENT_HEADER_LEN - l3
@@ -399,8 +387,10 @@ export class Fragments6 {
 }
 
 /** fq_find(): the queue of a fragment, a new one if need be; null when fragments hold too much already. */
-function find(queues: Reassembly, pkt: Packet, id: number, user: number, iif: number): Queue | null {
+function find(queues: Reassembly, pkt: Packet, id: number, user: number): Queue | null {
   if (queues.full) return null
+  // Multicast and link-local destinations mean something else on each interface.
+  const iif = pkt.d0 >>> 24 === 0xff || pkt.d0 >>> 22 === 0x3fa ? pkt.iif : 0
   const hash = hashOf(pkt, id)
   for (let q: Queue | null = queues.bucket(hash); q !== null; q = q.next)
     if (
@@ -429,12 +419,6 @@ function hashOf(pkt: Packet, id: number): number {
 function give(queues: Reassembly, queue: Queue): Verdict {
   queues.kill(queue)
   return Verdict.Drop
-}
-
-/** Multicast and link-local destinations mean something else on each interface. */
-function isScoped(view: DataView, l3: number): boolean {
-  const first = view.getUint16(l3 + IPV6_DST)
-  return first >> 8 === 0xff || (first & 0xffc0) === 0xfe80
 }
 
 /** ipv6frag_thdr_truncated(): whether a first fragment, walked from the header at `at` on, ends before its upper header. */

@@ -134,6 +134,19 @@ describe('conntrack reassembles', () => {
   })
 
   test.each([
+    ['2001:db8:1::1', true],
+    ['fe80::1', false],
+    ['ff02::1', false],
+  ])('pieces to %s that come in at two interfaces are of one packet: %s', (dst, one) => {
+    const t = testHost([...DEVICES, ['eth1', 1500, []]])
+    expect(defrag(t, part(0, 16, true, { dst })).verdict).toBe(Verdict.Stolen)
+    const pkt = load(t, part(16, 8, false, { dst }))
+    pkt.iif = t.host.devices.byName('eth1')!.index
+    const verdict = t.host.fragments6.defrag(pkt, DefragUser6.ConntrackIn)
+    expect(finish(t, pkt, verdict).verdict).toBe(one ? Verdict.Accept : Verdict.Stolen)
+  })
+
+  test.each([
     ['no fragment header', udp({ ...C, payload: 4 })],
     ['a first fragment without all of its upper header', part(0, 8, true, { next: 6 })],
     ['behind "no next header"', ip6({ ...A, next: 59, payload: 40 })],
