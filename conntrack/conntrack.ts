@@ -820,6 +820,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
     }
   }
 
+  /** Something to tell of an entry when its packet has passed (nf_conntrack_event_cache). */
+  note(entry: number, event: number): void {
+    const w = this.table.words
+    w[entry * STRIDE + EVENT_CACHE] = w[entry * STRIDE + EVENT_CACHE]! | event
+  }
+
   /** A packet has passed: tells what it changed, in one event (nf_ct_deliver_cached_events). */
   tell(entry: number): void {
     const w = this.table.words

@@ -43,7 +43,7 @@ import {
 } from '../datapath/wire/tcp.ts'
 import type { Conntrack } from './conntrack.ts'
 import { jhash4 } from './nat/jhash.ts'
-import { META, STATUS, STRIDE, Status } from './table.ts'
+import { Event, META, STATUS, STRIDE, Status } from './table.ts'
 import { TcpState, tcpMaxWindow, tcpState } from './trackers/tcp.ts'
 
 /** NF_SYNPROXY_OPT_* */
@@ -447,6 +447,7 @@ export class Synproxy {
           null,
         )
         sequences.init(entry, dir, (own.isn - seq) | 0)
+        this.#conntrack.note(entry, Event.SeqAdjust)
         opts.swapStamps()
         const win = view.getUint16(l4 + TCP_WINDOW) >> wscale
         this.#send(this.#segment(pkt, false, (seq + 1) | 0, ack, TCP_ACK, win), pkt.ct, null)
@@ -470,6 +471,7 @@ export class Synproxy {
     }
     own.isn = view.getInt32(pkt.l4 + TCP_ACK_SEQ)
     if ((opts.options & O.Timestamp) !== 0) own.its = opts.tsecr
+    this.#conntrack.note(pkt.ct, Event.Synproxy)
     return true
   }
 

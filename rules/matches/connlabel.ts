@@ -2,7 +2,7 @@
 // Only connections that are made while some rule asks for labels have room for them.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { EXTENSIONS, Extension, LABELS, STRIDE } from '../../conntrack/table.ts'
+import { EVENT_CACHE, Event, EXTENSIONS, Extension, LABELS, STRIDE } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
@@ -34,8 +34,12 @@ function has(pkt: Packet, conntrack: Conntrack, bit: number, set: boolean): bool
   const entry = pkt.ct * STRIDE
   if ((words[entry + EXTENSIONS]! & Extension.Labels) === 0) return false
   const at = entry + LABELS + (bit >> 5)
-  if (set) words[at] = words[at]! | (1 << (bit & 31))
-  return (words[at]! & (1 << (bit & 31))) !== 0
+  const mask = 1 << (bit & 31)
+  if ((words[at]! & mask) !== 0) return true
+  if (!set) return false
+  words[at] = words[at]! | mask
+  words[entry + EVENT_CACHE] = words[entry + EVENT_CACHE]! | Event.Label
+  return true
 }
 
 interface Need {

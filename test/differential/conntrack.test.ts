@@ -30,6 +30,8 @@ const LINES = Number(process.env.TUNWALL_LINES ?? 200)
 const NAMESPACE = `tw-ct-${process.pid}`
 const RULES = `*mangle
 -A PREROUTING -p udp -m udp --dport 53 -j CONNMARK --set-mark 0x7
+-A PREROUTING -p udp -m conntrack --ctstate ESTABLISHED -m udp --dport 53 -m connlabel --label 3 --set
+-A PREROUTING -p tcp -m connlabel --label 4 --set
 COMMIT
 *nat
 -A PREROUTING -i wan -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.0.0.2:80
