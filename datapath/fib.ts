@@ -329,6 +329,11 @@ export class Fib extends FibLookup {
       if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
     }
     this.#derived.set(device, have)
+    if (device.up && device.link.multicast) {
+      const spec = multicast6(device)
+      const text = describe(spec)
+      if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
+    }
     // A local route stays when the link goes down, though one would not be made then.
     const kept = new Set<string>()
     if (!device.up)
