@@ -138,8 +138,8 @@ export class Path {
     pkt.arrival = device
     pkt.iif = 0
     if (pkt.route === null && !this.reroute(pkt)) this.drop(pkt, Reason.NoRoute)
-    else if (pkt.family === 4) this.#ipv4.localOut(pkt)
-    else this.#ipv6.localOut(pkt)
+    else if (pkt.family === 4) this.#ipv4.localOut(pkt, device === null ? 0 : device.index)
+    else this.#ipv6.localOut(pkt, device === null ? 0 : device.index)
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
   }

@@ -541,8 +541,11 @@ export class Ipv4Path {
 
   // -- out
 
-  /** __ip_local_out() of a packet with a route: OUTPUT, and what comes behind it. */
-  localOut(pkt: Packet): void {
+  /**
+   * __ip_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
+   * the packet came in, 0 none.
+   */
+  localOut(pkt: Packet, iif = 0): void {
     pkt.oif = pkt.route!.device!.index
     const before = this.#before
     const { s0, d0, mark, tos } = before
@@ -553,7 +556,7 @@ export class Ipv4Path {
     before.tos = tos
     if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
     else {
-      pkt.iif = 0
+      pkt.iif = iif
       this.#output(pkt)
     }
   }
@@ -586,7 +589,8 @@ export class Ipv4Path {
     else {
       this.#duplicating = true
       copy.route = route
-      this.localOut(copy)
+      // nf_dup_ipv4_route() leaves the way out as the device of the copy.
+      this.localOut(copy, route.device!.index)
       this.#duplicating = false
     }
     host.packets.give(copy)

@@ -248,8 +248,11 @@ export class Ipv6Path {
 
   // -- out
 
-  /** __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. */
-  localOut(pkt: Packet): void {
+  /**
+   * __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
+   * the packet came in, 0 none.
+   */
+  localOut(pkt: Packet, iif = 0): void {
     pkt.oif = pkt.route!.device!.index
     const before = this.#before
     this.#before = { ...before }
@@ -257,7 +260,7 @@ export class Ipv6Path {
     this.#before = before
     if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
     else {
-      pkt.iif = 0
+      pkt.iif = iif
       this.#output(pkt)
     }
   }
@@ -288,7 +291,8 @@ export class Ipv6Path {
     else {
       this.#duplicating = true
       copy.route = route
-      this.localOut(copy)
+      // nf_dup_ipv6_route() leaves the way out as the device of the copy.
+      this.localOut(copy, route.device!.index)
       this.#duplicating = false
     }
     host.packets.give(copy)

@@ -46,9 +46,9 @@ export function hopLimitOf(route: Route): number {
 /** ip6_dst_idev(): the interface that a route stands for; its device is lo if the route leads to this host. */
 export const interfaceOf = (route: Route): Device => (route as RouteEntry).origin ?? route.device!
 
-/** ipv6_anycast_destination(). */
+/** ipv6_anycast_destination(); RTF_ANYCAST is of those that follow from addresses alone. */
 export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: number): boolean {
-  if (route.type === RouteType.Anycast) return true
+  if (route.type === RouteType.Anycast && route.protocol === 'kernel') return true
   const { dst } = route
   return (
     route.prefixLength < 127 &&

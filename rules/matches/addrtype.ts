@@ -4,6 +4,8 @@
 
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
+import { isAnycast } from '../../datapath/ipv6/routes.ts'
+import { isErrorType } from '../../datapath/route-table.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
@@ -71,22 +73,14 @@ function lookedUp6(host: Host, w0: number, w1: number, w2: number, w3: number, d
   key.d2 = w2
   key.d3 = w3
   key.oif = device
-  const route = host.fib.find(key)
-  if (route === null) return w0 >>> 24 === 0xff ? 0 : 1 << RouteType.Unreachable
-  switch (route.type) {
-    case RouteType.Local:
-      // With a device the address must be that device's.
-      return device === 0 || hasAddress6(host, device, w0, w1, w2, w3) ? 1 << RouteType.Local : 0
-    case RouteType.Anycast:
-      return 1 << RouteType.Anycast
-    case RouteType.Unreachable:
-    case RouteType.Prohibit:
-    case RouteType.Blackhole:
-    case RouteType.Throw:
-      return 1 << RouteType.Unreachable
-    default:
-      return 0
-  }
+  const route = host.path.routes6.output(key)
+  if (isErrorType(route.type)) return 1 << RouteType.Unreachable
+  let bits = 0
+  // With a device the address must be that device's.
+  if (device === 0 ? route.type === RouteType.Local : hasAddress6(host, device, w0, w1, w2, w3))
+    bits |= 1 << RouteType.Local
+  if (isAnycast(route, w0, w1, w2, w3)) bits |= 1 << RouteType.Anycast
+  return bits
 }
 
 function hasAddress6(host: Host, index: number, w0: number, w1: number, w2: number, w3: number): boolean {

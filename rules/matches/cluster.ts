@@ -2,8 +2,8 @@
 // 1.8.9, xt_cluster_mt() of xt_cluster.c). The source of the connection, or of the one that expected it, decides.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { jhash4, scale, swap32 } from '../../conntrack/nat/jhash.ts'
-import { MASTER, META, SRC, STRIDE } from '../../conntrack/table.ts'
+import { scale, swap32 } from '../../conntrack/nat/jhash.ts'
+import { MASTER, SRC, STRIDE } from '../../conntrack/table.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
@@ -21,12 +21,9 @@ export interface Cluster {
 const MAX_NODES = 32
 const hex8 = (value: number): string => `0x${(value >>> 0).toString(16).padStart(8, '0')}`
 
-/** xt_cluster_hash(): of the source of the entry at `o`. */
+/** xt_cluster_hash(): of the source of the entry at `o`; of an IPv6 address it takes the first word alone. */
 function hashOf(words: Int32Array, o: number, seed: number): number {
-  const at = o + SRC
-  const first = swap32(words[at]!)
-  if ((words[o + META]! & 0xff) === 4) return jhashWord(first, seed)
-  return jhash4(first, swap32(words[at + 1]!), swap32(words[at + 2]!), swap32(words[at + 3]!), seed)
+  return jhashWord(swap32(words[o + SRC]!), seed)
 }
 
 /** Does not allocate. */

@@ -39,7 +39,7 @@ function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): bool
   const sequence = x.protocol !== TCP || u32(a, x.l4 + 4) === u32(b, y.l4 + 4)
   // IPv6 has no identification: only an answer of ICMP can be as long, of another type.
   if (x.family === 6)
-    return sequence && a.length - x.l4 === b.length - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4])
+    return sequence && u16(a, 4) - x.l4 === u16(b, 4) - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4])
   const id = u16(a, 4)
   return id === u16(b, 4) && (id !== 0 || sequence)
 }
