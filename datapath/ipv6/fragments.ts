@@ -100,6 +100,8 @@ export class Fragments6 {
   defrag(pkt: Packet, user: number): Verdict {
     const { l3, end } = pkt
     if (pkt.l4 - l3 === IPV6_HEADER_LEN && pkt.proto !== NEXTHDR_FRAGMENT) return Verdict.Accept
+    // Conntrack and TPROXY both ask for it. A second fragment header stays.
+    if (pkt.fragmented) return Verdict.Accept
     const { view } = this.#host.memory
     const payload = view.getUint16(l3 + IPV6_PAYLOAD_LEN)
     if (payload === 0) return Verdict.Accept

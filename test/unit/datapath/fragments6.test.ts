@@ -168,6 +168,15 @@ describe('conntrack reassembles', () => {
     expect(pkt.fragMaxSize).toBe(40 + 8 + 8 + 16)
   })
 
+  test('a second fragment header stays, however many ask for reassembly', () => {
+    const t = testHost(DEVICES)
+    const pkt = load(t, part(0, 16, false, { before: [fragmentHeader(0, false, 6)] }))
+    const { fragments6 } = t.host
+    expect(fragments6.defrag(pkt, DefragUser6.ConntrackIn)).toBe(Verdict.Accept)
+    const again = finish(t, pkt, fragments6.defrag(pkt, DefragUser6.ConntrackIn))
+    expect(toHex(again.bytes!)).toBe(toHex(part(0, 16, false)))
+  })
+
   test('a fragment in the middle that is no multiple of eight ends the queue and goes on', () => {
     const t = testHost(DEVICES)
     defrag(t, part(0, 16))
