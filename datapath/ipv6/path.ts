@@ -44,6 +44,21 @@ const CACHE_WORDS = 16
 
 const isMulticast = (w0: number): boolean => w0 >>> 24 === 0xff
 
+/** What of a packet may send it another way. */
+const newBefore = () => ({
+  s0: 0,
+  s1: 0,
+  s2: 0,
+  s3: 0,
+  d0: 0,
+  d1: 0,
+  d2: 0,
+  d3: 0,
+  mark: 0,
+  hopLimit: 0,
+  flow: 0,
+})
+
 export class Ipv6Path {
   readonly routes: Ipv6Routes
   readonly pathMtus = new PathMtus6()
@@ -52,7 +67,8 @@ export class Ipv6Path {
   readonly #local: LocalStack6
   readonly #key = newFlowKey()
   /** Before the mangle table saw a packet in OUTPUT. */
-  #before = { s0: 0, s1: 0, s2: 0, s3: 0, d0: 0, d1: 0, d2: 0, d3: 0, mark: 0, hopLimit: 0, flow: 0 }
+  #before = newBefore()
+  readonly #spare: ReturnType<typeof newBefore>[] = []
   #duplicating = false
 
   // Decisions of route input, by addresses, interface, class and mark. Empty once anything they follow from changes.
@@ -254,9 +270,11 @@ export class Ipv6Path {
    */
   localOut(pkt: Packet, iif = 0): void {
     pkt.oif = pkt.route!.device!.index
+    // A hook of OUTPUT may send another packet meanwhile.
     const before = this.#before
-    this.#before = { ...before }
+    this.#before = this.#spare.pop() ?? newBefore()
     const verdict = this.#host.hooks.run6[Hook.LocalOut]!(pkt)
+    this.#spare.push(this.#before)
     this.#before = before
     if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
     else {

@@ -7,7 +7,7 @@
 // leaves before the function returns; `cause` is not changed.
 
 import type { Device } from '../devices.ts'
-import { type FlowKey, newFlowKey, type Route, RouteType } from '../fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType, Table } from '../fib.ts'
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import { type Packet, PacketType } from '../packet.ts'
@@ -66,7 +66,7 @@ import {
   tcpSrcPort,
 } from '../wire/tcp.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../wire/udp.ts'
-import { hopLimitOf, interfaceOf, isAnycast, needsInterface } from './routes.ts'
+import { hopLimitOf, interfaceOf, isAnycast, isJoined, needsInterface } from './routes.ts'
 import { selectAddress6 } from './source-address.ts'
 
 const IPV6_MIN_MTU = 1280
@@ -188,8 +188,11 @@ export class Replies6 {
       for (const { family, words: w } of each.addresses)
         if (family === 6 && w[3] === d3 && w[2] === d2 && w[1] === d1 && w[0] === d0) return true
     }
-    const only = isLinkLocal(d0) ? device.index : 0
-    return this.#host.fib.addressType(6, d0, d1, d2, d3, only) === RouteType.Anycast
+    const only = isLinkLocal(d0) ? device : null
+    const local = this.#host.fib.of(6).tables.get(Table.Local)
+    for (const route of local?.chain([d0, d1, d2, d3], 128) ?? [])
+      if (isJoined(route) && (only === null || route.device === only)) return true
+    return false
   }
 
   /** is_ineligible(): no errors about errors. A chain of headers that is cut short is no error. */

@@ -46,9 +46,13 @@ export function hopLimitOf(route: Route): number {
 /** ip6_dst_idev(): the interface that a route stands for; its device is lo if the route leads to this host. */
 export const interfaceOf = (route: Route): Device => (route as RouteEntry).origin ?? route.device!
 
-/** ipv6_anycast_destination(); RTF_ANYCAST is of those that follow from addresses alone. */
+/** RTF_ANYCAST: an anycast address that the host has joined. One that was put in as a route only comes in. */
+export const isJoined = (route: Route): boolean =>
+  route.type === RouteType.Anycast && route.protocol === 'kernel'
+
+/** ipv6_anycast_destination(). */
 export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: number): boolean {
-  if (route.type === RouteType.Anycast && route.protocol === 'kernel') return true
+  if (isJoined(route)) return true
   const { dst } = route
   return (
     route.prefixLength < 127 &&
@@ -159,7 +163,7 @@ export class Ipv6Routes {
     const { fib } = this.#host
     const found = this.#walk(key, oif, strict, hasSource)
     this.shared = found.paths !== null
-    if (found.type === RouteType.Local || found.type === RouteType.Anycast) return fib.loopOf(found)
+    if (found.type === RouteType.Local || isJoined(found)) return fib.loopOf(found)
     if (found.paths === null) return found
     const route = fib.share6(found, key, pkt)
     return strict && oif !== 0 && route.device!.index !== oif ? found.through(oif)! : route

@@ -13,6 +13,7 @@ import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { isExtension } from '../../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
@@ -143,7 +144,9 @@ function within(
   let entry = pkt.ct
   if (entry >= 0) conntrack.table.readTuple(entry, 0, tuple)
   else {
-    if (!conntrack.tupleOf(pkt, tuple)) {
+    // nf_ct_get_tuplepr(): later fragments have no tuple, nor has a packet without an upper header.
+    const upper = pkt.fragOffset === 0 && !(pkt.family === 6 && isExtension(pkt.proto))
+    if (!upper || !conntrack.tupleOf(pkt, tuple)) {
       pkt.hotdrop = true
       return false
     }
