@@ -55,6 +55,7 @@ export class Fib extends FibLookup {
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
       addressAdded: (device, address) => {
+        if (address.family === 4) this.#revive(device, true)
         // addrconf_add_dev() puts the multicast route back if somebody took it away.
         if (address.family === 6) this.#missMulticast6(device)
         this.#follow(device)
@@ -63,11 +64,14 @@ export class Fib extends FibLookup {
         this.#follow(device)
         this.#addressGone(address)
         // fib_disable_ip(): without any address nothing leads through the device.
-        if (address.family === 4 && !device.addresses.some((a) => a.family === 4))
+        if (address.family === 4 && !device.addresses.some((a) => a.family === 4)) {
+          this.#revive(device, false)
           this.#sweep(this.v4, (r) => !isErrorType(r.type) && allThrough(r, device))
+        }
       },
       linkChanged: (device) => {
         this.v6.followed = true
+        this.#revive(device, device.up)
         if (!device.up) this.#linkDown(device)
         this.#follow(device)
       },
@@ -210,11 +214,7 @@ export class Fib extends FibLookup {
   /** Removes the first rule that has everything the spec says. Throws RouteError ENOENT if there is none. */
   deleteRule(spec: Partial<RuleSpec>): Rule {
     const rt = this.of(spec.family ?? 4)
-    const at = rt.rules.findIndex((r) =>
-      (Object.keys(spec) as (keyof RuleSpec)[]).every(
-        (k) => JSON.stringify(r[k]) === JSON.stringify(spec[k]),
-      ),
-    )
+    const at = rt.rules.findIndex((r) => answers(r, spec))
     if (at < 0) throw new RouteError('ENOENT', 'No such file or directory')
     const [gone] = rt.rules.splice(at, 1)
     this.#unmerge(rt)
@@ -383,7 +383,11 @@ export class Fib extends FibLookup {
       return
     }
     if (this.devices.hasAddress4(address.words[0])) return
-    this.#sweep(this.v4, (r) => r.source !== null && r.source[0] === address.words[0])
+    // Other tables keep theirs (fib_tb_id).
+    this.#sweep(
+      this.v4,
+      (r) => r.table === Table.Main && r.source !== null && r.source[0] === address.words[0],
+    )
   }
 
   /** rt6_remove_prefsrc(): the routes stay, without their preferred source. */
@@ -394,6 +398,14 @@ export class Fib extends FibLookup {
         if (route.source !== null && sameWords(route.source, address.words))
           table.replace(route, new RouteEntry({ ...route, source: null }))
     this.changed()
+  }
+
+  /** fib_sync_down_dev(), fib_sync_up(): next hops through the device die, or are chosen again. */
+  #revive(device: Device, alive: boolean): void {
+    for (const table of this.v4.tables.values())
+      if (table.multipathRoutes > 0)
+        for (const route of table.list())
+          for (const path of route.paths ?? []) if (path.device === device) path.dead = !alive
   }
 
   /** fib_disable_ip(): routes through the device go, local ones stay. */
@@ -453,7 +465,21 @@ function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntry {
 }
 
 function allThrough(route: RouteEntry, device: Device): boolean {
-  return route.paths === null ? route.device === device : route.paths.every((p) => p.device === device)
+  return route.paths === null
+    ? route.device === device
+    : route.paths.every((p) => p.dead || p.device === device)
+}
+
+/** rule_find(): the rule has everything that is said, and may have more. */
+function answers(rule: Rule, said: Partial<RuleSpec>): boolean {
+  return (Object.keys(said) as (keyof RuleSpec)[]).every((key) => {
+    const a = rule[key] ?? null
+    const b = said[key] ?? null
+    if (a === b) return true
+    if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return false
+    if ('words' in a && 'words' in b) return a.prefixLength === b.prefixLength && sameWords(a.words, b.words)
+    return JSON.stringify(a) === JSON.stringify(b)
+  })
 }
 
 /** The same fib_info, type and scope. */

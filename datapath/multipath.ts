@@ -113,13 +113,13 @@ export class Multipath {
     const h = this.#hash4(key, pkt)
     const from = source ? key.s0 : 0
     let total = 0
-    for (let i = 0; i < paths.length; i++) if (paths[i]!.device!.up) total += paths[i]!.weight
+    for (let i = 0; i < paths.length; i++) if (!paths[i]!.dead) total += paths[i]!.weight
     let sum = 0
     let best = paths[0]!
     let score = -1
     for (let i = 0; i < paths.length; i++) {
       const path = paths[i]!
-      if (!path.device!.up) continue
+      if (path.dead) continue
       sum += path.weight
       // fib_rebalance(): the upper bound of its share.
       const bound = Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1

@@ -13,7 +13,7 @@ import type { Nexthop, RouteExtras, Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,
-  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight' | 'origin'
+  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight' | 'origin' | 'dead' | 'first'
 > & {
   readonly origin?: Device | null
   readonly extras?: RouteExtras | null
@@ -47,6 +47,8 @@ export class RouteEntry {
   readonly origin: Device | null
   /** Several next hops: one route for each. */
   readonly paths: readonly RouteEntry[] | null
+  /** One of several next hops whose device has no address, or is down (RTNH_F_DEAD). */
+  dead = false
   /** Of one of several next hops; 1 otherwise. */
   readonly weight: number
   /** The same route as rtable has it for packets to this host: out of the loopback device. */
@@ -99,11 +101,18 @@ export class RouteEntry {
     return false
   }
 
+  /** The first next hop that is not dead: what a look-up gives before one is chosen (nh_sel). Does not allocate. */
+  first(): RouteEntry {
+    if (this.paths === null) return this
+    for (let i = 0; i < this.paths.length; i++) if (!this.paths[i]!.dead) return this.paths[i]!
+    return this.paths[0]!
+  }
+
   /** The next hop out of a device (ifindex), or null. */
   through(index: number): RouteEntry | null {
     if (this.paths === null) return this.device !== null && this.device.index === index ? this : null
     for (let i = 0; i < this.paths.length; i++)
-      if (this.paths[i]!.device!.index === index) return this.paths[i]!
+      if (this.paths[i]!.device!.index === index && !this.paths[i]!.dead) return this.paths[i]!
     return null
   }
 }

@@ -60,8 +60,7 @@ export function specificDestination(pkt: Packet, host: Host): number {
   key.mark = device.conf.srcValidMark ? pkt.mark : 0
   key.protocol = key.sport = key.dport = 0
   const route = host.fib.find(key)
-  if (route !== null && route.type <= RouteType.Multicast)
-    return host.fib.sourceFor(route.paths?.[0] ?? route, pkt.s0)
+  if (route !== null && route.type <= RouteType.Multicast) return host.fib.sourceFor(route.first(), pkt.s0)
   return host.devices.selectAddress4(device, pkt.s0, Scope.Universe)
 }
 

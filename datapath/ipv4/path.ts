@@ -349,7 +349,7 @@ export class Ipv4Path {
       if (!conf.acceptLocal) return -Reason.LocalSource
     }
     if (found.uses(device) || (found.type === RouteType.Local && device.loopback))
-      return onLink(found.paths === null ? found : found.paths[0]!)
+      return onLink(found.first())
     if (!hasAddress4(device)) return rpf === 0 ? 0 : -Reason.ReversePath
     if (rpf === 1) return -Reason.ReversePath
     key.oif = device.index

@@ -3,6 +3,7 @@
 
 import { quotedReferences, type Wire } from './conversation.ts'
 import * as build from './frames.ts'
+import { ROUTING_MAKERS } from './generate-routing.ts'
 import type { Kind, World } from './generate-world.ts'
 import { anyDevice, common, type FamilyNoise, type Maker, type Noise, pair, some } from './noise.ts'
 import { NOISE4 } from './noise-ipv4.ts'
@@ -318,12 +319,27 @@ const WEIGHTS: Readonly<Record<Kind, Readonly<Record<string, number>>>> = {
     garbage: 0.3,
     header: 0.3,
   },
+  routing: {
+    anywhere: 30,
+    toHost: 4,
+    martian: 5,
+    spoofed: 5,
+    unroutable: 3,
+    multicast: 3,
+    options: 5,
+    errorAboutAnswer: 4,
+    garbage: 0.2,
+    header: 0.2,
+    short: 0.2,
+    padded: 0.2,
+    damaged: 0.2,
+  },
   helpers: { errorAboutAnswer: 8, errorAboutInput: 2, again: 8 },
 }
 
 export function makeNoise(w: Wire, kind: Kind, history: readonly StepRun[]): Noise | null {
   const weights = WEIGHTS[kind]
-  const makers = { ...MAKERS, ...noiseOf(w.world).makers }
+  const makers = { ...MAKERS, ...noiseOf(w.world).makers, ...(kind === 'routing' ? ROUTING_MAKERS : {}) }
   const names = Object.keys(makers)
   const total = names.reduce((sum, n) => sum + (weights[n] ?? 1), 0)
   let at = (w.random.u32() / 0x1_0000_0000) * total

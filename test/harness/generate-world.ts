@@ -7,6 +7,7 @@
 
 import { formatIpv4, parseIpv4 } from '../../datapath/wire/address.ts'
 import { SeededRandom } from './frames.ts'
+import { addRouting, routingSysctls } from './generate-routing.ts'
 import { addressOf, type Family, type ScenarioDevice } from './scenario.ts'
 import { CONF6, FRAGMENT_SYSCTLS6, networks6, SYSCTLS6 } from './world-ipv6.ts'
 
@@ -22,6 +23,7 @@ export const KINDS = [
   'extensions',
   'sets',
   'helpers',
+  'routing',
 ] as const
 export type Kind = (typeof KINDS)[number]
 
@@ -105,7 +107,9 @@ const realm = (random: SeededRandom, profile: Kind): string =>
 /** The group of the device with this number, for the match of that name. */
 function group(seed: number, at: number, profile: Kind): { group?: number } {
   const random = stream(seed + at, 'groups')
-  return profile === 'extensions' && random.once(2) ? { group: random.pick([1, 4, 5, 7]) } : {}
+  return (profile === 'extensions' || profile === 'routing') && random.once(2)
+    ? { group: random.pick([1, 4, 5, 7]) }
+    : {}
 }
 
 function networks4(random: SeededRandom, profile: Kind, names: readonly string[]): Networks {
@@ -239,17 +243,18 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
     if (random.once(5)) routes.push(`throw ${net.far} table 100`)
   }
 
-  return {
-    ...net,
-    devices,
-    family,
-    routes,
-    rules,
-    sysctls: makeSysctls(seed, profile, family, devices),
-    clientPorts: shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4),
-    serverPorts: shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4),
-    marks,
+  const clientPorts = shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4)
+  const serverPorts = shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4)
+  const sysctls = makeSysctls(seed, profile, family, devices)
+  if (profile === 'routing') {
+    const own = stream(seed, 'routing')
+    const ports = [...clientPorts, ...serverPorts]
+    const more = addRouting({ random: own, family, net, devices, marks, ports })
+    routes.push(...more.routes)
+    rules.push(...more.rules)
+    Object.assign(sysctls, routingSysctls(own, family, devices))
   }
+  return { ...net, devices, family, routes, rules, sysctls, clientPorts, serverPorts, marks }
 }
 
 function makeSysctls(

@@ -17,6 +17,7 @@ import type { SeededRandom } from './frames.ts'
 import { cutUp } from './generate-fragments.ts'
 import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
+import { drawRoutingChange } from './generate-routing.ts'
 import { makeRules } from './generate-rules.ts'
 import { makeSets } from './generate-sets.ts'
 import { type Kind, kindOf, makeWorld, type Profile, stream, type World } from './generate-world.ts'
@@ -59,6 +60,7 @@ const MIX: Readonly<
   mixed: { tcp: 35, udp: 15, echo: 7, other: 6, noise: 37, fragments: 12, pauses: 100 },
   sets: { tcp: 30, udp: 30, echo: 12, other: 6, noise: 24, fragments: 30, pauses: 30 },
   extensions: { tcp: 30, udp: 18, echo: 8, other: 34, noise: 20, fragments: 30, pauses: 40 },
+  routing: { tcp: 12, udp: 20, echo: 8, other: 5, noise: 60, fragments: 60, pauses: 200 },
   helpers: { tcp: 2, udp: 2, echo: 1, other: 40, noise: 2, fragments: 60, pauses: 60 },
 }
 
@@ -209,7 +211,7 @@ function referencesInto(
 }
 
 /** One in how many turns of a scenario changes the host: connections ended, timeouts and rules of the game. */
-const CHANGES: Readonly<Partial<Record<Kind, number>>> = { state: 60, nat: 60 }
+const CHANGES: Readonly<Partial<Record<Kind, number>>> = { state: 60, nat: 60, routing: 40 }
 const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
   ['tcp_be_liberal', [0, 1]],
   ['tcp_loose', [0, 1]],
@@ -254,7 +256,8 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
   const active: Conversation[] = []
   while (recorder.frames < frames) {
-    if (random.once(CHANGES[profile] ?? Number.MAX_SAFE_INTEGER)) await recorder.change(drawChange(recorder))
+    if (random.once(CHANGES[profile] ?? Number.MAX_SAFE_INTEGER))
+      await recorder.change(profile === 'routing' ? drawRoutingChange(recorder) : drawChange(recorder))
     if (random.below(talks + mix.noise) >= talks) {
       const n = makeNoise(recorder, profile, recorder.history)
       if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
