@@ -8,8 +8,12 @@ const ROUNDS = 5
 const SECONDS = 2
 const FILTERS = 20
 
-async function once(kind: ForwarderKind, measure: (lab: Lab) => Promise<number>): Promise<number> {
-  const lab = await Lab.start({ kind, rules: gatewayRules(FILTERS) })
+async function once(
+  kind: ForwarderKind,
+  offload: boolean,
+  measure: (lab: Lab) => Promise<number>,
+): Promise<number> {
+  const lab = await Lab.start({ kind, offload, rules: gatewayRules(FILTERS) })
   try {
     return await measure(lab)
   } finally {
@@ -19,14 +23,16 @@ async function once(kind: ForwarderKind, measure: (lab: Lab) => Promise<number>)
 
 export async function forward(): Promise<string> {
   const rows: string[][] = []
-  for (const [name, unit, measure] of [
-    ['UDP, 60-byte packets', 'packets/s', (lab: Lab) => lab.udpRate(SECONDS)],
-    ['TCP, one stream', 'bit/s', (lab: Lab) => lab.tcpRate(SECONDS)],
+  for (const [name, unit, offload, measure] of [
+    ['UDP, 60-byte packets', 'packets/s', false, (lab: Lab) => lab.udpRate(SECONDS)],
+    ['the same with offloads', 'packets/s', true, (lab: Lab) => lab.udpRate(SECONDS)],
+    ['TCP, one stream', 'bit/s', false, (lab: Lab) => lab.tcpRate(SECONDS)],
+    ['the same with offloads', 'bit/s', true, (lab: Lab) => lab.tcpRate(SECONDS)],
   ] as const) {
     const runs = await interleave(ROUNDS, {
-      copier: () => once('copier', measure),
-      tunwall: () => once('tunwall', measure),
-      kernel: () => once('kernel', measure),
+      copier: () => once('copier', offload, measure),
+      tunwall: () => once('tunwall', offload, measure),
+      kernel: () => once('kernel', offload, measure),
     })
     const ratio = median(runs.tunwall) / median(runs.copier)
     rows.push([

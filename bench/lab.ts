@@ -26,6 +26,8 @@ export interface LabOptions {
   readonly kind: ForwarderKind
   /** iptables-save text; the copier has none. */
   readonly rules: string
+  /** Superframes and checksums are left to the devices, as between veths; default true. */
+  readonly offload?: boolean
 }
 
 function sh(...argv: string[]): string {
@@ -66,8 +68,8 @@ export class Lab {
       sh('ip', 'netns', 'add', lab.#client)
       sh('ip', 'netns', 'add', lab.#server)
       if (options.kind === 'kernel') lab.#startKernel(options.rules)
-      else if (options.kind === 'copier') await lab.#startCopier()
-      else await lab.#startTunwall(options.rules)
+      else if (options.kind === 'copier') await lab.#startCopier(options.offload ?? true)
+      else await lab.#startTunwall(options.rules, options.offload ?? true)
       return lab
     } catch (error) {
       lab.stop()
@@ -75,8 +77,9 @@ export class Lab {
     }
   }
 
-  async #startCopier(): Promise<void> {
+  async #startCopier(offload: boolean): Promise<void> {
     await this.#spawnUntil(/ready/, COPIER, [
+      ...(offload ? ['--offload'] : []),
       `/run/netns/${this.#client}`,
       'eth0',
       `/run/netns/${this.#server}`,
@@ -92,12 +95,12 @@ export class Lab {
     sh('ip', '-n', ns, 'route', 'add', 'default', 'dev', 'eth0')
   }
 
-  async #startTunwall(rules: string): Promise<void> {
+  async #startTunwall(rules: string, offload: boolean): Promise<void> {
     writeFileSync(
       join(this.#dir, 'host.yaml'),
       `interfaces:
-  lan: { addresses: [10.9.1.1/24], mtu: 1500, port: { tun: { namespace: ${this.#client}, name: eth0, peer: [10.9.1.2/24], routes: [default via 10.9.1.1] } } }
-  wan: { addresses: [10.9.2.1/24], mtu: 1500, port: { tun: { namespace: ${this.#server}, name: eth0, peer: [10.9.2.2/24], routes: [default via 10.9.2.1] } } }
+  lan: { addresses: [10.9.1.1/24], mtu: 1500, port: { tun: { namespace: ${this.#client}, name: eth0, peer: [10.9.1.2/24], routes: [default via 10.9.1.1], offload: ${offload} } } }
+  wan: { addresses: [10.9.2.1/24], mtu: 1500, port: { tun: { namespace: ${this.#server}, name: eth0, peer: [10.9.2.2/24], routes: [default via 10.9.2.1], offload: ${offload} } } }
 sysctls: { net.ipv4.ip_forward: 1 }
 `,
     )

@@ -8,11 +8,13 @@
 import { randomInt } from 'node:crypto'
 import { openSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { Reason } from '../datapath/counters.ts'
 import type { LogRecord } from '../datapath/events.ts'
+import { takeOffload } from '../datapath/offload.ts'
 import { Packet } from '../datapath/packet.ts'
 import { LocalPort } from '../datapath/ports/local.ts'
 import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
-import { TunPorts } from '../datapath/ports/tun.ts'
+import { type OnFrame, TunPorts } from '../datapath/ports/tun.ts'
 import { FrameMemory } from '../datapath/ring.ts'
 import { traceLog } from '../rules/targets/trace.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
@@ -52,7 +54,9 @@ function openLocal(config: HostConfig, engine: Engine, tun: TunPorts): Local | n
   checkNamespace(local)
   const { host } = engine
   try {
-    tun.open({ device: host.devices.loopback.index, name: local.name, netns: netnsPath(local.namespace) })
+    const { name, offload } = local
+    const { loopback } = host.devices
+    loopback.offloads = tun.open({ device: loopback.index, name, netns: netnsPath(local.namespace), offload })
   } catch (error) {
     throw new CommandError(`local: ${(error as Error).message} in ${local.namespace}`)
   }
@@ -75,7 +79,13 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
   for (const item of wanted) {
     const device = engine.host.devices.byName(item.name)!
     try {
-      tun.open({ device: device.index, name: item.port.name, netns: netnsPath(item.port.namespace) })
+      const { name, offload } = item.port
+      device.offloads = tun.open({
+        device: device.index,
+        name,
+        netns: netnsPath(item.port.namespace),
+        offload,
+      })
     } catch (error) {
       const where = item.port.namespace === null ? '' : ` in ${item.port.namespace}`
       throw new CommandError(`${item.name}: ${(error as Error).message}${where}`)
@@ -168,7 +178,7 @@ class Gateway {
   }
 
   /** Hot: one frame from a device. */
-  readonly #onFrame = (index: number, slot: number, offset: number, length: number, sum: number): void => {
+  readonly #onFrame: OnFrame = (index, slot, offset, length, sum, headers, at) => {
     const { host } = this.#engine
     const device = host.devices.byIndex[index]
     if (device === undefined) {
@@ -184,6 +194,10 @@ class Gateway {
     pkt.sum = sum
     pkt.sumFrom = offset
     pkt.sumEnd = offset + length
+    if (headers !== null && !takeOffload(pkt, headers, at)) {
+      host.path.drop(pkt, Reason.Truncated)
+      return
+    }
     // Nothing arrives on lo from outside: this comes from the host's own processes.
     if (device.loopback) this.#local!.port.send(pkt)
     else host.path.receive(pkt, device)

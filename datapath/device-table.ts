@@ -243,6 +243,7 @@ export class Devices {
       txPackets: 0,
       txBytes: 0,
       txDropped: 0,
+      offloads: 0,
     }
     while (this.byIndex.length <= index) this.byIndex.push(undefined)
     this.byIndex[index] = device

@@ -102,4 +102,6 @@ export interface Device {
   txPackets: number
   txBytes: number
   txDropped: number
+  /** Offload bits: what the port behind it takes. */
+  offloads: number
 }

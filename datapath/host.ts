@@ -17,6 +17,7 @@ import { IcmpLimit } from './icmp-limit.ts'
 import { Replies } from './ipv4/replies.ts'
 import { Fragments6 } from './ipv6/fragments.ts'
 import { Replies6 } from './ipv6/replies.ts'
+import { Offloads } from './offload.ts'
 import { Packet } from './packet.ts'
 import { Path } from './path.ts'
 import { Peers } from './peers.ts'
@@ -91,6 +92,7 @@ export class Host {
   readonly fragments: Fragments
   readonly fragments6: Fragments6
   readonly path: Path
+  readonly offloads: Offloads
   egress: Egress
   tracker: TrackerLink | null = null
   /** Monotonic milliseconds, may have a fraction; set before each packet or batch. */
@@ -121,6 +123,7 @@ export class Host {
       secondary: false,
       label: 'lo',
     })
+    this.offloads = new Offloads(this)
     this.replies = new Replies(this)
     this.replies6 = new Replies6(this)
     this.fragments = new Fragments(this)

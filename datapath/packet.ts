@@ -213,6 +213,14 @@ export class Packet {
    * header's sum, which only quotes show. Here the checksum is whole from the start.
    */
   csumPartial = false
+  /** The transport checksum is still to be made, by whoever can last (offload.ts); the field may hold anything. */
+  csumPending = false
+  /** Where it starts and stands, bytes from l3 and from there on; while it is pending. */
+  csumStart = 0
+  csumOffset = 0
+  /** Data bytes of each segment of a superframe (skb_shinfo()->gso_size), 0: one packet; pending too. */
+  gsoSize = 0
+  gsoType: number = 0
   /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
   flags = 0
 
@@ -258,6 +266,8 @@ export class Packet {
     this.socketless = false
     this.proxyPort = 0
     this.csumPartial = false
+    this.csumPending = false
+    this.gsoSize = 0
     this.flags = 0
   }
 }

@@ -179,7 +179,8 @@ export class Path {
     if (pkt.ct >= 0) host.tracker?.release(pkt)
     const slot = pkt.slot
     pkt.slot = -1
-    host.egress.send(device.index, pkt.l3, length, slot)
+    if (pkt.csumPending) host.offloads.send(pkt, device, slot)
+    else host.egress.send(device.index, pkt.l3, length, slot)
     this.why = Reason.None
     return Fate.Forwarded
   }
@@ -365,4 +366,9 @@ function copyMeta(to: Packet, from: Packet): void {
   to.route = from.route
   to.csumOk = true
   to.csumPartial = from.csumPartial
+  to.csumPending = from.csumPending
+  to.csumStart = from.csumStart
+  to.csumOffset = from.csumOffset
+  to.gsoSize = from.gsoSize
+  to.gsoType = from.gsoType
 }

@@ -56,7 +56,10 @@ export class FrameMemory {
  * send returns, or before flush for frames of the current receive batch).
  */
 export interface Egress {
-  /** `dev` ifindex; `off`, `len` bytes in frame memory. Does not allocate. */
-  send(dev: number, off: number, len: number, slot: number): void
+  /**
+   * `dev` ifindex; `off`, `len` bytes in frame memory. `offloaded`: the VNET_HEADER_LEN bytes before `off` say what the
+   * device has still to do; only for devices that take offloads. Does not allocate.
+   */
+  send(dev: number, off: number, len: number, slot: number, offloaded?: boolean): void
   flush(): void
 }

@@ -39,6 +39,8 @@ export type PortConfig =
       readonly peer: readonly Prefix[]
       /** Destinations that are routed to the device in there; a null gateway is on the link. */
       readonly routes: readonly { readonly dst: Prefix; readonly gateway: Words | null }[]
+      /** Superframes and checksums are left to the device. */
+      readonly offload: boolean
       readonly origin: Origin
     }
   | {
@@ -164,6 +166,8 @@ export interface LocalConfig {
   readonly namespace: string
   /** The device's name in there. */
   readonly name: string
+  /** As a tun port's. */
+  readonly offload: boolean
   readonly origin: Origin
 }
 

@@ -117,7 +117,7 @@ function readPort(port: Cursor, name: string): PortConfig {
   const expected = 'expected tun, raw or capture'
   if (typeof port.value === 'string') {
     if (port.value !== 'tun') port.fail(`${port.shown()} is no port: ${expected}`)
-    return { kind: 'tun', namespace: null, name, peer: [], routes: [], origin: port }
+    return { kind: 'tun', namespace: null, name, peer: [], routes: [], offload: true, origin: port }
   }
   const kinds = port.entries(`a port: ${expected}`)
   const [kind, item] = kinds[0] ?? port.fail(`a port without a kind: ${expected}`)
@@ -129,8 +129,9 @@ function readPort(port: Cursor, name: string): PortConfig {
     return { kind, namespace: readNamespace(item), name: readDeviceName(item.need('name')), origin: port }
   }
   if (kind !== 'tun') item.failKey(`"${kind}" is no port: ${expected}`)
-  if (item.value === null) return { kind: 'tun', namespace: null, name, peer: [], routes: [], origin: port }
-  item.only(['namespace', 'name', 'peer', 'routes'], 'a tun port')
+  if (item.value === null)
+    return { kind: 'tun', namespace: null, name, peer: [], routes: [], offload: true, origin: port }
+  item.only(['namespace', 'name', 'peer', 'routes', 'offload'], 'a tun port')
   const own = item.get('name')
   return {
     kind: 'tun',
@@ -138,6 +139,7 @@ function readPort(port: Cursor, name: string): PortConfig {
     name: own === null ? name : readDeviceName(own),
     peer: item.get('peer')?.listOrOne().map(readPeer) ?? [],
     routes: item.get('routes')?.listOrOne().map(readPeerRoute) ?? [],
+    offload: item.get('offload')?.boolean() ?? true,
     origin: port,
   }
 }
@@ -150,11 +152,12 @@ function readLocal(local: Cursor): LocalConfig {
   if (kind !== 'tun') item.failKey(`"${kind}" is no local port: expected tun`)
   if (kinds.length > 1) kinds[1]![1].failKey(`a host has one local port, not tun and ${kinds[1]![0]}`)
   if (item.value === null) item.fail(expected)
-  item.only(['namespace', 'name'], 'a local port')
+  item.only(['namespace', 'name', 'offload'], 'a local port')
   const own = item.get('name')
   return {
     namespace: readNamespace(item) ?? item.fail('a local port needs the namespace of its processes'),
     name: own === null ? 'local0' : readDeviceName(own),
+    offload: item.get('offload')?.boolean() ?? true,
     origin: local,
   }
 }

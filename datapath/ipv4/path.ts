@@ -14,6 +14,7 @@ import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGate
 import { DefragUser } from '../fragments.ts'
 import { Hook, Priority, Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
+import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { decreaseTtl } from '../rewrite.ts'
@@ -406,7 +407,7 @@ export class Ipv4Path {
     pkt.flags |= PathFlag.Forwarded
     const mtu = this.mtu(route, pkt.d0, true)
     if (
-      pkt.end - l3 > mtu &&
+      wireLength(pkt, host.memory) > mtu &&
       (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
       (pkt.fragMaxSize > mtu || pkt.fragMaxSize === 0)
     ) {
@@ -667,11 +668,18 @@ export class Ipv4Path {
     return this.#finishOutput(pkt, device)
   }
 
+  /** ip_finish_output_gso(): a segment that is larger than the way out is wide. */
+  readonly #cut = (piece: Packet): void => {
+    const mtu = this.mtu(piece.route!, piece.d0, (piece.flags & PathFlag.Forwarded) !== 0)
+    if (piece.end - piece.l3 <= mtu) this.#path.emit(piece)
+    else this.#host.fragments.fragmentAndSend(piece, mtu, this.#path.emit)
+  }
+
   /** ip_finish_output() and ip_fragment(). */
   #finishOutput(pkt: Packet, device: Device): Fate {
     const host = this.#host
     const mtu = this.mtu(pkt.route!, pkt.d0, (pkt.flags & PathFlag.Forwarded) !== 0)
-    if (pkt.end - pkt.l3 <= mtu && pkt.fragMaxSize === 0) return this.#path.transmit(pkt, device)
+    if (wireLength(pkt, host.memory) <= mtu && pkt.fragMaxSize === 0) return this.#path.transmit(pkt, device)
     const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
     const cuttable = pkt.fragMaxSize !== 0 || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
@@ -679,7 +687,11 @@ export class Ipv4Path {
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
       return this.#path.drop(pkt, Reason.Mtu)
     }
-    host.fragments.fragmentAndSend(pkt, mtu, this.#path.emit)
+    if (pkt.gsoSize > 0) host.offloads.segment(pkt, this.#cut)
+    else {
+      if (pkt.csumPending) completeChecksum(pkt, host.memory)
+      host.fragments.fragmentAndSend(pkt, mtu, this.#path.emit)
+    }
     this.#path.why = Reason.None
     return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
   }

@@ -9,6 +9,7 @@
 import { newFlowKey, type Route, RouteType } from '../fib.ts'
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
+import { writePartialChecksum } from '../offload.ts'
 import { IpOptions, type Packet, PacketType } from '../packet.ts'
 import { fill4 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
@@ -156,11 +157,8 @@ export class Replies {
     view.setUint8(l4 + 1, code)
     view.setUint32(l4 + ICMP_REST, info)
     host.memory.bytes.copyWithin(l4 + ICMP_HEADER_LEN, cause.l3, cause.l3 + quote)
-    if (cause.csumPartial) {
-      const quoted = l4 + ICMP_HEADER_LEN + cause.l4 - cause.l3
-      const sum = fold(pseudo4(cause.s0, cause.d0, IPPROTO_TCP, cause.end - cause.l4))
-      if (quoted + TCP_CHECKSUM + 2 <= pkt.end) view.setUint16(quoted + TCP_CHECKSUM, sum)
-    }
+    if (cause.csumPartial)
+      writePartialChecksum(cause, host.memory, l4 + ICMP_HEADER_LEN + cause.l4 - cause.l3, pkt.end)
     this.#header(pkt, cause.s0, this.#key.s0 === 0 ? DUMMY_ADDRESS : this.#key.s0, tos, IPPROTO_ICMP, false)
     this.#sealIcmp(pkt, l4)
     if (quote > 0 && isErrorType(type)) host.tracker?.attach(pkt, cause)

@@ -13,6 +13,7 @@ import { Fate } from '../fate.ts'
 import { newFlowKey, type Route, RouteType } from '../fib.ts'
 import { Hook, Priority, Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
+import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { setHopLimit } from '../rewrite.ts'
@@ -238,7 +239,7 @@ export class Ipv6Path {
       }
     }
     const mtu = Math.max(forwardMtu(route), IPV6_MIN_MTU)
-    if (pkt.end - pkt.l3 > mtu && (pkt.fragMaxSize === 0 || pkt.fragMaxSize > mtu)) {
+    if (wireLength(pkt, host.memory) > mtu && (pkt.fragMaxSize === 0 || pkt.fragMaxSize > mtu)) {
       host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, mtu, out)
       return this.#path.drop(pkt, Reason.Mtu)
     }
@@ -385,9 +386,15 @@ export class Ipv6Path {
     const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     const mtu = this.mtu(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
-    const length = pkt.end - pkt.l3
+    const length = wireLength(pkt, host.memory)
     if (length <= mtu && (pkt.fragMaxSize === 0 || length <= pkt.fragMaxSize))
       return isMulticast(pkt.d0) ? this.#transmitMulticast(pkt, device) : this.#path.transmit(pkt, device)
+    if (pkt.gsoSize > 0) {
+      host.offloads.segment(pkt, this.#cut)
+      this.#path.why = Reason.None
+      return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
+    }
+    if (pkt.csumPending) completeChecksum(pkt, host.memory)
     const tooBig = host.fragments6.fragmentAndSend(
       pkt,
       mtu,
@@ -399,6 +406,13 @@ export class Ipv6Path {
     }
     this.#path.why = Reason.None
     return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
+  }
+
+  /** ip6_finish_output_gso_slowpath_drop(): a segment that is larger than the way out is wide. */
+  readonly #cut = (piece: Packet): void => {
+    const mtu = this.mtu(piece.route!, piece.d0, piece.d1, piece.d2, piece.d3)
+    if (piece.end - piece.l3 <= mtu) this.#path.emit(piece)
+    else this.#host.fragments6.fragmentAndSend(piece, mtu, this.#path.emit)
   }
 
   readonly #emitMulticast = (pkt: Packet): void => {

@@ -10,6 +10,7 @@ import type { Device } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, Table } from '../fib.ts'
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
+import { writePartialChecksum } from '../offload.ts'
 import { type Packet, PacketType } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
@@ -167,11 +168,8 @@ export class Replies6 {
     view.setUint8(l4 + 1, code)
     view.setUint32(l4 + ICMP_REST, info)
     host.memory.bytes.copyWithin(l4 + ICMP_HEADER_LEN, cause.l3, cause.l3 + quote)
-    if (cause.csumPartial) {
-      const quoted = l4 + ICMP_HEADER_LEN + cause.l4 - cause.l3
-      const sum = fold(pseudo6(cause, IPPROTO_TCP, cause.end - cause.l4))
-      if (quoted + TCP_CHECKSUM + 2 <= pkt.end) view.setUint16(quoted + TCP_CHECKSUM, sum)
-    }
+    if (cause.csumPartial)
+      writePartialChecksum(cause, host.memory, l4 + ICMP_HEADER_LEN + cause.l4 - cause.l3, pkt.end)
     this.#header(pkt, hopLimitOf(way), 0, 0, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
     host.tracker?.attach(pkt, cause)

@@ -24,8 +24,23 @@ export interface Native {
    */
   openTun(name: string, netns: string | null, extraFlags: number): number
   close(fd: number): void
-  createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array): IoHandle
-  /** Frames read into offsets[first …], at most `room` bytes each; 0: nothing there; < 0: -errno. */
+  /**
+   * `headers`: for devices opened with IFF_VNET_HDR, whose headers of 12 bytes are read there, apart from the frames; else
+   * null. Written frames have theirs in front, within what `offsets` and `lengths` say.
+   */
+  createIo(
+    memory: Uint8Array,
+    offsets: Int32Array,
+    lengths: Int32Array,
+    sums: Uint32Array,
+    headers: Uint16Array | null,
+  ): IoHandle
+  /** TUNSETVNETHDRSZ and TUNSETOFFLOAD; false: this kernel does not know all of the bits (TUN_F_*). */
+  setOffload(fd: number, headerBytes: number, bits: number): boolean
+  /**
+   * Frames read into offsets[first …], at most `room` bytes each; 0: nothing there; < 0: -errno. No sum is made of frames
+   * whose header speaks of the checksum.
+   */
   readBatch(io: IoHandle, fd: number, first: number, max: number, room: number): number
   /** Frames dealt with; refused ones have lengths[i] = -errno. Fewer than `count`: the device is full (EAGAIN). */
   writeBatch(io: IoHandle, fd: number, first: number, count: number): number

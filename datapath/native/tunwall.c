@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <node_api.h>
@@ -36,8 +38,10 @@ struct io {
 	int32_t *offsets;
 	int32_t *lengths;
 	uint32_t *sums;
+	/* One per frame read, or NULL: the device has none. */
+	struct virtio_net_hdr_v1 *headers;
 	uint32_t capacity;
-	napi_ref keep[4];
+	napi_ref keep[5];
 };
 
 static napi_value fail(napi_env env, const char *what, int error)
@@ -169,6 +173,22 @@ static napi_value js_open_tun(napi_env env, napi_callback_info info)
 	return number(env, fd);
 }
 
+/* setOffload(fd, headerBytes, TUN_F_* bits): false where the kernel does not know the bits. */
+static napi_value js_set_offload(napi_env env, napi_callback_info info)
+{
+	napi_value argv[3], out;
+	int fd, size;
+
+	if (!args(env, info, 3, 3, argv, NULL))
+		return NULL;
+	fd = int_arg(env, argv[0]);
+	size = int_arg(env, argv[1]);
+	if (ioctl(fd, TUNSETVNETHDRSZ, &size) < 0)
+		return fail(env, "TUNSETVNETHDRSZ", errno);
+	napi_get_boolean(env, ioctl(fd, TUNSETOFFLOAD, (unsigned long)int_arg(env, argv[2])) == 0, &out);
+	return out;
+}
+
 static napi_value js_close(napi_env env, napi_callback_info info)
 {
 	napi_value argv[1];
@@ -183,34 +203,40 @@ static void io_free(napi_env env, void *data, void *hint)
 	struct io *io = data;
 
 	(void)hint;
-	for (int i = 0; i < 4; i++)
-		napi_delete_reference(env, io->keep[i]);
+	for (int i = 0; i < 5; i++)
+		if (io->keep[i])
+			napi_delete_reference(env, io->keep[i]);
 	free(io);
 }
 
-/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array): handle */
+/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array, headers: Uint16Array | null): handle */
 static napi_value js_create_io(napi_env env, napi_callback_info info)
 {
-	napi_value argv[4], out;
-	size_t offsets, lengths, sums;
+	napi_value argv[5], out;
+	napi_valuetype type;
+	size_t offsets, lengths, sums, headers = 0;
 	struct io *io;
 
-	if (!args(env, info, 4, 4, argv, NULL))
+	if (!args(env, info, 5, 5, argv, NULL))
 		return NULL;
+	napi_typeof(env, argv[4], &type);
 	io = calloc(1, sizeof(*io));
 	if (!io)
 		return fail(env, "createIo", ENOMEM);
 	if (!typed(env, argv[0], napi_uint8_array, (void **)&io->memory, &io->memory_size) ||
 	    !typed(env, argv[1], napi_int32_array, (void **)&io->offsets, &offsets) ||
 	    !typed(env, argv[2], napi_int32_array, (void **)&io->lengths, &lengths) ||
-	    !typed(env, argv[3], napi_uint32_array, (void **)&io->sums, &sums)) {
+	    !typed(env, argv[3], napi_uint32_array, (void **)&io->sums, &sums) ||
+	    (type != napi_null && !typed(env, argv[4], napi_uint16_array, (void **)&io->headers, &headers))) {
 		free(io);
 		return NULL;
 	}
 	io->capacity = (uint32_t)(offsets < lengths ? offsets : lengths);
 	if (sums < io->capacity)
 		io->capacity = (uint32_t)sums;
-	for (int i = 0; i < 4; i++)
+	if (io->headers && headers * sizeof(uint16_t) / sizeof(*io->headers) < io->capacity)
+		io->capacity = (uint32_t)(headers * sizeof(uint16_t) / sizeof(*io->headers));
+	for (int i = 0; i < (io->headers ? 5 : 4); i++)
 		napi_create_reference(env, argv[i], 1, &io->keep[i]);
 	napi_create_external(env, io, io_free, NULL, &out);
 	return out;
@@ -257,6 +283,23 @@ static uint32_t ones_sum(const uint8_t *p, size_t n)
 	return (uint32_t)total;
 }
 
+/* One frame, its header apart; the frame's length or -1. */
+static ssize_t read_frame(struct io *io, int fd, uint32_t at, uint32_t room)
+{
+	uint8_t *frame = io->memory + io->offsets[at];
+	struct iovec parts[2];
+	ssize_t got;
+
+	if (!io->headers)
+		return read(fd, frame, room);
+	parts[0] = (struct iovec){ .iov_base = &io->headers[at], .iov_len = sizeof(*io->headers) };
+	parts[1] = (struct iovec){ .iov_base = frame, .iov_len = room };
+	got = readv(fd, parts, 2);
+	if (got < 0)
+		return got;
+	return got < (ssize_t)sizeof(*io->headers) ? 0 : got - (ssize_t)sizeof(*io->headers);
+}
+
 /*
  * readBatch(io, fd, first, max, room): frames read (0: nothing there), or -errno of the first failing read.
  * Frame i goes to memory[offsets[first + i]], at most `room` bytes; lengths and sums are filled in.
@@ -280,7 +323,7 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 
 		if (offset < 0 || (size_t)offset + room > io->memory_size)
 			return fail(env, "slot outside frame memory", EFAULT);
-		got = read(fd, io->memory + offset, room);
+		got = read_frame(io, fd, first + n, room);
 		if (got < 0) {
 			if (errno == EINTR)
 				continue;
@@ -289,7 +332,8 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 			break;
 		}
 		io->lengths[first + n] = (int32_t)got;
-		io->sums[first + n] = ones_sum(io->memory + offset, (size_t)got);
+		if (!io->headers || io->headers[first + n].flags == 0)
+			io->sums[first + n] = ones_sum(io->memory + offset, (size_t)got);
 		n++;
 	}
 	return number(env, (int32_t)n);
@@ -425,7 +469,7 @@ NAPI_MODULE_INIT()
 		FUNCTION("writeBatch", js_write_batch), FUNCTION("poll", js_poll),
 		FUNCTION("wakeOpen", js_wake_open),     FUNCTION("wake", js_wake),
 		FUNCTION("wakeClear", js_wake_clear),   FUNCTION("peerUid", js_peer_uid),
-		FUNCTION("onesSum", js_ones_sum),
+		FUNCTION("onesSum", js_ones_sum),       FUNCTION("setOffload", js_set_offload),
 #undef FUNCTION
 	};
 

@@ -65,7 +65,13 @@ export class LocalPort {
       memory.bytes.copyWithin(at, pkt.l3, pkt.end)
     }
     pkt.slot = -1
-    egress.send(devices.loopback.index, at, length, slot)
+    if (!pkt.csumPending) egress.send(devices.loopback.index, at, length, slot)
+    else {
+      pkt.l4 += at - pkt.l3
+      pkt.l3 = at
+      pkt.end = at + length
+      this.#host.offloads.send(pkt, devices.loopback, slot)
+    }
     return true
   }
 

@@ -4,7 +4,8 @@
 //
 // The device in the namespace is the neighbour's interface; our end of it is an interface of the emulated host.
 
-import { type IoHandle, type Native, native } from '../native/index.ts'
+import { IFF_VNET_HDR, type IoHandle, type Native, native } from '../native/index.ts'
+import { Offload, VNET_HEADER_LEN, VNET_HEADER_WORDS } from '../offload.ts'
 import { type Egress, type FrameMemory, HEADROOM } from '../ring.ts'
 
 /** Frames a device is asked for at once, and that wait for one device before they are written. */
@@ -19,7 +20,13 @@ export interface TunSpec {
   readonly name: string
   /** Path of the network namespace, null: the caller's. */
   readonly netns: string | null
+  /** Superframes and checksums that are left to the device, on both ways. */
+  readonly offload: boolean
 }
+
+const TSO = Offload.Checksum | Offload.Tso4 | Offload.Tso6 | Offload.TsoEcn
+/** Linux knows UDP's since 6.2. */
+const OFFLOADS = [TSO | Offload.Uso4 | Offload.Uso6, TSO, Offload.Checksum]
 
 class TunPort {
   readonly device: number
@@ -27,6 +34,10 @@ class TunPort {
   readonly rxOffsets = new Int32Array(BATCH)
   readonly rxLengths = new Int32Array(BATCH)
   readonly rxSums = new Uint32Array(BATCH)
+  /** The headers in front of the frames; null: a device without offloads. */
+  readonly rxHeaders: Uint16Array | null
+  /** Offload bits that the kernel took. */
+  readonly offloads: number
   readonly rx: IoHandle
   readonly txOffsets = new Int32Array(BATCH)
   readonly txLengths = new Int32Array(BATCH)
@@ -39,15 +50,30 @@ class TunPort {
 
   constructor(spec: TunSpec, memory: FrameMemory, io: Native) {
     this.device = spec.device
-    this.fd = io.openTun(spec.name, spec.netns, 0)
-    this.rx = io.createIo(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums)
-    this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, new Uint32Array(BATCH))
+    this.fd = io.openTun(spec.name, spec.netns, spec.offload ? IFF_VNET_HDR : 0)
+    this.rxHeaders = spec.offload ? new Uint16Array(BATCH * VNET_HEADER_WORDS) : null
+    this.offloads = spec.offload
+      ? (OFFLOADS.find((bits) => io.setOffload(this.fd, VNET_HEADER_LEN, bits)) ?? 0)
+      : 0
+    this.rx = io.createIo(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
+    this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, new Uint32Array(BATCH), null)
     this.rxOffsets.fill(-1)
   }
 }
 
-/** One received frame: `slot` is now the callee's; the frame is memory[offset, offset + length). Hot. */
-export type OnFrame = (device: number, slot: number, offset: number, length: number, sum: number) => void
+/**
+ * One received frame: `slot` is now the callee's; the frame is memory[offset, offset + length). `headers[at …]`: what the
+ * device left to do (takeOffload); null: nothing. Hot.
+ */
+export type OnFrame = (
+  device: number,
+  slot: number,
+  offset: number,
+  length: number,
+  sum: number,
+  headers: Uint16Array | null,
+  at: number,
+) => void
 
 export class TunPorts implements Egress {
   readonly #memory: FrameMemory
@@ -75,12 +101,13 @@ export class TunPorts implements Egress {
     return this.#wakeFd
   }
 
-  /** Opens a device. Throws Error with the system's reason. */
-  open(spec: TunSpec): void {
+  /** Opens a device. Returns the Offload bits that it takes. Throws Error with the system's reason. */
+  open(spec: TunSpec): number {
     const port = new TunPort(spec, this.#memory, this.#io)
     this.#ports.push(port)
     this.#byDevice[spec.device] = port
     this.#watch()
+    return port.offloads
   }
 
   #watch(): void {
@@ -103,7 +130,7 @@ export class TunPorts implements Egress {
   }
 
   #receiveFrom(port: TunPort, onFrame: OnFrame): number {
-    const { rxOffsets, rxLengths, rxSums } = port
+    const { rxOffsets, rxLengths, rxSums, rxHeaders } = port
     let room = 0
     for (; room < BATCH; room++) {
       if (rxOffsets[room]! >= 0) continue
@@ -120,7 +147,15 @@ export class TunPorts implements Egress {
     for (let i = 0; i < count; i++) {
       const offset = rxOffsets[i]!
       rxOffsets[i] = -1
-      onFrame(port.device, offset - HEADROOM, offset, rxLengths[i]!, rxSums[i]!)
+      onFrame(
+        port.device,
+        offset - HEADROOM,
+        offset,
+        rxLengths[i]!,
+        rxSums[i]!,
+        rxHeaders,
+        i * VNET_HEADER_WORDS,
+      )
     }
     this.#refill(port, count, room)
     return count
@@ -137,7 +172,7 @@ export class TunPorts implements Egress {
     }
   }
 
-  send(device: number, offset: number, length: number, slot: number): void {
+  send(device: number, offset: number, length: number, slot: number, offloaded = false): void {
     const port = this.#byDevice[device]
     if (port === undefined) {
       this.unported++
@@ -145,10 +180,23 @@ export class TunPorts implements Egress {
       return
     }
     const at = port.txCount++
-    port.txOffsets[at] = offset
-    port.txLengths[at] = length
+    if (port.rxHeaders === null) {
+      port.txOffsets[at] = offset
+      port.txLengths[at] = length
+    } else {
+      if (!offloaded) this.#writeEmptyHeader(offset - VNET_HEADER_LEN)
+      port.txOffsets[at] = offset - VNET_HEADER_LEN
+      port.txLengths[at] = length + VNET_HEADER_LEN
+    }
     port.txSlots[at] = slot
     if (port.txCount === BATCH) this.#flushPort(port)
+  }
+
+  #writeEmptyHeader(at: number): void {
+    const { view } = this.#memory
+    view.setInt32(at, 0)
+    view.setInt32(at + 4, 0)
+    view.setInt32(at + 8, 0)
   }
 
   flush(): void {
