@@ -302,14 +302,16 @@ export class Draft implements ChainSource {
   zero(name: string): void {
     this.#must(name)
     const chain = this.#edit(name)
-    for (const rule of chain.rules) setCounters(chain, rule, ZERO)
-    if (chain.policy !== null) chain.setPolicy = ZERO
+    // libiptc zeroes what is in force; counters that this very draft has set stay.
+    for (const rule of chain.rules) if (!chain.set?.has(rule)) setCounters(chain, rule, ZERO)
+    if (chain.policy !== null) chain.setPolicy ??= ZERO
   }
 
   zeroNumber(name: string, number: number): void {
     const rule = this.#must(name).rules[number - 1]
     if (rule === undefined) tooBig('zero')
-    setCounters(this.#edit(name), rule!, ZERO)
+    const chain = this.#edit(name)
+    if (!chain.set?.has(rule!)) setCounters(chain, rule!, ZERO)
   }
 
   create(name: string): void {

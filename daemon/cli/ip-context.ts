@@ -55,6 +55,11 @@ export class Refusal extends Error {
   }
 }
 
+export interface IpSession {
+  /** do_link: `ip link show` was run, and from then on links tell more of themselves. */
+  links: boolean
+}
+
 export class IpContext {
   readonly options: IpOptions
   readonly host: Host
@@ -64,7 +69,15 @@ export class IpContext {
   /** -6: links are asked for from IPv6, which knows less of them, unless one is named. */
   short: boolean
 
-  constructor(host: Host, options: IpOptions) {
+  /** Dumps are asked for strictly (NETLINK_GET_STRICT_CHK): a table that is not there is an error. Not in a batch. */
+  readonly strict: boolean
+  /** What one line of a batch leaves behind for the next. */
+  readonly session: IpSession
+
+  /** `session`: of a batch; null: a command of its own. */
+  constructor(host: Host, options: IpOptions, session: IpSession | null) {
+    this.strict = session === null
+    this.session = session ?? { links: false }
     this.host = host
     this.options = options
     this.short = options.family === 6

@@ -67,7 +67,8 @@ export function printLink(context: IpContext, device: Device): void {
   out.any('mtu', device.mtu, `mtu ${device.mtu} `)
   if (!shortened) out.any('qdisc', qdiscOf(device), `qdisc ${qdiscOf(device)} `)
   out.any('operstate', stateOf(device), `state ${stateOf(device)} `)
-  if (options.link) out.any('linkmode', 'DEFAULT', 'mode DEFAULT ')
+  const told = options.link || context.session.links
+  if (told) out.any('linkmode', 'DEFAULT', 'mode DEFAULT ')
   if (!shortened) out.any('group', names.group(link.group), `group ${names.group(link.group)} `)
   if (link.txQueueLength !== 0) out.any('txqlen', link.txQueueLength, `qlen ${link.txQueueLength}`)
   if (options.link || options.family === 0 || options.details) {
@@ -87,7 +88,7 @@ export function printLink(context: IpContext, device: Device): void {
     }
   }
   if (options.details && !shortened) printDetails(context, device)
-  if ((options.link || options.details) && link.alias !== null && !shortened) {
+  if ((told || options.details) && link.alias !== null && !shortened) {
     out.plain(`${out.lineEnd}    `)
     out.any('ifalias', link.alias, `alias ${link.alias}`)
   }
@@ -129,7 +130,7 @@ function printDetails(context: IpContext, device: Device): void {
     })
   // lo has its address by another way than the others, which here make none of their own.
   const mode = device.loopback ? 'eui64' : 'none'
-  if (options.link) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
+  if (options.link || context.session.links) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
   number('num_tx_queues', 1, 'numtxqueues')
   number('num_rx_queues', 1, 'numrxqueues')
   number('gso_max_size', 65536, 'gso_max_size')
@@ -188,6 +189,7 @@ export function printStatistics(context: IpContext, device: Device): void {
 }
 
 function showLinks(context: IpContext, line: Line): number {
+  context.session.links = true
   const filter = readLinkFilter(context, line, linkUsage)
   if (filter.missing !== null) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
@@ -336,7 +338,7 @@ const onOff = (line: Line, key: string): boolean => {
   const text = line.next()
   if (text === 'on') return true
   if (text === 'off') return false
-  return line.die(`Error: argument of "${key}" must be "on" or "off", not "${text}"\n`, 1)
+  return line.fail(`Error: argument of "${key}" must be "on" or "off", not "${text}"\n`, 1)
 }
 
 function set(context: IpContext, line: Line): number {

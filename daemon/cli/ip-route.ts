@@ -459,7 +459,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
 
 /** The table that is asked for does not exist: the kernel's dump ends with an error. */
 function missingTable(context: IpContext, family: Family, id: number): boolean {
-  return id !== 0 && !context.host.fib.hasTable(family, id)
+  return context.strict && id !== 0 && !context.host.fib.hasTable(family, id)
 }
 
 function selected(context: IpContext, families: readonly Family[], f: Filter): Route[] {

@@ -16,6 +16,9 @@ export class Exit extends Error {
   }
 }
 
+/** The command alone is over, not the program: a batch says that it failed. */
+export class Returned extends Exit {}
+
 /** A prefix as get_prefix() gives it: `default`, `any` and `all` have no family of their own. */
 export interface AnyPrefix {
   readonly family: Family | 0
@@ -133,6 +136,12 @@ export class Line {
   die(text: string, code = 255): never {
     this.#complain(text)
     throw new Exit(code)
+  }
+
+  /** Writes to standard error and returns from the command. */
+  fail(text: string, code: number): never {
+    this.#complain(text)
+    throw new Returned(code)
   }
 
   invalid(why: string, word: string): never {

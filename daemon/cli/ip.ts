@@ -6,12 +6,12 @@ import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
 import { readCallFile } from './files.ts'
 import { runAddress } from './ip-address.ts'
-import { IpContext, type IpOptions } from './ip-context.ts'
+import { IpContext, type IpOptions, type IpSession } from './ip-context.ts'
 import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
 import { ipUsage } from './ip-usage.ts'
-import { begins, Exit } from './ip-words.ts'
+import { begins, Exit, Returned } from './ip-words.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'ip utility, iproute2-6.1.0, libbpf 1.1.2\n'
@@ -117,31 +117,78 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
   return { options, batch, force, words: argv.slice(at) }
 }
 
+interface One extends ToolResult {
+  /** The command ended the whole program. */
+  readonly ended: boolean
+}
+
 /** One command with the options that stand in front of all. */
-function runOne(engine: Engine, options: IpOptions, words: readonly string[]): ToolResult {
-  const context = new IpContext(engine.host, { ...options })
+function runOne(
+  engine: Engine,
+  options: IpOptions,
+  words: readonly string[],
+  session: IpSession | null,
+): One {
+  const context = new IpContext(engine.host, { ...options }, session)
   const [object = '', ...rest] = words
   const run = OBJECTS.find(([name]) => begins(object, name))?.[1] ?? null
   if (run === null) {
-    if (begins(object, 'help')) return { stdout: '', stderr: ipUsage, code: 255 }
-    return { stdout: '', stderr: `Object "${object}" is unknown, try "ip help".\n`, code: 1 }
+    if (begins(object, 'help')) return { stdout: '', stderr: ipUsage, code: 255, ended: true }
+    return { stdout: '', stderr: `Object "${object}" is unknown, try "ip help".\n`, code: 1, ended: false }
   }
   let code: number
+  let ended = false
   try {
     code = run(context, rest)
   } catch (error) {
     if (!(error instanceof Exit)) throw error
     code = error.code
+    ended = !(error instanceof Returned)
   }
-  return { stdout: context.out.text, stderr: context.err, code }
+  return { stdout: context.out.text, stderr: context.err, code, ended }
 }
 
-/** Words of a batch line: quotes and backslashes as makeargs() has them, `#` begins a comment. */
-function splitLine(text: string): string[] {
+/** makeargs(): words, or quoted ones, that end where their quote does. Null: one never ends. */
+function splitLine(text: string): string[] | null {
   const words: string[] = []
-  for (const found of text.replace(/#.*/s, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g))
-    words.push(found[1] ?? found[2] ?? found[3]!)
-  return words
+  let at = 0
+  for (;;) {
+    while (at < text.length && ' \t\r\n'.includes(text[at]!)) at++
+    if (at >= text.length) return words
+    const quote = text[at]!
+    if (quote === '"' || quote === "'") {
+      const end = text.indexOf(quote, at + 1)
+      if (end < 0) return null
+      words.push(text.slice(at + 1, end))
+      at = end + 1
+    } else {
+      let end = at
+      while (end < text.length && !' \t\r\n'.includes(text[end]!)) end++
+      words.push(text.slice(at, end))
+      at = end + 1
+    }
+  }
+}
+
+/** getcmdline(): lines with those that continue them, without comments, and the number of the last. */
+function batchLines(text: string): { line: string; number: number; cut: boolean }[] {
+  const physical = text.split('\n')
+  if (physical.at(-1) === '') physical.pop()
+  const bare = (line: string): string => line.replace(/#.*/s, '')
+  const lines: { line: string; number: number; cut: boolean }[] = []
+  for (let at = 0; at < physical.length; at++) {
+    let line = bare(physical[at]!)
+    let cut = false
+    while (line.endsWith('\\')) {
+      if (at + 1 >= physical.length) {
+        cut = true
+        break
+      }
+      line = line.slice(0, -1) + bare(physical[++at]!)
+    }
+    lines.push({ line, number: at + 1, cut })
+  }
+  return lines
 }
 
 function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string): ToolResult {
@@ -161,18 +208,18 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   let stdout = ''
   let stderr = ''
   let code = 0
-  let number = 0
-  const lines = text.replaceAll('\\\n', ' ').split('\n')
-  for (const line of lines) {
-    number++
+  const session: IpSession = { links: false }
+  for (const { line, number, cut } of batchLines(text)) {
+    if (cut) stderr += 'Missing continuation line\n'
     const words = splitLine(line)
+    if (words === null) return { stdout, stderr: `${stderr}Unterminated quoted string\n`, code: 1 }
     if (words.length === 0) continue
-    const result = runOne(engine, parsed.options, words)
+    const result = runOne(engine, parsed.options, words, session)
     stdout += result.stdout
     stderr += result.stderr
     if (result.code === 0) continue
-    // exit(-1) inside a command ends the whole batch, silently.
-    if (result.code === 255) return { stdout, stderr, code: 255 }
+    // exit(3) inside a command ends the whole batch, silently.
+    if (result.ended) return { stdout, stderr, code: result.code }
     stderr += `Command failed ${file}:${number}\n`
     code = 1
     if (!parsed.force) break
@@ -201,6 +248,7 @@ export const ipTool: Tool = {
     }
     if (parsed.batch !== null) return runBatch(engine, call, parsed, parsed.batch)
     if (parsed.words.length === 0) return { stdout: '', stderr: ipUsage, code: 255 }
-    return runOne(engine, parsed.options, parsed.words)
+    const { stdout: out, stderr: err, code } = runOne(engine, parsed.options, parsed.words, null)
+    return { stdout: out, stderr: err, code }
   },
 }

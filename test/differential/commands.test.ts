@@ -17,6 +17,7 @@ import {
   realAnswers,
   whyNot,
 } from '../harness/commands.ts'
+import { knownExtensions } from '../harness/commands-words.ts'
 
 const SESSIONS = Number(process.env.TUNWALL_SESSIONS ?? 40)
 const COMMANDS = 40
@@ -72,6 +73,25 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       if (difference !== null) differences.push(`seed ${SEED + i}\n${difference}`)
     }
     expect(differences.join('\n\n')).toBe('')
+  })
+
+  test('help of every extension', () => {
+    const has = kernelHas()
+    const calls = knownExtensions().flatMap((known) =>
+      ([4, 6] as const).flatMap((family) =>
+        has(known, family)
+          ? [
+              {
+                tool: family === 4 ? ('iptables' as const) : ('ip6tables' as const),
+                argv: [known.kind === 'match' ? '-m' : '-j', known.name, '-h'],
+                stdin: '',
+              },
+            ]
+          : [],
+      ),
+    )
+    expect(calls.length).toBeGreaterThan(100)
+    expect(compare(calls)).toBeNull()
   })
 
   test('lines of ten megabytes and bytes of no text leave the old rules in force', () => {

@@ -18,14 +18,21 @@ const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 6)
 const LINES = 60
 const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 
-function compare(worlds: IpWorlds, argv: readonly string[], before: readonly string[], seed: number): void {
-  const real = worlds.real(argv)
-  const ours = worlds.ours(argv)
+function compare(
+  worlds: IpWorlds,
+  argv: readonly string[],
+  input: string,
+  before: readonly string[],
+  seed: number,
+): void {
+  const real = worlds.real(argv, input)
+  const ours = worlds.ours(argv, input)
   // The kernel finishes an IPv6 address behind the command's back (addrconf_dad_work).
-  if (argv.some((word) => word.includes(':'))) Atomics.wait(PAUSE, 0, 0, 4)
-  expect(ours, `seed ${seed}, after\n${before.slice(-40).join('\n')}\nthen: ip ${argv.join(' ')}`).toEqual(
-    real,
-  )
+  if (`${argv.join(' ')}${input}`.includes(':')) Atomics.wait(PAUSE, 0, 0, 4)
+  expect(
+    ours,
+    `seed ${seed}, after\n${before.slice(-40).join('\n')}\nthen: ip ${argv.join(' ')}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}`,
+  ).toEqual(real)
 }
 
 describe.skipIf(reason !== null)('ip answers as iproute2', () => {
@@ -38,10 +45,11 @@ describe.skipIf(reason !== null)('ip answers as iproute2', () => {
         const grammar = new IpGrammar(new SeededRandom(seed))
         const said: string[] = []
         for (let i = 0; i < LINES; i++) {
-          const argv = grammar.line()
-          compare(worlds, argv, said, seed)
-          said.push(`ip ${argv.map((w) => (/^[\w./:+-]+$/.test(w) ? w : `'${w}'`)).join(' ')}`)
-          if (i % 4 === 3) for (const all of IpGrammar.everything) compare(worlds, all, said, seed)
+          const { argv, input } = grammar.step()
+          compare(worlds, argv, input, said, seed)
+          const words = argv.map((w) => (/^[\w./:+-]+$/.test(w) ? w : `'${w}'`))
+          said.push(`ip ${words.join(' ')}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}`)
+          if (i % 4 === 3) for (const all of IpGrammar.everything) compare(worlds, all, '', said, seed)
         }
       } finally {
         worlds.close()

@@ -124,6 +124,24 @@ const PROTOCOLS = [
   'ipcomp',
   'ospf',
 ]
+/** Around the places where -L changes units. */
+const COUNTS = [
+  99_999,
+  100_000,
+  100_499,
+  100_500,
+  9_999_499,
+  9_999_500,
+  9_999_999,
+  10_000_000,
+  9_999_499_999,
+  9_999_500_000,
+  10_000_000_000,
+  9_999_499_999_999,
+  9_999_500_000_000,
+  123_456_789_012_345,
+  2 ** 53 - 1,
+]
 const BAD_PROTOCOLS = ['foo', '256', '-1', '', '\xff']
 
 export interface SessionOptions {
@@ -551,6 +569,11 @@ export class CommandDice extends Dice {
     ])()
   }
 
+  /** A counter: often small, sometimes as large as -L writes with K, M, G and T. */
+  #count(small: number): number {
+    return this.chance(0.7) ? this.below(small) : this.pick(COUNTS)
+  }
+
   #restoreTable(lines: string[]): void {
     const table = this.pick(TABLES)
     if (this.chance(0.2)) lines.push('# a comment', '')
@@ -558,12 +581,12 @@ export class CommandDice extends Dice {
     const chains = USER.filter(() => this.chance(0.4))
     if (this.chance(0.5))
       lines.push(
-        `:${this.chain(table)} ${this.pick(['ACCEPT', 'DROP', '-'])} [${this.below(9)}:${this.below(99)}]`,
+        `:${this.chain(table)} ${this.pick(['ACCEPT', 'DROP', '-'])} [${this.#count(9)}:${this.#count(99)}]`,
       )
     for (const chain of chains) lines.push(`:${chain} - [0:0]`)
     for (let n = this.below(6); n > 0; n--) {
       const chain = this.chance(0.5) && chains.length > 0 ? this.pick(chains) : this.chain(table)
-      const counters = this.chance(0.3) ? `[${this.below(1000)}:${this.below(100000)}] ` : ''
+      const counters = this.chance(0.3) ? `[${this.#count(1000)}:${this.#count(100000)}] ` : ''
       const words = this.chance(0.9) ? ['-A', chain, ...this.rule(table, chain)] : this.#verb(table, chain)
       lines.push(counters + words.map((w) => this.#quote(w)).join(this.chance(0.05) ? '  ' : ' '))
     }

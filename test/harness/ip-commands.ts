@@ -93,12 +93,15 @@ export class IpGrammar {
   }
 
   line(): string[] {
-    const dice = this.#below(100)
-    if (dice < 24) return [...this.#options(), ...this.#addressCommand()]
-    if (dice < 62) return [...this.#options(), ...this.#routeCommand()]
-    if (dice < 82) return [...this.#options(), ...this.#ruleCommand()]
-    if (dice < 96) return [...this.#options(), ...this.#linkCommand()]
-    return this.#nonsense()
+    return this.#chance(0.04) ? this.#nonsense() : [...this.#options(), ...this.#command()]
+  }
+
+  #command(): string[] {
+    const dice = this.#below(96)
+    if (dice < 24) return this.#addressCommand()
+    if (dice < 62) return this.#routeCommand()
+    if (dice < 82) return this.#ruleCommand()
+    return this.#linkCommand()
   }
 
   /** Everything there is, to see what a command has done. */
@@ -119,7 +122,35 @@ export class IpGrammar {
       ...this.#maybe(0.1, this.#short('-details', 2)),
       ...this.#maybe(0.06, '-br'),
       ...this.#maybe(0.03, '-N'),
+      ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope'])),
+      ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
     ]
+  }
+
+  /** Several lines for -batch. */
+  #batch(): { argv: string[]; input: string } {
+    const lines = Array.from({ length: 1 + this.#below(5) }, () => {
+      const dice = this.#below(12)
+      if (dice === 0)
+        return this.#one(['', '# a comment', '   ', 'frob', 'addr frob', 'link show lo # what', "'", '"'])
+      return this.#command()
+        .map((word) => (/^[\w./:+*-]+$/.test(word) ? word : `"${word.replaceAll('"', '')}"`))
+        .join(this.#chance(0.05) ? ' \\\n ' : ' ')
+    })
+    return {
+      argv: [
+        ...this.#maybe(0.4, this.#short('-force', 3)),
+        ...this.#options(),
+        this.#short('-batch', 2),
+        '-',
+      ],
+      input: `${lines.join('\n')}${this.#chance(0.9) ? '\n' : ''}`,
+    }
+  }
+
+  /** A line, and what it reads. */
+  step(): { argv: string[]; input: string } {
+    return this.#chance(0.06) ? this.#batch() : { argv: this.line(), input: '' }
   }
 
   #nonsense(): string[] {
@@ -464,7 +495,7 @@ export class IpGrammar {
         ['up'],
         ['up'],
         ['down'],
-        ['mtu', this.#one(['1400', '1500', '70000', 'x', '1280'])],
+        ['mtu', this.#one(['1400', '1500', '70000', 'x', '1280', '65535', '65536', '-1', '0x600'])],
         ['txqueuelen', this.#one(['100', '500', 'x'])],
         ['promisc', 'maybe'],
         ['multicast', 'maybe'],
