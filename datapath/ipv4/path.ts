@@ -14,6 +14,7 @@ import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGate
 import { DefragUser } from '../fragments.ts'
 import { Hook, Priority, Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
+import { Martians } from '../martians.ts'
 import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
@@ -98,6 +99,7 @@ export class Ipv4Path {
   #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
 
   readonly #pathMtus = new PathMtus()
+  readonly #martians: Martians
 
   // Decisions of route input, by addresses, interface, tos and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
@@ -132,6 +134,7 @@ export class Ipv4Path {
     this.#noHost = failure()
     this.#filtered = failure()
     this.#silent = failure()
+    this.#martians = new Martians(host.events)
     this.#registerReroute()
   }
 
@@ -150,7 +153,10 @@ export class Ipv4Path {
   #finishReceive(pkt: Packet, device: Device): Fate {
     if (pkt.route === null) {
       const reason = this.#routeInput(pkt, pkt.d0, device)
-      if (reason !== Reason.None) return this.#path.drop(pkt, reason)
+      if (reason !== Reason.None) {
+        if (device.conf.logMartians) this.#noteMartian(reason, pkt, pkt.d0, device)
+        return this.#path.drop(pkt, reason)
+      }
     }
     if (pkt.l4 - pkt.l3 > IPV4_HEADER_LEN && !compileOptions(pkt, this.#host))
       return this.#path.drop(pkt, Reason.Options)
@@ -175,8 +181,16 @@ export class Ipv4Path {
    */
   routeInput(pkt: Packet, d0: number): boolean {
     const reason = this.#routeInput(pkt, d0, pkt.arrival!)
-    if (reason !== Reason.None) pkt.route = null
+    if (reason !== Reason.None) {
+      pkt.route = null
+      if (pkt.arrival!.conf.logMartians) this.#noteMartian(reason, pkt, d0, pkt.arrival!)
+    }
     return reason === Reason.None
+  }
+
+  /** Of multicast destinations nothing is said. */
+  #noteMartian(reason: Reason, pkt: Packet, d0: number, device: Device): void {
+    if (!isMulticast4(d0)) this.#martians.note(reason, pkt.s0, d0, device, this.#host.now)
   }
 
   #routeInput(pkt: Packet, d0: number, device: Device): Reason {

@@ -212,6 +212,39 @@ describe('martians and source checks', () => {
     expect(send(udp({ ...across, src, dst }))).toBe('forwarded')
   })
 
+  test('log_martians: the lines that Linux 6.18 writes, ten in five seconds', () => {
+    const lines: string[] = []
+    host.events.log = ({ level, text }) => lines.push(`${level} ${text}`)
+    const from = (src: string, dst: string) => send(udp({ ...across, src, dst }))
+    from('192.168.7.7', '127.0.0.1')
+    expect(lines).toEqual([])
+    host.tunables.set('net.ipv4.conf.all.log_martians', 1)
+    host.tunables.set('net.ipv4.conf.eth0.rp_filter', 1)
+    from('192.168.7.7', '10.0.0.1')
+    from('127.0.0.1', '10.0.0.1')
+    from('10.0.0.5', '127.0.0.1')
+    from('224.0.0.1', '10.0.0.1')
+    from('10.0.0.1', '10.0.0.9')
+    from('192.168.7.7', '224.0.0.1')
+    from('192.168.7.7', '10.0.0.255')
+    expect(lines).toEqual([
+      '4 IPv4: martian source 10.0.0.1 from 192.168.7.7, on dev eth0',
+      '4 IPv4: martian source 10.0.0.1 from 127.0.0.1, on dev eth0',
+      '4 IPv4: martian destination 127.0.0.1 from 10.0.0.5, dev eth0',
+      '4 IPv4: martian source 10.0.0.1 from 224.0.0.1, on dev eth0',
+      '4 IPv4: martian source 10.0.0.9 from 10.0.0.1, on dev eth0',
+      '4 IPv4: martian source 10.0.0.255 from 192.168.7.7, on dev eth0',
+    ])
+    for (let i = 0; i < 7; i++) from('127.0.0.1', '10.0.0.1')
+    expect(lines).toHaveLength(10)
+    host.now += 5001
+    from('127.0.0.1', '10.0.0.1')
+    expect(lines.slice(10)).toEqual([
+      '4 net_ratelimit: 3 callbacks suppressed',
+      '4 IPv4: martian source 10.0.0.1 from 127.0.0.1, on dev eth0',
+    ])
+  })
+
   test('rp_filter: strict asks for the way back, loose for any way', () => {
     const spoofed = udp({ ...across, src: '10.1.0.9' })
     const unknown = udp({ ...across, src: '77.0.0.1' })
