@@ -661,6 +661,10 @@ export class Conntrack implements TrackerLink, TrackerCore {
       this.onInvalid?.(pkt, `nf_ct_proto_${protocol}: ${formatReason(reason, [a, b, c, d])} `)
   }
 
+  synproxied(entry: number): boolean {
+    return this.synproxy.has(entry)
+  }
+
   seqOffset(entry: number, dir: number, seq: number): number {
     return this.sequences.offset(entry, dir, seq)
   }

@@ -14,11 +14,19 @@
 import { Hook, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
-import { fill4 } from '../datapath/parse.ts'
+import { fill4, fill6 } from '../datapath/parse.ts'
 import { ensureWritable, setTcp32 } from '../datapath/rewrite.ts'
 import { HEADROOM } from '../datapath/ring.ts'
-import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from '../datapath/wire/checksum.ts'
+import { fold, pseudo, sumView, transportChecksumOk, writeIpv4Checksum } from '../datapath/wire/checksum.ts'
 import { IP_DF, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
+import {
+  IPV6_DST,
+  IPV6_HEADER_LEN,
+  IPV6_HOP_LIMIT,
+  IPV6_NEXT_HEADER,
+  IPV6_PAYLOAD_LEN,
+  IPV6_SRC,
+} from '../datapath/wire/ipv6.ts'
 import { IPPROTO_TCP } from '../datapath/wire/protocol.ts'
 import {
   TCP_ACK,
@@ -43,7 +51,7 @@ import {
 } from '../datapath/wire/tcp.ts'
 import type { Conntrack } from './conntrack.ts'
 import { jhash4 } from './nat/jhash.ts'
-import { Event, META, STATUS, STRIDE, Status } from './table.ts'
+import { Event, META, STRIDE } from './table.ts'
 import { TcpState, tcpMaxWindow, tcpState } from './trackers/tcp.ts'
 
 /** NF_SYNPROXY_OPT_* */
@@ -61,8 +69,11 @@ const TCPOPT_TIMESTAMP = 8
 const MAX_WSCALE = 14
 const NO_WSCALE = 0xf
 
-/** msstab[] of the cookies. */
-const MSS_TABLE = [536, 1300, 1440, 1460] as const
+/** msstab[] of the cookies, by family. */
+const MSS_TABLES: Readonly<Record<Family, readonly number[]>> = {
+  4: [536, 1300, 1440, 1460],
+  6: [1220, 1420, 1440, 8940],
+}
 const COOKIE_BITS = 24
 const COOKIE_MASK = (1 << COOKIE_BITS) - 1
 /** TCP_SYNCOOKIE_PERIOD: the counter in a cookie, ms; cookies of this and the last one are good. */
@@ -176,8 +187,8 @@ export class Synproxy {
   readonly #connections = new Map<number, Connection>()
   readonly #opts = new SynOptions()
   readonly #secrets: number[] = []
-  #users = 0
-  #undo: (() => void)[] = []
+  readonly #users: Record<Family, number> = { 4: 0, 6: 0 }
+  readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
   /** /proc/net/stat/synproxy */
   readonly stats = { synReceived: 0, cookieInvalid: 0, cookieValid: 0, cookieRetrans: 0, connReopened: 0 }
 
@@ -186,10 +197,10 @@ export class Synproxy {
     this.#conntrack = conntrack
   }
 
-  /** Registers the hooks while some rule needs them (nf_synproxy_ipv4_init). Returns the undo. */
+  /** Registers the hooks of a family while some rule needs them (nf_synproxy_ipv4_init). Returns the undo. */
   need(family: Family): () => void {
-    if (family === 4 && this.#users++ === 0)
-      this.#undo = [Hook.LocalIn, Hook.PostRouting].map((hook) =>
+    if (this.#users[family]++ === 0)
+      this.#undo[family] = [Hook.LocalIn, Hook.PostRouting].map((hook) =>
         this.#host.hooks.register({
           name: 'synproxy',
           family,
@@ -199,15 +210,20 @@ export class Synproxy {
         }),
       )
     return () => {
-      if (family !== 4 || --this.#users > 0) return
-      for (const undo of this.#undo) undo()
-      this.#undo = []
+      if (--this.#users[family] > 0) return
+      for (const undo of this.#undo[family]) undo()
+      this.#undo[family] = []
     }
   }
 
   /** A new entry of a packet with SYNPROXY_TEMPLATE (nf_ct_add_synproxy). */
   begin(entry: number): void {
     this.#connections.set(entry, { isn: 0, its: 0, tsoff: 0 })
+  }
+
+  /** Whether the entry is of a connection made here. */
+  has(entry: number): boolean {
+    return this.#connections.has(entry)
   }
 
   /** The entry is freed. */
@@ -218,8 +234,15 @@ export class Synproxy {
   // -- cookies
 
   /** cookie_hash(): keyed with what this host drew. */
-  #hash(saddr: number, daddr: number, ports: number, count: number, key: 0 | 1): number {
+  #hash(pkt: Packet, count: number, key: 0 | 1): number {
     while (this.#secrets.length < 4) this.#secrets.push(this.#host.random.u32())
+    const ports = (pkt.sport << 16) | pkt.dport
+    let saddr = pkt.s0
+    let daddr = pkt.d0
+    if (pkt.family === 6) {
+      saddr = jhash4(pkt.s0, pkt.s1, pkt.s2, pkt.s3, this.#secrets[key * 2 + 1]!)
+      daddr = jhash4(pkt.d0, pkt.d1, pkt.d2, pkt.d3, saddr)
+    }
     const first = jhash4(saddr, daddr, ports, count, this.#secrets[key * 2]!)
     return jhash4(first, daddr ^ ports, saddr ^ count, this.#secrets[key * 2 + 1]!, first)
   }
@@ -228,25 +251,24 @@ export class Synproxy {
     return Math.floor(this.#host.now / COOKIE_PERIOD) >>> 0
   }
 
-  /** __cookie_v4_init_sequence(): our first number for a SYN of the client with this MSS. */
+  /** __cookie_v4_init_sequence(), __cookie_v6_init_sequence(): our first number for a SYN of the client with this MSS. */
   #cookie(syn: Packet, seq: number, mss: number): number {
-    let index = MSS_TABLE.length - 1
-    while (index > 0 && mss < MSS_TABLE[index]!) index--
-    const ports = (syn.sport << 16) | syn.dport
+    const table = MSS_TABLES[syn.family]
+    let index = table.length - 1
+    while (index > 0 && mss < table[index]!) index--
     const count = this.#count()
-    const secret = (this.#hash(syn.s0, syn.d0, ports, count, 1) + index) & COOKIE_MASK
-    return (this.#hash(syn.s0, syn.d0, ports, 0, 0) + seq + (count << COOKIE_BITS) + secret) >>> 0
+    const secret = (this.#hash(syn, count, 1) + index) & COOKIE_MASK
+    return (this.#hash(syn, 0, 0) + seq + (count << COOKIE_BITS) + secret) >>> 0
   }
 
-  /** __cookie_v4_check(): the MSS that the cookie stands for, 0 if it is none of ours. */
+  /** __cookie_v4_check(), __cookie_v6_check(): the MSS that the cookie stands for, 0 if it is none of ours. */
   #check(pkt: Packet, seq: number, cookie: number): number {
-    const ports = (pkt.sport << 16) | pkt.dport
     const count = this.#count()
-    const rest = (cookie - this.#hash(pkt.s0, pkt.d0, ports, 0, 0) - seq) | 0
+    const rest = (cookie - this.#hash(pkt, 0, 0) - seq) | 0
     const age = (count - (rest >>> COOKIE_BITS)) & 0xff
     if (age >= MAX_COOKIE_AGE) return 0
-    const index = (rest - this.#hash(pkt.s0, pkt.d0, ports, (count - age) >>> 0, 1)) & COOKIE_MASK
-    return MSS_TABLE[index] ?? 0
+    const index = (rest - this.#hash(pkt, (count - age) >>> 0, 1)) & COOKIE_MASK
+    return MSS_TABLES[pkt.family][index] ?? 0
   }
 
   // -- segments made here
@@ -263,31 +285,24 @@ export class Synproxy {
     flags: number,
     win: number,
   ): Packet | null {
-    const { memory, packets, ipv4 } = this.#host
+    const { memory, packets } = this.#host
     const { view } = memory
+    const { family } = cause
     const slot = memory.take()
     if (slot < 0) return null
     const opts = this.#opts
     const header = TCP_HEADER_LEN + opts.size
     const pkt = packets.take()
+    pkt.family = family
     pkt.slot = slot
     pkt.limit = slot + memory.stride
     const l3 = slot + HEADROOM
-    const l4 = l3 + IPV4_HEADER_LEN
+    const l4 = l3 + (family === 4 ? IPV4_HEADER_LEN : IPV6_HEADER_LEN)
     pkt.l3 = l3
     pkt.l4 = l4
     pkt.end = l4 + header
-    const s0 = back ? cause.d0 : cause.s0
-    const d0 = back ? cause.s0 : cause.d0
-    view.setUint16(l3, 0x4500)
-    view.setUint16(l3 + 2, pkt.end - l3)
-    view.setUint16(l3 + 4, 0)
-    view.setUint16(l3 + 6, IP_DF)
-    view.setUint8(l3 + 8, ipv4.defaultTtl)
-    view.setUint8(l3 + 9, IPPROTO_TCP)
-    view.setInt32(l3 + 12, s0)
-    view.setInt32(l3 + 16, d0)
-    writeIpv4Checksum(view, l3)
+    if (family === 4) this.#header4(cause, back, l3, pkt.end)
+    else this.#header6(cause, back, l3, pkt.end)
     view.setUint16(l4, back ? cause.dport : cause.sport)
     view.setUint16(l4 + 2, back ? cause.sport : cause.dport)
     view.setInt32(l4 + TCP_SEQ, seq)
@@ -297,18 +312,54 @@ export class Synproxy {
     view.setUint16(l4 + TCP_WINDOW, win)
     view.setUint32(l4 + TCP_CHECKSUM, 0)
     opts.write(view, l4 + TCP_HEADER_LEN)
-    const start = pseudo4(s0, d0, IPPROTO_TCP, header)
-    view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, pkt.end, start)))
-    pkt.route = cause.route
+    // ip_route_me_harder() begins with the way that the cause has, nf_ip6_route() with none.
+    pkt.route = family === 4 ? cause.route : null
     pkt.local = true
     pkt.socketless = true
     pkt.csumPartial = true
     pkt.csumOk = true
-    fill4(pkt, view, l4)
+    if (family === 4) fill4(pkt, view, l4)
+    else fill6(pkt, view)
+    const start = pseudo(pkt, IPPROTO_TCP, header)
+    view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, pkt.end, start)))
     return pkt
   }
 
-  /** synproxy_send_tcp(): with `entry` it belongs to that connection, as an answer. */
+  /** synproxy_build_ip() */
+  #header4(cause: Packet, back: boolean, l3: number, end: number): void {
+    const { memory, ipv4 } = this.#host
+    const { view } = memory
+    view.setUint16(l3, 0x4500)
+    view.setUint16(l3 + 2, end - l3)
+    view.setUint16(l3 + 4, 0)
+    view.setUint16(l3 + 6, IP_DF)
+    view.setUint8(l3 + 8, ipv4.defaultTtl)
+    view.setUint8(l3 + 9, IPPROTO_TCP)
+    view.setInt32(l3 + 12, back ? cause.d0 : cause.s0)
+    view.setInt32(l3 + 16, back ? cause.s0 : cause.d0)
+    writeIpv4Checksum(view, l3)
+  }
+
+  /** synproxy_build_ip_ipv6() */
+  #header6(cause: Packet, back: boolean, l3: number, end: number): void {
+    const { view } = this.#host.memory
+    view.setUint32(l3, 0x60000000)
+    view.setUint16(l3 + IPV6_PAYLOAD_LEN, end - l3 - IPV6_HEADER_LEN)
+    view.setUint8(l3 + IPV6_NEXT_HEADER, IPPROTO_TCP)
+    view.setUint8(l3 + IPV6_HOP_LIMIT, this.#host.ipv6.hopLimit)
+    const src = l3 + (back ? IPV6_DST : IPV6_SRC)
+    const dst = l3 + (back ? IPV6_SRC : IPV6_DST)
+    view.setInt32(src, cause.s0)
+    view.setInt32(src + 4, cause.s1)
+    view.setInt32(src + 8, cause.s2)
+    view.setInt32(src + 12, cause.s3)
+    view.setInt32(dst, cause.d0)
+    view.setInt32(dst + 4, cause.d1)
+    view.setInt32(dst + 8, cause.d2)
+    view.setInt32(dst + 12, cause.d3)
+  }
+
+  /** synproxy_send_tcp(), synproxy_send_tcp_ipv6(): with `entry` it belongs to that connection, as an answer. */
   #send(pkt: Packet | null, entry: number, template: CtTemplate | null): void {
     if (pkt === null) return
     const host = this.#host
@@ -322,7 +373,7 @@ export class Synproxy {
 
   // -- the client's side
 
-  /** synproxy_tg4(): a segment of a client. A Verdict, or -1 to go on with the next rule. */
+  /** synproxy_tg4(), synproxy_tg6(): a segment of a client. A Verdict, or -1 to go on with the next rule. */
   arrive(pkt: Packet, info: SynproxyInfo): number {
     const { memory, now } = this.#host
     const { view } = memory
@@ -401,7 +452,7 @@ export class Synproxy {
 
   // -- the server's side
 
-  /** ipv4_synproxy_hook(). Hot for connections of ours alone. */
+  /** ipv4_synproxy_hook(), ipv6_synproxy_hook(). Hot for connections of ours alone. */
   readonly #hook: HookFn = (pkt) => {
     const entry = pkt.ct
     if (entry < 0) return Verdict.Accept
@@ -419,7 +470,7 @@ export class Synproxy {
     const opts = this.#opts
     switch (tcpState(table.words, entry)) {
       case TcpState.Close:
-        if ((flags & TCP_RST) !== 0 && (table.words[entry * STRIDE + STATUS]! & Status.SeenReply) === 0) {
+        if ((flags & TCP_RST) !== 0 && dir === 1) {
           sequences.init(entry, dir, (own.isn - seq + 1) | 0)
           break
         }

@@ -17,6 +17,8 @@ export class Ipv6Conf {
   forwarding = false
   /** conf.all.accept_source_route; both this and the device's must be 0 or more for a type 2 routing header. */
   acceptSourceRoute = 0
+  /** net.ipv6.conf.all.hop_limit. */
+  hopLimit = 64
   /** fwmark_reflect: answers carry the mark of what they answer. */
   fwmarkReflect = false
   /** anycast_src_echo_reply: an anycast address answers an echo with itself. */
@@ -311,6 +313,7 @@ export class Ipv6DeviceConf {
     if (this.#quiet) return
     if (name === ALL) {
       if (i === FORWARDING) this.#conf.forwarding = value !== 0
+      if (i === HOP_LIMIT) this.#conf.hopLimit = value
       if (i === ACCEPT_SOURCE_ROUTE) this.#conf.acceptSourceRoute = value
       if (CONF[i]!.spreads) {
         this.#quiet = true

@@ -655,6 +655,16 @@ export function createTcp(core: TrackerCore): Tracker {
           return Tracked.Accept
         }
         case IV:
+          // The client of a SYNPROXY keeps alive what its server has not answered yet: the SYN is sent again.
+          if (
+            old === SS &&
+            kind === ACK_SET &&
+            dir === 0 &&
+            w[o + LAST_DIR] === 0 &&
+            ((w[o + END]! - 1) | 0) === view.getInt32(l4 + TCP_SEQ) &&
+            core.synproxied(entry)
+          )
+            return Tracked.Accept
           core.logInvalid(
             pkt,
             IPPROTO_TCP,

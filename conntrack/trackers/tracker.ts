@@ -55,6 +55,8 @@ export interface TrackerCore {
   declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void
   /** Declares net.netfilter.`name`, 0 to `max`. */
   declare(name: string, value: number, max: number, apply: (value: number) => void): void
+  /** nfct_synproxy: SYNPROXY made this connection to the server. */
+  synproxied(entry: number): boolean
   /** nf_ct_seq_offset; only asked for entries with Status.SeqAdjust. */
   seqOffset(entry: number, dir: number, seq: number): number
 }

@@ -64,7 +64,14 @@ export const synproxy: Target<SynproxyInfo> = {
       ? 'SYNPROXY: only for -p tcp'
       : null,
   state: (_, { host, conntrack }) =>
-    sharedOf<Users>(host, 'synproxy').take('', () => ({ undo: conntrack.synproxy.need(4) })),
+    sharedOf<Users>(host, 'synproxy').take('', () => {
+      const undo = ([4, 6] as const).map((family) => conntrack.synproxy.need(family))
+      return {
+        undo: () => {
+          for (const take of undo) take()
+        },
+      }
+    }),
   release(_, { host }) {
     const users = sharedOf<Users>(host, 'synproxy')
     const held = users.get('')
