@@ -20,7 +20,7 @@ import {
 } from '../datapath/wire/icmp.ts'
 import { IP_OFFSET, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN } from '../datapath/wire/ipv6.ts'
-import { NEXTHDR_FRAGMENT, skipHeaders, skipped } from '../datapath/wire/ipv6-headers.ts'
+import { NEXTHDR_FRAGMENT, NEXTHDR_NONE, skipHeaders, skipped } from '../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_GRE,
   IPPROTO_ICMP,
@@ -153,6 +153,8 @@ export function tupleOf(pkt: Packet, view: DataView, into: Tuple): boolean {
     into.ports = proto === IPPROTO_DCCP ? 0 : (pkt.sport << 16) | pkt.dport
     return true
   }
+  // ipv6_skip_exthdr() ends at "no next header"; a fragment that was not put together begins with no header.
+  if (pkt.family === 6 && (proto === NEXTHDR_NONE || pkt.fragOffset !== 0)) return false
   if (!transportFits(view, proto, pkt.l4, pkt.end)) return false
   into.ports = transportWord(view, proto, pkt.l4, pkt.end)
   return true

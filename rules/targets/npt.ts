@@ -105,8 +105,10 @@ function run(pkt: Packet, host: Host, field: number, w: Work): number {
     pkt.d3 = view.getInt32(at + 12)
   }
   pkt.sumEnd = 0
+  // Addresses of other prefixes do not add up the same: what was made here is verified anew, unless the device does it.
+  if (pkt.local) pkt.csumOk = pkt.csumPartial
   if (!done) {
-    host.replies.icmpError(pkt, ICMPV6_PARAMPROB, ICMPV6_HDR_FIELD, field)
+    host.replies6.icmpError(pkt, ICMPV6_PARAMPROB, ICMPV6_HDR_FIELD, field)
     return Verdict.Drop
   }
   const l4 = l3 + IPV6_HEADER_LEN

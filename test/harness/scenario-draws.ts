@@ -11,6 +11,10 @@ import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, numberOf, TCP, u16, u32 
 import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
 import { announcedDraws } from './scenario-draws-helpers.ts'
 
+const REDIRECT = 137
+/** Behind two addresses and the head of its option. */
+const REDIRECTED_AT = 48
+
 /** Types that have an identifier. */
 const IDENTIFIED: Readonly<Record<number, readonly number[]>> = {
   [ICMP]: [0, 8, 13, 14, 15, 16, 17, 18],
@@ -31,6 +35,14 @@ function portsOf(frame: Uint8Array, { l4, protocol, fragment }: Headers): [numbe
       return [u16(frame, l4), u16(frame, l4 + 2)]
   }
   return null
+}
+
+/** A frame; of a redirect also the packet that it is about, as it was behind PREROUTING. */
+function withRedirected(frame: Uint8Array): Uint8Array[] {
+  const h = headersOf(frame)
+  return h?.protocol === ICMPV6 && frame[h.l4] === REDIRECT
+    ? [frame.subarray(h.l4 + REDIRECTED_AT), frame]
+    : [frame]
 }
 
 /** What a packet passed on keeps: its identification, and TCP its sequence number, which a reset has anew. */
@@ -210,7 +222,7 @@ export class DrawnRandom implements Random {
         if (this.#upper.length === 0) this.#upper = announcedDraws(injected, bytes)
     const headers = headersOf(injected)
     const went = headers === null ? null : this.#endsOf(injected, headers)
-    for (const { bytes } of step.sent) {
+    for (const bytes of step.sent.flatMap((s) => withRedirected(s.bytes))) {
       const h = headersOf(bytes)
       const came = h === null ? null : portsOf(bytes, h)
       if (h === null || came === null) continue
