@@ -35,8 +35,8 @@ export interface DeviceListener {
   deviceRemoved?(device: Device): void
   deviceRenamed?(device: Device, old: string): void
   mtuChanged?(device: Device): void
-  /** device.conf6.forwarding changed. */
-  forwarding6Changed?(device: Device): void
+  /** device.conf6.forwarding or disabled changed. */
+  ipv6Changed?(device: Device): void
 }
 
 export interface DeviceOptions {
@@ -222,6 +222,7 @@ export class Devices {
         hopLimit: 64,
         mtu,
         ndiscTclass: 0,
+        suppressFragmentedNdisc: true,
         dropUnicastInL2Multicast: false,
         ioam: false,
       },
@@ -275,9 +276,7 @@ export class Devices {
     for (const l of this.#listeners) l.linkChanged?.(device)
     if (device.loopback && up) this.#loopbackAddresses(device)
     // addrconf_ifdown(): IPv6 addresses do not outlive the link.
-    if (!up)
-      for (const address of device.addresses.filter((a) => a.family === 6))
-        this.#drop(device, device.addresses.indexOf(address))
+    if (!up) this.#dropAddresses6(device)
   }
 
   /** inetdev_event() and init_loopback(): lo that comes up has its addresses, if there are none. */
@@ -352,10 +351,17 @@ export class Devices {
     for (const l of this.#listeners) l.mtuChanged?.(device)
   }
 
-  /** What follows from device.conf6.forwarding is to be made anew. */
-  forwarding6Changed(device: Device): void {
+  /** device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. */
+  ipv6Changed(device: Device): void {
     this.generation++
-    for (const l of this.#listeners) l.forwarding6Changed?.(device)
+    if (device.conf6.disabled) this.#dropAddresses6(device)
+    else if (device.loopback && device.up) this.#loopbackAddresses(device)
+    for (const l of this.#listeners) l.ipv6Changed?.(device)
+  }
+
+  #dropAddresses6(device: Device): void {
+    for (const address of device.addresses.filter((a) => a.family === 6))
+      this.#drop(device, device.addresses.indexOf(address))
   }
 
   /**

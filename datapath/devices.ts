@@ -77,6 +77,7 @@ export interface DeviceConf6 {
   /** Bytes, 1280 up to the device's MTU. */
   mtu: number
   ndiscTclass: number
+  suppressFragmentedNdisc: boolean
   dropUnicastInL2Multicast: boolean
   ioam: boolean
 }

@@ -536,6 +536,11 @@ export class FibLookup {
     return this.v4.asksPorts
   }
 
+  /** What stands in the local table of exactly one IPv6 address. */
+  localRoutes6(words: Words): readonly RouteEntry[] {
+    return this.v6.tables.get(Table.Local)?.chain(words, 128) ?? []
+  }
+
   /** Rules and tables of a family. */
   of(family: Family): Routing {
     return family === 4 ? this.v4 : this.v6

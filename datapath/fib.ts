@@ -76,7 +76,11 @@ export class Fib extends FibLookup {
         this.#follow(device)
       },
       deviceAdded: (device) => this.#follow(device),
-      forwarding6Changed: (device) => this.#follow(device),
+      ipv6Changed: (device) => {
+        // rt6_disable_ip(): whatever leads through the device goes.
+        if (device.conf6.disabled) this.#throughGone6(device)
+        this.#follow(device)
+      },
       deviceRemoved: (device) => this.#deviceGone(device),
     })
   }
@@ -323,13 +327,13 @@ export class Fib extends FibLookup {
       for (const spec of address.family === 4 ? derive(device, address) : derive6(device, address))
         wanted.set(describe(spec), spec)
     const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
-    if (device.up && device.link.multicast) {
+    if (device.up && device.link.multicast && !device.conf6.disabled) {
       const spec = multicast6(device)
       const text = describe(spec)
       if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
     }
     this.#derived.set(device, have)
-    if (device.up && device.link.multicast) {
+    if (device.up && device.link.multicast && !device.conf6.disabled) {
       const spec = multicast6(device)
       const text = describe(spec)
       if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
@@ -411,6 +415,10 @@ export class Fib extends FibLookup {
   /** fib_disable_ip(): routes through the device go, local ones stay. */
   #linkDown(device: Device): void {
     this.#sweep(this.v4, (r) => r.nexthopScope !== Scope.Nowhere && allThrough(r, device))
+    this.#throughGone6(device)
+  }
+
+  #throughGone6(device: Device): void {
     this.#sweep(this.v6, (r) => allThrough(r, device))
     // rt6_ifdown(): of several next hops those through the device go one by one.
     for (const table of this.v6.tables.values())

@@ -236,6 +236,7 @@ const HOP_LIMIT = indexOf('hop_limit')
 const MTU = indexOf('mtu')
 const NDISC_TCLASS = indexOf('ndisc_tclass')
 const L2_MULTICAST = indexOf('drop_unicast_in_l2_multicast')
+const SUPPRESS_FRAGMENTED = indexOf('suppress_frag_ndisc')
 const IOAM = indexOf('ioam6_enabled')
 
 const ALL = 'all'
@@ -329,18 +330,20 @@ export class Ipv6DeviceConf {
     const row = this.#rows.get(device.name)!
     const conf = device.conf6
     const forwarding = row[FORWARDING] !== 0
-    const changed = conf.forwarding !== forwarding
+    const disabled = row[DISABLE] !== 0 || device.mtu < IPV6_MIN_MTU
+    const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
     conf.forwarding = forwarding
     conf.forceForwarding = row[FORCE_FORWARDING] !== 0
     conf.acceptSourceRoute = row[ACCEPT_SOURCE_ROUTE]!
-    conf.disabled = row[DISABLE] !== 0 || device.mtu < IPV6_MIN_MTU
+    conf.disabled = disabled
     conf.hopLimit = row[HOP_LIMIT]!
     conf.mtu = Math.min(row[MTU]!, device.mtu)
     conf.ndiscTclass = row[NDISC_TCLASS]!
+    conf.suppressFragmentedNdisc = row[SUPPRESS_FRAGMENTED] !== 0
     conf.dropUnicastInL2Multicast = row[L2_MULTICAST] !== 0
     conf.ioam = row[IOAM] !== 0
-    // The device joins or leaves the anycast addresses of its subnets.
-    if (changed) this.#devices.forwarding6Changed(device)
+    // Addresses may go, anycast addresses of subnets come or go.
+    if (changed) this.#devices.ipv6Changed(device)
     this.#devices.touch()
   }
 }

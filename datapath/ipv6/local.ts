@@ -22,6 +22,7 @@ import {
   ICMPV6_PKT_TOOBIG,
   ICMPV6_PORT_UNREACH,
   ICMPV6_UNK_NEXTHDR,
+  NDISC_NEIGHBOUR_SOLICITATION,
 } from '../wire/icmp6.ts'
 import {
   IPV6_HEADER_LEN,
@@ -44,6 +45,7 @@ import {
 } from '../wire/ipv6-headers.ts'
 import { IPPROTO_ICMPV6, IPPROTO_PIM, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE } from '../wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../wire/udp.ts'
+import { receiveNdisc } from './ndisc.ts'
 import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
 
@@ -178,6 +180,9 @@ export class LocalStack6 {
         break
       case ICMPV6_PKT_TOOBIG:
         this.#learnMtu(pkt)
+        break
+      case NDISC_NEIGHBOUR_SOLICITATION:
+        receiveNdisc(pkt, host)
         break
     }
   }

@@ -32,6 +32,7 @@ import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
 import { NEXTHDR_HOP } from '../wire/ipv6-headers.ts'
 import { inGroup } from './groups.ts'
 import { LocalStack6 } from './local.ts'
+import { redirect } from './ndisc.ts'
 import { hopByHopOk } from './options.ts'
 import { PathMtus6 } from './pmtu.ts'
 import { forwardMtu, Ipv6Routes, interfaceOf, routeMtu } from './routes.ts'
@@ -228,7 +229,7 @@ export class Ipv6Path {
       const { peers, now } = host
       // Limited by destination here and by source in redirect().
       const place = peers.place(6, pkt.d0, pkt.d1, pkt.d2, pkt.d3, now)
-      if (peers.allow(place, REDIRECT_COST, now)) host.replies6.redirect(pkt, route)
+      if (peers.allow(place, REDIRECT_COST, now)) redirect(pkt, host, route)
     } else {
       const type = ipv6AddressType(pkt.s0, pkt.s1, pkt.s2, pkt.s3)
       if (type === Ipv6Address.Any || (type & (Ipv6Address.Multicast | Ipv6Address.Loopback)) !== 0)

@@ -1,5 +1,4 @@
-// What a host says by itself over IPv6: ICMPv6 errors, echo replies, redirects, TCP resets. As net/ipv6/icmp.c,
-// tcp_ipv6.c, ndisc.c and netfilter/nf_reject_ipv6.c of Linux 6.18.
+// What a host says by itself over IPv6: ICMPv6 errors, echo replies, TCP resets. As net/ipv6/icmp.c, tcp_ipv6.c and netfilter/nf_reject_ipv6.c of Linux 6.18.
 //
 //     cause ─ silences ─ global limit ─ source address ─ peer limit ─ route ─ header, quote ─▶ path.sendLocal
 //
@@ -7,7 +6,7 @@
 // leaves before the function returns; `cause` is not changed.
 
 import type { Device } from '../devices.ts'
-import { type FlowKey, newFlowKey, type Route, RouteType, Table } from '../fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType, type Words } from '../fib.ts'
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import { writePartialChecksum } from '../offload.ts'
@@ -24,7 +23,6 @@ import {
   ICMPV6_PARAMPROB,
   ICMPV6_PKT_TOOBIG,
   ICMPV6_UNK_OPTION,
-  NDISC_REDIRECT,
 } from '../wire/icmp6.ts'
 import {
   IPV6_DST,
@@ -187,8 +185,7 @@ export class Replies6 {
         if (family === 6 && w[3] === d3 && w[2] === d2 && w[1] === d1 && w[0] === d0) return true
     }
     const only = isLinkLocal(d0) ? device : null
-    const local = this.#host.fib.of(6).tables.get(Table.Local)
-    for (const route of local?.chain([d0, d1, d2, d3], 128) ?? [])
+    for (const route of this.#host.fib.localRoutes6([d0, d1, d2, d3]))
       if (isJoined(route) && (only === null || route.device === only)) return true
     return false
   }
@@ -289,7 +286,7 @@ export class Replies6 {
     if (needsInterface(key.d0, key.d1, key.d2, key.d3)) key.oif = this.#interface(pkt, pkt.arrival!).index
     const way = host.path.routes6.outputWithSource(key)
     if (way === null) return false
-    const answer = this.#make(pkt, way, TCP_HEADER_LEN)
+    const answer = this.#make(this.#mark(pkt), way, TCP_HEADER_LEN)
     if (answer === null) return false
     const reflect = (host.ipv6.flowLabelReflect & REFLECT_TCP_RESET) !== 0
     const label = reflect ? ipv6FlowLabel(view, pkt.l3) : 0
@@ -331,7 +328,7 @@ export class Replies6 {
     key.mark = this.#mark(cause)
     const way = host.path.routes6.output(key)
     if (isErrorType(way.type)) return false
-    const answer = this.#make(cause, way, TCP_HEADER_LEN)
+    const answer = this.#make(this.#mark(cause), way, TCP_HEADER_LEN)
     if (answer === null) return false
     this.#header(answer, hopLimitOf(way), 0, -1, IPPROTO_TCP)
     answer.socketless = true
@@ -381,52 +378,28 @@ export class Replies6 {
     )
   }
 
-  // -- redirects
+  // -- neighbour discovery (ndisc.ts)
 
-  /**
-   * ndisc_send_redirect(): the sender could reach the destination itself, or the gateway of `route`. Only said where the
-   * host has a link-local address, and to neighbours.
-   */
-  redirect(cause: Packet, route: Route): boolean {
-    const host = this.#host
-    const { view, bytes } = host.memory
-    const device = cause.arrival!
-    let source: readonly number[] | null = null
-    for (const a of device.addresses)
-      if (a.family === 6 && isLinkLocal(a.words[0]) && source === null) source = a.words
-    if (source === null) return false
-    const { gateway } = route
-    if (gateway !== null && !isLinkLocal(gateway[0])) return false
-    const key = this.#keyTo(cause)
-    key.s0 = source[0]!
-    key.s1 = source[1]!
-    key.s2 = source[2]!
-    key.s3 = source[3]!
-    key.mark = 0
-    key.oif = device.index
-    const way = host.path.routes6.output(key)
-    if (isErrorType(way.type) || way.gateway !== null) return false
-    const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3, host.now)
-    if (!host.peers.allow(place, 1000, host.now)) return false
-    // The packet stands in an option of whole eights, behind eight bytes of the option's own.
-    const option = Math.min(IPV6_MIN_MTU - IPV6_HEADER_LEN - 40, cause.end - cause.l3 + 8) & ~7
-    const pkt = this.#make(cause, way, 40 + option)
-    if (pkt === null) return false
-    pkt.mark = 0
-    const { l4 } = pkt
-    bytes.fill(0, l4, l4 + 48)
-    view.setUint8(l4, NDISC_REDIRECT)
-    if (gateway === null) bytes.copyWithin(l4 + 8, cause.l3 + IPV6_DST, cause.l3 + IPV6_HEADER_LEN)
-    else for (let i = 0; i < 4; i++) view.setInt32(l4 + 8 + i * 4, gateway[i]!)
-    bytes.copyWithin(l4 + 24, cause.l3 + IPV6_DST, cause.l3 + IPV6_HEADER_LEN)
-    view.setUint8(l4 + 40, 4) // ND_OPT_REDIRECT_HDR
-    view.setUint8(l4 + 41, option >> 3)
-    bytes.copyWithin(l4 + 48, cause.l3, cause.l3 + option - 8)
-    this.#header(pkt, 255, way.device!.conf6.ndiscTclass, -1, IPPROTO_ICMPV6)
+  /** ndisc_alloc_skb(): an ICMPv6 message of `length` bytes between two addresses, its bytes unset; null: no room. */
+  message(way: Route, source: Words, to: Words, length: number): Packet | null {
+    const key = this.#key
+    key.s0 = source[0]
+    key.s1 = source[1]
+    key.s2 = source[2]
+    key.s3 = source[3]
+    key.d0 = to[0]
+    key.d1 = to[1]
+    key.d2 = to[2]
+    key.d3 = to[3]
+    return this.#make(0, way, length)
+  }
+
+  /** ndisc_send_skb(): seals and sends what message() gave, made for `device`. */
+  sendMessage(pkt: Packet, device: Device): void {
+    this.#header(pkt, 255, device.conf6.ndiscTclass, -1, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
-    host.path.sendLocal(pkt, device)
-    host.packets.give(pkt)
-    return true
+    this.#host.path.sendLocal(pkt, device)
+    this.#host.packets.give(pkt)
   }
 
   // -- making packets
@@ -464,13 +437,13 @@ export class Replies6 {
   #append(cause: Packet, way: RouteEntry, length: number): Packet | null {
     const mtu = this.#host.path.mtu6(way, this.#key.d0, this.#key.d1, this.#key.d2, this.#key.d3)
     if (mtu < IPV6_MIN_MTU) return null
-    const pkt = this.#make(cause, way, length)
+    const pkt = this.#make(this.#mark(cause), way, length)
     if (pkt !== null) this.#host.fragments6.append(pkt, mtu)
     return pkt
   }
 
   /** A packet with `length` bytes behind the fixed header, in a slot of its own, or null if there is no room for one. */
-  #make(cause: Packet, way: Route, length: number): Packet | null {
+  #make(mark: number, way: Route, length: number): Packet | null {
     const { memory, packets } = this.#host
     if (HEADROOM + IPV6_HEADER_LEN + length > memory.stride) return null
     const slot = memory.take()
@@ -483,7 +456,7 @@ export class Replies6 {
     pkt.l4 = pkt.l3 + IPV6_HEADER_LEN
     pkt.end = pkt.l4 + length
     pkt.route = way
-    pkt.mark = this.#mark(cause)
+    pkt.mark = mark
     pkt.local = true
     pkt.csumOk = true
     return pkt

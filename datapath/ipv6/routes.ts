@@ -7,11 +7,12 @@
 // destination means something else on each link, and where a source address has yet to be found.
 
 import type { Device } from '../devices.ts'
-import { type FlowKey, newFlowKey, type Route, RouteType, Table } from '../fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
 import { isErrorType, RouteEntry } from '../route-table.ts'
+import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
 
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
@@ -120,6 +121,24 @@ export class Ipv6Routes {
     key.iif = LOOPBACK_INDEX
     const strict = bound || (key.oif !== 0 && anySource) || needsInterface(key.d0, key.d1, key.d2, key.d3)
     return this.#find(key, cause, key.oif, strict, !anySource)
+  }
+
+  /** output() between two addresses, by `device` if that is as good as any. */
+  outputTo(to: Words, source: Words, device: Device): RouteEntry {
+    const key = this.#key
+    key.family = 6
+    key.d0 = to[0]
+    key.d1 = to[1]
+    key.d2 = to[2]
+    key.d3 = to[3]
+    key.s0 = source[0]
+    key.s1 = source[1]
+    key.s2 = source[2]
+    key.s3 = source[3]
+    key.tos = key.mark = key.sport = key.dport = 0
+    key.oif = device.index
+    key.protocol = IPPROTO_ICMPV6
+    return this.output(key)
   }
 
   /**
