@@ -49,6 +49,9 @@ function withRedirected(frame: Uint8Array): Uint8Array[] {
 function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): boolean {
   if (x.family !== y.family || x.protocol !== y.protocol) return false
   const sequence = x.protocol !== TCP || u32(a, x.l4 + 4) === u32(b, y.l4 + 4)
+  // The last fragment says little of the packet that it makes whole: an answer to it would be another protocol's.
+  if (x.family === 6 && y.fragment !== null && (y.fragment.more || y.fragment.offset > 0))
+    return isIcmp(x.protocol) ? a[x.l4]! >> 1 === 64 : sequence || y.fragment.offset > 0
   // IPv6 has no identification: only an answer of ICMP can be as long, of another type.
   if (x.family === 6)
     return sequence && u16(a, 4) - x.l4 === u16(b, 4) - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4])
