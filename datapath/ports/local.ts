@@ -16,6 +16,12 @@ import { setDestinationPort, setSourcePort } from '../rewrite.ts'
 import { HEADROOM } from '../ring.ts'
 import { RouteEntry } from '../route-table.ts'
 import { ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, ICMP_NET_UNREACH, ICMP_PKT_FILTERED } from '../wire/icmp.ts'
+import {
+  ICMPV6_ADDR_UNREACH,
+  ICMPV6_ADM_PROHIBITED,
+  ICMPV6_DEST_UNREACH,
+  ICMPV6_NOROUTE,
+} from '../wire/icmp6.ts'
 
 export class LocalPort {
   readonly #host: Host
@@ -92,21 +98,27 @@ export class LocalPort {
     }
     pkt.flags |= PathFlag.Socket
     pkt.local = true
-    if (pkt.family === 4 && !host.path.reroute(pkt)) this.#noWay(pkt)
+    if (!host.path.reroute(pkt)) this.#noWay(pkt)
     else host.path.sendLocal(pkt)
   }
 
   /** Where connect() and sendto() would have failed, the process is told by an ICMP error. */
   #noWay(pkt: Packet): void {
     const host = this.#host
-    const code = CODES[host.fib.failure]
-    if (code !== undefined) {
-      pkt.csumOk = true
+    pkt.csumOk = true
+    if (pkt.family === 4) {
+      const code = CODES[host.fib.failure]
       pkt.route = this.#nowhere
-      host.replies.icmpError(pkt, ICMP_DEST_UNREACH, code, 0)
+      if (code !== undefined) host.replies.icmpError(pkt, ICMP_DEST_UNREACH, code, 0)
       pkt.route = null
-      host.path.settle()
+    } else {
+      const { type, metric } = host.path.routes6.output(host.fib.keyOf(pkt))
+      // Only where nothing was found has the route the last of all metrics (ip6_null_entry).
+      const code = type === RouteType.Unreachable && metric === 0xffffffff ? ICMPV6_NOROUTE : CODES6[type]
+      if (code !== undefined)
+        host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, code, 0, host.devices.loopback)
     }
+    host.path.settle()
     host.path.drop(pkt, Reason.NoRoute)
   }
 }
@@ -115,6 +127,11 @@ const CODES: Readonly<Record<number, number>> = {
   [RouteFailure.NetUnreach]: ICMP_NET_UNREACH,
   [RouteFailure.HostUnreach]: ICMP_HOST_UNREACH,
   [RouteFailure.Prohibited]: ICMP_PKT_FILTERED,
+}
+
+const CODES6: Readonly<Record<number, number>> = {
+  [RouteType.Unreachable]: ICMPV6_ADDR_UNREACH,
+  [RouteType.Prohibit]: ICMPV6_ADM_PROHIBITED,
 }
 
 const SETS = 1024

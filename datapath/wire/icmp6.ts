@@ -18,6 +18,7 @@ export const NDISC_REDIRECT = 137
 export const ICMPV6_NOROUTE = 0
 export const ICMPV6_ADM_PROHIBITED = 1
 export const ICMPV6_NOT_NEIGHBOUR = 2
+export const ICMPV6_ADDR_UNREACH = 3
 export const ICMPV6_PORT_UNREACH = 4
 
 /** Codes of ICMPV6_TIME_EXCEED. */

@@ -5,4 +5,4 @@ const [port, name] = process.argv.slice(2)
 createServer((request, response) => {
   const peer = request.socket.remoteAddress.replace('::ffff:', '')
   response.end(`hello from ${name}, you are ${peer}\n`)
-}).listen(Number(port), '0.0.0.0', () => console.log('listening'))
+}).listen(Number(port), '::', () => console.log('listening'))

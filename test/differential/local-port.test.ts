@@ -27,22 +27,46 @@ const root = why === null ? mkdtempSync(join(tmpdir(), 'tunwall-local-')) : ''
 
 const YAML = `interfaces:
   lan:
-    addresses: [10.0.1.1/24]
-    port: { tun: { namespace: ${C}, name: eth0, peer: [10.0.1.2/24], routes: [default via 10.0.1.1] } }
+    addresses: [10.0.1.1/24, fd00:1::1/64]
+    port:
+      tun:
+        namespace: ${C}
+        name: eth0
+        peer: [10.0.1.2/24, fd00:1::2/64]
+        routes: [default via 10.0.1.1, default via fd00:1::1]
   wan:
-    addresses: [10.0.2.1/24]
+    addresses: [10.0.2.1/24, fd00:2::1/64]
     mtu: 1400
-    port: { tun: { namespace: ${S}, name: eth0, peer: [10.0.2.2/24] } }
+    port: { tun: { namespace: ${S}, name: eth0, peer: [10.0.2.2/24, fd00:2::2/64], routes: [default via fd00:2::1] } }
 local: { tun: { namespace: ${L} } }
-rules: [fwmark 1 table 100]
+rules: [fwmark 1 table 100, -6 fwmark 1 table 100]
 routes:
   - local default dev lo table 100
+  - -6 local default dev lo table 100
+  - fd00:3::/64 via fd00:2::2
+  - fd00:99::/64 via fd00:2::2
+  - -6 unreachable fd00:5::/64
   - 10.0.3.0/24 via 10.0.2.2
   - 198.51.100.0/24 via 10.0.2.2
   - prohibit 10.0.4.0/24
   - unreachable 10.0.5.0/24
 sysctls:
   net.ipv4.ip_forward: 1
+  net.ipv6.conf.all.forwarding: 1
+`
+const RULES6 = `*mangle
+-A PREROUTING -i lan -d fd00:3::/64 -p tcp -m tcp --dport 80 -j TPROXY --on-port 3128 --tproxy-mark 1
+COMMIT
+*nat
+-A PREROUTING -i lan -p tcp -m tcp --dport 81 -j REDIRECT --to-ports 8080
+-A OUTPUT -d fd00:99::1/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:1::1]:8080
+-A OUTPUT -d fd00:99::2/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:2::2]:80
+-A POSTROUTING -o lan -p tcp -j MASQUERADE
+COMMIT
+*filter
+-A INPUT -i lan -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset
+-A OUTPUT -o wan -p udp -m udp --dport 9 -j REJECT
+COMMIT
 `
 const RULES = `*mangle
 -A PREROUTING -i lan -d 10.0.3.0/24 -p tcp -m tcp --dport 80 -j TPROXY --on-port 3128 --tproxy-mark 1
@@ -64,16 +88,18 @@ COMMIT
 
 const PROXY = `
 import socket
-s = socket.socket()
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.setsockopt(socket.SOL_IP, 19, 1)
-s.bind(('0.0.0.0', 3128))
+s.setsockopt(socket.IPPROTO_IPV6, 75, 1)
+s.bind(('::', 3128))
 s.listen(9)
 print('listening', flush=True)
 while True:
     c, peer = s.accept()
     c.recv(4096)
-    text = ('proxy: %s to %s:%d\\n' % ((peer[0],) + c.getsockname())).encode()
+    text = ('proxy: %s to %s:%d\\n' % ((peer[0],) + c.getsockname()[:2])).replace('::ffff:', '').encode()
     c.sendall(b'HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(text) + text)
     c.close()
 `
@@ -109,7 +135,11 @@ describe.skipIf(why !== null)('a local port', () => {
 
   beforeAll(async () => {
     for (const name of [C, S, L]) execFileSync('ip', ['netns', 'add', name])
-    const folder = writeFolder(join(root, 'host'), { 'host.yaml': YAML, 'iptables-save': RULES })
+    const folder = writeFolder(join(root, 'host'), {
+      'host.yaml': YAML,
+      'iptables-save': RULES,
+      'ip6tables-save': RULES6,
+    })
     gateway = await new Gateway(folder, join(root, 'socket')).ready()
     execFileSync('ip', ['-n', S, 'route', 'add', 'default', 'via', '10.0.2.1'])
     execFileSync('ip', ['-n', S, 'addr', 'add', '10.0.3.2/32', 'dev', 'lo'])
@@ -230,6 +260,35 @@ while True:
 print(n)`,
     )
     expect(out.out.trim()).toBe('3000000')
+  })
+
+  test('IPv6: servers, REDIRECT, TPROXY, clients, DNAT in OUTPUT', () => {
+    expect(get(C, 'http://[fd00:1::1]:8080/')).toBe('hello from local, you are fd00:1::2\n')
+    expect(get(C, 'http://[fd00:3::2]:81/')).toBe('hello from local, you are fd00:1::2\n')
+    expect(get(C, 'http://[fd00:3::2]/')).toBe('proxy: fd00:1::2 to fd00:3::2:3128\n')
+    expect(get(L, 'http://[fd00:2::2]/')).toBe('hello from server, you are fd00:2::1\n')
+    expect(get(L, 'http://[fd00:99::2]/')).toBe('hello from server, you are fd00:2::1\n')
+    expect(get(L, 'http://[fd00:99::1]:80/')).toMatch(/^hello from local, you are fd00:\d::1\n$/)
+    expect(get(L, 'http://[fd00:1::1]:8080/')).toBe('hello from local, you are fd00:1::1\n')
+    expect(get(L, 'http://[::1]:8080/')).toBe('hello from local, you are ::1\n')
+    expect(inside(C, 'ping', '-6', '-c', '1', '-W', '3', '-s', '4000', 'fd00:1::1').code).toBe(0)
+    expect(inside(L, 'ping', '-6', '-c', '1', '-W', '3', 'fd00:2::2').code).toBe(0)
+    expect(inside(C, 'curl', '-sS', 'http://[fd00:1::1]:22/').code).toBe(REFUSED)
+    const send = (to: string): string =>
+      python(
+        L,
+        `import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.setsockopt(socket.IPPROTO_IPV6, 25, 1)
+s.connect(('${to}', 9))
+s.send(b'x')
+try: s.recv(1)
+except Exception as e: print(e)`,
+      )
+    expect(send('fd00:2::2')).toContain('Connection refused')
+    expect(send('fd00:5::1')).toContain('No route to host')
+    expect(send('2001:db8::1')).toContain('Network is unreachable')
   })
 
   test('addresses and routes that come and go', () => {

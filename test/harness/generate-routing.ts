@@ -70,10 +70,14 @@ function route(p: Parts, taken: Set<string>): string | null {
     if (unique.length > 1)
       return `${dst}${tail}${unique.map((h) => ` nexthop${h} weight ${random.pick([1, 1, 2, 5])}`).join('')}`
   }
-  const own = net.own.filter((a) => !a.startsWith('fe80') && !a.startsWith('2001:db8:10ca'))
-  const source = own.length > 0 && random.once(4) ? ` src ${random.pick(own)}` : ''
+  const way = hop(p)
+  // IPv6 prefers addresses of the interface alone.
+  const out = p.devices.find((d) => way.endsWith(` dev ${d.name}`))!
+  const own = family === 4 ? net.own : out.addresses.map((a) => a.split(/[ /]/)[0]!)
+  const fit = own.filter((a) => !a.startsWith('fe80'))
+  const source = fit.length > 0 && random.once(4) ? ` src ${random.pick(fit)}` : ''
   const mtu = random.once(12) ? ` mtu ${random.pick(['1300', 'lock 1300', '1400'])}` : ''
-  return `${dst}${hop(p)}${tail}${source}${mtu}`
+  return `${dst}${way}${tail}${source}${mtu}`
 }
 
 /** One rule for `ip rule add`. */
@@ -215,6 +219,18 @@ export function drawRoutingChange({ world, random }: Wire): string[] {
       return ['sysctl', '-qw', `net.ipv${world.family}.conf.${name}.${key}=${random.below(2)}`]
     }
     default:
+      // Of IPv6 the kernel would tell its neighbours which groups it leaves.
+      if (world.family === 6)
+        return [
+          'ip',
+          family,
+          'route',
+          'add',
+          'unreachable',
+          'default',
+          'metric',
+          String(70 + random.below(20)),
+        ]
       return ['ip', family, 'addr', 'del', words(random.pick(device.addresses))[0]!, 'dev', device.name]
   }
 }
