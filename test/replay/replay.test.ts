@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
-import { tunwall } from '../../daemon/cli/tunwall.ts'
 import {
   type Captured,
   describe as line,
@@ -15,6 +14,7 @@ import {
   writeFolder,
 } from '../harness/capture.ts'
 import { decode, fragment, icmp, SeededRandom, tcp, udp } from '../harness/frames.ts'
+import { run } from '../harness/run.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'tunwall-replay-'))
 afterAll(() => rmSync(root, { recursive: true }))
@@ -46,27 +46,6 @@ COMMIT
 -A FORWARD -i wan -m conntrack --ctstate DNAT -j ACCEPT
 COMMIT
 `
-
-/** Runs the command in this process; both outputs are kept. */
-async function run(...argv: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  const said = { stdout: '', stderr: '' }
-  const keep = { stdout: process.stdout.write, stderr: process.stderr.write }
-  const catcher = (name: 'stdout' | 'stderr') =>
-    ((text: string | Uint8Array) => {
-      said[name] += String(text)
-      return true
-    }) as typeof process.stdout.write
-  process.stdout.write = catcher('stdout')
-  process.stderr.write = catcher('stderr')
-  try {
-    const status = await tunwall(argv)
-    return { status, ...said }
-  } finally {
-    process.stdout.write = keep.stdout
-    process.stderr.write = keep.stderr
-    process.exitCode = 0
-  }
-}
 
 interface Scene {
   files?: Record<string, string>
