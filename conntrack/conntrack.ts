@@ -512,7 +512,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if ((status & Status.Dying) !== 0) return false
     if (this.listening) this.report(entry, Event.Destroy, report)
     w[o + STATUS] = status | Status.Dying
-    if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.destroy?.(entry)
+    if (w[o + HELPER] !== 0) {
+      // Held, so that the end of the last connection that it expected does not free it here.
+      w[o + USES]!++
+      this.#helpers[w[o + HELPER]! - 1]!.destroy?.(entry)
+      w[o + USES]!--
+    }
     this.expectations.removeOf(entry)
     if ((status & Status.Confirmed) !== 0) {
       this.table.remove(entry)

@@ -43,13 +43,14 @@ function replace(ct: Conntrack, pkt: Packet, at: number, length: number, by: Uin
   return true
 }
 
-/** The transport checksum anew; 0 is never written (skb_checksum_help). */
+/** The transport checksum anew, as the device will write it: never 0 (skb_checksum_help). */
 function seal(ct: Conntrack, pkt: Packet, field: number, protocol: number): void {
   const { view } = ct.host.memory
   const at = pkt.l4 + field
   view.setUint16(at, 0)
   const sum = fold(sumView(view, pkt.l4, pkt.end) + pseudo(pkt, protocol, pkt.end - pkt.l4))
   view.setUint16(at, sum === 0xffff ? 0xffff : ~sum & 0xffff)
+  pkt.csumPartial = true
 }
 
 /**

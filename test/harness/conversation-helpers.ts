@@ -2,7 +2,7 @@
 // true: somebody connects to the address and port that the far end read, after whatever the host made of them. Mostly
 // right; now and then wrong, cut, split over segments, sent again, or in a window too small for it.
 
-import { parseIpv4 } from '../../datapath/wire/address.ts'
+import { formatIpv6, parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import type { Conversation, Wire } from './conversation.ts'
 import { PptpConversation } from './conversation-pptp.ts'
 import {
@@ -24,6 +24,12 @@ import { u16 } from './headers.ts'
 const commas = (address: string, port: number): string =>
   `${address.replaceAll('.', ',')},${port >> 8},${port & 255}`
 
+/** An address as it is written usually. */
+function plain(address: string): string {
+  const words = parseIpv6(address)
+  return words === null ? address : formatIpv6(...words)
+}
+
 /** What a far end reads in a PORT, EPRT, 227 or 229. */
 function readFtp(line: string, server: string): { address: string; port: number } | null {
   const six = /(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)/.exec(line)
@@ -32,9 +38,9 @@ function readFtp(line: string, server: string): { address: string; port: number 
     if (n.some((x) => x > 255)) return null
     return { address: n.slice(0, 4).join('.'), port: (n[4]! << 8) | n[5]! }
   }
-  const [, address, port] = /\|\d?\|([\d.]*)\|(\d+)\|/.exec(line) ?? []
+  const [, address, port] = /\|\d?\|([\d.:a-f]*)\|(\d+)\|/.exec(line) ?? []
   if (port === undefined || Number(port) > 65535) return null
-  return { address: address === '' ? server : address!, port: Number(port) }
+  return { address: address === '' ? server : plain(address!), port: Number(port) }
 }
 
 export class FtpConversation extends Scripted {
@@ -48,6 +54,12 @@ export class FtpConversation extends Scripted {
     const whose = random.once(8) ? random.pick(world.peers).address : address
     const port = this.#dataPort()
     const end = random.once(12) ? random.pick(['\n', '', ' \r\n', ',1\r\n', '\r']) : '\r\n'
+    const four = world.family === 4
+    if (!four && !random.once(12)) {
+      const d = random.once(8) ? random.pick(['!', '/', '~', '#']) : '|'
+      const said = random.once(16) ? random.pick(['::', '1::2::3', 'x', '::ffff:1.2.3.4', '[::1]']) : whose
+      return `${random.once(6) ? 'eprt' : 'EPRT'} ${d}${random.once(16) ? 1 : 2}${d}${said}${d}${port}${d}${end}`
+    }
     if (random.once(16))
       return random.pick([
         `PORT ${commas(whose, port).slice(0, -random.below(9))}${end}`,
@@ -91,7 +103,7 @@ export class FtpConversation extends Scripted {
         '22',
         `200 fine\r\n227 (${commas(whose, port)})${end}`,
       ])
-    if (random.once(3)) {
+    if (random.once(world.family === 4 ? 3 : 1)) {
       const d = random.once(5) ? random.pick(['!', '/', '~']) : '|'
       return `229 Entering Extended Passive Mode (${d}${d}${d}${port}${d})${end}`
     }
@@ -329,18 +341,21 @@ export class NetbiosConversation extends Scripted {
   }
 }
 
-/** Everything there is for the helpers profile. */
-export const HELPER_CONVERSATIONS: readonly (new (wire: Wire) => Conversation)[] = [
+type Kind = new (wire: Wire) => Conversation
+
+/** Of helpers that know both families. */
+const BOTH: readonly Kind[] = [
   FtpConversation,
   FtpConversation,
   FtpConversation,
-  IrcConversation,
   SaneConversation,
   TftpHelperConversation,
   AmandaConversation,
-  NetbiosConversation,
   SipConversation,
   SipConversation,
-  PptpConversation,
-  SnmpConversation,
 ]
+/** Everything there is for the helpers profile. */
+export const HELPER_CONVERSATIONS: Readonly<Record<4 | 6, readonly Kind[]>> = {
+  4: [...BOTH, IrcConversation, NetbiosConversation, PptpConversation, SnmpConversation],
+  6: BOTH,
+}

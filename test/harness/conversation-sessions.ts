@@ -318,6 +318,12 @@ export async function* follow(
 
 // -- UDP --------------------------------------------------------------------------------------------------------
 
+/** Nothing but the datagram itself is one; helpers may have changed its length. */
+const isDatagram = (_: Uint8Array, out: Uint8Array): boolean => {
+  const h = headersOf(out)
+  return h?.protocol === UDP && h.fragment === null && out.length >= h.l4 + 8
+}
+
 /** Datagrams both ways; what the far end knows it learned from what arrived. */
 export class UdpSession {
   readonly #w: Wire
@@ -355,12 +361,12 @@ export class UdpSession {
       change.sport === undefined ? referencesOf(frame, view) : [],
     )
     if (view === this.a && change.sport === undefined) {
-      const learned = learn(frame, run)
+      const learned = learn(frame, run, isDatagram)
       if (learned !== null) this.b = learned
     }
     for (const { dev, bytes } of run.sent) {
       const h = headersOf(bytes)
-      if (bytes.length >= 28 && h?.protocol === UDP && u16(bytes, 4) === u16(frame, 4))
+      if (bytes.length >= 28 && h?.protocol === UDP && (h.family === 6 || u16(bytes, 4) === u16(frame, 4)))
         return { data: bytes.subarray(h.l4 + 8), frame: bytes, run, dev }
     }
     return null

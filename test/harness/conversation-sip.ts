@@ -3,6 +3,7 @@
 import type { View, Wire } from './conversation.ts'
 import { HELPER_PORTS, Scripted, TcpSession, talkers, text, UdpSession } from './conversation-sessions.ts'
 import * as build from './frames.ts'
+import { isIpv6 } from './headers.ts'
 
 interface Place {
   readonly address: string
@@ -13,19 +14,24 @@ interface Place {
 const repeated = (heard: string): string[] =>
   heard.split('\r\n').filter((l) => /^(Via|v|From|f|To|t|Call-ID|i|CSeq) *:/i.test(l))
 
+/** An address in a URI: of IPv6 in brackets. */
+const uriOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)
+const CONTACT = /^(?:Contact|m) *:.*?sip:(?:[^@\r\n]*@)?(?:([\d.]+)|\[([\da-f:.]+)\])(?::(\d+))?/im
+
 /** What the far end reads in Contact, in the SDP. */
 function contactOf(heard: string): Place | null {
-  const [, address, port] = /^(?:Contact|m) *:.*?sip:(?:[^@\r\n]*@)?([\d.]+)(?::(\d+))?/im.exec(heard) ?? []
+  const [, four, six, port] = CONTACT.exec(heard) ?? []
+  const address = four ?? six
   return address === undefined ? null : { address, port: Number(port ?? 5060) }
 }
 function mediaOf(heard: string): Place[] {
-  const session = /\r\nc=IN IP4 ([\d.]+)/.exec(heard)?.[1]
+  const session = /\r\nc=IN IP[46] ([\d.:a-f]+)/.exec(heard)?.[1]
   return heard
     .split(/\r\n(?=m=)/)
     .slice(1)
     .flatMap((part) => {
       const port = Number(/^m=\w+ (\d+)/.exec(part)?.[1] ?? 0)
-      const address = /\r\nc=IN IP4 ([\d.]+)/.exec(part)?.[1] ?? session
+      const address = /\r\nc=IN IP[46] ([\d.:a-f]+)/.exec(part)?.[1] ?? session
       return port === 0 || port > 65535 || address === undefined ? [] : [{ address, port }]
     })
 }
@@ -37,11 +43,12 @@ export class SipConversation extends Scripted {
   #sdp(w: Wire, address: string): string {
     const { random } = w
     const whose = random.once(10) ? random.pick(w.world.peers).address : address
+    const ip = `IP${random.once(24) ? 4 : w.world.family}`
     const lines = ['v=0']
-    if (!random.once(12)) lines.push(`o=alice 1 1 IN IP4 ${whose}`)
+    if (!random.once(12)) lines.push(`o=alice 1 1 IN ${ip} ${whose}`)
     lines.push('s=-')
     const common = !random.once(6)
-    if (common) lines.push(`c=IN IP4 ${whose}`)
+    if (common) lines.push(`c=IN ${ip} ${whose}`)
     lines.push('t=0 0')
     for (let n = random.pick([1, 1, 1, 2, 3, 4, 0]); n > 0; n--) {
       const port = random.once(12)
@@ -49,7 +56,7 @@ export class SipConversation extends Scripted {
         : random.pick([4000, 4000, 4001, 4002, 20000 + random.below(20000)])
       lines.push(`m=${random.pick(['audio', 'audio', 'audio', 'video', 'image', 'data'])} ${port} RTP/AVP 0`)
       if (!common || random.once(4))
-        lines.push(`c=IN IP4 ${random.once(6) ? random.pick(w.world.peers).address : whose}`)
+        lines.push(`c=IN ${ip} ${random.once(6) ? random.pick(w.world.peers).address : whose}`)
       lines.push('a=sendrecv')
     }
     return `${lines.join('\r\n')}${random.once(12) ? '' : '\r\n'}`
@@ -80,11 +87,11 @@ export class SipConversation extends Scripted {
     const { random } = w
     const { local } = view
     const to = o.to ?? view.remote
-    const uri = `${random.once(3) ? 'bob@' : ''}${to.address}${to.port === 5060 && random.once(2) ? '' : `:${to.port}`}`
-    const mine = `${local.address}${local.port === 5060 && random.once(2) ? '' : `:${local.port}`}`
+    const uri = `${random.once(3) ? 'bob@' : ''}${uriOf(to.address)}${to.port === 5060 && random.once(2) ? '' : `:${to.port}`}`
+    const mine = `${uriOf(local.address)}${local.port === 5060 && random.once(2) ? '' : `:${local.port}`}`
     const via =
       random.once(16) && local.port !== 5060
-        ? `${local.address}:5060`
+        ? `${uriOf(local.address)}:5060`
         : random.once(12)
           ? '1.2.3.4:5060'
           : mine
@@ -92,7 +99,7 @@ export class SipConversation extends Scripted {
       '',
       ';branch=z9hG4bK1',
       ';rport;branch=z9',
-      `;maddr=${local.address};branch=z9`,
+      `;maddr=${uriOf(local.address)};branch=z9`,
       `;received=${view.remote.address}`,
       `;rport=${view.remote.port}`,
     ]
@@ -107,8 +114,10 @@ export class SipConversation extends Scripted {
       'Max-Forwards: 70',
     ]
     if (o.contact !== false && !random.once(10)) {
-      const whose = random.once(12) ? `${random.pick(w.world.peers).address}:5060` : mine
-      const port = random.once(12) ? `${local.address}:${random.pick([5061, 6000, 80, 65535, 99999])}` : whose
+      const whose = random.once(12) ? `${uriOf(random.pick(w.world.peers).address)}:5060` : mine
+      const port = random.once(12)
+        ? `${uriOf(local.address)}:${random.pick([5061, 6000, 80, 65535, 99999])}`
+        : whose
       const param =
         o.expires === undefined || o.expires === null || random.once(2)
           ? ''
@@ -136,11 +145,12 @@ export class SipConversation extends Scripted {
     })
     const contact = contactOf(heard)
     if (o.expires !== undefined && contact !== null) {
-      const one = `<sip:alice@${contact.address}${contact.port === 5060 && random.once(2) ? '' : `:${contact.port}`}>`
+      const one = `<sip:alice@${uriOf(contact.address)}${contact.port === 5060 && random.once(2) ? '' : `:${contact.port}`}>`
       const param = random.once(2) ? `;expires=${o.expires}` : ''
       headers.push(`Contact: ${random.once(6) ? `<sip:x@1.2.3.4>;expires=9, ${one}` : one}${param}`)
       if (param === '' || random.once(3)) headers.push(`Expires: ${o.expires}`)
-    } else if (random.once(2)) headers.push(`Contact: <sip:bob@${view.local.address}:${view.local.port}>`)
+    } else if (random.once(2))
+      headers.push(`Contact: <sip:bob@${uriOf(view.local.address)}:${view.local.port}>`)
     return this.#message(
       w,
       `SIP/2.0 ${random.once(30) ? 'x' : code} OK`,
@@ -195,7 +205,8 @@ export class SipConversation extends Scripted {
     const code = random.once(6) ? random.pick([401, 403, 500]) : 200
     yield* say(false, this.#answer(w, there, heard, code, { expires }), `sip ${code}`)
     const contact = contactOf(heard)
-    if (contact === null || contact.port > 65535) return
+    if (contact === null || contact.port > 65535 || isIpv6(contact.address) !== isIpv6(view.local.address))
+      return
     // The registrar calls, perhaps from somewhere else.
     for (let n = random.below(3); n > 0; n--) {
       const from = random.once(6)
@@ -257,6 +268,7 @@ export class SipConversation extends Scripted {
       if (to.length === 0) continue
       const from = mine ? here : beyond
       const target = random.pick(to)
+      if (isIpv6(target.address) !== isIpv6(view.local.address)) continue
       const rtcp = random.once(4) ? 1 : 0
       const source = mine ? view : there
       const sport = random.once(3)

@@ -58,9 +58,9 @@ function sameMessage(went: Uint8Array, out: Uint8Array): boolean {
   return alike
 }
 
-/** The far end's view, learned from the answers to `went`; null when it did not get through. */
-export function learn(went: Uint8Array, run: StepRun): View | null {
-  const answer = run.sent.findIndex((s) => sameMessage(went, s.bytes))
+/** The far end's view, learned from the answers to `went`; null when it did not get through. `same`: what came of it. */
+export function learn(went: Uint8Array, run: StepRun, same = sameMessage): View | null {
+  const answer = run.sent.findIndex((s) => same(went, s.bytes))
   if (answer < 0) return null
   const { dev, bytes } = run.sent[answer]!
   const { l4, protocol, src, dst } = headersOf(bytes)!

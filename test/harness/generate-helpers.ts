@@ -1,5 +1,6 @@
 // Rules of the helpers profile: CT --helper in raw, some NAT, and a filter that lets through what is related.
 
+import { HELPERS } from '../../conntrack/helpers/index.ts'
 import { HELPER_PORTS } from './conversation-sessions.ts'
 import { stream, type World } from './generate-world.ts'
 
@@ -34,9 +35,13 @@ const IN_USE: readonly Name[] = [
   'snmp_trap',
 ]
 
-/** `names`: helpers to be used. */
-export function makeHelperRules(seed: number, world: World, names: readonly Name[] = IN_USE): string {
+export function makeHelperRules(seed: number, world: World): string {
   const random = stream(seed, 'helper rules')
+  const names = IN_USE.filter((name) =>
+    HELPERS.some((h) => h.name === name && h.families.includes(world.family)),
+  )
+  /** An address that a port follows. */
+  const at = (address: string): string => (world.family === 6 ? `[${address}]` : address)
   const raw: string[] = []
   for (const chain of ['PREROUTING', 'OUTPUT'])
     for (const name of names)
@@ -55,12 +60,12 @@ export function makeHelperRules(seed: number, world: World, names: readonly Name
         `-A POSTROUTING -o ${dev()} -j MASQUERADE`,
         `-A POSTROUTING -o ${dev()} -j MASQUERADE`,
         `-A POSTROUTING -o ${dev()} -j SNAT --to-source ${random.pick(world.virtual)}`,
-        `-A POSTROUTING -p tcp -o ${dev()} -j SNAT --to-source ${random.pick(world.virtual)}:2000-2003`,
-        `-A POSTROUTING -s ${random.pick(world.prefixes)} -j SNAT --to-source 192.0.2.10-192.0.2.12`,
+        `-A POSTROUTING -p tcp -o ${dev()} -j SNAT --to-source ${at(random.pick(world.virtual))}:2000-2003`,
+        `-A POSTROUTING -s ${random.pick(world.prefixes)} -j SNAT --to-source ${world.virtual[0]}-${world.virtual[1]}`,
         `-A PREROUTING -d ${random.pick(world.virtual)} -j DNAT --to-destination ${to()}`,
         `-A PREROUTING -d ${random.pick(world.own)} -p tcp -j DNAT --to-destination ${to()}`,
         `-A PREROUTING -d ${random.pick(world.own)} -p udp -j DNAT --to-destination ${to()}`,
-        `-A PREROUTING -p tcp --dport 21 -j DNAT --to-destination ${to()}:2121`,
+        `-A PREROUTING -p tcp --dport 21 -j DNAT --to-destination ${at(to())}:2121`,
         `-A PREROUTING -i ${dev()} -j DNAT --to-destination ${to()}`,
         `-A PREROUTING -d ${random.pick(world.prefixes)} -j NETMAP --to ${random.pick(world.prefixes)}`,
         `-A PREROUTING -i ${dev()} -p tcp --dport 21 -j REDIRECT`,

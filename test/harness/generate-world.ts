@@ -30,7 +30,7 @@ export type Kind = (typeof KINDS)[number]
 /** A kind, of IPv6 with `v6-` before it. */
 export const PROFILES = [
   ...KINDS,
-  ...KINDS.filter((kind) => kind !== 'sets' && kind !== 'helpers').map((kind) => `v6-${kind}` as const),
+  ...KINDS.filter((kind) => kind !== 'sets').map((kind) => `v6-${kind}` as const),
 ]
 export type Profile = (typeof PROFILES)[number]
 

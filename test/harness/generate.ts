@@ -274,7 +274,12 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
     if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
     else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
     else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else active.push(new (random.pick(profile === 'helpers' ? HELPER_CONVERSATIONS : OTHERS))(recorder))
+    else
+      active.push(
+        new (random.pick(profile === 'helpers' ? HELPER_CONVERSATIONS[recorder.world.family] : OTHERS))(
+          recorder,
+        ),
+      )
   }
 }
 

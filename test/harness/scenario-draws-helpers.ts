@@ -18,11 +18,11 @@ function announced(frame: Uint8Array): number[] {
   const text = textOf(frame)
   const six = /(?:\d+,){4}(\d+),(\d+)/.exec(text)
   if (six !== null) return [(Number(six[1]) << 8) | Number(six[2])]
-  const extended = /([!-/:-~])(?:[12]\1[\d.]+|\1)\1(\d+)\1/.exec(text)
+  const extended = /([!-/:-~])(?:[12]\1[\d.:a-fA-F]+|\1)\1(\d+)\1/.exec(text)
   if (extended !== null) return [Number(extended[2])]
   const direct = /DCC \S+ +(?:\S+ +)?\d+ +(\d+)/.exec(text)
   if (direct !== null) return [Number(direct[1])]
-  const contact = /\n(?:Contact|m) *:[^\n]*?sip:(?:[^@\n]*@)?[\d.]+(?::(\d+))?/i.exec(text)
+  const contact = /\n(?:Contact|m) *:[^\n]*?sip:(?:[^@\n]*@)?(?:[\d.]+|\[[^\]\n]*\])(?::(\d+))?/i.exec(text)
   if (contact !== null) {
     const port = Number(contact[1] ?? 5060)
     return [port]
@@ -36,7 +36,7 @@ export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[]
   const now = announced(sent)
   const out: number[] = []
   for (let i = 0; i < Math.min(wanted.length, now.length); i++) {
-    let from = wanted[i]!
+    let from = wanted[i]! & 0xffff
     // A contact at the port that the message came from asks for that port's name outside first.
     const h = headersOf(injected)
     if (h?.protocol === UDP && from === u16(injected, h.l4)) from = u16(sent, headersOf(sent)?.l4 ?? h.l4)

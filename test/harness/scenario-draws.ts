@@ -52,9 +52,12 @@ function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): bool
   // The last fragment says little of the packet that it makes whole: an answer to it would be another protocol's.
   if (x.family === 6 && y.fragment !== null && (y.fragment.more || y.fragment.offset > 0))
     return isIcmp(x.protocol) ? a[x.l4]! >> 1 === 64 : sequence || y.fragment.offset > 0
-  // IPv6 has no identification: only an answer of ICMP can be as long, of another type.
+  // IPv6 has no identification: only an answer of ICMP can be as long, of another type. Nothing answers UDP with UDP.
   if (x.family === 6)
-    return sequence && u16(a, 4) - x.l4 === u16(b, 4) - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4])
+    return (
+      x.protocol === 17 ||
+      (sequence && u16(a, 4) - x.l4 === u16(b, 4) - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4]))
+    )
   const id = u16(a, 4)
   return id === u16(b, 4) && (id !== 0 || sequence)
 }
@@ -312,7 +315,7 @@ export class DrawnRandom implements Random {
     if (this.#next.length > 1) this.#next.shift()
     const upper = this.#upper[0]
     if (this.#upper.length > 1) this.#upper.shift()
-    if (upper !== undefined) return ((upper << 16) | (wanted ?? 0)) >>> 0
+    if (upper !== undefined) return ((upper << 16) | (wanted ?? 1)) >>> 0
     return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
   }
 }
