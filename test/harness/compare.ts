@@ -12,6 +12,7 @@ import { compareProc } from './compare-proc.ts'
 import { decode } from './frames.ts'
 import { comparableSets, type SetLine } from './generate-sets.ts'
 import { headersOf, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
+import { compareRecords } from './records.ts'
 import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 
 export const TIMEOUT_SLACK_S = 2
@@ -22,7 +23,7 @@ const DAY_MS = 86_400_000
 const IPOPT_TS = 0x44
 
 export interface Difference {
-  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'set' | 'proc' | 'crash'
+  readonly kind: 'frame' | 'counter' | 'rule' | 'flow' | 'timeout' | 'set' | 'proc' | 'record' | 'crash'
   /** The same for differences that look alike; narrower than the kind. */
   readonly signature?: string
   /** Step.id for frames. */
@@ -42,6 +43,7 @@ export function compareRuns(
     ...compareTables(expected.save, actual.save, names),
     ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
     ...compareProc(expected, actual, names),
+    ...compareRecords(expected.records ?? [], actual.records ?? [], names, sameFrame),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
     ...compareStats(expected.stats ?? {}, actual.stats ?? {}, names),
     ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),

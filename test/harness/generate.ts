@@ -349,8 +349,8 @@ export async function generate(
       refusals.push(e.message)
       continue
     }
-    // What is saved has the tables in another order, and a rule may ask for an estimator of a later one.
-    const captured = capture && !bare.iptables.includes(' rateest ') ? await kernel.capture() : null
+    // What is saved has the tables in another order, and the first rule that names an estimator or a list makes it.
+    const captured = capture && !/ -m (rateest|recent) /.test(bare.iptables) ? await kernel.capture() : null
     const recorder = new Recorder(kernel, world, kind, stream(drawn, 'traffic'))
     await talk(recorder, kind, frames)
     return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }

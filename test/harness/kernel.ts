@@ -8,6 +8,7 @@ import {
   type Family,
   hasHelpers,
   hasProc,
+  hasRecords,
   type Run,
   readStats,
   type Scenario,
@@ -259,6 +260,17 @@ export class KernelHost {
       const added = await oracle.run(['nfct', 'add', 'timeout', ...policy.split(' ')])
       if (added.status !== 0) throw new Refused(`nfct: ${added.stderr}\n${policy}`)
     }
+    if (hasRecords(scenario)) {
+      const groups = groupsOf(scenario)
+      const message = Buffer.alloc(2 + groups.length * 2)
+      message.writeUInt16LE(groups.length)
+      groups.forEach((group, i) => message.writeUInt16LE(group, 2 + i * 2))
+      await oracle.ask('G', message)
+      // TRACE speaks to group 0 then.
+      const logger = `/proc/sys/net/netfilter/nf_log/${this.#family === 4 ? 2 : 10}\0nfnetlink_log\0`
+      const refusal = await oracle.ask('W', Buffer.from(logger))
+      if (refusal.length > 0) throw new Refused(refusal.toString())
+    }
     if (scenario.iptables !== '') {
       const restore = await oracle.run([`${this.#tool}-legacy-restore`], scenario.iptables)
       if (restore.status !== 0)
@@ -339,8 +351,10 @@ export class KernelHost {
 
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
+    const said: Uint8Array[] = []
     for (let again = 0; ; again++) {
-      const [proc, save, sets, flows, expect, stats] = await Promise.all([
+      const [records, proc, save, sets, flows, expect, stats] = await Promise.all([
+        hasRecords(this.#scenario) ? this.#oracle.ask('H') : null,
         hasProc(this.#scenario) ? this.#oracle.run(['sh', '-c', PROC]) : null,
         this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
@@ -353,6 +367,7 @@ export class KernelHost {
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
       if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
+      if (records !== null) said.push(...splitRecords(records))
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
       if (after.before.length > 0 && again < MOST_ENDS) {
@@ -370,6 +385,7 @@ export class KernelHost {
         save: save.stdout,
         ...(sets === null ? {} : { sets: sets.stdout }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+        ...(records === null ? {} : { records: said }),
         ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),
         ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
         stats: readStats(stats.stdout),
@@ -411,6 +427,21 @@ function splitFiles(text: string): Record<string, string> {
     files[part.slice(0, end)] = part.slice(end + 1)
   }
   return files
+}
+
+/** NFLOG groups that rules name, and that of TRACE. */
+export const groupsOf = ({ iptables }: Scenario): number[] => [
+  ...new Set([0, ...[...iptables.matchAll(/--nflog-group (\d+)/g)].map((m) => Number(m[1]))]),
+]
+
+function splitRecords(bytes: Buffer): Uint8Array[] {
+  const records: Uint8Array[] = []
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at)
+    records.push(new Uint8Array(bytes.subarray(at + 4, at + 4 + length)))
+    at += 4 + length
+  }
+  return records
 }
 
 function writes(sysctls: Readonly<Record<string, string>>): Buffer {

@@ -15,9 +15,11 @@ import type { Random } from '../../datapath/host.ts'
 import { Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
+import { Records } from './records.ts'
 import {
   hasHelpers,
   hasProc,
+  hasRecords,
   type Run,
   readStats,
   type Scenario,
@@ -33,7 +35,7 @@ const SLOTS = 512
 const UPTIME_MS = 1_000_000
 
 /** What the engine printed when the scenario was over. */
-export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'conntrack' | 'expect' | 'stats'>
+export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats'>
 
 /** The engine with the host of a scenario in it. */
 export class EngineHost {
@@ -41,6 +43,7 @@ export class EngineHost {
   readonly #memory = new FrameMemory(SLOTS, 65535)
   readonly #egress = new MemoryEgress(this.#memory)
   readonly #pkt = new Packet()
+  readonly #records: Records
 
   /**
    * `captured`: the host folder as the tools printed it of the kernel's namespace; without it the short form,
@@ -59,6 +62,7 @@ export class EngineHost {
         // Every second scenario looks up whatever can be looked up; chains of theirs are too short for it to pay.
         ...(scenario.iptables.length % 2 === 1 && { indexFrom: 1 }),
       })
+      this.#records = new Records(this.engine.host)
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }
@@ -117,6 +121,7 @@ export class EngineHost {
         .get('conntrack')!
         .split('\n')
         .filter((l) => l !== ''),
+      ...(hasRecords(scenario) ? { records: this.#records.all() } : {}),
       ...(hasProc(scenario) ? { proc: this.#proc() } : {}),
       ...(hasHelpers(scenario)
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }

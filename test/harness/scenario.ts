@@ -100,6 +100,8 @@ export interface Run {
   readonly sets?: string
   /** Lists and tables that rules keep, as below /proc: path to text. */
   readonly proc?: Readonly<Record<string, string>>
+  /** What NFLOG and TRACE said: struct nfgenmsg and attributes, in order. */
+  readonly records?: readonly Uint8Array[]
   /** `conntrack -L -o extended` of the family, a line each. */
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
@@ -121,6 +123,9 @@ export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.inc
 
 /** Whether some rule keeps a list or table that is shown below /proc. */
 export const hasProc = (scenario: Scenario): boolean => / -m (recent|hashlimit) /.test(scenario.iptables)
+
+/** Whether some rule hands out packets. */
+export const hasRecords = (scenario: Scenario): boolean => / -j (NFLOG|TRACE)\b/.test(scenario.iptables)
 
 export const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')

@@ -12,6 +12,9 @@
 //   W  (path NUL value NUL)*               write files (sysctls); answers one line for each that failed
 //   X  u32 argc, argc * (arg NUL), stdin   run a program in the namespace; answers i32 exit status,
 //                                          u32 length of stdout, stdout, stderr
+//   G  u16 count, count * u16              listen to NFLOG groups
+//   H                                      answers what the groups said since: (u32 length, struct nfgenmsg and
+//                                          attributes)*
 //   S  u32 count, count * step             take steps; answers count * result
 //      step:   f64 pause ms, u16 device (0xffff: only pause), u16 zero, u32 length, frame
 //      result: f64 jiffies in ms, f64 wall ms, u32 errno of the write, frame list from before the write,
@@ -21,7 +24,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <arpa/inet.h>
 #include <linux/if_tun.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_log.h>
+#include <linux/netlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -145,7 +152,12 @@ static void read_fully(void *to, size_t len) {
 
 // -- operations -------------------------------------------------------------------------------------------------
 
+static int nflog = -1;
+
 static void new_namespace(void) {
+  // Its socket would keep a scenario's namespace.
+  if (nflog >= 0) close(nflog);
+  nflog = -1;
   while (tuns > 0) close(tun[--tuns]);
   if (unshare(CLONE_NEWNET) < 0) return fail("unshare");
   struct timespec tick;
@@ -185,6 +197,62 @@ static void write_files(struct reader *r) {
       put(line, (size_t)(len < (int)sizeof line ? len : (int)sizeof line - 1));
     }
     if (fd >= 0) close(fd);
+  }
+}
+
+/** One attribute of a configuration message for a group. */
+static int configure(uint16_t group, uint16_t attribute, const void *value, size_t len) {
+  struct {
+    struct nlmsghdr head;
+    struct nfgenmsg of;
+    struct nlattr attribute;
+    uint8_t value[8];
+  } message = {
+      .head = {.nlmsg_len = (uint32_t)(NLMSG_LENGTH(sizeof(struct nfgenmsg)) + NLA_HDRLEN + len),
+               .nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG,
+               .nlmsg_flags = NLM_F_REQUEST},
+      .of = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(group)},
+      .attribute = {.nla_len = (uint16_t)(NLA_HDRLEN + len), .nla_type = attribute},
+  };
+  memcpy(message.value, value, len);
+  return send(nflog, &message, message.head.nlmsg_len, 0) < 0;
+}
+
+static void listen_groups(struct reader *r) {
+  int room = 64 << 20;
+  struct sockaddr_nl own = {.nl_family = AF_NETLINK};
+  if (nflog < 0) nflog = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
+  if (nflog < 0 || setsockopt(nflog, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) < 0 ||
+      bind(nflog, (struct sockaddr *)&own, sizeof own) < 0)
+    return fail("NFLOG");
+  for (uint16_t left = get_u16(r); left > 0; left--) {
+    uint16_t group = get_u16(r);
+    struct nfulnl_msg_config_cmd command = {.command = NFULNL_CFG_CMD_BIND};
+    struct nfulnl_msg_config_mode mode = {.copy_range = htonl(0xffff), .copy_mode = NFULNL_COPY_PACKET};
+    // Every packet at once, so that the order among groups is kept.
+    uint32_t threshold = htonl(1);
+    if (configure(group, NFULA_CFG_CMD, &command, sizeof command) ||
+        configure(group, NFULA_CFG_MODE, &mode, sizeof mode) ||
+        configure(group, NFULA_CFG_QTHRESH, &threshold, sizeof threshold))
+      return fail("NFLOG group");
+  }
+  begin();
+}
+
+static void harvest(void) {
+  static uint8_t buffer[256 << 10];
+  begin();
+  for (;;) {
+    ssize_t n = nflog < 0 ? -1 : recv(nflog, buffer, sizeof buffer, 0);
+    if (n < 0 && nflog >= 0 && errno == EINTR) continue;
+    if (n < 0 && nflog >= 0 && errno == ENOBUFS) return fail("NFLOG");
+    if (n <= 0) break;
+    size_t left = (size_t)n;
+    for (struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+      if (m->nlmsg_type != (NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET)) continue;
+      put_u32(m->nlmsg_len - NLMSG_HDRLEN);
+      put(NLMSG_DATA(m), m->nlmsg_len - NLMSG_HDRLEN);
+    }
   }
 }
 
@@ -341,6 +409,8 @@ int main(void) {
     case 'T': open_tun(&r); break;
     case 'W': write_files(&r); break;
     case 'X': run_program(&r); break;
+    case 'G': listen_groups(&r); break;
+    case 'H': harvest(); break;
     case 'S': take_steps(&r); break;
     default: errno = ENOSYS; fail("operation");
     }
