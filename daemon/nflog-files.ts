@@ -95,7 +95,7 @@ class GroupFile {
     if (record.iif !== 0) this.#word(Attribute.InDevice, record.iif)
     if (record.oif !== 0) this.#word(Attribute.OutDevice, record.oif)
     if (record.mark !== 0) this.#word(Attribute.Mark, record.mark)
-    if (incoming !== undefined) {
+    if (incoming !== undefined && record.arrived) {
       const length = incoming.loopback ? ETHERNET_HEADER : 0
       if (incoming.loopback) v.setUint16(this.#attribute(Attribute.HardwareAddress, 12), 6)
       this.#half(Attribute.HardwareType, incoming.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)

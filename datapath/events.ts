@@ -27,6 +27,8 @@ export interface NflogRecord {
   readonly iif: number
   readonly oif: number
   readonly mark: number
+  /** It came by a device, and so has a link header, be it empty (skb_mac_header_was_set). */
+  readonly arrived: boolean
   /** Of the whole packet; `bytes` may be cut short (--nflog-size). */
   readonly length: number
   /** From the network header on. */

@@ -586,6 +586,7 @@ export class Ipv4Path {
     const copy = this.#path.copy(pkt)
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
+    copy.iif = 0
     copy.socketless = true
     const { view } = host.memory
     view.setUint16(copy.l3 + IPV4_FRAG, view.getUint16(copy.l3 + IPV4_FRAG) | IP_DF)

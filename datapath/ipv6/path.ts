@@ -295,6 +295,8 @@ export class Ipv6Path {
     const copy = this.#path.copy(pkt)
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
+    copy.iif = 0
+    copy.socketless = true
     if (decrease) setHopLimit(copy, host.memory, host.memory.view.getUint8(copy.l3 + IPV6_HOP_LIMIT) - 1)
     const key = this.#key
     key.family = 6

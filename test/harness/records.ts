@@ -35,6 +35,7 @@ export class Records {
         iif: pkt.iif,
         oif: pkt.oif,
         mark: pkt.mark,
+        arrived: !pkt.local || pkt.oif === 0,
         length: pkt.end - pkt.l3,
         bytes: host.memory.bytes.slice(pkt.l3, pkt.end),
       })
