@@ -91,7 +91,7 @@ class GroupFile {
     const header = this.#attribute(Attribute.PacketHeader, 4)
     v.setUint16(header, six ? 0x86dd : 0x0800)
     v.setUint8(header + 2, record.hook)
-    if (prefix.length > 0) this.#bytes.set(prefix, this.#attribute(Attribute.Prefix, prefix.length + 1))
+    this.#bytes.set(prefix, this.#attribute(Attribute.Prefix, prefix.length + 1))
     if (record.iif !== 0) this.#word(Attribute.InDevice, record.iif)
     if (record.oif !== 0) this.#word(Attribute.OutDevice, record.oif)
     if (record.mark !== 0) this.#word(Attribute.Mark, record.mark)
