@@ -264,7 +264,7 @@ export class KernelHost {
       const groups = groupsOf(scenario)
       const message = Buffer.alloc(2 + groups.length * 2)
       message.writeUInt16LE(groups.length)
-      groups.forEach((group, i) => message.writeUInt16LE(group, 2 + i * 2))
+      for (const [i, group] of groups.entries()) message.writeUInt16LE(group, 2 + i * 2)
       await oracle.ask('G', message)
       // TRACE speaks to group 0 then.
       const logger = `/proc/sys/net/netfilter/nf_log/${this.#family === 4 ? 2 : 10}\0nfnetlink_log\0`
