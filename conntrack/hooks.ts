@@ -7,7 +7,7 @@ import { DefragUser } from '../datapath/fragments.ts'
 import { Hook, type HookEntry, type HookFn, Priority, Verdict } from '../datapath/hooks.ts'
 import { DefragUser6 } from '../datapath/ipv6/fragments.ts'
 import { CtInfo, type Family, type Packet } from '../datapath/packet.ts'
-import { isExtension } from '../datapath/wire/ipv6-headers.ts'
+import { isExtension, NEXTHDR_ROUTING, skipHeaders, skipped } from '../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { icmpError } from './icmp-errors.ts'
@@ -76,6 +76,18 @@ function defrag6(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   )
 }
 
+/**
+ * Whether two bytes of a routing header are all there is, and name ICMPv6: ipv6_skip_exthdr() needs no more of it, and the
+ * message counts as one cut short.
+ */
+function namesIcmp(pkt: Packet, ct: Conntrack): boolean {
+  if (pkt.proto !== NEXTHDR_ROUTING || pkt.fragOffset !== 0) return false
+  return (
+    skipHeaders(ct.host.memory.view, pkt.l3, pkt.end) >= 0 &&
+    (skipped.next === IPPROTO_ICMPV6 || skipped.next === IPPROTO_ICMP)
+  )
+}
+
 /** nf_conntrack_in: finds or makes the packet's entry and lets the tracker judge. Hot: does not allocate. */
 export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   // Seen before: it came over loopback, was made for a connection, or is not to be tracked.
@@ -91,7 +103,8 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
 
   // No upper header: there is none, or the chain of extension headers is cut short (ipv6_skip_exthdr).
   if (pkt.fragOffset !== 0 || (pkt.family === 6 && isExtension(proto))) {
-    stats.invalid++
+    if (namesIcmp(pkt, ct)) stats.error++
+    else stats.invalid++
     return Verdict.Accept
   }
   if (proto === IPPROTO_ICMP || proto === IPPROTO_ICMPV6) {

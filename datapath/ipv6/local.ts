@@ -86,7 +86,8 @@ export class LocalStack6 {
     // The byte that names the next header, and where that header begins; both from l3.
     let nextAt = IPV6_NEXT_HEADER
     let at = IPV6_HEADER_LEN
-    if (view.getUint8(pkt.l3 + nextAt) === NEXTHDR_HOP) {
+    // What conntrack put together may name a hop-by-hop header that stood behind the fragment's.
+    if (view.getUint8(pkt.l3 + nextAt) === NEXTHDR_HOP && pkt.transportAt !== IPV6_HEADER_LEN) {
       nextAt = IPV6_HEADER_LEN
       at += (view.getUint8(pkt.l3 + IPV6_HEADER_LEN + 1) + 1) << 3
     }
