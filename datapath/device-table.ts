@@ -225,6 +225,7 @@ export class Devices {
         suppressFragmentedNdisc: true,
         dropUnicastInL2Multicast: false,
         ioam: false,
+        useOifAddrsOnly: false,
       },
       link: {
         mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),

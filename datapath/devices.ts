@@ -80,6 +80,8 @@ export interface DeviceConf6 {
   suppressFragmentedNdisc: boolean
   dropUnicastInL2Multicast: boolean
   ioam: boolean
+  /** Packets that leave here have no address of another interface. */
+  useOifAddrsOnly: boolean
 }
 
 export interface Device {

@@ -238,6 +238,7 @@ const NDISC_TCLASS = indexOf('ndisc_tclass')
 const L2_MULTICAST = indexOf('drop_unicast_in_l2_multicast')
 const SUPPRESS_FRAGMENTED = indexOf('suppress_frag_ndisc')
 const IOAM = indexOf('ioam6_enabled')
+const USE_OIF_ADDRS_ONLY = indexOf('use_oif_addrs_only')
 
 const ALL = 'all'
 const DEFAULT = 'default'
@@ -342,6 +343,7 @@ export class Ipv6DeviceConf {
     conf.suppressFragmentedNdisc = row[SUPPRESS_FRAGMENTED] !== 0
     conf.dropUnicastInL2Multicast = row[L2_MULTICAST] !== 0
     conf.ioam = row[IOAM] !== 0
+    conf.useOifAddrsOnly = row[USE_OIF_ADDRS_ONLY] !== 0
     // Addresses may go, anycast addresses of subnets come or go.
     if (changed) this.#devices.ipv6Changed(device)
     this.#devices.touch()

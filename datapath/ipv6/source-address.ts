@@ -52,7 +52,10 @@ export function selectAddress6(
 ): Address | null {
   const type = ipv6AddressType(d0, d1, d2, d3)
   const scope = ipv6SourceScope(type)
-  if (device !== null && ((type & Ipv6Address.Multicast) !== 0 || scope <= Ipv6Scope.Link))
+  if (
+    device !== null &&
+    ((type & Ipv6Address.Multicast) !== 0 || scope <= Ipv6Scope.Link || device.conf6.useOifAddrsOnly)
+  )
     return bestOf(device, device, null, scope, d0, d1, d2, d3)
   let best: Address | null = null
   for (const each of devices.byIndex)

@@ -5,6 +5,7 @@ import type { Draw, Entry } from './extensions/draw.ts'
 import type { TargetEntry } from './extensions/targets.ts'
 import type { SeededRandom } from './frames.ts'
 import { stream, type World } from './generate-world.ts'
+import type { Family } from './scenario.ts'
 
 /** Name, type, and what the members are made of. One of each kind that the test machine's kernel has, some twice. */
 const SETS = [
@@ -22,9 +23,27 @@ const SETS = [
   ['list', 'list:set', 'set'],
 ] as const
 
-const NAMES = SETS.map(([name]) => name)
+/** Those that hold addresses of a family, or none; IPv6 has no bitmaps. */
+const setsOf = (family: Family) => SETS.filter(([, type]) => family === 4 || !type.startsWith('bitmap:ip'))
+const namesOf = (family: Family): string[] => setsOf(family).map(([name]) => name)
 /** Sets without sets in them: only these may be added to by a rule without filling up others. */
-const HASHES = NAMES.filter((name) => name !== 'list')
+const plainOf = (family: Family): string[] => namesOf(family).filter((name) => name !== 'list')
+
+/** What is of one family in the members. */
+const OF: Readonly<Record<Family, { lengths: number[]; masks: number[]; icmp: string[]; host: string }>> = {
+  4: {
+    lengths: [1, 8, 16, 23, 24, 28, 30, 31, 32],
+    masks: [8, 16, 24, 31],
+    icmp: ['icmp:8/0', 'icmp:0/0', 'icmp:3/3'],
+    host: '192.0.2.250',
+  },
+  6: {
+    lengths: [1, 16, 32, 47, 48, 63, 64, 65, 120, 127, 128],
+    masks: [16, 48, 64, 96, 127],
+    icmp: ['icmpv6:128/0', 'icmpv6:129/0', 'icmpv6:1/4'],
+    host: '2001:db8:250::1',
+  },
+}
 
 function member(kind: string, random: SeededRandom, world: World, name: string): string {
   switch (kind) {
@@ -32,7 +51,7 @@ function member(kind: string, random: SeededRandom, world: World, name: string):
       return random.once(4) ? random.pick(world.own) : random.pick(world.peers).address
     case 'net': {
       if (random.once(3)) return random.pick(world.prefixes)
-      const length = random.pick([1, 8, 16, 23, 24, 28, 30, 31, 32])
+      const length = random.pick(OF[world.family].lengths)
       return `${random.pick(world.peers).address}/${length}`
     }
     case 'port': {
@@ -42,16 +61,14 @@ function member(kind: string, random: SeededRandom, world: World, name: string):
         `tcp:${port}`,
         `tcp:${port}`,
         `udp:${port}`,
-        'icmp:8/0',
-        'icmp:0/0',
+        ...OF[world.family].icmp,
         'gre:0',
-        'icmp:3/3',
       ])
     }
     case 'iface':
       return random.pick(world.devices).name
     default:
-      return random.pick(HASHES)
+      return random.pick(plainOf(world.family))
   }
 }
 
@@ -59,7 +76,9 @@ function member(kind: string, random: SeededRandom, world: World, name: string):
 export function makeSets(seed: number, world: World): string {
   const random = stream(seed, 'sets')
   const lines: string[] = []
-  for (const [name, type, parts] of SETS) {
+  const { family } = world
+  const of = OF[family]
+  for (const [name, type, parts] of setsOf(family)) {
     const has = {
       timeout: random.once(3),
       counters: random.once(2),
@@ -69,9 +88,10 @@ export function makeSets(seed: number, world: World): string {
     const range = `${random.pick(world.peers).address}/${random.pick([16, 20, 24])}`
     const words = [
       type.replace('%', range),
+      family === 6 && type.startsWith('hash') ? 'family inet6' : '',
       has.timeout ? `timeout ${random.pick([0, 1, 2, 6000])}` : '',
       ...(['counters', 'comment', 'skbinfo'] as const).map((option) => (has[option] ? option : '')),
-      name === 'ip' && random.once(3) ? `netmask ${random.pick([8, 16, 24, 31])}` : '',
+      name === 'ip' && random.once(3) ? `netmask ${random.pick(of.masks)}` : '',
       name === 'ip' || name === 'np' ? `maxelem ${random.pick([9, 65536])}` : '',
     ]
     lines.push(`create ${name} ${words.filter((w) => w !== '').join(' ')}`)
@@ -79,8 +99,8 @@ export function makeSets(seed: number, world: World): string {
     // kernel's collector comes by, nobody knows when: there is always a host.
     if (has.timeout && parts.includes('net')) {
       const hosts: Readonly<Record<string, string>> = {
-        ip: '192.0.2.250',
-        net: '192.0.2.250/32',
+        ip: of.host,
+        net: `${of.host}/${family === 4 ? 32 : 128}`,
         port: 'tcp:1',
         iface: 'lo',
       }
@@ -119,8 +139,8 @@ function directions(d: Draw, name: string): string {
   return Array.from({ length: count }, () => d.pick(['src', 'dst'])).join()
 }
 
-const use = (d: Draw, from: readonly string[]): string => {
-  const name = d.pick(from)
+const use = (d: Draw): string => {
+  const name = d.pick(namesOf(d.family))
   return `${name} ${directions(d, name)}`
 }
 
@@ -135,7 +155,7 @@ export const SET_MATCH: Entry = {
     const packets = counter('packets')
     const bytes = counter('bytes')
     return [
-      `${d.not()}--match-set ${use(d, NAMES)}`,
+      `${d.not()}--match-set ${use(d)}`,
       d.random.once(6) ? '--return-nomatch' : '',
       d.random.once(6) ? '! --update-counters' : '',
       d.random.once(8) ? '! --update-subcounters' : '',
@@ -156,15 +176,15 @@ export const SET_TARGET: TargetEntry = {
     if (map) {
       const late = d.only('FORWARD', 'OUTPUT', 'POSTROUTING')
       out.push(
-        `--map-set ${use(d, NAMES)} --map-mark${late ? d.pick(['', ' --map-prio', ' --map-queue']) : ''}`,
+        `--map-set ${use(d)} --map-mark${late ? d.pick(['', ' --map-prio', ' --map-queue']) : ''}`,
       )
     }
     if (!map || d.random.once(3)) {
       if (!d.random.once(4))
         out.push(
-          `--add-set ${use(d, NAMES)}${d.random.once(3) ? ' --exist' : ''}${d.random.once(2) ? ` --timeout ${d.pick([0, 1, 2, 500])}` : ''}`,
+          `--add-set ${use(d)}${d.random.once(3) ? ' --exist' : ''}${d.random.once(2) ? ` --timeout ${d.pick([0, 1, 2, 500])}` : ''}`,
         )
-      if (out.length === 0 || d.random.once(5)) out.push(`--del-set ${use(d, NAMES)}`)
+      if (out.length === 0 || d.random.once(5)) out.push(`--del-set ${use(d)}`)
     }
     return out.join(' ')
   },

@@ -28,10 +28,7 @@ export const KINDS = [
 export type Kind = (typeof KINDS)[number]
 
 /** A kind, of IPv6 with `v6-` before it. */
-export const PROFILES = [
-  ...KINDS,
-  ...KINDS.filter((kind) => kind !== 'sets').map((kind) => `v6-${kind}` as const),
-]
+export const PROFILES = [...KINDS, ...KINDS.map((kind) => `v6-${kind}` as const)]
 export type Profile = (typeof PROFILES)[number]
 
 export function kindOf(profile: Profile): { readonly kind: Kind; readonly family: Family } {

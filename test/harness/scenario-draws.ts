@@ -18,7 +18,7 @@ const REDIRECTED_AT = 48
 /** Types that have an identifier. */
 const IDENTIFIED: Readonly<Record<number, readonly number[]>> = {
   [ICMP]: [0, 8, 13, 14, 15, 16, 17, 18],
-  [ICMPV6]: [128, 129],
+  [ICMPV6]: [128, 129, 139, 140],
 }
 
 /** Ports, or the identifier of an ICMP echo twice; null where there are none. */
