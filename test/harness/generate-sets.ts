@@ -57,13 +57,7 @@ function member(kind: string, random: SeededRandom, world: World, name: string):
     case 'port': {
       const port = random.pick(random.once(3) ? world.clientPorts : world.serverPorts)
       if (name === 'bport') return String(port)
-      return random.pick([
-        `tcp:${port}`,
-        `tcp:${port}`,
-        `udp:${port}`,
-        ...OF[world.family].icmp,
-        'gre:0',
-      ])
+      return random.pick([`tcp:${port}`, `tcp:${port}`, `udp:${port}`, ...OF[world.family].icmp, 'gre:0'])
     }
     case 'iface':
       return random.pick(world.devices).name
@@ -175,9 +169,7 @@ export const SET_TARGET: TargetEntry = {
     const map = d.place.table === 'mangle' && d.random.once(3)
     if (map) {
       const late = d.only('FORWARD', 'OUTPUT', 'POSTROUTING')
-      out.push(
-        `--map-set ${use(d)} --map-mark${late ? d.pick(['', ' --map-prio', ' --map-queue']) : ''}`,
-      )
+      out.push(`--map-set ${use(d)} --map-mark${late ? d.pick(['', ' --map-prio', ' --map-queue']) : ''}`)
     }
     if (!map || d.random.once(3)) {
       if (!d.random.once(4))
