@@ -195,7 +195,8 @@ export class Replies6 {
     const { view } = this.#host.memory
     const at = skipHeaders(view, cause.l3, cause.end)
     if (at < 0 || skipped.next !== IPPROTO_ICMPV6) return false
-    if (at >= cause.end) return !cause.moreFragments
+    // A fragment may end in front of it; any bit in the field makes one.
+    if (at >= cause.end) return skipped.field === 0
     return (view.getUint8(at) & ICMPV6_INFOMSG_MASK) === 0
   }
 

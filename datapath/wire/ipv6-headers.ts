@@ -68,6 +68,8 @@ export const skipped = {
   next: 0,
   /** Bytes in front of what the last fragment header met is about; 0: none was met. */
   offset: 0,
+  /** The field of that header that holds the offset, with its reserved bits and M. */
+  field: 0,
 }
 
 /**
@@ -80,12 +82,13 @@ export function skipHeaders(view: DataView, l3: number, end: number): number {
 
 /** The same from the header at `at` on, which is of the kind `next`. */
 export function skipHeadersFrom(view: DataView, at: number, end: number, next: number): number {
-  skipped.offset = 0
+  skipped.offset = skipped.field = 0
   while (isExtension(next)) {
     if (next === NEXTHDR_NONE || at + OPT_HEADER > end) return -1
     if (next === NEXTHDR_FRAGMENT) {
       if (at + 4 > end) return -1
-      skipped.offset = view.getUint16(at + 2) & 0xfff8
+      skipped.field = view.getUint16(at + 2)
+      skipped.offset = skipped.field & 0xfff8
       if (skipped.offset !== 0) break
     }
     const length = extensionLength(view, next, at)
