@@ -8,11 +8,11 @@
 // (its packet dropped) leaves at the next look.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { META, STATUS, STRIDE, Status } from '../../conntrack/table.ts'
+import { META, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../../conntrack/table.ts'
 import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import type { Host } from '../../datapath/host.ts'
-import type { Packet } from '../../datapath/packet.ts'
+import { type CtTemplate, Packet } from '../../datapath/packet.ts'
 import { isExtension } from '../../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
@@ -34,13 +34,24 @@ export interface ConnLimit {
 const MAX_GONE = 64
 const CLEAN_AFTER = 60 * HZ
 
+/** A connection as the list knows it. */
+class Known extends Tuple {
+  /** The template of a packet that conntrack had not seen: in whose zone it is looked up. */
+  template: CtTemplate | null = null
+
+  override copy(from: Known): this {
+    this.template = from.template
+    return super.copy(from)
+  }
+}
+
 /** Connections of one network. */
 interface Counted {
   /** Its masked address. */
   readonly words: Words
   /** Another one of the same key: IPv6 networks share keys. */
   next: Counted | null
-  readonly tuples: Tuple[]
+  readonly tuples: Known[]
   /** jiffy of the last look. */
   looked: number
   /** Length after it. */
@@ -53,7 +64,12 @@ export class ConnLimitState {
   cleaned = 0
 }
 
-const tuple = new Tuple()
+const tuple = new Known()
+/** Zones taken from a mark are looked up as if there were none. */
+const UNMARKED = new Packet()
+
+const find = (conntrack: Conntrack, known: Known): number =>
+  known.template === null ? conntrack.find(known) : conntrack.findZoned(known, UNMARKED, known.template)
 
 /** TCP connections that are over but linger. */
 function isOver(conntrack: Conntrack, entry: number): boolean {
@@ -72,7 +88,7 @@ function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
       const { next, tuples }: Counted = list
       let kept = 0
       for (const known of tuples) {
-        const handle = conntrack.find(known)
+        const handle = find(conntrack, known)
         if (handle >= 0 && !isOver(conntrack, handle >> 1)) tuples[kept++] = known
       }
       tuples.length = kept
@@ -96,7 +112,7 @@ function look(list: Counted, conntrack: Conntrack, asked: boolean): boolean {
   let i = 0
   for (; i < tuples.length && gone <= MAX_GONE; i++) {
     const known = tuples[i]!
-    const handle = conntrack.find(known)
+    const handle = find(conntrack, known)
     if (handle < 0) {
       gone++
       continue
@@ -124,7 +140,7 @@ function add(list: Counted, conntrack: Conntrack, now: number, status: number): 
     list.looked = now
     list.left = list.tuples.length
   }
-  if (!assured) list.tuples.push(new Tuple().copy(tuple))
+  if (!assured) list.tuples.push(new Known().copy(tuple))
 }
 
 function isNetwork(list: Counted, w0: number, w1: number, w2: number, w3: number): boolean {
@@ -142,8 +158,13 @@ function within(
   m: ConnLimit,
 ): boolean {
   let entry = pkt.ct
-  if (entry >= 0) conntrack.table.readTuple(entry, 0, tuple)
-  else {
+  let zone = 0
+  tuple.template = null
+  if (entry >= 0) {
+    conntrack.table.readTuple(entry, 0, tuple)
+    // The zone's number, for whichever direction it counts.
+    zone = tuple.zone || conntrack.table.words[entry * STRIDE + TUPLE_WORDS + ZONE]!
+  } else {
     // nf_ct_get_tuplepr(): later fragments have no tuple, nor has a packet without an upper header.
     const upper = pkt.fragOffset === 0 && !(pkt.family === 6 && isExtension(pkt.proto))
     if (!upper || !conntrack.tupleOf(pkt, tuple)) {
@@ -151,11 +172,15 @@ function within(
       return false
     }
     tuple.zone = 0
-    entry = conntrack.find(tuple) >> 1
+    const template = pkt.ctTemplate
+    if (template !== null && !template.zoneFromMark) {
+      tuple.template = template
+      zone = template.zone
+    }
+    entry = find(conntrack, tuple) >> 1
   }
   const now = jiffies(host)
   if (now - state.cleaned > CLEAN_AFTER) clean(state, conntrack, now)
-  const zone = pkt.ct >= 0 ? tuple.zone : 0
   const daddr = m.side === 'daddr'
   const w0 = (daddr ? pkt.d0 : pkt.s0) & mask[0]
   const w1 = (daddr ? pkt.d1 : pkt.s1) & mask[1]
@@ -170,7 +195,7 @@ function within(
     state.lists.set(key, {
       words: [w0, w1, w2, w3],
       next: first,
-      tuples: [new Tuple().copy(tuple)],
+      tuples: [new Known().copy(tuple)],
       looked: now,
       left: 0,
     })
