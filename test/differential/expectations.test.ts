@@ -226,7 +226,7 @@ describe.skipIf(reason !== null)('expectations as conntrack-tools show them', ()
         conntrackTool.run({ ...call, argv }, engine)
       }
       await until(() => theirs.length >= mine.length, 3000).catch(() => {})
-      expect(mine).toMatch(/\[NEW\][^]*\[DESTROY\]/)
+      expect(mine).toMatch(/\[NEW\][\s\S]*\[DESTROY\]/)
       expect(comparable(mine)).toEqual(comparable(theirs))
       expect(end()).toMatchObject({ code: 0 })
     } finally {

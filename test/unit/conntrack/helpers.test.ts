@@ -1,0 +1,93 @@
+// Helpers do what Linux 6.18 did: conversations of the profile `helpers`, recorded from the kernel with all that it
+// sent, tracked and expected (test/data/helpers/*.json). They ask no kernel.
+//
+//     TUNWALL_RECORD=1 npx vitest run --project unit test/unit/conntrack/helpers.test.ts      records them anew (root)
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { describe as inWords } from '../../harness/compare.ts'
+import { generate } from '../../harness/generate.ts'
+import type { Profile } from '../../harness/generate-world.ts'
+import { Oracle, repositoryRoot } from '../../harness/kernel.ts'
+import { hex, type Run, type Scenario, type Sent, unhex } from '../../harness/scenario.ts'
+import { runEngine } from '../../harness/scenario-engine.ts'
+import { judge } from '../../harness/shrink.ts'
+
+const DATA = join(repositoryRoot(), 'test/data/helpers')
+const FRAMES = 90
+/** Seeds in which much was announced and came true. */
+const SEEDS: readonly (readonly [Profile, number])[] = [
+  ['helpers', 8100],
+  ['helpers', 8103],
+  ['helpers', 8104],
+  ['v6-helpers', 8105],
+  ['v6-helpers', 8106],
+]
+
+interface Recorded {
+  readonly scenario: Scenario
+  /** With frames in hex. */
+  readonly run: unknown
+}
+
+const plain = (value: unknown): unknown =>
+  JSON.parse(JSON.stringify(value, (_, v) => (v instanceof Uint8Array ? hex(v) : v)))
+
+function runOf(recorded: Recorded): Run {
+  type Text = { dev: string; bytes: string }
+  const run = recorded.run as Run
+  const bytes = (list: readonly Sent[]): Sent[] =>
+    (list as unknown as Text[]).map((s) => ({ dev: s.dev, bytes: unhex(s.bytes) }))
+  return {
+    ...run,
+    steps: run.steps.map((s) => ({
+      ...s,
+      injected: s.injected === null ? null : unhex(s.injected as unknown as string),
+      before: bytes(s.before),
+      sent: bytes(s.sent),
+    })),
+  }
+}
+
+if (process.env.TUNWALL_RECORD === '1') {
+  test('recorded', async () => {
+    mkdirSync(DATA, { recursive: true })
+    const oracle = new Oracle()
+    for (const [profile, seed] of SEEDS) {
+      const { scenario, run } = await generate(oracle, seed, profile, FRAMES)
+      // The run says what went in.
+      const bare = {
+        ...scenario,
+        steps: scenario.steps.map(({ id, dev }) => ({ id, ...(dev ? { dev } : {}) })),
+      }
+      const text = JSON.stringify(plain({ scenario: bare, run }))
+      writeFileSync(join(DATA, `${profile}-${seed}.json`), `${text.replaceAll('},{"id"', '},\n{"id"')}\n`)
+    }
+    oracle.close()
+  }, 600_000)
+}
+
+describe('as the kernel was seen to do', () => {
+  test.each(readdirSync(DATA))('%s', (file) => {
+    const recorded = JSON.parse(readFileSync(join(DATA, file), 'utf8')) as Recorded
+    const run = runOf(recorded)
+    const differences = judge(recorded.scenario, run, runEngine)
+    expect(differences.length, inWords(recorded.scenario, run, differences)).toBe(0)
+  })
+
+  test('much was expected, and much came true', () => {
+    let related = 0
+    const helpers = new Set<string>()
+    for (const file of readdirSync(DATA)) {
+      const { run } = JSON.parse(readFileSync(join(DATA, file), 'utf8')) as { run: Run }
+      for (const line of [...run.conntrack, ...(run.expect ?? [])])
+        helpers.add(/helper=(\S+)/.exec(line)?.[1] ?? '')
+      for (const line of run.save.split('\n'))
+        related += Number(/^\[(\d+):.*--ctstate RELATED /.exec(`${line} `)?.[1] ?? 0)
+    }
+    expect(related).toBeGreaterThan(30)
+    for (const name of ['amanda', 'ftp', 'irc', 'pptp', 'sane', 'sip', 'snmp', 'tftp'])
+      expect(helpers).toContain(name)
+  })
+})
