@@ -124,7 +124,8 @@ const TCP_FLAGS = [
   [0x01, 'FIN '],
 ] as const
 
-const incomplete = (bytes: number): string => `INCOMPLETE [${bytes} bytes] `
+/** Unsigned: a header may begin behind the end. */
+const incomplete = (bytes: number): string => `INCOMPLETE [${bytes >>> 0} bytes] `
 const byteHex = (value: number): string => `0x${value.toString(16).toUpperCase().padStart(2, '0')}`
 const address = (view: DataView, at: number): string => formatAddress([view.getInt32(at), 0, 0, 0], 4)
 
