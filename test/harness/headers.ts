@@ -75,7 +75,12 @@ function headers6(frame: Uint8Array, l3: number): Headers | null {
   let l4 = l3 + 40
   let fragment: Fragment | null = null
   while ([0, 43, FRAGMENT, AH, 60].includes(protocol)) {
-    if (l4 + 8 > frame.length) return null
+    if (l4 + 8 > frame.length) {
+      // Of a first fragment it may be what is cut.
+      if (fragment === null) return null
+      l4 = frame.length
+      break
+    }
     const next = frame[l4]!
     if (protocol === FRAGMENT) {
       const cut = u16(frame, l4 + 2)
@@ -87,7 +92,11 @@ function headers6(frame: Uint8Array, l3: number): Headers | null {
     }
     l4 += protocol === AH ? (frame[l4 + 1]! + 2) * 4 : (frame[l4 + 1]! + 1) * 8
     protocol = next
-    if (l4 > frame.length) return null
+    if (l4 > frame.length) {
+      if (fragment === null) return null
+      l4 = frame.length
+      break
+    }
   }
   return {
     family: 6,

@@ -37,12 +37,10 @@ function portsOf(frame: Uint8Array, { l4, protocol, fragment }: Headers): [numbe
   return null
 }
 
-/** A frame; of a redirect also the packet that it is about, as it was behind PREROUTING. */
-function withRedirected(frame: Uint8Array): Uint8Array[] {
+/** The packet that a redirect is about, as it was behind PREROUTING; null for other frames. */
+function redirected(frame: Uint8Array): Uint8Array | null {
   const h = headersOf(frame)
-  return h?.protocol === ICMPV6 && frame[h.l4] === REDIRECT
-    ? [frame.subarray(h.l4 + REDIRECTED_AT), frame]
-    : [frame]
+  return h?.protocol === ICMPV6 && frame[h.l4] === REDIRECT ? frame.subarray(h.l4 + REDIRECTED_AT) : null
 }
 
 /** What a packet passed on keeps: its identification, and TCP its sequence number, which a reset has anew. */
@@ -228,7 +226,9 @@ export class DrawnRandom implements Random {
         if (this.#upper.length === 0) this.#upper = announcedDraws(injected, bytes)
     const headers = headersOf(injected)
     const went = headers === null ? null : this.#endsOf(injected, headers)
-    for (const bytes of step.sent.flatMap((s) => withRedirected(s.bytes))) {
+    const frames = step.sent.map((s) => s.bytes)
+    const quotes = frames.map(redirected).filter((f) => f !== null)
+    for (const bytes of [...frames, ...quotes]) {
       const h = headersOf(bytes)
       const came = h === null ? null : portsOf(bytes, h)
       if (h === null || came === null) continue
@@ -255,7 +255,8 @@ export class DrawnRandom implements Random {
       }
       const drawn = {
         ...ends,
-        source: fresh(source),
+        // Sources are translated later than redirects quote them; identifiers are the source to both kinds of NAT.
+        source: quotes.includes(bytes) && !isIcmp(protocol) ? null : fresh(source),
         destination: isIcmp(protocol) ? null : fresh(destination),
       }
       if (drawn.source === null && drawn.destination === null) continue
