@@ -8,7 +8,9 @@
 import type { Packet } from '../datapath/packet.ts'
 import { ensureWritable, setTcp32 } from '../datapath/rewrite.ts'
 import {
+  TCP_ACK,
   TCP_ACK_SEQ,
+  TCP_FLAGS,
   TCP_HEADER_LEN,
   TCP_SEQ,
   TCPOPT_EOL,
@@ -99,8 +101,9 @@ export class Sequences {
     const own = dir * DIRECTION
     const other = DIRECTION - own
     const seq = view.getInt32(l4 + TCP_SEQ)
-    const ack = view.getInt32(l4 + TCP_ACK_SEQ)
     setTcp32(pkt, memory, l4 + TCP_SEQ, (seq + offsetAt(words, own, seq)) | 0)
+    if ((view.getUint8(l4 + TCP_FLAGS) & TCP_ACK) === 0) return true
+    const ack = view.getInt32(l4 + TCP_ACK_SEQ)
     setTcp32(pkt, memory, l4 + TCP_ACK_SEQ, (ack - offsetOf(words, other, ack)) | 0)
     return this.#sack(pkt, words, other)
   }

@@ -17,17 +17,18 @@ import {
 import { SipConversation } from './conversation-sip.ts'
 import { SnmpConversation } from './conversation-snmp.ts'
 import * as build from './frames.ts'
-import { u16 } from './headers.ts'
+import { isIpv6, u16 } from './headers.ts'
 
 // -- FTP --------------------------------------------------------------------------------------------------------
 
 const commas = (address: string, port: number): string =>
   `${address.replaceAll('.', ',')},${port >> 8},${port & 255}`
 
-/** An address as it is written usually. */
-function plain(address: string): string {
+/** An address as it is written usually; null: none. */
+function plain(address: string): string | null {
   const words = parseIpv6(address)
-  return words === null ? address : formatIpv6(...words)
+  if (words !== null) return formatIpv6(...words)
+  return parseIpv4(address) === null ? null : address
 }
 
 /** What a far end reads in a PORT, EPRT, 227 or 229. */
@@ -40,7 +41,8 @@ function readFtp(line: string, server: string): { address: string; port: number 
   }
   const [, address, port] = /\|\d?\|([\d.:a-f]*)\|(\d+)\|/.exec(line) ?? []
   if (port === undefined || Number(port) > 65535) return null
-  return { address: address === '' ? server : plain(address!), port: Number(port) }
+  const to = address === '' ? server : plain(address!)
+  return to === null || isIpv6(to) !== isIpv6(server) ? null : { address: to, port: Number(port) }
 }
 
 export class FtpConversation extends Scripted {
