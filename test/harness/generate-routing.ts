@@ -70,14 +70,10 @@ function route(p: Parts, taken: Set<string>): string | null {
     if (unique.length > 1)
       return `${dst}${tail}${unique.map((h) => ` nexthop${h} weight ${random.pick([1, 1, 2, 5])}`).join('')}`
   }
-  const way = hop(p)
-  // IPv6 prefers addresses of the interface alone.
-  const out = p.devices.find((d) => way.endsWith(` dev ${d.name}`))!
-  const own = family === 4 ? net.own : out.addresses.map((a) => a.split(/[ /]/)[0]!)
-  const fit = own.filter((a) => !a.startsWith('fe80'))
-  const source = fit.length > 0 && random.once(4) ? ` src ${random.pick(fit)}` : ''
+  // Of IPv6 an address counts only once the kernel has had time to look for another of its kind.
+  const source = family === 4 && net.own.length > 0 && random.once(4) ? ` src ${random.pick(net.own)}` : ''
   const mtu = random.once(12) ? ` mtu ${random.pick(['1300', 'lock 1300', '1400'])}` : ''
-  return `${dst}${way}${tail}${source}${mtu}`
+  return `${dst}${hop(p)}${tail}${source}${mtu}`
 }
 
 /** One rule for `ip rule add`. */
@@ -214,7 +210,8 @@ export function drawRoutingChange({ world, random }: Wire): string[] {
     case 3:
       return ['ip', family, 'route', 'append', 'default', 'dev', device.name, 'metric', '77']
     case 4: {
-      const key = random.pick(['forwarding', world.family === 4 ? 'rp_filter' : 'accept_source_route'])
+      // Nor does it join those of routers in silence.
+      const key = world.family === 4 ? random.pick(['forwarding', 'rp_filter']) : 'accept_source_route'
       const name = device.name.replaceAll('.', '/')
       return ['sysctl', '-qw', `net.ipv${world.family}.conf.${name}.${key}=${random.below(2)}`]
     }
