@@ -10,7 +10,7 @@ import { Errno } from '../conntrack/errno.ts'
 import { Nat } from '../conntrack/nat/nat.ts'
 import { DeviceError } from '../datapath/device-table.ts'
 import type { Events } from '../datapath/events.ts'
-import { RouteError, type RouteSpec, Table } from '../datapath/fib.ts'
+import { RouteError, type RouteExtras, type RouteSpec, Table } from '../datapath/fib.ts'
 import { Host, type Random } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { Egress, FrameMemory } from '../datapath/ring.ts'
@@ -224,11 +224,22 @@ function addRoute(host: Host, family: Family, route: RouteConfig): void {
     source: route.preferredSource,
     mtu: route.mtu,
     realm: route.realm,
+    extras: extrasOf(route),
     nexthops:
       route.nexthops?.map((n) => ({ device: device(n.device)!, gateway: n.gateway, weight: n.weight })) ??
       null,
   }
   at(route.origin, 'the host refuses this route: ', () => host.fib.addRoute(spec, 'append'))
+}
+
+/** What of a route look-ups do not ask; null: nothing. */
+function extrasOf({ onlink, metrics, locked }: RouteConfig): RouteExtras | null {
+  if (!onlink && metrics.length === 0 && locked.length === 0) return null
+  return {
+    ...(onlink ? { onlink } : {}),
+    ...(metrics.length > 0 ? { metrics } : {}),
+    ...(locked.length > 0 ? { locked } : {}),
+  }
 }
 
 /**

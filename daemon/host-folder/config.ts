@@ -1,6 +1,6 @@
 // A host as configured: what the files of the host folder said, checked, not yet applied.
 
-import type { Words } from '../../datapath/fib.ts'
+import type { RouteMetric, Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import type { Prefix } from './address.ts'
 import type { Origin, SourceFile } from './source.ts'
@@ -98,6 +98,10 @@ export interface RouteConfig {
   readonly preferredSource: Words | null
   /** 0: the interface's. */
   readonly mtu: number
+  /** Other metrics, in the order of their numbers. */
+  readonly metrics: readonly RouteMetric[]
+  /** Names of locked metrics, `mtu` among them; ip -j does not tell. */
+  readonly locked: readonly string[]
   readonly realm: number
   readonly onlink: boolean
   readonly nexthops: readonly NexthopConfig[] | null

@@ -209,6 +209,14 @@ function readRoute(item: Cursor, family: Family, tables: TableNames): RouteConfi
     gatewayFamily: gateway.family,
     preferredSource: optional(item, 'prefsrc', (c) => readFamilyAddress(c, family)) ?? null,
     mtu: metrics.map((m) => m.get('mtu')?.integer(0, U32) ?? 0).find((mtu) => mtu > 0) ?? 0,
+    metrics: metrics.flatMap((m) =>
+      m
+        .entries('a mapping of metrics')
+        .flatMap(([name, { value }]) =>
+          name !== 'mtu' && (typeof value === 'number' || typeof value === 'string') ? [{ name, value }] : [],
+        ),
+    ),
+    locked: [],
     realm: readFlow(item.get('flow')),
     onlink: flags.some((flag) => flag.value === 'onlink'),
     nexthops: nexthops ?? null,

@@ -103,10 +103,9 @@ export const parseRouteType = (text: string): number | null =>
 /** Route types that need no interface. */
 export const isRefusal = (type: number): boolean => type >= RouteType.Blackhole && type <= RouteType.Throw
 
-/** Metrics that concern only a host's own connections, which this host has none of: read, checked, not kept. */
-const OWN_TRAFFIC = new Set(
-  'window rtt rttvar rto_min ssthresh cwnd initcwnd initrwnd advmss reordering hoplimit quickack'.split(' '),
-)
+/** RTAX_* besides the mtu, in the order of their numbers. */
+const METRICS =
+  'window rtt rttvar ssthresh cwnd advmss reordering hoplimit initcwnd rto_min initrwnd quickack'.split(' ')
 
 /** A route that lacks its device: a gateway says where it goes. */
 export type UnresolvedRoute = RouteConfig
@@ -146,6 +145,8 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
   let protocol = 'boot'
   let preferredSource: Words | null = null
   let mtu = 0
+  const metrics = new Map<string, number | string>()
+  const locked = new Set<string>()
   let realm = 0
   let hop: Hop = { device: null, gateway: null, gatewayFamily: null, onlink: false, weight: 1, realm: 0 }
   const nexthops: Hop[] = []
@@ -190,11 +191,12 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
     else if (word === 'scope') scope = line.value('scope', parseScope)
     else if (word === 'proto' || word === 'protocol') protocol = line.value('protocol', parseRouteProtocol)
     else if (word === 'mtu') {
-      line.accept('lock')
+      if (line.accept('lock')) locked.add(word)
       mtu = line.number('mtu', 0xffff_ffff)
-    } else if (OWN_TRAFFIC.has(word)) {
-      line.accept('lock')
-      line.take(word)
+    } else if (METRICS.includes(word)) {
+      if (line.accept('lock')) locked.add(word)
+      const value = line.take(word)
+      metrics.set(word, /^\d+$/.test(value) ? Number(value) : value)
     } else if (word === 'pref') line.take('preference')
     else line.fail(`unknown word "${word}" in a route`)
   }
@@ -237,6 +239,8 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
     gatewayFamily: hop.gatewayFamily ?? routed,
     preferredSource,
     mtu,
+    metrics: METRICS.filter((m) => metrics.has(m)).map((m) => ({ name: m, value: metrics.get(m)! })),
+    locked: ['mtu', ...METRICS].filter((m) => locked.has(m)),
     realm,
     onlink: hop.onlink || nexthops.some((n) => n.onlink),
     // An empty device is filled in from the gateway by the loader.

@@ -72,7 +72,7 @@ function route(p: Parts, taken: Set<string>): string | null {
   }
   // Of IPv6 an address counts only once the kernel has had time to look for another of its kind.
   const source = family === 4 && net.own.length > 0 && random.once(4) ? ` src ${random.pick(net.own)}` : ''
-  const mtu = random.once(12) ? ` mtu ${random.pick(['1300', 'lock 1300', '1400'])}` : ''
+  const mtu = random.once(12) ? ` mtu ${random.pick([1300, 1400])}` : ''
   return `${dst}${hop(p)}${tail}${source}${mtu}`
 }
 
