@@ -12,8 +12,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { conntrackTool } from '../../daemon/cli/conntrack.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
+import { Reason } from '../../datapath/counters.ts'
 import { native } from '../../datapath/native/index.ts'
 import { Packet } from '../../datapath/packet.ts'
+import { parse } from '../../datapath/parse.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { writeFolder } from '../harness/capture.ts'
@@ -28,6 +30,8 @@ const RULES = `*raw
 -A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp
 -A PREROUTING -p udp -m udp --dport 69 -j CT --helper tftp
 -A PREROUTING -p udp -m udp --dport 5060 -j CT --helper sip
+-A OUTPUT -p udp -m udp --dport 137 -j CT --helper netbios-ns
+-A OUTPUT -p udp -m udp --dport 161 -j CT --helper snmp
 COMMIT
 *nat
 -A POSTROUTING -o wan -p tcp -j SNAT --to-source 10.1.0.1
@@ -102,6 +106,8 @@ const LINES = [
 
 let engine: Engine
 let receive: (frame: Ingress) => void
+/** What a process of the host sends. */
+let sendFrom: (bytes: Uint8Array) => void
 let fds: Readonly<Record<'lan' | 'wan', number>>
 
 function real(argv: readonly string[], input = '') {
@@ -114,13 +120,13 @@ function startKernel(): void {
   const open = (name: string): number => native().openTun(name, `/run/netns/${NAMESPACE}`, 0)
   fds = { lan: open('lan'), wan: open('wan') }
   const script = `sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1
-    ip link set lo up; ip addr add 10.0.0.1/24 dev lan; ip link set lan up
+    ip link set lo up; ip addr add 10.0.0.1/24 brd + dev lan; ip link set lan up
     ip addr add 10.1.0.1/24 dev wan; ip link set wan up; iptables-legacy-restore`
   expect(real(['sh', '-ec', script], RULES)).toMatchObject({ code: 0, stderr: '' })
 }
 
 function startEngine(): void {
-  const yaml = `interfaces:\n  lan: {addresses: [10.0.0.1/24]}\n  wan: {addresses: [10.1.0.1/24]}\nsysctls: {net.ipv4.ip_forward: 1}\n`
+  const yaml = `interfaces:\n  lan: {addresses: [10.0.0.1/24 brd +]}\n  wan: {addresses: [10.1.0.1/24]}\nsysctls: {net.ipv4.ip_forward: 1}\n`
   const folder = writeFolder(join(root, 'host'), { 'host.yaml': yaml, 'iptables-save': RULES })
   const memory = new FrameMemory(64, 2048)
   const egress = new MemoryEgress(memory)
@@ -135,6 +141,20 @@ function startEngine(): void {
     pkt.l3 = slot + HEADROOM
     pkt.end = pkt.l3 + bytes.length
     engine.host.path.receive(pkt, engine.host.devices.byName(device)!)
+    egress.take()
+  }
+  sendFrom = (bytes) => {
+    const slot = memory.take()
+    memory.bytes.set(bytes, slot + HEADROOM)
+    pkt.reset()
+    pkt.slot = slot
+    pkt.limit = slot + memory.stride
+    pkt.l3 = slot + HEADROOM
+    pkt.end = pkt.l3 + bytes.length
+    expect(parse(pkt, engine.host)).toBe(Reason.None)
+    pkt.local = true
+    expect(engine.host.path.reroute(pkt)).toBe(true)
+    engine.host.path.sendLocal(pkt)
     egress.take()
   }
 }
@@ -202,6 +222,28 @@ describe.skipIf(reason !== null)('expectations as conntrack-tools show them', ()
     compare('-L -o extended')
     compare('-D -p tcp --dport 21')
     compare('-L expect')
+  })
+
+  test('a question to everybody on a network', () => {
+    for (const [port, dst] of [
+      [137, '10.0.0.255'],
+      [161, '10.0.0.255'],
+      [137, '10.1.0.2'],
+    ] as const) {
+      const script = `const s = require('dgram').createSocket('udp4'); s.bind(4000, '10.0.0.1', () => { s.setBroadcast(true); s.send('who?', ${port}, '${dst}', () => s.close()) })`
+      expect(real([process.execPath, '-e', script])).toMatchObject({ code: 0, stderr: '' })
+      sendFrom(udp({ src: '10.0.0.1', dst, sport: 4000, dport: port, payload: 'who?', df: true }))
+    }
+    const question = '-p udp -s 10.0.0.1'
+    expect(real(['conntrack', '-L', 'expect']).stdout).toMatch(
+      /mask-src=255\.255\.255\.0 .* PERMANENT .*helper=netbios-ns/,
+    )
+    compare('-L expect')
+    compare(`-L ${question}`)
+    for (const src of ['10.0.0.7', '10.0.0.8'])
+      send(lan(udp({ src, dst: '10.0.0.1', sport: 137, dport: 4000, payload: 'me' })))
+    compare('-L expect')
+    compare('-L -p udp --dport 4000')
   })
 
   test('-E expect', async () => {
