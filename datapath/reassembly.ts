@@ -451,7 +451,10 @@ export class Reassembly {
     return fragment
   }
 
-  /** Hands every queue whose time is over to `expire`, which must kill it. Cheap when nothing is due. */
+  /**
+   * Hands every queue whose time is over to `expire`, which must kill it. Cheap when nothing is due.
+   * Differs from Linux: its timers round up, the later the coarser.
+   */
   tick(expire: (queue: Queue) => void): void {
     const { now } = this.#host
     if (now < this.#earliest) return
