@@ -1,5 +1,6 @@
 // SIP over UDP and TCP: registration, calls both ways, media. Who answers copies what it heard, as real ones do.
 
+import { parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import type { View, Wire } from './conversation.ts'
 import { HELPER_PORTS, Scripted, TcpSession, talkers, text, UdpSession } from './conversation-sessions.ts'
 import * as build from './frames.ts'
@@ -14,6 +15,9 @@ interface Place {
 const repeated = (heard: string): string[] =>
   heard.split('\r\n').filter((l) => /^(Via|v|From|f|To|t|Call-ID|i|CSeq) *:/i.test(l))
 
+/** A message that was cut may have half of one. */
+const isAddress = (text: string): boolean => (isIpv6(text) ? parseIpv6(text) : parseIpv4(text)) !== null
+
 /** An address in a URI: of IPv6 in brackets. */
 const uriOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)
 const CONTACT = /^(?:Contact|m) *:.*?sip:(?:[^@\r\n]*@)?(?:([\d.]+)|\[([\da-f:.]+)\])(?::(\d+))?/im
@@ -22,7 +26,7 @@ const CONTACT = /^(?:Contact|m) *:.*?sip:(?:[^@\r\n]*@)?(?:([\d.]+)|\[([\da-f:.]
 function contactOf(heard: string): Place | null {
   const [, four, six, port] = CONTACT.exec(heard) ?? []
   const address = four ?? six
-  return address === undefined ? null : { address, port: Number(port ?? 5060) }
+  return address === undefined || !isAddress(address) ? null : { address, port: Number(port ?? 5060) }
 }
 function mediaOf(heard: string): Place[] {
   const session = /\r\nc=IN IP[46] ([\d.:a-f]+)/.exec(heard)?.[1]
@@ -32,7 +36,9 @@ function mediaOf(heard: string): Place[] {
     .flatMap((part) => {
       const port = Number(/^m=\w+ (\d+)/.exec(part)?.[1] ?? 0)
       const address = /\r\nc=IN IP[46] ([\d.:a-f]+)/.exec(part)?.[1] ?? session
-      return port === 0 || port > 65535 || address === undefined ? [] : [{ address, port }]
+      return port === 0 || port > 65535 || address === undefined || !isAddress(address)
+        ? []
+        : [{ address, port }]
     })
 }
 
