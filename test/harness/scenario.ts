@@ -124,8 +124,12 @@ export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.inc
 /** Whether some rule keeps a list or table that is shown below /proc. */
 export const hasProc = (scenario: Scenario): boolean => / -m (recent|hashlimit) /.test(scenario.iptables)
 
-/** Whether some rule hands out packets. */
-export const hasRecords = (scenario: Scenario): boolean => / -j (NFLOG|TRACE)\b/.test(scenario.iptables)
+/**
+ * Whether some rule hands out packets. Where ports are drawn they may show what no frame does, and so what nobody can
+ * make tunwall draw too.
+ */
+export const hasRecords = ({ iptables }: Scenario): boolean =>
+  / -j (NFLOG|TRACE)\b/.test(iptables) && !iptables.includes('--random')
 
 export const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
