@@ -53,8 +53,6 @@ export interface Expectation {
   /** Called with the new, unconfirmed entry (expectfn): NAT helpers bind it. */
   onMatch: ((entry: number, expectation: Expectation) => void) | null
   nat?: ExpectNat | null
-  /** Set by Expectations.add: later ones are greater. */
-  serial?: number
 }
 
 /** Hears of expectations; `made` false: it ended. */
@@ -67,6 +65,10 @@ export class Expectations {
   readonly #table: EntryTable
   /** By destination port and protocol; newest first. */
   readonly #lists = new Map<number, Expectation[]>()
+  /** By master; newest first. */
+  readonly #masters = new Map<number, Expectation[]>()
+  /** No expectation ends before, ms. */
+  #soonest = Number.POSITIVE_INFINITY
   /** nf_conntrack_expect_max. */
   max = 4096
   count = 0
@@ -102,11 +104,14 @@ export class Expectations {
       if (own.length >= limit) this.remove(own.at(-1)!)
     }
     if (this.count >= this.max) return ExpectError.TooMany
-    expectation.serial = this.created
     const key = keyOf(expectation.tuple)
     const list = this.#lists.get(key)
     if (list === undefined) this.#lists.set(key, [expectation])
     else list.unshift(expectation)
+    const siblings = this.#masters.get(expectation.master)
+    if (siblings === undefined) this.#masters.set(expectation.master, [expectation])
+    else siblings.unshift(expectation)
+    this.#soonest = Math.min(this.#soonest, expectation.expires)
     this.count++
     this.created++
     for (const listener of this.#listeners) listener(expectation, true)
@@ -140,6 +145,9 @@ export class Expectations {
     if (list === undefined || at < 0) return false
     list.splice(at, 1)
     if (list.length === 0) this.#lists.delete(key)
+    const siblings = this.#masters.get(expectation.master)!
+    siblings.splice(siblings.indexOf(expectation), 1)
+    if (siblings.length === 0) this.#masters.delete(expectation.master)
     this.count--
     this.deleted++
     for (const listener of this.#listeners) listener(expectation, false)
@@ -154,8 +162,7 @@ export class Expectations {
 
   /** nf_ct_remove_expectations: the master ends. */
   removeOf(master: number): void {
-    if (this.count === 0) return
-    for (const e of this.of(master)) this.remove(e)
+    if (this.#masters.has(master)) for (const e of this.of(master)) this.remove(e)
   }
 
   /** nf_ct_expect_find_get: the expectation that a tuple in its zone would fulfil, or null; it stays. */
@@ -166,10 +173,14 @@ export class Expectations {
   }
 
   /** Those of a master, newest first. */
-  of(master: number): Expectation[] {
-    return this.all()
-      .filter((e) => e.master === master)
-      .sort((a, b) => (b.serial ?? 0) - (a.serial ?? 0))
+  of(master: number): readonly Expectation[] {
+    return [...(this.#masters.get(master) ?? [])]
+  }
+
+  /** Another end than it had (mod_timer). */
+  prolong(expectation: Expectation, expires: number): void {
+    expectation.expires = expires
+    this.#soonest = Math.min(this.#soonest, expires)
   }
 
   all(): Expectation[] {
@@ -182,8 +193,11 @@ export class Expectations {
 
   /** Forgets what is past its time. */
   expire(now: number): void {
-    if (this.count === 0) return
-    for (const e of this.all()) if (e.expires <= now) this.remove(e)
+    if (now < this.#soonest) return
+    this.#soonest = Number.POSITIVE_INFINITY
+    for (const e of this.all())
+      if (e.expires <= now) this.remove(e)
+      else this.#soonest = Math.min(this.#soonest, e.expires)
   }
 
   #ending(master: number): boolean {

@@ -236,7 +236,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       const t = e.tuple
       if (e.class !== SipClass.Signalling || t.protocol !== protocol || (t.ports & 0xffff) !== port) continue
       if (!sameWords([t.d0, t.d1, t.d2, t.d3], address)) continue
-      e.expires = ct.host.now + seconds * 1000
+      ct.expectations.prolong(e, ct.host.now + seconds * 1000)
       e.flags &= ~ExpectFlag.Inactive
       return true
     }
