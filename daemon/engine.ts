@@ -233,12 +233,13 @@ function addRoute(host: Host, family: Family, route: RouteConfig): void {
 }
 
 /** What of a route look-ups do not ask; null: nothing. */
-function extrasOf({ onlink, metrics, locked }: RouteConfig): RouteExtras | null {
-  if (!onlink && metrics.length === 0 && locked.length === 0) return null
+function extrasOf({ onlink, metrics, locked, preference = 0 }: RouteConfig): RouteExtras | null {
+  if (!onlink && metrics.length === 0 && locked.length === 0 && preference === 0) return null
   return {
     ...(onlink ? { onlink } : {}),
     ...(metrics.length > 0 ? { metrics } : {}),
     ...(locked.length > 0 ? { locked } : {}),
+    ...(preference === 0 ? {} : { preference }),
   }
 }
 

@@ -10,7 +10,7 @@
 
 import type { Devices } from './device-table.ts'
 import { type Device, Scope } from './devices.ts'
-import { dissectedPorts, Multipath, type MultipathConf6 } from './multipath.ts'
+import { dissectedPorts, Multipath, type MultipathConf6, portsOffset } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
 import { covers, defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -18,6 +18,15 @@ import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, Table, t
 import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
+import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
+import {
+  extensionLength,
+  FRAGMENT_HEADER_LEN,
+  NEXTHDR_DEST,
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_HOP,
+  NEXTHDR_ROUTING,
+} from './wire/ipv6-headers.ts'
 
 const ANY: Words = [0, 0, 0, 0]
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
@@ -357,10 +366,37 @@ export class FibLookup {
     key.mark = pkt.mark
     key.iif = pkt.iif
     key.oif = 0
+    if (pkt.family === 6 && pkt.l4 - pkt.l3 > IPV6_HEADER_LEN) {
+      this.#fillBehindHeaders(key, pkt)
+      return
+    }
     key.protocol = pkt.proto
     const ports = dissectedPorts(pkt, this.#memory)
     key.sport = ports >>> 16
     key.dport = ports & 0xffff
+  }
+
+  /** skb_flow_dissect() of a packet with extension headers: a fragment header is the end, AH is a protocol with an SPI. */
+  #fillBehindHeaders(key: FlowKey, pkt: Packet): void {
+    const { view } = this.#memory
+    const { l3, end } = pkt
+    let next = view.getUint8(l3 + IPV6_NEXT_HEADER)
+    let at = l3 + IPV6_HEADER_LEN
+    key.sport = key.dport = 0
+    while ((next === NEXTHDR_HOP || next === NEXTHDR_ROUTING || next === NEXTHDR_DEST) && at + 2 <= end) {
+      const length = extensionLength(view, next, at)
+      next = view.getUint8(at)
+      at += length
+    }
+    if (next === NEXTHDR_FRAGMENT && at + FRAGMENT_HEADER_LEN <= end) {
+      key.protocol = view.getUint8(at)
+      return
+    }
+    key.protocol = next
+    const offset = portsOffset(next)
+    if (offset < 0 || at + offset + 4 > end) return
+    key.sport = view.getUint16(at + offset)
+    key.dport = view.getUint16(at + offset + 2)
   }
 
   /**

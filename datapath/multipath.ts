@@ -394,7 +394,7 @@ function precedes(w: Int32Array, a: number, b: number): boolean {
 }
 
 /** proto_ports_offset(): where a protocol has its ports, or what stands for them; -1: it has none. */
-function portsOffset(proto: number): number {
+export function portsOffset(proto: number): number {
   switch (proto) {
     case IPPROTO_TCP:
     case IPPROTO_UDP:

@@ -102,6 +102,8 @@ export interface RouteConfig {
   readonly metrics: readonly RouteMetric[]
   /** Names of locked metrics, `mtu` among them; ip -j does not tell. */
   readonly locked: readonly string[]
+  /** ICMPV6_ROUTER_PREF_*: 0 or absent medium, 1 high, 3 low. */
+  readonly preference?: number
   readonly realm: number
   readonly onlink: boolean
   readonly nexthops: readonly NexthopConfig[] | null

@@ -22,7 +22,7 @@ import {
   validInterfaceName,
 } from './names.ts'
 import type { Cursor } from './source.ts'
-import { isRefusal, parseRouteType, plainRule, readMark, readRealm } from './words.ts'
+import { isRefusal, PREFERENCES, parseRouteType, plainRule, readMark, readRealm } from './words.ts'
 
 const U32 = 0xffff_ffff
 
@@ -217,6 +217,7 @@ function readRoute(item: Cursor, family: Family, tables: TableNames): RouteConfi
         ),
     ),
     locked: [],
+    preference: PREFERENCES.get(String(item.get('pref')?.value ?? 'medium')) ?? 0,
     realm: readFlow(item.get('flow')),
     onlink: flags.some((flag) => flag.value === 'onlink'),
     nexthops: nexthops ?? null,

@@ -107,6 +107,13 @@ export const isRefusal = (type: number): boolean => type >= RouteType.Blackhole 
 const METRICS =
   'window rtt rttvar ssthresh cwnd advmss reordering hoplimit initcwnd rto_min initrwnd quickack'.split(' ')
 
+/** ICMPV6_ROUTER_PREF_*. */
+export const PREFERENCES: ReadonlyMap<string, number> = new Map([
+  ['medium', 0],
+  ['high', 1],
+  ['low', 3],
+])
+
 /** A route that lacks its device: a gateway says where it goes. */
 export type UnresolvedRoute = RouteConfig
 
@@ -145,6 +152,7 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
   let protocol = 'boot'
   let preferredSource: Words | null = null
   let mtu = 0
+  let preference = 0
   const metrics = new Map<string, number | string>()
   const locked = new Set<string>()
   let realm = 0
@@ -197,7 +205,7 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
       if (line.accept('lock')) locked.add(word)
       const value = line.take(word)
       metrics.set(word, /^\d+$/.test(value) ? Number(value) : value)
-    } else if (word === 'pref') line.take('preference')
+    } else if (word === 'pref') preference = line.value('preference', (t) => PREFERENCES.get(t) ?? null)
     else line.fail(`unknown word "${word}" in a route`)
   }
 
@@ -239,6 +247,7 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
     gatewayFamily: hop.gatewayFamily ?? routed,
     preferredSource,
     mtu,
+    preference,
     metrics: METRICS.filter((m) => metrics.has(m)).map((m) => ({ name: m, value: metrics.get(m)! })),
     locked: ['mtu', ...METRICS].filter((m) => locked.has(m)),
     realm,

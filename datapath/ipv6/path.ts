@@ -35,7 +35,7 @@ import { LocalStack6 } from './local.ts'
 import { redirect } from './ndisc.ts'
 import { hopByHopOk } from './options.ts'
 import { PathMtus6 } from './pmtu.ts'
-import { forwardMtu, Ipv6Routes, interfaceOf, routeMtu } from './routes.ts'
+import { forwardMtu, Ipv6Routes, interfaceOf, isReject, routeMtu } from './routes.ts'
 
 const IPV6_MIN_MTU = 1280
 /** How often the destination of a redirect is told of, ms. */
@@ -134,7 +134,7 @@ export class Ipv6Path {
   #input(pkt: Packet, device: Device): Fate {
     const route = pkt.route!
     const { type } = route
-    if (isErrorType(type)) return this.#unroutable(pkt, type)
+    if (isErrorType(type) || isReject(route)) return this.#unroutable(pkt, type)
     if (type === RouteType.Local || type === RouteType.Anycast) return this.#deliver(pkt)
     if (isMulticast(route.dst[0]) && route.prefixLength >= 8) {
       // ip6_mc_input(): multicast is not routed here.
@@ -384,6 +384,11 @@ export class Ipv6Path {
     const host = this.#host
     const route = pkt.route!
     const device = route.device!
+    if (isReject(route)) {
+      // ip6_pkt_discard_out()
+      host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOROUTE, 0, device)
+      return this.#path.drop(pkt, Reason.NoRoute)
+    }
     if (device.conf6.disabled) return this.#path.drop(pkt, Reason.Ipv6Disabled)
     pkt.oif = device.index
     const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)

@@ -434,10 +434,9 @@ export class Replies6 {
     return this.#host.ipv6.fwmarkReflect ? cause.mark : 0
   }
 
-  /** ip6_append_data(): as #make(), in the pieces that the route's MTU asks for; nothing goes by one below 1280. */
+  /** ip6_append_data(): as #make(), in the pieces that the route's MTU asks for. */
   #append(cause: Packet, way: RouteEntry, length: number): Packet | null {
     const mtu = this.#host.path.mtu6(way, this.#key.d0, this.#key.d1, this.#key.d2, this.#key.d3)
-    if (mtu < IPV6_MIN_MTU) return null
     const pkt = this.#make(this.#mark(cause), way, length)
     if (pkt !== null) this.#host.fragments6.append(pkt, mtu)
     return pkt

@@ -51,6 +51,10 @@ export const interfaceOf = (route: Route): Device => (route as RouteEntry).origi
 export const isJoined = (route: Route): boolean =>
   route.type === RouteType.Anycast && route.protocol === 'kernel'
 
+/** fib6_is_reject(): a route out of lo that is for no address of this host leads nowhere, though it is no error. */
+export const isReject = (route: Route): boolean =>
+  route.device!.loopback && route.type !== RouteType.Local && !isJoined(route)
+
 /** ipv6_anycast_destination(). */
 export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: number): boolean {
   if (isJoined(route)) return true
