@@ -82,14 +82,15 @@ class GroupFile {
     if (this.#at + RECORD + ROOM + prefix.length + bytes.length > BUFFER) this.flush()
     const v = this.#view
     const start = this.#at
-    const six = (bytes[0] ?? 0) >> 4 === 6
+    const six = record.family === 6
     this.#at += RECORD
     v.setUint8(this.#at, six ? AF_INET6 : AF_INET)
     v.setUint8(this.#at + 1, 0)
     v.setUint16(this.#at + 2, record.group)
     this.#at += 4
     const header = this.#attribute(Attribute.PacketHeader, 4)
-    v.setUint16(header, six ? 0x86dd : 0x0800)
+    const ethertype = six ? 0x86dd : 0x0800
+    v.setUint16(header, ethertype)
     v.setUint8(header + 2, record.hook)
     this.#bytes.set(prefix, this.#attribute(Attribute.Prefix, prefix.length + 1))
     if (record.iif !== 0) this.#word(Attribute.InDevice, record.iif)
@@ -100,7 +101,8 @@ class GroupFile {
       if (incoming.loopback) v.setUint16(this.#attribute(Attribute.HardwareAddress, 12), 6)
       this.#half(Attribute.HardwareType, incoming.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)
       this.#half(Attribute.HardwareLength, length)
-      this.#attribute(Attribute.HardwareHeader, length)
+      const link = this.#attribute(Attribute.HardwareHeader, length)
+      if (incoming.loopback) v.setUint16(link + ETHERNET_HEADER - 2, ethertype)
     }
     const seconds = Math.floor(wall / 1000)
     const micros = Math.floor((wall - seconds * 1000) * 1000)

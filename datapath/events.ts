@@ -1,6 +1,6 @@
 // What the engine says besides frames: LOG and TRACE records, conntrack events. Nobody listening costs one test.
 
-import type { Packet } from './packet.ts'
+import type { Family, Packet } from './packet.ts'
 
 export interface LogRecord {
   /** syslog level 0 to 7. */
@@ -20,6 +20,7 @@ export interface TraceRecord {
 
 /** A packet for the listeners of an NFLOG group. */
 export interface NflogRecord {
+  readonly family: Family
   readonly group: number
   readonly prefix: string
   readonly hook: number

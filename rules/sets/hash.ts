@@ -7,6 +7,7 @@
 // first network found decides, and if it is marked `nomatch`, the packet is not in the set.
 
 import type { Packet } from '../../datapath/packet.ts'
+import { NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
@@ -740,7 +741,8 @@ export function portWord(pkt: Packet, source: boolean, bytes: Uint8Array): numbe
     const header = proto === IPPROTO_TCP ? TCP_HEADER : proto === IPPROTO_SCTP ? SCTP_HEADER : UDP_HEADER
     return pkt.fragOffset !== 0 || port < 0 || pkt.l4 + header > pkt.end ? -1 : port | (proto << 16)
   }
-  if (pkt.fragOffset !== 0 && pkt.family === 6) return -1
+  // ipv6_skip_exthdr() ends at "no next header".
+  if (pkt.family === 6 && (pkt.fragOffset !== 0 || proto === NEXTHDR_NONE)) return -1
   return proto !== 0 ? proto << 16 : -1
 }
 

@@ -3,6 +3,7 @@
 
 import { Hook } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
+import { writePartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
 import { cutBytes } from '../matches/comment.ts'
@@ -31,10 +32,21 @@ const format = (m: NfLog, dashes: string): string =>
     m.threshold === 0 ? '' : `${dashes}nflog-threshold ${m.threshold}`,
   )
 
+/** The packet up to `end` as a listener gets it: a checksum that the device is to make is not there yet. */
+export function copyOf(pkt: Packet, host: Host, end: number = pkt.end): Uint8Array {
+  const bytes = host.memory.bytes.slice(pkt.l3, end)
+  if (pkt.csumPartial) {
+    const memory = { bytes, view: new DataView(bytes.buffer) }
+    writePartialChecksum(pkt, memory, pkt.l4 - pkt.l3, bytes.length)
+  }
+  return bytes
+}
+
 /** Copies the packet, if somebody listens. */
 function hand(pkt: Packet, hook: Hook, host: Host, m: NfLog): void {
   const end = m.size === null ? pkt.end : Math.min(pkt.end, pkt.l3 + m.size)
   host.events.nflog?.({
+    family: pkt.family,
     group: m.group,
     prefix: m.prefix,
     hook,
@@ -43,7 +55,7 @@ function hand(pkt: Packet, hook: Hook, host: Host, m: NfLog): void {
     mark: pkt.mark,
     arrived: !pkt.local || hook <= Hook.Forward,
     length: pkt.end - pkt.l3,
-    bytes: host.memory.bytes.slice(pkt.l3, end),
+    bytes: copyOf(pkt, host, end),
   })
 }
 

@@ -185,7 +185,9 @@ const REPORTS: Readonly<Record<string, string>> = {
 }
 /** It has said so when it was silent for so long, milliseconds, so often. */
 const REPORT_MS = 20
-const SILENCES = 2
+const SILENCES = 3
+/** A device that has said nothing by then is in no group. */
+const MOST_WAITS = 10
 
 /** `net.ipv4.conf.eth0/1.rp_filter` as sysctl(8) names it, to its file. */
 function sysctlPath(name: string): string {
@@ -247,10 +249,13 @@ export class KernelHost {
     if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
-    for (let silent = 0; this.#family === 6 && silent < SILENCES; ) {
+    const waiting = new Set(scenario.devices.map((d) => d.name))
+    for (let silent = 0, n = 0; this.#family === 6 && silent < SILENCES; n++) {
       await this.#take([{ id: -1, pause: REPORT_MS }])
       const { before, sent } = this.#runs.at(-1)!
-      silent = before.length + sent.length === 0 ? silent + 1 : 0
+      for (const { dev } of [...before, ...sent]) waiting.delete(dev)
+      const settled = before.length + sent.length === 0 && (waiting.size === 0 || n >= MOST_WAITS)
+      silent = settled ? silent + 1 : 0
     }
     if (scenario.sets !== undefined) {
       const restored = await oracle.run(['ipset', 'restore'], scenario.sets)

@@ -4,6 +4,7 @@
 
 import { NflogFiles } from '../../daemon/nflog-files.ts'
 import type { Host } from '../../datapath/host.ts'
+import { copyOf } from '../../rules/targets/nflog.ts'
 import type { Difference } from './compare.ts'
 import { decode } from './frames.ts'
 
@@ -29,6 +30,7 @@ export class Records {
     // As the kernel does when its logger is nfnetlink_log (nf_log_trace).
     host.events.trace = ({ table, chain, kind, rule, pkt }) =>
       host.events.nflog?.({
+        family: pkt.family,
         group: 0,
         prefix: `TRACE: ${table}:${chain}:${kind}:${rule} `,
         hook: 0,
@@ -37,7 +39,7 @@ export class Records {
         mark: pkt.mark,
         arrived: !pkt.local || pkt.oif === 0,
         length: pkt.end - pkt.l3,
-        bytes: host.memory.bytes.slice(pkt.l3, pkt.end),
+        bytes: copyOf(pkt, host),
       })
   }
 
