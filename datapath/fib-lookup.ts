@@ -103,7 +103,7 @@ export class FibLookup {
   constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
     this.devices = devices
     this.#memory = memory
-    this.#multipath = new Multipath(devices, memory, conf)
+    this.#multipath = new Multipath(memory, conf)
     this.broadcastIn = this.special(RouteType.Broadcast, devices.loopback)
     this.multicastIn = this.special(RouteType.Multicast, devices.loopback)
   }
@@ -335,7 +335,13 @@ export class FibLookup {
   sourceFor(route: Route, _d0: number): number {
     if (route.source !== null) return route.source[0]
     if (route.device === null) return 0
-    return this.devices.selectAddress4(route.device, route.gateway?.[0] ?? 0, route.scope)
+    return this.askOwnAddress(route as RouteEntry)
+  }
+
+  /** fib_info_update_nhc_saddr(). */
+  protected askOwnAddress(route: RouteEntry): number {
+    route.ownAddress = this.devices.selectAddress4(route.device!, route.gateway?.[0] ?? 0, route.scope)
+    return route.ownAddress
   }
 
   /** Fills and gives the one reused key, as ip_route_me_harder() asks after OUTPUT: no interface is fixed. */

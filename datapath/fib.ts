@@ -96,6 +96,8 @@ export class Fib extends FibLookup {
     if (verify && ((spec.tos ?? 0) & 3) === 0)
       this.of(spec.family ?? 4).table(spec.table ?? tableFor(spec.type ?? 1))
     const route = this.#checker.make(spec, false, verify)
+    // fib_create_info() asks once; later the address is found anew only when it is needed.
+    if (route.family === 4) for (const path of route.paths ?? []) this.askOwnAddress(path)
     this.#insert(route, mode, verify)
     if (route.family === 4 && route.type === RouteType.Local && route.protocol !== 'kernel')
       this.v4.customLocal = true

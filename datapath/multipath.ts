@@ -10,7 +10,6 @@
 //
 //     31 bits against the next hops' shares of 2^31; a next hop whose own address is the source goes first
 
-import type { Devices } from './device-table.ts'
 import type { Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import type { FlowKey } from './route.ts'
@@ -81,7 +80,6 @@ export type MultipathConf6 = Pick<MultipathConf, 'multipathHashPolicy' | 'multip
 
 export class Multipath {
   readonly #memory: FrameMemory
-  readonly #devices: Devices
   readonly #conf: MultipathConf
   readonly #words = new Int32Array(KEY_WORDS)
   readonly #inside = new Dissected()
@@ -92,8 +90,7 @@ export class Multipath {
   }
   #v = new Int32Array(8)
 
-  constructor(devices: Devices, memory: FrameMemory, conf: MultipathConf) {
-    this.#devices = devices
+  constructor(memory: FrameMemory, conf: MultipathConf) {
     this.#memory = memory
     this.#conf = conf
   }
@@ -124,7 +121,7 @@ export class Multipath {
       // fib_rebalance(): the upper bound of its share.
       const bound = Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1
       let points = h <= bound ? 1 : 0
-      if (from !== 0 && this.#ownAddress(path) === from) points += 2
+      if (from !== 0 && path.ownAddress === from) points += 2
       if (points <= score) continue
       best = path
       if (points === 3 || (from === 0 && points === 1)) return best
@@ -151,11 +148,6 @@ export class Multipath {
       if (h <= Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1) return path
     }
     return paths[0]!
-  }
-
-  /** nh_saddr. */
-  #ownAddress(path: RouteEntry): number {
-    return this.#devices.selectAddress4(path.device!, path.gateway?.[0] ?? 0, path.scope)
   }
 
   // -- hashes

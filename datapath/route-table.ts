@@ -13,7 +13,17 @@ import type { Nexthop, RouteExtras, Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,
-  'loop' | 'recast' | 'paths' | 'uses' | 'through' | 'extras' | 'weight' | 'origin' | 'dead' | 'first'
+  | 'loop'
+  | 'recast'
+  | 'paths'
+  | 'uses'
+  | 'through'
+  | 'extras'
+  | 'weight'
+  | 'origin'
+  | 'dead'
+  | 'first'
+  | 'ownAddress'
 > & {
   readonly origin?: Device | null
   readonly extras?: RouteExtras | null
@@ -47,6 +57,8 @@ export class RouteEntry {
   readonly origin: Device | null
   /** Several next hops: one route for each. */
   readonly paths: readonly RouteEntry[] | null
+  /** One of several next hops: the address that the host would have there when it was last asked for (nh_saddr). */
+  ownAddress = 0
   /** One of several next hops whose device has no address, or is down (RTNH_F_DEAD). */
   dead = false
   /** Of one of several next hops; 1 otherwise. */
