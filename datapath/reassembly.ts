@@ -50,8 +50,17 @@ const SKB_TAIL = 320
 const SKB_LINEAR = PAGE - SKB_PAD - SKB_TAIL
 const SKB_SMALL_HEAD = 576
 
-/** What proc_dointvec_jiffies() takes, either sign; HZ is 250. */
-const MAX_SECONDS = Math.floor(0x7fffffff / 250)
+/** Milliseconds of a jiffy; HZ is 250. */
+const JIFFY = 4
+/** What proc_dointvec_jiffies() takes, either sign. */
+const MAX_SECONDS = Math.floor(0x7fffffff / (1000 / JIFFY))
+
+/** calc_wheel_index(): the jiffy at which a timer fires that is to fire `delta` after `now`; later timers fire coarsely. */
+function firesAt(now: number, delta: number): number {
+  let granularity = 1
+  for (let reach = 63; delta >= reach && granularity < 1 << 24; reach *= 8) granularity *= 8
+  return (Math.floor((now + delta) / granularity) + 1) * granularity
+}
 
 /** One fragment: its headers and data in a buffer of a size class. */
 class Fragment {
@@ -112,8 +121,9 @@ export class Queue {
   maxDfSize = 0
   /** Where its last fragment came in. */
   device: Device | null = null
-  /** `host.now` at which it is given up. */
+  /** `host.now` at which it is given up. Of those that go at once the one that began to wait last goes first. */
   expires = 0
+  order = 0
   /** IPv4: ipfrag_max_dist. */
   source: Source | null = null
   seen = 0
@@ -151,6 +161,8 @@ export class Reassembly {
   highThreshold = 0
   #lowThreshold = 0
   readonly #queueSize: number
+  #armed = 0
+  readonly #over: Queue[] = []
 
   constructor(host: Host, family: Family) {
     this.#host = host
@@ -255,7 +267,9 @@ export class Reassembly {
   /** Forgets the fragments of a queue and gives it time anew. */
   restart(queue: Queue): void {
     this.#flush(queue)
-    queue.expires = this.#host.now + this.timeoutMs
+    const jiffy = Math.floor(this.#host.now / JIFFY)
+    queue.expires = firesAt(jiffy, Math.max(this.timeoutMs / JIFFY, 0)) * JIFFY
+    queue.order = ++this.#armed
     if (queue.expires < this.#earliest) this.#earliest = queue.expires
     queue.haveFirst = queue.haveLast = false
     queue.total = queue.meat = queue.ecn = 0
@@ -451,25 +465,23 @@ export class Reassembly {
     return fragment
   }
 
-  /**
-   * Hands every queue whose time is over to `expire`, which must kill it. Cheap when nothing is due.
-   * Differs from Linux: its timers round up, the later the coarser.
-   */
+  /** Hands every queue whose time is over to `expire`, which must kill it, in the order of Linux. Cheap when nothing is due. */
   tick(expire: (queue: Queue) => void): void {
     const { now } = this.#host
     if (now < this.#earliest) return
     this.#earliest = Number.POSITIVE_INFINITY
-    for (let b = 0; b < BUCKETS; b++) {
-      let queue: Queue | null = this.#buckets[b]!
-      while (queue !== null) {
-        const next: Queue | null = queue.next
-        if (queue.expires <= now) expire(queue)
+    const over = this.#over
+    for (let b = 0; b < BUCKETS; b++)
+      for (let queue: Queue | null = this.#buckets[b]!; queue !== null; queue = queue.next)
+        if (queue.expires <= now) over.push(queue)
         else if (queue.expires < this.#earliest) this.#earliest = queue.expires
-        queue = next
-      }
-    }
+    over.sort(byExpiry)
+    for (const queue of over) expire(queue)
+    over.length = 0
   }
 }
+
+const byExpiry = (a: Queue, b: Queue): number => a.expires - b.expires || b.order - a.order
 
 /** Lists of packets on their way; four are more than are ever under way at once. */
 export class FragmentLists {

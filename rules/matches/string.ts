@@ -1,5 +1,5 @@
-// string: bytes anywhere in a packet (libxt_string of iptables 1.8.9, string_mt() of xt_string.c). Both algorithms of
-// the kernel find the same; they differ in speed there.
+// string: bytes anywhere in a packet (libxt_string of iptables 1.8.9, string_mt() of xt_string.c). In a reassembled one
+// Boyer-Moore finds what lies in one of its pieces; Knuth-Morris-Pratt goes on from piece to piece.
 
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
@@ -85,15 +85,30 @@ export interface Needle {
   readonly fold: boolean
   readonly from: number
   readonly to: number
+  /** It has to lie in one piece of the packet. */
+  readonly whole: boolean
 }
 
 /** True if the whole needle lies within [from, to) of the packet. Does not allocate. */
 function contains(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
-  const { bytes: wanted, fold } = needle
-  const { bytes } = memory
-  const end = Math.min(pkt.end, pkt.l3 + needle.to) - wanted.length
+  const from = pkt.l3 + needle.from
+  const to = Math.min(pkt.end, pkt.l3 + needle.to)
+  const pieces = pkt.fragList
+  if (pieces === null || !needle.whole) return lies(memory, needle, from, to)
+  let start = pkt.l3
+  let end = start + pieces.header
+  for (let i = 0; i < pieces.count; i++) {
+    end += pieces.sizes[i]!
+    if (lies(memory, needle, Math.max(start, from), Math.min(end, to))) return true
+    start = end
+  }
+  return false
+}
+
+function lies({ bytes }: FrameMemory, { bytes: wanted, fold }: Needle, from: number, to: number): boolean {
+  const end = to - wanted.length
   const first = wanted[0]!
-  for (let at = pkt.l3 + needle.from; at <= end; at++) {
+  for (let at = from; at <= end; at++) {
     const byte = bytes[at]!
     if (byte !== first && !(fold && upper(byte) === first)) continue
     let i = 1
@@ -165,6 +180,7 @@ export const string: Match<StringMatch> = {
       fold: m.ignoreCase,
       from: m.from,
       to: m.to,
+      whole: m.algo === 'bm',
     }
     return js`${js.bind(contains)}(pkt, ${js.env.host.memory}, ${needle}) !== ${m.invert}`
   },

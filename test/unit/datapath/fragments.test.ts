@@ -180,7 +180,7 @@ describe('reassembly', () => {
     const held = verdicts.filter((v) => v === Verdict.Stolen).length
     expect(held).toBeGreaterThan(50)
     expect(held).toBeLessThan(250)
-    t.host.now = 30_001
+    t.host.now = 30_720
     t.host.fragments.tick()
     expect(t.host.fragments.waiting).toBe(0)
     expect(defrag(t, part(0, 16)).verdict).toBe(Verdict.Stolen)
@@ -213,10 +213,10 @@ describe('reassembly', () => {
     const t = reassembling()
     const frames = fragment(udp({ ...C, dst, payload: 2000 }), 600)
     expect(t.feed('eth0', frames[which]!)).toEqual([])
-    t.host.now = 29_999
+    t.host.now = 30_719
     t.host.fragments.tick()
     expect(t.host.fragments.waiting).toBe(1)
-    t.host.now = 30_000
+    t.host.now = 30_720
     t.host.fragments.tick()
     expect(t.host.fragments.waiting).toBe(0)
     expect(t.sent.length).toBe(errors)
@@ -343,7 +343,7 @@ test('random fragments neither throw nor lose slots', () => {
       }),
     )
   }
-  t.host.now += 31_000
+  t.host.now += 33_000
   t.host.fragments.tick()
   expect(t.host.fragments.waiting).toBe(0)
   expect(t.host.memory.free).toBe(64)

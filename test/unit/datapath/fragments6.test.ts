@@ -227,10 +227,10 @@ describe('conntrack reassembles', () => {
     const held = verdicts.filter((v) => v === Verdict.Stolen).length
     expect(held).toBeGreaterThan(50)
     expect(held).toBeLessThan(150)
-    t.host.now = 6_999
+    t.host.now = 7_167
     t.host.fragments6.tick()
     expect(t.host.fragments6.waiting).toBe(held)
-    t.host.now = 7_000
+    t.host.now = 7_168
     t.host.fragments6.tick()
     expect(t.host.fragments6.waiting).toBe(0)
   })
@@ -317,10 +317,10 @@ test.each([
   const first = part(0, 16)
   take(t, first)
   take(t, part(16, 16, true, { id: 6 }))
-  t.host.now = 59_999
+  t.host.now = 61_439
   t.host.fragments6.tick()
   expect(t.sent).toEqual([])
-  t.host.now = 60_000
+  t.host.now = 61_440
   t.host.fragments6.tick()
   // The flow label is drawn.
   expect(t.sent.map(({ frame }) => decode(frame).replace(/ flow 0x\w+/, ''))).toEqual([
@@ -328,6 +328,28 @@ test.each([
   ])
   expect(t.host.fragments6.waiting).toBe(0)
   expect(t.host.memory.free).toBe(64)
+})
+
+test('of what waits in vain the last goes first, as far as the kernel can tell their times apart', () => {
+  const t = testHost(DEVICES, { 'net.ipv6.ip6frag_time': 1 })
+  for (const [now, id] of [
+    [0, 1],
+    [3, 2],
+    [28, 3],
+    [32, 4],
+  ] as const) {
+    t.host.now = now
+    receive(t, part(0, 16, true, { id }))
+  }
+  const gone = (now: number): number[] => {
+    t.host.now = now
+    t.sent.length = 0
+    t.host.fragments6.tick()
+    return t.sent.map(({ frame }) => frame[40 + 8 + 40 + 7]!)
+  }
+  expect(gone(1023)).toEqual([])
+  expect(gone(1024)).toEqual([2, 1])
+  expect(gone(1056)).toEqual([4, 3])
 })
 
 describe('fragmentation', () => {
