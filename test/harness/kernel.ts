@@ -243,10 +243,10 @@ export class KernelHost {
       for (const a of d.addresses) batch.push(`addr add ${a} dev ${d.name}`)
       if (this.#family === 4) batch.push(up)
     })
+    if (this.#family === 6) await this.#ip(batch.splice(0), true)
     for (const r of scenario.routes) batch.push(`route add ${r}`)
     for (const r of scenario.rules) batch.push(`rule add ${r}`)
-    const ip = await oracle.run(['ip', `-${this.#family}`, '-batch', '-'], `${batch.join('\n')}\n`)
-    if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
+    await this.#ip(batch, false)
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
     const waiting = new Set(scenario.devices.map((d) => d.name))
@@ -285,6 +285,18 @@ export class KernelHost {
     this.#start = Number.NaN
     await this.#take([{ id: -1, pause: 0 }])
     this.#runs.length = 0
+  }
+
+  /** Lines for `ip -batch`. `settled`: till no address is tentative any more; a busy kernel takes its time (addrconf_dad_work). */
+  async #ip(batch: readonly string[], settled: boolean): Promise<void> {
+    const family = `-${this.#family}`
+    const ip = await this.#oracle.run(['ip', family, '-batch', '-'], `${batch.join('\n')}\n`)
+    if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
+    for (let again = 0; settled && again < MOST_ENDS * 20; again++) {
+      const { stdout } = await this.#oracle.run(['ip', family, '-o', 'addr', 'show', 'tentative'])
+      if (stdout === '') return
+      await this.#oracle.run(['sleep', '0.02'])
+    }
   }
 
   async #take(steps: readonly Step[]): Promise<void> {
