@@ -193,7 +193,8 @@ export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply
   return t
 }
 
-const PORTED = new Set([6, 17, 33, 47, 132, 136])
+/** Not DCCP: no tracker of its own since 6.16. */
+const PORTED = new Set([6, 17, 47, 132, 136])
 
 /** The zones of the two directions that a message asks for; null: it asks twice. */
 function zones(flow: Flow): readonly [number, number] | null {

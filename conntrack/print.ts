@@ -221,7 +221,8 @@ export function formatSave(flow: Flow, command: Happening): string {
   option(isTranslated(flow, true, 'address') ? '-n' : '-q', address(reply.dst))
   const protocol = orig.protocol ?? 0
   option('-p', PROTOCOL_NAMES[protocol] ?? protocol)
-  if (PORTED.has(protocol) || protocol === IPPROTO_GRE) {
+  // The kernel sends no ports of DCCP since 6.16; the other forms print 0 then.
+  if ((PORTED.has(protocol) && protocol !== IPPROTO_DCCP) || protocol === IPPROTO_GRE) {
     const [own, back] = protocol === IPPROTO_GRE ? ['key', 'key'] : ['port', 'port']
     option(protocol === IPPROTO_GRE ? '--srckey' : '--sport', orig.sport)
     option(protocol === IPPROTO_GRE ? '--dstkey' : '--dport', orig.dport)

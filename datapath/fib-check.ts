@@ -74,6 +74,11 @@ export class RouteChecker {
           return { ...h, device: h.device ?? via.device!, ...(scope === Scope.Link ? {} : { scope }) }
         })
       : null
+    // rt6_duplicate_nexthop()
+    if (verify && family === 6 && nexthops !== null)
+      for (const [i, h] of nexthops.entries())
+        if (nexthops.slice(0, i).some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
+          throw new RouteError('EEXIST', 'File exists')
     const gateway = nexthops === null ? (spec.gateway ?? null) : null
     let device = nexthops === null ? (spec.device ?? null) : nexthops[0]!.device
     let nexthopScope: number = gateway === null ? Scope.Host : Scope.Link

@@ -154,6 +154,16 @@ function show(context: IpContext, line: Line): number {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
   }
+  // Behind `ip link show` in a batch a link that is named is asked for alone, and with it come no addresses.
+  const alone = context.session.links && filter.group === null ? filter.device : null
+  if (alone !== null) {
+    out.list(() =>
+      out.object(null, () => {
+        if (fitsState(alone, filter)) printLink(context, alone)
+      }),
+    )
+    return 0
+  }
   out.list(() => {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue

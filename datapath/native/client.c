@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@ static const char *tool;
 /* The daemon goes on until it is told to stop: the socket, -1 as long as it was not said so. */
 static int following = -1;
 static volatile sig_atomic_t interrupted;
+/* Signals are taken only while nothing has come: one between two reads would be overslept. */
+static sigset_t waiting;
 
 static void interrupt(int number)
 {
@@ -102,7 +105,15 @@ static void follow(int fd)
 {
 	struct sigaction action = { .sa_handler = interrupt };
 
+	sigset_t signals;
+
 	following = fd;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, &waiting);
+	sigdelset(&waiting, SIGINT);
+	sigdelset(&waiting, SIGTERM);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 }
@@ -113,13 +124,17 @@ static int read_all(int fd, void *data, size_t size)
 	char *p = data;
 
 	while (size > 0) {
-		ssize_t n = read(fd, p, size);
+		struct pollfd ready = { .fd = fd, .events = POLLIN };
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR) {
-			if (interrupted && fd == following)
+		if (fd == following && ppoll(&ready, 1, NULL, &waiting) < 0) {
+			if (interrupted)
 				stop_following();
 			continue;
 		}
+		n = read(fd, p, size);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
 			return 0;
 		p += n;

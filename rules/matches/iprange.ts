@@ -84,10 +84,15 @@ export const iprange: Match<IpRange> = {
 [!] --dst-range ip[-ip]    Match destination IP in the specified range
 `,
   parse(o) {
-    const range = { source: parseRange(o, 'src-range'), destination: parseRange(o, 'dst-range') }
-    if (range.source === null && range.destination === null)
+    let source: AddressRange | null = null
+    let destination: AddressRange | null = null
+    // In the order given: what is said of one stands before the mistake in the other.
+    for (const flag of o.given())
+      if (flag === 'src-range') source = parseRange(o, flag)
+      else destination = parseRange(o, flag)
+    if (source === null && destination === null)
       throw new WholeError("iprange match: You must specify `--src-range' or `--dst-range'")
-    return range
+    return { source, destination }
   },
   print: ({ source, destination }, family) =>
     words(

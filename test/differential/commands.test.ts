@@ -4,7 +4,6 @@
 //
 // TUNWALL_SEED=n starts from that seed; TUNWALL_SESSIONS=n runs so many sessions of 40 commands.
 
-import { randomInt } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
@@ -21,7 +20,7 @@ import { knownExtensions } from '../harness/commands-words.ts'
 
 const SESSIONS = Number(process.env.TUNWALL_SESSIONS ?? 40)
 const COMMANDS = 40
-const SEED = Number(process.env.TUNWALL_SEED ?? randomInt(1 << 30))
+const SEED = Number(process.env.TUNWALL_SEED ?? 950_000)
 
 /** The calls up to the first that differs, and what differs. */
 function compare(calls: readonly Call[]): string | null {
