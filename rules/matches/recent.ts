@@ -61,6 +61,15 @@ class RecentEntry {
 const bucketOf = (w0: number, w1: number, w2: number, w3: number): number =>
   (Math.imul(w0 ^ w1 ^ w2 ^ w3, 0x9e3779b1) >>> 25) & (BUCKETS - 1)
 
+/** in4_pton(): four decimal numbers, whatever zeros they begin with. */
+function plainIpv4(text: string): Words | null {
+  if (!/^\d+(\.\d+){3}$/.test(text)) return null
+  const bytes = text.split('.').map(Number)
+  return bytes.some((byte) => byte > 255)
+    ? null
+    : [bytes.reduce((word, byte) => (word << 8) | byte, 0), 0, 0, 0]
+}
+
 /** One list, as /proc/net/xt_recent/NAME shows it. */
 export class RecentList {
   readonly mask: Words
@@ -160,7 +169,7 @@ export class RecentList {
       return true
     }
     const family = command.includes(':') ? 6 : 4
-    const address = parseAddress(command.slice(1), family)
+    const address = family === 4 ? plainIpv4(command.slice(1)) : parseAddress(command.slice(1), 6)
     if (address === null || (command[0] !== '+' && command[0] !== '-')) return false
     const entry = this.find(family, ...address, 0)
     if (command[0] === '-') {
