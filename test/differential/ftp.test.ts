@@ -27,19 +27,21 @@ if (why !== null) console.warn(`NOT RUN: no FTP through the gateway: ${why}`)
 const [IN, OUT] = [`tw-ftp-${process.pid}-in`, `tw-ftp-${process.pid}-out`]
 const HOST = `interfaces:
   lan:
-    addresses: [10.0.1.1/24]
-    port: { tun: { namespace: ${IN}, name: eth0, peer: [10.0.1.2/24], routes: [default via 10.0.1.1] } }
+    addresses: [10.0.1.1/24, "fd01::1/64"]
+    port: { tun: { namespace: ${IN}, name: eth0, peer: [10.0.1.2/24, "fd01::2/64"], routes: [default via 10.0.1.1, "default via fd01::1"] } }
   wan:
-    addresses: [10.0.2.1/24]
-    port: { tun: { namespace: ${OUT}, name: eth0, peer: [10.0.2.2/24] } }
+    addresses: [10.0.2.1/24, "fd02::1/64"]
+    port: { tun: { namespace: ${OUT}, name: eth0, peer: [10.0.2.2/24, "fd02::2/64"] } }
 sysctls:
   net.ipv4.ip_forward: 1
+  net.ipv6.conf.all.forwarding: 1
 `
-const rules = (helper: string): string => `*raw
+/** `inside`: where a connection from outside goes. */
+const rules = (helper: string, inside = '10.0.1.2'): string => `*raw
 -A PREROUTING -p tcp -m tcp --dport 21 -j ${helper}
 COMMIT
 *nat
--A PREROUTING -i wan -p tcp -m tcp --dport 21 -j DNAT --to-destination 10.0.1.2
+-A PREROUTING -i wan -p tcp -m tcp --dport 21 -j DNAT --to-destination ${inside}
 -A POSTROUTING -o wan -j MASQUERADE
 COMMIT
 *filter
@@ -75,7 +77,8 @@ describe.skipIf(why !== null)('FTP through the gateway', () => {
     writeFileSync(
       config,
       [
-        'listen=YES',
+        'listen=NO',
+        'listen_ipv6=YES',
         'background=NO',
         'anonymous_enable=YES',
         'no_anon_password=YES',
@@ -106,7 +109,11 @@ describe.skipIf(why !== null)('FTP through the gateway', () => {
   }
 
   const start = (name: string, iptables: string): Promise<Gateway> => {
-    const directory = writeFolder(join(root, name), { 'host.yaml': HOST, 'iptables-save': iptables })
+    const directory = writeFolder(join(root, name), {
+      'host.yaml': HOST,
+      'iptables-save': iptables,
+      'ip6tables-save': rules('CT --helper ftp', 'fd01::2'),
+    })
     return new Gateway(directory, join(root, `${name}.socket`)).ready()
   }
 
@@ -126,17 +133,17 @@ describe.skipIf(why !== null)('FTP through the gateway', () => {
   })
 
   describe('with the helper', () => {
-    let gateway: Gateway
+    let gateway: Gateway | undefined
     beforeAll(async () => {
       gateway = await start('with', rules('CT --helper ftp'))
     })
     afterAll(async () => {
-      await gateway.stop()
+      await gateway?.stop()
     })
 
     test.each(MODES)('client behind MASQUERADE: %s', (_, argv, port) => {
       expect(fetch(IN, '10.0.2.2', argv)).toBe(CONTENT)
-      const flows = gateway.tool('conntrack', '-L').stdout
+      const flows = gateway!.tool('conntrack', '-L').stdout
       expect(flows).toMatch(/dport=21 .* helper=ftp /)
       expect(flows).toMatch(
         port === 20 ? /src=10\.0\.2\.2 dst=10\.0\.2\.1 sport=20 / : /src=10\.0\.1\.2 dst=10\.0\.2\.2 /,
@@ -145,6 +152,18 @@ describe.skipIf(why !== null)('FTP through the gateway', () => {
 
     test.each(MODES)('server behind DNAT: %s', (_, argv) => {
       expect(fetch(OUT, '10.0.2.1', argv)).toBe(CONTENT)
+    })
+
+    const MODES6 = [MODES[0]!, MODES[2]!]
+    test.each(MODES6)('IPv6, client behind MASQUERADE: %s', (_, argv, port) => {
+      expect(fetch(IN, '[fd02::2]', argv)).toBe(CONTENT)
+      const flows = gateway!.tool('conntrack', '-L', '-f', 'ipv6').stdout
+      expect(flows).toMatch(/dport=21 .* helper=ftp /)
+      expect(flows).toMatch(port === 20 ? /src=fd02::2 dst=fd02::1 sport=20 / : /src=fd01::2 dst=fd02::2 /)
+    })
+
+    test.each(MODES6)('IPv6, server behind DNAT: %s', (_, argv) => {
+      expect(fetch(OUT, '[fd02::1]', argv)).toBe(CONTENT)
     })
 
     test('several clients at once', async () => {
@@ -174,12 +193,12 @@ describe.skipIf(why !== null)('FTP through the gateway', () => {
   })
 
   describe('without the helper', () => {
-    let gateway: Gateway
+    let gateway: Gateway | undefined
     beforeAll(async () => {
       gateway = await start('without', rules('CT --zone 0'))
     })
     afterAll(async () => {
-      await gateway.stop()
+      await gateway?.stop()
     })
     test.each(MODES.slice(0, 1))('no data: %s', (_, argv) => {
       expect(fetch(IN, '10.0.2.2', argv)).toBeTypeOf('number')
