@@ -403,11 +403,8 @@ export class Ipv6Path {
       return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
     }
     if (pkt.csumPending) completeChecksum(pkt, host.memory)
-    const tooBig = host.fragments6.fragmentAndSend(
-      pkt,
-      mtu,
-      isMulticast(pkt.d0) ? this.#emitMulticast : this.#path.emit,
-    )
+    const emit = isMulticast(pkt.d0) ? this.#emitMulticast : this.#path.emit
+    const tooBig = (pkt.flags & PathFlag.Whole) !== 0 ? mtu : host.fragments6.fragmentAndSend(pkt, mtu, emit)
     if (tooBig !== 0) {
       host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, tooBig, device)
       return this.#path.drop(pkt, Reason.Mtu)

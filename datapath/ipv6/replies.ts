@@ -10,7 +10,7 @@ import { type FlowKey, newFlowKey, type Route, RouteType, type Words } from '../
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import { writePartialChecksum } from '../offload.ts'
-import { type Packet, PacketType } from '../packet.ts'
+import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
@@ -399,6 +399,7 @@ export class Replies6 {
   sendMessage(pkt: Packet, device: Device): void {
     this.#header(pkt, 255, device.conf6.ndiscTclass, -1, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
+    pkt.flags |= PathFlag.Whole
     this.#host.path.sendLocal(pkt, device)
     this.#host.packets.give(pkt)
   }
