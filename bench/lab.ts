@@ -20,7 +20,8 @@ export const SERVER = '10.9.2.2'
 /** Traffic before what is measured, seconds, for each contender: the compiler's and the caches' turn. */
 const WARM_UP = 1
 
-export type ForwarderKind = 'copier' | 'tunwall' | 'kernel'
+/** kernel: iptables-legacy; kernel-nft: iptables-nft. */
+export type ForwarderKind = 'copier' | 'tunwall' | 'kernel' | 'kernel-nft'
 
 export interface LabOptions {
   readonly kind: ForwarderKind
@@ -67,7 +68,8 @@ export class Lab {
     try {
       sh('ip', 'netns', 'add', lab.#client)
       sh('ip', 'netns', 'add', lab.#server)
-      if (options.kind === 'kernel') lab.#startKernel(options.rules)
+      if (options.kind === 'kernel') lab.#startKernel(options.rules, 'iptables-legacy-restore')
+      else if (options.kind === 'kernel-nft') lab.#startKernel(options.rules, 'iptables-nft-restore')
       else if (options.kind === 'copier') await lab.#startCopier(options.offload ?? true)
       else await lab.#startTunwall(options.rules, options.offload ?? true)
       return lab
@@ -101,6 +103,7 @@ export class Lab {
       `interfaces:
   lan: { addresses: [10.9.1.1/24], mtu: 1500, port: { tun: { namespace: ${this.#client}, name: eth0, peer: [10.9.1.2/24], routes: [default via 10.9.1.1], offload: ${offload} } } }
   wan: { addresses: [10.9.2.1/24], mtu: 1500, port: { tun: { namespace: ${this.#server}, name: eth0, peer: [10.9.2.2/24], routes: [default via 10.9.2.1], offload: ${offload} } } }
+routes: [10.128.0.0/10 via 10.9.2.2]
 sysctls: { net.ipv4.ip_forward: 1 }
 `,
     )
@@ -115,7 +118,7 @@ sysctls: { net.ipv4.ip_forward: 1 }
     ])
   }
 
-  #startKernel(rules: string): void {
+  #startKernel(rules: string, restore: string): void {
     sh('ip', 'netns', 'add', this.#router)
     const link = (ns: string, outside: string, near: string, far: string): void => {
       sh(
@@ -142,7 +145,12 @@ sysctls: { net.ipv4.ip_forward: 1 }
     link(this.#client, 'lan', '10.9.1.1', CLIENT)
     link(this.#server, 'wan', '10.9.2.1', SERVER)
     sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', 'net.ipv4.ip_forward=1')
-    execFileSync('ip', ['netns', 'exec', this.#router, 'iptables-legacy-restore'], { input: rules })
+    // Endpoints of services.
+    sh('ip', '-n', this.#router, 'route', 'add', '10.128.0.0/10', 'via', SERVER)
+    execFileSync('ip', ['netns', 'exec', this.#router, restore], {
+      input: rules,
+      maxBuffer: 1 << 26,
+    })
   }
 
   /** Starts a child that says it is ready. Rejects with what it printed when it ends first. */
@@ -193,6 +201,20 @@ sysctls: { net.ipv4.ip_forward: 1 }
     const rate = (this.#received() - before) / seconds
     await hold
     return rate
+  }
+
+  /**
+   * New connections a second that reach the server's interface: a SYN each, to addresses of services from 10.96.0.0 on,
+   * offered without pause.
+   */
+  async newConnections(services: number, seconds: number): Promise<number> {
+    const offer = (address: string, time: number): Promise<string> =>
+      this.#traffic(this.#client, 'syn-flows', address, '10.96.0.0', String(services), '80', String(time))
+    // Other sources, so that these are connections of their own.
+    await offer('10.9.1.3', 0.3)
+    const before = this.#received()
+    await offer(CLIENT, seconds)
+    return (this.#received() - before) / seconds
   }
 
   /** Bits a second of one TCP stream, as the receiver counts. */

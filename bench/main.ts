@@ -8,12 +8,14 @@ import { forward } from './forward.ts'
 import { Lab } from './lab.ts'
 import { restore } from './restore.ts'
 import { ruleIndex } from './rule-index.ts'
+import { scale } from './scale.ts'
 import { sets } from './sets.ts'
 
 const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
   engine: { title: 'The engine in memory', run: engine },
   forward: { title: 'Forwarding over devices', run: forward },
   rules: { title: 'Walks through rules', run: ruleIndex },
+  scale: { title: 'Rules and services', run: scale },
   restore: { title: 'Rulesets and commands', run: restore },
   sets: { title: 'Sets', run: sets },
 }

@@ -5,12 +5,14 @@
  *   traffic udp-hold PORT SECONDS                   keeps the port open and reads nothing
  *   traffic tcp-send ADDRESS PORT SECONDS           one stream; prints bytes written
  *   traffic tcp-sink PORT SECONDS                   takes one stream; prints bytes and seconds
+ *   traffic syn-flows SOURCE FIRST COUNT PORT SECONDS   a SYN of another connection each, to COUNT addresses from FIRST on
  *   traffic tcp-connect ADDRESS PORT COUNT          connects and closes; prints microseconds each
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -169,6 +171,74 @@ static int tcp_connect(const char *host, const char *port, int count)
 	return 0;
 }
 
+static uint32_t sum16(const void *from, size_t bytes, uint32_t sum)
+{
+	const uint16_t *words = from;
+
+	for (size_t i = 0; i < bytes / 2; i++)
+		sum += words[i];
+	return sum;
+}
+
+static uint16_t folded(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+struct syn {
+	struct iphdr ip;
+	struct tcphdr tcp;
+};
+
+/* Connection `n`: every address in turn, then the next port. */
+static void make_syn(struct syn *p, uint32_t first, uint32_t count, uint64_t n)
+{
+	uint32_t pseudo;
+
+	p->ip.daddr = htonl(first + (uint32_t)((n * 7919) % count));
+	p->tcp.source = htons((uint16_t)(1024 + n / count % 64000));
+	p->tcp.check = 0;
+	pseudo = sum16(&p->ip.saddr, 8, htons(IPPROTO_TCP) + htons(sizeof(p->tcp)));
+	p->tcp.check = folded(sum16(&p->tcp, sizeof(p->tcp), pseudo));
+}
+
+static int syn_flows(char **argv)
+{
+	struct sockaddr_in from = address(argv[0], "0"), first = address(argv[1], argv[3]);
+	uint32_t count = (uint32_t)atoi(argv[2]);
+	static struct syn packets[BATCH];
+	struct iovec iov[BATCH];
+	struct mmsghdr batch[BATCH] = { 0 };
+	int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+	double end = seconds() + atof(argv[4]);
+	uint64_t sent = 0;
+
+	if (fd < 0 || count == 0)
+		die("syn-flows");
+	for (int i = 0; i < BATCH; i++) {
+		packets[i].ip = (struct iphdr){ .version = 4, .ihl = 5, .tot_len = htons(sizeof(struct syn)), .ttl = 64,
+						.protocol = IPPROTO_TCP, .saddr = from.sin_addr.s_addr };
+		packets[i].tcp = (struct tcphdr){ .dest = first.sin_port, .doff = 5, .syn = 1, .window = htons(64240) };
+		iov[i] = (struct iovec){ &packets[i], sizeof(struct syn) };
+		batch[i].msg_hdr = (struct msghdr){ .msg_name = &first, .msg_namelen = sizeof(first), .msg_iov = &iov[i], .msg_iovlen = 1 };
+	}
+	while (seconds() < end) {
+		int n;
+
+		for (int i = 0; i < BATCH; i++)
+			make_syn(&packets[i], ntohl(first.sin_addr.s_addr), count, sent + (uint64_t)i);
+		n = sendmmsg(fd, batch, BATCH, 0);
+		if (n > 0)
+			sent += (uint64_t)n;
+		else if (errno != ENOBUFS && errno != EAGAIN)
+			die("sendmmsg");
+	}
+	printf("%llu\n", (unsigned long long)sent);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -183,6 +253,8 @@ int main(int argc, char **argv)
 		return tcp_sink(argv[2], atof(argv[3]));
 	if (!strcmp(mode, "tcp-connect") && argc == 5)
 		return tcp_connect(argv[2], argv[3], atoi(argv[4]));
+	if (!strcmp(mode, "syn-flows") && argc == 7)
+		return syn_flows(argv + 2);
 	fprintf(stderr, "usage: see the head of traffic.c\n");
 	return 2;
 }
