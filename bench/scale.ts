@@ -11,8 +11,6 @@ const KINDS = ['tunwall', 'kernel', 'kernel-nft'] as const
 const RULES = [0, 100, 300, 1000, 5000, 10_000]
 const SERVICES = [100, 1000, 10_000]
 const ENDPOINTS = 10
-/** Short enough for nf_conntrack_max to hold what passes. */
-const BURST = 0.4
 
 async function measured(
   kind: ForwarderKind,
@@ -62,7 +60,7 @@ export async function scale(): Promise<string> {
   const services = await sweep(
     SERVICES,
     (n) => kubeProxy(n, ENDPOINTS),
-    (lab, n) => lab.newConnections(n, BURST),
+    (lab, n) => lab.newConnections(n, SECONDS),
   )
   const serviceRows = SERVICES.map((n, i) => {
     const [ours, legacy, nft] = KINDS.map((kind) => services[kind][i]!)
