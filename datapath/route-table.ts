@@ -228,6 +228,29 @@ export class RouteTable {
     return null
   }
 
+  /**
+   * rt6_device_match(): the first route of the longest prefix that leads out of `oif` (ifindex, 0 any), whatever its
+   * metric; the first of all if none does, or with `only` one of a shorter prefix. Null if none. Does not allocate.
+   */
+  match6(d0: number, d1: number, d2: number, d3: number, oif: number, only: boolean): RouteEntry | null {
+    for (let i = 0; i < this.#orderCount; i++) {
+      const length = this.#order[i]!
+      const node = this.#node(
+        d0 & maskWord(length, 0),
+        d1 & maskWord(length, 1),
+        d2 & maskWord(length, 2),
+        d3 & maskWord(length, 3),
+        length,
+      )
+      if (node < 0) continue
+      const chain = this.#chains[node]!
+      if (oif !== 0)
+        for (let j = 0; j < chain.length; j++) if (chain[j]!.through(oif) !== null) return chain[j]!
+      if (!only || oif === 0) return chain[0]!
+    }
+    return null
+  }
+
   /** Routes of exactly that prefix, in order; the table's own array. */
   chain(dst: Words, prefixLength: number): readonly RouteEntry[] {
     const node = this.#node(dst[0], dst[1], dst[2], dst[3], prefixLength)

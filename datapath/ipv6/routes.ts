@@ -11,7 +11,7 @@ import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } fr
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
-import { isErrorType, RouteEntry } from '../route-table.ts'
+import { isErrorType, RouteEntry, type RouteTable } from '../route-table.ts'
 import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
 
@@ -181,6 +181,27 @@ export class Ipv6Routes {
       : route
   }
 
+  /**
+   * ip6_route_lookup(): the route without the care for links and metrics that packets get. key.oif: a route out of that
+   * interface goes before others of its prefix, or with `only` is the only kind that counts. Does not allocate.
+   */
+  lookup(key: FlowKey, only: boolean, hasSource: boolean): RouteEntry {
+    this.#matching = true
+    const found = this.#walk(key, key.oif, only, hasSource)
+    this.#matching = false
+    return found.paths === null ? found : (found.through(key.oif) ?? found.first())
+  }
+
+  /** Tables are asked as ip6_pol_route_lookup() does, not as ip6_pol_route(). */
+  #matching = false
+
+  #inTable(table: RouteTable | undefined, key: FlowKey, oif: number, strict: boolean): RouteEntry | null {
+    if (table === undefined) return null
+    return this.#matching
+      ? table.match6(key.d0, key.d1, key.d2, key.d3, oif, strict)
+      : table.select6(key.d0, key.d1, key.d2, key.d3, oif, strict)
+  }
+
   /** fib6_rule_lookup(), with the next hop chosen. */
   #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host
@@ -197,10 +218,7 @@ export class Ipv6Routes {
     const rt = fib.of(6)
     if (!rt.custom) {
       for (let i = 0; i < 2; i++) {
-        const route =
-          rt.tables
-            .get(i === 0 ? Table.Local : Table.Main)
-            ?.select6(key.d0, key.d1, key.d2, key.d3, oif, strict) ?? null
+        const route = this.#inTable(rt.tables.get(i === 0 ? Table.Local : Table.Main), key, oif, strict)
         if (route !== null && route.type !== RouteType.Throw) return route
       }
       return this.#none
@@ -212,9 +230,7 @@ export class Ipv6Routes {
       if (this.#applies(rule, rt.ifaces, i, key, hasSource) === (rule.not === true)) continue
       switch (rule.action) {
         case 'lookup': {
-          const route =
-            rt.tables.get(rule.table ?? Table.Main)?.select6(key.d0, key.d1, key.d2, key.d3, oif, strict) ??
-            null
+          const route = this.#inTable(rt.tables.get(rule.table ?? Table.Main), key, oif, strict)
           if (route === null || route.type === RouteType.Throw) break
           if (isErrorType(route.type)) return route
           if (route.prefixLength <= (rule.suppressPrefixLength ?? -1)) break

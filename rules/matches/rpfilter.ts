@@ -5,7 +5,9 @@ import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { tosOf } from '../../datapath/rewrite.ts'
+import { isErrorType } from '../../datapath/route-table.ts'
 import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
+import { IPV6_NEXT_HEADER } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
 import { words } from './parts.ts'
 
@@ -53,7 +55,6 @@ function passes6(pkt: Packet, host: Host, m: RpFilter): boolean {
   const device = host.devices.byIndex[pkt.iif]
   if (device === undefined || device.loopback || pkt.pktType === PacketType.Loopback) return true
   if (isAny6(pkt.s0, pkt.s1, pkt.s2, pkt.s3)) return true
-  const { fib } = host
   const unicast = !isMulticast6(pkt.d0) && !isAny6(pkt.d0, pkt.d1, pkt.d2, pkt.d3)
   key.family = 6
   key.d0 = pkt.s0
@@ -67,18 +68,16 @@ function passes6(pkt: Packet, host: Host, m: RpFilter): boolean {
   key.iif = host.devices.loopback.index
   key.mark = m.validMark ? pkt.mark : 0
   key.tos = tosOf(pkt, host.memory)
+  key.protocol = host.memory.bytes[pkt.l3 + IPV6_NEXT_HEADER]!
+  key.sport = key.dport = 0
   // A link-local source is asked for on its link alone; for others a route out of the device goes before its equals.
   const linkLocal = isLinkLocal6(pkt.s0)
-  key.oif = linkLocal ? device.index : 0
-  const found = fib.find(key)
-  if (found === null) return false
+  key.oif = linkLocal || !m.loose ? device.index : 0
+  const found = host.path.routes6.lookup(key, linkLocal, unicast)
+  key.protocol = 0
+  if (isErrorType(found.type) || found.type === RouteType.Anycast) return false
   if (found.type === RouteType.Local) return m.acceptLocal
-  if (found.type !== RouteType.Unicast) return false
-  if (m.loose || found.uses(device)) return true
-  if (linkLocal) return false
-  key.oif = device.index
-  const here = fib.find(key)
-  return here !== null && here.prefixLength === found.prefixLength && here.uses(device)
+  return m.loose || found.device === device
 }
 
 export const rpfilter: Match<RpFilter> = {
