@@ -8,16 +8,18 @@ import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_HEADER_LEN } from '../../datapath/wire/udp.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { ExpectError } from '../expect.ts'
 import {
-  announce,
+  ALL_PORTS,
   announceAtFreePort,
+  announceOrRefuse,
   BOTH,
+  CANNOT_MANGLE,
   destinationOf,
   expectation,
   followMaster,
   type HelperKind,
   isTranslated,
+  refuse,
   sourceOf,
 } from './helper.ts'
 import { ascii, mangleUdp } from './mangle.ts'
@@ -66,14 +68,14 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       sport: null,
       dport: port,
     })
-    if (!isTranslated(ct, entry)) return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+    if (!isTranslated(ct, entry)) return announceOrRefuse(ct, pkt, entry, e)
     e.nat = { dir: 0, port }
     e.onMatch = follow
     const free = announceAtFreePort(ct, e, port)
-    if (free === 0) return Verdict.Drop
+    if (free === 0) return refuse(ct, pkt, entry, ALL_PORTS)
     if (mangleUdp(ct, pkt, offset, length, ascii(`${free}`))) return Verdict.Accept
     ct.expectations.remove(e)
-    return Verdict.Drop
+    return refuse(ct, pkt, entry, CANNOT_MANGLE)
   }
 
   return { policies: [{ max: 4, seconds: 180 }], help }

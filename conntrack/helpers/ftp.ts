@@ -13,17 +13,20 @@ import { formatIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { TCP_SEQ } from '../../datapath/wire/tcp.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { type Expectation, ExpectError } from '../expect.ts'
+import type { Expectation } from '../expect.ts'
 import {
-  announce,
+  ALL_PORTS,
   announceAtFreePort,
+  announceOrRefuse,
   BOTH,
+  CANNOT_MANGLE,
   destinationOf,
   expectation,
   followMaster,
   type HelperKind,
   isTranslated,
   linearize,
+  refuse,
   sameWords,
   sourceOf,
   tcpData,
@@ -248,12 +251,17 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const read = (pkt: Packet, entry: number, dir: number, data: number): Verdict | null => {
     let said: Said | 'partial' | null = null
     let kind: Kind = 'PORT'
+    let text = ''
     for (const pattern of PATTERNS[dir]!) {
       said = match(pattern, memory.bytes, data, pkt.end, pkt.family)
       kind = pattern.kind
+      text = pattern.text
       if (said !== null) break
     }
-    if (said === 'partial') return null
+    if (said === 'partial') {
+      refuse(ct, pkt, entry, `partial matching of \`${text}'`)
+      return null
+    }
     if (said === null) return Verdict.Accept
     // Data for somebody else: not of this connection (nf_conntrack_ftp's loose is off).
     if (said.address !== null && !sameWords(said.address, sourceOf(ct, entry, dir))) return Verdict.Accept
@@ -265,7 +273,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       dport: said.port,
     })
     if (isTranslated(ct, entry)) return translate(pkt, entry, dir, data, kind, said, e)
-    return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+    return announceOrRefuse(ct, pkt, entry, e)
   }
 
   /** nf_nat_ftp() */
@@ -281,11 +289,11 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     e.nat = { dir: 1 - dir, port: said.port }
     e.onMatch = follow
     const port = announceAtFreePort(ct, e, said.port)
-    if (port === 0) return Verdict.Drop
+    if (port === 0) return refuse(ct, pkt, entry, ALL_PORTS)
     const text = ascii(format(kind, pkt.family, destinationOf(ct, entry, 1 - dir), port))
     if (mangleTcp(ct, pkt, entry, dir, said.at - data, said.length, text)) return Verdict.Accept
     ct.expectations.remove(e)
-    return Verdict.Drop
+    return refuse(ct, pkt, entry, CANNOT_MANGLE)
   }
 
   return {

@@ -6,6 +6,7 @@
 //
 // A helper is rare: its code may allocate. A connection without one does not come here.
 
+import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { ensureWritable } from '../../datapath/rewrite.ts'
 import { TCP_HEADER_LEN, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
@@ -163,6 +164,25 @@ export function announceAtFreePort(ct: Conntrack, e: Expectation, port: number):
     at = port + Math.floor((ct.host.random.u32() / 0x100000000) * range)
   }
 }
+
+/** nf_ct_helper_log(): a packet that cannot be helped is dropped, and the log says why. */
+export function refuse(ct: Conntrack, pkt: Packet, entry: number, why: string): Verdict {
+  const { iif, oif } = pkt
+  // The line names no devices.
+  pkt.iif = pkt.oif = 0
+  ct.onInvalid?.(pkt, `nf_ct_${ct.helperOf(entry)?.name}: dropping packet: ${why} `)
+  pkt.iif = iif
+  pkt.oif = oif
+  return Verdict.Drop
+}
+
+/** Announces, or drops the packet. */
+export const announceOrRefuse = (ct: Conntrack, pkt: Packet, entry: number, e: Expectation): Verdict =>
+  announce(ct, e) === ExpectError.None ? Verdict.Accept : refuse(ct, pkt, entry, CANNOT_EXPECT)
+
+export const CANNOT_EXPECT = 'cannot add expectation'
+export const ALL_PORTS = 'all ports in use'
+export const CANNOT_MANGLE = 'cannot mangle packet'
 
 /** A range of one address, and perhaps one port. */
 function single(address: Words, port: number | null) {

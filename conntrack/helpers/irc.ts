@@ -7,15 +7,17 @@ import { Verdict } from '../../datapath/hooks.ts'
 import { CtInfo, type Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { ExpectError } from '../expect.ts'
 import {
-  announce,
+  ALL_PORTS,
   announceAtFreePort,
+  announceOrRefuse,
+  CANNOT_MANGLE,
   destinationOf,
   expectation,
   followMaster,
   type HelperKind,
   isTranslated,
+  refuse,
   sourceOf,
   tcpData,
 } from './helper.ts'
@@ -98,15 +100,15 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       sport: null,
       dport: offer.port,
     })
-    if (!isTranslated(ct, entry)) return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+    if (!isTranslated(ct, entry)) return announceOrRefuse(ct, pkt, entry, e)
     e.nat = { dir: 1, port: offer.port }
     e.onMatch = follow
     const port = announceAtFreePort(ct, e, offer.port)
-    if (port === 0) return Verdict.Drop
+    if (port === 0) return refuse(ct, pkt, entry, ALL_PORTS)
     const text = ascii(`${outside[0] >>> 0} ${port}`)
     if (mangleTcp(ct, pkt, entry, dir, offer.at - data, offer.length, text)) return Verdict.Accept
     ct.expectations.remove(e)
-    return Verdict.Drop
+    return refuse(ct, pkt, entry, CANNOT_MANGLE)
   }
 
   return { policies: [{ max: 8, seconds: 300 }], help }

@@ -7,9 +7,8 @@ import { Verdict } from '../../datapath/hooks.ts'
 import { CtInfo } from '../../datapath/packet.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { ExpectError } from '../expect.ts'
 import {
-  announce,
+  announceOrRefuse,
   BOTH,
   destinationOf,
   expectation,
@@ -48,7 +47,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       sport: null,
       dport: view.getUint16(data + 6),
     })
-    return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+    return announceOrRefuse(ct, pkt, entry, e)
   }
   return {
     policies: [{ max: 1, seconds: 300 }],

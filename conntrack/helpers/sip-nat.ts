@@ -14,9 +14,11 @@ import {
   announce,
   announceAtFreePort,
   bind,
+  CANNOT_MANGLE,
   destinationOf,
   destinationPortOf,
   protocolOf,
+  refuse,
   sameWords,
   setExpectedPort,
   sourceOf,
@@ -203,8 +205,8 @@ export class SipNat {
     e.onMatch = this.#expected
   }
 
-  /** nf_nat_sip_expect(): calls to a contact that is registered, at [at, at + length) of the message. */
-  expect(m: SipMessage, e: Expectation, at: number, length: number): boolean {
+  /** nf_nat_sip_expect(): calls to a contact that is registered, at [at, at + length) of the message. Why not, or null. */
+  expect(m: SipMessage, e: Expectation, at: number, length: number): string | null {
     const ct = this.#ct
     const outside = this.#outside(m, e)
     const wanted = e.tuple.ports & 0xffff
@@ -215,11 +217,11 @@ export class SipNat {
       e,
       wanted === own ? destinationPortOf(ct, m.entry, 1 - m.dir) : wanted,
     )
-    if (port === 0) return false
-    if (sameWords(outside, e.nat!.address!) && port === wanted) return true
-    if (this.#mangle(m, at, length, `${this.#bracketed(m, outside)}:${port}`)) return true
+    if (port === 0) return 'all ports in use for SIP'
+    if (sameWords(outside, e.nat!.address!) && port === wanted) return null
+    if (this.#mangle(m, at, length, `${this.#bracketed(m, outside)}:${port}`)) return null
     ct.expectations.remove(e)
-    return false
+    return CANNOT_MANGLE
   }
 
   /** nf_nat_sdp_media(): a pair of ports for a medium. The address outside, null: to be dropped. */
@@ -235,14 +237,23 @@ export class SipNat {
       setExpectedPort(rtp, port)
       const first = announce(ct, rtp, true)
       if (first === ExpectError.Busy) continue
-      if (first !== ExpectError.None) return null
+      if (first !== ExpectError.None) {
+        port = 0
+        break
+      }
       setExpectedPort(rtcp, (port + 1) & 0xffff)
       const second = announce(ct, rtcp, true)
       if (second === ExpectError.None) break
       ct.expectations.remove(rtp)
-      if (second !== ExpectError.Busy) return null
+      if (second !== ExpectError.Busy) {
+        port = 0
+        break
+      }
     }
-    if (port === 0) return null
+    if (port === 0) {
+      refuse(ct, m.pkt, m.entry, 'all ports in use for SDP media')
+      return null
+    }
     if (port === wanted || this.port(m, at, length, port)) return outside
     ct.expectations.remove(rtp)
     ct.expectations.remove(rtcp)

@@ -20,6 +20,7 @@ import { Tuple } from '../tuple.ts'
 import {
   announce,
   BOTH,
+  CANNOT_EXPECT,
   destinationOf,
   expectation,
   familyOf,
@@ -27,6 +28,7 @@ import {
   isTranslated,
   linearize,
   protocolOf,
+  refuse,
   sameWords,
   sourceOf,
   sourcePortOf,
@@ -59,6 +61,8 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const { bytes, view } = ct.host.memory
   const masters = new Map<number, SipMaster>()
   const nat = new SipNat(ct)
+
+  const drop = (m: SipMessage, why: string): Verdict => refuse(ct, m.pkt, m.entry, why)
 
   // -- media
 
@@ -148,13 +152,14 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       length -= medium.text.length
       const port = text.number(at, text.length)?.value ?? 0
       if (port === 0) continue
-      if (port < 1024 || port > 65535) return Verdict.Drop
+      if (port < 1024 || port > 65535) return drop(m, `wrong port ${port}`)
       const own = text.sdpAddress(at, 'connection', 'media')
       address = own?.address ?? common?.address ?? null
-      if (address === null) return Verdict.Drop
+      if (address === null) return drop(m, 'cannot parse SDP message')
       address = expectMedia(m, address, port, medium.class, at, length)
-      if (address === null) return Verdict.Drop
-      if (own !== null && isTranslated(ct, entry) && !nat.mediaAddress(m, at, address)) return Verdict.Drop
+      if (address === null) return drop(m, 'cannot add expectation for voice')
+      if (own !== null && isTranslated(ct, entry) && !nat.mediaAddress(m, at, address))
+        return drop(m, 'cannot mangle SDP')
       n++
     }
     if (isTranslated(ct, entry) && address !== null && !nat.session(m, start, address)) return Verdict.Drop
@@ -196,14 +201,14 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const { text, entry, dir, master } = m
     if ((ct.table.words[entry * STRIDE + STATUS]! & Status.Expected) !== 0) return Verdict.Accept
     const contact = text.uri(0, SipHeader.Contact)
-    if (contact === 'bad') return Verdict.Drop
+    if (contact === 'bad') return drop(m, 'cannot parse contact')
     // Nobody registers for somebody else.
     if (contact === null || !sameWords(sourceOf(ct, entry, dir), contact.address)) return Verdict.Accept
     const behind = contact.at + contact.length
     const protocol = transport(m, behind)
     if (protocol === 0) return Verdict.Accept
     const param = text.numberParam(behind, 'expires=')
-    if (param === 'bad') return Verdict.Drop
+    if (param === 'bad') return drop(m, 'cannot parse expires')
     if ((param?.value ?? expiresHeader(m)) !== 0) {
       const e = expectation(ct, entry, {
         class: SipClass.Signalling,
@@ -215,10 +220,10 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
         flags: ExpectFlag.Permanent | ExpectFlag.Inactive,
         helper: ct.table.words[entry * STRIDE + HELPER]!,
       })
-      const taken = isTranslated(ct, entry)
-        ? nat.expect(m, e, contact.at, contact.length)
-        : announce(ct, e) === ExpectError.None
-      if (!taken) return Verdict.Drop
+      if (isTranslated(ct, entry)) {
+        const why = nat.expect(m, e, contact.at, contact.length)
+        if (why !== null) return drop(m, why)
+      } else if (announce(ct, e) !== ExpectError.None) return drop(m, CANNOT_EXPECT)
     }
     master.registerCseq = cseq
     return Verdict.Accept
@@ -251,14 +256,14 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       const expires = expiresHeader(m)
       for (let at = 0, inHeader = false; ; inHeader = true) {
         const contact = text.uri(at, SipHeader.Contact, inHeader)
-        if (contact === 'bad') return Verdict.Drop
+        if (contact === 'bad') return drop(m, 'cannot parse contact')
         if (contact === null) break
         at = contact.at + contact.length
         if (!sameWords(destinationOf(ct, entry, dir), contact.address)) continue
         const protocol = transport(m, at)
         if (protocol === 0) continue
         const param = text.numberParam(at, 'expires=')
-        if (param === 'bad') return Verdict.Drop
+        if (param === 'bad') return drop(m, 'cannot parse expires')
         const seconds = param?.value ?? expires
         if (seconds === 0) break
         if (refresh(entry, contact.address, protocol, contact.port, seconds)) return Verdict.Accept
@@ -304,11 +309,12 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     { name: 'REGISTER', request: register, response: registered },
   ]
 
-  /** The number in CSeq, and where it ends. Null: none. */
-  const cseqOf = (text: SipText): { value: number; end: number } | null => {
+  /** The number in CSeq, and where it ends; or why there is none. */
+  const cseqOf = (text: SipText): { value: number; end: number } | string => {
     const span = text.value(SipHeader.Cseq)
-    const number = span === null ? null : text.number(span.at, text.length)
-    return span === null || number === null ? null : { value: number.value, end: span.at + span.length }
+    if (span === null) return 'cannot parse cseq'
+    const number = text.number(span.at, text.length)
+    return number === null ? 'cannot get cseq' : { value: number.value, end: span.at + span.length }
   }
 
   /** process_sip_response() */
@@ -316,9 +322,9 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const { text } = m
     if (text.length < SHORTEST) return Verdict.Accept
     const code = text.number('SIP/2.0 '.length, text.length)?.value ?? 0
-    if (code === 0) return Verdict.Drop
+    if (code === 0) return drop(m, 'cannot get code')
     const cseq = cseqOf(text)
-    if (cseq === null) return Verdict.Drop
+    if (typeof cseq === 'string') return drop(m, cseq)
     const method = METHODS.find(
       (h) => h.response !== undefined && text.isAt(cseq.end + 1, text.length, h.name),
     )
@@ -340,7 +346,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       if (text.length < name.length + 2 || !text.isAt(0, text.length, name)) continue
       if (text.byte(name.length) !== SPACE || !isAlpha(text.byte(name.length + 1))) continue
       const cseq = cseqOf(text)
-      return cseq === null ? Verdict.Drop : handle(m, cseq.value)
+      return typeof cseq === 'string' ? drop(m, cseq) : handle(m, cseq.value)
     }
     return Verdict.Accept
   }
@@ -350,7 +356,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const { text } = m
     const verdict = text.isAt(0, text.length, 'SIP/2.0 ') ? response(m) : request(m)
     if (verdict !== Verdict.Accept || !isTranslated(ct, m.entry)) return verdict
-    return nat.message(m) ? Verdict.Accept : Verdict.Drop
+    return nat.message(m) ? Verdict.Accept : drop(m, 'cannot NAT SIP message')
   }
 
   const messageAt = (pkt: Packet, entry: number, dir: number, at: number): SipMessage => {

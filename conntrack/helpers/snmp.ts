@@ -15,7 +15,7 @@ import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { expectAnswers } from './broadcast.ts'
-import { destinationOf, type HelperKind, isTranslated, sourceOf } from './helper.ts'
+import { destinationOf, type HelperKind, isTranslated, refuse, sourceOf } from './helper.ts'
 
 const PORT = 161
 const TRAP_PORT = 162
@@ -170,7 +170,8 @@ function translate(ct: Conntrack, pkt: Packet, entry: number, dir: number): Verd
   if (!isTranslated(ct, entry)) return Verdict.Accept
   const { bytes, view } = ct.host.memory
   const { l4, end } = pkt
-  if (view.getUint16(l4 + UDP_LENGTH) !== end - l4) return Verdict.Drop
+  if (view.getUint16(l4 + UDP_LENGTH) !== end - l4)
+    return refuse(ct, pkt, entry, 'dropping malformed packet\n')
   ensureWritable(pkt, end - pkt.l3)
   const from = sourceOf(ct, entry, 0)[0]
   const to = destinationOf(ct, entry, 1)[0]
@@ -190,7 +191,7 @@ function translate(ct: Conntrack, pkt: Packet, entry: number, dir: number): Verd
     view.setInt32(at, to)
     pkt.sumEnd = 0
   })
-  return fine ? Verdict.Accept : Verdict.Drop
+  return fine ? Verdict.Accept : refuse(ct, pkt, entry, 'parser failed\n')
 }
 
 export const snmp: HelperKind = {

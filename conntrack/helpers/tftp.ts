@@ -6,9 +6,8 @@ import { Verdict } from '../../datapath/hooks.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_HEADER_LEN } from '../../datapath/wire/udp.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { ExpectError } from '../expect.ts'
 import {
-  announce,
+  announceOrRefuse,
   BOTH,
   destinationOf,
   destinationPortOf,
@@ -42,7 +41,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
       e.nat = { dir: 1, port: sourcePortOf(ct, entry, 0) }
       e.onMatch = follow
     }
-    return announce(ct, e) === ExpectError.None ? Verdict.Accept : Verdict.Drop
+    return announceOrRefuse(ct, pkt, entry, e)
   }
   return { policies: [{ max: 1, seconds: 300 }], help }
 }

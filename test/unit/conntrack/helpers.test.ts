@@ -3,10 +3,17 @@
 //
 //     TUNWALL_RECORD=1 npx vitest run --project unit test/unit/conntrack/helpers.test.ts      records them anew (root)
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { createEngine } from '../../../daemon/engine.ts'
+import { loadHostFolder } from '../../../daemon/host-folder/index.ts'
+import { Packet } from '../../../datapath/packet.ts'
+import { MemoryEgress } from '../../../datapath/ports/memory.ts'
+import { FrameMemory, HEADROOM } from '../../../datapath/ring.ts'
 import { describe as inWords } from '../../harness/compare.ts'
+import { SeededRandom, tcp, udp } from '../../harness/frames.ts'
 import { generate } from '../../harness/generate.ts'
 import type { Profile } from '../../harness/generate-world.ts'
 import { Oracle, repositoryRoot } from '../../harness/kernel.ts'
@@ -90,4 +97,51 @@ describe('as the kernel was seen to do', () => {
     for (const name of ['amanda', 'ftp', 'irc', 'pptp', 'sane', 'sip', 'snmp', 'tftp'])
       expect(helpers).toContain(name)
   })
+})
+
+test('a packet that is dropped is named in the log', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunwall-helpers-'))
+  writeFileSync(
+    join(directory, 'host.yaml'),
+    'interfaces:\n  a: {addresses: [10.0.0.1/24]}\n  b: {addresses: [10.1.0.1/24]}\nsysctls: {net.ipv4.ip_forward: 1}\n',
+  )
+  writeFileSync(
+    join(directory, 'iptables-save'),
+    '*raw\n-A PREROUTING -p tcp -j CT --helper ftp\n-A PREROUTING -p udp -j CT --helper sip\nCOMMIT\n',
+  )
+  const memory = new FrameMemory(16, 2048)
+  const engine = createEngine(loadHostFolder(directory), {
+    memory,
+    egress: new MemoryEgress(memory),
+    random: new SeededRandom(1),
+  })
+  rmSync(directory, { recursive: true })
+  const said: string[] = []
+  engine.host.events.log = (record) => said.push(record.text)
+  const pkt = new Packet()
+  const feed = (device: string, bytes: Uint8Array): void => {
+    const slot = memory.take()
+    memory.bytes.set(bytes, slot + HEADROOM)
+    pkt.reset()
+    pkt.slot = slot
+    pkt.limit = slot + memory.stride
+    pkt.l3 = slot + HEADROOM
+    pkt.end = pkt.l3 + bytes.length
+    engine.host.path.receive(pkt, engine.host.devices.byName(device)!)
+  }
+  const [client, server] = [
+    { src: '10.0.0.2', dst: '10.1.0.2', sport: 1000, dport: 21 },
+    { src: '10.1.0.2', dst: '10.0.0.2', sport: 21, dport: 1000 },
+  ]
+  feed('a', tcp({ ...client, flags: 'S', seq: 1 }))
+  feed('b', tcp({ ...server, flags: 'SA', seq: 8, ack: 2 }))
+  feed('a', tcp({ ...client, flags: 'PA', seq: 2, ack: 9, payload: 'X\r\n' }))
+  feed('a', tcp({ ...client, flags: 'PA', seq: 5, ack: 9, payload: 'EPRT |1|\r\n' }))
+  feed('a', udp({ ...client, payload: 'INVITE sip:b@10.1.0.2 SIP/2.0\r\nVia: x\r\n\r\n' }))
+  feed('a', udp({ ...client, payload: 'SIP/2.0 abc\r\nCSeq: 1 INVITE\r\n\r\n' }))
+  expect(said.map((text) => text.replace(/ LEN=.*/, ''))).toEqual([
+    "nf_ct_ftp: dropping packet: partial matching of `EPRT' IN= OUT= SRC=10.0.0.2 DST=10.1.0.2",
+    'nf_ct_sip: dropping packet: cannot parse cseq IN= OUT= SRC=10.0.0.2 DST=10.1.0.2',
+    'nf_ct_sip: dropping packet: cannot get code IN= OUT= SRC=10.0.0.2 DST=10.1.0.2',
+  ])
 })
