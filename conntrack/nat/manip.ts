@@ -89,15 +89,18 @@ export class Translator {
     return Verdict.Accept
   }
 
-  /** nf_nat_icmp_reply_translation: an error about a translated packet must quote it as its sender knows it. */
-  icmpError(pkt: Packet, manip: Manip): Verdict {
+  /**
+   * nf_nat_icmp_reply_translation: an error about a translated packet must quote it as its sender knows it. `verified`:
+   * its checksum was found right before.
+   */
+  icmpError(pkt: Packet, manip: Manip, verified: boolean): Verdict {
     const memory = this.#memory
     const { view } = memory
     const { l4, end, ct: entry } = pkt
     const inner = l4 + ICMP_HEADER_LEN
     if (inner + IPV4_HEADER_LEN > end) return Verdict.Drop
     ensureWritable(pkt, inner + IPV4_HEADER_LEN - pkt.l3)
-    if (!transportChecksumOk(pkt, memory)) return Verdict.Drop
+    if (!verified && !transportChecksumOk(pkt, memory)) return Verdict.Drop
     const w = this.#conntrack.table.words
     const status = w[entry * STRIDE + STATUS]!
     // A redirect names a gateway of this side: useless on the other one.
@@ -183,14 +186,14 @@ export class Translator {
   }
 
   /** nf_nat_icmpv6_reply_translation. */
-  icmpError6(pkt: Packet, manip: Manip): Verdict {
+  icmpError6(pkt: Packet, manip: Manip, verified: boolean): Verdict {
     const memory = this.#memory
     const { view } = memory
     const { l4, end, ct: entry } = pkt
     const inner = l4 + ICMP_HEADER_LEN
     if (inner + IPV6_HEADER_LEN > end) return Verdict.Drop
     ensureWritable(pkt, inner + IPV6_HEADER_LEN - pkt.l3)
-    if (!transportChecksumOk(pkt, memory)) return Verdict.Drop
+    if (!verified && !transportChecksumOk(pkt, memory)) return Verdict.Drop
     const w = this.#conntrack.table.words
     const status = w[entry * STRIDE + STATUS]!
     if (

@@ -100,7 +100,10 @@ export class Nat {
         if (out && info === CtInfo.Established && this.#deviceChanged(entry, pkt)) return Verdict.Drop
       } else {
         if (info !== CtInfo.New && pkt.proto === icmp)
-          return family === 4 ? translate.icmpError(pkt, manip) : translate.icmpError6(pkt, manip)
+          // What this host says was looked at in OUTPUT: what rules did to it since is not (CHECKSUM_COMPLETE).
+          return family === 4
+            ? translate.icmpError(pkt, manip, out && pkt.local)
+            : translate.icmpError6(pkt, manip, out && pkt.local)
         if ((table.words[entry * STRIDE + STATUS]! & done) === 0) {
           const verdict = this.#bind(pkt, manip, done, lookup)
           if (verdict !== Verdict.Accept) return verdict

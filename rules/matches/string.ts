@@ -78,7 +78,9 @@ const quoted = (pattern: readonly number[]): string =>
     ? `"|${pattern.map((b) => b.toString(16).padStart(2, '0')).join('')}|"`
     : `"${pattern.map((b) => (b === BACKSLASH || b === QUOTE ? '\\' : '') + char(b)).join('')}"`
 
-const upper = (byte: number): number => (byte >= 0x61 && byte <= 0x7a ? byte - 0x20 : byte)
+/** toupper() of the kernel, which knows the letters of Latin-1. */
+const upper = (byte: number): number =>
+  (byte >= 0x61 && byte <= 0x7a) || (byte >= 0xdf && byte !== 0xf7) ? byte - 0x20 : byte
 
 export interface Needle {
   readonly bytes: Uint8Array
