@@ -9,7 +9,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { KINDS } from '../harness/generate-world.ts'
+import { PROFILES } from '../harness/generate-world.ts'
 import { OraclePool, repositoryRoot, whyNoKernel } from '../harness/kernel.ts'
 import { parseScenario } from '../harness/scenario.ts'
 import { checkSeed, plan, reduce, report } from '../harness/scenario-check.ts'
@@ -46,9 +46,9 @@ describe.skipIf(why !== null)('tunwall does what the kernel does', () => {
     })
   })
 
-  test.each([...KINDS])(`${each} random scenarios: %s`, async (profile) => {
+  test.each([...PROFILES])(`${each} random scenarios: %s`, async (profile) => {
     const failures: string[] = []
-    const first = seed + KINDS.indexOf(profile) * 100_000
+    const first = seed + PROFILES.indexOf(profile) * 100_000
     await Promise.all(
       plan(first, each, [profile]).map(([s]) =>
         pool.use(async (oracle) => {
