@@ -16,6 +16,15 @@ import {
   ICMP_TIME_EXCEEDED,
 } from '../../datapath/wire/icmp.ts'
 import { IP_MF, IP_OFFSET, IPV4_FRAG, IPV4_HEADER_LEN } from '../../datapath/wire/ipv4.ts'
+import { IPV6_DST, IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_SRC } from '../../datapath/wire/ipv6.ts'
+import {
+  extensionLength,
+  isExtension,
+  NEXTHDR_AUTH,
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_NONE,
+  NEXTHDR_ROUTING,
+} from '../../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_AH,
   IPPROTO_DCCP,
@@ -147,6 +156,37 @@ const isError = (type: number): boolean =>
   type === ICMP_PARAMETERPROB ||
   type === ICMP_REDIRECT
 
+/** What findUpper() found; one reused object. */
+const upper = { proto: 0, at: 0, fragment: false }
+
+/**
+ * ipv6_find_hdr() for any upper header, an authentication header being one: into `upper`, with whether a fragment header
+ * stood before it. False: the chain is cut short, or goes on in another fragment.
+ */
+function findUpper(view: DataView, l3: number, end: number): boolean {
+  let proto = view.getUint8(l3 + IPV6_NEXT_HEADER)
+  let at = l3 + IPV6_HEADER_LEN
+  upper.fragment = false
+  while (isExtension(proto) && proto !== NEXTHDR_NONE && proto !== NEXTHDR_AUTH) {
+    if (at + (proto === NEXTHDR_FRAGMENT || proto === NEXTHDR_ROUTING ? 4 : 2) > end) return false
+    const next = view.getUint8(at)
+    let later = false
+    if (proto === NEXTHDR_FRAGMENT) {
+      upper.fragment = true
+      later = (view.getUint16(at + 2) & 0xfff8) !== 0
+      if (later && isExtension(next) && next !== NEXTHDR_NONE) return false
+    }
+    at += extensionLength(view, proto, at)
+    proto = next
+    if (later) break
+  }
+  // Its own two first bytes are asked for before it is known for what it is.
+  if (proto === NEXTHDR_AUTH && at + 2 > end) return false
+  upper.proto = proto
+  upper.at = at
+  return true
+}
+
 /** One rule's masks and the tuple of the packet at hand. Hot: does not allocate. */
 class HMarker {
   readonly #m: HMark
@@ -197,37 +237,32 @@ class HMarker {
     pkt.mark = this.#hash(s0 & this.#src[0], d0 & this.#dst[0], ports, proto)
   }
 
-  /** Of the packet itself, or of the one that an ICMPv6 error quotes. */
+  /** hmark_pkt_set_htuple_ipv6(): of the packet itself, or of the one that an ICMPv6 error quotes. */
   ipv6(pkt: Packet): void {
     const { view } = this.#env.host.memory
+    const { l3, end } = pkt
     const s = this.#src
     const d = this.#dst
-    let { l4, proto } = pkt
+    if (!findUpper(view, l3, end)) {
+      pkt.mark = this.#hash(0, 0, 0, 0)
+      return
+    }
     let src = (pkt.s0 & s[0]) ^ (pkt.s1 & s[1]) ^ (pkt.s2 & s[2]) ^ (pkt.s3 & s[3])
     let dst = (pkt.d0 & d[0]) ^ (pkt.d1 & d[1]) ^ (pkt.d2 & d[2]) ^ (pkt.d3 & d[3])
-    let whole = pkt.fragOffset === 0 && !pkt.moreFragments
-    if (whole && proto === IPPROTO_ICMPV6 && l4 + ICMP_HEADER_LEN <= pkt.end) {
-      const type = view.getUint8(l4)
+    if (!upper.fragment && upper.proto === IPPROTO_ICMPV6 && upper.at + ICMP_HEADER_LEN <= end) {
+      const type = view.getUint8(upper.at)
       if (type !== 0 && type < 128) {
-        const l3 = l4 + ICMP_HEADER_LEN
-        if (l3 + 40 > pkt.end) return
-        src = masked(view, l3 + 8, s)
-        dst = masked(view, l3 + 24, d)
-        proto = view.getUint8(l3 + 6)
-        l4 = l3 + 40
-        while (proto === 0 || proto === 43 || proto === 60 || proto === 44) {
-          if (l4 + 8 > pkt.end) return
-          if (proto === 44) whole = (view.getUint16(l4 + 2) & 0xfff9) === 0
-          const length = proto === 44 ? 8 : (view.getUint8(l4 + 1) + 1) << 3
-          proto = view.getUint8(l4)
-          l4 += length
-          if (!whole) break
-        }
+        const inner = upper.at + ICMP_HEADER_LEN
+        if (inner + IPV6_HEADER_LEN > end || view.getUint8(inner) >> 4 !== 6) return
+        src = masked(view, inner + IPV6_SRC, s)
+        dst = masked(view, inner + IPV6_DST, d)
+        if (!findUpper(view, inner, end)) return
       }
     }
+    const { proto, at, fragment } = upper
     let ports = 0
-    const at = proto === IPPROTO_ICMPV6 || !whole ? -1 : portsOffset(proto)
-    if (at >= 0 && l4 + at + 4 <= pkt.end) ports = this.#ports(view.getInt32(l4 + at))
+    const from = proto === IPPROTO_ICMPV6 || fragment ? -1 : portsOffset(proto)
+    if (from >= 0 && at + from + 4 <= end) ports = this.#ports(view.getInt32(at + from))
     pkt.mark = this.#hash(src, dst, ports, proto)
   }
 
