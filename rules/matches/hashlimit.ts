@@ -481,13 +481,17 @@ function byteCost(b: Bucket, length: number): number {
   return cost
 }
 
-/** As ports, by ipv6_skip_exthdr(): a chain or ports that are cut short, or no next header, drop the packet. */
+/** ports6() found the chain or the ports cut short, or no next header: the packet is dropped. */
+let cut = false
+
+/** As ports, by ipv6_skip_exthdr(); sets `cut`. */
 function ports6(pkt: Packet, host: Host, which: number): number {
   const { view } = host.memory
   const at = skipHeaders(view, pkt.l3, pkt.end)
-  if (at >= 0 && !hasPorts(skipped.next)) return 0
-  if (at < 0 || pkt.end - at < 4) {
-    pkt.hotdrop = true
+  cut = at < 0
+  if (!cut && !hasPorts(skipped.next)) return 0
+  if (cut || pkt.end - at < 4) {
+    cut = true
     return 0
   }
   return view.getInt32(at) & ((which & 1 ? 0xffff0000 : 0) | (which & 2 ? 0xffff : 0))
@@ -497,8 +501,13 @@ function ports6(pkt: Packet, host: Host, which: number): number {
 function limited(pkt: Packet, host: Host, table: HashLimitTable, which: number, m: HashLimit): boolean {
   let ports = 0
   if (which !== 0) {
-    if (pkt.family === 6) ports = ports6(pkt, host, which)
-    else if (pkt.sport >= 0) ports = ((which & 1 ? pkt.sport : 0) << 16) | (which & 2 ? pkt.dport : 0)
+    if (pkt.family === 6) {
+      ports = ports6(pkt, host, which)
+      if (cut) {
+        pkt.hotdrop = true
+        return false
+      }
+    } else if (pkt.sport >= 0) ports = ((which & 1 ? pkt.sport : 0) << 16) | (which & 2 ? pkt.dport : 0)
     else if (hasPorts(pkt.proto)) {
       // Later fragments give what stands where ports would be; what is too short for ports is dropped.
       const at = pkt.l4 + (pkt.proto === IPPROTO_AH ? 4 : 0)
@@ -510,7 +519,6 @@ function limited(pkt: Packet, host: Host, table: HashLimitTable, which: number, 
       ports = word & ((which & 1 ? 0xffff0000 : 0) | (which & 2 ? 0xffff : 0))
     }
   }
-  if (pkt.hotdrop) return false
   const bucket = table.bucket(pkt, ports, jiffies(host))
   if (bucket === null) {
     pkt.hotdrop = true

@@ -17,6 +17,8 @@ export interface Wire {
   send(dev: string, frame: Uint8Array, note: string, references?: readonly Reference[]): Promise<StepRun>
   /** A fresh IP identification. */
   id(): number
+  /** One frame in so many of IPv6 has extension headers. */
+  readonly headersOnceIn: number
 }
 
 /** Where an end stands: its packets go in at `dev`, from `local` to `remote`. */
@@ -123,7 +125,7 @@ const UDPLITE = 136
 const ipOptions = (w: Wire): Partial<build.Ip> => ({
   id: w.id(),
   df: w.random.once(2),
-  ...(w.world.family === 6 && w.random.once(20) ? { extensions: harmless(w) } : {}),
+  ...(w.world.family === 6 && w.random.once(w.headersOnceIn) ? { extensions: harmless(w) } : {}),
   ...(w.world.family === 6 && w.random.once(20) ? { flowLabel: w.random.below(1 << 20) } : {}),
   ...(w.random.once(12) ? { ttl: w.random.pick([1, 2, 3, 128, 255]) } : {}),
   ...(w.random.once(12) ? { tos: w.random.pick([0x10, 0x08, 0xb8, 0x03, 0x02, 0x20, 0xff]) } : {}),
@@ -697,7 +699,7 @@ const DCCP_OPTIONS = [
 export class OtherConversation implements Conversation {
   readonly #w: Wire
   readonly #a: View
-  readonly #kind: 'gre' | 'dccp' | 'udplite' | 'ah' | 'esp' | 'ipcomp' | 'raw'
+  readonly #kind: 'gre' | 'dccp' | 'udplite' | 'ah' | 'esp' | 'ipcomp' | 'mobility' | 'raw'
   readonly #protocol: number
   #b: View | null = null
   #left: number
@@ -706,7 +708,8 @@ export class OtherConversation implements Conversation {
     this.#w = wire
     this.#a = opening(wire)
     this.#left = 1 + wire.random.below(4)
-    this.#kind = wire.random.pick(['gre', 'udplite', 'dccp', 'dccp', 'ah', 'esp', 'ipcomp', 'raw', 'raw'])
+    const last = wire.world.family === 6 ? 'mobility' : 'raw'
+    this.#kind = wire.random.pick(['gre', 'udplite', 'dccp', 'dccp', 'ah', 'esp', 'ipcomp', 'raw', last])
     this.#protocol = wire.random.pick([50, 51, 4, 89, 103, 108, 2, 255, 0, 200, 33])
   }
 
@@ -773,6 +776,10 @@ export class OtherConversation implements Conversation {
         break
       case 'esp':
         frame = raw(50, [...be32(spi), ...be32(1), 9, 9, 9, 9])
+        break
+      case 'mobility':
+        // RFC 6275: no next header, its length, type, reserved, checksum, data.
+        frame = raw(135, [59, 1, random.below(24), 0, 0, 0, ...Array<number>(10).fill(0)])
         break
       case 'ipcomp':
         frame = raw(108, [4, 0, ...be32(spi).slice(2), 1, 2, 3])

@@ -88,7 +88,7 @@ export function harmless(basis: Basis): Extension[] {
   const list = [
     () => options(HOP, random.pick([[], ROUTER_ALERT, [0x1e, 2, 7, 7]])),
     () => options(DESTINATION, random.pick([[], TUNNEL_LIMIT, [0x1e, 4, 1, 2, 3, 4]])),
-    () => routing(basis, random.pick([0, 2, 3, 4]), 0),
+    () => routing(basis, random.pick([0, 2, 3, 4, 4, 4]), 0),
     () => atomic(random),
     () => options(DESTINATION, []),
   ].filter(() => random.once(4))

@@ -104,6 +104,7 @@ interface Piece {
 class Recorder implements Wire {
   readonly world: World
   readonly random: SeededRandom
+  readonly headersOnceIn: number
   readonly steps: Step[] = []
   readonly history: StepRun[] = []
   readonly #kernel: Taker
@@ -119,6 +120,7 @@ class Recorder implements Wire {
     this.world = world
     this.random = random
     this.#mix = MIX[profile]
+    this.headersOnceIn = profile === 'extensions' ? 3 : 20
     this.#id = random.below(65536)
   }
 

@@ -130,6 +130,7 @@ export const MATCHES6: readonly Entry[] = [
   {
     name: 'rt',
     families: [6],
+    weight: () => 3,
     draw(d) {
       const where = header(d, 43)
       const { f, at } = where
@@ -153,18 +154,24 @@ export const MATCHES6: readonly Entry[] = [
   {
     name: 'srh',
     families: [6],
+    weight: () => 3,
     draw(d) {
       const { f, at } = header(d, 43)
+      const all = d.random.once(2)
+      // All of them together fit nothing.
+      const some = (make: () => string, oneIn: number): (() => string)[] =>
+        all && !d.random.once(oneIn) ? [] : [make]
       const compare = (): string => d.pick(['eq', 'gt', 'lt'])
       const sid = (): string => `${d.address()}${d.pick(['', '/64', '/127'])}`
-      return words(
-        maybe(d, () => `${d.not()}--srh-next-hdr ${d.pick([f.u8(at), 6, 17])}`, 4),
-        maybe(d, () => `${d.not()}--srh-hdr-len-${compare()} ${d.near(f.u8(at + 1), 255)}`, 3),
-        maybe(d, () => `${d.not()}--srh-segs-left-${compare()} ${d.near(f.u8(at + 3), 255)}`, 3),
-        maybe(d, () => `${d.not()}--srh-last-entry-${compare()} ${d.near(f.u8(at + 4), 255)}`, 3),
-        maybe(d, () => `${d.not()}--srh-tag ${d.near((f.u8(at + 6) << 8) | f.u8(at + 7), 65535)}`, 4),
-        ...['psid', 'nsid', 'lsid'].map((which) => maybe(d, () => `${d.not()}--srh-${which} ${sid()}`, 4)),
-      )
+      const options = [
+        ...some(() => `${d.not(3)}--srh-next-hdr ${d.pick([f.u8(at), 6, 17])}`, 4),
+        ...some(() => `${d.not(3)}--srh-hdr-len-${compare()} ${d.near(f.u8(at + 1), 255)}`, 3),
+        ...some(() => `${d.not(3)}--srh-segs-left-${compare()} ${d.near(f.u8(at + 3), 255)}`, 3),
+        ...some(() => `${d.not(3)}--srh-last-entry-${compare()} ${d.near(f.u8(at + 4), 255)}`, 3),
+        ...some(() => `${d.not(3)}--srh-tag ${d.near((f.u8(at + 6) << 8) | f.u8(at + 7), 65535)}`, 4),
+        ...['psid', 'nsid', 'lsid'].flatMap((which) => some(() => `${d.not(3)}--srh-${which} ${sid()}`, 4)),
+      ]
+      return all ? words(...options.map((make) => make())) : d.pick(options)()
     },
   },
 ]
