@@ -17,6 +17,7 @@ import { gatewayRules } from './rules.ts'
 import { interleave, median, spread, table } from './stats.ts'
 
 const FLOWS = 10_000
+const MANY_FLOWS = 100_000
 const FILTERS = 20
 const PACKETS = 1_000_000
 const ROUNDS = 5
@@ -135,28 +136,40 @@ function processorMs(): number {
 }
 
 const flow = (i: number): Uint8Array =>
-  udp({ src: `10.9.1.${2 + (i % 200)}`, dst: '10.9.2.2', sport: 1024 + i, dport: 53, payload: 32 })
+  udp({
+    src: `10.9.1.${2 + (i % 200)}`,
+    dst: `10.9.2.${2 + (i >> 13)}`,
+    sport: 1024 + (i & 0x1fff),
+    dport: 53,
+    payload: 32,
+  })
 
-/** The answer to a flow that left with source port `sport`. */
-const answer = (sport: number): Uint8Array =>
-  udp({ src: '10.9.2.2', dst: '10.9.2.1', sport: 53, dport: sport, payload: 32 })
+/** The answer to a frame that left. */
+const answer = (bytes: Uint8Array): Uint8Array =>
+  udp({
+    src: `10.9.2.${bytes[19]}`,
+    dst: '10.9.2.1',
+    sport: 53,
+    dport: (bytes[20]! << 8) | bytes[21]!,
+    payload: 32,
+  })
 
 /**
  * Sends the first packet of each flow and the answer to it, so that all are established. Returns the answers.
  * Throws when one of them did not pass.
  */
-export function establish(gateway: ReturnType<typeof memoryGateway>, feed: Feed): Feed {
+export function establish(gateway: ReturnType<typeof memoryGateway>, feed: Feed, flows = FLOWS): Feed {
   const { engine, egress, memory } = gateway
   const kept = new MemoryEgress(memory)
   engine.host.egress = kept
-  feed.path('lan', FLOWS)
+  feed.path('lan', flows)
   engine.host.egress = egress
-  const ports = kept.take().map(({ bytes }) => (bytes[20]! << 8) | bytes[21]!)
-  const answers = new Feed(engine, memory, ports.map(answer))
+  const frames = kept.take().map(({ bytes }) => answer(bytes))
+  const answers = new Feed(engine, memory, frames)
   const before = egress.packets
-  answers.path('wan', ports.length)
+  answers.path('wan', frames.length)
   const passed = egress.packets - before
-  if (passed !== FLOWS) throw new Error(`${passed} answers to ${FLOWS} flows passed`)
+  if (passed !== flows) throw new Error(`${passed} answers to ${flows} flows passed`)
   return answers
 }
 
@@ -184,20 +197,31 @@ const CONTENDERS: Readonly<Record<string, () => number>> = {
     answers.path('wan', PACKETS)
     return answers.path('wan', PACKETS)
   },
-  fresh: () => {
-    const { gateway, feed } = started(gatewayRules(FILTERS))
-    const rates: number[] = []
-    for (let i = 0; i < 20; i++) {
-      gateway.engine.conntrack.flush()
-      rates.push(feed.path('lan', FLOWS))
-    }
-    return median(rates.slice(10))
+  'established-many': () => {
+    const { gateway, feed } = started(gatewayRules(1000), MANY_FLOWS)
+    establish(gateway, feed, MANY_FLOWS)
+    feed.path('lan', PACKETS)
+    return feed.path('lan', PACKETS)
   },
+  fresh: () => fresh(FILTERS),
+  'fresh-10': () => fresh(10),
+  'fresh-100000': () => fresh(100_000),
 }
 
-function started(rules: string): { gateway: ReturnType<typeof memoryGateway>; feed: Feed } {
+/** New flows a second, beside this many rules that do not fit. */
+function fresh(filters: number): number {
+  const { gateway, feed } = started(gatewayRules(filters))
+  const rates: number[] = []
+  for (let i = 0; i < 20; i++) {
+    gateway.engine.conntrack.flush()
+    rates.push(feed.path('lan', FLOWS))
+  }
+  return median(rates.slice(10))
+}
+
+function started(rules: string, flows = FLOWS): { gateway: ReturnType<typeof memoryGateway>; feed: Feed } {
   const gateway = memoryGateway(rules)
-  const frames = Array.from({ length: FLOWS }, (_, i) => flow(i))
+  const frames = Array.from({ length: flows }, (_, i) => flow(i))
   return { gateway, feed: new Feed(gateway.engine, gateway.memory, frames) }
 }
 
@@ -213,7 +237,10 @@ export async function engine(): Promise<string> {
     routing: () => child('routing'),
     established: () => child('established'),
     answers: () => child('answers'),
+    many: () => child('established-many'),
     fresh: () => child('fresh'),
+    fresh10: () => child('fresh-10'),
+    fresh100000: () => child('fresh-100000'),
   })
   const row = (name: string, of: number[]): string[] => [
     name,
@@ -230,9 +257,14 @@ export async function engine(): Promise<string> {
         row('routing, no rules', runs.routing),
         row(`established flow: conntrack, MASQUERADE, ${FILTERS} filter rules`, runs.established),
         row('the same, answers', runs.answers),
+        row(`established, ${MANY_FLOWS} flows, 1000 filter rules`, runs.many),
         row('first packet of a flow, same rules', runs.fresh),
+        row('the same with 10 filter rules', runs.fresh10),
+        row('the same with 100000', runs.fresh100000),
       ],
     ),
+    '',
+    `100,000 rules that do not fit cost a new flow ${(median(runs.fresh10) / median(runs.fresh100000)).toFixed(2)} times what 10 do.`,
   ].join('\n')
 }
 
