@@ -7,13 +7,14 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { formatTable } from '../../../conntrack/print.ts'
 import { createEngine } from '../../../daemon/engine.ts'
 import { loadHostFolder } from '../../../daemon/host-folder/index.ts'
 import { Packet } from '../../../datapath/packet.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../../../datapath/ring.ts'
 import { describe as inWords } from '../../harness/compare.ts'
-import { SeededRandom, tcp, udp } from '../../harness/frames.ts'
+import { gre, SeededRandom, tcp, udp } from '../../harness/frames.ts'
 import { generate } from '../../harness/generate.ts'
 import type { Profile } from '../../harness/generate-world.ts'
 import { Oracle, repositoryRoot } from '../../harness/kernel.ts'
@@ -99,16 +100,14 @@ describe('as the kernel was seen to do', () => {
   })
 })
 
-test('a packet that is dropped is named in the log', () => {
+/** A host with an engine of its own, rules in raw, and frames in. */
+function start(raw: string) {
   const directory = mkdtempSync(join(tmpdir(), 'tunwall-helpers-'))
   writeFileSync(
     join(directory, 'host.yaml'),
     'interfaces:\n  a: {addresses: [10.0.0.1/24]}\n  b: {addresses: [10.1.0.1/24]}\nsysctls: {net.ipv4.ip_forward: 1}\n',
   )
-  writeFileSync(
-    join(directory, 'iptables-save'),
-    '*raw\n-A PREROUTING -p tcp -j CT --helper ftp\n-A PREROUTING -p udp -j CT --helper sip\nCOMMIT\n',
-  )
+  writeFileSync(join(directory, 'iptables-save'), `*raw\n${raw}COMMIT\n`)
   const memory = new FrameMemory(16, 2048)
   const engine = createEngine(loadHostFolder(directory), {
     memory,
@@ -116,8 +115,6 @@ test('a packet that is dropped is named in the log', () => {
     random: new SeededRandom(1),
   })
   rmSync(directory, { recursive: true })
-  const said: string[] = []
-  engine.host.events.log = (record) => said.push(record.text)
   const pkt = new Packet()
   const feed = (device: string, bytes: Uint8Array): void => {
     const slot = memory.take()
@@ -129,6 +126,47 @@ test('a packet that is dropped is named in the log', () => {
     pkt.end = pkt.l3 + bytes.length
     engine.host.path.receive(pkt, engine.host.devices.byName(device)!)
   }
+  return { engine, feed }
+}
+
+test('a master that ends takes its calls with it, and is freed once', () => {
+  const { engine, feed } = start('-A PREROUTING -p tcp -j CT --helper pptp\n')
+  const { conntrack } = engine
+  const message = (type: number, length: number, ...words: number[]): Uint8Array => {
+    const view = new DataView(new ArrayBuffer(12 + length))
+    for (const [i, word] of [12 + length, 1, 0x1a2b, 0x3c4d, type, 0, ...words].entries())
+      view.setUint16(2 * i, word)
+    return new Uint8Array(view.buffer)
+  }
+  const there = { src: '10.0.0.2', dst: '10.1.0.2', sport: 1000, dport: 1723, flags: 'PA' }
+  const back = { src: '10.1.0.2', dst: '10.0.0.2', sport: 1723, dport: 1000, flags: 'PA' }
+  feed('a', tcp({ ...there, flags: 'S', seq: 1 }))
+  feed('b', tcp({ ...back, flags: 'SA', seq: 1, ack: 2 }))
+  feed('a', tcp({ ...there, seq: 2, ack: 2, payload: message(1, 144, 0x100) }))
+  feed('b', tcp({ ...back, seq: 2, ack: 158, payload: message(2, 144, 0x100, 0x100) }))
+  feed('a', tcp({ ...there, seq: 158, ack: 158, payload: message(7, 156, 7) }))
+  feed('b', tcp({ ...back, seq: 158, ack: 326, payload: message(8, 20, 9, 7, 0x100) }))
+  expect(conntrack.expectations.count).toBe(2)
+  feed('a', gre({ src: '10.0.0.2', dst: '10.1.0.2', callId: 9 }))
+  expect(conntrack.expectations.count).toBe(0)
+  expect(conntrack.table.used).toBe(2)
+
+  let master = -1
+  conntrack.forEach((entry) => {
+    if (conntrack.helperOf(entry)?.name === 'pptp') master = entry
+  })
+  expect(conntrack.kill(master)).toBe(true)
+  expect(conntrack.table.used).toBe(0)
+  for (const sport of [1, 2, 3]) feed('a', udp({ src: '10.0.0.2', dst: '10.1.0.2', sport, dport: 9 }))
+  expect(formatTable(conntrack)).toHaveLength(3)
+})
+
+test('a packet that is dropped is named in the log', () => {
+  const { engine, feed } = start(
+    '-A PREROUTING -p tcp -j CT --helper ftp\n-A PREROUTING -p udp -j CT --helper sip\n',
+  )
+  const said: string[] = []
+  engine.host.events.log = (record) => said.push(record.text)
   const [client, server] = [
     { src: '10.0.0.2', dst: '10.1.0.2', sport: 1000, dport: 21 },
     { src: '10.1.0.2', dst: '10.0.0.2', sport: 21, dport: 1000 },
