@@ -84,10 +84,13 @@ function headers6(frame: Uint8Array, l3: number): Headers | null {
     const next = frame[l4]!
     if (protocol === FRAGMENT) {
       const cut = u16(frame, l4 + 2)
-      fragment = { at: l4 + 4, id: u32(frame, l4 + 4), offset: cut & 0xfff8, more: (cut & 1) !== 0 }
+      const offset = cut & 0xfff8
+      const inner = fragment !== null
+      // Of several the first one counts: it is what the host takes off and puts on.
+      fragment ??= { at: l4 + 4, id: u32(frame, l4 + 4), offset, more: (cut & 1) !== 0 }
       l4 += 8
-      protocol = next
-      if (fragment.offset > 0) break
+      if (offset === 0 || !inner) protocol = next
+      if (offset > 0) break
       continue
     }
     l4 += protocol === AH ? (frame[l4 + 1]! + 2) * 4 : (frame[l4 + 1]! + 1) * 8
