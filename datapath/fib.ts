@@ -48,6 +48,8 @@ export {
 
 export class Fib extends FibLookup {
   readonly #checker: RouteChecker
+  /** A next hop has died once: from then on routes that come may have dead ones. */
+  #deaths = false
 
   /** Follows the addresses and links of `devices` from now on (fib_inetaddr_event, fib_netdev_event). */
   constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
@@ -98,6 +100,7 @@ export class Fib extends FibLookup {
     const route = this.#checker.make(spec, false, verify)
     // fib_create_info() asks once; later the address is found anew only when it is needed.
     if (route.family === 4) for (const path of route.paths ?? []) this.askOwnAddress(path)
+    this.#shareState(route)
     this.#insert(route, mode, verify)
     if (route.family === 4 && route.type === RouteType.Local && route.protocol !== 'kernel')
       this.v4.customLocal = true
@@ -406,12 +409,28 @@ export class Fib extends FibLookup {
     this.changed()
   }
 
+  /** fib_find_info(): next hops that another route of the table has too are those, dead ones included. */
+  #shareState(route: RouteEntry): void {
+    const table = this.of(route.family).table(route.table)
+    if (!this.#deaths || route.family !== 4 || route.paths === null || table.multipathRoutes === 0) return
+    const twin = table.list().find((r) => r.paths !== null && sameRoute(r, route))
+    if (twin === undefined) return
+    for (const [i, path] of route.paths.entries()) {
+      path.dead = twin.paths![i]!.dead
+      path.ownAddress = twin.paths![i]!.ownAddress
+    }
+  }
+
   /** fib_sync_down_dev(), fib_sync_up(): next hops through the device die, or are chosen again. */
   #revive(device: Device, alive: boolean): void {
     for (const table of this.v4.tables.values())
       if (table.multipathRoutes > 0)
         for (const route of table.list())
-          for (const path of route.paths ?? []) if (path.device === device) path.dead = !alive
+          for (const path of route.paths ?? [])
+            if (path.device === device) {
+              path.dead = !alive
+              this.#deaths ||= !alive
+            }
   }
 
   /** fib_disable_ip(): routes through the device go, local ones stay. */
