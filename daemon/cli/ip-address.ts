@@ -260,7 +260,7 @@ function flush(context: IpContext, line: Line): number {
     round++
     for (const [device, a] of gone) if (options.stats > 1) printAddress(context, device, a, true)
     for (const [device, a] of gone) if (device.addresses.includes(a)) devices.removeAddress(device, a)
-    if (options.stats > 0) out.plain(`\n*** Round ${round}, deleting ${gone.length} addresses ***\n`)
+    if (options.stats > 0) out.raw(`\n*** Round ${round}, deleting ${gone.length} addresses ***\n`)
     if (onePass && !filter.set.has('secondary')) break
     if (options.maxLoops !== 0 && round >= options.maxLoops) {
       line.warn(`*** Flush remains incomplete after ${round} rounds. ***\n`)
@@ -268,7 +268,7 @@ function flush(context: IpContext, line: Line): number {
     }
   }
   if (options.stats > 0)
-    out.plain(
+    out.raw(
       round === 0
         ? 'Nothing to flush.\n'
         : `*** Flush is complete after ${round} round${round > 1 ? 's' : ''} ***\n`,

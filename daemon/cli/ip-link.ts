@@ -165,27 +165,37 @@ export function printStatistics(context: IpContext, device: Device): void {
     })
     return
   }
-  const widths = [13, 7, 6, 7, 7, 7]
-  for (const row of [rx, tx])
-    for (const [i, value] of row.entries()) widths[i] = Math.max(widths[i]!, String(value).length)
-  const cells = (values: readonly (number | string)[]): string =>
-    values.map((value, i) => String(value).padStart(widths[i]!)).join(' ')
+  // Columns as wide as their heads and values; the last is for what no device here counts.
+  const widths = [10, 7, 6, 7, 7, 7, 10]
+  const size = (row: readonly number[], first: number): void => {
+    for (const [i, value] of row.entries())
+      widths[first + i] = Math.max(widths[first + i]!, String(value).length)
+  }
+  size(rx, 0)
+  size(tx, 0)
+  if (more) {
+    size(rxErrors, 1)
+    size(txErrors, 1)
+  }
   const nl = out.lineEnd
-  const head = (label: string, values: readonly string[]): string =>
-    `    ${label.padEnd(3)} ${values.map((v, i) => v.padStart(widths[i]! - (i === 0 ? 4 : 0))).join(' ')}`
-  const block = (side: string, titles: string, values: readonly number[]): string =>
-    `${head(side, titles.split(' '))}${side === 'RX:' || side === 'TX:' ? '           ' : ''}${nl}    ${cells(values).slice(0)} `
-  out.plain(block('RX:', 'bytes packets errors dropped missed mcast', rx))
-  if (more)
+  const cells = (values: readonly (number | string)[], first: number): string =>
+    values.map((value, i) => String(value).padStart(widths[first + i]!)).join(' ')
+  const block = (side: string, titles: string, values: readonly number[]): void => {
+    const [first = '', ...rest] = titles.split(' ')
     out.plain(
-      `${nl}    RX errors:${['length', 'crc', 'frame', 'fifo', 'overrun'].map((t, i) => t.padStart(i === 0 ? 8 : widths[i]!)).join(' ')}${nl}${' '.repeat(4)}${cells(rxErrors).padStart(5)} `,
+      `    ${side}: ${first.padStart(widths[0]! - 4)} ${cells(rest, 1)} ${''.padStart(widths[6]!)}${nl}`,
     )
+    out.plain(`    ${cells(values, 0)} `)
+  }
+  const errors = (side: string, titles: string, values: readonly number[]): void => {
+    out.plain(`${nl}    ${side} errors:${''.padStart(widths[0]! - 10)} ${cells(titles.split(' '), 1)}${nl}`)
+    out.plain(`${''.padStart(widths[0]! + 5)}${cells(values, 1)} `)
+  }
+  block('RX', 'bytes packets errors dropped missed mcast', rx)
+  if (more) errors('RX', 'length crc frame fifo overrun', rxErrors)
   out.plain(nl)
-  out.plain(block('TX:', 'bytes packets errors dropped carrier collsns', tx))
-  if (more)
-    out.plain(
-      `${nl}    TX errors:${['aborted', 'fifo', 'window', 'heartbt', 'transns'].map((t, i) => t.padStart(i === 0 ? 8 : widths[i]!)).join(' ')}${nl}${' '.repeat(4)}${cells(txErrors).padStart(5)} `,
-    )
+  block('TX', 'bytes packets errors dropped carrier collsns', tx)
+  if (more) errors('TX', 'aborted fifo window heartbt transns', txErrors)
 }
 
 function showLinks(context: IpContext, line: Line): number {

@@ -110,6 +110,11 @@ export class Output {
     if (!this.json) this.text += text
   }
 
+  /** printf(3): into the output whatever its form. */
+  raw(text: string): void {
+    this.text += text
+  }
+
   /** PRINT_JSON: JSON only. */
   member(name: string, value: Json): void {
     if (this.json) this.#open.at(-1)?.members.push([name, value])

@@ -5,7 +5,7 @@ import { newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } fr
 import type { Family } from '../../datapath/packet.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
-import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
+import { isLoopback4, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import {
@@ -108,6 +108,16 @@ const FAILURES: Readonly<Record<number, string>> = {
   [RouteFailure.HostUnreach]: 'EHOSTUNREACH',
 }
 
+/** What ip_route_input_slow() refuses for its addresses alone; groups have no members here. */
+function isMartian4(context: IpContext, iif: Device, s: number, d: number): boolean {
+  if (isMulticast4(d)) return true
+  if (isMulticast4(s) || s === -1) return true
+  if (d === -1) return false
+  if (isZeronet4(s) || isZeronet4(d)) return true
+  if ((isLoopback4(s) || isLoopback4(d)) && !iif.conf.routeLocalnet) return true
+  return context.devices.hasAddress4(s) && !iif.conf.acceptLocal
+}
+
 /** inet_rtm_getroute(). */
 function get4(
   context: IpContext,
@@ -116,8 +126,7 @@ function get4(
   uid: number,
   fibmatch: boolean,
 ): () => void {
-  const { fib, devices, ipv4 } = context.host
-  void ipv4
+  const { fib, devices } = context.host
   const asked = { ...key }
   const refuse = (): never => {
     throw new Refusal(FAILURES[fib.failure] ?? 'ENETUNREACH')
@@ -125,6 +134,7 @@ function get4(
   const iif = devices.byIndex[key.iif]
   let route: Route | null
   if (iif !== undefined) {
+    if (isMartian4(context, iif, key.s0, key.d0)) throw new Refusal('EINVAL')
     const found = fib.find(key)
     if (found === null || isErrorType(found.type))
       throw new Refusal(
@@ -234,13 +244,17 @@ function get6(context: IpContext, key: Key, from: AnyPrefix | null, fibmatch: bo
       out.any('protocol', names.protocol(found.protocol), `proto ${names.protocol(found.protocol)} `)
     if (options.details)
       out.any('scope', names.scope(Scope.Universe), `scope ${names.scope(Scope.Universe)} `)
-    if (source !== null) {
+    if (source !== null && key.iif === 0) {
       const shown = formatAddress(6, source)
       out.any('prefsrc', shown, `src ${shown} `)
     }
     out.any('metric', found.metric, `metric ${found.metric} `)
     printFlags(context, [])
     printMetrics(context, found.mtu, found.extras)
+    if (key.iif !== 0) {
+      const name = devices.byIndex[key.iif]!.name
+      out.any('iif', name, `iif ${name} `)
+    }
     const preference = PREFERENCES[found.extras?.preference ?? 0] ?? 'medium'
     out.any('pref', preference, `pref ${preference}`)
     out.plain('\n')

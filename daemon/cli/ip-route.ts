@@ -31,6 +31,9 @@ import {
   tosNumber,
 } from './ip-words.ts'
 
+/** lwtunnel_encap_types of iproute2. */
+const ENCAPSULATIONS = new Set('mpls ip ip6 ila bpf seg6 seg6local rpl ioam6 xfrm'.split(' '))
+
 type Change = 'add' | 'change' | 'replace' | 'prepend' | 'append' | 'test' | 'delete'
 
 const CHANGES: readonly (readonly [string, Change])[] = [
@@ -143,6 +146,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const hop: Hop = { device: null, gateway: null, onlink: false, weight: 1, realm: 0 }
   const metrics = new Map<string, RouteMetric>()
   const locked = new Set<string>()
+  let nexthopId = 0
   const hops: Hop[] = []
   while (!line.done) {
     const word = line.take()
@@ -168,8 +172,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
     else if (word === 'nexthop') {
       readNexthops(context, line, hops, () => family, settle)
       break
-    } else if (word === 'nhid') line.number('"id" value is invalid\n')
-    else if (begins(word, 'protocol'))
+    } else if (word === 'nhid') nexthopId = line.number('"id" value is invalid\n')
+    else if (word === 'encap') {
+      const kind = line.next()
+      if (!ENCAPSULATIONS.has(kind)) line.invalid('"encap type" value is invalid\n', kind)
+      // What follows belongs to the kind; no tunnels here whatever it is.
+      return context.talk(() => {
+        throw new Refusal('EOPNOTSUPP', 'lwt encapsulation type not supported')
+      })
+    } else if (begins(word, 'protocol'))
       protocol = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
     else if (begins(word, 'table')) table = line.named('"table" value is invalid\n', tableNumber)
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
@@ -273,6 +284,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (from !== null && own === 4 && from.length > 0)
       throw new Refusal('EINVAL', 'Invalid source prefix for route')
+    if (nexthopId !== 0)
+      throw new Refusal(
+        'EINVAL',
+        out !== null || hop.gateway !== null || hops.length > 0
+          ? 'Nexthop specification and nexthop id are mutually exclusive'
+          : 'Nexthop id does not exist',
+      )
     request(context, spec, change)
   })
 }
@@ -502,10 +520,10 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
     round++
     if (options.stats > 1) for (const route of gone) printRoute(context, route, f)
     for (const route of gone) context.host.fib.removeRoute(route)
-    if (options.stats > 0) out.plain(`\n*** Round ${round}, deleting ${gone.length} entries ***\n`)
+    if (options.stats > 0) out.raw(`\n*** Round ${round}, deleting ${gone.length} entries ***\n`)
   }
   if (options.stats > 0)
-    out.plain(
+    out.raw(
       round === 0
         ? f.cloned && families[0] === 4
           ? ''
@@ -541,7 +559,8 @@ function passes(r: Route, f: Filter): boolean {
   }
   if (f.realmMask !== 0 && ((r.realm ^ f.realm!) & f.realmMask) !== 0) return false
   if (f.oif !== null) {
-    if (r.nexthops !== null) return r.nexthops.some((h) => h.device === f.oif)
+    // Routes of several next hops have no RTA_OIF.
+    if (r.nexthops !== null) return false
     if (r.device !== f.oif) return false
   }
   return true

@@ -122,6 +122,7 @@ export class IpGrammar {
       ...this.#maybe(0.1, this.#short('-details', 2)),
       ...this.#maybe(0.06, '-br'),
       ...this.#maybe(0.03, '-N'),
+      ...this.#maybe(0.05, this.#short('-statistics', 2), ...this.#maybe(0.3, '-s')),
       ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope'])),
       ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
     ]
@@ -321,6 +322,8 @@ export class IpGrammar {
           ),
           ...(six ? [] : this.#maybe(0.06, 'realm', this.#one(['5', '1/2', 'cosmos', 'x']))),
           ...this.#maybe(0.05, 'onlink'),
+          ...this.#maybe(0.02, 'nhid', this.#one(['7', '0', 'x'])),
+          ...this.#maybe(0.01, 'encap', this.#one(['mpls', 'nope'])),
           ...(several
             ? [0, 1].flatMap(() => [
                 'nexthop',
@@ -354,6 +357,7 @@ export class IpGrammar {
           this.#address(six),
           ...this.#maybe(0.15, 'from', this.#address(six)),
           ...this.#maybe(0.1, 'oif', this.#device()),
+          ...this.#maybe(0.06, 'iif', this.#device()),
           ...this.#maybe(0.1, 'mark', this.#one(['5', '0x10', 'x'])),
           ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8']))),
           ...this.#maybe(0.1, 'fibmatch'),
