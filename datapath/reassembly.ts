@@ -476,7 +476,16 @@ export class Reassembly {
         if (queue.expires <= now) over.push(queue)
         else if (queue.expires < this.#earliest) this.#earliest = queue.expires
     over.sort(byExpiry)
-    for (const queue of over) expire(queue)
+    const host = this.#host
+    const { wall } = host
+    for (const queue of over) {
+      // At its time, which may be long ago: what is sent goes by rules with clocks.
+      host.now = queue.expires
+      host.wall = wall - now + queue.expires
+      expire(queue)
+    }
+    host.now = now
+    host.wall = wall
     over.length = 0
   }
 }

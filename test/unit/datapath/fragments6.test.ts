@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Verdict } from '../../../datapath/hooks.ts'
+import { Hook, Verdict } from '../../../datapath/hooks.ts'
 import { DefragUser6 } from '../../../datapath/ipv6/fragments.ts'
 import { Packet } from '../../../datapath/packet.ts'
 import { fill6 } from '../../../datapath/parse.ts'
@@ -350,6 +350,29 @@ test('of what waits in vain the last goes first, as far as the kernel can tell t
   expect(gone(1023)).toEqual([])
   expect(gone(1024)).toEqual([2, 1])
   expect(gone(1056)).toEqual([4, 3])
+})
+
+test('what is said about fragments is said at their time, however late one looks', () => {
+  const t = testHost(DEVICES, { 'net.ipv6.ip6frag_time': 1 })
+  const times: number[] = []
+  t.host.hooks.register({
+    name: 'clock',
+    family: 6,
+    hook: Hook.LocalOut,
+    priority: 0,
+    run: () => {
+      times.push(t.host.now, t.host.wall)
+      return Verdict.Accept
+    },
+  })
+  receive(t, part(0, 16))
+  t.host.now = 500
+  receive(t, part(0, 16, true, { id: 6 }))
+  t.host.now = 9000
+  t.host.wall = 1_000_000
+  t.host.fragments6.tick()
+  expect(times).toEqual([1024, 992_024, 1504, 992_504])
+  expect([t.host.now, t.host.wall]).toEqual([9000, 1_000_000])
 })
 
 describe('fragmentation', () => {
