@@ -70,6 +70,8 @@ import { selectAddress6 } from './source-address.ts'
 
 const IPV6_MIN_MTU = 1280
 const ECN_MASK = 3
+/** Length of a jiffy at HZ 250, ms. */
+const JIFFY = 4
 /** Bits of net.ipv6.flowlabel_reflect. */
 const REFLECT_TCP_RESET = 2
 const REFLECT_ECHO_REPLIES = 4
@@ -218,14 +220,14 @@ export class Replies6 {
     return device.loopback && cause.route !== null ? interfaceOf(cause.route) : device
   }
 
-  /** icmpv6_xrlim_allow(): none to a loopback device, else a token of the peer; more of them for a wider route. */
+  /** icmpv6_xrlim_allow(): none to a loopback device, else a token of the peer. */
   #peerAllow(cause: Packet | null): boolean {
     const host = this.#host
     const key = this.#key
     const way = host.path.routes6.output(key, cause)
     if (isErrorType(way.type)) return false
     if (!way.device!.loopback) {
-      const timeout = host.ipv6.icmpRatelimit >> ((128 - way.prefixLength) >> 5)
+      const timeout = Math.ceil(host.ipv6.icmpRatelimit / JIFFY) * JIFFY
       const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3, host.now)
       if (!host.peers.allow(place, timeout, host.now)) return false
     }
