@@ -33,6 +33,7 @@ import { savedAs, writeHostFolder } from './scenario-folder.ts'
 const SLOTS = 512
 /** The host has been up for a while when a scenario begins, milliseconds. */
 const UPTIME_MS = 1_000_000
+const JIFFY_MS = 4
 
 /** What the engine printed when the scenario was over. */
 export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats'>
@@ -44,6 +45,7 @@ export class EngineHost {
   readonly #egress = new MemoryEgress(this.#memory)
   readonly #pkt = new Packet()
   readonly #records: Records
+  readonly #jiffies: boolean
 
   /**
    * `captured`: the host folder as the tools printed it of the kernel's namespace; without it the short form,
@@ -63,6 +65,8 @@ export class EngineHost {
         ...(scenario.iptables.length % 2 === 1 && { indexFrom: 1 }),
       })
       this.#records = new Records(this.engine.host)
+      this.#jiffies = hasProc(scenario)
+      this.engine.host.now = UPTIME_MS
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }
@@ -77,8 +81,17 @@ export class EngineHost {
 
   /** `at`: milliseconds since the scenario began; `wall`: since 1970. */
   advance(at: number, wall: number): void {
+    const { host } = this.engine
+    // What timers send is stamped by rules that keep lists: every jiffy counts then.
+    if (this.#jiffies)
+      for (let left = UPTIME_MS + at - host.now - JIFFY_MS; left > 0; left -= JIFFY_MS)
+        this.#tick(host.now + JIFFY_MS, wall - left)
+    this.#tick(UPTIME_MS + at, wall)
+  }
+
+  #tick(now: number, wall: number): void {
     const { engine } = this
-    engine.host.now = UPTIME_MS + at
+    engine.host.now = now
     engine.host.wall = wall
     while (engine.tick()) {
       // More was due than one call may do.
