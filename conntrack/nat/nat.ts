@@ -91,6 +91,17 @@ export class Nat {
     const bit1 = bits[1]!
     const translate = this.#translate
 
+    /** nf_nat_ipv6_in(): what loops has a route already, and loses it with its destination. */
+    const translate6 = (pkt: Packet, related: boolean, dir: number): Verdict => {
+      const { d0, d1, d2, d3 } = pkt
+      const verdict = related
+        ? translate.icmpError6(pkt, manip, out && pkt.local)
+        : translate.packet6(pkt, pkt.ct, dir, manip)
+      if (hook === Hook.PreRouting && (pkt.d3 !== d3 || pkt.d2 !== d2 || pkt.d1 !== d1 || pkt.d0 !== d0))
+        pkt.route = null
+      return verdict
+    }
+
     /** Hot: does not allocate, does not throw. */
     const run: HookFn = (pkt) => {
       const entry = pkt.ct
@@ -101,9 +112,7 @@ export class Nat {
       } else {
         if (info !== CtInfo.New && pkt.proto === icmp)
           // What this host says was looked at in OUTPUT: what rules did to it since is not (CHECKSUM_COMPLETE).
-          return family === 4
-            ? translate.icmpError(pkt, manip, out && pkt.local)
-            : translate.icmpError6(pkt, manip, out && pkt.local)
+          return family === 4 ? translate.icmpError(pkt, manip, out && pkt.local) : translate6(pkt, true, 0)
         if ((table.words[entry * STRIDE + STATUS]! & done) === 0) {
           const verdict = this.#bind(pkt, manip, done, lookup)
           if (verdict !== Verdict.Accept) return verdict
@@ -111,9 +120,7 @@ export class Nat {
       }
       const dir = info >= CtInfo.EstablishedReply ? 1 : 0
       if ((table.words[entry * STRIDE + STATUS]! & (dir === 0 ? bit0 : bit1)) === 0) return Verdict.Accept
-      return family === 4
-        ? translate.packet(pkt, entry, dir, manip)
-        : translate.packet6(pkt, entry, dir, manip)
+      return family === 4 ? translate.packet(pkt, entry, dir, manip) : translate6(pkt, false, dir)
     }
     return hook === Hook.LocalOut ? this.#routedAnew(run) : run
   }

@@ -98,12 +98,10 @@ export class Ipv6Path {
     if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host))
       return this.#path.drop(pkt, Reason.Options)
     pkt.transportAt = pkt.headerShift = 0
-    const { d0, d1, d2, d3 } = pkt
     const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    // nf_nat_ipv6_pre_routing()
-    if (pkt.route === null || pkt.d3 !== d3 || pkt.d2 !== d2 || pkt.d1 !== d1 || pkt.d0 !== d0)
-      pkt.route = this.#routeInput(pkt, device)
+    // Only NAT takes the route of a looped packet that it changed, DNPT does not.
+    if (pkt.route === null) pkt.route = this.#routeInput(pkt, device)
     return this.#input(pkt, device)
   }
 

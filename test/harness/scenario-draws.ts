@@ -50,6 +50,8 @@ function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): bool
   // The last fragment says little of the packet that it makes whole: an answer to it would be another protocol's.
   if (x.family === 6 && y.fragment !== null && (y.fragment.more || y.fragment.offset > 0))
     return isIcmp(x.protocol) ? a[x.l4]! >> 1 === 64 : sequence || y.fragment.offset > 0
+  // TCPMSS makes a segment longer, ECN changes the two highest flags.
+  if (x.family === 6 && x.protocol === TCP) return sequence && ((a[x.l4 + 13]! ^ b[y.l4 + 13]!) & 0x3f) === 0
   // IPv6 has no identification: only an answer of ICMP can be as long, of another type. Nothing answers UDP with UDP.
   if (x.family === 6)
     return (
