@@ -56,6 +56,8 @@ function masked(text: string, ordered: boolean): string {
   return [...out, ...run.sort()].join('\n')
 }
 
+const CARRIED = /^ipset v7\.17: (Kernel error received: ipset|Internal) protocol error\n/gm
+
 /** Bitmaps and lists have an order anyway. */
 const ORDERED = /^--?s(orted)?$/
 
@@ -64,7 +66,8 @@ const maskedAnswer = ({ code, stdout, stderr, file }: IpsetAnswer, { argv }: Ips
   return {
     code,
     stdout: masked(stdout, ordered),
-    stderr,
+    // `ipset -` sends the pieces of a failed command with the next, or at its end (docs/parity.md).
+    stderr: argv.includes('-') ? stderr.replaceAll(CARRIED, '') : stderr,
     file: file === null ? null : masked(file, ordered),
   }
 }
