@@ -20,6 +20,7 @@ import { ExpiryWheel } from './expiry.ts'
 import { type Helper, helpersOf } from './helpers/helper.ts'
 import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
+import { TableLimit } from './limit.ts'
 import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
 import { formatReason } from './reasons.ts'
@@ -83,20 +84,10 @@ const FULL = -2
 /** With fewer connections all of them are in the caches anyway. */
 const WORTH_LOOKING = 512
 
-/** early_drop: buckets searched for something to give up. */
-const EVICTION_RANGE = 8
-/** GC_SCAN_INTERVAL_MIN: the kernel's worker comes a second after a refusal, or up to a minute. */
-const RELIEF_AFTER_MS = 1000
-/** Slab positions looked at per tick while the table is full. */
-const RELIEF_BUDGET = 4096
 /** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
 const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
 /** nf_ct_alloc_hashtable: buckets come in pages. */
 const BUCKETS_A_PAGE = 512
-/** net_ratelimit: messages at once, and how often one more, ms. */
-const MESSAGE_BURST = 10
-const MESSAGE_INTERVAL_MS = 5000
-
 export class Conntrack implements TrackerLink, TrackerCore {
   readonly host: Host
   readonly table: EntryTable
@@ -123,6 +114,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly synproxy: Synproxy
   /** Of PPTP's calls. */
   readonly callIds = new CallIds()
+  /** nf_conntrack_max. */
+  readonly limit: TableLimit
   /** Timeouts for CT --timeout. */
   readonly policies: TimeoutPolicies
   /** Null until there is NAT. */
@@ -143,22 +136,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
   readonly #tuple = new Tuple()
   readonly #reply = new Tuple()
-  #max = 262144
   /** What nf_conntrack_buckets says. */
   #buckets = 262144
   #acct = false
   #timestamps = false
   #events = 2
   #logInvalid = 0
-  #messages = MESSAGE_BURST
-  #messagesAt = 0
-  /** Messages about the full table that were not said. */
-  suppressed = 0
-  /** The table was full: the next walk gives up what may go. Entries below `#relieved` were looked at. */
-  #pressure = false
-  #relieved = 0
-  /** When that walk may begin. */
-  #relieveAt = 0
   /** Connlabel rules in use (net->ct.labels_used): new entries get labels. */
   #labelUsers = 0
 
@@ -168,6 +151,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
+    this.limit = new TableLimit(this)
     this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
     this.#declareTunables()
@@ -568,29 +552,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
    */
   tick(): boolean {
     this.expectations.expire(this.host.now)
-    const due = this.#pressure && this.host.now >= this.#relieveAt
-    if (due) this.#relieve()
-    return this.#wheel.sweep(this.host.now) || (due && this.#pressure)
-  }
-
-  /**
-   * After a refusal: one walk over the table that gives up what is unassured or closing, while more than 95 % of
-   * nf_conntrack_max are in use (gc_worker with early_drop).
-   */
-  #relieve(): void {
-    const { table } = this
-    const limit = Math.floor(this.#max / 100) * 95
-    const stop = Math.min(this.#relieved + RELIEF_BUDGET, table.capacity)
-    for (let entry = this.#relieved; entry < stop && table.used >= limit; entry++) {
-      const status = table.words[entry * STRIDE + STATUS]!
-      if ((status & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) continue
-      if ((status & Status.Assured) === 0 || this.trackerOf(entry).canEarlyDrop?.(entry) === true)
-        this.kill(entry)
-    }
-    this.#relieved = stop
-    if (stop < table.capacity && table.used >= limit) return
-    this.#relieved = 0
-    this.#pressure = false
+    const relieving = this.limit.tick()
+    return this.#wheel.sweep(this.host.now) || relieving
   }
 
   // -- what trackers ask
@@ -727,10 +690,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const r = this.#reply
     if (!invert(t, r)) return NONE
     const { table, expectations } = this
-    if (this.#max !== 0 && table.used + 1 > this.#max && !this.#earlyDrop(t)) {
-      if (!this.#pressure) this.#relieveAt = this.host.now + RELIEF_AFTER_MS
-      this.#pressure = true
-      this.#full()
+    if (!this.limit.hasRoom(t)) {
+      this.limit.refused()
       return FULL
     }
     const entry = table.create()
@@ -786,7 +747,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** An entry that a program wants, not yet in the hash (ctnetlink_create_conntrack); -1 if the table is full. */
   createEntry(original: Tuple, reply: Tuple): number {
     const { table } = this
-    if (this.#max !== 0 && table.used + 1 > this.#max && !this.#earlyDrop(original)) return -1
+    if (!this.limit.hasRoom(original)) return -1
     const entry = table.create()
     table.setTuple(entry, 0, original)
     table.setTuple(entry, 1, reply)
@@ -889,50 +850,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (master >= 0) this.put(master)
   }
 
-  /** early_drop: gives up unassured entries of the first bucket near the tuple's that has any. */
-  #earlyDrop(t: Tuple): boolean {
-    const { table } = this
-    const bucket = table.bucketOf(t)
-    for (let i = 0; i < EVICTION_RANGE; i++) {
-      let drops = 0
-      let handle = table.first(bucket + i)
-      while (handle >= 0) {
-        const entry = handle >> 1
-        const status = table.words[entry * STRIDE + STATUS]!
-        const expired = table.expiresAt(entry) <= this.host.now
-        if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
-          handle = table.next(handle)
-          continue
-        }
-        this.kill(entry)
-        if (!expired) drops++
-        // Its other tuple may have stood in this bucket too.
-        handle = table.first(bucket + i)
-      }
-      if (drops > 0) {
-        this.stats.earlyDrop += drops
-        return true
-      }
-    }
-    return false
-  }
-
-  /** net_warn_ratelimited. */
-  #full(): void {
-    const { now, events } = this.host
-    const earned = Math.floor((now - this.#messagesAt) / MESSAGE_INTERVAL_MS)
-    if (earned > 0) {
-      this.#messages = Math.min(MESSAGE_BURST, this.#messages + earned * MESSAGE_BURST)
-      this.#messagesAt = now
-    }
-    if (this.#messages === 0) {
-      this.suppressed++
-      return
-    }
-    this.#messages--
-    events.log?.({ level: 4, text: 'nf_conntrack: table full, dropping packet' })
-  }
-
   #declareTunables(): void {
     this.host.tunables.declare({
       name: 'net.netfilter.nf_conntrack_max',
@@ -941,7 +858,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       max: 0x7fffffff,
       unit: 'entries',
       apply: (value) => {
-        this.#max = value
+        this.limit.max = value
       },
     })
     this.host.tunables.alias('net.nf_conntrack_max', 'net.netfilter.nf_conntrack_max')

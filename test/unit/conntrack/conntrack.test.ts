@@ -460,7 +460,7 @@ describe('nf_conntrack_max', () => {
     expect(rig.entries().length).toBe(4)
     expect(rig.ct.stats).toMatchObject({ drop: 30, earlyDrop: 0 })
     expect(rig.logs).toEqual(Array(10).fill('nf_conntrack: table full, dropping packet'))
-    expect(rig.ct.suppressed).toBe(20)
+    expect(rig.ct.limit.suppressed).toBe(20)
     rig.pass(5)
     rig.forward(there({ sport: 99 }))
     expect(rig.logs.length).toBe(11)
