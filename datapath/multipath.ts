@@ -209,10 +209,16 @@ export class Multipath {
       if (pkt === null) return outer >>> 1
       return jhash2Words(outer, this.#inner(pkt, fields >> INNER_SHIFT)) >>> 1
     }
-    if (policy === 2 && pkt !== null && this.#dissectInside(pkt)) {
-      const six = this.#inside.family === 6
-      this.#fillInside(Field.Src | Field.Dst | (six ? Field.Proto | Field.FlowLabel : 0))
-      return this.#finish(six) >>> 1
+    if (policy === 2 && pkt !== null) {
+      if (this.#dissectInside(pkt)) {
+        const six = this.#inside.family === 6
+        this.#fillInside(Field.Src | Field.Dst | (six ? Field.Proto | Field.FlowLabel : 0))
+        return this.#finish(six) >>> 1
+      }
+      // What the dissector found outside: the label in the host's byte order, no quotation.
+      this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
+      w[TAGS] = this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL
+      return this.#finish(true) >>> 1
     }
     this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
     if (pkt !== null) this.#quoted6(pkt)
