@@ -74,6 +74,59 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
     expect(differences.join('\n\n')).toBe('')
   })
 
+  test('lines that once differed', () => {
+    const lines: readonly (readonly string[])[] = [
+      [
+        'iptables',
+        '-v',
+        '-A',
+        'INPUT',
+        '-m',
+        'rateest',
+        '--rateest1',
+        'a',
+        '--rateest-bps1',
+        '5',
+        '-j',
+        'ACCEPT',
+      ],
+      ['iptables', '-A', 'INPUT', '-s', '::ffff:1.2.3.4', '-j', 'ACCEPT'],
+      ['ip6tables', '-A', 'INPUT', '-s', 'fe80::1%lo', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'set', '--packets-lt', '+1', '--packets-lt', 'x', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-p', 'udp', '-m', 'udp', '--sport', '4294967296', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-p', 'udp', '-m', 'udp', '--sport', '-4294967295', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'mac', '--mac-source', '00::11:22:33:44', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'mac', '--mac-source', '-1: 2:+3:4:5:', '-j', 'ACCEPT'],
+      ['iptables', '-t', 'nat', '-A', 'INPUT', '-j', 'SNAT', '--to-source', '1.2.3./0'],
+      ['iptables', '-A', 'OUTPUT', '-m', 'owner', '--suppl-groups', '--gid-owner', '2', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'OUTPUT', '-m', 'owner', '--uid-owner', '3:5', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'time', '--monthdays', '18446744073709551615', '-j', 'ACCEPT'],
+      ['ip6tables', '-A', 'INPUT', '-m', 'ipv6header', '--header', 'all', '-j', 'ACCEPT'],
+      [
+        'iptables',
+        '-t',
+        'mangle',
+        '-A',
+        'INPUT',
+        '-j',
+        'CONNMARK',
+        '--restore-mark',
+        '--xor-mark',
+        '1',
+        '--and-mark',
+        '2',
+      ],
+      ['iptables', '-A', 'INPUT', '-m', 'hashlimit', '--hashlimit-htable-expire', 'x', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'hashlimit', '--hashlimit-rate-interval', '0x10', '-j', 'ACCEPT'],
+      ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
+    ]
+    const calls: Call[] = lines.map(([tool, ...argv]) => ({ tool: tool as Call['tool'], argv, stdin: '' }))
+    const zeroed =
+      '*filter\n:INPUT ACCEPT [5:6]\n[3:4] -A INPUT -j ACCEPT\n-A INPUT -j DROP\n-Z INPUT\n-Z\nCOMMIT\n'
+    calls.push({ tool: 'iptables-restore', argv: ['-c'], stdin: zeroed })
+    expect(compare(calls)).toBeNull()
+  })
+
   test('help of every extension', () => {
     const has = kernelHas()
     const calls = knownExtensions().flatMap((known) =>
