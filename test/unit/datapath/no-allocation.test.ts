@@ -24,11 +24,12 @@ const root = mkdtempSync(join(tmpdir(), 'tunwall-heap-'))
 afterAll(() => rmSync(root, { recursive: true }))
 
 const HOST_YAML = `interfaces:
-  lan: {addresses: [10.0.1.1/24]}
-  wan: {addresses: [203.0.113.1/24]}
+  lan: {addresses: [10.0.1.1/24, "fd00:a::1/64"]}
+  wan: {addresses: [203.0.113.1/24, "fd00:b::1/64"]}
 routes: [default via 203.0.113.254]
 sysctls:
   net.ipv4.ip_forward: 1
+  net.ipv6.conf.all.forwarding: 1
   net.netfilter.nf_conntrack_acct: 1
 `
 const RULES = `*raw
@@ -73,6 +74,23 @@ COMMIT
 -A shaped -m ttl --ttl-lt 2 -j DROP
 COMMIT
 `
+const RULES6 = `*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -j CONNMARK --restore-mark
+-A FORWARD -p udp -j DSCP --set-dscp 0x0a
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i lan -o wan -j ACCEPT
+COMMIT
+`
 const FLOWS = 64
 const PACKETS = 100_000
 /** Between two looks at the heap. */
@@ -88,7 +106,9 @@ class World {
 
   constructor() {
     this.egress = new CountingEgress(this.#memory)
-    const config = loadHostFolder(writeFolder(root, { 'host.yaml': HOST_YAML, 'iptables-save': RULES }))
+    const config = loadHostFolder(
+      writeFolder(root, { 'host.yaml': HOST_YAML, 'iptables-save': RULES, 'ip6tables-save': RULES6 }),
+    )
     this.engine = createEngine(config, {
       memory: this.#memory,
       egress: this.egress,
@@ -188,7 +208,41 @@ function connect(world: World, i: number): { out: Uint8Array; back: Uint8Array }
   }
 }
 
+const there6 = { src: 'fd00:a::2', dst: 'fd00:b::2', dport: 9000, payload: 32 }
+
 const KINDS: readonly Kind[] = [
+  {
+    name: 'UDP over IPv6',
+    out: 1,
+    frames: () => ({ frames: flows((i) => udp({ ...there6, sport: 2000 + i })), device: 'lan' }),
+  },
+  {
+    name: 'UDP behind IPv6 options',
+    out: 1,
+    frames: () => ({
+      frames: flows((i) =>
+        udp({
+          ...there6,
+          sport: 5000 + i,
+          extensions: [
+            { type: 0, bytes: [0, 0, 5, 2, 0, 0, 1, 0] },
+            { type: 60, bytes: [0, 0, 1, 4, 0, 0, 0, 0] },
+          ],
+        }),
+      ),
+      device: 'lan',
+    }),
+  },
+  {
+    name: 'echo over IPv6, for the host',
+    out: 1,
+    frames: () => ({
+      frames: flows((i) =>
+        icmp({ src: 'fd00:a::2', dst: 'fd00:a::1', type: 128, rest: (i << 16) >>> 0, payload: 40 }),
+      ),
+      device: 'lan',
+    }),
+  },
   {
     name: 'UDP, masqueraded',
     out: 1,
