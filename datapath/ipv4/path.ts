@@ -587,6 +587,8 @@ export class Ipv4Path {
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
     copy.iif = 0
+    // The pieces are the original's: a copy is cut anew (skb_shared() in ip_do_fragment).
+    copy.fragList = null
     copy.socketless = true
     const { view } = host.memory
     view.setUint16(copy.l3 + IPV4_FRAG, view.getUint16(copy.l3 + IPV4_FRAG) | IP_DF)

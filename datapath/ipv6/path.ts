@@ -294,6 +294,8 @@ export class Ipv6Path {
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
     copy.iif = 0
+    // The pieces are the original's: a copy is cut anew (skb_shared() in ip_do_fragment).
+    copy.fragList = null
     copy.socketless = true
     if (decrease) setHopLimit(copy, host.memory, host.memory.view.getUint8(copy.l3 + IPV6_HOP_LIMIT) - 1)
     const key = this.#key

@@ -34,7 +34,7 @@ sysctls:
 `
 const SETS = 'create s hash:ip,port counters\nadd s 10.0.1.2,tcp:80\ncreate n hash:net\nadd n 10.0.0.0/8\n'
 
-const WARM = 20_000
+const WARM = 40_000
 const PACKETS = 20_000
 const WINDOW = 2000
 /** Bytes of heap that a packet may cost: less than one heap number (16 bytes) in ten packets. */
@@ -247,7 +247,7 @@ function cost(rules: readonly string[]): number {
   world.pass(frames, devices, WARM)
   expect(world.egress.packets).toBeGreaterThan(WARM / 4)
   let least = Number.POSITIVE_INFINITY
-  for (let round = 0; round < 6 && least > SLACK / 4; round++) {
+  for (let round = 0; round < 15 && least > SLACK / 4; round++) {
     gc()
     let left = 0
     for (let done = 0; done < PACKETS; done += WINDOW) {
