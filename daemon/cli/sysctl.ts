@@ -331,7 +331,7 @@ class Session {
   }
 
   write(assignment: string): void {
-    const setting = this.#parse('command line', 0, assignment)
+    const setting = assignment.length < 2 ? null : this.#parse('command line', 0, assignment)
     if (setting === null || setting.value === null) this.#code |= setting === null ? 1 : 0
     else this.#set(setting.name, setting.value)
   }
@@ -356,7 +356,7 @@ class Session {
     }
     try {
       if (!this.#wish.dryRun) {
-        if (value === '') throw new TunableError('empty')
+        if (value === '' && !this.#tunables.has(name)) throw new TunableError('empty')
         this.#tunables.keep(name, value)
       }
     } catch (error) {
@@ -373,7 +373,11 @@ class Session {
 
   /** A sysctl.conf: comments, `name = value`; names that stand for themselves go before patterns. */
   load(file: string, text: string): Setting[] {
-    return text.split('\n').flatMap((line, i) => this.#parse(file, i + 1, line) ?? [])
+    const lines = text.split('\n')
+    // A single character counts only with its line end.
+    return lines.flatMap((line, i) =>
+      line.length < 2 && i === lines.length - 1 ? [] : (this.#parse(file, i + 1, line) ?? []),
+    )
   }
 
   /** Null: it cannot be read, which has been said. */
