@@ -183,13 +183,28 @@ export class Ipv6Routes {
 
   /**
    * ip6_route_lookup(): the route without the care for links and metrics that packets get. key.oif: a route out of that
-   * interface goes before others of its prefix, or with `only` is the only kind that counts. Does not allocate.
+   * interface goes before others of its prefix, or with `only` is the only kind that counts; without, one out of that
+   * of a link-local source. Does not allocate.
    */
   lookup(key: FlowKey, only: boolean, hasSource: boolean): RouteEntry {
+    const oif = key.oif !== 0 || !hasSource || key.s0 >>> 22 !== 0x3fa ? key.oif : this.#ownerOf(key)
     this.#matching = true
-    const found = this.#walk(key, key.oif, only, hasSource)
+    const found = this.#walk(key, oif, only, hasSource)
     this.#matching = false
-    return found.paths === null ? found : (found.through(key.oif) ?? found.first())
+    return found.paths === null ? found : (found.through(oif) ?? found.first())
+  }
+
+  /** ifindex of an interface with the source address; 0: none has it. */
+  #ownerOf(key: FlowKey): number {
+    const devices = this.#host.devices.byIndex
+    for (let i = 1; i < devices.length; i++) {
+      const addresses = devices[i]?.addresses ?? []
+      for (let j = 0; j < addresses.length; j++) {
+        const { family, words: w } = addresses[j]!
+        if (family === 6 && w[3] === key.s3 && w[2] === key.s2 && w[1] === key.s1 && w[0] === key.s0) return i
+      }
+    }
+    return 0
   }
 
   /** Tables are asked as ip6_pol_route_lookup() does, not as ip6_pol_route(). */
