@@ -143,8 +143,6 @@ export const CONF6: readonly (readonly [number, string, readonly number[]])[] = 
   [20, 'force_forwarding', [0, 1]],
   [12, 'accept_source_route', [0, 1]],
   [30, 'hop_limit', [1, 32, 255]],
-  [12, 'rpl_seg_enabled', [0, 1]],
-  [12, 'seg6_enabled', [0, 1]],
   [40, 'drop_unicast_in_l2_multicast', [1]],
   [40, 'disable_policy', [1]],
   [24, 'use_oif_addrs_only', [1]],
