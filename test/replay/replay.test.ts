@@ -188,9 +188,10 @@ test('the clock: fragments that wait are consumed, and their timer answers; time
     ],
   })
   expect(report.map((r) => r.verdict)).toEqual(['consumed', 'consumed', 'forwarded', 'forwarded'])
-  // ip_expire(): 30 seconds after the first piece came, time exceeded in reassembly.
+  // ip_expire(): 30 seconds after the first piece came, and up to the 2.05 s that a timer of this length is late in the
+  // kernel's wheel, time exceeded in reassembly.
   expect(report[2]!.timers).toEqual([{ dev: 'lan', len: 576 }])
-  expect(out[0]).toMatch(/^30(\.1)? lan 10\.0\.1\.1 > 10\.0\.1\.2 .*icmp 11\/1/)
+  expect(out[0]).toMatch(/^3[01](\.\d+)? lan 10\.0\.1\.1 > 10\.0\.1\.2 .*icmp 11\/1/)
   expect(out.slice(1).map((l) => l.split(' ')[0])).toEqual(['60', '59'])
 })
 
