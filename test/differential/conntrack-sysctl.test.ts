@@ -8,10 +8,11 @@ import { FrameMemory } from '../../datapath/ring.ts'
 import { TunableError } from '../../datapath/tunables.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 const reason = whyNoKernel()
 if (reason !== null) console.warn(`NOT RUN: sysctls of conntrack are not kernel with the kernel: ${reason}`)
-const seed = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const seed = SEED_OF_RUN
 const WRITES = 3000
 
 /** Of the whole machine, so that a namespace can only read them. */

@@ -8,6 +8,7 @@ import type { Profile } from '../harness/generate-world.ts'
 import { KernelHost, Oracle, whyNoKernel } from '../harness/kernel.ts'
 import type { Run, Scenario } from '../harness/scenario.ts'
 import { runEngine } from '../harness/scenario-engine.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 /** Of the whole machine: whether the kernel logs what happens in other namespaces than the first. */
 const ALL_NAMESPACES = '/proc/sys/net/netfilter/nf_log_all_netns'
@@ -23,7 +24,7 @@ const writable = (): boolean => {
 }
 const reason = whyNoKernel() ?? (writable() ? null : 'the kernel log of the machine cannot be had here')
 if (reason !== null) console.warn(`NOT RUN: the lines about INVALID packets are not compared: ${reason}`)
-const seed = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const seed = SEED_OF_RUN
 const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 2)
 const PROFILES: readonly Profile[] = ['state', 'v6-mixed', 'mixed', 'v6-state']
 

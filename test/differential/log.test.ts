@@ -1,6 +1,6 @@
 // LOG: the lines that the kernel logs about the packets of random scenarios, and ours, both families.
 //
-//     TUNWALL_SEED, TUNWALL_SCENARIOS   as in scenarios.test.ts; default: the time, 4
+//     TUNWALL_SEED, TUNWALL_SCENARIOS   as in scenarios.test.ts; default: the code’s own, 4
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -9,6 +9,7 @@ import { generate } from '../harness/generate.ts'
 import { kindOf, type Profile } from '../harness/generate-world.ts'
 import { KernelHost, Oracle, whyNoKernel } from '../harness/kernel.ts'
 import { runEngine } from '../harness/scenario-engine.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 /** Of the whole machine: whether the kernel logs what happens in other namespaces than the first. */
 const ALL_NAMESPACES = '/proc/sys/net/netfilter/nf_log_all_netns'
@@ -23,7 +24,7 @@ const writable = (): boolean => {
 }
 const reason = whyNoKernel() ?? (writable() ? null : 'the kernel log of the machine cannot be had here')
 if (reason !== null) console.warn(`NOT RUN: the lines of LOG are not compared: ${reason}`)
-const seed = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const seed = SEED_OF_RUN
 const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 4)
 const PROFILES: readonly Profile[] = ['extensions', 'v6-extensions', 'mixed', 'v6-mixed']
 /** So many that the kernel's buffer holds their lines. */

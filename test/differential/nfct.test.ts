@@ -15,12 +15,13 @@ import { FrameMemory } from '../../datapath/ring.ts'
 import { writeFolder } from '../harness/capture.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 const reason =
   whyNoKernel() ??
   (spawnSync('nfct', ['list', 'timeout']).error === undefined ? null : 'the program nfct is missing')
 if (reason !== null) console.warn(`NOT RUN: nfct is not compared with the real one: ${reason}`)
-const seed = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const seed = SEED_OF_RUN
 const LINES = Number(process.env.TUNWALL_LINES ?? 400)
 
 const STATES: Readonly<Record<string, readonly string[]>> = {

@@ -19,9 +19,10 @@ import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { fold, sumView } from '../../datapath/wire/checksum.ts'
 import { decode, SeededRandom, tcp, toHex, udp } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 const why = whyNoKernel()
-const SEED = Number(process.env.TUNWALL_SEED ?? Math.floor(Date.now() % 1e9))
+const SEED = SEED_OF_RUN
 const FRAMES = Number(process.env.TUNWALL_SCENARIOS ?? 400)
 
 const NS = `twoff${process.pid}`

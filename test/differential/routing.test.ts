@@ -23,6 +23,7 @@ import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { formatIpv4, parseIpv4, prefixMask4 } from '../../datapath/wire/address.ts'
 import { udp } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
 const DEVICES = ['eth0', 'eth1', 'vlan.7']
 const HOSTS = Number(process.env.TUNWALL_SCENARIOS ?? 30)
@@ -428,7 +429,7 @@ function askUs(host: Host, q: Question): string {
 const reason = whyNoKernel()
 if (reason !== null) console.log(`routing is not compared with the kernel: ${reason}`)
 
-const first = Number(process.env.TUNWALL_SEED ?? Date.now() % 1_000_000)
+const first = SEED_OF_RUN
 
 test.skipIf(reason !== null)(`${HOSTS} hosts from seed ${first}: where packets go`, () => {
   for (let seed = first; seed < first + HOSTS; seed++) {

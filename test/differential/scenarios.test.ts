@@ -1,6 +1,6 @@
 // tunwall = kernel, on random scenarios and on those that once differed.
 //
-//     TUNWALL_SEED       first seed; default: the time, so every run is a new one
+//     TUNWALL_SEED       first seed; default: the code's own, so every change is a new one
 //     TUNWALL_SCENARIOS  scenarios a profile; default 10
 //
 // A failing scenario is shrunk, printed, and saved under TUNWALL_DIFFERENCES (default .cache/differences).
@@ -15,12 +15,13 @@ import { parseScenario } from '../harness/scenario.ts'
 import { checkSeed, plan, reduce, report } from '../harness/scenario-check.ts'
 import { runEngine } from '../harness/scenario-engine.ts'
 import { writeScenarioFolder } from '../harness/scenario-folder.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 import { compareOnce } from '../harness/shrink.ts'
 
 const why = whyNoKernel()
 if (why !== null) console.warn(`NOT RUN: tunwall is not compared with the kernel: ${why}`)
 
-const seed = Number(process.env.TUNWALL_SEED ?? Math.floor(Date.now() / 1000))
+const seed = SEED_OF_RUN
 const each = Number(process.env.TUNWALL_SCENARIOS ?? 10)
 const keep = process.env.TUNWALL_DIFFERENCES ?? join(repositoryRoot(), '.cache/differences')
 /** Most scenarios spend their time in pauses; more of them than there are cores may run at once. */

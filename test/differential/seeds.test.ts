@@ -9,11 +9,12 @@ import { OraclePool, repositoryRoot, whyNoKernel } from '../harness/kernel.ts'
 import type { Scenario, Step } from '../harness/scenario.ts'
 import { report } from '../harness/scenario-check.ts'
 import { runEngine } from '../harness/scenario-engine.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 import { compareOnce } from '../harness/shrink.ts'
 
 const why = whyNoKernel()
 if (why !== null) console.warn(`NOT RUN: the seeds' rules are not compared with the kernel: ${why}`)
-const seed = Number(process.env.TUNWALL_SEED ?? Math.floor(Date.now() / 1000))
+const seed = SEED_OF_RUN
 
 const pool = new OraclePool(2)
 afterAll(() => pool.close())

@@ -2,8 +2,9 @@
 
 import { expect, test } from 'vitest'
 import { type Call, CommandDice, masked, OurTools } from '../harness/commands.ts'
+import { SEED_OF_RUN } from '../harness/seed.ts'
 
-const SEED = Number(process.env.TUNWALL_SEED ?? 1 + Math.floor(Math.random() * 1e9))
+const SEED = SEED_OF_RUN
 const ROUNDS = Number(process.env.TUNWALL_ROUNDS ?? 400)
 
 const RULES =

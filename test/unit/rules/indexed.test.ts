@@ -16,8 +16,9 @@ import { Registry } from '../../../rules/text/registry.ts'
 import { loadRules } from '../../../rules/text/restore.ts'
 import { SeededRandom } from '../../harness/frames.ts'
 import { testHost } from '../../harness/host.ts'
+import { SEED_OF_RUN } from '../../harness/seed.ts'
 
-const SEED = Number(process.env.TUNWALL_SEED ?? Math.floor(Date.now() % 1e9))
+const SEED = SEED_OF_RUN
 const RUNS = Number(process.env.TUNWALL_RUNS ?? 40)
 
 class Draw {
