@@ -33,7 +33,7 @@ export const PathFlag = {
   /** It leaves where it came from, and the sender could have sent it there itself. */
   DoRedirect: 2,
   /** IPv6: made here, but not to be cut (skb->ignore_df is not set). */
-  Whole: 4,
+  Whole: 8,
   /** A process sent it: DF forbids to cut it here too (skb->ignore_df is not set). */
   Socket: 4,
 } as const

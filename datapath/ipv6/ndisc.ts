@@ -168,7 +168,14 @@ export function redirect(cause: Packet, host: Host, route: Route): boolean {
   for (const a of device.addresses) if (a.family === 6 && isLinkLocal(a.words[0])) source ??= a.words
   if (source === null) return false
   const { gateway } = route
-  if (gateway !== null && !isLinkLocal(gateway[0])) return false
+  // Another gateway than a link-local one is only told of where it is the destination itself.
+  const isDestination =
+    gateway !== null &&
+    gateway[0] === cause.d0 &&
+    gateway[1] === cause.d1 &&
+    gateway[2] === cause.d2 &&
+    gateway[3] === cause.d3
+  if (gateway !== null && !isLinkLocal(gateway[0]) && !isDestination) return false
   const to: Words = [cause.s0, cause.s1, cause.s2, cause.s3]
   const way = host.path.routes6.outputTo(to, source, device)
   if (isErrorType(way.type) || way.gateway !== null) return false
