@@ -215,11 +215,11 @@ class Session {
           `${NAME}Unknown command: ${second}\n${NAME}Missing command\nnfct helper list|add|delete|disable|get|flush [parameters...]\n`,
         )
     }
+    if (named && rest.length > 0) throw new Complaint(`${NAME}too many arguments\n`)
     if (family !== undefined && !FAMILIES.has(family))
       throw new Complaint(`${NAME}unknown layer 3 protocol\n`)
     if (protocol !== undefined && protocol !== 'tcp' && protocol !== 'udp')
       throw new Complaint(`${NAME}unsupported layer 4 protocol\n`)
-    if (named && rest.length > 0) throw new Complaint(`${NAME}too many arguments\n`)
     if (protocol !== undefined && !named && !HELPERS.get(name!)?.includes(protocol))
       throw new Complaint(`${NAME}that helper is not supported\n`)
     throw netlinkError(Errno.Invalid)
