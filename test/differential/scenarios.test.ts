@@ -1,4 +1,4 @@
-// tunwall = kernel, on random scenarios and on those that once differed.
+// tunwall = kernel, on random scenarios and on those that once differed. docs/parity.md says which still do.
 //
 //     TUNWALL_SEED       first seed; default: the code's own, so every change is a new one
 //     TUNWALL_SCENARIOS  scenarios a profile; default 4
