@@ -27,6 +27,7 @@ import {
   IPV6_PAYLOAD_LEN,
   IPV6_SRC,
 } from '../datapath/wire/ipv6.ts'
+import { jhash4 } from '../datapath/wire/jhash.ts'
 import { IPPROTO_TCP } from '../datapath/wire/protocol.ts'
 import {
   TCP_ACK,
@@ -50,7 +51,6 @@ import {
   tcpHeaderLength,
 } from '../datapath/wire/tcp.ts'
 import type { Conntrack } from './conntrack.ts'
-import { jhash4 } from './nat/jhash.ts'
 import { Event, META, STRIDE } from './table.ts'
 import { TcpState, tcpMaxWindow, tcpState } from './trackers/tcp.ts'
 

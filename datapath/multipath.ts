@@ -16,6 +16,7 @@ import type { FlowKey } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
 import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
+import { jhashWords2 } from './wire/jhash.ts'
 import {
   IPPROTO_AH,
   IPPROTO_DCCP,
@@ -168,7 +169,7 @@ export class Multipath {
         outer = this.#finish(false)
       }
       if (pkt === null) return outer >>> 1
-      return jhash2Words(outer, this.#inner(pkt, fields >> INNER_SHIFT)) >>> 1
+      return jhashWords2(outer, this.#inner(pkt, fields >> INNER_SHIFT), 0) >>> 1
     }
     if (policy === 2 && pkt !== null) {
       const inside = this.#inside
@@ -207,7 +208,7 @@ export class Multipath {
         outer = this.#finish(true)
       }
       if (pkt === null) return outer >>> 1
-      return jhash2Words(outer, this.#inner(pkt, fields >> INNER_SHIFT)) >>> 1
+      return jhashWords2(outer, this.#inner(pkt, fields >> INNER_SHIFT), 0) >>> 1
     }
     if (policy === 2 && pkt !== null) {
       if (this.#dissectInside(pkt)) {
@@ -487,21 +488,4 @@ function swapHalves(v: Int32Array, a: number): void {
   const low = v[a]!
   v[a] = v[a + 1]!
   v[a + 1] = low
-}
-
-/** jhash_2words(a, b, 0) (lib: Jenkins' lookup3). Unsigned 32 bits. */
-function jhash2Words(a0: number, b0: number): number {
-  const start = 0xdeadbeef + (2 << 2)
-  let a = (a0 + start) | 0
-  let b = (b0 + start) | 0
-  let c = start | 0
-  const rol = (x: number, n: number): number => (x << n) | (x >>> (32 - n))
-  c = ((c ^ b) - rol(b, 14)) | 0
-  a = ((a ^ c) - rol(c, 11)) | 0
-  b = ((b ^ a) - rol(a, 25)) | 0
-  c = ((c ^ b) - rol(b, 16)) | 0
-  a = ((a ^ c) - rol(c, 4)) | 0
-  b = ((b ^ a) - rol(a, 14)) | 0
-  c = ((c ^ b) - rol(b, 24)) | 0
-  return c >>> 0
 }

@@ -10,7 +10,7 @@
 
 import type { Device } from './devices.ts'
 import type { Host } from './host.ts'
-import type { Packet } from './packet.ts'
+import { type Packet, place } from './packet.ts'
 import { HEADROOM } from './ring.ts'
 import { fold, type Memory, pseudo, sumView, writeIpv4Checksum } from './wire/checksum.ts'
 import { IPV4_ID, IPV4_TOTAL_LEN } from './wire/ipv4.ts'
@@ -214,21 +214,9 @@ function takes(device: Device, pkt: Packet): boolean {
   return (device.offloads & all) === all
 }
 
+/** What a segment has of its superframe besides its bytes. */
 function copyHeader(to: Packet, from: Packet, l3: number): void {
-  to.family = from.family
-  to.l3 = l3
-  to.l4 = l3 + from.l4 - from.l3
-  to.proto = from.proto
-  to.s0 = from.s0
-  to.s1 = from.s1
-  to.s2 = from.s2
-  to.s3 = from.s3
-  to.d0 = from.d0
-  to.d1 = from.d1
-  to.d2 = from.d2
-  to.d3 = from.d3
-  to.sport = from.sport
-  to.dport = from.dport
+  place(to, from, l3)
   to.route = from.route
   to.flags = from.flags
   to.local = from.local

@@ -16,7 +16,7 @@ import type { Host } from './host.ts'
 import { Ipv4Path } from './ipv4/path.ts'
 import { Ipv6Path } from './ipv6/path.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
-import { FragmentList, type Packet, PacketType } from './packet.ts'
+import { FragmentList, type Packet, PacketType, place } from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
 
@@ -334,27 +334,6 @@ export class Path {
     }
     return fate
   }
-}
-
-/** Header offsets and cached header fields of a packet whose bytes lie, or will lie, at `l3`. */
-function place(to: Packet, from: Packet, l3: number): void {
-  to.family = from.family
-  to.l3 = l3
-  to.l4 = l3 + from.l4 - from.l3
-  to.end = l3 + from.end - from.l3
-  to.proto = from.proto
-  to.fragOffset = from.fragOffset
-  to.moreFragments = from.moreFragments
-  to.s0 = from.s0
-  to.s1 = from.s1
-  to.s2 = from.s2
-  to.s3 = from.s3
-  to.d0 = from.d0
-  to.d1 = from.d1
-  to.d2 = from.d2
-  to.d3 = from.d3
-  to.sport = from.sport
-  to.dport = from.dport
 }
 
 /** What a loop through lo keeps of the sk_buff; the control block (IPCB) is emptied on the way. */

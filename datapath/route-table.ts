@@ -443,3 +443,36 @@ function maskWord(length: number, i: number): number {
   const bits = length - i * 32
   return bits <= 0 ? 0 : bits >= 32 ? -1 : -1 << (32 - bits)
 }
+
+const ANYWHERE: Words = [0, 0, 0, 0]
+
+/** A route of no table out of `device`, to everywhere unless said: for what nobody looked up, or found no way. */
+export const placeholderRoute = (
+  family: Family,
+  type: number,
+  device: Device,
+  {
+    metric = 0,
+    dst = ANYWHERE,
+    prefixLength = 0,
+  }: Partial<Pick<RouteEntry, 'metric' | 'dst' | 'prefixLength'>> = {},
+): RouteEntry =>
+  new RouteEntry({
+    family,
+    type,
+    dst,
+    prefixLength,
+    table: 0,
+    tos: 0,
+    metric,
+    scope: Scope.Universe,
+    protocol: 'kernel',
+    device,
+    gateway: null,
+    source: null,
+    mtu: 0,
+    realm: 0,
+    nexthops: null,
+    nexthopScope: Scope.Host,
+    derived: true,
+  })

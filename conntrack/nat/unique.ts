@@ -13,6 +13,7 @@
 
 import type { Random } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { jhash4, scale, swap32 } from '../../datapath/wire/jhash.ts'
 import {
   IPPROTO_GRE,
   IPPROTO_ICMP,
@@ -26,7 +27,6 @@ import type { Conntrack } from '../conntrack.ts'
 import { MASTER, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../table.ts'
 import { TcpState, tcpSentEnd, tcpState } from '../trackers/tcp.ts'
 import { invert, Tuple } from '../tuple.ts'
-import { jhash4, scale, swap32 } from './jhash.ts'
 import { Manip, type Range } from './range.ts'
 import { SourceIndex } from './source-index.ts'
 

@@ -19,7 +19,7 @@ import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { decreaseTtl } from '../rewrite.ts'
-import { isErrorType, RouteEntry, TOS_MASK } from '../route-table.ts'
+import { isErrorType, placeholderRoute, type RouteEntry, TOS_MASK } from '../route-table.ts'
 import { transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
@@ -110,26 +110,7 @@ export class Ipv4Path {
   constructor(host: Host, path: Path) {
     this.#host = host
     this.#path = path
-    const failure = (): Route =>
-      new RouteEntry({
-        family: 4,
-        type: RouteType.Unreachable,
-        dst: [0, 0, 0, 0],
-        prefixLength: 0,
-        table: 0,
-        tos: 0,
-        metric: 0,
-        scope: 0,
-        protocol: 'kernel',
-        device: host.devices.loopback,
-        gateway: null,
-        source: null,
-        mtu: 0,
-        realm: 0,
-        nexthops: null,
-        nexthopScope: 254,
-        derived: true,
-      })
+    const failure = (): Route => placeholderRoute(4, RouteType.Unreachable, host.devices.loopback)
     this.#noNet = failure()
     this.#noHost = failure()
     this.#filtered = failure()

@@ -6,7 +6,7 @@ import type { Device } from '../devices.ts'
 import { type Route, RouteType, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
-import { isErrorType, RouteEntry } from '../route-table.ts'
+import { isErrorType, placeholderRoute, type RouteEntry } from '../route-table.ts'
 import { NDISC_NEIGHBOUR_ADVERTISEMENT, NDISC_REDIRECT } from '../wire/icmp6.ts'
 import { IPV6_DST, IPV6_HEADER_LEN, IPV6_HOP_LIMIT } from '../wire/ipv6.ts'
 import { isJoined } from './routes.ts'
@@ -134,27 +134,8 @@ function advertise(
   host.replies6.sendMessage(pkt, device)
 }
 
-function straight(device: Device, to: Words): RouteEntry {
-  return new RouteEntry({
-    family: 6,
-    type: RouteType.Unicast,
-    dst: to,
-    prefixLength: 128,
-    table: 0,
-    tos: 0,
-    metric: 0,
-    scope: 0,
-    protocol: 'kernel',
-    device,
-    gateway: null,
-    source: null,
-    mtu: 0,
-    realm: 0,
-    nexthops: null,
-    nexthopScope: 254,
-    derived: true,
-  })
-}
+const straight = (device: Device, to: Words): RouteEntry =>
+  placeholderRoute(6, RouteType.Unicast, device, { dst: to, prefixLength: 128 })
 
 /**
  * ndisc_send_redirect(): the sender of `cause` could reach the destination itself, or the gateway of `route`. Only said

@@ -11,7 +11,7 @@ import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } fr
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
-import { isErrorType, RouteEntry, type RouteTable } from '../route-table.ts'
+import { isErrorType, placeholderRoute, type RouteEntry, type RouteTable } from '../route-table.ts'
 import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
 
@@ -84,25 +84,7 @@ export class Ipv6Routes {
   constructor(host: Host) {
     this.#host = host
     const special = (type: number): RouteEntry =>
-      new RouteEntry({
-        family: 6,
-        type,
-        dst: [0, 0, 0, 0],
-        prefixLength: 0,
-        table: 0,
-        tos: 0,
-        metric: 0xffffffff,
-        scope: 0,
-        protocol: 'kernel',
-        device: host.devices.loopback,
-        gateway: null,
-        source: null,
-        mtu: 0,
-        realm: 0,
-        nexthops: null,
-        nexthopScope: 254,
-        derived: true,
-      })
+      placeholderRoute(6, type, host.devices.loopback, { metric: 0xffffffff })
     this.#none = special(RouteType.Unreachable)
     this.#prohibited = special(RouteType.Prohibit)
     this.#blackhole = special(RouteType.Blackhole)

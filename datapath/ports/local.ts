@@ -14,7 +14,7 @@ import { type Packet, PathFlag } from '../packet.ts'
 import { parse } from '../parse.ts'
 import { setDestinationPort, setSourcePort } from '../rewrite.ts'
 import { HEADROOM } from '../ring.ts'
-import { RouteEntry } from '../route-table.ts'
+import { placeholderRoute, type RouteEntry } from '../route-table.ts'
 import { ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, ICMP_NET_UNREACH, ICMP_PKT_FILTERED } from '../wire/icmp.ts'
 import {
   ICMPV6_ADDR_UNREACH,
@@ -32,25 +32,7 @@ export class LocalPort {
   /** From now on `host` has processes. */
   constructor(host: Host) {
     this.#host = host
-    this.#nowhere = new RouteEntry({
-      family: 4,
-      type: RouteType.Unicast,
-      dst: [0, 0, 0, 0],
-      prefixLength: 0,
-      table: 0,
-      tos: 0,
-      metric: 0,
-      scope: 0,
-      protocol: 'kernel',
-      device: host.devices.loopback,
-      gateway: null,
-      source: null,
-      mtu: 0,
-      realm: 0,
-      nexthops: null,
-      nexthopScope: 254,
-      derived: true,
-    })
+    this.#nowhere = placeholderRoute(4, RouteType.Unicast, host.devices.loopback)
     host.path.localDelivery = this.#deliver
   }
 

@@ -2,12 +2,11 @@
 // 1.8.9, xt_cluster_mt() of xt_cluster.c). The source of the connection, or of the one that expected it, decides.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { scale, swap32 } from '../../conntrack/nat/jhash.ts'
 import { MASTER, SRC, STRIDE } from '../../conntrack/table.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
+import { jhashWord, scale, swap32 } from '../../datapath/wire/jhash.ts'
 import type { Match } from '../extension.ts'
-import { jhashWord } from '../jhash.ts'
 import { WholeError } from '../options.ts'
 
 export interface Cluster {

@@ -5,13 +5,12 @@
 //                          ── hash of source and ports, 1 to --total-nodes; of a NEW one it becomes the ctmark
 //                          ── ours: goes on, as if sent to this host alone; another's: DROP
 
-import { scale } from '../../conntrack/nat/jhash.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
 import { CtInfo, type Packet, PacketType } from '../../datapath/packet.ts'
+import { jhashWord, jhashWords2, jhashWords3, scale } from '../../datapath/wire/jhash.ts'
 import { IPPROTO_ICMP } from '../../datapath/wire/protocol.ts'
 import { CONTINUE, type CompileEnv, type Target } from '../extension.ts'
-import { jhashWord, jhashWords2, jhashWords3 } from '../jhash.ts'
 import type { BaseMatch } from '../model.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 

@@ -4,7 +4,6 @@
 //     addresses & prefixes, sorted ──┐
 //     (ports & masks | values, sorted) ── jhash_3words ── ^ protocol & mask ── scaled to --hmark-mod ── + --hmark-offset
 
-import { scale } from '../../conntrack/nat/jhash.ts'
 import { META, PORTS, SRC, STRIDE, TUPLE_WORDS } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
@@ -25,6 +24,7 @@ import {
   NEXTHDR_NONE,
   NEXTHDR_ROUTING,
 } from '../../datapath/wire/ipv6-headers.ts'
+import { jhashWords3, scale } from '../../datapath/wire/jhash.ts'
 import {
   IPPROTO_AH,
   IPPROTO_DCCP,
@@ -37,7 +37,6 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { CompileEnv, Target } from '../extension.ts'
-import { jhashWords3 } from '../jhash.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 import { parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'

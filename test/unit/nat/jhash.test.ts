@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { jhash4, scale, swap32 } from '../../../conntrack/nat/jhash.ts'
 import { formatIpv4 } from '../../../datapath/wire/address.ts'
+import { jhash4, scale, swap32 } from '../../../datapath/wire/jhash.ts'
 import { SeededRandom } from '../../harness/frames.ts'
 import { ip } from './world.ts'
 

@@ -1,9 +1,8 @@
 // jhash_1word() against the nodes that the kernel's cluster match (6.18) chose for sources on loopback.
 
 import { expect, test } from 'vitest'
-import { scale, swap32 } from '../../../conntrack/nat/jhash.ts'
 import { parseIpv4 } from '../../../datapath/wire/address.ts'
-import { jhashWord } from '../../../rules/jhash.ts'
+import { jhashWord, scale, swap32 } from '../../../datapath/wire/jhash.ts'
 
 /** Source, node from 0 of 32, seed. */
 const CHOSEN = `
