@@ -9,7 +9,7 @@ import type { Device } from '../datapath/devices.ts'
 import type { NflogRecord } from '../datapath/events.ts'
 import { Hook } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
-import type { WriteBytes } from '../datapath/ports/pcap.ts'
+import type { WriteBytes } from '../datapath/ports/capture-writer.ts'
 
 const LINKTYPE_NFLOG = 239
 const SNAP_LENGTH = 0x40000

@@ -12,7 +12,7 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs'
-import { type WriteBytes, writeTo } from '../datapath/ports/pcap.ts'
+import { type WriteBytes, writeTo } from '../datapath/ports/capture-writer.ts'
 import { bytesOf } from './bytes.ts'
 import { CommandError, systemReason } from './errors.ts'
 

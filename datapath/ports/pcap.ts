@@ -1,4 +1,4 @@
-// Capture files: pcap and pcapng in, pcapng out. Streams through one buffer; a packet costs no object.
+// Capture files in: pcap and pcapng. Streams through one buffer; a packet costs no object.
 //
 //     pcap:    file header | record | record ...            draft-ietf-opsawg-pcap
 //     pcapng:  SHB | IDB | EPB, SPB, OPB ... | SHB | ...    draft-ietf-opsawg-pcapng
@@ -6,7 +6,7 @@
 // Each section of a pcapng has its own byte order and numbers its interfaces anew; `interfaces` lists those of all
 // sections seen so far.
 
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 
 /** Link types that replay reads (tcpdump.org/linktypes.html). */
 export const LinkType = {
@@ -75,9 +75,10 @@ interface Clock {
 
 export class CaptureReader {
   readonly interfaces: CaptureInterface[] = []
-  /** The bytes; good until the next call of next(). */
+  /** The bytes, as such, as numbers and as words; good until the next call of next(). */
   bytes: Uint8Array<ArrayBuffer>
   view: DataView<ArrayBuffer>
+  words: Int32Array<ArrayBuffer>
   /** The frame that next() found: first byte in `bytes`, bytes captured, bytes on the wire. */
   at = 0
   length = 0
@@ -99,12 +100,18 @@ export class CaptureReader {
   /** Offset in the file of bytes[0]. */
   #base = 0
   #block = 1
+  /** The second that the last packet fell into: whose clock (-1 none), and where in its units it began. */
+  #secondOf = -1
+  #second = 0
+  #secondHigh = 0
+  #secondLow = 0
 
   /** Reads the beginning. Throws CaptureError for what is no capture. */
   constructor(read: ReadBytes) {
     this.#read = read
     this.bytes = new Uint8Array(CHUNK)
     this.view = new DataView(this.bytes.buffer)
+    this.words = new Int32Array(this.bytes.buffer)
     if (!this.#have(4)) this.#fail(this.#end === 0 ? 'the file is empty' : 'no capture: shorter than 4 bytes')
     const magic = this.view.getUint32(this.#start)
     this.#pcapng = magic === SHB
@@ -145,6 +152,7 @@ export class CaptureReader {
       if (to !== this.bytes) {
         this.bytes = to
         this.view = new DataView(to.buffer)
+        this.words = new Int32Array(to.buffer)
       }
     }
     while (this.#end - this.#start < count) {
@@ -344,6 +352,13 @@ export class CaptureReader {
       this.nanos = Number(((units - whole * BigInt(d)) * 1_000_000_000n) / BigInt(d))
       return
     }
+    // Most packets are of the same second as the one before: remainders of doubles are slow.
+    const since = (high - this.#secondHigh) * 0x1_0000_0000 + (low - this.#secondLow)
+    if (this.#secondOf === this.interface && since >= 0 && since < d) {
+      this.seconds = this.#second
+      this.nanos = since * c.nsPerUnit
+      return
+    }
     // Long division, 16 bits at a time: units pass 2^53 in nanoseconds.
     let rest = high % d
     let quotient = Math.floor(high / d)
@@ -355,6 +370,10 @@ export class CaptureReader {
     quotient = quotient * 65536 + Math.floor(part / d)
     this.seconds = quotient + c.offset
     this.nanos = rest * c.nsPerUnit
+    this.#secondOf = this.interface
+    this.#second = this.seconds
+    this.#secondHigh = high
+    this.#secondLow = low - rest
   }
 }
 
@@ -375,106 +394,5 @@ export function openCapture(path: string): { readonly reader: CaptureReader; rea
   } catch (error) {
     closeSync(fd)
     throw error
-  }
-}
-
-/** Where the bytes go. */
-export type WriteBytes = (bytes: Uint8Array, length: number) => void
-
-/** All bytes to a file descriptor. */
-export function writeTo(fd: number): WriteBytes {
-  return (bytes, length) => {
-    for (let at = 0; at < length; ) at += writeSync(fd, bytes, at, length - at)
-  }
-}
-
-/** Longest frame that packet() takes. */
-export const MAX_FRAME = 256 * 1024
-
-/** A pcapng of one section: little-endian, link type RAW, time in nanoseconds. Nothing in it depends on the machine. */
-export class CaptureWriter {
-  readonly #write: WriteBytes
-  readonly #bytes = new Uint8Array(1024 * 1024)
-  readonly #view = new DataView(this.#bytes.buffer)
-  #at = 0
-  #interfaces = 0
-
-  constructor(write: WriteBytes) {
-    this.#write = write
-    const v = this.#view
-    v.setUint32(0, SHB)
-    v.setUint32(4, 28, true)
-    v.setUint32(8, BYTE_ORDER, true)
-    v.setUint16(12, 1, true)
-    v.setUint16(14, 0, true)
-    v.setUint32(16, 0xffff_ffff, true)
-    v.setUint32(20, 0xffff_ffff, true)
-    v.setUint32(24, 28, true)
-    this.#at = 28
-  }
-
-  /** Describes an interface; answers its number for packet(). */
-  interface(name: string): number {
-    const text = new TextEncoder().encode(name)
-    const padded = (text.length + 3) & ~3
-    const total = 20 + 4 + padded + 8 + 4
-    this.#room(total)
-    const v = this.#view
-    const at = this.#at
-    this.#bytes.fill(0, at, at + total)
-    v.setUint32(at, IDB, true)
-    v.setUint32(at + 4, total, true)
-    v.setUint16(at + 8, LinkType.Raw, true)
-    v.setUint16(at + 16, OPT_IF_NAME, true)
-    v.setUint16(at + 18, text.length, true)
-    this.#bytes.set(text, at + 20)
-    const option = at + 20 + padded
-    v.setUint16(option, OPT_IF_TSRESOL, true)
-    v.setUint16(option + 2, 1, true)
-    v.setUint8(option + 4, 9)
-    v.setUint32(at + total - 4, total, true)
-    this.#at += total
-    return this.#interfaces++
-  }
-
-  /** One packet of `length` bytes at `from`. Does not allocate but for large packets. */
-  packet(
-    iface: number,
-    seconds: number,
-    nanos: number,
-    bytes: Uint8Array,
-    from: number,
-    length: number,
-  ): void {
-    const total = 32 + ((length + 3) & ~3)
-    this.#room(total)
-    const v = this.#view
-    const at = this.#at
-    v.setUint32(at, EPB, true)
-    v.setUint32(at + 4, total, true)
-    v.setUint32(at + 8, iface, true)
-    // seconds * 10^9 + nanos in two words; seconds up to 2^34.
-    const high = Math.floor(seconds / 65536) * NS
-    const low = (high % 65536) * 65536 + (seconds % 65536) * NS + nanos
-    v.setUint32(at + 12, Math.floor(high / 65536) + Math.floor(low / 0x1_0000_0000), true)
-    v.setUint32(at + 16, low % 0x1_0000_0000, true)
-    v.setUint32(at + 20, length, true)
-    v.setUint32(at + 24, length, true)
-    const to = at + 28
-    const out = this.#bytes
-    if (length > 256) out.set(bytes.subarray(from, from + length), to)
-    else for (let i = 0; i < length; i++) out[to + i] = bytes[from + i]!
-    for (let i = length; i < total - 32; i++) out[to + i] = 0
-    v.setUint32(at + total - 4, total, true)
-    this.#at += total
-  }
-
-  #room(count: number): void {
-    if (this.#at + count > this.#bytes.length) this.flush()
-  }
-
-  flush(): void {
-    if (this.#at > 0) this.#write(this.#bytes, this.#at)
-    this.#at = 0
   }
 }

@@ -2,7 +2,8 @@
 
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CaptureReader, CaptureWriter, openCapture, writeTo } from '../../datapath/ports/pcap.ts'
+import { CaptureWriter, writeTo } from '../../datapath/ports/capture-writer.ts'
+import { type CaptureReader, openCapture } from '../../datapath/ports/pcap.ts'
 import { decode } from './frames.ts'
 
 export interface Captured {

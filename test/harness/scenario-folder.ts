@@ -13,7 +13,7 @@
 
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CaptureWriter, writeTo } from '../../datapath/ports/pcap.ts'
+import { CaptureWriter, writeTo } from '../../datapath/ports/capture-writer.ts'
 import { baseSysctls } from './kernel.ts'
 import { printScenario, type Run, type Scenario } from './scenario.ts'
 

@@ -7,14 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { PacketType } from '../../../datapath/packet.ts'
+import { CaptureWriter, writeTo } from '../../../datapath/ports/capture-writer.ts'
 import { LinkHeader } from '../../../datapath/ports/link.ts'
-import {
-  CaptureError,
-  CaptureReader,
-  CaptureWriter,
-  LinkType,
-  writeTo,
-} from '../../../datapath/ports/pcap.ts'
+import { CaptureError, CaptureReader, LinkType } from '../../../datapath/ports/pcap.ts'
 import { SeededRandom, toHex, udp } from '../../harness/frames.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'tunwall-pcap-'))
