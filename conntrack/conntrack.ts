@@ -11,9 +11,15 @@
 import type { Hook } from '../datapath/hooks.ts'
 import type { Host, TrackerLink } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
-import { transportChecksumOk } from '../datapath/wire/checksum.ts'
+import { checksumOk6, transportChecksumOk } from '../datapath/wire/checksum.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
-import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import {
+  IPPROTO_GRE,
+  IPPROTO_RAW,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+} from '../datapath/wire/protocol.ts'
 import { CallIds } from './call-ids.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
@@ -605,6 +611,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Verified once: the packet then counts as checked, as skb->ip_summed says. */
   checksumOk(pkt: Packet): boolean {
     if (pkt.csumOk) return true
+    if (pkt.family === 6 && pkt.proto !== IPPROTO_SCTP) return checksumOk6(pkt, this.host.memory, true)
     if (!transportChecksumOk(pkt, this.host.memory)) return false
     pkt.csumOk = true
     return true

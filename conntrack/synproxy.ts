@@ -17,7 +17,14 @@ import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/p
 import { fill4, fill6 } from '../datapath/parse.ts'
 import { ensureWritable, setTcp32 } from '../datapath/rewrite.ts'
 import { HEADROOM } from '../datapath/ring.ts'
-import { fold, pseudo, sumView, transportChecksumOk, writeIpv4Checksum } from '../datapath/wire/checksum.ts'
+import {
+  checksumOk6,
+  fold,
+  pseudo,
+  sumView,
+  transportChecksumOk,
+  writeIpv4Checksum,
+} from '../datapath/wire/checksum.ts'
 import { IP_DF, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
 import {
   IPV6_DST,
@@ -379,7 +386,12 @@ export class Synproxy {
     const { view } = memory
     const { l4 } = pkt
     if (l4 + TCP_HEADER_LEN > pkt.end || pkt.fragOffset !== 0) return Verdict.Drop
-    if (!pkt.csumOk && !transportChecksumOk(pkt, memory)) return Verdict.Drop
+    if (
+      pkt.family === 6
+        ? !checksumOk6(pkt, memory, pkt.oif === 0)
+        : !pkt.csumOk && !transportChecksumOk(pkt, memory)
+    )
+      return Verdict.Drop
     const opts = this.#opts
     opts.clear()
     if (!opts.read(view, l4, pkt.end)) return Verdict.Drop

@@ -173,8 +173,15 @@ export class Packet {
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
   /**
-   * IPv6: what the sum of the fixed header has changed by since the packet came in, addresses apart: these count in the
-   * pseudo header too. Not 0 modulo 0xffff: what conntrack summed up then is void.
+   * IPv6: what the sum of transport and pseudo header was when conntrack made it, right or wrong (CHECKSUM_COMPLETE with
+   * csum_complete_sw): folded, 0xffff is right. -1: nobody made one, or nothing can change its verdict any more
+   * (CHECKSUM_NONE; with csumOk CHECKSUM_UNNECESSARY). -2: ip6_forward() forgot it (CHECKSUM_NONE again, but csumOk is
+   * what it was). See checksumOk6() in wire/checksum.ts.
+   */
+  residue = -1
+  /**
+   * IPv6: what the sum of the fixed header has changed by since then, addresses apart: these count in the pseudo header
+   * too. The kernel takes the header out of its sum as it is, not as it was.
    */
   headerShift = 0
   /** IPv6: a fragment header has been taken off or passed over (IP6SKB_FRAGMENTED). */
@@ -254,6 +261,7 @@ export class Packet {
     this.hotdrop = false
     this.fragMaxSize = 0
     this.fragHadDf = false
+    this.residue = -1
     this.headerShift = 0
     this.fragmented = false
     this.transportAt = 0

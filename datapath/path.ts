@@ -227,6 +227,7 @@ export class Path {
       return
     }
     copy.arrival = device
+    if (copy.residue === -2) copy.residue = -1
     copy.pktType = PacketType.Loopback
     copy.route = route
     this.#backlog.push(copy)
@@ -293,7 +294,6 @@ export class Path {
     copy.socketless = pkt.socketless
     copy.csumOk = pkt.csumOk
     copy.fragMaxSize = pkt.fragMaxSize
-    copy.headerShift = pkt.headerShift
     copy.fragHadDf = pkt.fragHadDf
     if (pkt.fragList !== null) {
       copy.fragList = new FragmentList()
@@ -344,6 +344,8 @@ function copyMeta(to: Packet, from: Packet): void {
   to.trace = from.trace
   to.route = from.route
   to.csumOk = true
+  to.residue = from.residue
+  to.headerShift = from.headerShift
   to.csumPartial = from.csumPartial
   to.csumPending = from.csumPending
   to.csumStart = from.csumStart

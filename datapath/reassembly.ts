@@ -354,6 +354,7 @@ export class Reassembly {
     pkt.end = pkt.l3 + length
     pkt.sumEnd = 0
     pkt.csumOk = false
+    pkt.residue = -1
     pkt.mark = queue.mark
     pkt.priority = queue.priority
     pkt.secmark = queue.secmark

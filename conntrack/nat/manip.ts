@@ -28,7 +28,7 @@ import {
   setSourceAndPort4,
   setSourcePort,
 } from '../../datapath/rewrite.ts'
-import { type Memory, transportChecksumOk } from '../../datapath/wire/checksum.ts'
+import { checksumOk6, type Memory, transportChecksumOk } from '../../datapath/wire/checksum.ts'
 import { GRE_CALL_ID, GRE_PPTP_HEADER_LEN, greVersion } from '../../datapath/wire/gre.ts'
 import { ICMP_HEADER_LEN, ICMP_REDIRECT, icmpIsError } from '../../datapath/wire/icmp.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_SRC, ipv4HeaderLength } from '../../datapath/wire/ipv4.ts'
@@ -185,15 +185,15 @@ export class Translator {
     return Verdict.Accept
   }
 
-  /** nf_nat_icmpv6_reply_translation. */
-  icmpError6(pkt: Packet, manip: Manip, verified: boolean): Verdict {
+  /** nf_nat_icmpv6_reply_translation. `inward`: in PREROUTING or INPUT. */
+  icmpError6(pkt: Packet, manip: Manip, inward: boolean): Verdict {
     const memory = this.#memory
     const { view } = memory
     const { l4, end, ct: entry } = pkt
     const inner = l4 + ICMP_HEADER_LEN
     if (inner + IPV6_HEADER_LEN > end) return Verdict.Drop
     ensureWritable(pkt, inner + IPV6_HEADER_LEN - pkt.l3)
-    if (!verified && !transportChecksumOk(pkt, memory)) return Verdict.Drop
+    if (!checksumOk6(pkt, memory, inward)) return Verdict.Drop
     const w = this.#conntrack.table.words
     const status = w[entry * STRIDE + STATUS]!
     if (

@@ -92,10 +92,11 @@ export class Nat {
     const translate = this.#translate
 
     /** nf_nat_ipv6_in(): what loops has a route already, and loses it with its destination. */
+    const inward = hook === Hook.PreRouting || hook === Hook.LocalIn
     const translate6 = (pkt: Packet, related: boolean, dir: number): Verdict => {
       const { d0, d1, d2, d3 } = pkt
       const verdict = related
-        ? translate.icmpError6(pkt, manip, out && pkt.local)
+        ? translate.icmpError6(pkt, manip, inward)
         : translate.packet6(pkt, pkt.ct, dir, manip)
       if (hook === Hook.PreRouting && (pkt.d3 !== d3 || pkt.d2 !== d2 || pkt.d1 !== d1 || pkt.d0 !== d0))
         pkt.route = null

@@ -13,7 +13,7 @@ import type { Host } from '../host.ts'
 import { type Packet, PacketType } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { isErrorType } from '../route-table.ts'
-import { transportChecksumOk } from '../wire/checksum.ts'
+import { fold, sumHolds, sumView, transportChecksumOk } from '../wire/checksum.ts'
 import { ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
@@ -57,11 +57,14 @@ const CHECKSUM_BREAK = 76
 const RPL = 3
 const SEGMENTS = 4
 
-/**
- * What conntrack summed up included the fixed header, of which a rule has changed more than addresses since: its sum says
- * nothing any more (CHECKSUM_COMPLETE, csum_complete_sw).
- */
-const isStale = (pkt: Packet): boolean => pkt.headerShift % 0xffff !== 0
+/** The residue of a datagram of `length` bytes, which the packet is longer than (pskb_trim_rcsum). */
+function withoutTail(pkt: Packet, view: DataView, length: number): number {
+  const from = pkt.l4 + length
+  let tail = fold(sumView(view, from, pkt.end))
+  // Its words began at an odd byte.
+  if ((length & 1) !== 0) tail = ((tail & 0xff) << 8) | (tail >> 8)
+  return fold(pkt.residue + (~tail & 0xffff) + (~(pkt.end - from) & 0xffff))
+}
 
 export class LocalStack6 {
   readonly #host: Host
@@ -147,7 +150,8 @@ export class LocalStack6 {
    */
   #upper(pkt: Packet, next: number, nextAt: number): Fate {
     const host = this.#host
-    if (next !== IPPROTO_UDP && isStale(pkt)) pkt.csumOk = pkt.csumPartial
+    // What conntrack found may have become void, or may first hold now.
+    if (pkt.residue >= 0 && next !== IPPROTO_UDP) pkt.csumOk = sumHolds(pkt)
     switch (next) {
       case IPPROTO_ICMPV6:
         this.#icmp(pkt)
@@ -244,6 +248,7 @@ export class LocalStack6 {
       if (claimed < UDP_HEADER_LEN) return this.#path.drop(pkt, Reason.BadTransport)
       // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
       if (claimed < length) {
+        if (pkt.residue >= 0) pkt.residue = withoutTail(pkt, view, claimed)
         pkt.end = pkt.l4 + claimed
         pkt.sumEnd = 0
         pkt.csumOk = pkt.csumPartial
@@ -254,9 +259,9 @@ export class LocalStack6 {
       return this.#path.end(pkt, Fate.Delivered)
     }
     // udp6_csum_init() believes a sum that was made here, right or wrong.
-    if (pkt.csumOk && isStale(pkt)) {
-      if (pkt.end - pkt.l4 > CHECKSUM_BREAK) return this.#path.drop(pkt, Reason.BadTransport)
-      pkt.csumOk = false
+    if (pkt.residue >= 0) {
+      pkt.csumOk = sumHolds(pkt)
+      if (!pkt.csumOk && pkt.end - pkt.l4 > CHECKSUM_BREAK) return this.#path.drop(pkt, Reason.BadTransport)
     }
     host.tracker?.release(pkt)
     if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)

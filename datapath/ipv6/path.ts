@@ -97,7 +97,8 @@ export class Ipv6Path {
     }
     if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host))
       return this.#path.drop(pkt, Reason.Options)
-    pkt.transportAt = pkt.headerShift = 0
+    pkt.transportAt = 0
+    if (pkt.residue < 0) pkt.headerShift = 0
     const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     // Only NAT takes the route of a looped packet that it changed, DNPT does not.
@@ -243,6 +244,8 @@ export class Ipv6Path {
       return this.#path.drop(pkt, Reason.Mtu)
     }
     setHopLimit(pkt, host.memory, hopLimit - 1)
+    // skb_forward_csum()
+    if (pkt.residue >= 0) pkt.residue = -2
     pkt.flags |= PathFlag.Forwarded
     pkt.iif = device.index
     pkt.oif = out.index

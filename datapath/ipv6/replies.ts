@@ -14,7 +14,7 @@ import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
-import { fold, pseudo6, sumView, transportChecksumOk } from '../wire/checksum.ts'
+import { fold, pseudo6, sumHolds, sumView, transportChecksumOk } from '../wire/checksum.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
@@ -320,8 +320,7 @@ export class Replies6 {
     if (at < 0 || skipped.next !== IPPROTO_TCP || at + TCP_HEADER_LEN > cause.end) return false
     if ((tcpFlags(view, at) & TCP_RST) !== 0) return false
     // What conntrack found out is forgotten in ip6_forward().
-    const known =
-      cause.csumPartial || (hook !== Hook.Forward && cause.csumOk && cause.headerShift % 0xffff === 0)
+    const known = cause.csumPartial || (cause.residue === -1 ? cause.csumOk : this.#believes(cause, hook))
     if (!known && !this.#sumsUp(cause, at, IPPROTO_TCP)) return false
     const key = this.#keyTo(cause)
     this.#fromDestination(cause)
@@ -348,7 +347,7 @@ export class Replies6 {
    */
   icmpReject(cause: Packet, code: number, hook: Hook): boolean {
     const { view } = this.#host.memory
-    if (!cause.csumOk) {
+    if (!cause.csumOk && !this.#believes(cause, hook)) {
       const at = skipHeaders(view, cause.l3, cause.end)
       if (at < 0 || at >= cause.end || cause.fragOffset !== 0) return false
       if (this.#verifies(cause, at, skipped.next) && !this.#sumsUp(cause, at, skipped.next)) return false
@@ -356,6 +355,11 @@ export class Replies6 {
     // A packet that was made here stands on no device yet: lo takes its place.
     const device = cause.arrival ?? (hook === Hook.LocalOut ? this.#host.devices.loopback : null)
     return this.icmpError(cause, ICMPV6_DEST_UNREACH, code, 0, device)
+  }
+
+  /** Whether a sum that was made before says that the packet is right (nf_ip6_checksum of CHECKSUM_COMPLETE). */
+  #believes(cause: Packet, hook: Hook): boolean {
+    return cause.residue >= 0 && (hook === Hook.LocalOut || sumHolds(cause))
   }
 
   /** nf_reject_verify_csum(): whether the packet should have a checksum over all of it; a cut UDP header should. */

@@ -170,6 +170,44 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
   }
 }
 
+/**
+ * IPv6: whether the sum that conntrack made says that the packet is right, now that a rule may have changed its header.
+ * Linux does not follow such changes: a right sum becomes a wrong one, and a wrong one that is off by as much becomes a
+ * right one (CHECKSUM_COMPLETE in __skb_checksum_validate_complete and nf_ip6_checksum). False if there is no such sum.
+ */
+export const sumHolds = (pkt: Packet): boolean =>
+  pkt.residue >= 0 && (pkt.residue - pkt.headerShift) % 0xffff === 0
+
+/**
+ * nf_ip6_checksum() of a protocol that has a checksum over all of it. Remembers what it found. `inward`: in PREROUTING or
+ * INPUT; elsewhere a sum that was made before is believed. Hot: does not allocate.
+ */
+export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boolean {
+  if (pkt.residue === -1) {
+    if (pkt.csumOk) {
+      // What is made here has a right sum, but nobody has looked yet.
+      if (pkt.local && !pkt.csumPartial) {
+        pkt.residue = 0xffff
+        pkt.headerShift = 0
+      }
+      return true
+    }
+  } else if (pkt.residue >= 0) {
+    if (!inward) return true
+    if (sumHolds(pkt)) {
+      pkt.residue = -1
+      pkt.csumOk = true
+      return true
+    }
+  }
+  pkt.csumOk = false
+  const ok = transportChecksumOk(pkt, memory)
+  pkt.residue = ok ? 0xffff : fold(transportSum(pkt, memory) + pseudo6(pkt, pkt.proto, pkt.end - pkt.l4))
+  pkt.headerShift = 0
+  pkt.csumOk = ok
+  return ok
+}
+
 /** A message of zeros has the sum 0, which is right too: the kernel adds the IP header, whose own sum is -0. */
 const isWrong = (sum: number): boolean => sum !== 0xffff && sum !== 0
 
