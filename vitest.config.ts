@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{unit,extensions,property,replay,fuzz}/**/*.test.ts'],
+          include: ['test/{unit,extensions,property,replay,fuzz,explain}/**/*.test.ts'],
           testTimeout: 120_000,
         },
       },

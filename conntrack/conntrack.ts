@@ -129,6 +129,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
   onInvalid: ((pkt: Packet, text: string) => void) | null = null
 
+  /** The same, whatever that sysctl says: format and values as for logInvalid. */
+  onReason: ((pkt: Packet, reason: string, values: readonly (number | string)[]) => void) | null = null
+
   /** nf_conntrack_checksum. */
   checksum = true
 
@@ -617,8 +620,13 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return true
   }
 
-  /** nf_conntrack_log_invalid is this protocol, or all, and somebody listens. */
+  /** Somebody wants to know why packets of this protocol are INVALID. */
   logs(protocol: number): boolean {
+    return this.onReason !== null || this.#logs(protocol)
+  }
+
+  /** nf_conntrack_log_invalid is this protocol, or all, and somebody listens. */
+  #logs(protocol: number): boolean {
     const wanted = this.#logInvalid
     return wanted !== 0 && this.onInvalid !== null && (wanted === protocol || wanted === IPPROTO_RAW)
   }
@@ -632,7 +640,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     c: number | string = 0,
     d: number | string = 0,
   ): void {
-    if (this.logs(protocol))
+    this.onReason?.(pkt, reason, [a, b, c, d])
+    if (this.#logs(protocol))
       this.onInvalid?.(pkt, `nf_ct_proto_${protocol}: ${formatReason(reason, [a, b, c, d])} `)
   }
 

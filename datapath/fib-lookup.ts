@@ -193,9 +193,13 @@ export class FibLookup {
     return route
   }
 
+  /** The policy rule that the last walk through them ended at; null: none, or the short way. For explanations. */
+  decided: Rule | null = null
+
   /** fib_rules_lookup(), or the short way of a host without rules of its own. */
   walk(rt: Routing, key: FlowKey): RouteEntry | null {
     this.failure = RouteFailure.NetUnreach
+    this.decided = null
     if (!rt.custom) {
       // Without rules of its own a host has local and main in one trie: the longer prefix wins, whichever table.
       const local = this.ask(rt, Table.Local, key)
@@ -212,6 +216,7 @@ export class FibLookup {
     for (let i = 0; i < rules.length; i++) {
       const rule = rules[i]!
       if (this.#applies(rt, rule, i, key) === (rule.not === true)) continue
+      this.decided = rule
       switch (rule.action) {
         case 'lookup': {
           const route = this.ask(rt, rule.table ?? Table.Main, key)
@@ -242,6 +247,7 @@ export class FibLookup {
           break
       }
     }
+    this.decided = null
     return null
   }
 
@@ -581,6 +587,12 @@ export class FibLookup {
   /** What stands in the local table of exactly one IPv6 address. */
   localRoutes6(words: Words): readonly RouteEntry[] {
     return this.v6.tables.get(Table.Local)?.chain(words, 128) ?? []
+  }
+
+  /** find() of an IPv4 key past all caches, for explanations: the policy rule that chose is in `decided` then. */
+  findAnew(key: FlowKey): RouteEntry | null {
+    this.freshNames()
+    return this.finish(this.walk(this.v4, key))
   }
 
   /** Rules and tables of a family. */

@@ -36,6 +36,18 @@ export interface HookEntry {
   readonly run: HookFn
 }
 
+/**
+ * Hears of a packet's way through the hook points. Called in the middle of it: must not throw, and must leave the packet
+ * as it is.
+ */
+export interface HookObserver {
+  /** A packet comes to a hook point, be anything registered there or not. */
+  enter(family: Family, hook: Hook, pkt: Packet): void
+  before(entry: HookEntry, pkt: Packet): void
+  after(entry: HookEntry, pkt: Packet, verdict: Verdict): void
+  leave(family: Family, hook: Hook, pkt: Packet, verdict: Verdict): void
+}
+
 const accept: HookFn = () => Verdict.Accept
 
 /** Straight-line code over the entries in priority order; equal priorities in order of registration. */
@@ -48,11 +60,34 @@ export function link(entries: readonly HookEntry[]): HookFn {
   return new Function(...order.map((_, i) => `f${i}`), body)(...order.map((e) => e.run)) as HookFn
 }
 
+/** The same with an observer. */
+function observed(family: Family, hook: Hook, entries: readonly HookEntry[], observer: HookObserver): HookFn {
+  const told = entries.map(
+    (entry): HookEntry => ({
+      ...entry,
+      run: (pkt) => {
+        observer.before(entry, pkt)
+        const verdict = entry.run(pkt)
+        observer.after(entry, pkt, verdict)
+        return verdict
+      },
+    }),
+  )
+  const all = link(told)
+  return (pkt) => {
+    observer.enter(family, hook, pkt)
+    const verdict = all(pkt)
+    observer.leave(family, hook, pkt, verdict)
+    return verdict
+  }
+}
+
 /** The registered hooks of one host. `run4` and `run6` are indexed by Hook and always callable. */
 export class Hooks {
   readonly run4: HookFn[] = [accept, accept, accept, accept, accept]
   readonly run6: HookFn[] = [accept, accept, accept, accept, accept]
   #entries: HookEntry[] = []
+  #observer: HookObserver | null = null
 
   /** Returns the function that takes it out again. Takes effect for the next hook traversal. */
   register(entry: HookEntry): () => void {
@@ -73,7 +108,17 @@ export class Hooks {
       .toSorted((a, b) => a.priority - b.priority)
   }
 
+  /** Tells `observer` of every traversal from the next one on; null: nobody, which costs nothing. */
+  observe(observer: HookObserver | null): void {
+    this.#observer = observer
+    for (const family of [4, 6] as const)
+      for (let hook = 0; hook < HOOK_NAMES.length; hook++) this.#relink(family, hook as Hook)
+  }
+
   #relink(family: Family, hook: Hook): void {
-    ;(family === 4 ? this.run4 : this.run6)[hook] = link(this.entries(family, hook))
+    const entries = this.entries(family, hook)
+    const observer = this.#observer
+    ;(family === 4 ? this.run4 : this.run6)[hook] =
+      observer === null ? link(entries) : observed(family, hook, entries, observer)
   }
 }

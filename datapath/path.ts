@@ -29,6 +29,8 @@ export class Path {
    * the slot is its own now and pkt.slot -1. Called after INPUT.
    */
   localDelivery: ((pkt: Packet) => boolean) | null = null
+  /** Hears why packets end here; must leave them as they are. */
+  onDrop: ((pkt: Packet, reason: Reason) => void) | null = null
   /** Where IPv6 packets go. */
   readonly routes6: Ipv6Routes
   /** Why the packet at hand ended. */
@@ -321,6 +323,7 @@ export class Path {
     const drops = this.#host.counters.drops
     drops[reason] = drops[reason]! + 1
     this.why = reason
+    if (this.onDrop !== null) this.onDrop(pkt, reason)
     return this.end(pkt, Fate.Dropped)
   }
 

@@ -16,6 +16,7 @@ import { PatternTables } from './compile/names.ts'
 import type { Callable, ChainFn, ChainSource, StateHolders } from './compile/rule.ts'
 import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import type { RuleObserver } from './observe.ts'
 import { BYTES, PACKETS, RECORD, RuleSlots } from './slots.ts'
 
 /** Chains to put in place, or to take away (null). */
@@ -142,20 +143,41 @@ export class LoadedChain {
     if (target.flow !== 'final' && target.writes?.some((fact) => KEYS.has(fact))) this.rewriting += by
   }
 
+  /** Code for an observer, or without one, is made from scratch. */
+  reobserve(): void {
+    this.#index = null
+    this.#linear = null
+    this.recompile()
+  }
+
   #source(callee: (name: string) => Callable): ChainSource {
-    const { family, env, names } = this.#table
-    return { family, slots: this.slots, env, names, callee }
+    const { family, name, env, names, watch } = this.#table
+    const { observer } = watch
+    const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
+    return { family, slots: this.slots, env, names, observed, callee }
+  }
+
+  /** A built-in chain's code, with its walks told to the observer. */
+  #told({ observed }: ChainSource, run: ChainFn): ChainFn {
+    if (observed === null || this.model.policy === null) return run
+    const { observer, chain } = observed
+    return (pkt, hook) => {
+      observer.walk(chain, pkt)
+      const verdict = run(pkt, hook)
+      observer.walked(chain, pkt, verdict)
+      return verdict
+    }
   }
 
   #compileAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
     const source = this.#source((name) => table.chain(name))
-    if (table.rewriting > 0) this.#index = null
+    if (table.rewriting > 0 || source.observed?.observer.misses === true) this.#index = null
     else if (this.#index === null) this.#index = IndexedChain.make(source)
     else this.#index.settle()
     if (this.#index === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
-    this.run = (this.#index ?? this.#linear)!.run
+    this.run = this.#told(source, (this.#index ?? this.#linear)!.run)
     return this.run(pkt, hook)
   }
 
@@ -163,10 +185,11 @@ export class LoadedChain {
     const table = this.#table
     const rules = this.slots.count
     const source = this.#source((name) => table.chain(name).traced)
-    this.traced.run = compileTraced(source, (p, index) => {
+    const run = compileTraced(source, (p, index) => {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
+    this.traced.run = this.#told(source, run)
     return this.traced.run(pkt, hook)
   }
 
@@ -248,11 +271,17 @@ function inOrder({ chains, table }: TableEdit): readonly (readonly [string, Chai
   return list.sort(([a], [b]) => rank(a) - rank(b) || byBytes(a, b))
 }
 
+/** The observer of one host's tables. */
+export interface Watch {
+  observer: RuleObserver | null
+}
+
 export class LoadedTable {
   readonly family: Family
   readonly name: TableName
   readonly env: CompileEnv
   readonly names: PatternTables
+  readonly watch: Watch
   /** Built-in chains first, then user chains in order of creation. */
   readonly chains = new Map<string, LoadedChain>()
   readonly #stateful = new Set<LoadedChain>()
@@ -263,11 +292,12 @@ export class LoadedTable {
   #rewriting = 0
   #untrack: (() => void) | null = null
 
-  constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables) {
+  constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables, watch: Watch) {
     this.family = family
     this.name = name
     this.env = env
     this.names = names
+    this.watch = watch
     for (const chain of BUILTIN[name]) this.chains.set(chain, new LoadedChain(this, chain, 'ACCEPT'))
     this.#register()
   }
@@ -378,6 +408,7 @@ export class Tables {
   readonly host: Host
   readonly #env: CompileEnv
   readonly #names: PatternTables
+  readonly #watch: Watch = { observer: null }
   readonly #tables: Readonly<Record<Family, Map<TableName, LoadedTable>>> = { 4: new Map(), 6: new Map() }
 
   constructor(env: CompileEnv) {
@@ -391,7 +422,7 @@ export class Tables {
     const of = this.#tables[family]
     let table = of.get(name)
     if (table === undefined) {
-      table = new LoadedTable(family, name, this.#env, this.#names)
+      table = new LoadedTable(family, name, this.#env, this.#names, this.#watch)
       of.set(name, table)
     }
     return table
@@ -404,6 +435,13 @@ export class Tables {
 
   isUsed(family: Family, name: TableName): boolean {
     return this.#tables[family].has(name)
+  }
+
+  /** Tells `observer` of every walk from the next packet on; null: nobody, and walks cost nothing more. */
+  observe(observer: RuleObserver | null): void {
+    this.#watch.observer = observer
+    for (const of of Object.values(this.#tables))
+      for (const table of of.values()) for (const chain of table.chains.values()) chain.reobserve()
   }
 
   /** Puts edits in force together. They must have passed check.ts. */

@@ -202,6 +202,15 @@ export function tcpSentEnd(words: Int32Array, entry: number): number {
   return words[entry * STRIDE + END]!
 }
 
+/**
+ * What a direction's window check goes by, unsigned: one past the highest sequence number that was sent, one past the
+ * highest that may be, the largest window announced. For explanations.
+ */
+export function tcpWindow(words: Int32Array, entry: number, dir: number): readonly [number, number, number] {
+  const o = entry * STRIDE + dir * SEEN
+  return [words[o + END]! >>> 0, words[o + MAXEND]! >>> 0, words[o + MAXWIN]! >>> 0]
+}
+
 export function createTcp(core: TrackerCore): Tracker {
   const { table } = core
   const { view } = core.host.memory

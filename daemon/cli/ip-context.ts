@@ -25,6 +25,22 @@ export interface IpOptions {
   maxLoops: number
 }
 
+/** No options: what `ip` prints to a person. */
+export const PLAIN: IpOptions = {
+  family: 0,
+  link: false,
+  json: false,
+  pretty: false,
+  oneline: false,
+  brief: false,
+  details: false,
+  stats: 0,
+  numeric: false,
+  timestamp: false,
+  human: false,
+  maxLoops: 10,
+}
+
 /** strerror(3) of what the kernel refuses with. */
 const ERRORS: Readonly<Record<string, string>> = {
   EPERM: 'Operation not permitted',

@@ -336,7 +336,8 @@ function show(context: IpContext, line: Line, verb: 'show' | 'flush'): number {
   return 0
 }
 
-function printRule(context: IpContext, rule: Rule): void {
+/** print_rule(). */
+export function printRule(context: IpContext, rule: Rule): void {
   const { out, names, options } = context
   const { family } = rule
   const start = out.text.length

@@ -199,6 +199,16 @@ export class Ipv6Routes {
       : table.select6(key.d0, key.d1, key.d2, key.d3, oif, strict)
   }
 
+  /**
+   * What input() or output() found, or would find, for the key: null: nothing. The policy rule that chose is in
+   * fib.decided then. For explanations.
+   */
+  findAnew(key: FlowKey): RouteEntry | null {
+    const strict = needsInterface(key.d0, key.d1, key.d2, key.d3)
+    const found = this.#walk(key, key.iif === LOOPBACK_INDEX ? key.oif : key.iif, strict, true)
+    return found === this.#none || found === this.#prohibited || found === this.#blackhole ? null : found
+  }
+
   /** fib6_rule_lookup(), with the next hop chosen. */
   #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host
@@ -213,6 +223,7 @@ export class Ipv6Routes {
   #walk(key: FlowKey, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host
     const rt = fib.of(6)
+    fib.decided = null
     if (!rt.custom) {
       for (let i = 0; i < 2; i++) {
         const route = this.#inTable(rt.tables.get(i === 0 ? Table.Local : Table.Main), key, oif, strict)
@@ -225,6 +236,7 @@ export class Ipv6Routes {
     for (let i = 0; i < rules.length; i++) {
       const rule = rules[i]!
       if (this.#applies(rule, rt.ifaces, i, key, hasSource) === (rule.not === true)) continue
+      fib.decided = rule
       switch (rule.action) {
         case 'lookup': {
           const route = this.#inTable(rt.tables.get(rule.table ?? Table.Main), key, oif, strict)
@@ -252,6 +264,7 @@ export class Ipv6Routes {
           break
       }
     }
+    fib.decided = null
     return this.#none
   }
 

@@ -5,6 +5,7 @@ import type { Family, Packet } from '../../datapath/packet.ts'
 import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule } from '../model.ts'
+import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, RECORD, type RuleSlots } from '../slots.ts'
 import { Bindings, Code, type DeviceNames, type Js, type JsOf, makeJs, ShapeBindings } from './template.ts'
 
@@ -30,6 +31,8 @@ export interface ChainSource {
   readonly slots: RuleSlots
   readonly env: CompileEnv
   readonly names: DeviceNames
+  /** Who hears of the rules that fit; null: nobody, and the code has no trace of it. */
+  readonly observed: Observed | null
   callee(chain: string): Callable
 }
 
@@ -52,22 +55,28 @@ function hasNoUpper(pkt: Packet): boolean {
 }
 
 /** Conditions of struct ipt_ip / ip6t_ip6, as ip_packet_match() tests them. */
-export function emitBase(base: BaseMatch, js: Js): Code[] {
-  const parts: Code[] = []
-  if (base.source) parts.push(...emitAddress(base.source, 's', js))
-  if (base.destination) parts.push(...emitAddress(base.destination, 'd', js))
+export const emitBase = (base: BaseMatch, js: Js): Code[] => emitBaseParts(base, js).map(([, code]) => code)
+
+/** The same, each with what it asks. */
+function emitBaseParts(base: BaseMatch, js: Js): [BasePart, Code][] {
+  const parts: [BasePart, Code][] = []
+  if (base.source) for (const code of emitAddress(base.source, 's', js)) parts.push(['source', code])
+  if (base.destination)
+    for (const code of emitAddress(base.destination, 'd', js)) parts.push(['destination', code])
   for (const [of, on] of [
     ['in', base.inInterface],
     ['out', base.outInterface],
   ] as const)
-    if (on) parts.push(on.invert ? js`!(${js.device(of, on.name)})` : js.device(of, on.name))
+    if (on) parts.push([of, on.invert ? js`!(${js.device(of, on.name)})` : js.device(of, on.name)])
   if (asksProtocol(base)) {
     const { number, invert } = base.protocol!
-    if (js.family === 4) parts.push(invert ? js`pkt.proto !== ${number}` : js`pkt.proto === ${number}`)
-    else if (invert) parts.push(js`pkt.proto !== ${number} && !${js.bind(hasNoUpper)}(pkt)`)
-    else parts.push(js`pkt.proto === ${number} || ${js.bind(hasNoUpper)}(pkt) && false`)
+    if (js.family === 4)
+      parts.push(['protocol', invert ? js`pkt.proto !== ${number}` : js`pkt.proto === ${number}`])
+    else if (invert) parts.push(['protocol', js`pkt.proto !== ${number} && !${js.bind(hasNoUpper)}(pkt)`])
+    else parts.push(['protocol', js`pkt.proto === ${number} || ${js.bind(hasNoUpper)}(pkt) && false`])
   }
-  if (base.fragment) parts.push(base.fragment.invert ? js`pkt.fragOffset === 0` : js`pkt.fragOffset !== 0`)
+  if (base.fragment)
+    parts.push(['fragment', base.fragment.invert ? js`pkt.fragOffset === 0` : js`pkt.fragOffset !== 0`])
   return parts
 }
 
@@ -90,15 +99,18 @@ const FIELDS = {
   d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map((t) => new Code(t)),
 } as const
 
-/** All conditions of a rule as one expression, in the kernel's order. */
-function emitCondition(rule: Rule, states: StateHolders, js: JsOf): Code {
-  const parts = emitBase(rule.base, js)
+/** Conditions of a rule, in the kernel's order: by number (see RuleObserver.miss), and as expressions. */
+function emitConditions(rule: Rule, states: StateHolders, js: JsOf): [number, Code][] {
+  const parts: [number, Code][] = emitBaseParts(rule.base, js).map(([part, code]) => [
+    BASE_PARTS.indexOf(part),
+    code,
+  ])
   for (let i = 0; i < rule.matches.length; i++) {
     const use = rule.matches[i]!
     js.holder = states[i] ?? STATELESS
-    parts.push(use.match.emit(use.data, js))
+    parts.push([BASE_PARTS.length + i, use.match.emit(use.data, js)])
   }
-  return js.all(parts)
+  return parts
 }
 
 /**
@@ -108,12 +120,48 @@ function emitCondition(rule: Rule, states: StateHolders, js: JsOf): Code {
 export function emitRule(slot: number, count: string, source: ChainSource, js: JsOf): string {
   const rule = source.slots.bySlot[slot]!
   const states = source.slots.states[slot] ?? NO_STATE
-  const condition = emitCondition(rule, states, js).text
+  const conditions = emitConditions(rule, states, js)
   const mayHotdrop =
     rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
-  const hotdrop = mayHotdrop ? `if (pkt.hotdrop) return ${Verdict.Drop};` : ''
-  const body = `${count} ${emitTarget(rule, states, source, js, hotdrop)}`
-  return `if (${condition}) { ${body} }${mayHotdrop ? ` else ${hotdrop}` : ''}`
+  const tell = source.observed === null ? null : new Telling(source.observed, slot, js)
+  const hotdrop = mayHotdrop ? `if (pkt.hotdrop) { ${tell?.hotdrop() ?? ''} return ${Verdict.Drop}; }` : ''
+  const body = `${count} ${tell?.hit() ?? ''} ${emitTarget(rule, states, source, js, hotdrop, tell)}`
+  if (tell?.asksMisses !== true) {
+    const condition = js.all(conditions.map(([, code]) => code)).text
+    return `if (${condition}) { ${body} }${mayHotdrop ? ` else ${hotdrop}` : ''}`
+  }
+  // Each condition once, in order: the first that fails is told.
+  const tests = conditions.map(([number, code]) => `!(${code.text}) ? ${js`${number}`.text} : `).join('')
+  return `f = ${tests}-1; if (f < 0) { ${body} } else { ${tell.miss()} ${hotdrop} }`
+}
+
+/** What observed code says, as statements. */
+class Telling {
+  readonly asksMisses: boolean
+  readonly #to: string
+  readonly #rule: string
+
+  constructor({ observer, chain }: Observed, slot: number, js: JsOf) {
+    this.asksMisses = observer.misses
+    this.#to = js.bind(observer).text
+    this.#rule = js`${chain}, ${slot}`.text
+  }
+
+  hit(): string {
+    return `${this.#to}.hit(${this.#rule}, pkt);`
+  }
+
+  did(): string {
+    return `${this.#to}.did(pkt, v);`
+  }
+
+  hotdrop(): string {
+    return `${this.#to}.hotdrop(${this.#rule});`
+  }
+
+  miss(): string {
+    return `${this.#to}.miss(${this.#rule}, f, pkt);`
+  }
 }
 
 function emitTarget(
@@ -122,6 +170,7 @@ function emitTarget(
   source: ChainSource,
   js: JsOf,
   hotdrop: string,
+  tell: Telling | null,
 ): string {
   const use = rule.target
   switch (use.kind) {
@@ -136,9 +185,11 @@ function emitTarget(
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
       const code = use.target.emit(use.data, js).text
-      if (use.target.flow === 'continue') return `${code}; ${hotdrop}`
-      if (use.target.flow === 'final') return `v = ${code}; ${hotdrop} return v;`
-      return `v = ${code}; ${hotdrop} if (v !== ${CONTINUE}) return v;`
+      const did = tell?.did() ?? ''
+      if (use.target.flow === 'continue')
+        return `${code}; ${tell === null ? '' : `v = ${CONTINUE}; ${did}`} ${hotdrop}`
+      if (use.target.flow === 'final') return `v = ${code}; ${did} ${hotdrop} return v;`
+      return `v = ${code}; ${did} ${hotdrop} if (v !== ${CONTINUE}) return v;`
     }
   }
 }
@@ -167,7 +218,7 @@ function textOf(
     return emitRule(slot, tell === undefined ? count : `${count} ${tell(i, js)}`, source, js)
   })
   // In parentheses V8 compiles the inner function at once, instead of reading it twice.
-  return `${bindings.prologue()} return ((pkt, hook) => { let v = 0;\n${rules.join('\n')}\nreturn ${end} })`
+  return `${bindings.prologue()} return ((pkt, hook) => { let v = 0${source.observed?.observer.misses === true ? ', f = 0' : ''};\n${rules.join('\n')}\nreturn ${end} })`
 }
 
 type MakeCode = (values: readonly unknown[], slots: RuleSlots) => ChainFn

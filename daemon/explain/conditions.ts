@@ -1,0 +1,40 @@
+// One condition of a rule, as iptables-save writes it: `-s 10.0.0.0/8`, `-m tcp --dport 80`.
+
+import type { Family } from '../../datapath/packet.ts'
+import type { Rule } from '../../rules/model.ts'
+import { BASE_PARTS } from '../../rules/observe.ts'
+import { saveRule } from '../../rules/text/print.ts'
+import { textOf } from '../bytes.ts'
+
+const NOTHING: Rule['base'] = {
+  source: null,
+  destination: null,
+  inInterface: null,
+  outInterface: null,
+  protocol: null,
+  fragment: null,
+}
+
+/** `condition`: as RuleObserver.miss has it. */
+export function conditionText(rule: Rule, condition: number, family: Family): string {
+  const { base, matches } = rule
+  const part = BASE_PARTS[condition]
+  const alone: Rule = {
+    base:
+      part === undefined
+        ? NOTHING
+        : {
+            ...NOTHING,
+            ...(part === 'source' && { source: base.source }),
+            ...(part === 'destination' && { destination: base.destination }),
+            ...(part === 'in' && { inInterface: base.inInterface }),
+            ...(part === 'out' && { outInterface: base.outInterface }),
+            ...(part === 'protocol' && { protocol: base.protocol }),
+            ...(part === 'fragment' && { fragment: base.fragment }),
+          },
+    matches: part === undefined ? [matches[condition - BASE_PARTS.length]!] : [],
+    target: { kind: 'none' },
+    place: null,
+  }
+  return textOf(saveRule('', alone, family).slice('-A  '.length))
+}
