@@ -299,8 +299,8 @@ export function setDestination6(
   pkt.sumEnd = 0
 }
 
-/** Bytes of transport header that the kernel makes writable before it writes a port. */
-function portHeaderLength(proto: number, length: number): number {
+/** Bytes of transport header that the kernel makes writable before it writes a port; `length`: those that there are. */
+export function portHeaderLength(proto: number, length: number): number {
   if (proto === IPPROTO_TCP) return length >= TCP_HEADER_LEN ? TCP_HEADER_LEN : 8
   if (proto === IPPROTO_SCTP || proto === IPPROTO_DCCP) return length >= 12 ? 12 : 8
   return 8

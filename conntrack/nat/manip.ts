@@ -15,6 +15,7 @@ import {
   changePort,
   ensureWritable,
   isEcho6,
+  portHeaderLength,
   refreshIcmp6Checksum,
   refreshIcmpChecksum,
   setDestination4,
@@ -77,7 +78,7 @@ export class Translator {
       else setDestinationAndPort4(pkt, memory, w[o + SRC]!, ports >>> 16)
       return Verdict.Accept
     }
-    if (proto === IPPROTO_GRE && !this.#gre(pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
+    if (proto === IPPROTO_GRE && !this.#gre(pkt, pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
     if (manip === Manip.Src) {
       setSource4(pkt, memory, w[o + DST]!)
       if (proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE) setSourcePort(pkt, memory, ports & 0xffff)
@@ -141,12 +142,12 @@ export class Translator {
       case IPPROTO_SCTP:
       case IPPROTO_ICMP:
         if (l4 + 8 > end) return false
+        ensureWritable(pkt, l4 - pkt.l3 + portHeaderLength(proto, end - l4))
         break
       case IPPROTO_GRE:
-        if (!this.#gre(l4, end, ports & 0xffff, manip)) return false
+        if (!this.#gre(pkt, l4, end, ports & 0xffff, manip)) return false
         break
     }
-    ensureWritable(pkt, Math.min(l4 + 20, end) - pkt.l3)
     changeAddress4(memory, inner, end, source ? IPV4_SRC : IPV4_DST, w[o + (source ? SRC : DST)]!)
     switch (proto) {
       case IPPROTO_TCP:
@@ -171,7 +172,7 @@ export class Translator {
     const o = entry * STRIDE + (1 - dir) * TUPLE_WORDS
     const ports = w[o + PORTS]!
     const { proto } = pkt
-    if (proto === IPPROTO_GRE && !this.#gre(pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
+    if (proto === IPPROTO_GRE && !this.#gre(pkt, pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
     const ported =
       proto === IPPROTO_TCP || proto === IPPROTO_UDP || proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE
     if (manip === Manip.Src) {
@@ -236,10 +237,10 @@ export class Translator {
         case IPPROTO_SCTP:
         case IPPROTO_ICMPV6:
           if (l4 + 8 > end) return false
-          ensureWritable(pkt, Math.min(l4 + 20, end) - pkt.l3)
+          ensureWritable(pkt, l4 - pkt.l3 + portHeaderLength(proto, end - l4))
           break
         case IPPROTO_GRE:
-          if (!this.#gre(l4, end, ports & 0xffff, manip)) return false
+          if (!this.#gre(pkt, l4, end, ports & 0xffff, manip)) return false
           break
       }
     changeAddress6(memory, inner, l4, end, proto, field, w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!)
@@ -259,8 +260,9 @@ export class Translator {
   }
 
   /** gre_manip_pkt: of PPTP the call id, the destination's key. False for a version nobody knows. */
-  #gre(l4: number, end: number, key: number, manip: Manip): boolean {
+  #gre(pkt: Packet, l4: number, end: number, key: number, manip: Manip): boolean {
     if (l4 + GRE_PPTP_HEADER_LEN > end) return false
+    ensureWritable(pkt, l4 - pkt.l3 + GRE_PPTP_HEADER_LEN)
     if (manip !== Manip.Dst) return true
     const { view } = this.#memory
     const version = greVersion(view, l4)
