@@ -47,6 +47,7 @@ const ERRNO_WORDS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on device',
   ENOTDIR: 'not a directory',
+  EPIPE: 'nobody reads it',
   EPERM: 'operation not permitted',
   EROFS: 'read-only file system',
 }

@@ -1,5 +1,5 @@
 // Output that appears as a whole or not at all: every file is written under a temporary name beside its own and is
-// renamed when all of them are complete.
+// renamed when all of them are complete. `-` is standard output, and a name that ends in .gz is packed.
 
 import { randomBytes } from 'node:crypto'
 import {
@@ -11,7 +11,9 @@ import {
   rmdirSync,
   statSync,
   unlinkSync,
+  writeSync,
 } from 'node:fs'
+import { gzipSync } from 'node:zlib'
 import { type WriteBytes, writeTo } from '../datapath/ports/capture-writer.ts'
 import { bytesOf } from './bytes.ts'
 import { CommandError, systemReason } from './errors.ts'
@@ -39,6 +41,7 @@ export class OutputFiles {
 
   /** A file; answers what writes to it. */
   bytes(path: string): WriteBytes {
+    if (path === '-') return guarded('<stdout>', toStdout)
     const there = statSync(path, { throwIfNoEntry: false })
     try {
       // A device or pipe (/dev/stdout) cannot be renamed over: it is written as it comes.
@@ -47,7 +50,7 @@ export class OutputFiles {
       if (there?.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' })
       const fd = openSync(temporary, direct ? 'w' : 'wx', 0o666)
       this.#files.push({ path, temporary, fd })
-      return guarded(path, writeTo(fd))
+      return guarded(path, path.endsWith('.gz') ? packed(writeTo(fd)) : writeTo(fd))
     } catch (error) {
       throw new CommandError(`${path}: cannot be written: ${systemReason(error)}`)
     }
@@ -90,6 +93,25 @@ export class OutputFiles {
     this.#files.length = 0
     this.#directories.length = 0
   }
+}
+
+/** Each piece by itself: gzip files may be put behind each other. */
+function packed(write: WriteBytes): WriteBytes {
+  return (bytes, length) => {
+    const piece = gzipSync(bytes.subarray(0, length), { level: 3 })
+    write(piece, piece.length)
+  }
+}
+
+/** Standard output: a pipe that somebody has made non-blocking is full now and then. */
+const toStdout: WriteBytes = (bytes, length) => {
+  for (let at = 0; at < length; )
+    try {
+      at += writeSync(1, bytes, at, length - at)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
 }
 
 function guarded(path: string, write: WriteBytes): WriteBytes {

@@ -19,7 +19,9 @@ import { OutputFiles } from './output-files.ts'
 import { SeededRandom } from './random.ts'
 import { CaptureFile } from './replay/capture-file.ts'
 import { ReplayEgress } from './replay/egress.ts'
+import { CaptureFilter } from './replay/filter.ts'
 import { MAX_FRAME, Player, SLOTS } from './replay/player.ts'
+import { Progress } from './replay/progress.ts'
 import { Report } from './replay/report.ts'
 
 export interface ReplayOptions {
@@ -35,10 +37,15 @@ export interface ReplayOptions {
   readonly report: string | null
   /** Directory for nflog-GROUP.pcap; absent: nobody listens. */
   readonly nflog?: string | null
+  /** Which packets are played, in tcpdump's words; absent: all. */
+  readonly filter?: string | null
+  /** A bar on standard error while it takes long. */
+  readonly progress?: boolean
   readonly seed: number
 }
 
 export interface ReplaySummary {
+  /** Packets played; with a filter the capture has more. */
   readonly packets: number
   /** Packets by FATE_NAMES, those that occurred. */
   readonly fates: Readonly<Record<string, number>>
@@ -52,7 +59,9 @@ export function replay(options: ReplayOptions): ReplaySummary {
   const egress = new ReplayEgress(memory)
   const engine = createEngine(config, { memory, egress, random: new SeededRandom(options.seed) })
   const { host } = engine
+  const filter = typeof options.filter === 'string' ? new CaptureFilter(options.filter) : null
   const capture = new CaptureFile(options.input)
+  const progress = options.progress && capture.size !== null ? new Progress(capture.size) : null
   try {
     const { reader, path } = capture
     const player = new Player({ engine, source: reader, file: path, iface: options.iface, stamped: egress })
@@ -70,6 +79,8 @@ export function replay(options: ReplayOptions): ReplaySummary {
       directory === null ? null : new NflogFiles(host, (name) => files.bytes(`${directory}/${name}`))
     const count = new Float64Array(FATE_NAMES.length)
     while (capture.next()) {
+      progress?.tick(reader.offset, capture.count)
+      if (filter !== null && !filter.passes(reader)) continue
       player.setClock()
       const fate = player.receive()
       count[fate]!++
@@ -85,8 +96,9 @@ export function replay(options: ReplayOptions): ReplaySummary {
     files.commit()
     const fates: Record<string, number> = {}
     for (const [i, name] of FATE_NAMES.entries()) if (count[i]! > 0) fates[name] = count[i]!
-    return { packets: capture.count, fates }
+    return { packets: count.reduce((sum, n) => sum + n), fates }
   } finally {
+    progress?.end()
     capture.close()
     files.discard()
   }

@@ -12,6 +12,7 @@ interface ReplayWords {
   readonly after?: string
   readonly report?: string
   readonly nflog?: string
+  readonly filter?: string
   readonly seed: string
 }
 
@@ -20,12 +21,16 @@ export function addReplay(program: Command): void {
     .command('replay')
     .description('send a capture through the host that a folder describes, and write what leaves it')
     .requiredOption('--host <dir>', 'the host folder')
-    .requiredOption('--in <file>', 'pcapng or pcap: what arrives; if_name names the interface')
-    .requiredOption('--out <file>', 'pcapng: what leaves, by interface')
+    .requiredOption(
+      '--in <file>',
+      'pcapng or pcap, - for standard input: what arrives; if_name names the interface',
+    )
+    .requiredOption('--out <file>', 'pcapng, - for standard output: what leaves, by interface')
     .option('--iface <name>', 'the interface on which frames arrive, where the capture names none')
     .option('--after <dir>', 'write iptables-save, ip6tables-save, conntrack and ipset-save there at the end')
     .option('--report <file>', 'one line of JSON for each packet: what became of it and why')
     .option('--nflog <dir>', 'write the packets of NFLOG there, a pcap for each group')
+    .option('--filter <expr>', 'only packets that tcpdump would show for it (needs libpcap)')
     .option('--seed <number>', 'seed of the random numbers', '1')
     .action((words: ReplayWords) => {
       const seed = Number(words.seed)
@@ -42,9 +47,12 @@ export function addReplay(program: Command): void {
         after: words.after ?? null,
         report: words.report ?? null,
         nflog: words.nflog ?? null,
+        filter: words.filter ?? null,
+        progress: process.stderr.isTTY === true,
         seed,
       })
       const parts = Object.entries(fates).map(([fate, count]) => `${count} ${fate}`)
-      process.stdout.write(`${packets} packets${parts.length > 0 ? `: ${parts.join(', ')}` : ''}\n`)
+      const out = words.out === '-' ? process.stderr : process.stdout
+      out.write(`${packets} packets${parts.length > 0 ? `: ${parts.join(', ')}` : ''}\n`)
     })
 }

@@ -13,4 +13,5 @@ compile() { # compile RESULT SOURCE FLAGS...
   ${CC:-cc} ${CFLAGS:--O3} -Wall -Wextra -Werror -std=c11 "$@" -o "$result.$$" "$source" && mv "$result.$$" "$result"
 }
 compile tunwall.node tunwall.c -fPIC -shared -I"$headers"
+compile filter.node filter.c -fPIC -shared -I"$headers"
 compile tunwall-client client.c

@@ -55,19 +55,32 @@ export interface Native {
   onesSum(bytes: Uint8Array, from: number, end: number): number
 }
 
-const CANDIDATES = ['./build/tunwall.node', '../../../datapath/native/build/tunwall.node']
+/** filter.c: libpcap's compiler of filters. */
+export interface NativeFilter {
+  /**
+   * Classic BPF for frames of a link type, as libpcap numbers it (DLT_*): four numbers for each instruction, code, jt, jf,
+   * k. A string: what is wrong with the text. Null: libpcap is not installed.
+   */
+  compile(text: string, linkType: number): Uint32Array | string | null
+}
+
+const FOLDERS = ['./build', '../../../datapath/native/build']
 
 let loaded: Native | null = null
 
 /** Loads the addon on first use. Throws with the command that builds it when it is not there. */
 export function native(): Native {
-  if (loaded !== null) return loaded
-  for (const candidate of CANDIDATES) {
-    const file = fileURLToPath(new URL(candidate, import.meta.url))
-    if (existsSync(file)) {
-      loaded = createRequire(import.meta.url)(file) as Native
-      return loaded
-    }
+  loaded ??= load('tunwall.node') as Native
+  return loaded
+}
+
+/** The same for filters. */
+export const nativeFilter = (): NativeFilter => load('filter.node') as NativeFilter
+
+function load(name: string): unknown {
+  for (const folder of FOLDERS) {
+    const file = fileURLToPath(new URL(`${folder}/${name}`, import.meta.url))
+    if (existsSync(file)) return createRequire(import.meta.url)(file)
   }
   throw new Error('the native addon is not built: run "npm run build:native"')
 }

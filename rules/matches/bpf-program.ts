@@ -219,19 +219,33 @@ function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
 
 /** A program that verify() has passed as a function. Only numbers of it get into the code. */
 export function compile(program: readonly Instruction[], host: Host): Filter {
-  const cases = program.map((instruction, at) => `case ${at}: ${statement(instruction, at)}`)
-  const memory = Array.from({ length: MEMORY_WORDS }, (_, i) => `m${i} = 0`).join(', ')
-  const body = `return (pkt) => { let a = 0, x = 0, t = 0, pc = 0, ${memory};
-const base = pkt.l3, end = pkt.end;
-for (;;) switch (pc) {
-${cases.join('\n')}
-} }`
+  const body = `return (pkt) => { const base = pkt.l3, end = pkt.end, len = end - base; ${machine(program)} }`
   return new Function('view', 'host', 'special', 'ancillary', body)(
     host.memory.view,
     host,
     specialPlace,
     ancillary,
   ) as Filter
+}
+
+/** Whether a frame passes: bytes [base, end) of `view`, `len` on the wire. Does not allocate, does not throw. */
+export type FrameFilter = (view: DataView, base: number, end: number, len: number) => boolean
+
+/** The same for frames of a capture, which have no host: bpf_filter() of libpcap. */
+export function compileForFrames(program: readonly Instruction[]): FrameFilter {
+  const body = `const pkt = null, host = null; return (view, base, end, len) => { ${machine(program)} }`
+  const nowhere = (): number => -1
+  return new Function('special', 'ancillary', body)(nowhere, nowhere) as FrameFilter
+}
+
+/** Instructions as the cases of one `switch`. */
+function machine(program: readonly Instruction[]): string {
+  const cases = program.map((instruction, at) => `case ${at}: ${statement(instruction, at)}`)
+  const memory = Array.from({ length: MEMORY_WORDS }, (_, i) => `m${i} = 0`).join(', ')
+  return `let a = 0, x = 0, t = 0, pc = 0, ${memory};
+for (;;) switch (pc) {
+${cases.join('\n')}
+}`
 }
 
 const READ: Readonly<Record<number, readonly [size: number, read: string]>> = {
@@ -257,7 +271,7 @@ function statement({ code, jt, jf, k }: Instruction, at: number): string {
         case MEM:
           return `a = m${k};`
         case LEN:
-          return 'a = end - base;'
+          return 'a = len;'
         case IND:
           return load(code, `(x + ${k}) | 0`)
         default:
@@ -269,7 +283,7 @@ function statement({ code, jt, jf, k }: Instruction, at: number): string {
       if ((code & 0xe0) === MSH)
         return `t = ${k | 0}; if (t >= 0) { t += base; if (t + 1 > end) return false } else if ((t = special(pkt, t, 1)) < 0) return false; x = (view.getUint8(t) & 0xf) << 2;`
       if ((code & 0xe0) === MEM) return `x = m${k};`
-      return (code & 0xe0) === LEN ? 'x = end - base;' : `x = ${k};`
+      return (code & 0xe0) === LEN ? 'x = len;' : `x = ${k};`
     case ST:
       return `m${k} = a;`
     case STX:
