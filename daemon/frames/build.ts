@@ -347,21 +347,29 @@ export interface Dccp extends Ip {
   /** Default 0, REQUEST. */
   type?: number
   seq?: number
+  /** Acknowledgement number; absent: a header without one. */
+  ack?: number
   payload?: Payload
   badChecksum?: boolean
 }
 
+const DCCP_RESPONSE = 1
+const DCCP_RESET = 7
+
 /** With 48-bit sequence numbers (X=1), header of 20 bytes for a request. */
 export function dccp(o: Dccp): Uint8Array {
   const body = payload(o.payload ?? [])
-  const data = new Uint8Array(20 + body.length)
+  const type = o.type ?? 0
+  const header = o.ack === undefined ? 20 : type === DCCP_RESPONSE || type === DCCP_RESET ? 28 : 24
+  const data = new Uint8Array(header + body.length)
   const v = new DataView(data.buffer)
   v.setUint16(0, o.sport)
   v.setUint16(2, o.dport)
-  v.setUint8(4, 5)
-  v.setUint8(8, ((o.type ?? 0) << 1) | 1)
+  v.setUint8(4, header / 4)
+  v.setUint8(8, (type << 1) | 1)
   v.setUint32(12, o.seq ?? 0)
-  data.set(body, 20)
+  if (o.ack !== undefined) v.setUint32(20, o.ack)
+  data.set(body, header)
   return ip({
     ...o,
     proto: 33,

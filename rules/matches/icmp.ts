@@ -21,7 +21,7 @@ const all = (name: string, type: number): Name => [name, type, 0, 0xff]
 const one = (name: string, type: number, code: number): Name => [name, type, code, code]
 
 /** In iptables' order: an abbreviation must fit only one, and a listing names the first that fits. */
-const NAMES: readonly Name[] = [
+export const ICMP_NAMES: readonly Name[] = [
   all('any', ANY_TYPE),
   all('echo-reply', 0),
   all('pong', 0),
@@ -66,7 +66,7 @@ const NAMES: readonly Name[] = [
 
 function parseType(text: string): Omit<Icmp, 'invert'> {
   let found: Name | null = null
-  for (const name of NAMES) {
+  for (const name of ICMP_NAMES) {
     if (!abbreviates(text, name[0])) continue
     if (found !== null)
       throw new OptionError(`Ambiguous ICMP type \`${text}': \`${found[0]}' or \`${name[0]}'?`)
@@ -158,7 +158,7 @@ address-mask-reply
   list(m, numeric) {
     const name = numeric
       ? undefined
-      : NAMES.find(([, type, min, max]) => type === m.type && min === m.codeMin && max === m.codeMax)
+      : ICMP_NAMES.find(([, type, min, max]) => type === m.type && min === m.codeMin && max === m.codeMax)
     if (name !== undefined) return `icmp ${m.invert ? '!' : ''}${name[0]}`
     const codes =
       m.codeMin === m.codeMax ? ` code ${m.codeMin}` : allCodes(m) ? '' : ` codes ${m.codeMin}-${m.codeMax}`

@@ -12,7 +12,7 @@ const all = (name: string, type: number): Name => [name, type, 0, 0xff]
 const one = (name: string, type: number, code: number): Name => [name, type, code, code]
 
 /** In iptables' order: an abbreviation must fit only one, and a listing names the first that fits. */
-const NAMES: readonly Name[] = [
+export const ICMPV6_NAMES: readonly Name[] = [
   all('destination-unreachable', 1),
   one('no-route', 1, 0),
   one('communication-prohibited', 1, 1),
@@ -45,7 +45,7 @@ const NAMES: readonly Name[] = [
 
 function parseType(text: string): Omit<Icmp, 'invert'> {
   let found: Name | null = null
-  for (const name of NAMES) {
+  for (const name of ICMPV6_NAMES) {
     if (!abbreviates(text, name[0])) continue
     if (found !== null)
       throw new OptionError(`Ambiguous ICMPv6 type \`${text}': \`${found[0]}' or \`${name[0]}'?`)
@@ -119,7 +119,7 @@ redirect
   list(m, numeric) {
     const name = numeric
       ? undefined
-      : NAMES.find(([, type, min, max]) => type === m.type && min === m.codeMin && max === m.codeMax)
+      : ICMPV6_NAMES.find(([, type, min, max]) => type === m.type && min === m.codeMin && max === m.codeMax)
     if (name !== undefined) return `ipv6-icmp ${m.invert ? '!' : ''}${name[0]}`
     const codes =
       m.codeMin === m.codeMax ? ` code ${m.codeMin}` : allCodes(m) ? '' : ` codes ${m.codeMin}-${m.codeMax}`
