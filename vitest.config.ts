@@ -7,7 +7,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{unit,extensions,property,replay,replay-tools,diff,explain,fuzz,testing,coverage}/**/*.test.ts'],
+          include: [
+            'test/{unit,extensions,property,replay,replay-tools,diff,explain,fuzz,testing,coverage}/**/*.test.ts',
+          ],
           testTimeout: 120_000,
         },
       },
