@@ -18,11 +18,13 @@ import { NflogFiles } from './nflog-files.ts'
 import { OutputFiles } from './output-files.ts'
 import { SeededRandom } from './random.ts'
 import { CaptureFile } from './replay/capture-file.ts'
+import { Decider } from './replay/decider.ts'
 import { ReplayEgress } from './replay/egress.ts'
 import { CaptureFilter } from './replay/filter.ts'
 import { MAX_FRAME, Player, SLOTS } from './replay/player.ts'
 import { Progress } from './replay/progress.ts'
 import { Report } from './replay/report.ts'
+import { Summary, type SummaryRow } from './replay/summary.ts'
 
 export interface ReplayOptions {
   /** The host folder. */
@@ -41,6 +43,8 @@ export interface ReplayOptions {
   readonly filter?: string | null
   /** A bar on standard error while it takes long. */
   readonly progress?: boolean
+  /** Count packets by verdict and deciding rule. */
+  readonly summary?: boolean
   readonly seed: number
 }
 
@@ -49,6 +53,8 @@ export interface ReplaySummary {
   readonly packets: number
   /** Packets by FATE_NAMES, those that occurred. */
   readonly fates: Readonly<Record<string, number>>
+  /** By verdict and deciding rule, most packets first; null: nobody asked. */
+  readonly rows: readonly SummaryRow[] | null
 }
 
 /** Runs a capture through a host. Throws PlaceError for unusable input; no file has changed then. */
@@ -77,13 +83,17 @@ export function replay(options: ReplayOptions): ReplaySummary {
     if (directory !== null) files.directory(directory)
     const nflog =
       directory === null ? null : new NflogFiles(host, (name) => files.bytes(`${directory}/${name}`))
+    const decider = options.summary ? new Decider(engine, player.packet) : null
+    const summary = decider === null ? null : new Summary(decider)
     const count = new Float64Array(FATE_NAMES.length)
     while (capture.next()) {
       progress?.tick(reader.offset, capture.count)
       if (filter !== null && !filter.passes(reader)) continue
       player.setClock()
+      decider?.begin()
       const fate = player.receive()
       count[fate]!++
+      summary?.packet(fate, player.reason, player.length)
       report?.packet(capture.count - 1, reader, player.device, fate, player.reason)
     }
     egress.writer.flush()
@@ -96,7 +106,7 @@ export function replay(options: ReplayOptions): ReplaySummary {
     files.commit()
     const fates: Record<string, number> = {}
     for (const [i, name] of FATE_NAMES.entries()) if (count[i]! > 0) fates[name] = count[i]!
-    return { packets: count.reduce((sum, n) => sum + n), fates }
+    return { packets: count.reduce((sum, n) => sum + n), fates, rows: summary?.rows() ?? null }
   } finally {
     progress?.end()
     capture.close()

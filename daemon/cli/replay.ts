@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander'
 import { CommandError, ExitCode } from '../errors.ts'
+import { printSummary } from '../replay/summary.ts'
 import { replay } from '../replay.ts'
 
 interface ReplayWords {
@@ -13,6 +14,7 @@ interface ReplayWords {
   readonly report?: string
   readonly nflog?: string
   readonly filter?: string
+  readonly summary?: boolean
   readonly seed: string
 }
 
@@ -31,6 +33,11 @@ export function addReplay(program: Command): void {
     .option('--report <file>', 'one line of JSON for each packet: what became of it and why')
     .option('--nflog <dir>', 'write the packets of NFLOG there, a pcap for each group')
     .option('--filter <expr>', 'only packets that tcpdump would show for it (needs libpcap)')
+    .option(
+      '--summary',
+      'packets and bytes by verdict and deciding rule, to standard error (default on a terminal)',
+    )
+    .option('--no-summary', 'without it, also on a terminal: fastest')
     .option('--seed <number>', 'seed of the random numbers', '1')
     .action((words: ReplayWords) => {
       const seed = Number(words.seed)
@@ -39,7 +46,8 @@ export function addReplay(program: Command): void {
           `--seed ${words.seed}: expected a whole number from 0 to 2^53 - 1`,
           ExitCode.Unusable,
         )
-      const { packets, fates } = replay({
+      const terminal = process.stderr.isTTY === true
+      const { packets, fates, rows } = replay({
         host: words.host,
         input: words.in,
         output: words.out,
@@ -48,10 +56,13 @@ export function addReplay(program: Command): void {
         report: words.report ?? null,
         nflog: words.nflog ?? null,
         filter: words.filter ?? null,
-        progress: process.stderr.isTTY === true,
+        progress: terminal,
+        summary: words.summary ?? terminal,
         seed,
       })
       const parts = Object.entries(fates).map(([fate, count]) => `${count} ${fate}`)
+      if (rows !== null)
+        process.stderr.write(printSummary(rows, terminal && process.env.NO_COLOR === undefined))
       const out = words.out === '-' ? process.stderr : process.stdout
       out.write(`${packets} packets${parts.length > 0 ? `: ${parts.join(', ')}` : ''}\n`)
     })

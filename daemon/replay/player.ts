@@ -76,6 +76,8 @@ export class Player {
   /** The one packet that all frames of the source become in turn. */
   readonly packet = new Packet()
   readonly engine: Engine
+  /** Bytes of the packet as it came, from the network header on; of the frame if that was not found. */
+  length = 0
   /** Called when timers have run. */
   onTimers: (() => void) | null = null
   readonly #source: FrameSource
@@ -108,6 +110,11 @@ export class Player {
         `--iface ${iface}: expected an interface of the host: ${known.join(', ')}`,
         ExitCode.Unusable,
       )
+  }
+
+  /** Why link layer or driver refused the packet; null: it has come to the path. */
+  get refusal(): string | null {
+    return this.#refusal
   }
 
   /** Why the packet's fate is what it is, in the report's words. */
@@ -159,6 +166,7 @@ export class Player {
     const { host } = this.engine
     const ingress = this.#ingress[source.interface] ?? this.#describe(source.interface)
     this.device = ingress.device
+    this.length = source.length
     this.#refusal = link.decode(
       ingress.linkType,
       source.bytes,
@@ -179,6 +187,7 @@ export class Player {
     if (!device.up) return this.#refuse('device-down')
     const l3 = link.l3
     const length = source.at + source.length - l3
+    this.length = length
     const version = source.bytes[l3]! >> 4
     if (link.family !== 0 && version !== link.family) return this.#refuse('bad-header')
     if (length > MAX_FRAME) return this.#refuse('too-long')
