@@ -66,6 +66,8 @@ function oracleBinary(): string {
 const STRADDLES = 0x80000000
 /** How often the end of a scenario is looked at again because something was still going on. */
 const MOST_ENDS = 5
+/** A busy machine's workers have come by (nf_nat_masq_schedule). */
+const WORKER_MS = 60
 /** A question may take this long besides the pauses it asks for. */
 const PATIENCE_MS = 30_000
 
@@ -358,12 +360,19 @@ export class KernelHost {
         batch = []
         pending.clear()
       }
-      if (step.command !== undefined) await this.#oracle.run(step.command)
+      if (step.command !== undefined) await this.#command(step.command)
       batch.push(step)
       pending.add(step.id)
     }
     if (batch.length > 0) await this.#take(batch)
     return this.#runs.slice(first)
+  }
+
+  /** What a command sets a worker on is over before the next frame: masquerading forgets an address in one. */
+  async #command(argv: readonly string[]): Promise<void> {
+    await this.#oracle.run(argv)
+    if (argv.includes('addr') && this.#scenario.iptables.includes('MASQUERADE'))
+      await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
   }
 
   async finish(): Promise<Run> {
