@@ -1,15 +1,17 @@
-// What the kernel shows of rules below /proc/net, by the path there: lists of `-m recent`, tables of `-m hashlimit`, and
-// which tables are in use. Texts as the kernel's; the lists can be written too.
+// What the kernel shows below /proc/net, by the path there: lists of `-m recent`, tables of `-m hashlimit`, which tables
+// are in use, and statistics. Texts as the kernel's; the lists can be written too.
 //
 //     net/xt_recent/NAME                             +ADDRESS, -ADDRESS, /
 //     net/ipt_hashlimit/NAME, net/ip6t_hashlimit/NAME
 //     net/ip_tables_names, net/ip6_tables_names
+//     net/snmp, net/netstat                          statistics.ts
 
 import type { Family } from '../datapath/packet.ts'
 import { hashLimitTables } from '../rules/matches/hashlimit.ts'
 import { recentLists } from '../rules/matches/recent.ts'
 import { jiffies } from '../rules/shared.ts'
 import type { Engine } from './engine.ts'
+import { formatNetstat, formatSnmp } from './statistics.ts'
 
 export interface ProcFile {
   readonly path: string
@@ -41,5 +43,7 @@ export function procFiles({ host, tables }: Engine): ProcFile[] {
     ['net/ip6_tables_names', 6],
   ] as const satisfies readonly (readonly [string, Family])[])
     files.push({ path, read: () => text(tables.used(family).map(({ name }) => name)) })
+  files.push({ path: 'net/snmp', read: () => formatSnmp(host) })
+  files.push({ path: 'net/netstat', read: () => formatNetstat(host) })
   return files.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
 }

@@ -5,6 +5,7 @@
 // A reassembled packet leaves in the pieces it came in if they fit (skb_shinfo()->frag_list), else in pieces no larger
 // than the largest of them.
 
+import { IpStat } from './counters.ts'
 import { RouteType } from './fib.ts'
 import { Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
@@ -85,34 +86,44 @@ export class Fragments {
    * DefragUser, for conntrack plus the zone. A packet that is no fragment is accepted as it is.
    */
   defrag(pkt: Packet, user: number): Verdict {
-    const { memory } = this.#host
+    const { memory, counters } = this.#host
     const { view } = memory
     if (!pkt.moreFragments && pkt.fragOffset === 0) return Verdict.Accept
+    counters.count4(IpStat.ReasmReqds)
     if (this.#queues.due) this.tick()
     const l3 = pkt.l3
     const header = pkt.l4 - l3
     const queue = this.#find(pkt, view.getUint16(l3 + IPV4_ID), user)
-    if (queue === null) return Verdict.Drop
-    if (this.#tooFar(queue)) this.#queues.restart(queue)
+    if (queue === null) {
+      counters.count4(IpStat.ReasmFails)
+      return Verdict.Drop
+    }
+    if (this.#tooFar(queue)) {
+      counters.count4(IpStat.ReasmFails)
+      this.#queues.restart(queue)
+    }
 
     const offset = pkt.fragOffset
     let end = offset + pkt.end - pkt.l4
     if (!pkt.moreFragments) {
-      if (end < queue.total || (queue.haveLast && end !== queue.total)) return this.#kill(queue)
+      if (end < queue.total || (queue.haveLast && end !== queue.total)) return this.#fail(queue)
       queue.haveLast = true
       queue.total = end
     } else {
       end &= ~7
       if (end > queue.total) {
-        if (queue.haveLast) return this.#kill(queue)
+        if (queue.haveLast) return this.#fail(queue)
         queue.total = end
       }
     }
-    if (end === offset) return this.#kill(queue)
+    if (end === offset) return this.#fail(queue)
 
     const added = this.#queues.add(queue, pkt, offset, end, header)
     if (added === Added.Duplicate) return Verdict.Drop
-    if (added === Added.Overlap) return this.#kill(queue)
+    if (added === Added.Overlap) {
+      counters.count4(IpStat.ReasmOverlaps)
+      return this.#fail(queue)
+    }
     queue.ecn |= 1 << (view.getUint8(l3 + IPV4_TOS) & ECN_MASK)
     const size = header + end - offset
     if (size > queue.maxSize) queue.maxSize = size
@@ -162,7 +173,7 @@ export class Fragments {
     const ecn = ECN_COMBINED[queue.ecn]!
     const header = queues.firstHeader(queue)
     const length = header + queue.total
-    if (ecn === 0xff || length > IP_MAX_LENGTH || !queues.place(queue, pkt, length)) return this.#kill(queue)
+    if (ecn === 0xff || length > IP_MAX_LENGTH || !queues.place(queue, pkt, length)) return this.#fail(queue)
     const l3 = pkt.l3
     const list = queue.user === DefragUser.LocalDeliver ? null : this.#lists.take(header)
     queues.copyFirst(queue, 0, header, l3)
@@ -176,8 +187,15 @@ export class Fragments {
     view.setUint16(l3 + IPV4_FRAG, pkt.fragHadDf ? IP_DF : 0)
     writeIpv4Checksum(view, l3)
     fill4(pkt, view, l3 + header)
+    this.#host.counters.count4(IpStat.ReasmOKs)
     this.#kill(queue)
     return Verdict.Accept
+  }
+
+  /** All that came of it is given up. */
+  #fail(queue: Queue): Verdict {
+    this.#host.counters.count4(IpStat.ReasmFails)
+    return this.#kill(queue)
   }
 
   #kill(queue: Queue): Verdict {
@@ -201,7 +219,8 @@ export class Fragments {
       fill4(pkt, this.#host.memory.view, pkt.l3 + header)
       this.#tell(pkt, queue.user)
     }
-    this.#kill(queue)
+    this.#fail(queue)
+    this.#host.counters.count4(IpStat.ReasmTimeout)
   }
 
   /** The ICMP error of tick(). */
@@ -243,6 +262,7 @@ export class Fragments {
    * does not. `pkt` stays the caller's, its header may be changed.
    */
   fragmentAndSend(pkt: Packet, mtu: number, emit: (piece: Packet) => void): void {
+    const { counters } = this.#host
     const { view, bytes } = this.#host.memory
     const l3 = pkt.l3
     const header = pkt.l4 - l3
@@ -277,8 +297,10 @@ export class Fragments {
       if (offset === 0 && header > 20) fragmentOptions(bytes, l3, pkt.l4)
       from += length
       emit(piece)
+      counters.count4(IpStat.FragCreates)
       this.#host.packets.give(piece)
     }
+    counters.count4(IpStat.FragOKs)
   }
 }
 

@@ -6,10 +6,11 @@
 // The order of the checks is the kernel's, because each counts under its own reason. Nothing here throws, whatever
 // the bytes: every read is behind a length check.
 
-import { type Counters, Reason } from './counters.ts'
+import { type Counters, IpStat, Reason } from './counters.ts'
 import type { Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import {
+  ECN_MASK,
   IP_MF,
   IP_OFFSET,
   IPV4_DST,
@@ -17,6 +18,7 @@ import {
   IPV4_HEADER_LEN,
   IPV4_PROTOCOL,
   IPV4_SRC,
+  IPV4_TOS,
   IPV4_TOTAL_LEN,
 } from './wire/ipv4.ts'
 import { IPV6_DST, IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_PAYLOAD_LEN, IPV6_SRC } from './wire/ipv6.ts'
@@ -48,21 +50,27 @@ export function parse(
   if (pkt.end <= l3) return refuse(host.counters, Reason.NotIp)
   const first = view.getUint8(l3)
   if (first === 0x45 && l3 + IPV4_HEADER_LEN <= pkt.end) {
+    count4(pkt, view, host.counters)
     const sum =
       sumWord(view.getInt32(l3)) +
       sumWord(view.getInt32(l3 + 4)) +
       sumWord(view.getInt32(l3 + 8)) +
       sumWord(view.getInt32(l3 + 12)) +
       sumWord(view.getInt32(l3 + 16))
-    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse(host.counters, Reason.BadChecksum)
+    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse4(host.counters, Reason.BadChecksum)
     return parse4(pkt, view, l3 + IPV4_HEADER_LEN, host.counters)
   }
   if (first >> 4 === 4) {
     const header = (first & 0xf) << 2
-    if (header < IPV4_HEADER_LEN || l3 + header > pkt.end) return refuse(host.counters, Reason.BadHeader)
+    if (header < IPV4_HEADER_LEN || l3 + IPV4_HEADER_LEN > pkt.end) {
+      host.counters.add4(IpStat.InReceives, IpStat.InOctets, pkt.end - l3)
+      return refuse4(host.counters, Reason.BadHeader)
+    }
+    count4(pkt, view, host.counters)
+    if (l3 + header > pkt.end) return refuse4(host.counters, Reason.BadHeader)
     let sum = 0
     for (let i = l3; i < l3 + header; i += 4) sum += sumWord(view.getInt32(i))
-    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse(host.counters, Reason.BadChecksum)
+    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return refuse4(host.counters, Reason.BadChecksum)
     return parse4(pkt, view, l3 + header, host.counters)
   }
   if (first >> 4 === 6) return parse6(pkt, view, host.counters)
@@ -76,12 +84,28 @@ function refuse(counters: Counters, reason: Reason): Refused {
   return reason
 }
 
+/** A frame with 20 bytes of a header came in; superframes count as what they stand for in ECN's statistics alone. */
+function count4(pkt: Packet, view: DataView, { ip4 }: Counters): void {
+  const length = pkt.end - pkt.l3
+  const ecn = IpStat.InNoECTPkts + (view.getUint8(pkt.l3 + IPV4_TOS) & ECN_MASK)
+  ip4[IpStat.InReceives] = ip4[IpStat.InReceives]! + 1
+  ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + length
+  ip4[ecn] = ip4[ecn]! + (pkt.gsoSize === 0 ? 1 : Math.ceil(length / pkt.gsoSize))
+}
+
+/** Refused, and counted as the kernel does: what is cut short under another name than what is wrong. */
+function refuse4(counters: Counters, reason: Reason): Refused {
+  if (reason === Reason.BadChecksum) counters.count4(IpStat.InCsumErrors)
+  counters.count4(reason === Reason.Truncated ? IpStat.InTruncatedPkts : IpStat.InHdrErrors)
+  return refuse(counters, reason)
+}
+
 /** The header stands in the frame and its checksum is right. */
 function parse4(pkt: Packet, view: DataView, l4: number, counters: Counters): Refused {
   const l3 = pkt.l3
   const total = view.getUint16(l3 + IPV4_TOTAL_LEN)
-  if (l3 + total > pkt.end) return refuse(counters, Reason.Truncated)
-  if (l3 + total < l4) return refuse(counters, Reason.BadHeader)
+  if (l3 + total > pkt.end) return refuse4(counters, Reason.Truncated)
+  if (l3 + total < l4) return refuse4(counters, Reason.BadHeader)
   pkt.end = l3 + total
   pkt.family = 4
   fill4(pkt, view, l4)

@@ -7,7 +7,7 @@
 // Tables, conntrack and NAT are hooks; the path knows none of them. Whoever ends a packet gives its slot back and
 // lets go of its conntrack entry: end() and transmit() are the only ends, besides hooks that keep it (Stolen).
 
-import { REASONS, Reason } from './counters.ts'
+import { IpStat, REASONS, Reason } from './counters.ts'
 import type { Device } from './devices.ts'
 import { Fate } from './fate.ts'
 import type { Route, RouteFailure } from './fib.ts'
@@ -63,8 +63,6 @@ export class Path {
    * here on. Hot: does not allocate, does not throw.
    */
   receive(pkt: Packet, device: Device): Fate {
-    const host = this.#host
-    host.counters.received++
     device.rxPackets++
     device.rxBytes += pkt.end - pkt.l3
     const answers = this.#answers
@@ -130,20 +128,23 @@ export class Path {
    * ip_local_out(): sends a packet made here. Its header is complete, checksums are right, the cached fields filled,
    * the bytes in a slot of their own, which is the path's from here on; the Packet object stays the caller's.
    * pkt.route may be set; if it is null, the packet is routed by its addresses, and the source need not be ours.
-   * `device`: that it was made for (skb->dev), if any.
+   * `device`: that it was made for (skb->dev), if any. False: it did not get out, and whoever sends it hears of that (a
+   * negative result); of a queue that nobody reads it does not.
    */
-  sendLocal(pkt: Packet, device: Device | null = null): void {
+  sendLocal(pkt: Packet, device: Device | null = null): boolean {
     const outer = this.#depth++ === 0
-    this.#host.counters.sent++
     pkt.local = true
     pkt.csumOk = true
     pkt.arrival = device
     pkt.iif = 0
-    if (pkt.route === null && !this.reroute(pkt)) this.drop(pkt, Reason.NoRoute)
-    else if (pkt.family === 4) this.#ipv4.localOut(pkt, device === null ? 0 : device.index)
-    else this.#ipv6.localOut(pkt, device === null ? 0 : device.index)
+    const iif = device === null ? 0 : device.index
+    let fate: Fate
+    if (pkt.route === null && !this.reroute(pkt)) fate = this.drop(pkt, Reason.NoRoute)
+    else fate = pkt.family === 4 ? this.#ipv4.localOut(pkt, iif) : this.#ipv6.localOut(pkt, iif)
+    const out = fate !== Fate.Dropped || this.why === Reason.Queue
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
+    return out
   }
 
   /** nf_dup_ipv4(): see Ipv4Path. */
@@ -169,6 +170,10 @@ export class Path {
       return this.drop(pkt, Reason.DeviceDown)
     }
     const length = pkt.end - pkt.l3
+    const { counters } = host
+    const stats = pkt.family === 4 ? counters.ip4 : counters.ip6
+    stats[IpStat.OutTransmits] = stats[IpStat.OutTransmits]! + 1
+    stats[IpStat.OutOctets] = stats[IpStat.OutOctets]! + length
     device.txPackets++
     device.txBytes += length
     if (device.loopback) {

@@ -1,4 +1,4 @@
-// tunwall proc: the files that the kernel would have below /proc/net for the rules in force (daemon/proc.ts).
+// tunwall proc: files that the kernel would have below /proc/net (daemon/proc.ts).
 //
 //     tunwall proc                               which there are
 //     tunwall proc net/xt_recent/ssh             as cat /proc/net/xt_recent/ssh
@@ -13,7 +13,7 @@ const USAGE = `Usage: proc                list the files
        proc FILE           print a file
        proc FILE TEXT      write a line to a file
 
-Files are named as below /proc: net/xt_recent/NAME, net/ipt_hashlimit/NAME ...
+Files are named as below /proc: net/snmp, net/xt_recent/NAME, net/ipt_hashlimit/NAME ...
 A list of -m recent takes +ADDRESS, -ADDRESS and / (forget all).
 `
 

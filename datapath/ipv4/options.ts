@@ -12,6 +12,7 @@
 //
 // Nothing here is hot: a packet with options is rare and slow everywhere. Nothing throws, whatever the bytes.
 
+import { IpStat } from '../counters.ts'
 import { Scope } from '../devices.ts'
 import { newFlowKey, RouteType } from '../fib.ts'
 import type { Host } from '../host.ts'
@@ -87,6 +88,7 @@ export function compileOptions(pkt: Packet, host: Host): boolean {
   pkt.sumEnd = 0
   const wrong = compile(pkt, host)
   if (wrong >= 0) {
+    host.counters.count4(IpStat.InHdrErrors)
     host.replies.icmpError(pkt, ICMP_PARAMETERPROB, 0, (wrong << 24) >>> 0)
     return false
   }

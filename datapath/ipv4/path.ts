@@ -7,7 +7,7 @@
 //                                                                            ▼
 //                                          transmit ◀─ fragment ◀─ mtu ◀─ POSTROUTING
 
-import { Reason } from '../counters.ts'
+import { IpStat, Reason, UdpStat } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
 import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGateway } from '../fib.ts'
@@ -68,6 +68,8 @@ const ICMP_REDIR_HOST = 1
 /** 224.0.0.1, the one group that every interface is in. */
 const ALL_HOSTS = 0xe0000001 | 0
 const IP_MAX_MTU = 0xffff
+/** Datagrams up to here are summed up before anything else is done with them. */
+const CHECKSUM_BREAK = 76
 
 /** ip_rt_error_cost and ip_rt_error_burst: one routing error a second to each host, five at once; ms. */
 const ERROR_COST = 1000
@@ -135,6 +137,7 @@ export class Ipv4Path {
     if (pkt.route === null) {
       const reason = this.#routeInput(pkt, pkt.d0, device)
       if (reason !== Reason.None) {
+        if (reason === Reason.ReversePath) this.#host.counters.reversePath++
         if (device.conf.logMartians) this.#noteMartian(reason, pkt, pkt.d0, device)
         return this.#path.drop(pkt, reason)
       }
@@ -151,7 +154,16 @@ export class Ipv4Path {
       return this.#forward(pkt, device)
     }
     if (type === RouteType.Unreachable) return this.#routeError(pkt, device)
+    if (type !== RouteType.Local) this.#countMany(pkt, type)
     return this.#deliver(pkt)
+  }
+
+  /** What came in for more than this host. */
+  #countMany(pkt: Packet, type: number): void {
+    const { counters } = this.#host
+    const length = pkt.end - pkt.l3
+    if (type === RouteType.Multicast) counters.add4(IpStat.InMcastPkts, IpStat.InMcastOctets, length)
+    else if (type === RouteType.Broadcast) counters.add4(IpStat.InBcastPkts, IpStat.InBcastOctets, length)
   }
 
   // -- route input
@@ -358,7 +370,11 @@ export class Ipv4Path {
   #routeError(pkt: Packet, device: Device): Fate {
     const host = this.#host
     const route = pkt.route
-    if (!device.conf.forwarding) return this.#path.drop(pkt, Reason.NotForwarding)
+    if (!device.conf.forwarding) {
+      host.counters.count4(IpStat.InAddrErrors)
+      return this.#path.drop(pkt, Reason.NotForwarding)
+    }
+    if (route === this.#noNet) host.counters.count4(IpStat.InNoRoutes)
     if (route !== this.#noNet && route !== this.#noHost && route !== this.#filtered)
       return this.#path.drop(pkt, Reason.Blackhole)
     const place = host.peers.place(4, pkt.s0, 0, 0, 0, host.now)
@@ -390,6 +406,7 @@ export class Ipv4Path {
     const l3 = pkt.l3
     if (pkt.pktType !== PacketType.Host) return this.#path.drop(pkt, Reason.LinkBroadcast)
     if (view.getUint8(l3 + IPV4_TTL) <= 1) {
+      host.counters.count4(IpStat.InHdrErrors)
       host.replies.icmpError(pkt, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0)
       return this.#path.drop(pkt, Reason.Ttl)
     }
@@ -399,6 +416,8 @@ export class Ipv4Path {
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0)
       return this.#path.drop(pkt, Reason.SourceRoute)
     }
+    const stats = host.counters.ip4
+    stats[IpStat.OutForwDatagrams] = stats[IpStat.OutForwDatagrams]! + 1
     pkt.flags |= PathFlag.Forwarded
     const mtu = this.mtu(route, pkt.d0, true)
     if (
@@ -406,6 +425,7 @@ export class Ipv4Path {
       (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
       (pkt.fragMaxSize > mtu || pkt.fragMaxSize === 0)
     ) {
+      host.counters.count4(IpStat.FragFails)
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
       return this.#path.drop(pkt, Reason.Mtu)
     }
@@ -419,9 +439,7 @@ export class Ipv4Path {
     const verdict = host.hooks.run4[Hook.Forward]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     if (options) forwardOptions(pkt, host)
-    const fate = this.#output(pkt)
-    if (fate === Fate.Forwarded) host.counters.forwarded++
-    return fate
+    return this.#output(pkt)
   }
 
   /** ip_rt_send_redirect(): at most nine, further and further apart, until the host has been quiet for 20 s. */
@@ -463,6 +481,7 @@ export class Ipv4Path {
     const verdict = host.hooks.run4[Hook.LocalIn]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     if (this.#path.localDelivery?.(pkt)) {
+      host.counters.count4(IpStat.InDelivers)
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
@@ -475,6 +494,7 @@ export class Ipv4Path {
    */
   #localStack(pkt: Packet): Fate {
     const host = this.#host
+    host.counters.count4(isKnown(pkt.proto) ? IpStat.InDelivers : IpStat.InUnknownProtos)
     switch (pkt.proto) {
       case IPPROTO_ICMP:
         if (
@@ -514,25 +534,38 @@ export class Ipv4Path {
     const host = this.#host
     const view = host.memory.view
     const length = pkt.end - pkt.l4
-    if (length < 8) return this.#path.drop(pkt, Reason.BadTransport)
+    const stats = pkt.proto === IPPROTO_UDP ? host.counters.udp4 : host.counters.udpLite4
+    const claimed = length < 8 ? 0 : view.getUint16(pkt.l4 + 4)
+    if (length < 8 || claimed > length) return this.#badUdp(pkt, stats)
     if (pkt.proto === IPPROTO_UDP) {
-      const claimed = view.getUint16(pkt.l4 + 4)
-      if (claimed < 8 || claimed > length) return this.#path.drop(pkt, Reason.BadTransport)
+      if (claimed < 8) return this.#badUdp(pkt, stats)
       // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
       if (claimed < length) {
         pkt.end = pkt.l4 + claimed
         pkt.sumEnd = 0
       }
     }
-    if (pkt.route!.type !== RouteType.Local) {
+    pkt.csumOk = pkt.csumPartial
+    const toMany = pkt.route!.type !== RouteType.Local
+    // Of what goes to many, a short datagram is summed up nonetheless (CHECKSUM_BREAK).
+    if ((!toMany || pkt.end - pkt.l4 <= CHECKSUM_BREAK) && !transportChecksumOk(pkt, host.memory)) {
+      stats[UdpStat.InCsumErrors]!++
+      return this.#badUdp(pkt, stats)
+    }
+    if (toMany) {
+      stats[UdpStat.IgnoredMulti]!++
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
-    pkt.csumOk = pkt.csumPartial
-    if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)
+    stats[UdpStat.NoPorts]!++
     host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0)
     this.#path.why = Reason.Port
     return this.#path.end(pkt, Fate.Delivered)
+  }
+
+  #badUdp(pkt: Packet, stats: Float64Array): Fate {
+    stats[UdpStat.InErrors]!++
+    return this.#path.drop(pkt, Reason.BadTransport)
   }
 
   // -- out
@@ -541,7 +574,8 @@ export class Ipv4Path {
    * __ip_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
    * the packet came in, 0 none.
    */
-  localOut(pkt: Packet, iif = 0): void {
+  localOut(pkt: Packet, iif = 0): Fate {
+    this.#host.counters.count4(IpStat.OutRequests)
     pkt.oif = pkt.route!.device!.index
     const before = this.#before
     const { s0, d0, mark, tos } = before
@@ -550,11 +584,9 @@ export class Ipv4Path {
     before.d0 = d0
     before.mark = mark
     before.tos = tos
-    if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
-    else {
-      pkt.iif = iif
-      this.#output(pkt)
-    }
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    pkt.iif = iif
+    return this.#output(pkt)
   }
 
   /**
@@ -663,7 +695,16 @@ export class Ipv4Path {
     }
     const verdict = host.hooks.run4[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    if (pkt.local && route.type !== RouteType.Unicast) this.#countOut(pkt, route.type)
     return this.#finishOutput(pkt, device)
+  }
+
+  /** What leaves for more than one host. */
+  #countOut(pkt: Packet, type: number): void {
+    const { counters } = this.#host
+    const length = pkt.end - pkt.l3
+    if (type === RouteType.Multicast) counters.add4(IpStat.OutMcastPkts, IpStat.OutMcastOctets, length)
+    else if (type === RouteType.Broadcast) counters.add4(IpStat.OutBcastPkts, IpStat.OutBcastOctets, length)
   }
 
   /** ip_finish_output_gso(): a segment that is larger than the way out is wide. */
@@ -682,6 +723,7 @@ export class Ipv4Path {
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
     const cuttable = pkt.fragMaxSize !== 0 || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
     if (df && (!cuttable || pkt.fragMaxSize > mtu)) {
+      host.counters.count4(IpStat.FragFails)
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
       return this.#path.drop(pkt, Reason.Mtu)
     }
@@ -735,6 +777,20 @@ export class Ipv4Path {
     const old = this.mtu(route, key.d0, false)
     this.#pathMtus.update(route, key.d0, said, old, ipv4.minPmtu, now, ipv4.mtuExpires * 1000)
   }
+}
+
+/** Protocols that this host has a handler for (inet_protos[]). */
+function isKnown(protocol: number): boolean {
+  switch (protocol) {
+    case IPPROTO_ICMP:
+    case IPPROTO_IGMP:
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_PIM:
+      return true
+  }
+  return false
 }
 
 /** nhc_scope >= RT_SCOPE_HOST. */

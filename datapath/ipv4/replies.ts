@@ -6,6 +6,7 @@
 // Every answer is a packet of its own in a slot of its own, and walks OUTPUT and POSTROUTING like any other. It
 // leaves before the function returns; `cause` is not changed.
 
+import { ICMP_OUT, IcmpStat, IpStat, TcpStat } from '../counters.ts'
 import { newFlowKey, type Route, RouteType } from '../fib.ts'
 import { Hook } from '../hooks.ts'
 import type { Host } from '../host.ts'
@@ -21,6 +22,9 @@ import {
   ICMP_DEST_UNREACH,
   ICMP_ECHO,
   ICMP_ECHOREPLY,
+  ICMP_EXC_FRAGTIME,
+  ICMP_EXT_ECHO,
+  ICMP_EXT_ECHOREPLY,
   ICMP_FRAG_NEEDED,
   ICMP_HEADER_LEN,
   ICMP_PARAMETERPROB,
@@ -31,8 +35,9 @@ import {
   ICMP_TIMESTAMP,
   ICMP_TIMESTAMPREPLY,
   NR_ICMP_TYPES,
+  NR_ICMP_UNREACH,
 } from '../wire/icmp.ts'
-import { ECN_MASK, IP_DF, IPV4_HEADER_LEN, IPV4_TOS } from '../wire/ipv4.ts'
+import { ECN_MASK, IP_DF, IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_TOS } from '../wire/ipv4.ts'
 import {
   IPPROTO_AH,
   IPPROTO_ESP,
@@ -130,7 +135,7 @@ export class Replies {
       if (quoted > NR_ICMP_TYPES || isErrorType(quoted)) return false
     }
     const limited = !(cause.arrival?.loopback ?? false) && this.#limited(type, code)
-    if (limited && !host.icmpLimit.allow()) return false
+    if (limited && !this.#allow()) return false
     if (this.#sendingIcmp) return false
 
     let source = 0
@@ -151,7 +156,10 @@ export class Replies {
     if (room <= IPV4_HEADER_LEN) return false
     const quote = Math.min(cause.end - cause.l3, room)
     const pkt = this.#append(cause, way, header + ICMP_HEADER_LEN + quote)
-    if (pkt === null) return false
+    if (pkt === null) {
+      host.counters.icmp4[IcmpStat.OutErrors]!++
+      return false
+    }
     const l4 = pkt.l3 + header
     view.setUint8(l4, type)
     view.setUint8(l4 + 1, code)
@@ -162,7 +170,7 @@ export class Replies {
     this.#header(pkt, cause.s0, this.#key.s0 === 0 ? DUMMY_ADDRESS : this.#key.s0, tos, IPPROTO_ICMP, false)
     this.#sealIcmp(pkt, l4)
     if (quote > 0 && isErrorType(type)) host.tracker?.attach(pkt, cause)
-    this.#sendIcmp(pkt)
+    this.#sendIcmp(pkt, type)
     return true
   }
 
@@ -170,6 +178,14 @@ export class Replies {
   #limited(type: number, code: number): boolean {
     if (type > NR_ICMP_TYPES || (type === ICMP_DEST_UNREACH && code === ICMP_FRAG_NEEDED)) return false
     return ((1 << type) & this.#host.ipv4.icmpRatemask) !== 0
+  }
+
+  /** icmp_global_allow(). */
+  #allow(): boolean {
+    const { icmpLimit, counters } = this.#host
+    if (icmpLimit.allow()) return true
+    counters.icmp4[IcmpStat.OutRateLimitGlobal]!++
+    return false
   }
 
   /** icmpv4_xrlim_allow() and icmp_global_consume(): none to a loopback device, else a token of the peer. */
@@ -180,7 +196,10 @@ export class Replies {
       return true
     }
     const place = host.peers.place(4, peer, 0, 0, 0, host.now)
-    if (!host.peers.allow(place, host.ipv4.icmpRatelimit, host.now)) return false
+    if (!host.peers.allow(place, host.ipv4.icmpRatelimit, host.now)) {
+      host.counters.icmp4[IcmpStat.OutRateLimitHost]!++
+      return false
+    }
     host.icmpLimit.consume()
     return true
   }
@@ -193,18 +212,74 @@ export class Replies {
    */
   localIcmp(pkt: Packet): boolean {
     const host = this.#host
-    if (!transportChecksumOk(pkt, host.memory)) return false
-    if (pkt.l4 + ICMP_HEADER_LEN > pkt.end) return false
+    const { icmp4, icmpTypes4 } = host.counters
+    icmp4[IcmpStat.InMsgs]!++
+    const length = pkt.end - pkt.l4
+    if (!transportChecksumOk(pkt, host.memory) || (length < 4 && !pkt.csumOk)) {
+      icmp4[IcmpStat.InCsumErrors]!++
+      return this.#badIcmp()
+    }
+    if (length < ICMP_HEADER_LEN) return this.#badIcmp()
     const type = host.memory.view.getUint8(pkt.l4)
-    if (type > NR_ICMP_TYPES) return false
+    icmpTypes4[type]!++
+    // RFC 8335: probes are known by their numbers, and not answered.
+    if (type > NR_ICMP_TYPES) return type !== ICMP_EXT_ECHO && type !== ICMP_EXT_ECHOREPLY && this.#badIcmp()
     if (pkt.route !== null && toMany(pkt.route)) {
       const asks = type === ICMP_ECHO || type === ICMP_TIMESTAMP
       if (asks ? host.ipv4.icmpEchoIgnoreBroadcasts : type !== ICMP_ADDRESS && type !== ICMP_ADDRESSREPLY)
-        return false
+        return this.#badIcmp()
     }
-    if (type === ICMP_ECHO) return this.echoReply(pkt)
-    if (type === ICMP_TIMESTAMP) return this.#timestampReply(pkt)
+    switch (type) {
+      case ICMP_ECHO:
+        return this.echoReply(pkt)
+      case ICMP_TIMESTAMP:
+        return this.#timestampReply(pkt)
+      case ICMP_DEST_UNREACH:
+      case ICMP_SOURCE_QUENCH:
+      case ICMP_TIME_EXCEEDED:
+      case ICMP_PARAMETERPROB:
+      case ICMP_REDIRECT:
+        if (!this.#quoteConcernsNobody(pkt, type)) this.#badIcmp()
+    }
     return false
+  }
+
+  #badIcmp(): false {
+    this.#host.counters.icmp4[IcmpStat.InErrors]!++
+    return false
+  }
+
+  /**
+   * icmp_unreach(), icmp_redirect() and icmp_socket_deliver() on a host where nobody listens: true unless the error is
+   * counted as one that nobody asked for, or that says too little. TCP and UDP miss the socket; others do not look.
+   */
+  #quoteConcernsNobody(pkt: Packet, type: number): boolean {
+    const { memory, ipv4, fib } = this.#host
+    const { view } = memory
+    const inner = pkt.l4 + ICMP_HEADER_LEN
+    if (inner + IPV4_HEADER_LEN > pkt.end) return false
+    const header = (view.getUint8(inner) & 0xf) << 2
+    const protocol = view.getUint8(inner + IPV4_PROTOCOL)
+    const code = view.getUint8(pkt.l4 + 1)
+    if (type !== ICMP_REDIRECT) {
+      if (header < IPV4_HEADER_LEN) return false
+      if (type === ICMP_DEST_UNREACH) {
+        if ((code & 15) === ICMP_FRAG_NEEDED) {
+          if (ipv4.noPmtuDisc === 2) return true
+          // Of these protocols none says that it can tell its own packets (icmp_strict_tag_validation) but TCP.
+          if (ipv4.noPmtuDisc === 3 && protocol !== IPPROTO_TCP) return true
+        }
+        if (code > NR_ICMP_UNREACH) return true
+      }
+      if (type === ICMP_TIME_EXCEEDED && code === ICMP_EXC_FRAGTIME) return true
+      if (
+        !ipv4.icmpIgnoreBogusErrorResponses &&
+        fib.addressType(4, view.getInt32(inner + IPV4_DST), 0, 0, 0, 0) === RouteType.Broadcast
+      )
+        return true
+    }
+    if (inner + header + 8 > pkt.end) return false
+    return protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP && protocol !== IPPROTO_UDPLITE
   }
 
   /** icmp_echo(): the request back, with its code, identifier, sequence, data, TOS and options. */
@@ -216,13 +291,13 @@ export class Replies {
     const l4 = answer.l4
     this.#host.memory.bytes.copyWithin(l4 + 1, pkt.l4 + 1, pkt.end)
     this.#sealIcmp(answer, l4)
-    this.#sendIcmp(answer)
+    this.#sendIcmp(answer, 0)
     return true
   }
 
   /** icmp_timestamp(): originate time of the request, receive and transmit time now; code 0. */
   #timestampReply(pkt: Packet): boolean {
-    if (pkt.end - pkt.l4 - ICMP_HEADER_LEN < 4) return false
+    if (pkt.end - pkt.l4 - ICMP_HEADER_LEN < 4) return this.#badIcmp()
     const answer = this.#icmpReply(pkt, ICMP_TIMESTAMPREPLY, 12)
     if (answer === null) return false
     const { view } = this.#host.memory
@@ -234,7 +309,7 @@ export class Replies {
     view.setUint32(l4 + ICMP_HEADER_LEN + 4, now)
     view.setUint32(l4 + ICMP_HEADER_LEN + 8, now)
     this.#sealIcmp(answer, l4)
-    this.#sendIcmp(answer)
+    this.#sendIcmp(answer, 0)
     return true
   }
 
@@ -244,7 +319,7 @@ export class Replies {
     const options = this.#options
     if (!echoOptions(pkt, host, this.#optionBytes, options)) return null
     const limited = this.#limited(type, 0)
-    if (limited && !host.icmpLimit.allow()) return null
+    if (limited && !this.#allow()) return null
     if (this.#sendingIcmp) return null
     const tos = host.memory.view.getUint8(pkt.l3 + IPV4_TOS)
     const way = this.#route(pkt, specificDestination(pkt, host), tos, options)
@@ -252,9 +327,11 @@ export class Replies {
     if (limited && !this.#peerAllow(this.#key.d0, way)) return null
     const header = IPV4_HEADER_LEN + options.length
     const length = header + ICMP_HEADER_LEN + data
-    if (length > IP_MAX_LENGTH) return null
-    const answer = this.#append(pkt, way, length)
-    if (answer === null) return null
+    const answer = length > IP_MAX_LENGTH ? null : this.#append(pkt, way, length)
+    if (answer === null) {
+      host.counters.icmp4[IcmpStat.OutErrors]!++
+      return null
+    }
     this.#header(answer, pkt.s0, this.#key.s0, tos, IPPROTO_ICMP, false)
     host.memory.view.setUint8(answer.l4, type)
     return answer
@@ -267,12 +344,23 @@ export class Replies {
   localTcpReset(pkt: Packet): boolean {
     const host = this.#host
     const { view } = host.memory
-    if (pkt.pktType !== PacketType.Host || pkt.l4 + TCP_HEADER_LEN > pkt.end) return false
+    const { tcp } = host.counters
+    if (pkt.pktType !== PacketType.Host) return false
+    tcp[TcpStat.InSegs]!++
+    if (pkt.l4 + TCP_HEADER_LEN > pkt.end) return false
     const header = tcpHeaderLength(view, pkt.l4)
+    if (header < TCP_HEADER_LEN) tcp[TcpStat.InErrs]!++
     if (header < TCP_HEADER_LEN || pkt.l4 + header > pkt.end) return false
-    if (!transportChecksumOk(pkt, host.memory)) return false
+    if (!transportChecksumOk(pkt, host.memory)) {
+      tcp[TcpStat.InCsumErrors]!++
+      tcp[TcpStat.InErrs]!++
+      return false
+    }
     if ((tcpFlags(view, pkt.l4) & TCP_RST) !== 0) return false
     if (pkt.route === null || pkt.route.type !== RouteType.Local) return false
+    // Counted whether or not it gets out.
+    tcp[TcpStat.OutSegs]!++
+    tcp[TcpStat.OutRsts]!++
     const options = this.#options
     if (!echoOptions(pkt, host, this.#optionBytes, options)) return false
     const tos = view.getUint8(pkt.l3 + IPV4_TOS) & ~ECN_MASK
@@ -285,7 +373,7 @@ export class Replies {
     if (answer === null) return false
     this.#header(answer, pkt.s0, this.#key.s0, tos, IPPROTO_TCP, true)
     this.#reset(answer, pkt)
-    this.#send(answer)
+    if (!this.#send(answer)) host.counters.count4(IpStat.OutDiscards)
     return true
   }
 
@@ -484,17 +572,23 @@ export class Replies {
     view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, l4 + TCP_HEADER_LEN, start)))
   }
 
-  #sendIcmp(pkt: Packet): void {
+  /** icmp_out_count() and ip_send_skb(). `counted`: the type as the kernel's flow has it, 0 for all that is no error. */
+  #sendIcmp(pkt: Packet, counted: number): void {
+    const { counters } = this.#host
+    counters.icmp4[IcmpStat.OutMsgs]!++
+    counters.icmpTypes4[ICMP_OUT + counted]!++
     this.#sendingIcmp = true
-    this.#send(pkt)
+    if (!this.#send(pkt)) counters.count4(IpStat.OutDiscards)
     this.#sendingIcmp = false
   }
 
-  #send(pkt: Packet): void {
+  /** False: it did not get out. */
+  #send(pkt: Packet): boolean {
     const host = this.#host
     fill4(pkt, host.memory.view, pkt.l4)
-    host.path.sendLocal(pkt)
+    const out = host.path.sendLocal(pkt)
     host.packets.give(pkt)
+    return out
   }
 
   #discard(pkt: Packet): void {

@@ -7,7 +7,7 @@
 //                                                                           ▼
 //                                         transmit ◀─ fragment ◀─ mtu ◀─ POSTROUTING
 
-import { Reason } from '../counters.ts'
+import { IpStat, Reason } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
 import { newFlowKey, type Route, RouteType } from '../fib.ts'
@@ -252,7 +252,7 @@ export class Ipv6Path {
     const verdict = host.hooks.run6[Hook.Forward]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     const fate = this.#output(pkt)
-    if (fate === Fate.Forwarded) host.counters.forwarded++
+    if (fate === Fate.Forwarded) host.counters.count6(IpStat.OutForwDatagrams)
     return fate
   }
 
@@ -271,7 +271,7 @@ export class Ipv6Path {
    * __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
    * the packet came in, 0 none.
    */
-  localOut(pkt: Packet, iif = 0): void {
+  localOut(pkt: Packet, iif = 0): Fate {
     pkt.oif = pkt.route!.device!.index
     // A hook of OUTPUT may send another packet meanwhile.
     const before = this.#before
@@ -279,11 +279,9 @@ export class Ipv6Path {
     const verdict = this.#host.hooks.run6[Hook.LocalOut]!(pkt)
     this.#spare.push(this.#before)
     this.#before = before
-    if (verdict !== Verdict.Accept) this.#path.refuse(pkt, verdict)
-    else {
-      pkt.iif = iif
-      this.#output(pkt)
-    }
+    if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
+    pkt.iif = iif
+    return this.#output(pkt)
   }
 
   /**

@@ -27,6 +27,9 @@ export const ICMP_INFO_REQUEST = 15
 export const ICMP_INFO_REPLY = 16
 export const ICMP_ADDRESS = 17
 export const ICMP_ADDRESSREPLY = 18
+/** RFC 8335. */
+export const ICMP_EXT_ECHO = 42
+export const ICMP_EXT_ECHOREPLY = 43
 /** Highest type the kernel's tables know (NR_ICMP_TYPES). */
 export const NR_ICMP_TYPES = 18
 

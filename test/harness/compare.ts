@@ -45,7 +45,8 @@ export function compareRuns(
     ...compareProc(expected, actual, names),
     ...compareRecords(expected.records ?? [], actual.records ?? [], names, sameFrame),
     ...compareFlows(expected.conntrack, actual.conntrack, names),
-    ...compareStats(expected.stats ?? {}, actual.stats ?? {}, names),
+    ...compareStats('conntrack -S', expected.stats ?? {}, actual.stats ?? {}, names),
+    ...compareStats('snmp', expected.snmp ?? {}, actual.snmp ?? {}, names),
     ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),
   ]
 }
@@ -508,17 +509,18 @@ function compareFlows(
 const DRAWN_STATS: ReadonlySet<string> = new Set(['found'])
 
 function compareStats(
+  which: string,
   expected: Readonly<Record<string, number>>,
   actual: Readonly<Record<string, number>>,
   names: readonly [string, string],
 ): Difference[] {
-  return Object.keys(expected)
-    .filter((name) => !DRAWN_STATS.has(name) && expected[name] !== actual[name])
+  return [...new Set([...Object.keys(expected), ...Object.keys(actual)])]
+    .filter((name) => !DRAWN_STATS.has(name) && (expected[name] ?? 0) !== (actual[name] ?? 0))
     .map((name) => ({
       kind: 'counter',
-      signature: `conntrack -S ${name}`,
+      signature: `${which} ${name}`,
       step: null,
-      text: `  conntrack -S ${name}: ${names[0]} ${expected[name]}, ${names[1]} ${actual[name]}`,
+      text: `  ${which} ${name}: ${names[0]} ${expected[name] ?? 0}, ${names[1]} ${actual[name] ?? 0}`,
     }))
 }
 

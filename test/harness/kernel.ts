@@ -10,6 +10,7 @@ import {
   hasProc,
   hasRecords,
   type Run,
+  readSnmp,
   readStats,
   type Scenario,
   type Sent,
@@ -379,7 +380,7 @@ export class KernelHost {
     await this.#take([{ id: -2, pause: 0 }])
     const said: Uint8Array[] = []
     for (let again = 0; ; again++) {
-      const [records, proc, save, sets, flows, expect, stats] = await Promise.all([
+      const [records, proc, save, sets, flows, expect, stats, snmp] = await Promise.all([
         hasRecords(this.#scenario) ? this.#oracle.ask('H') : null,
         hasProc(this.#scenario) ? this.#oracle.run(['sh', '-c', PROC]) : null,
         this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
@@ -389,6 +390,7 @@ export class KernelHost {
           ? this.#oracle.run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
           : null,
         this.#oracle.run(['conntrack', '-S']),
+        this.#family === 4 ? this.#oracle.run(['cat', '/proc/net/snmp', '/proc/net/netstat']) : null,
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
@@ -415,6 +417,7 @@ export class KernelHost {
         ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),
         ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
         stats: readStats(stats.stdout),
+        ...(snmp === null ? {} : { snmp: readSnmp(snmp.stdout) }),
       }
     }
   }

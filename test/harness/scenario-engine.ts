@@ -9,6 +9,7 @@ import { afterFiles } from '../../daemon/after.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { procFiles } from '../../daemon/proc.ts'
+import { formatNetstat, formatSnmp } from '../../daemon/statistics.ts'
 import { runTool } from '../../daemon/tools.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
@@ -21,6 +22,7 @@ import {
   hasProc,
   hasRecords,
   type Run,
+  readSnmp,
   readStats,
   type Scenario,
   type Sent,
@@ -36,7 +38,7 @@ const UPTIME_MS = 1_000_000
 const JIFFY_MS = 4
 
 /** What the engine printed when the scenario was over. */
-export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats'>
+export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats' | 'snmp'>
 
 /** The engine with the host of a scenario in it. */
 export class EngineHost {
@@ -140,6 +142,9 @@ export class EngineHost {
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
         : {}),
       stats: readStats(formatStats(conntrack)),
+      ...(scenario.family === 6
+        ? {}
+        : { snmp: readSnmp(formatSnmp(this.engine.host) + formatNetstat(this.engine.host)) }),
     }
   }
 }

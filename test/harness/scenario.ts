@@ -106,6 +106,8 @@ export interface Run {
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
   readonly expect?: readonly string[]
+  /** Statistics of /proc/net/snmp and netstat (IPv4): `Ip.InReceives` to its number. */
+  readonly snmp?: Readonly<Record<string, number>>
   /** `conntrack -S`, all processors together. */
   readonly stats?: Readonly<Record<string, number>>
 }
@@ -116,6 +118,19 @@ export function readStats(text: string): Record<string, number> {
   for (const [, name = '', value] of text.matchAll(/\b(?!cpu=)(\w+)=(\d+)/g))
     sums[name] = (sums[name] ?? 0) + Number(value)
   return sums
+}
+
+/** Numbers of /proc/net/snmp and netstat, by group and name; what is 0 is left out. */
+export function readSnmp(text: string): Record<string, number> {
+  const out: Record<string, number> = {}
+  const lines = text.split('\n')
+  for (let i = 0; i + 1 < lines.length; i += 2) {
+    const [group = '', ...names] = lines[i]!.split(' ')
+    const values = lines[i + 1]!.split(' ').slice(1)
+    for (const [n, name] of names.entries())
+      if (values[n] !== '0') out[`${group.slice(0, -1)}.${name}`] = Number(values[n])
+  }
+  return out
 }
 
 /** Whether some rule names an application helper. */
