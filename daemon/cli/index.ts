@@ -1,12 +1,14 @@
 // The subcommands of `tunwall`: a new one is one file here and one line below.
 
 import type { Command } from 'commander'
+import { addExplain } from './explain.ts'
 import { addReplay } from './replay.ts'
 import { addTools } from './tools.ts'
 import { addUp } from './up.ts'
 
 export function addSubcommands(program: Command): void {
   addUp(program)
+  addExplain(program)
   addReplay(program)
   addTools(program)
 }

@@ -42,7 +42,7 @@ export const Op = {
   Confirm: 15,
   /** hook, manip, status before, status after, 10 numbers of addresses and ports before, 10 after */
   Nat: 16,
-  /** number of the route object or -1, iif, mark, tos, protocol, 10 numbers of addresses and ports, local */
+  /** journey, number of the route object or -1, iif, mark, tos, protocol, 10 numbers of addresses and ports, local */
   Route: 17,
   /** journey, reason */
   Drop: 18,

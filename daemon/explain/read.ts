@@ -154,8 +154,8 @@ class Reader {
         this.#nat(at)
         return at + 24
       case Op.Route:
-        this.#route(at)
-        return at + 16
+        this.#route(v[at]!, at + 1)
+        return at + 17
       case Op.Drop:
         this.#journeys[v[at]!]?.steps.push({ at: 'drop', reason: REASONS[v[at + 1]!]! })
         return at + 2
@@ -374,15 +374,16 @@ class Reader {
     if (step.binding !== 'old' || !same) this.#step(step)
   }
 
-  #route(at: number): void {
+  #route(journey: number, at: number): void {
     const v = this.#values
     const number = v[at]!
     const route: Route | null = number < 0 ? null : this.#recorder.routes[number]!
-    const family = (this.#journeys[this.#at.at(-1) ?? 0]?.packet.family ?? 4) as Family
+    const to = this.#journeys[journey]
+    if (to === undefined) return
     const side = at + 6
-    this.#step(
+    to.steps.push(
       explainRoute(this.#recorder.engine, {
-        family,
+        family: to.packet.family,
         route,
         iif: v[at + 1]!,
         mark: v[at + 2]!,

@@ -79,8 +79,8 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   bytes = new Uint8Array(4096)
   #bytesAt = 0
   readonly #frames: boolean
-  readonly #egress: Egress
-  #attached = true
+  #egress: Egress
+  #attached = false
 
   /** Packet object of each journey, and the route it was last seen with. */
   readonly #packets: (Packet | null)[] = []
@@ -118,15 +118,24 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.misses = misses
     this.#frames = frames
     this.references = new References(engine)
-    const { host, conntrack, tables } = engine
-    this.#egress = host.egress
-    const memory = host.memory
+    this.#egress = engine.host.egress
+    this.attach()
+  }
+
+  /** Watches again after detach(). */
+  attach(): void {
+    if (this.#attached) return
+    this.#attached = true
+    const { host, conntrack, tables } = this.engine
+    const { memory } = host
+    const egress = host.egress
+    this.#egress = egress
     host.egress = {
       send: (dev, off, len, slot, offloaded) => {
         this.#sent(dev, memory.bytes, off, len)
-        this.#egress.send(dev, off, len, slot, offloaded)
+        egress.send(dev, off, len, slot, offloaded)
       },
-      flush: () => this.#egress.flush(),
+      flush: () => egress.flush(),
     }
     host.path.onDrop = (pkt, reason) => this.#drop(pkt, reason)
     conntrack.onReason = (_, reason, values) => this.#why(formatReason(reason, values))
@@ -191,13 +200,13 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
 
   enter(family: Family, hook: Hook, pkt: Packet): void {
     const journey = this.#journeyOf(hook, pkt)
+    if (hook !== Hook.PreRouting && pkt.route !== null && pkt.route !== this.#journeyRoutes[journey]) {
+      this.#journeyRoutes[journey] = pkt.route
+      this.#routed(journey, pkt, pkt.route, hook === Hook.LocalOut || pkt.local)
+    }
     this.journal.push1(Op.Hook)
     this.journal.push5(journey, family, hook, pkt.iif, pkt.oif)
     this.#stack.push(journey)
-    if (hook !== Hook.PreRouting && pkt.route !== null && pkt.route !== this.#journeyRoutes[journey]) {
-      this.#journeyRoutes[journey] = pkt.route
-      this.#routed(pkt, pkt.route, hook === Hook.LocalOut || pkt.local)
-    }
   }
 
   leave(_family: Family, hook: Hook, _pkt: Packet, verdict: Verdict): void {
@@ -419,7 +428,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#pushSides(pkt)
   }
 
-  #routed(pkt: Packet, route: Route | null, local: boolean): void {
+  #routed(journey: number, pkt: Packet, route: Route | null, local: boolean): void {
     const { journal } = this
     let number = -1
     if (route !== null) {
@@ -428,7 +437,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     }
     const { view } = this.engine.host.memory
     const tos = pkt.family === 4 ? ipv4Tos(view, pkt.l3) : (view.getUint16(pkt.l3) >> 4) & 0xff
-    journal.push2(Op.Route, number)
+    journal.push3(Op.Route, journey, number)
     const from = local ? 0 : (pkt.arrival?.index ?? pkt.iif)
     journal.push5(from, pkt.mark, tos, pkt.proto, local ? 1 : 0)
     this.#pushSides(pkt)
@@ -442,7 +451,8 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   #drop(pkt: Packet, reason: Reason): void {
     const journey = Math.max(this.#packets.lastIndexOf(pkt), 0)
     if (this.#journeys === 0) return
-    if (isRouting(reason) && this.#journeyRoutes[journey] === null) this.#routed(pkt, null, pkt.local)
+    if (isRouting(reason) && this.#journeyRoutes[journey] === null)
+      this.#routed(journey, pkt, null, pkt.local)
     this.journal.push3(Op.Drop, journey, reason)
   }
 

@@ -45,6 +45,7 @@ export const firewalld: Recogniser = {
         return `policies ${what.endsWith('pre') ? 'before' : 'after'} the zones`
       return what === 'rpfilter' ? 'reverse path' : 'choice of the zone'
     }
+    if (name === 'RFC3964_IPv4') return '6to4 of addresses that are not public'
     const found = /^(IN|OUT|FWD|FWDI|FWDO|PRE|POST)_(.+)$/.exec(name)
     if (found === null) return null
     const way = found[1]!

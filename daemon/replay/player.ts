@@ -122,6 +122,12 @@ export class Player {
     return this.#refusal ?? this.engine.host.path.reason
   }
 
+  /** The packet that receive() sent in last, from its IP header on; a copy. */
+  frame(): Uint8Array {
+    const { bytes, at, length } = this.#source
+    return bytes.slice(Math.min(this.#link.l3, at + length), at + length)
+  }
+
   /** Sets the host's clock to the packet's time, which never goes back, and lets timers run on the way there. */
   setClock(): void {
     const { host } = this.engine
