@@ -15,6 +15,9 @@ interface ReplayWords {
   readonly nflog?: string
   readonly filter?: string
   readonly summary?: boolean
+  readonly trace?: string
+  readonly comments?: boolean
+  readonly annotated?: string
   readonly seed: string
 }
 
@@ -31,6 +34,9 @@ export function addReplay(program: Command): void {
     .option('--iface <name>', 'the interface on which frames arrive, where the capture names none')
     .option('--after <dir>', 'write iptables-save, ip6tables-save, conntrack and ipset-save there at the end')
     .option('--report <file>', 'one line of JSON for each packet: what became of it and why')
+    .option('--trace <file>', 'one line of JSON for each packet: every step it took, as explain has it')
+    .option('--comments', 'notes beside the frames of --out: verdict, rule, NAT, reason; for Wireshark')
+    .option('--annotated <file>', 'pcapng: what came in and what left, side by side, with such notes')
     .option('--nflog <dir>', 'write the packets of NFLOG there, a pcap for each group')
     .option('--filter <expr>', 'only packets that tcpdump would show for it (needs libpcap)')
     .option(
@@ -55,6 +61,9 @@ export function addReplay(program: Command): void {
         after: words.after ?? null,
         report: words.report ?? null,
         nflog: words.nflog ?? null,
+        trace: words.trace ?? null,
+        comments: words.comments ?? false,
+        annotated: words.annotated ?? null,
         filter: words.filter ?? null,
         progress: terminal,
         summary: words.summary ?? terminal,

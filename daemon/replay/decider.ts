@@ -8,7 +8,7 @@ import type { TableName } from '../../rules/model.ts'
 import type { RuleObserver } from '../../rules/observe.ts'
 import type { LoadedChain } from '../../rules/tables.ts'
 import type { Engine } from '../engine.ts'
-import type { Decision } from '../explain/record.ts'
+import type { Decision, RuleRef } from '../explain/record.ts'
 import { References } from '../explain/references.ts'
 
 export class Decider implements RuleObserver {
@@ -37,6 +37,11 @@ export class Decider implements RuleObserver {
   begin(): void {
     this.chainNumber = this.slot = -1
     this.#dropped = this.#walking = false
+  }
+
+  /** The rule of decision(). */
+  rule(): RuleRef | null {
+    return this.chainNumber < 0 ? null : this.references.rule(this.chainNumber, this.slot)
   }
 
   /** Of the packet since begin(): what dropped or answered it, or let it pass in the filter table; null: no rule did. */

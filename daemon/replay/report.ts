@@ -19,9 +19,14 @@ export class Report {
   #timers: number[] = []
   #log: string[] = []
 
-  constructor(write: (bytes: Uint8Array, length: number) => void, egress: ReplayEgress) {
+  /** `names`: of interfaces, by ifindex. */
+  constructor(
+    write: (bytes: Uint8Array, length: number) => void,
+    names: readonly string[],
+    egress: ReplayEgress,
+  ) {
     this.#write = write
-    this.#names = egress.names.map((name) => JSON.stringify(name ?? null))
+    this.#names = names.map((name) => JSON.stringify(name ?? null))
     egress.sent = this.#sent
   }
 

@@ -7,7 +7,6 @@
 
 import { FATE_NAMES, type Fate } from '../../datapath/fate.ts'
 import type { RuleRef } from '../explain/record.ts'
-import type { Decider } from './decider.ts'
 
 export interface SummaryRow {
   packets: number
@@ -26,20 +25,13 @@ const LONGEST_RULE = 110
 
 export class Summary {
   readonly #rows: SummaryRow[] = []
-  readonly #decider: Decider
-  /** Row by decision: fate, then chain + 1, then slot + 1; rows of one place by reason. */
-  readonly #found: (SummaryRow[] | undefined)[][][] = FATE_NAMES.map(() => [])
+  /** By Fate, then by rule; rows of one rule by reason. */
+  readonly #found: Map<RuleRef | null, SummaryRow[]>[] = FATE_NAMES.map(() => new Map())
 
-  constructor(decider: Decider) {
-    this.#decider = decider
-  }
-
-  /** Hot: counts the packet that the decider has just seen. */
-  packet(fate: Fate, reason: string, bytes: number): void {
-    const { chainNumber, slot } = this.#decider
-    const chains = this.#found[fate]!
-    const slots = (chains[chainNumber + 1] ??= [])
-    const rows = (slots[slot + 1] ??= [])
+  /** Hot: counts a packet. `rule` decided, as the same object each time. */
+  packet(fate: Fate, reason: string, rule: RuleRef | null, bytes: number): void {
+    let rows = this.#found[fate]!.get(rule)
+    if (rows === undefined) this.#found[fate]!.set(rule, (rows = []))
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!
       if (row.reason !== reason) continue
@@ -47,7 +39,6 @@ export class Summary {
       row.bytes += bytes
       return
     }
-    const rule = chainNumber < 0 ? null : this.#decider.references.rule(chainNumber, slot)
     const row = { packets: 1, bytes, verdict: FATE_NAMES[fate]!, reason, rule }
     rows.push(row)
     this.#rows.push(row)

@@ -48,8 +48,8 @@ export type Direction = (typeof Direction)[keyof typeof Direction]
 
 /** What is written beside a packet. */
 export interface Note {
-  /** epb_packetid: the same for a packet and for what left because of it. */
-  readonly id: number
+  /** epb_packetid: the same for a packet and for what left because of it; null: no packet's. */
+  readonly id: number | null
   /** Null: nobody decided. */
   readonly action: Action | null
   readonly direction: Direction
@@ -127,17 +127,18 @@ export class CaptureWriter {
     this.#at += total
   }
 
-  /** The same with a note, and with more bytes on the wire than are there. */
+  /** The same with a note, and with more bytes on the wire than are there; of a longer frame the first MAX_FRAME. */
   noted(
     iface: number,
     seconds: number,
     nanos: number,
     bytes: Uint8Array,
     from: number,
-    length: number,
+    captured: number,
     original: number,
     note: Note,
   ): void {
+    const length = Math.min(captured, MAX_FRAME)
     const padded = (length + 3) & ~3
     this.#room(32 + padded + 36 + MAX_COMMENT + 1 + 4)
     const v = this.#view
@@ -148,9 +149,11 @@ export class CaptureWriter {
     if (comment > 0) at = this.#option(at, OPT_COMMENT, comment)
     v.setUint32(at + 4, note.direction, true)
     at = this.#option(at, OPT_EPB_FLAGS, 4)
-    v.setUint32(at + 4, note.id >>> 0, true)
-    v.setUint32(at + 8, Math.floor(note.id / 0x1_0000_0000), true)
-    at = this.#option(at, OPT_EPB_PACKETID, 8)
+    if (note.id !== null) {
+      v.setUint32(at + 4, note.id >>> 0, true)
+      v.setUint32(at + 8, Math.floor(note.id / 0x1_0000_0000), true)
+      at = this.#option(at, OPT_EPB_PACKETID, 8)
+    }
     if (note.action !== null) {
       v.setUint32(at + 4, VERDICT_LINUX_TC, true)
       v.setUint8(at + 5, note.action)
