@@ -7,10 +7,10 @@ import { REASONS } from '../../datapath/counters.ts'
 import type { Route } from '../../datapath/fib.ts'
 import { HOOK_NAMES, type Hook } from '../../datapath/hooks.ts'
 import type { Family } from '../../datapath/packet.ts'
-import { formatAddress } from '../../datapath/wire/address.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { CONTINUE } from '../../rules/extension.ts'
 import { protocolName } from '../../rules/text/services.ts'
+import { addressText } from './address.ts'
 import { conditionText } from './conditions.ts'
 import { ENTRY, Op, type Recorded } from './journal.ts'
 import type {
@@ -207,7 +207,7 @@ class Reader {
 
   #address(family: Family, at: number): string {
     const v = this.#values
-    return formatAddress(family, [v[at]!, v[at + 1]!, v[at + 2]!, v[at + 3]!])
+    return addressText(family, v[at]!, v[at + 1]!, v[at + 2]!, v[at + 3]!)
   }
 
   #entry(at: number): EntryFacts {
@@ -221,7 +221,7 @@ class Reader {
       protocol: nameOf(meta >> 8),
       state: state < 0 ? '' : (names[state] ?? ''),
       timeout: Math.max(0, Math.floor(v[at + 3]! / 1000)),
-      status: STATUS_NAMES.filter(([bit]) => (status & bit) !== 0).map(([, name]) => name),
+      status: statusNames(status),
       mark: v[at + 4]!,
       original: this.#tuple(at + 7, meta),
       reply: this.#tuple(at + 16, meta),
@@ -396,12 +396,28 @@ class Reader {
   }
 }
 
+/** By protocol number. */
+const names: string[] = []
+
 const nameOf = (protocol: number): string =>
-  protocol === IPPROTO_ICMP
-    ? 'icmp'
-    : protocol === IPPROTO_ICMPV6
-      ? 'icmpv6'
-      : (protocolName(protocol, true) ?? String(protocol))
+  (names[protocol] ??=
+    protocol === IPPROTO_ICMP
+      ? 'icmp'
+      : protocol === IPPROTO_ICMPV6
+        ? 'icmpv6'
+        : (protocolName(protocol, true) ?? String(protocol)))
+
+/** By status: few there are. */
+const statuses = new Map<number, readonly string[]>()
+
+function statusNames(status: number): readonly string[] {
+  let names = statuses.get(status)
+  if (names === undefined) {
+    names = STATUS_NAMES.filter(([bit]) => (status & bit) !== 0).map(([, name]) => name)
+    statuses.set(status, names)
+  }
+  return names
+}
 
 const STATUS_NAMES: readonly (readonly [number, string])[] = [
   [Status.Expected, 'EXPECTED'],

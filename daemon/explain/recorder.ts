@@ -37,6 +37,7 @@ import type { RuleObserver } from '../../rules/observe.ts'
 import type { LoadedChain } from '../../rules/tables.ts'
 import type { Engine } from '../engine.ts'
 import { ENTRY, Journal, Op, type Recorded } from './journal.ts'
+import { recordJson } from './json.ts'
 import { readRecord } from './read.ts'
 import type { Decision, PacketRecord } from './record.ts'
 import { References } from './references.ts'
@@ -185,6 +186,11 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
       decision: this.decision(),
       journeys,
     }
+  }
+
+  /** take() as one line of JSON, without its end. */
+  line(device: string, fate: Fate, refusal: string | null = null): string {
+    return recordJson(this.take(device, fate, refusal))
   }
 
   /**

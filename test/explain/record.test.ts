@@ -4,6 +4,7 @@
 //     TUNWALL_SEED, TUNWALL_SCENARIOS  per profile; default 1
 
 import { expect, test } from 'vitest'
+import { recordJson } from '../../daemon/explain/json.ts'
 import type { PacketRecord, TableStep } from '../../daemon/explain/record.ts'
 import { attach, type Recorder } from '../../daemon/explain/recorder.ts'
 import { Fate } from '../../datapath/fate.ts'
@@ -82,6 +83,7 @@ class Twins extends Rehearsal {
         const names = told(record)
         expect(names).toEqual(risen(before, counters(this.host)))
         expect(JSON.parse(JSON.stringify(record))).toEqual(record)
+        expect(recordJson(record)).toBe(JSON.stringify(record))
         this.records += names.length
         const frames = record.journeys
           .flatMap((j) => j.steps.filter((s) => s.at === 'sent'))
