@@ -5,7 +5,7 @@
 // Everything is made here under names of this process and removed again.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,7 +48,10 @@ export class Lab {
   readonly #dir: string
   readonly #children: ChildProcess[] = []
 
-  private constructor(serial: number) {
+  readonly #kind: ForwarderKind
+
+  private constructor(kind: ForwarderKind, serial: number) {
+    this.#kind = kind
     this.#id = `twb${process.pid}-${serial}`
     this.#client = `${this.#id}c`
     this.#server = `${this.#id}s`
@@ -68,7 +71,7 @@ export class Lab {
   }
 
   static async start(options: LabOptions): Promise<Lab> {
-    const lab = new Lab(Lab.#serial++)
+    const lab = new Lab(options.kind, Lab.#serial++)
     Lab.#live.add(lab)
     try {
       sh('ip', 'netns', 'add', lab.#client)
@@ -197,16 +200,35 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     return Number(sh('ip', 'netns', 'exec', this.#server, 'cat', '/sys/class/net/eth0/statistics/rx_packets'))
   }
 
-  /** Packets a second that reach the server's interface, of 60-byte UDP packets offered without pause. */
-  async udpRate(seconds: number): Promise<number> {
+  /** Nanoseconds that the forwarder's threads had a processor; 0 for the kernel, whose work is nobody's. */
+  #forwarderNs(): number {
+    const pid = this.#children[0]?.pid
+    let total = 0
+    for (const task of readdirSync(`/proc/${pid}/task`))
+      total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0])
+    return total
+  }
+
+  /**
+   * 60-byte UDP packets offered without pause: those a second that reach the server's interface, and the forwarder's
+   * processor time for each, ns.
+   */
+  async udp(seconds: number): Promise<{ rate: number; ns: number }> {
     const hold = this.#traffic(this.#server, 'udp-hold', '7', String(seconds + WARM_UP + 1))
     await new Promise((resolve) => setTimeout(resolve, 200))
     await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(WARM_UP))
-    const before = this.#received()
+    const received = this.#received()
+    const spent = this.#kind.startsWith('kernel') ? 0 : this.#forwarderNs()
     await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(seconds))
-    const rate = (this.#received() - before) / seconds
+    const packets = this.#received() - received
+    const ns = this.#kind.startsWith('kernel') ? 0 : this.#forwarderNs() - spent
     await hold
-    return rate
+    return { rate: packets / seconds, ns: ns / packets }
+  }
+
+  /** Packets a second that reach the server's interface, of 60-byte UDP packets offered without pause. */
+  async udpRate(seconds: number): Promise<number> {
+    return (await this.udp(seconds)).rate
   }
 
   /**

@@ -2,11 +2,12 @@
 // between batches answers the tools. It never runs Node's event loop: it sleeps in poll(2) on its devices and
 // on a wake-up descriptor, so that a command costs one wake-up and a packet none.
 //
-//     poll ─> receive batch ─> engine ─> flush ─> commands ─> timers ─┐
+//     receive batch ─> engine ─> flush ─> timers ─> poll ─> commands ─┐
 //       ^─────────────────────────────────────────────────────────────┘
 
 import { randomInt } from 'node:crypto'
 import { openSync } from 'node:fs'
+import { performance } from 'node:perf_hooks'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { Reason } from '../datapath/counters.ts'
 import type { LogRecord } from '../datapath/events.ts'
@@ -37,6 +38,9 @@ const TICK_MS = 100
 const BATCHES_A_TURN = 16
 /** LOG records kept for the main thread between two turns; more are counted and dropped. */
 const MAX_LOG_BACKLOG = 4096
+
+/** Wall time of the monotonic clock's zero, ms. */
+const TIME_ORIGIN = performance.timeOrigin
 
 const port = parentPort!
 const say = (message: FromWorker): void => port.postMessage(message)
@@ -139,6 +143,8 @@ class Gateway {
     this.#tun = tun
     this.#local = local
     tun.onBatch = (offsets, count) => engine.conntrack.lookAhead(offsets, count)
+    tun.onGone = (index) =>
+      complain(`${engine.host.devices.byIndex[index]?.name}: its TUN device was removed`)
     engine.host.events.log = (record) => {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(record)
     }
@@ -150,31 +156,33 @@ class Gateway {
 
   run(): void {
     const tun = this.#tun
+    let batches = 0
     while (this.#running) {
       this.#setClock()
-      let received = 0
-      for (let turn = 0; turn < BATCHES_A_TURN; turn++) {
-        const count = tun.receive(this.#onFrame)
-        tun.flush()
-        received += count
-        if (count === 0) break
-        this.#setClock()
-      }
-      this.#serve()
-      this.#local?.namespace.sync()
-      this.#engine.tick()
+      const more = tun.receive(this.#onFrame)
       tun.flush()
-      if (this.#following.size > 0) this.#tellFollowers()
-      this.#nflog?.flush()
-      if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
-      if (received === 0 && this.#running) tun.wait(TICK_MS)
+      if (!more || ++batches === BATCHES_A_TURN) {
+        batches = 0
+        this.#betweenBatches()
+      }
+      if (tun.wait(more ? 0 : TICK_MS)) this.#serve()
     }
+  }
+
+  #betweenBatches(): void {
+    const tun = this.#tun
+    this.#local?.namespace.sync()
+    this.#engine.tick()
+    tun.flush()
+    if (this.#following.size > 0) this.#tellFollowers()
+    this.#nflog?.flush()
+    if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
   }
 
   #setClock(): void {
     const { host } = this.#engine
     host.now = performance.now()
-    host.wall = performance.timeOrigin + host.now
+    host.wall = TIME_ORIGIN + host.now
   }
 
   /** Hot: one frame from a device. */

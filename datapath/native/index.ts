@@ -6,15 +6,12 @@ import { fileURLToPath } from 'node:url'
 
 /** Opaque: frame memory and descriptor arrays pinned for batches. */
 export type IoHandle = { readonly __brand: 'io' }
+/** Opaque: an io_uring. */
+export type RingHandle = { readonly __brand: 'ring' }
 
 /** linux/if_tun.h */
 export const IFF_MULTI_QUEUE = 0x0100
 export const IFF_VNET_HDR = 0x4000
-/** poll(2) */
-export const POLLIN = 1
-export const POLLOUT = 4
-export const POLLERR = 8
-export const POLLHUP = 16
 
 export interface Native {
   /**
@@ -42,10 +39,21 @@ export interface Native {
    * whose header speaks of the checksum.
    */
   readBatch(io: IoHandle, fd: number, first: number, max: number, room: number): number
-  /** Frames dealt with; refused ones have lengths[i] = -errno. Fewer than `count`: the device is full (EAGAIN). */
-  writeBatch(io: IoHandle, fd: number, first: number, count: number): number
-  /** Blocks up to timeoutMs (-1: for ever); returns how many descriptors are ready, fills revents. */
-  poll(fds: Int32Array, events: Int32Array, revents: Int32Array, count: number, timeoutMs: number): number
+  /**
+   * Frames dealt with; refused ones have lengths[i] = -errno, -EAGAIN: the device is full. Fewer than `count`: it is full
+   * from there on.
+   */
+  writeBatch(io: IoHandle, fd: number, first: number, count: number, ring: RingHandle | null): number
+  /** For writeBatch of the calling thread, of up to `entries` frames; null: the kernel has none, or forbids it. */
+  openRing(entries: number): RingHandle | null
+  closeRing(ring: RingHandle): void
+  /** Bytes of frames that may be under way behind the device before it says that it is full (TUNSETSNDBUF). */
+  setSendBuffer(fd: number, bytes: number): void
+  /**
+   * Blocks up to timeoutMs (-1: for ever) for something to read; returns how many descriptors have it, fills revents.
+   * Negative descriptors are left out.
+   */
+  poll(fds: Int32Array, revents: Int32Array, timeoutMs: number): number
   wakeOpen(): number
   wake(fd: number): void
   wakeClear(fd: number): void

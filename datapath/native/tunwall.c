@@ -3,7 +3,7 @@
  * descriptors and the slots of frame memory, waits and wakes. It looks at no header and decides nothing.
  *
  *     fd --read(2)--> memory[offset[i]] , length[i], sum[i]     readBatch
- *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch
+ *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch, by io_uring where there is one
  *
  * Every function throws an Error whose `code` is the errno's name-less number in text ("errno 1: ...") only for
  * set-up mistakes; the batch functions answer with counts and never throw for what a device says.
@@ -29,7 +29,11 @@
 
 #include <node_api.h>
 
+#include "uring.h"
+
 #define MAX_FDS 256
+/* From here on one call for all of a batch is cheaper than one for each. */
+#define RING_FROM 8
 
 /* What a batch works on: frame memory and the descriptor arrays, pinned for the life of the handle. */
 struct io {
@@ -189,6 +193,20 @@ static napi_value js_set_offload(napi_env env, napi_callback_info info)
 	return out;
 }
 
+/* setSendBuffer(fd, bytes): what may be on its way in the device's namespace before writes say EAGAIN (TUNSETSNDBUF). */
+static napi_value js_set_send_buffer(napi_env env, napi_callback_info info)
+{
+	napi_value argv[2];
+	int bytes;
+
+	if (!args(env, info, 2, 2, argv, NULL))
+		return NULL;
+	bytes = int_arg(env, argv[1]);
+	if (ioctl(int_arg(env, argv[0]), TUNSETSNDBUF, &bytes) < 0)
+		return fail(env, "TUNSETSNDBUF", errno);
+	return NULL;
+}
+
 static napi_value js_close(napi_env env, napi_callback_info info)
 {
 	napi_value argv[1];
@@ -339,27 +357,83 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 	return number(env, (int32_t)n);
 }
 
+static void ring_free(napi_env env, void *data, void *hint)
+{
+	struct uring **ring = data;
+
+	(void)env, (void)hint;
+	if (*ring)
+		uring_close(*ring);
+	free(ring);
+}
+
+/* openRing(entries): a ring of the calling thread for writeBatch, or null: the kernel has none or forbids it. */
+static napi_value js_open_ring(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1], out;
+	struct uring **ring;
+
+	if (!args(env, info, 1, 1, argv, NULL))
+		return NULL;
+	ring = malloc(sizeof(*ring));
+	if (!ring)
+		return fail(env, "openRing", ENOMEM);
+	*ring = uring_open((unsigned)int_arg(env, argv[0]));
+	if (*ring) {
+		napi_create_external(env, ring, ring_free, NULL, &out);
+		return out;
+	}
+	free(ring);
+	napi_get_null(env, &out);
+	return out;
+}
+
+/* Closes the ring; further batches go without it. */
+static napi_value js_close_ring(napi_env env, napi_callback_info info)
+{
+	napi_value argv[1];
+	struct uring **ring;
+
+	if (!args(env, info, 1, 1, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&ring) != napi_ok)
+		return NULL;
+	if (*ring)
+		uring_close(*ring);
+	*ring = NULL;
+	return NULL;
+}
+
 /*
- * writeBatch(io, fd, first, count): frames that were dealt with. Frames the device refuses (EINVAL, EIO …) get
- * lengths[i] = -errno and count as dealt with; EAGAIN stops the batch, so the answer may be less than `count`.
+ * writeBatch(io, fd, first, count, ring | null): frames that were dealt with. Frames the device refuses (EINVAL, EIO …)
+ * get lengths[i] = -errno and count as dealt with; EAGAIN may stop the batch, so that the answer is less than `count`.
  */
 static napi_value js_write_batch(napi_env env, napi_callback_info info)
 {
-	napi_value argv[4];
+	napi_value argv[5];
 	struct io *io;
+	struct uring **ring = NULL;
 	uint32_t first, count, n = 0;
 	int fd;
 
-	if (!args(env, info, 4, 4, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
+	if (!args(env, info, 5, 5, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
 		return NULL;
 	fd = int_arg(env, argv[1]);
 	first = (uint32_t)int_arg(env, argv[2]);
 	count = (uint32_t)int_arg(env, argv[3]);
-	while (n < count && first + n < io->capacity) {
+	if (first > io->capacity || count > io->capacity - first)
+		return fail(env, "more frames than the batch has", EFAULT);
+	for (uint32_t i = first; i < first + count; i++)
+		if (io->offsets[i] < 0 || io->lengths[i] < 0 ||
+		    (size_t)io->offsets[i] + (size_t)io->lengths[i] > io->memory_size)
+			return fail(env, "frame outside frame memory", EFAULT);
+	if (count >= RING_FROM && napi_get_value_external(env, argv[4], (void **)&ring) == napi_ok && *ring) {
+		if (uring_write(*ring, fd, io->memory, io->offsets + first, io->lengths + first, count, &n) < 0) {
+			uring_close(*ring);
+			*ring = NULL;
+		}
+	}
+	while (n < count) {
 		int32_t offset = io->offsets[first + n], length = io->lengths[first + n];
 
-		if (offset < 0 || length < 0 || (size_t)offset + (size_t)length > io->memory_size)
-			return fail(env, "frame outside frame memory", EFAULT);
 		if (write(fd, io->memory + offset, (size_t)length) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -372,30 +446,29 @@ static napi_value js_write_batch(napi_env env, napi_callback_info info)
 	return number(env, (int32_t)n);
 }
 
-/* poll(fds: Int32Array, events: Int32Array, revents: Int32Array, count, timeoutMs): ready descriptors. */
+/* poll(fds: Int32Array, revents: Int32Array, timeoutMs): how many descriptors have something to read. */
 static napi_value js_poll(napi_env env, napi_callback_info info)
 {
-	napi_value argv[5];
+	napi_value argv[3];
 	struct pollfd set[MAX_FDS];
-	int32_t *fds, *events, *revents;
-	size_t a, b, c;
+	int32_t *fds, *revents;
+	size_t a, b;
 	int count, ready;
 
-	if (!args(env, info, 5, 5, argv, NULL) || !typed(env, argv[0], napi_int32_array, (void **)&fds, &a) ||
-	    !typed(env, argv[1], napi_int32_array, (void **)&events, &b) ||
-	    !typed(env, argv[2], napi_int32_array, (void **)&revents, &c))
+	if (!args(env, info, 3, 3, argv, NULL) || !typed(env, argv[0], napi_int32_array, (void **)&fds, &a) ||
+	    !typed(env, argv[1], napi_int32_array, (void **)&revents, &b))
 		return NULL;
-	count = int_arg(env, argv[3]);
-	if (count < 0 || count > MAX_FDS || (size_t)count > a || (size_t)count > b || (size_t)count > c)
+	if (a > MAX_FDS || b < a)
 		return fail(env, "poll", EINVAL);
+	count = (int)a;
 	for (int i = 0; i < count; i++)
-		set[i] = (struct pollfd){ .fd = fds[i], .events = (short)events[i] };
-	ready = poll(set, (nfds_t)count, int_arg(env, argv[4]));
-	if (ready < 0)
-		return number(env, errno == EINTR ? 0 : -errno);
+		set[i] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+	ready = poll(set, (nfds_t)count, int_arg(env, argv[2]));
+	if (ready < 0 && errno != EINTR)
+		return fail(env, "poll", errno);
 	for (int i = 0; i < count; i++)
-		revents[i] = set[i].revents;
-	return number(env, ready);
+		revents[i] = ready < 0 ? 0 : set[i].revents;
+	return number(env, ready < 0 ? 0 : ready);
 }
 
 /* wakeOpen(): an eventfd. Any thread may wake(fd) a poll that watches it; the woken side calls wakeClear(fd). */
@@ -470,6 +543,8 @@ NAPI_MODULE_INIT()
 		FUNCTION("wakeOpen", js_wake_open),     FUNCTION("wake", js_wake),
 		FUNCTION("wakeClear", js_wake_clear),   FUNCTION("peerUid", js_peer_uid),
 		FUNCTION("onesSum", js_ones_sum),       FUNCTION("setOffload", js_set_offload),
+		FUNCTION("openRing", js_open_ring),     FUNCTION("closeRing", js_close_ring),
+		FUNCTION("setSendBuffer", js_set_send_buffer),
 #undef FUNCTION
 	};
 

@@ -4,12 +4,14 @@
 //
 // The device in the namespace is the neighbour's interface; our end of it is an interface of the emulated host.
 
-import { IFF_VNET_HDR, type IoHandle, type Native, native } from '../native/index.ts'
+import { IFF_VNET_HDR, type IoHandle, type Native, native, type RingHandle } from '../native/index.ts'
 import { Offload, VNET_HEADER_LEN, VNET_HEADER_WORDS } from '../offload.ts'
 import { type Egress, type FrameMemory, HEADROOM } from '../ring.ts'
 
 /** Frames a device is asked for at once, and that wait for one device before they are written. */
 export const BATCH = 128
+/** Bytes that a device's namespace may hold of what was written, before frames are refused. */
+const SEND_BUFFER = 16 << 20
 /** Largest IPv4 or IPv6 packet (without jumbograms). */
 export const MAX_FRAME = 65535
 
@@ -22,6 +24,8 @@ export interface TunSpec {
   readonly netns: string | null
   /** Superframes and checksums that are left to the device, on both ways. */
   readonly offload: boolean
+  /** Bytes that its namespace may hold of what was written, before frames are refused; default SEND_BUFFER. */
+  readonly sendBuffer?: number
 }
 
 const TSO = Offload.Checksum | Offload.Tso4 | Offload.Tso6 | Offload.TsoEcn
@@ -44,20 +48,25 @@ class TunPort {
   readonly txSlots = new Int32Array(BATCH)
   readonly tx: IoHandle
   txCount = 0
-  readErrors = 0
+  /** Slots in rxOffsets that wait for frames. */
+  room = 0
+  /** There may be more to read: it was told so, or the last batch was full. */
+  ready = true
+  /** The device was removed under us. */
+  gone = false
   /** Frames the device refused (down, no room): backpressure shows here. */
   txRefused = 0
 
   constructor(spec: TunSpec, memory: FrameMemory, io: Native) {
     this.device = spec.device
     this.fd = io.openTun(spec.name, spec.netns, spec.offload ? IFF_VNET_HDR : 0)
+    io.setSendBuffer(this.fd, spec.sendBuffer ?? SEND_BUFFER)
     this.rxHeaders = spec.offload ? new Uint16Array(BATCH * VNET_HEADER_WORDS) : null
     this.offloads = spec.offload
       ? (OFFLOADS.find((bits) => io.setOffload(this.fd, VNET_HEADER_LEN, bits)) ?? 0)
       : 0
     this.rx = io.createIo(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
     this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, new Uint32Array(BATCH), null)
-    this.rxOffsets.fill(-1)
   }
 }
 
@@ -81,19 +90,29 @@ export class TunPorts implements Egress {
   readonly #ports: TunPort[] = []
   /** By ifindex. */
   readonly #byDevice: (TunPort | undefined)[] = []
+  /** Null: every frame is a system call of its own. */
+  readonly #ring: RingHandle | null
   #fds = new Int32Array(0)
-  #events = new Int32Array(0)
   #revents = new Int32Array(0)
   readonly #wakeFd: number
+  /** Told of a device that was removed by somebody else. */
+  onGone: (device: number) => void = () => {}
   /** Told of each batch before its frames: their first bytes in frame memory. May change nothing. */
   onBatch: ((offsets: Int32Array, count: number) => void) | null = null
   /** Frames sent to an interface that has no port. */
   unported = 0
 
-  constructor(memory: FrameMemory) {
+  /** `ring`: writes by io_uring where the kernel has it. */
+  constructor(memory: FrameMemory, ring = true) {
     this.#memory = memory
+    this.#ring = ring ? this.#io.openRing(BATCH) : null
     this.#wakeFd = this.#io.wakeOpen()
     this.#watch()
+  }
+
+  /** Batches are written by io_uring. */
+  get hasRing(): boolean {
+    return this.#ring !== null
   }
 
   /** Descriptor that wakes a sleeping `wait` when written to (native().wake). */
@@ -111,42 +130,53 @@ export class TunPorts implements Egress {
   }
 
   #watch(): void {
-    this.#fds = Int32Array.of(...this.#ports.map((p) => p.fd), this.#wakeFd)
-    this.#events = new Int32Array(this.#fds.length).fill(1)
+    this.#fds = Int32Array.of(...this.#ports.map((p) => (p.gone ? -1 : p.fd)), this.#wakeFd)
     this.#revents = new Int32Array(this.#fds.length)
   }
 
-  /** Sleeps until a frame, a wake-up or the time is there. -1: for ever. */
-  wait(timeoutMs: number): void {
-    this.#io.poll(this.#fds, this.#events, this.#revents, this.#fds.length, timeoutMs)
-    if (this.#revents[this.#fds.length - 1] !== 0) this.#io.wakeClear(this.#wakeFd)
+  /** Sleeps until a frame, a wake-up or the time is there. -1: for ever. True: it was woken. */
+  wait(timeoutMs: number): boolean {
+    const count = this.#io.poll(this.#fds, this.#revents, timeoutMs)
+    if (count === 0) return false
+    const revents = this.#revents
+    const last = revents.length - 1
+    for (let p = 0; p < last; p++) if (revents[p] !== 0) this.#ports[p]!.ready = true
+    if (revents[last] === 0) return false
+    this.#io.wakeClear(this.#wakeFd)
+    return true
   }
 
-  /** One batch from each device. Returns the number of frames. Hot: does not allocate. */
-  receive(onFrame: OnFrame): number {
-    let total = 0
-    for (let p = 0; p < this.#ports.length; p++) total += this.#receiveFrom(this.#ports[p]!, onFrame)
-    return total
+  /** One batch from each device that may have something. True: there may be more. Hot: does not allocate. */
+  receive(onFrame: OnFrame): boolean {
+    let more = false
+    for (let p = 0; p < this.#ports.length; p++) {
+      const port = this.#ports[p]!
+      if (!port.ready) continue
+      this.#receiveFrom(port, onFrame)
+      if (port.ready) more = true
+    }
+    return more
   }
 
-  #receiveFrom(port: TunPort, onFrame: OnFrame): number {
+  #receiveFrom(port: TunPort, onFrame: OnFrame): void {
     const { rxOffsets, rxLengths, rxSums, rxHeaders } = port
-    let room = 0
+    let { room } = port
     for (; room < BATCH; room++) {
-      if (rxOffsets[room]! >= 0) continue
       const slot = this.#memory.take()
       if (slot < 0) break
       rxOffsets[room] = slot + HEADROOM
     }
+    port.room = room
     const count = this.#io.readBatch(port.rx, port.fd, 0, room, MAX_FRAME)
+    // A shorter one has seen the end of the queue. Without slots the frames stay there, and the device is asked again.
+    port.ready = count === room
     if (count < 0) {
-      port.readErrors++
-      return 0
+      this.#lose(port)
+      return
     }
     if (count > 1) this.onBatch?.(rxOffsets, count)
     for (let i = 0; i < count; i++) {
       const offset = rxOffsets[i]!
-      rxOffsets[i] = -1
       onFrame(
         port.device,
         offset - HEADROOM,
@@ -157,19 +187,17 @@ export class TunPorts implements Egress {
         i * VNET_HEADER_WORDS,
       )
     }
-    this.#refill(port, count, room)
-    return count
+    // Slots that were not used fill the places of those that were.
+    port.room = room - count
+    const from = Math.max(port.room, count)
+    for (let i = from; i < room; i++) rxOffsets[i - from] = rxOffsets[i]!
   }
 
-  /** Slots that were not used move to the front, so that the next batch finds them first. */
-  #refill(port: TunPort, used: number, room: number): void {
-    const { rxOffsets } = port
-    if (used === 0) return
-    let to = 0
-    for (let i = used; i < room; i++) {
-      rxOffsets[to++] = rxOffsets[i]!
-      rxOffsets[i] = -1
-    }
+  /** A device that cannot be read is gone for good, and poll(2) would wake for it without end. */
+  #lose(port: TunPort): void {
+    port.gone = true
+    this.#watch()
+    this.onGone(port.device)
   }
 
   send(device: number, offset: number, length: number, slot: number, offloaded = false): void {
@@ -208,7 +236,7 @@ export class TunPorts implements Egress {
 
   #flushPort(port: TunPort): void {
     const count = port.txCount
-    const done = this.#io.writeBatch(port.tx, port.fd, 0, count)
+    const done = this.#io.writeBatch(port.tx, port.fd, 0, count, this.#ring)
     port.txRefused += count - done
     for (let i = 0; i < count; i++) {
       if (i < done && port.txLengths[i]! < 0) port.txRefused++
@@ -226,6 +254,7 @@ export class TunPorts implements Egress {
   /** Closes every device, which removes it. */
   close(): void {
     for (const port of this.#ports) this.#io.close(port.fd)
+    if (this.#ring !== null) this.#io.closeRing(this.#ring)
     this.#ports.length = 0
     this.#byDevice.length = 0
     this.#watch()

@@ -53,6 +53,10 @@ export class Gateway {
     throw new Error(`the gateway did not start: ${this.log}`)
   }
 
+  get pid(): number {
+    return this.#child.pid!
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name)
   }
