@@ -43,11 +43,22 @@ export function loadHostFolder(directory: string): HostConfig {
     if (error instanceof PlaceError) throw error
     throw new PlaceError(`no host folder: ${systemReason(error)}`, { file: directory, line: 1, column: 1 })
   }
-  const file = (name: string): SourceFile | null => SourceFile.read(join(directory, name))
-  const bytes = (name: string): SourceFile | null => SourceFile.read(join(directory, name), true)
-  const json = <T>(name: string, read: (root: Cursor) => T): T | null => {
+  return loadHost(directory, (name, bytes) => SourceFile.read(join(directory, name), bytes))
+}
+
+/**
+ * A host from files wherever they are: `read` gives the file of that name in the folder, `bytes` with a character for
+ * each byte, or null. `directory`: what messages call the folder. Throws PlaceError.
+ */
+export function loadHost(
+  directory: string,
+  read: (name: string, bytes: boolean) => SourceFile | null,
+): HostConfig {
+  const file = (name: string): SourceFile | null => read(name, false)
+  const bytes = (name: string): SourceFile | null => read(name, true)
+  const json = <T>(name: string, from: (root: Cursor) => T): T | null => {
     const source = file(name)
-    return source === null ? null : read(parseJson(source))
+    return source === null ? null : from(parseJson(source))
   }
 
   const tables = new TableNames()
