@@ -229,8 +229,8 @@ test('a failure shows what happened', async () => {
         nat: ACCEPT
           -A PREROUTING -d 10.96.0.10/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.200.3.7:8080
         nat: destination 10.96.0.10:80 becomes 10.200.3.7:8080
-      FORWARD in eth0 out eth1
         route to 10.200.3.7: 10.200.0.0/16 dev eth1 proto kernel scope link src 10.200.0.1
+      FORWARD in eth0 out eth1
         mangle: ACCEPT by policy of FORWARD
           -A FORWARD -p tcp -m tcp --dport 8080 -j MARK --set-xmark 0x4/0xffffffff
         filter: ACCEPT
