@@ -2,7 +2,7 @@
 
 import { amanda } from './amanda.ts'
 import { ftp } from './ftp.ts'
-import { q931, ras } from './h323.ts'
+import { h245, q931, ras } from './h323.ts'
 import type { HelperKind } from './helper.ts'
 import { irc } from './irc.ts'
 import { netbiosNs } from './netbios-ns.ts'
@@ -15,6 +15,7 @@ import { tftp } from './tftp.ts'
 export const HELPERS: readonly HelperKind[] = [
   amanda,
   ftp,
+  h245,
   irc,
   netbiosNs,
   pptp,

@@ -35,9 +35,12 @@ const IN_USE: readonly Name[] = [
   'snmp_trap',
 ]
 
-export function makeHelperRules(seed: number, world: World): string {
+/** Helpers of H.323; the names are the kernel's. */
+const H323: readonly Name[] = ['Q.931', 'RAS']
+
+export function makeHelperRules(seed: number, world: World, kind: 'helpers' | 'h323'): string {
   const random = stream(seed, 'helper rules')
-  const names = IN_USE.filter((name) =>
+  const names = (kind === 'h323' ? H323 : IN_USE).filter((name) =>
     HELPERS.some((h) => h.name === name && h.families.includes(world.family)),
   )
   /** An address that a port follows. */

@@ -335,6 +335,7 @@ const WEIGHTS: Readonly<Record<Kind, Readonly<Record<string, number>>>> = {
     damaged: 0.2,
   },
   helpers: { errorAboutAnswer: 8, errorAboutInput: 2, again: 8 },
+  h323: { errorAboutAnswer: 8, errorAboutInput: 4, again: 8 },
 }
 
 export function makeNoise(w: Wire, kind: Kind, history: readonly StepRun[]): Noise | null {

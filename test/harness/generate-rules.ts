@@ -33,6 +33,7 @@ const TABLES: Readonly<Record<Kind, Readonly<Record<Table, number>>>> = {
   extensions: { raw: 50, mangle: 80, nat: 25, filter: 80, security: 15 },
   routing: { raw: 15, mangle: 80, nat: 50, filter: 20, security: 0 },
   helpers: { raw: 50, mangle: 50, nat: 50, filter: 50, security: 0 },
+  h323: { raw: 50, mangle: 50, nat: 50, filter: 50, security: 0 },
 }
 
 /** What the rules are drawn from. */

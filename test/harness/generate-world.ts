@@ -24,6 +24,7 @@ export const KINDS = [
   'sets',
   'helpers',
   'routing',
+  'h323',
 ] as const
 export type Kind = (typeof KINDS)[number]
 
@@ -328,7 +329,11 @@ function makeSysctls(
     'sctp_timeout_established',
     'sctp_timeout_heartbeat_sent',
   ])
-    maybe(t, `net.netfilter.nf_conntrack_${name}`, profile === 'helpers' ? [77] : [1, 2, 77])
+    maybe(
+      t,
+      `net.netfilter.nf_conntrack_${name}`,
+      profile === 'helpers' || profile === 'h323' ? [77] : [1, 2, 77],
+    )
   for (const name of [
     'syn_sent',
     'syn_recv',
@@ -341,6 +346,10 @@ function makeSysctls(
     'max_retrans',
     'unacknowledged',
   ])
-    maybe(t * 2, `net.netfilter.nf_conntrack_tcp_timeout_${name}`, profile === 'helpers' ? [55] : [1, 2, 55])
+    maybe(
+      t * 2,
+      `net.netfilter.nf_conntrack_tcp_timeout_${name}`,
+      profile === 'helpers' || profile === 'h323' ? [55] : [1, 2, 55],
+    )
   return out
 }

@@ -12,6 +12,7 @@ import {
   UdpConversation,
   type Wire,
 } from './conversation.ts'
+import { H323Conversation } from './conversation-h323.ts'
 import { HELPER_CONVERSATIONS } from './conversation-helpers.ts'
 import type { SeededRandom } from './frames.ts'
 import { cutUp } from './generate-fragments.ts'
@@ -62,6 +63,7 @@ const MIX: Readonly<
   extensions: { tcp: 30, udp: 18, echo: 8, other: 34, noise: 20, fragments: 30, pauses: 40 },
   routing: { tcp: 12, udp: 20, echo: 8, other: 5, noise: 60, fragments: 60, pauses: 200 },
   helpers: { tcp: 2, udp: 2, echo: 1, other: 40, noise: 2, fragments: 60, pauses: 60 },
+  h323: { tcp: 1, udp: 1, echo: 1, other: 60, noise: 2, fragments: 60, pauses: 60 },
 }
 
 /** What takes frames: the kernel, or what stands for it while only frames are wanted. */
@@ -252,6 +254,9 @@ function drawChange({ world, random }: Recorder): string[] {
 /** Conversations that are neither TCP, UDP nor echo. */
 const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpConversation, TftpConversation]
 
+const conversationsOf = (profile: Kind, family: World['family']) =>
+  profile === 'helpers' ? HELPER_CONVERSATIONS[family] : profile === 'h323' ? [H323Conversation] : OTHERS
+
 async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
@@ -276,12 +281,7 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
     if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
     else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
     else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else
-      active.push(
-        new (random.pick(profile === 'helpers' ? HELPER_CONVERSATIONS[recorder.world.family] : OTHERS))(
-          recorder,
-        ),
-      )
+    else active.push(new (random.pick(conversationsOf(profile, recorder.world.family)))(recorder))
   }
 }
 
@@ -320,8 +320,8 @@ async function bareScenario(
     ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
     ...(profile === 'state' ? { policies: POLICIES[world.family] } : {}),
     iptables:
-      profile === 'helpers'
-        ? makeHelperRules(drawn, world)
+      profile === 'helpers' || profile === 'h323'
+        ? makeHelperRules(drawn, world, profile)
         : makeRules({ seed: drawn, profile, world, frames: await sampleFrames(drawn, profile, world), wall }),
     steps: [],
   }

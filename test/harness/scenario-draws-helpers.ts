@@ -1,21 +1,34 @@
 // Ports that helpers drew: a wanted one that was taken gives way to a random one above it, which the rewritten payload
 // names. From what went in and what came out follows the draw.
 
+import { heardIn, registeredIn } from './h323-read.ts'
 import { headersOf, TCP, UDP, u16 } from './headers.ts'
 
-/** The payload as Latin-1; '' if there are no ports. */
-function textOf(frame: Uint8Array): string {
+/** The payload, null if there are no ports. */
+function payloadOf(frame: Uint8Array): { readonly data: Uint8Array; readonly tcp: boolean } | null {
   const h = headersOf(frame)
-  if (h === null || frame.length < h.l4 + 8 || (h.fragment !== null && h.fragment.offset > 0)) return ''
+  if (h === null || frame.length < h.l4 + 8 || (h.fragment !== null && h.fragment.offset > 0)) return null
   const { l4, protocol } = h
-  if (protocol !== TCP && protocol !== UDP) return ''
-  const data = protocol === UDP ? l4 + 8 : l4 + (frame[l4 + 12]! >> 4) * 4
-  return Buffer.from(frame.subarray(data)).toString('latin1')
+  if (protocol !== TCP && protocol !== UDP) return null
+  const tcp = protocol === TCP
+  return { data: Uint8Array.from(frame.subarray(tcp ? l4 + (frame[l4 + 12]! >> 4) * 4 : l4 + 8)), tcp }
+}
+
+/** Ports that messages of H.323 announce, but those of media. */
+function announcedH323(data: Uint8Array, tcp: boolean): number[] {
+  const places = tcp
+    ? [...heardIn(data, true).connections, ...heardIn(data, false).connections]
+    : registeredIn(data)
+  return places.map((p) => p.port)
 }
 
 /** Ports that a payload announces, in order. */
 function announced(frame: Uint8Array): number[] {
-  const text = textOf(frame)
+  const payload = payloadOf(frame)
+  if (payload === null) return []
+  const h323 = announcedH323(payload.data, payload.tcp)
+  if (h323.length > 0) return h323
+  const text = Buffer.from(payload.data).toString('latin1')
   const six = /(?:\d+,){4}(\d+),(\d+)/.exec(text)
   if (six !== null) return [(Number(six[1]) << 8) | Number(six[2])]
   const extended = /([!-/:-~])(?:[12]\1[\d.:a-fA-F]+|\1)\1(\d+)\1/.exec(text)
