@@ -65,6 +65,7 @@ function oracleBinary(): string {
 
 /** As in native/oracle.c. */
 const STRADDLES = 0x80000000
+const COLLECTED = 0x40000000
 /** How often the end of a scenario is looked at again because something was still going on. */
 const MOST_ENDS = 5
 /** A busy machine's workers have come by (nf_nat_masq_schedule). */
@@ -216,6 +217,7 @@ export class KernelHost {
   /** Length of a jiffy, milliseconds. */
   #tick = 1
   #wall = 0
+  #uptime = 0
   #straddling = 0
 
   constructor(oracle: Oracle, scenario: Scenario) {
@@ -335,16 +337,27 @@ export class KernelHost {
     steps.forEach((step, i) => {
       const time = answer.readDoubleLE(at)
       const wall = answer.readDoubleLE(at + 8)
-      if (answer.readUInt32LE(at + 16) & STRADDLES) this.#straddling++
+      const cause = answer.readUInt32LE(at + 16)
+      if ((cause & STRADDLES) !== 0) this.#straddling++
       at += 20
       if (Number.isNaN(this.#start)) {
         this.#start = time
         this.#wall = wall
+        this.#uptime = time
       }
       const before = list()
       const sent = list()
       const now = Math.round((time - this.#start) / this.#tick) * this.#tick
-      const run = { id: step.id, at: now, wall, dev: step.dev ?? null, injected: frames[i]!, before, sent }
+      const run = {
+        id: step.id,
+        at: now,
+        wall,
+        ...((cause & COLLECTED) === 0 ? {} : { collected: true }),
+        dev: step.dev ?? null,
+        injected: frames[i]!,
+        before,
+        sent,
+      }
       this.#runs.push(run)
       this.#byId.set(step.id, run)
     })
@@ -407,6 +420,7 @@ export class KernelHost {
       if (last.before.length === 0) this.#runs.pop()
       return {
         wall: this.#wall,
+        uptime: this.#uptime,
         straddling: this.#straddling,
         steps: [...this.#runs],
         endAt: last.at,

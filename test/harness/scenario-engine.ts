@@ -33,8 +33,8 @@ import { savedAs, writeHostFolder } from './scenario-folder.ts'
 
 /** Slots: packets that wait for their fragments, and those under way. */
 const SLOTS = 512
-/** The host has been up for a while when a scenario begins, milliseconds. */
-const UPTIME_MS = 1_000_000
+/** The host has been up for a while when a scenario begins, milliseconds; a multiple of what timers are rounded to. */
+const UPTIME_MS = 1 << 20
 const JIFFY_MS = 4
 
 /** What the engine printed when the scenario was over. */
@@ -48,12 +48,19 @@ export class EngineHost {
   readonly #pkt = new Packet()
   readonly #records: Records
   readonly #jiffies: boolean
+  readonly #uptime: number
 
   /**
    * `captured`: the host folder as the tools printed it of the kernel's namespace; without it the short form,
-   * host.yaml, says the same.
+   * host.yaml, says the same. `jiffies`: of the kernel's run when it began, milliseconds.
    */
-  constructor(scenario: Scenario, random: Random, captured: Readonly<Record<string, string>> | null) {
+  constructor(
+    scenario: Scenario,
+    random: Random,
+    captured: Readonly<Record<string, string>> | null,
+    jiffies = 0,
+  ) {
+    this.#uptime = UPTIME_MS + (jiffies % UPTIME_MS)
     const directory = mkdtempSync(join(tmpdir(), 'tunwall-scenario-'))
     try {
       if (captured === null) writeHostFolder(directory, scenario)
@@ -68,7 +75,7 @@ export class EngineHost {
       })
       this.#records = new Records(this.engine.host)
       this.#jiffies = hasProc(scenario)
-      this.engine.host.now = UPTIME_MS
+      this.engine.host.now = this.#uptime
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }
@@ -86,9 +93,9 @@ export class EngineHost {
     const { host } = this.engine
     // What timers send is stamped by rules that keep lists: every jiffy counts then.
     if (this.#jiffies)
-      for (let left = UPTIME_MS + at - host.now - JIFFY_MS; left > 0; left -= JIFFY_MS)
+      for (let left = this.#uptime + at - host.now - JIFFY_MS; left > 0; left -= JIFFY_MS)
         this.#tick(host.now + JIFFY_MS, wall - left)
-    this.#tick(UPTIME_MS + at, wall)
+    this.#tick(this.#uptime + at, wall)
   }
 
   #tick(now: number, wall: number): void {
@@ -98,6 +105,11 @@ export class EngineHost {
     while (engine.tick()) {
       // More was due than one call may do.
     }
+  }
+
+  /** Takes what has expired out of the table of connections. */
+  collect(): void {
+    this.engine.conntrack.forEach(() => {})
   }
 
   /** One frame in. */
@@ -157,7 +169,7 @@ export function runEngine(
   log: ((record: LogRecord) => void) | null = null,
 ): Run {
   const random = new DrawnRandom(scenario, kernel)
-  const host = new EngineHost(scenario, random, captured)
+  const host = new EngineHost(scenario, random, captured, kernel.uptime)
   host.engine.host.events.log = log
   const steps: StepRun[] = []
   const commands = new Map(scenario.steps.map((step) => [step.id, step.command]))
@@ -165,6 +177,7 @@ export function runEngine(
   for (const step of kernel.steps) {
     const { id, at, wall, dev, injected } = step
     host.advance(at, wall)
+    if (step.collected) host.collect()
     const before = host.sent()
     const command = commands.get(id)
     if (command !== undefined) host.run(command)

@@ -77,6 +77,8 @@ export interface StepRun {
   readonly at: number
   /** Wall clock, milliseconds since 1970. */
   readonly wall: number
+  /** What had expired was taken out of the table of connections just before. */
+  readonly collected?: boolean
   readonly dev: string | null
   /** The frame as it went in, references filled in. */
   readonly injected: Uint8Array | null
@@ -89,6 +91,8 @@ export interface StepRun {
 export interface Run {
   /** Wall clock at the start, milliseconds since 1970. */
   readonly wall: number
+  /** Jiffies at the start, in milliseconds: timers fire at round ones. */
+  readonly uptime?: number
   /** Steps during which a jiffy ended: nobody knows which of the two netfilter saw. */
   readonly straddling?: number
   readonly steps: readonly StepRun[]

@@ -17,8 +17,8 @@
 //                                          attributes)*
 //   S  u32 count, count * step             take steps; answers count * result
 //      step:   f64 pause ms, u16 device (0xffff: only pause), u16 zero, u32 length, frame
-//      result: f64 jiffies in ms, f64 wall ms, u32 errno of the write, frame list from before the write,
-//              frame list from after it
+//      result: f64 jiffies in ms, f64 wall ms, u32 errno of the write and flags (STRADDLES, COLLECTED), frame list
+//              from before the write, frame list from after it
 //      frame list: u32 count, count * (u16 device, u16 zero, u32 length, frame)
 
 #define _GNU_SOURCE
@@ -27,6 +27,7 @@
 #include <arpa/inet.h>
 #include <linux/if_tun.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
 #include <net/if.h>
@@ -352,8 +353,39 @@ static void settle(void) {
 
 /** Set in a step's cause: a jiffy ended meanwhile. */
 #define STRADDLES 0x80000000U
+/** Set in a step's cause: before it, whatever had expired was taken out of the table of connections. */
+#define COLLECTED 0x40000000U
+
+/**
+ * Connections that are over stay in the kernel's table until its worker or some dump of it comes by, and NAT looks at
+ * them: a dump (ctnetlink_dump_table), so that it is known when. Of a family that nobody has, so that it says nothing.
+ */
+static void collect(void) {
+  static int fd = -1;
+  static uint8_t buffer[64 << 10];
+  struct {
+    struct nlmsghdr head;
+    struct nfgenmsg of;
+  } dump = {.head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct nfgenmsg)),
+                     .nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET,
+                     .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+            .of = {.nfgen_family = 99, .version = NFNETLINK_V0}};
+  if (send(fd, &dump, dump.head.nlmsg_len, 0) < 0) {
+    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (fd < 0 || send(fd, &dump, dump.head.nlmsg_len, 0) < 0) _exit(6);
+  }
+  for (;;) {
+    ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < (ssize_t)sizeof(struct nlmsghdr)) _exit(6);
+    uint16_t type = ((struct nlmsghdr *)(void *)buffer)->nlmsg_type;
+    if (type == NLMSG_DONE || type == NLMSG_ERROR) return;
+  }
+}
 
 static void take_steps(struct reader *r) {
+  const double collect_every_ms = 250;
+  static double collected;
   uint32_t count = get_u32(r);
   begin();
   for (uint32_t i = 0; i < count; i++) {
@@ -369,7 +401,14 @@ static void take_steps(struct reader *r) {
       while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
       }
     }
+    uint32_t cause = 0;
     settle();
+    if (clock_ms(CLOCK_MONOTONIC) - collected >= collect_every_ms) {
+      cause = COLLECTED;
+      collect();
+      settle();
+      collected = clock_ms(CLOCK_MONOTONIC);
+    }
     double jiffy = jiffies_ms();
     put_f64(jiffy);
     put_f64(clock_ms(CLOCK_REALTIME));
@@ -379,10 +418,10 @@ static void take_steps(struct reader *r) {
     if (device < tuns) {
       // Forwarding and local answers happen inside this write; nothing needs to be waited for.
       ssize_t n = write(tun[device], frame, len);
-      uint32_t cause = n < 0 ? (uint32_t)errno : 0;
+      cause |= n < 0 ? (uint32_t)errno : 0;
       if (jiffies_ms() != jiffy) cause |= STRADDLES;
-      memcpy(out + at, &cause, 4);
     }
+    memcpy(out + at, &cause, 4);
     drain();
   }
 }
@@ -402,8 +441,9 @@ int main(void) {
   stay_on_one_processor();
   uint8_t *message = NULL;
   size_t cap = 0;
-  // Its socket would keep a scenario's namespace.
+  // Their sockets would keep a scenario's namespace.
   jiffies_ms();
+  collect();
   for (;;) {
     uint32_t len;
     read_fully(&len, sizeof len);
