@@ -615,7 +615,10 @@ export class Conntrack implements TrackerLink, TrackerCore {
   checksumOk(pkt: Packet): boolean {
     if (pkt.csumOk) return true
     if (pkt.family === 6 && pkt.proto !== IPPROTO_SCTP) return checksumOk6(pkt, this.host.memory, true)
-    if (!transportChecksumOk(pkt, this.host.memory)) return false
+    if (!transportChecksumOk(pkt, this.host.memory)) {
+      pkt.residue = 0
+      return false
+    }
     pkt.csumOk = true
     return true
   }

@@ -547,8 +547,9 @@ export class Ipv4Path {
     }
     pkt.csumOk = pkt.csumPartial
     const toMany = pkt.route!.type !== RouteType.Local
-    // Of what goes to many, a short datagram is summed up nonetheless (CHECKSUM_BREAK).
-    if ((!toMany || pkt.end - pkt.l4 <= CHECKSUM_BREAK) && !transportChecksumOk(pkt, host.memory)) {
+    // Of what goes to many, a short datagram is summed up nonetheless, and of all others conntrack's word is taken.
+    const looked = !toMany || pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK
+    if (looked && !transportChecksumOk(pkt, host.memory)) {
       stats[UdpStat.InCsumErrors]!++
       return this.#badUdp(pkt, stats)
     }
