@@ -351,5 +351,21 @@ function makeSysctls(
       `net.netfilter.nf_conntrack_tcp_timeout_${name}`,
       profile === 'helpers' || profile === 'h323' ? [55] : [1, 2, 55],
     )
+  return family === 4 ? { ...out, ...limits(seed, profile) } : out
+}
+
+/** What bounds how often the host says something, milliseconds and bits by type; off unless drawn. */
+function limits(seed: number, profile: Kind): Record<string, string> {
+  const random = stream(seed, 'limits')
+  const out: Record<string, string> = {}
+  const maybe = (oneIn: number, name: string, values: readonly number[]): void => {
+    if (random.once(oneIn)) out[`net.ipv4.${name}`] = String(random.pick(values))
+  }
+  if (random.once(profile === 'local' || profile === 'routing' ? 3 : 10)) {
+    maybe(1, 'icmp_ratelimit', [1, 40, 250, 1000, 10_000])
+    maybe(1, 'icmp_ratemask', [0x1818, 0x1818, 0x1fffff, 1 << 3, 1 << 5, 1])
+  }
+  maybe(12, 'ip_forward_update_priority', [0])
+  maybe(12, 'icmp_ignore_bogus_error_responses', [0])
   return out
 }
