@@ -1,6 +1,7 @@
 // The subcommands of `tunwall`: a new one is one file here and one line below.
 
 import type { Command } from 'commander'
+import { addDiff } from './diff.ts'
 import { addExplain } from './explain.ts'
 import { addReplay } from './replay.ts'
 import { addTools } from './tools.ts'
@@ -10,5 +11,6 @@ export function addSubcommands(program: Command): void {
   addUp(program)
   addExplain(program)
   addReplay(program)
+  addDiff(program)
   addTools(program)
 }

@@ -1,0 +1,55 @@
+// tunwall diff: both hosts from their folders, the traffic from a capture, from a generator, or searched for.
+
+import { loadHostFolder } from '../host-folder/index.ts'
+import { Provenance } from '../provenance/index.ts'
+import { CaptureFile } from '../replay/capture-file.ts'
+import { CaptureFilter } from '../replay/filter.ts'
+import { Progress } from '../replay/progress.ts'
+import { Comparer } from './compare.ts'
+import type { Comparison } from './report.ts'
+import { Side } from './side.ts'
+
+export interface DiffOptions {
+  /** The host folders. */
+  readonly a: string
+  readonly b: string
+  readonly input: string
+  readonly iface: string | null
+  readonly filter: string | null
+  readonly seed: number
+  /** A bar on standard error while it takes long. */
+  readonly progress: boolean
+}
+
+export interface DiffResult {
+  readonly comparison: Comparison
+  readonly provenance: readonly [Provenance, Provenance]
+}
+
+/** Plays a capture on both hosts. Throws PlaceError for unusable input. */
+export function diffCapture(options: DiffOptions): DiffResult {
+  const [configA, configB] = [loadHostFolder(options.a), loadHostFolder(options.b)]
+  const filter = options.filter === null ? null : new CaptureFilter(options.filter)
+  const capture = new CaptureFile(options.input)
+  const progress = options.progress && capture.size !== null ? new Progress(capture.size) : null
+  try {
+    const { reader, path } = capture
+    const a = new Side(configA, reader, path, options.iface, options.seed)
+    const b = new Side(configB, reader, path, options.iface, options.seed)
+    const comparer = new Comparer(a, b, reader)
+    while (capture.next()) {
+      progress?.tick(reader.offset, capture.count)
+      if (filter !== null && !filter.passes(reader)) continue
+      comparer.packet(capture.count - 1)
+    }
+    return { comparison: comparer.result(), provenance: provenanceOf(a, b) }
+  } finally {
+    progress?.end()
+    capture.close()
+  }
+}
+
+export const provenanceOf = (a: Side, b: Side): readonly [Provenance, Provenance] => [
+  new Provenance(a.engine.tables),
+  new Provenance(b.engine.tables),
+]

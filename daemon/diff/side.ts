@@ -1,0 +1,142 @@
+// One of two hosts that are compared: fed by the same source, with the same random numbers, and looked at after each
+// packet.
+
+import type { Fate } from '../../datapath/fate.ts'
+import { Verdict } from '../../datapath/hooks.ts'
+import type { Random } from '../../datapath/host.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import { FrameMemory } from '../../datapath/ring.ts'
+import { CONTINUE } from '../../rules/extension.ts'
+import { createEngine, type Engine } from '../engine.ts'
+import type { RuleRef } from '../explain/record.ts'
+import type { HostConfig } from '../host-folder/config.ts'
+import { SeededRandom } from '../random.ts'
+import { Decider } from '../replay/decider.ts'
+import { HeldFrames, ReplayEgress } from '../replay/egress.ts'
+import { type FrameSource, MAX_FRAME, Player, SLOTS } from '../replay/player.ts'
+
+/** Stands in for an interface: the packet reached the host itself. */
+export const LOCAL = 0
+
+/**
+ * Random numbers that begin anew with each packet, so that a host that draws once more for one packet draws the same as
+ * the other for the next.
+ */
+export class PacketRandom implements Random {
+  readonly #seed: number
+  /** Numbers drawn so far. */
+  drawn = 0
+  inner: Random
+
+  constructor(seed: number) {
+    this.#seed = seed
+    this.inner = new SeededRandom(seed)
+  }
+
+  begin(n: number): void {
+    this.inner = new SeededRandom(this.#seed * 0x1_0000_0000 + n + 1)
+  }
+
+  u32(): number {
+    this.drawn++
+    return this.inner.u32()
+  }
+}
+
+/** Rules of the nat table that bound the packet's connection, and the rule that decided. */
+class Observer extends Decider {
+  readonly #mine: Packet
+  /** Chain and slot in turns. */
+  readonly nat: number[] = []
+  /** All rules that fit, chain and slot in turns; null: nobody asks. */
+  hits: number[] | null = null
+  #chain = -1
+  #slot = -1
+
+  constructor(engine: Engine, own: Packet) {
+    super(engine, own)
+    this.#mine = own
+  }
+
+  override begin(): void {
+    super.begin()
+    this.nat.length = 0
+    if (this.hits !== null) this.hits.length = 0
+  }
+
+  override hit(chain: number, slot: number, pkt: Packet): void {
+    super.hit(chain, slot, pkt)
+    if (pkt !== this.#mine) return
+    this.#chain = chain
+    this.#slot = slot
+    this.hits?.push(chain, slot)
+  }
+
+  override walked(chain: number, pkt: Packet, verdict: number): void {
+    super.walked(chain, pkt, verdict)
+    if (pkt !== this.#mine || verdict === CONTINUE || verdict !== Verdict.Accept) return
+    if (this.references.chains[chain]!.table === 'nat') this.nat.push(this.#chain, this.#slot)
+  }
+}
+
+export class Side {
+  readonly config: HostConfig
+  readonly engine: Engine
+  readonly player: Player
+  readonly random: PacketRandom
+  readonly observer: Observer
+  /** What left because of the packet; with LOCAL for what reached the host itself. */
+  readonly held = new HeldFrames()
+  /** Names by ifindex; LOCAL is the host itself. */
+  readonly names: (string | undefined)[] = []
+  fate: Fate = 0
+  /** Numbers drawn while the host was built. */
+  readonly drawnBefore: number
+
+  /** Throws PlaceError for a folder that no host can be built of. */
+  constructor(config: HostConfig, source: FrameSource, file: string, iface: string | null, seed: number) {
+    this.config = config
+    this.random = new PacketRandom(seed)
+    const memory = new FrameMemory(SLOTS, MAX_FRAME)
+    const egress = new ReplayEgress(memory)
+    egress.held = this.held
+    this.engine = createEngine(config, { memory, egress, random: this.random })
+    this.drawnBefore = this.random.drawn
+    const { host } = this.engine
+    for (const device of host.devices.all()) this.names[device.index] = device.name
+    host.path.localDelivery = (pkt) => {
+      this.held.add(LOCAL, memory.bytes, pkt.l3, pkt.end - pkt.l3, egress.seconds, egress.nanos)
+      return false
+    }
+    this.player = new Player({ engine: this.engine, source, file, iface, stamped: egress })
+    // What timers send is no packet's.
+    this.player.onTimers = () => this.held.clear()
+    this.observer = new Observer(this.engine, this.player.packet)
+  }
+
+  /** Packet `n` of the source. */
+  receive(n: number): void {
+    this.random.begin(n)
+    this.player.setClock()
+    this.held.clear()
+    this.observer.begin()
+    this.fate = this.player.receive()
+  }
+
+  get reason(): string {
+    return this.player.reason
+  }
+
+  /** What decided; null: no rule. */
+  get rule(): RuleRef | null {
+    return this.observer.rule()
+  }
+
+  /** Rules that bound the packet's connection just now. */
+  natRules(): RuleRef[] {
+    const { nat, references } = this.observer
+    const rules: RuleRef[] = []
+    for (let i = 0; i < nat.length; i += 2) rules.push(references.rule(nat[i]!, nat[i + 1]!))
+    return rules
+  }
+}
