@@ -24,8 +24,8 @@ export interface RuleObserver {
   walked(chain: number, pkt: Packet, verdict: number): void
   /** All conditions hold; the rule has been counted, its target comes next. */
   hit(chain: number, slot: number, pkt: Packet): void
-  /** The target of the last rule was an extension and is done: a Verdict, or CONTINUE. */
-  did(pkt: Packet, verdict: number): void
+  /** The target of the last rule was an extension, and is done. */
+  did(pkt: Packet): void
   /** A match found the packet broken: dropped, without the rule being counted. */
   hotdrop(chain: number, slot: number): void
   /**

@@ -8,6 +8,9 @@ import type { References } from './references.ts'
 /** Numbers of an entry: entry, status, state, timeout (ms), mark, master, meta, 18 of the tuples. */
 export const ENTRY = 25
 
+/** Numbers of a TCP window: seq, ack, 0 of the packet; end, highest end, window of its sender; the same of the other. */
+export const WINDOW = 9
+
 /** Each is followed by as many numbers as it says. */
 export const Op = {
   /** journey; facts of the packet (FACTS) */
@@ -26,17 +29,17 @@ export const Op = {
   Mark: 7,
   /** before, after */
   CtMark: 8,
-  /** verdict or CONTINUE, of the last hit's extension */
-  Did: 9,
+  /** journey, number of the text (name of a hook function that is no table) */
+  Refused: 9,
   /** chain, slot */
   Hotdrop: 10,
   /** chain, slot, condition, number of the text (of what it saw) */
   Miss: 11,
   /** 1 the packet is whole now, 0 kept; length */
   Defrag: 12,
-  /** number of the text */
+  /** number of the text; 1: WINDOW numbers follow */
   Why: 13,
-  /** 1 there was an entry; ENTRY numbers before; state bit, direction; 1 there is an entry; ENTRY numbers after */
+  /** 1 there was an entry; ENTRY numbers before; state bit, direction, TCP flags or -1; 1 there is an entry; ENTRY numbers after */
   Conntrack: 14,
   /** ENTRY numbers */
   Confirm: 15,

@@ -103,8 +103,9 @@ function ruleStepJson(step: RuleStep): string {
   return `{"matched":true,"rule":${rule},"depth":${step.depth}${mark === undefined ? '' : `,"mark":[${mark[0]},${mark[1]}]`}${ctmark === undefined ? '' : `,"ctmark":[${ctmark[0]},${ctmark[1]}]`}}`
 }
 
-function conntrackJson({ state, direction, before, after, why, sysctl }: ConntrackStep): string {
-  return `{"at":"conntrack","state":"${state}","direction":"${direction}","before":${before === null ? 'null' : entryJson(before)},"after":${after === null ? 'null' : entryJson(after)},"why":${why === null ? 'null' : JSON.stringify(why)},"sysctl":${orNull(sysctl)}}`
+function conntrackJson(step: ConntrackStep): string {
+  const { state, direction, before, after, why, sysctl, window } = step
+  return `{"at":"conntrack","state":"${state}","direction":"${direction}","before":${before === null ? 'null' : entryJson(before)},"after":${after === null ? 'null' : entryJson(after)},"why":${why === null ? 'null' : JSON.stringify(why)},"sysctl":${orNull(sysctl)},"window":${window === null ? 'null' : JSON.stringify(window)}}`
 }
 
 function entryJson({

@@ -145,7 +145,7 @@ class Printer {
     }
   }
 
-  #conntrack({ state, direction, before, after, why, sysctl }: ConntrackStep): void {
+  #conntrack({ state, direction, before, after, why, sysctl, window }: ConntrackStep): void {
     const way = direction === 'reply' ? ', reply' : ''
     const shown = state === 'INVALID' ? this.#c.red(state) : this.#c.bold(state)
     this.#line(2, `conntrack: ${shown}${way}`)
@@ -153,7 +153,13 @@ class Printer {
     if (after !== null) this.#line(3, `${before === null ? 'new' : 'after'}: ${entryWords(after)}`)
     else if (before === null && state === 'INVALID') this.#line(3, 'no connection')
     if (why !== null) this.#line(3, `why: ${why}`)
-    if (sysctl !== null) this.#line(3, `${sysctl} would have it otherwise`)
+    if (window !== null && why !== null && /\b(SEQ|ACK|bytes more)\b/.test(why)) {
+      const { seq, ack, sender, receiver } = window
+      this.#line(4, `this packet: seq ${seq}, ack ${ack}`)
+      this.#line(4, `its sender: sent up to ${sender.end}, may send up to ${sender.limit}`)
+      this.#line(4, `its receiver: sent up to ${receiver.end}, announced a window of ${receiver.window}`)
+    }
+    if (sysctl !== null) this.#line(3, `${sysctl} would make it otherwise`)
   }
 
   #route({ dst, src, mark, rule, route, to, dev, via, why }: RouteStep): void {

@@ -3,7 +3,7 @@
 import { Status } from '../../conntrack/table.ts'
 import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
 import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp.ts'
-import { REASONS } from '../../datapath/counters.ts'
+import { REASONS, Reason } from '../../datapath/counters.ts'
 import type { Route } from '../../datapath/fib.ts'
 import { HOOK_NAMES, type Hook } from '../../datapath/hooks.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -12,7 +12,7 @@ import { CONTINUE } from '../../rules/extension.ts'
 import { protocolName } from '../../rules/text/services.ts'
 import { addressText } from './address.ts'
 import { conditionText } from './conditions.ts'
-import { ENTRY, Op, type Recorded } from './journal.ts'
+import { ENTRY, Op, type Recorded, WINDOW } from './journal.ts'
 import type {
   ConntrackStep,
   EntryFacts,
@@ -24,11 +24,13 @@ import type {
   Step,
   TableStep,
   TupleFacts,
+  WindowFacts,
+  WindowSide,
 } from './record.ts'
 import { type KnownChain, verdictName } from './references.ts'
-import { explainRoute } from './routing.ts'
+import { explainRoute, whyNowhere } from './routing.ts'
 import { stateName } from './values.ts'
-import { sysctlFor } from './why.ts'
+import { reasonOf } from './why.ts'
 
 const KINDS = ['arrived', 'made here', 'looped', 'copy'] as const
 
@@ -67,6 +69,7 @@ class Reader {
   /** Journeys at a hook point, innermost last. */
   readonly #at: number[] = []
   #why: string | null = null
+  #window: WindowFacts | null = null
   #frames = 0
   /** The NAT rule at hand: the last that ended a walk through the nat table. */
   #natRule: RuleRef | null = null
@@ -131,8 +134,9 @@ class Reader {
         }
         return at + 2
       }
-      case Op.Did:
-        return at + 1
+      case Op.Refused:
+        this.#journeys[v[at]!]?.steps.push({ at: 'drop', reason: this.#recorder.texts[v[at + 1]!]! })
+        return at + 2
       case Op.Hotdrop:
         this.#hotdrop(v[at]!, v[at + 1]!)
         return at + 2
@@ -144,7 +148,8 @@ class Reader {
         return at + 2
       case Op.Why:
         this.#why = this.#recorder.texts[v[at]!]!
-        return at + 1
+        this.#window = v[at + 1] === 1 ? this.#windowAt(at + 2) : null
+        return at + 2 + (v[at + 1] === 1 ? WINDOW : 0)
       case Op.Conntrack:
         return this.#conntrack(at)
       case Op.Confirm:
@@ -157,7 +162,7 @@ class Reader {
         this.#route(v[at]!, at + 1)
         return at + 17
       case Op.Drop:
-        this.#journeys[v[at]!]?.steps.push({ at: 'drop', reason: REASONS[v[at + 1]!]! })
+        this.#drop(this.#journeys[v[at]!], v[at + 1] as Reason)
         return at + 2
       case Op.Sent: {
         const [journey, device, length, from] = [v[at]!, v[at + 1]!, v[at + 2]!, v[at + 3]!]
@@ -185,6 +190,19 @@ class Reader {
 
   #device(index: number): string | null {
     return index === 0 ? null : (this.#recorder.engine.host.devices.byIndex[index]?.name ?? `if${index}`)
+  }
+
+  #drop(journey: OpenJourney | undefined, reason: Reason): void {
+    if (journey === undefined) return
+    const last = journey.steps.at(-1)
+    // A hook function said so already.
+    if (reason === Reason.Rule && last?.at === 'drop') return
+    if (last?.at === 'route')
+      journey.steps[journey.steps.length - 1] = {
+        ...last,
+        why: whyNowhere(this.#recorder.engine, reason, journey.packet.family, last),
+      }
+    journey.steps.push({ at: 'drop', reason: REASONS[reason]! })
   }
 
   // -- packets and entries
@@ -327,22 +345,22 @@ class Reader {
     let next = at + 1 + ENTRY
     const state = stateName(v[next]!) as ConntrackStep['state']
     const direction = v[next + 1] === 1 ? 'reply' : 'original'
-    const has = v[next + 2] === 1
-    next += 3
+    const flags = v[next + 2]!
+    const has = v[next + 3] === 1
+    next += 4
     const after = has ? this.#entry(next) : null
     if (has) next += ENTRY
-    const why = this.#why
-    this.#why = null
-    this.#step({
-      at: 'conntrack',
-      state,
-      direction,
-      before,
-      after,
-      why,
-      sysctl: why === null ? null : sysctlFor(why),
-    })
+    const { why, sysctl } = reasonOf({ state, said: this.#why, flags, before, after })
+    const window = this.#window
+    this.#why = this.#window = null
+    this.#step({ at: 'conntrack', state, direction, before, after, why, sysctl, window })
     return next
+  }
+
+  #windowAt(at: number): WindowFacts {
+    const v = this.#values
+    const side = (from: number): WindowSide => ({ end: v[from]!, limit: v[from + 1]!, window: v[from + 2]! })
+    return { seq: v[at]!, ack: v[at + 1]!, sender: side(at + 3), receiver: side(at + 6) }
   }
 
   #nat(at: number): void {

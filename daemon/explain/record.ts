@@ -108,6 +108,25 @@ export interface ConntrackStep {
   readonly why: string | null
   /** The sysctl that would have changed it, as `name=value`; null: none would. */
   readonly sysctl: string | null
+  /** What a TCP window was gone by when `why` was said; null: it is not about that. */
+  readonly window: WindowFacts | null
+}
+
+/** TCP: the packet's numbers, and what both ends have sent and may send. Sequence numbers are unsigned. */
+export interface WindowFacts {
+  readonly seq: number
+  readonly ack: number
+  readonly sender: WindowSide
+  readonly receiver: WindowSide
+}
+
+export interface WindowSide {
+  /** One past the last byte that it sent. */
+  readonly end: number
+  /** One past the last byte that it may send. */
+  readonly limit: number
+  /** The largest window that it announced. */
+  readonly window: number
 }
 
 /** A conntrack entry. */
@@ -214,7 +233,7 @@ export interface ConfirmStep {
 
 export interface DropStep {
   readonly at: 'drop'
-  /** A word of REASONS. */
+  /** A word of REASONS; or which part of the kernel did it, no rule: conntrack, confirm, nat-src, nat-dst, reroute. */
   readonly reason: string
 }
 

@@ -22,6 +22,7 @@ import {
   Status,
   TUPLE_WORDS,
 } from '../../conntrack/table.ts'
+import { tcpWindow } from '../../conntrack/trackers/tcp.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import { Reason } from '../../datapath/counters.ts'
 import type { Fate } from '../../datapath/fate.ts'
@@ -31,6 +32,8 @@ import { Hook, type HookEntry, type HookObserver, Verdict } from '../../datapath
 import { type Family, type Packet, PacketType } from '../../datapath/packet.ts'
 import type { Egress } from '../../datapath/ring.ts'
 import { ipv4Tos } from '../../datapath/wire/ipv4.ts'
+import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
+import { TCP_ACK_SEQ, TCP_FLAGS, TCP_HEADER_LEN, TCP_SEQ } from '../../datapath/wire/tcp.ts'
 import { CONTINUE } from '../../rules/extension.ts'
 import type { TableName } from '../../rules/model.ts'
 import type { RuleObserver } from '../../rules/observe.ts'
@@ -67,6 +70,14 @@ const KINDS: Readonly<Record<string, number>> = {
 
 /** Reasons that routing gives. */
 const isRouting = (reason: Reason): boolean => reason >= Reason.MartianSource && reason <= Reason.Multicast
+
+const FULL = 'the table is full: nf_conntrack_max is reached'
+
+/** Bits of the flags byte, -1 for others than TCP. Does not allocate. */
+const tcpFlagsOf = (pkt: Packet, view: DataView): number =>
+  pkt.proto === IPPROTO_TCP && pkt.fragOffset === 0 && pkt.l4 + TCP_HEADER_LEN <= pkt.end
+    ? view.getUint8(pkt.l4 + TCP_FLAGS)
+    : -1
 
 export class Recorder implements RuleObserver, HookObserver, Recorded {
   readonly engine: Engine
@@ -108,6 +119,8 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   #ruleSlot = -1
   #ruleVerdict = 0
   #dropped = false
+  /** The last walk through a table ended with DROP. */
+  #refused = false
   #lastChain = -1
   #lastSlot = -1
   /** Of walks in the middle of which another began: last chain and slot, marks. */
@@ -139,7 +152,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
       flush: () => egress.flush(),
     }
     host.path.onDrop = (pkt, reason) => this.#drop(pkt, reason)
-    conntrack.onReason = (_, reason, values) => this.#why(formatReason(reason, values))
+    conntrack.onReason = (pkt, reason, values) => this.#why(pkt, formatReason(reason, values))
     host.hooks.observe(this)
     tables.observe(this)
   }
@@ -215,6 +228,16 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#stack.push(journey)
   }
 
+  /** A hook function that is no table dropped the packet, without any rule. */
+  #refusedBy(name: string): void {
+    const journey = this.#stack[this.#stack.length - 1]!
+    this.texts.push(name)
+    this.journal.push3(Op.Refused, journey, this.texts.length - 1)
+    if (journey !== 0) return
+    this.#ruleChain = -1
+    this.#dropped = true
+  }
+
   leave(_family: Family, hook: Hook, _pkt: Packet, verdict: Verdict): void {
     const journey = this.#stack.pop()!
     this.journal.push3(Op.HookEnd, journey, verdict)
@@ -222,6 +245,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   }
 
   before(entry: HookEntry, pkt: Packet): void {
+    this.#refused = false
     switch (KINDS[entry.name] ?? Kind.Other) {
       case Kind.Conntrack:
         this.#found(pkt)
@@ -238,13 +262,14 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   }
 
   after(entry: HookEntry, pkt: Packet, verdict: Verdict): void {
+    if (verdict === Verdict.Drop && !this.#refused) this.#refusedBy(entry.name)
     switch (KINDS[entry.name] ?? Kind.Other) {
       case Kind.Defrag:
         if (verdict !== Verdict.Accept) this.journal.push3(Op.Defrag, 0, pkt.end - pkt.l3)
         else if (pkt.fragMaxSize !== 0) this.journal.push3(Op.Defrag, 1, pkt.end - pkt.l3)
         break
       case Kind.Conntrack:
-        this.#tracked(pkt)
+        this.#tracked(pkt, verdict)
         break
       case Kind.Nat:
         if (pkt.ct >= 0) this.#translated(pkt, entry)
@@ -274,6 +299,9 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
 
   walked(chain: number, _pkt: Packet, verdict: number): void {
     this.journal.push3(Op.WalkEnd, chain, verdict)
+    this.#refused =
+      verdict === Verdict.Drop ||
+      (verdict === CONTINUE && this.references.chains[chain]!.policy() === Verdict.Drop)
     if (this.#stack[this.#stack.length - 1] === 0) this.#ended(chain, verdict)
     this.#ctmark = this.#outer.pop()!
     this.#mark = this.#outer.pop()!
@@ -303,11 +331,10 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#ctmark = pkt.ct < 0 ? 0 : this.engine.conntrack.table.words[pkt.ct * STRIDE + CTMARK]! >>> 0
   }
 
-  did(pkt: Packet, verdict: number): void {
+  did(pkt: Packet): void {
     if (pkt.mark !== this.#mark) this.journal.push3(Op.Mark, this.#mark, pkt.mark)
     const ctmark = pkt.ct < 0 ? 0 : this.engine.conntrack.table.words[pkt.ct * STRIDE + CTMARK]! >>> 0
     if (ctmark !== this.#ctmark && pkt.ct >= 0) this.journal.push3(Op.CtMark, this.#ctmark, ctmark)
-    if (verdict !== CONTINUE) this.journal.push2(Op.Did, verdict)
   }
 
   hotdrop(chain: number, slot: number): void {
@@ -385,14 +412,16 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#fill(handle >> 1, this.#before, 0)
   }
 
-  #tracked(pkt: Packet): void {
+  #tracked(pkt: Packet, verdict: Verdict): void {
     const { journal } = this
+    if (verdict === Verdict.Drop) this.#why(pkt, FULL)
     const { conntrack } = this.engine
     journal.push2(Op.Conntrack, this.#known ? 1 : 0)
     journal.reserve(ENTRY)
     journal.values.set(this.#before, journal.length)
     journal.length += ENTRY
-    journal.push3(conntrack.stateBit(pkt), conntrack.direction(pkt), pkt.ct >= 0 ? 1 : 0)
+    journal.push2(conntrack.stateBit(pkt), conntrack.direction(pkt))
+    journal.push2(tcpFlagsOf(pkt, conntrack.host.memory.view), pkt.ct >= 0 ? 1 : 0)
     if (pkt.ct >= 0) this.#entry(pkt.ct)
   }
 
@@ -449,9 +478,21 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#pushSides(pkt)
   }
 
-  #why(text: string): void {
+  /** Conntrack's words, and what the TCP window was when it said them. */
+  #why(pkt: Packet, text: string): void {
+    const { journal } = this
     this.texts.push(text)
-    this.journal.push2(Op.Why, this.texts.length - 1)
+    journal.push2(Op.Why, this.texts.length - 1)
+    const inWindow = pkt.proto === IPPROTO_TCP && pkt.ct >= 0 && pkt.l4 + TCP_HEADER_LEN <= pkt.end
+    journal.push1(inWindow ? 1 : 0)
+    if (!inWindow) return
+    const { conntrack, host } = this.engine
+    const { view } = host.memory
+    const dir = conntrack.direction(pkt)
+    const { words } = conntrack.table
+    journal.push3(view.getUint32(pkt.l4 + TCP_SEQ), view.getUint32(pkt.l4 + TCP_ACK_SEQ), 0)
+    journal.push3(...tcpWindow(words, pkt.ct, dir))
+    journal.push3(...tcpWindow(words, pkt.ct, 1 - dir))
   }
 
   #drop(pkt: Packet, reason: Reason): void {

@@ -1,11 +1,12 @@
 // A routing decision in words: what was asked, which `ip rule` led to which table, which route that had.
 
+import { Reason } from '../../datapath/counters.ts'
 import { newFlowKey, type Route, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import type { Rule } from '../../datapath/policy-rules.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
-import { formatAddress } from '../../datapath/wire/address.ts'
+import { formatAddress, parseIpv4 } from '../../datapath/wire/address.ts'
 import { hasPorts } from '../../datapath/wire/protocol.ts'
 import { IpContext, PLAIN } from '../cli/ip-context.ts'
 import { NO_FILTER, printRoute } from '../cli/ip-route-print.ts'
@@ -79,6 +80,47 @@ function whither(route: Route | null, type: number): RouteStep['to'] {
   if (type === RouteType.Local || type === RouteType.Anycast) return 'local'
   if (type === RouteType.Broadcast) return 'broadcast'
   return type === RouteType.Multicast ? 'multicast' : 'forward'
+}
+
+/** Why routing ended a packet there, with the sysctl that would have it otherwise; null: the route says it. */
+export function whyNowhere(engine: Engine, reason: Reason, family: Family, step: RouteStep): string | null {
+  const { in: name, src } = step
+  const conf = `net.ipv4.conf.${name}`
+  switch (reason) {
+    case Reason.ReversePath: {
+      const back = wayBack(engine, family, step)
+      const strict = engine.host.devices.byName(name ?? '')?.conf.rpFilter ?? 0
+      const way = back === null ? `there is no route back to ${src}` : `the way back to ${src} is ${back}`
+      return `rp_filter of ${name} (${strict}): ${way}; rp_filter=0 for ${name} and for all would let it in`
+    }
+    case Reason.LocalSource:
+      return `${src} is an address of this host; ${conf}.accept_local=1 would let it in`
+    case Reason.MartianSource:
+    case Reason.MartianDestination:
+      return src.startsWith('127.') || step.dst.startsWith('127.')
+        ? `127.0.0.0/8 does not come from outside; ${conf}.route_localnet=1 would let it in`
+        : `no packet has such ${reason === Reason.MartianSource ? 'a source' : 'a destination'}`
+    case Reason.NotForwarding:
+      return family === 4
+        ? `this host does not forward: net.ipv4.ip_forward=1 would make it`
+        : `this host does not forward: net.ipv6.conf.all.forwarding=1 would make it`
+    default:
+      return null
+  }
+}
+
+/** The route to the packet's source, as ip(8) prints it; null: there is none. */
+function wayBack({ host }: Engine, family: Family, { src, dst, in: name }: RouteStep): string | null {
+  const key = newFlowKey()
+  key.family = family
+  const to = parseIpv4(src)
+  const from = parseIpv4(dst)
+  if (to === null || from === null) return null
+  key.d0 = to
+  key.s0 = from
+  key.iif = name === null ? 0 : (host.devices.byName(name)?.index ?? 0)
+  const found = host.fib.findAnew(key)
+  return found === null ? null : wordsOf(host).route(found)
 }
 
 /** Routes and rules as ip(8) prints them, once each. */

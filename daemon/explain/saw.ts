@@ -12,8 +12,8 @@ import { MATCH_VALUES } from './values.ts'
 export function sawAt(rule: Rule, condition: number, pkt: Packet, engine: Engine): string {
   const part = BASE_PARTS[condition]
   if (part !== undefined) return BASE_VALUES[part](pkt, engine)
-  const { match, data } = rule.matches[condition - BASE_PARTS.length]!
-  return MATCH_VALUES[match.name]?.(pkt, engine, data) ?? ''
+  const { match } = rule.matches[condition - BASE_PARTS.length]!
+  return MATCH_VALUES.get(match.name)?.(pkt, engine) ?? ''
 }
 
 const device = (name: string, index: number, engine: Engine): string =>

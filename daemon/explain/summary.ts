@@ -88,7 +88,7 @@ function becameOf({ record, left }: Played): string {
     case 'forwarded': {
       const devices = [...new Set(sent.map((step) => step.dev))]
       const pieces = sent.length > 1 ? ` in ${sent.length} pieces` : ''
-      return devices.length === 0 ? 'to this host itself, by lo' : `by ${devices.join(', ')}${pieces}`
+      return devices.length === 0 ? 'to this host itself, over lo' : `out of ${devices.join(', ')}${pieces}`
     }
     case 'delivered':
       return 'to this host'
@@ -106,10 +106,24 @@ function becameOf({ record, left }: Played): string {
   }
 }
 
-function whyOf({ verdict, reason, decision }: PacketRecord, provenance: Provenance): string {
+/** Parts of the kernel that drop without a rule. */
+const PARTS: Readonly<Record<string, string>> = {
+  conntrack: 'conntrack: its table is full (nf_conntrack_max)',
+  confirm: 'conntrack: the connection could not be put in the table, its tuple is taken or it has ended',
+  defrag: 'a fragment that fits no others',
+  reroute: 'OUTPUT changed it, and there is no route to its new destination',
+  'nat-src': 'NAT: no address or port could be found for it, or its connection left by another interface',
+  'nat-dst': 'NAT: no address or port could be found for it',
+}
+
+function whyOf({ verdict, reason, decision, journeys }: PacketRecord, provenance: Provenance): string {
   if (verdict === 'dropped' || verdict === 'replied') {
-    if (reason === 'rule' && decision !== null)
-      return `${decision.verdict} by ${nameOf(decision.rule, provenance)}`
+    const drop = journeys[0]?.steps.find((step) => step.at === 'drop' && PARTS[step.reason] !== undefined)
+    if (drop?.at === 'drop' && reason === 'rule') return PARTS[drop.reason]!
+    if (reason === 'rule' && decision !== null) {
+      const by = `by ${nameOf(decision.rule, provenance)}`
+      return verdict === 'dropped' && decision.verdict === 'DROP' ? by : `${decision.verdict} ${by}`
+    }
     const words = REASONS[reason]
     if (words !== undefined) return words
   }

@@ -152,7 +152,7 @@ class Telling {
   }
 
   did(): string {
-    return `${this.#to}.did(pkt, v);`
+    return `${this.#to}.did(pkt);`
   }
 
   hotdrop(): string {
@@ -186,8 +186,7 @@ function emitTarget(
       js.holder = states[rule.matches.length] ?? STATELESS
       const code = use.target.emit(use.data, js).text
       const did = tell?.did() ?? ''
-      if (use.target.flow === 'continue')
-        return `${code}; ${tell === null ? '' : `v = ${CONTINUE}; ${did}`} ${hotdrop}`
+      if (use.target.flow === 'continue') return `${code}; ${did} ${hotdrop}`
       if (use.target.flow === 'final') return `v = ${code}; ${did} ${hotdrop} return v;`
       return `v = ${code}; ${did} ${hotdrop} if (v !== ${CONTINUE}) return v;`
     }
