@@ -25,6 +25,7 @@ import type { Egress, FrameMemory } from './ring.ts'
 import { Tunables } from './tunables.ts'
 import { declareIpv4, Ipv4Conf } from './tunables-ipv4.ts'
 import { declareIpv6, Ipv6Conf, Ipv6DeviceConf } from './tunables-ipv6.ts'
+import { declareStack } from './tunables-stack.ts'
 
 /** Seedable source of randomness. */
 export interface Random {
@@ -93,6 +94,7 @@ export class Host {
   readonly fragments6: Fragments6
   readonly path: Path
   readonly offloads: Offloads
+  readonly ipv6Devices: Ipv6DeviceConf
   egress: Egress
   tracker: TrackerLink | null = null
   /** Monotonic milliseconds, may have a fraction; set before each packet or batch. */
@@ -110,7 +112,8 @@ export class Host {
     declareIpv6(this.tunables, this.ipv6)
     this.icmpLimit = new IcmpLimit(this)
     this.devices = new Devices(this.tunables)
-    new Ipv6DeviceConf(this.tunables, this.devices, this.ipv6)
+    this.ipv6Devices = new Ipv6DeviceConf(this.tunables, this.devices, this.ipv6)
+    declareStack(this.tunables, this.devices)
     this.fib = new Fib(this.devices, this.memory, this.ipv4)
     this.fib.multipath6 = this.ipv6
     this.devices.addAddress(this.devices.loopback, {

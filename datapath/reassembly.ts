@@ -205,6 +205,7 @@ export class Reassembly {
         return self.#lowThreshold
       },
       max: Number.MAX_SAFE_INTEGER,
+      unsigned: true,
       unit: 'bytes',
       apply: (v) => {
         this.highThreshold = v
@@ -218,6 +219,7 @@ export class Reassembly {
       get max() {
         return self.highThreshold
       },
+      unsigned: true,
       unit: 'bytes',
       apply: (v) => {
         this.#lowThreshold = v

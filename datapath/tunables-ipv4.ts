@@ -1,6 +1,6 @@
 // net.ipv4.* of the datapath: declared with the kernel's defaults (6.18), kept as plain fields for hot code.
 
-import type { Tunables } from './tunables.ts'
+import { jiffiesOfMs, type Tunables } from './tunables.ts'
 
 /** Values in the kernel's units. Fields that only say something to sockets are kept for printing. */
 export class Ipv4Conf {
@@ -62,6 +62,8 @@ export function declareIpv4(tunables: Tunables, conf: Ipv4Conf): void {
     })
   const any = [-0x80000000, 0x7fffffff] as const
   const positive = [0, 0x7fffffff] as const
+  /** INT_MAX / HZ. */
+  const seconds = [-8589934, 8589934] as const
 
   number('ip_default_ttl', 64, [1, 255], (v) => (conf.defaultTtl = v))
   flag('ip_forward_use_pmtu', false, (on) => (conf.forwardUsePmtu = on))
@@ -72,7 +74,13 @@ export function declareIpv4(tunables: Tunables, conf: Ipv4Conf): void {
   flag('icmp_echo_ignore_broadcasts', true, (on) => (conf.icmpEchoIgnoreBroadcasts = on), 1)
   flag('icmp_ignore_bogus_error_responses', true, (on) => (conf.icmpIgnoreBogusErrorResponses = on), 1)
   flag('icmp_errors_use_inbound_ifaddr', false, (on) => (conf.icmpErrorsUseInboundIfaddr = on), 1)
-  number('icmp_ratelimit', 1000, any, (v) => (conf.icmpRatelimit = v), 'ms')
+  tunables.declare({
+    name: 'net.ipv4.icmp_ratelimit',
+    default: 1000,
+    unit: 'ms',
+    store: jiffiesOfMs,
+    apply: (v) => (conf.icmpRatelimit = v),
+  })
   number('icmp_ratemask', 6168, any, (v) => (conf.icmpRatemask = v))
   number('icmp_msgs_per_sec', 1000, positive, (v) => (conf.icmpMsgsPerSec = v))
   number('icmp_msgs_burst', 50, positive, (v) => (conf.icmpMsgsBurst = v))
@@ -81,7 +89,7 @@ export function declareIpv4(tunables: Tunables, conf: Ipv4Conf): void {
   number('fib_multipath_hash_seed', 0, [0, 0xffffffff], (v) => (conf.multipathHashSeed = v))
   flag('fib_multipath_use_neigh', false, () => {}, 1)
   number('route.min_pmtu', 552, [68, 0x7fffffff], (v) => (conf.minPmtu = v), 'bytes')
-  number('route.mtu_expires', 600, any, (v) => (conf.mtuExpires = v), 's')
+  number('route.mtu_expires', 600, seconds, (v) => (conf.mtuExpires = v), 's')
   number('route.min_adv_mss', 256, any, undefined, 'bytes')
   number('ip_no_pmtu_disc', 0, [0, 255], (v) => (conf.noPmtuDisc = v))
   number('ip_early_demux', 1, [0, 255])

@@ -6,7 +6,8 @@
 
 import type { Devices } from './device-table.ts'
 import type { Device } from './devices.ts'
-import type { Tunables } from './tunables.ts'
+import { jiffiesOfMs, numberRanges, parseSysctl, TunableError, type Tunables } from './tunables.ts'
+import { parseIpv6 } from './wire/address.ts'
 
 /** IPV6_MIN_MTU: on a device with less there is no IPv6. */
 export const IPV6_MIN_MTU = 1280
@@ -47,6 +48,8 @@ export class Ipv6Conf {
   icmpRatelimit = 100
   /** Types that the limits are for. */
   readonly icmpLimited = new Uint8Array(256)
+  /** As text: `0-1,3-127`. */
+  ratemask = ''
   /** route.mtu_expires, seconds. */
   mtuExpires = 600
 
@@ -54,31 +57,16 @@ export class Ipv6Conf {
     this.writeRatemask(RATEMASK)
   }
 
-  /** As `net.ipv6.icmp.ratemask` shows it: `0-1,3-127`. */
-  readRatemask(): string {
-    const ranges: string[] = []
-    for (let i = 0; i < 256; i++) {
-      if (this.icmpLimited[i] === 0) continue
-      const first = i
-      while (i < 255 && this.icmpLimited[i + 1] === 1) i++
-      ranges.push(first === i ? `${i}` : `${first}-${i}`)
-    }
-    return ranges.join(',')
-  }
-
-  /** proc_do_large_bitmap(): false if it is no list of types. */
+  /** net.ipv6.icmp.ratemask: false if it is no list of types. */
   writeRatemask(text: string): boolean {
-    const mask = new Uint8Array(256)
-    for (const part of text.split(',')) {
-      const found = /^(\d+)(?:-(\d+))?$/.exec(part.trim())
-      if (part.trim() === '' && text.trim() === '') continue
-      if (found === null) return false
-      const from = Number(found[1])
-      const to = Number(found[2] ?? from)
-      if (from > to || to > 255) return false
-      mask.fill(1, from, to + 1)
+    const types = numberRanges(text, 255)
+    if (types === null) return false
+    this.ratemask = types
+    this.icmpLimited.fill(0)
+    for (const part of types === '' ? [] : types.split(',')) {
+      const [from, to = from] = part.split('-').map(Number)
+      this.icmpLimited.fill(1, from, to! + 1)
     }
-    this.icmpLimited.set(mask)
     return true
   }
 }
@@ -105,7 +93,10 @@ export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
   const flag = (name: string, value: boolean, apply?: (on: boolean) => void, max = 255): void =>
     number(name, value ? 1 : 0, [0, max], (v) => apply?.(v !== 0), 'bool')
   const any = [-0x80000000, 0x7fffffff] as const
-  const byte = [0, 255] as const
+  /** INT_MAX / HZ. */
+  const seconds = [-8589934, 8589934] as const
+  const milliseconds = (name: string, value: number, apply: (v: number) => void): void =>
+    tunables.declare({ name: `net.ipv6.${name}`, default: value, unit: 'ms', store: jiffiesOfMs, apply })
 
   flag('bindv6only', false)
   flag('anycast_src_echo_reply', false, (on) => (conf.anycastSource = on))
@@ -113,10 +104,17 @@ export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
   number('auto_flowlabels', 1, [0, 3], (v) => (conf.autoFlowLabels = v !== 0))
   flag('fwmark_reflect', false, (on) => (conf.fwmarkReflect = on))
   number('idgen_retries', 3, any)
-  number('idgen_delay', 1, any, undefined, 's')
+  number('idgen_delay', 1, seconds, undefined, 's')
   flag('flowlabel_state_ranges', false, (on) => (conf.flowLabelRanges = on))
   flag('ip_nonlocal_bind', false)
-  number('flowlabel_reflect', 0, [0, 7], (v) => (conf.flowLabelReflect = v))
+  tunables.declare({
+    name: 'net.ipv6.flowlabel_reflect',
+    default: 0,
+    min: 0,
+    max: 7,
+    signed: true,
+    apply: (v) => (conf.flowLabelReflect = v),
+  })
   number('max_dst_opts_number', 8, any, (v) => (conf.maxDestinationOptions = v))
   number('max_hbh_opts_number', 8, any, (v) => (conf.maxHopOptions = v))
   number('max_dst_opts_length', 0x7fffffff, any, (v) => (conf.maxDestinationLength = v), 'bytes')
@@ -125,9 +123,10 @@ export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
   number('fib_multipath_hash_fields', 7, [1, 0xfff], (v) => (conf.multipathHashFields = v))
   number('seg6_flowlabel', 0, any)
   number('fib_notify_on_flag_change', 0, [0, 2])
-  number('ioam6_id', 16777215, [0, 16777215])
+  tunables.declare({ name: 'net.ipv6.ioam6_id', default: 16777215, min: 0, max: 16777215, unsigned: true })
+  declareWideId(tunables)
   number('xfrm6_gc_thresh', 32768, any)
-  number('icmp.ratelimit', 100, any, (v) => (conf.icmpRatelimit = v), 'ms')
+  milliseconds('icmp.ratelimit', 100, (v) => (conf.icmpRatelimit = v))
   flag('icmp.echo_ignore_all', false, (on) => (conf.icmpEchoIgnoreAll = on))
   flag('icmp.echo_ignore_multicast', false, (on) => (conf.icmpEchoIgnoreMulticast = on))
   flag('icmp.echo_ignore_anycast', false, (on) => (conf.icmpEchoIgnoreAnycast = on))
@@ -135,18 +134,64 @@ export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
   tunables.declare({
     name: 'net.ipv6.icmp.ratemask',
     default: 0,
-    words: { read: () => conf.readRatemask(), write: (text) => conf.writeRatemask(text) },
+    words: { read: () => conf.ratemask, write: (text) => conf.writeRatemask(text) },
   })
   number('route.gc_thresh', 1024, any)
   number('route.max_size', 0x7fffffff, any)
-  number('route.gc_min_interval', 0, any, undefined, 's')
-  number('route.gc_timeout', 60, any, undefined, 's')
-  number('route.gc_interval', 30, any, undefined, 's')
+  // One time under two names.
+  let interval = 500
+  tunables.declare({
+    name: 'net.ipv6.route.gc_min_interval',
+    default: 0,
+    words: {
+      read: () => String(Math.trunc(interval / 1000)),
+      write: (text) => {
+        const value = parseSysctl(text)
+        if (!(value >= seconds[0] && value <= seconds[1])) return false
+        interval = value * 1000
+        return true
+      },
+    },
+  })
+  tunables.declare({
+    name: 'net.ipv6.route.gc_min_interval_ms',
+    default: 0,
+    words: {
+      read: () => String(interval),
+      write: (text) => {
+        const value = jiffiesOfMs(parseSysctl(text))
+        if (Number.isNaN(value)) return false
+        interval = value
+        return true
+      },
+    },
+  })
+  number('route.gc_timeout', 60, seconds, undefined, 's')
+  number('route.gc_interval', 30, seconds, undefined, 's')
   number('route.gc_elasticity', 9, any)
-  number('route.mtu_expires', 600, any, (v) => (conf.mtuExpires = v), 's')
+  number('route.mtu_expires', 600, seconds, (v) => (conf.mtuExpires = v), 's')
   number('route.min_adv_mss', 1220, any, undefined, 'bytes')
-  number('route.gc_min_interval_ms', 500, any, undefined, 'ms')
-  number('route.skip_notify_on_dev_down', 0, byte)
+  number('route.skip_notify_on_dev_down', 0, [0, 1])
+}
+
+/** ioam6_id_wide: 56 bits, more than a number holds. */
+function declareWideId(tunables: Tunables): void {
+  let id = 2n ** 56n - 1n
+  tunables.declare({
+    name: 'net.ipv6.ioam6_id_wide',
+    default: 0,
+    words: {
+      read: () => String(id),
+      write: (text) => {
+        const digits = /^\s*(0x[\da-f]+|0[0-7]*|[1-9]\d*)(?:\s|$)/i.exec(text)?.[1]
+        if (digits === undefined) return false
+        const value = BigInt(/^0\d/.test(digits) ? `0o${digits.slice(1)}` : digits)
+        if (value >= 2n ** 56n) return false
+        id = value
+        return true
+      },
+    },
+  })
 }
 
 /** net.ipv6.conf.*: what `all` and `default` have in a fresh namespace (ipv6_devconf, ipv6_devconf_dflt). */
@@ -158,10 +203,17 @@ interface ConfSpec {
   /** On lo and on a device without neighbours (IFF_NOARP) where it differs. */
   readonly bare?: number
   readonly readOnly?: boolean
-  /** Written to `all`, it is written to `default` and every device too. */
-  readonly spreads?: boolean
+  /** Written to `all`, it is written to `default` and every device too, or to the devices alone. */
+  readonly spreads?: boolean | 'devices'
   readonly min?: number
+  readonly max?: number
+  readonly signed?: boolean
+  readonly unsigned?: boolean
+  readonly store?: (value: number) => number
 }
+
+/** INT_MAX / HZ. */
+const SECONDS = { min: -8589934, max: 8589934 } as const
 
 const CONF: readonly ConfSpec[] = [
   { name: 'accept_dad', all: 0, initial: 1, bare: -1 },
@@ -177,8 +229,8 @@ const CONF: readonly ConfSpec[] = [
   { name: 'accept_ra_rtr_pref', all: 1 },
   { name: 'accept_redirects', all: 1 },
   { name: 'accept_source_route', all: 0 },
-  { name: 'accept_untracked_na', all: 0 },
-  { name: 'addr_gen_mode', all: 0, spreads: true },
+  { name: 'accept_untracked_na', all: 0, min: 0, max: 2, signed: true },
+  { name: 'addr_gen_mode', all: 0, spreads: true, min: 0, max: 3 },
   { name: 'autoconf', all: 1 },
   { name: 'dad_transmits', all: 1 },
   { name: 'disable_ipv6', all: 0, spreads: true },
@@ -186,38 +238,38 @@ const CONF: readonly ConfSpec[] = [
   { name: 'drop_unicast_in_l2_multicast', all: 0 },
   { name: 'drop_unsolicited_na', all: 0 },
   { name: 'enhanced_dad', all: 1 },
-  { name: 'force_forwarding', all: 0, spreads: true },
+  { name: 'force_forwarding', all: 0, spreads: 'devices', min: 0, max: 1 },
   { name: 'force_mld_version', all: 0 },
   { name: 'force_tllao', all: 0 },
   { name: 'forwarding', all: 0, spreads: true },
-  { name: 'hop_limit', all: 64, min: 1 },
+  { name: 'hop_limit', all: 64, min: 1, max: 255 },
   { name: 'ignore_routes_with_linkdown', all: 0, spreads: true },
-  { name: 'ioam6_enabled', all: 0 },
-  { name: 'ioam6_id', all: 65535 },
-  { name: 'ioam6_id_wide', all: 4294967295 },
+  { name: 'ioam6_enabled', all: 0, min: 0, max: 1 },
+  { name: 'ioam6_id', all: 65535, min: 0, max: 65535, unsigned: true },
+  { name: 'ioam6_id_wide', all: 4294967295, min: 0, max: 4294967295 },
   { name: 'keep_addr_on_down', all: 0 },
   { name: 'max_addresses', all: 16 },
   { name: 'max_desync_factor', all: 600 },
   { name: 'mc_forwarding', all: 0, readOnly: true },
-  { name: 'mldv1_unsolicited_report_interval', all: 10000 },
-  { name: 'mldv2_unsolicited_report_interval', all: 1000 },
+  { name: 'mldv1_unsolicited_report_interval', all: 10000, store: jiffiesOfMs },
+  { name: 'mldv2_unsolicited_report_interval', all: 1000, store: jiffiesOfMs },
   { name: 'mtu', all: 1280, min: IPV6_MIN_MTU },
-  { name: 'ndisc_evict_nocarrier', all: 1 },
+  { name: 'ndisc_evict_nocarrier', all: 1, min: 0, max: 1 },
   { name: 'ndisc_notify', all: 0 },
-  { name: 'ndisc_tclass', all: 0 },
+  { name: 'ndisc_tclass', all: 0, min: 0, max: 255, signed: true },
   { name: 'optimistic_dad', all: 0 },
   { name: 'proxy_ndp', all: 0 },
-  { name: 'ra_defrtr_metric', all: 1024, min: 1 },
-  { name: 'ra_honor_pio_life', all: 0 },
-  { name: 'ra_honor_pio_pflag', all: 0 },
+  { name: 'ra_defrtr_metric', all: 1024, min: 1, max: 4294967295 },
+  { name: 'ra_honor_pio_life', all: 0, min: 0, max: 1 },
+  { name: 'ra_honor_pio_pflag', all: 0, min: 0, max: 1 },
   { name: 'regen_max_retry', all: 3 },
   { name: 'regen_min_advance', all: 2 },
-  { name: 'router_probe_interval', all: 60 },
-  { name: 'router_solicitation_delay', all: 1 },
-  { name: 'router_solicitation_interval', all: 4 },
-  { name: 'router_solicitation_max_interval', all: 3600 },
-  { name: 'router_solicitations', all: -1 },
-  { name: 'rpl_seg_enabled', all: 0 },
+  { name: 'router_probe_interval', all: 60, ...SECONDS },
+  { name: 'router_solicitation_delay', all: 1, ...SECONDS },
+  { name: 'router_solicitation_interval', all: 4, ...SECONDS },
+  { name: 'router_solicitation_max_interval', all: 3600, ...SECONDS },
+  { name: 'router_solicitations', all: -1, min: -1 },
+  { name: 'rpl_seg_enabled', all: 0, min: 0, max: 1, signed: true },
   { name: 'seg6_enabled', all: 0 },
   { name: 'seg6_require_hmac', all: 0 },
   { name: 'suppress_frag_ndisc', all: 1 },
@@ -228,6 +280,7 @@ const CONF: readonly ConfSpec[] = [
   { name: 'use_tempaddr', all: 0, bare: -1 },
 ]
 const indexOf = (name: string): number => CONF.findIndex((c) => c.name === name)
+const ADDR_GEN_MODE = indexOf('addr_gen_mode')
 const ACCEPT_SOURCE_ROUTE = indexOf('accept_source_route')
 const DISABLE = indexOf('disable_ipv6')
 const FORCE_FORWARDING = indexOf('force_forwarding')
@@ -249,6 +302,8 @@ export class Ipv6DeviceConf {
   readonly #devices: Devices
   readonly #conf: Ipv6Conf
   readonly #rows = new Map<string, number[]>()
+  /** stable_secret, as it prints. */
+  readonly #secrets = new Map<string, string>()
   /** Values are being declared or passed on, which is no write. */
   #quiet = false
 
@@ -266,6 +321,9 @@ export class Ipv6DeviceConf {
       deviceRenamed: (device, old) => {
         const values = this.#rows.get(old)!
         this.#forget(old)
+        const secret = this.#secrets.get(old)
+        this.#secrets.delete(old)
+        if (secret !== undefined) this.#secrets.set(device.name, secret)
         this.#declareRow(device.name, device, values)
       },
       mtuChanged: (device) => {
@@ -279,6 +337,7 @@ export class Ipv6DeviceConf {
 
   #forget(name: string): void {
     for (const spec of CONF) this.#tunables.undeclare(nameOf(name, spec.name))
+    this.#tunables.undeclare(nameOf(name, 'stable_secret'))
     this.#rows.delete(name)
   }
 
@@ -301,12 +360,54 @@ export class Ipv6DeviceConf {
         name: nameOf(name, spec.name),
         default: row[i]!,
         min: spec.min ?? -0x80000000,
+        // An MTU for IPv6 may not be larger than the device's.
+        get max() {
+          if (spec.name !== 'mtu' || device === null) return spec.max ?? 0x7fffffff
+          return Math.max(device.mtu, IPV6_MIN_MTU)
+        },
+        ...(spec.signed ? { signed: true } : {}),
+        ...(spec.unsigned ? { unsigned: true } : {}),
         ...(spec.readOnly ? { readOnly: true } : {}),
+        ...(spec.store === undefined ? {} : { store: spec.store }),
+        ...(i === ADDR_GEN_MODE && device !== null ? { store: (mode) => this.#mode(name, mode) } : {}),
         apply: (value) => this.#write(name, i, value),
       })
       this.#quiet = false
     }
+    this.#declareSecret(name)
     if (device !== null) this.#apply(device)
+  }
+
+  /** addrconf_sysctl_stable_secret(): a device that has one makes its addresses from it (mode 2). */
+  #declareSecret(name: string): void {
+    this.#tunables.declare({
+      name: nameOf(name, 'stable_secret'),
+      default: 0,
+      words: {
+        read: () => this.#secrets.get(name) ?? null,
+        write: (text) => {
+          const words = name === ALL ? null : parseIpv6(text.trim())
+          if (words === null) throw new TunableError(text, 'Input/output error')
+          const hex = words.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
+          this.#secrets.set(name, hex.match(/.{4}/g)!.join(':'))
+          for (const other of name === DEFAULT ? this.#rows.keys() : [name])
+            if (other !== ALL && other !== DEFAULT)
+              this.#tunables.set(nameOf(other, CONF[ADDR_GEN_MODE]!.name), 2)
+          return true
+        },
+      },
+    })
+  }
+
+  /** addrconf_sysctl_addr_gen_mode(): without a secret there is none to make addresses from. */
+  #mode(name: string, mode: number): number {
+    const secret = this.#quiet || this.#secrets.has(name) || this.#secrets.has(DEFAULT)
+    return Object.is(mode, -0) || mode < 0 || mode > 3 || (mode === 2 && !secret) ? Number.NaN : mode
+  }
+
+  /** addr_gen_mode of a device: 0 EUI-64, 1 none, 2 from the stable secret, 3 from a random one. */
+  addressMode(device: Device): number {
+    return this.#rows.get(device.name)![ADDR_GEN_MODE]!
   }
 
   /** addrconf_sysctl_forward(), addrconf_sysctl_disable() and their kin. */
@@ -320,7 +421,8 @@ export class Ipv6DeviceConf {
       if (CONF[i]!.spreads) {
         this.#quiet = true
         for (const other of this.#rows.keys())
-          if (other !== ALL) this.#tunables.set(nameOf(other, CONF[i]!.name), value)
+          if (other !== ALL && (other !== DEFAULT || CONF[i]!.spreads === true))
+            this.#tunables.set(nameOf(other, CONF[i]!.name), value)
         this.#quiet = false
       }
     }

@@ -9,10 +9,17 @@ export interface Tunable {
   /** Unit of the value for people: 's', 'ms', 'entries', 'bytes', 'bool'. */
   readonly unit?: string
   readonly readOnly?: boolean
+  /** Shows nothing: what counts is that it was written (route.flush). */
+  readonly writeOnly?: boolean
+  /** A minus in front is refused, even of 0 (proc_dou8vec_minmax, proc_doulongvec_minmax); default: as the range suggests. */
+  readonly unsigned?: boolean
+  readonly signed?: boolean
+  /** What becomes of a number that is written; NaN: it is refused. The range is not looked at then. */
+  readonly store?: (value: number) => number
   /** Gives the value when it is asked for: counters. */
   readonly read?: () => number
-  /** A value that is no number: `set` hands it over as text and is told whether it will do. */
-  readonly words?: { readonly read: () => string; readonly write: (text: string) => boolean }
+  /** A value that is no number: `set` hands it over as text and is told whether it will do. Null: reading fails. */
+  readonly words?: { readonly read: () => string | null; readonly write: (text: string) => boolean }
   /** Called at declaration and at every change. */
   readonly apply?: (value: number) => void
   /** Called for a write that is refused: some handlers of the kernel note that there was one. */
@@ -22,6 +29,12 @@ export interface Tunable {
 /** What went wrong with a write; the command words it as sysctl(8) does. */
 export class TunableError extends RangeError {
   override readonly name = 'TunableError'
+  /** As strerror(3) words it. */
+  readonly reason: string
+  constructor(message: string, reason = 'Invalid argument') {
+    super(message)
+    this.reason = reason
+  }
 }
 
 interface Slot {
@@ -67,7 +80,16 @@ export class Tunables {
   text(name: string): string | undefined {
     const slot = this.#known.get(this.#aliases.get(name) ?? name)
     if (slot === undefined) return this.#foreign.get(name)
-    return slot.spec.words?.read() ?? String(slot.spec.read?.() ?? slot.value)
+    const { spec } = slot
+    if (spec.writeOnly) return ''
+    return spec.words === undefined ? String(spec.read?.() ?? slot.value) : (spec.words.read() ?? '')
+  }
+
+  /** `hidden`: it is only written. `failing`: there is nothing to read yet. */
+  unreadable(name: string): 'hidden' | 'failing' | null {
+    const spec = this.#known.get(this.#aliases.get(name) ?? name)?.spec
+    if (spec?.writeOnly) return 'hidden'
+    return spec?.words !== undefined && spec.words.read() === null ? 'failing' : null
   }
 
   /** Sets a declared sysctl. Throws TunableError for text that is no number, or one out of range. */
@@ -79,10 +101,13 @@ export class Tunables {
       this.generation++
       return
     }
-    const number = typeof value === 'number' ? value : parse(value)
-    const { min = -0x80000000, max = 0xffffffff } = slot.spec
+    const { min = -0x80000000, max = 0x7fffffff, unsigned, signed, store } = slot.spec
     if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)
-    if (!Number.isInteger(number) || number < min || number > max) {
+    const written = typeof value === 'number' ? value : parseSysctl(value)
+    const number = store === undefined ? written : store(written)
+    const minus =
+      Object.is(written, -0) && !signed && (unsigned || (min >= 0 && (max <= 255 || max > 0x7fffffff)))
+    if (!Number.isInteger(number) || minus || (store === undefined && (number < min || number > max))) {
       slot.spec.refused?.()
       throw new TunableError(`${name}: "${value}" must be a whole number from ${min} to ${max}`)
     }
@@ -109,11 +134,46 @@ export class Tunables {
   }
 }
 
-/** As proc_get_long() reads: decimal, 0x or 0 in front for hexadecimal or octal; what follows a blank is not looked at. */
-function parse(text: string): number {
+/**
+ * As proc_get_long() reads: decimal, 0x or 0 in front for hexadecimal or octal; what follows a blank is not looked at. NaN:
+ * no number, or none that fits into 64 bits.
+ */
+export function parseSysctl(text: string): number {
   const [, minus, digits] = /^\s*(-?)(0x[\da-f]+|0[0-7]*|[1-9]\d*)(?:\s|$)/i.exec(text) ?? []
   if (digits === undefined) return Number.NaN
   const octal = digits.length > 1 && /^0\d/.test(digits)
   const number = octal ? Number.parseInt(digits, 8) : Number(digits)
+  if (number >= 2 ** 64) return Number.NaN
   return minus === '-' ? -number : number
+}
+
+/**
+ * proc_dointvec_ms_jiffies(): milliseconds as they come back from jiffies of 4, cut to 32 bits before; NaN: they are too
+ * many.
+ */
+export function jiffiesOfMs(ms: number): number {
+  if (Number.isNaN(ms)) return ms
+  const cut = Number(BigInt.asUintN(32, BigInt(ms)))
+  return cut >= 2 ** 31 ? Number.NaN : Math.ceil(cut / 4) * 4
+}
+
+/** proc_do_large_bitmap(): `5,3-4` becomes `3-5`; null: no list of numbers up to `max`. */
+export function numberRanges(text: string, max: number): string | null {
+  const bits = new Uint8Array(max + 2)
+  for (const part of text === '' ? [] : text.split(',')) {
+    const found = /^(\w+)(?:-(\w+))?$/.exec(part)
+    if (found === null) return null
+    const from = parseSysctl(found[1]!)
+    const to = parseSysctl(found[2] ?? found[1]!)
+    if (!(from <= to && to <= max)) return null
+    bits.fill(1, from, to + 1)
+  }
+  const out: string[] = []
+  for (let i = 0; i <= max; i++) {
+    if (bits[i] === 0) continue
+    const first = i
+    while (bits[i + 1] === 1) i++
+    out.push(first === i ? `${i}` : `${first}-${i}`)
+  }
+  return out.join(',')
 }

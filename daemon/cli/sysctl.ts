@@ -42,6 +42,8 @@ For more details see sysctl(8).
 interface Wish {
   all: boolean
   binary: boolean
+  /** Show base_reachable_time and retrans_time, which have better ones. */
+  deprecated: boolean
   ignore: boolean
   names: boolean
   values: boolean
@@ -68,7 +70,7 @@ class Early extends Error {
 
 const LONG: Readonly<Record<string, string>> = {
   all: 'a',
-  deprecated: 'o',
+  deprecated: 'd+',
   'dry-run': 'D',
   binary: 'b',
   ignore: 'e',
@@ -87,6 +89,7 @@ function parse(argv: readonly string[]): Wish {
   const wish: Wish = {
     all: false,
     binary: false,
+    deprecated: false,
     ignore: false,
     names: false,
     values: false,
@@ -136,6 +139,9 @@ function parse(argv: readonly string[]): Wish {
         return
       case 'o':
       case 'x':
+        return
+      case 'd+':
+        wish.deprecated = true
         return
       case 'h':
       case 'd':
@@ -195,11 +201,39 @@ function argument(rest: string[], complaint: string): string {
 
 function pattern(text: string): RegExp {
   try {
-    return new RegExp(text)
+    return new RegExp(extended(text), 's')
   } catch {
     return /(?!)/ // regcomp(3) failed: nothing fits
   }
 }
+
+/** What differs in an expression of regex(7): sets, in which a backslash is one, and named classes. */
+function extended(text: string): string {
+  return text.replace(/\\.|\[\^?\]?(?:\[[:.=][^\]]*[:.=]\]|[^\]])*\]/gs, (part) =>
+    part[0] === '\\'
+      ? part
+      : part
+          .replace(/\\/g, '\\\\')
+          .replace(/^(\[\^?)\]/, '$1\\]')
+          .replace(/\[:(\w+):\]/g, (_, name: string) => CLASSES[name] ?? '\uffff')
+          .replace(/(?<=.)\[/gs, '\\['),
+  )
+}
+
+const CLASSES: Readonly<Record<string, string>> = {
+  alnum: '0-9A-Za-z',
+  alpha: 'A-Za-z',
+  blank: ' \\t',
+  digit: '0-9',
+  lower: 'a-z',
+  punct: '!-\\/:-@\\[-`{-~',
+  space: '\\s',
+  upper: 'A-Z',
+  xdigit: '0-9A-Fa-f',
+}
+
+/** Not in a list, unless asked for (is_deprecated). */
+const DEPRECATED = /\.(base_reachable|retrans)_time$/
 
 /**
  * The name with dots between its parts. As sysctl(8): whichever of `/` and `.` comes first separates, the other
@@ -295,7 +329,10 @@ class Session {
     const name = dotted(given)
     const value = this.#tunables.text(name)
     if (value !== undefined) {
-      if (this.#wanted(name)) this.#print(name, value)
+      const unreadable = this.#tunables.unreadable(name)
+      // A read that fails is not said, but for the exit status.
+      if (unreadable === 'failing') this.#code += 1
+      else if (unreadable === null && this.#wanted(name)) this.#print(name, value)
       return
     }
     const below = this.#names.filter((n) => n.startsWith(`${name}.`))
@@ -303,7 +340,13 @@ class Session {
       this.#err += this.#missing(name)
       this.#code += 1
     }
-    for (const each of below) if (this.#wanted(each)) this.#print(each, this.#tunables.text(each)!)
+    for (const each of below) this.#show(each)
+  }
+
+  #show(name: string): void {
+    if (DEPRECATED.test(name) && !this.#wish.deprecated) return
+    if (this.#wanted(name) && this.#tunables.unreadable(name) === null)
+      this.#print(name, this.#tunables.text(name)!)
   }
 
   #wanted(name: string): boolean {
@@ -311,17 +354,18 @@ class Session {
   }
 
   readAll(): void {
-    for (const name of this.#names) if (this.#wanted(name)) this.#print(name, this.#tunables.text(name)!)
+    for (const name of this.#names) this.#show(name)
   }
 
   /** parse_setting_line(); null: nothing to set. */
   #parse(file: string, number: number, text: string): Setting | null {
-    const line = text.trimStart()
+    const whole = text.trimStart()
+    const line = whole.trimEnd()
     if (line === '' || line[0] === '#' || line[0] === ';') return null
     const equals = line.indexOf('=')
     const key = (equals < 0 ? line : line.slice(0, equals)).trimEnd()
-    // The dash belongs to what -r looks at.
-    if (!this.#wanted(key)) return null
+    // -r looks at all of the line, its dash, value and end too.
+    if (!this.#wanted(whole)) return null
     const dash = key.startsWith('-')
     const name = dotted(dash ? key.slice(1) : key)
     if (equals >= 0) return { name, value: line.slice(equals + 1).trim() }
@@ -361,7 +405,7 @@ class Session {
       }
     } catch (error) {
       if (!(error instanceof TunableError)) throw error
-      this.#complain(`setting key "${name}": Invalid argument`)
+      this.#complain(`setting key "${name}": ${error.reason}`)
       return
     }
     const { names, quiet, values, binary, dryRun } = this.#wish
@@ -376,7 +420,9 @@ class Session {
     const lines = text.split('\n')
     // A single character counts only with its line end.
     return lines.flatMap((line, i) =>
-      line.length < 2 && i === lines.length - 1 ? [] : (this.#parse(file, i + 1, line) ?? []),
+      line.length < 2 && i === lines.length - 1
+        ? []
+        : (this.#parse(file, i + 1, i === lines.length - 1 ? line : `${line}\n`) ?? []),
     )
   }
 

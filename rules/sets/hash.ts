@@ -63,6 +63,12 @@ const ICMP_HEADER = 8
 export const withPorts = (proto: number): boolean =>
   proto === IPPROTO_TCP || proto === IPPROTO_UDP || proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE
 
+/**
+ * How much of a range is gone through: its first element, all, those that a set which gives up elements (forceadd) keeps
+ * in the end, or those that are in the set. 2^31 addresses one by one would take minutes, as they do in the kernel.
+ */
+type Reach = 'one' | 'all' | 'last' | 'present'
+
 interface Span {
   readonly from: number
   readonly to: number
@@ -157,24 +163,32 @@ export class HashSet implements SetData {
     this.extensions.check(options)
     const flags = (options.nomatch ? FLAG_NOMATCH : 0) | (options.wildcard ? FLAG_WILDCARD : 0)
     if (options.nomatch) this.#nomatches = true
-    this.#each(options, () => {
-      const row = this.#findExact()
-      if (row >= 0) {
-        const expired = this.extensions.expired(row)
-        if (!exist && !expired) throw new SetError('EXIST')
-        this.#table.flags[row] = USED | flags
-        this.extensions.put(row, options, expired)
-      } else this.extensions.put(this.#insert(flags), options, true)
-    })
+    this.#each(
+      options,
+      () => {
+        const row = this.#findExact()
+        if (row >= 0) {
+          const expired = this.extensions.expired(row)
+          if (!exist && !expired) throw new SetError('EXIST')
+          this.#table.flags[row] = USED | flags
+          this.extensions.put(row, options, expired)
+        } else this.extensions.put(this.#insert(flags), options, true)
+      },
+      this.#forceadd ? 'last' : 'all',
+    )
   }
 
   del(options: SetOptions, exist: boolean): void {
     this.extensions.check(options)
-    this.#each(options, () => {
-      const row = this.#findExact()
-      if (row >= 0 && !this.extensions.expired(row)) this.#remove(row)
-      else if (!exist) throw new SetError('EXIST')
-    })
+    this.#each(
+      options,
+      () => {
+        const row = this.#findExact()
+        if (row >= 0 && !this.extensions.expired(row)) this.#remove(row)
+        else if (!exist) throw new SetError('EXIST')
+      },
+      exist ? 'present' : 'all',
+    )
   }
 
   test(options: SetOptions): boolean {
@@ -185,7 +199,7 @@ export class HashSet implements SetData {
       () => {
         result = this.#lookup(null, null)
       },
-      true,
+      'one',
     )
     return result > 0 || (result === NOMATCH && options.nomatch === true)
   }
@@ -250,9 +264,10 @@ export class HashSet implements SetData {
     return this.#table.used(row) && !this.extensions.expired(row)
   }
 
-  /** Calls `then` with the key of every element that the options name; `one`: only the first. */
-  #each(options: SetOptions, then: () => void, one = false): void {
+  /** Calls `then` with the key of every element that the options name, as far as `reach` says. */
+  #each(options: SetOptions, then: () => void, reach: Reach): void {
     const { parts, net0 } = this.#shape
+    const one = reach === 'one'
     const key = this.#key
     const cidr = options.cidr ?? this.#hostMask
     const cidr2 = options.cidr2 ?? this.#hostMask
@@ -297,7 +312,7 @@ export class HashSet implements SetData {
       inner()
       return
     }
-    this.#overFirst(options, first, cidr, one, inner)
+    this.#overFirst(options, first, cidr, reach, ports === null ? 1 : ports.to - ports.from + 1, inner)
   }
 
   #ports(options: SetOptions): Span | null {
@@ -310,7 +325,15 @@ export class HashSet implements SetData {
     return { from: Math.min(port, to), to: Math.max(port, to) }
   }
 
-  #overFirst(options: SetOptions, kind: 'ip' | 'net', cidr: number, one: boolean, then: () => void): void {
+  #overFirst(
+    options: SetOptions,
+    kind: 'ip' | 'net',
+    cidr: number,
+    reach: Reach,
+    ports: number,
+    then: () => void,
+  ): void {
+    const one = reach === 'one'
     const key = this.#key
     const words = options.ip ?? [0, 0, 0, 0]
     const masked = this.#shape.masks === true || this.#shape.netMasks === true
@@ -365,12 +388,35 @@ export class HashSet implements SetData {
       end = (from | ~mask) >>> 0
     }
     const step = this.#shape.masks ? 2 ** (32 - this.#netmask) : 1
+    const addresses = Math.floor((end - start) / step) + 1
+    if (reach === 'present' && addresses > this.#table.rows) {
+      for (const address of this.#addressesWithin(start, end))
+        if ((address - start) % step === 0) {
+          key[0] = address | 0
+          then()
+        }
+      return
+    }
+    // Each address beyond these pushes out one before it.
+    const kept = Math.ceil((2 * this.#maxelem) / ports)
+    if (reach === 'last' && addresses > kept) start += (addresses - kept) * step
     for (let address = start; address <= end; address += step) {
       if (address === 0 && this.#shape.masks && address !== start) return
       // As the kernel: only the first was masked.
       key[0] = address | 0
       then()
     }
+  }
+
+  /** First addresses of elements, from `start` to `end`. */
+  #addressesWithin(start: number, end: number): Set<number> {
+    const { keys, rows, stride } = this.#table
+    const found = new Set<number>()
+    for (let row = 0; row < rows; row++) {
+      const address = keys[row * stride]! >>> 0
+      if (this.#table.used(row) && address >= start && address <= end) found.add(address)
+    }
+    return found
   }
 
   #overSecond(options: SetOptions, part: number, cidr: number, one: boolean, then: () => void): void {

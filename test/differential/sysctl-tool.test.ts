@@ -69,6 +69,32 @@ net.netfilter.nf_conntrack_tcp_timeout_established
 -a -r nf_conntrack_(udp|icmp)_timeout$
 -r ip_default_ttl$
 -a -N -r net.ipv4.ip_forward$
+-r ip_forward$ net.ipv4.ip_forward=1
+-r ip_forward=1$ net.ipv4.ip_forward=1
+-a -r neigh.lo.[[:alpha:]]*_time
+-a --deprecated -r neigh.lo.[[:alpha:]]*_time
+net.ipv4.neigh.lo.retrans_time=7
+net.ipv4.neigh.lo.retrans_time
+net.ipv6.conf.all.force_forwarding=5
+net.ipv6.conf.all.force_forwarding=1
+net.ipv6.conf.default.force_forwarding
+net.ipv6.conf.lo.stable_secret
+net.ipv6.conf.lo.addr_gen_mode=2
+net.ipv6.conf.lo.stable_secret=1::2
+net.ipv6.conf.lo.stable_secret
+net.ipv6.conf.lo.addr_gen_mode
+net.ipv4.route.flush=1
+net.ipv4.route.flush
+net.ipv4.route.mtu_expires=8589935
+net.ipv4.icmp_ratelimit=7
+net.ipv4.icmp_ratelimit
+net.ipv4.fwmark_reflect=-0
+net.ipv4.tcp_syncookies=2
+net.ipv4.ip_local_port_range=60000
+net.ipv4.ip_local_reserved_ports=5,3-4
+net.ipv4.ip_local_reserved_ports
+net.netfilter.nf_log.2=nope
+net.netfilter.nf_log.2=nf_log_ipv4
 -p /nonexistent`.split('\n')
 
 let engine: Engine
@@ -105,9 +131,12 @@ describe.skipIf(reason !== null)('sysctl answers as procps', () => {
 const FIRST = Number(process.env.TUNWALL_SEED ?? 10)
 const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 2)
 const RANDOM_LINES = 60
-/** IPv6 (the harness sets some of its own); what all namespaces share, what follows from the machine's memory or its clock (jiffies), what is counted. */
+/**
+ * What all namespaces share, what follows from the machine (its memory, its modules, its TCP), what is counted; what the
+ * harness sets for itself; a random secret.
+ */
 const OTHERS =
-  /^net\.(core|ipv6)\.|nf_conntrack_(max|buckets|expect_max|count|hash)|tcp_.*mem|_thresh$|secret|\.nf_log|icmp_ratelimit$/
+  /^net\.(core\.(rps|[rw]mem)|bridge|mptcp)|nf_conntrack_(max|buckets|expect_max|count|hash)|congestion_control$|(hash|tw_buckets|max_syn).*|addr_gen_mode|accept_dad|secret|lwtunnel/
 
 describe.skipIf(reason !== null)('random command lines of sysctl', () => {
   test.each(Array.from({ length: SEQUENCES }, (_, i) => FIRST + i))(
@@ -128,7 +157,16 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
         const names = [...mine.keys()].filter((name) => name !== '' && theirs.has(name) && !OTHERS.test(name))
         const complete = (directory: string): boolean =>
           [...theirs.keys()].every((name) => !name.startsWith(`${directory}.`) || mine.has(name))
-        const directories = ['net.ipv4.conf', 'net.ipv4.conf.lo', 'net.ipv4.conf.all'].filter(complete)
+        const directories = [
+          'net.ipv4.conf',
+          'net.ipv4.conf.lo',
+          'net.ipv4.conf.all',
+          'net.ipv4.neigh',
+          'net.ipv6.neigh.t0',
+          'net.ipv6.icmp',
+          'net.ipv6.route',
+          'net.ipv4.route',
+        ].filter(complete)
         const grammar = new SysctlGrammar(new SeededRandom(seed), names, [...directories, 'net.none'])
         const shared = (text: string): string[] => names.map((name) => `${name} = ${listed(text).get(name)}`)
         const said: string[] = []

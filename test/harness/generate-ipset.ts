@@ -94,13 +94,31 @@ export class IpsetWords {
     return `10.0.${this.#random.below(2)}.${this.#random.below(12)}`
   }
 
-  #net(v6: boolean): string {
+  /** `hosts`: of single addresses, of which the kernel goes through 2^31 for minutes. */
+  #net(v6: boolean, hosts: boolean): string {
     const ip = this.#ip(v6)
     if (this.#one(3))
       return `${ip}/${this.#pick(
         v6
           ? ['0', '1', '64', '120', '127', '128', '129', '32', 'x', '']
-          : ['0', '1', '20', '24', '28', '30', '31', '32', '33', 'x', '', '-1', '0x18', '255', '256', '24/8'],
+          : [
+              '0',
+              hosts ? '22' : '1',
+              '20',
+              '24',
+              '28',
+              '30',
+              '31',
+              '32',
+              '33',
+              'x',
+              '',
+              '-1',
+              '0x18',
+              '255',
+              '256',
+              '24/8',
+            ],
       )}`
     // Large ranges take long, and where the kernel finds a hash full depends on its locks.
     return this.#one(6)
@@ -180,7 +198,7 @@ export class IpsetWords {
     switch (kind) {
       case 'ip':
       case 'net':
-        return this.#net(v6)
+        return this.#net(v6, kind === 'ip')
       case 'port':
         return this.#port()
       case 'iface':

@@ -40,11 +40,21 @@ const VALUES = [
   '08',
   '0x',
   '1=2',
+  '4096 8192 65536',
+  '1-3,7',
+  '-0',
+  '8589934',
+  '8589935',
+  'cubic',
   '1,2',
 ]
 const UNKNOWN = ['net.nope', 'net.ipv4.nope', 'a', 'net/ipv4/conf/nope/rp_filter', 'net.ipv4.ip_forward.x']
 /** Extended regular expressions that C and JavaScript read alike. */
 const EXPRESSIONS = [
+  'neigh\\.lo\\..*_ms$',
+  'ipv6.*(mtu|limit)$',
+  'tcp_(sack|rmem|wmem)|port_range',
+  'net\\.ipv6\\.conf\\.t[01]\\.(hop_limit|forwarding)$',
   'ip_default_ttl$',
   'ipfrag_',
   'conf\\.(all|lo)\\.rp_filter',
@@ -161,7 +171,7 @@ export class SysctlGrammar {
           return this.#name()
         case 4:
         case 5:
-          return `${this.#one(['net.ipv4.conf.*.rp_filter', 'net.ipv4.conf.[al]*.accept_local', 'net/ipv4/conf/l?/rp_filter', 'net.ipv4.conf.nope*.rp_filter', 'net.ipv4.ipfrag_*_thresh', 'net.ipv4.conf.*.send_redirects'])} = ${this.#value()}`
+          return `${this.#one(['net.ipv4.conf.*.rp_filter', 'net.ipv4.conf.[al]*.accept_local', 'net/ipv4/conf/l?/rp_filter', 'net.ipv4.conf.nope*.rp_filter', 'net.ipv4.ipfrag_*_thresh', 'net.ipv4.conf.*.send_redirects', 'net.ipv6.conf.*.hop_limit', 'net.ipv6.conf.*.forwarding', 'net.ipv6.conf.t?.disable_ipv6', 'net.ipv[46].neigh.*.locktime', 'net.ipv4.tcp_syn*', 'net.ipv6.conf.all.*_id'])} = ${this.#value()}`
         default:
           return this.#assignment()
       }

@@ -179,3 +179,24 @@ test('swap: a name stands for the other elements', () => {
   done('rename a c')
   expect(holder.name).toBe('c')
 })
+
+describe('ranges that Linux goes through for minutes end at once', () => {
+  test('forceadd keeps the last of 2^31 addresses', () => {
+    const { done, ipset } = world()
+    done('create a hash:ip forceadd')
+    done('create b hash:ip,port,net forceadd')
+    done('add a 10.0.0.0/1')
+    done('add b 10.0.0.0/1,tcp:1-3,1.1.1.1')
+    expect(ipset('test a 127.255.255.255').code).toBe(0)
+    expect(done('list -t a')).toMatch(/Number of entries: 65536/)
+    expect(ipset('test b 127.255.255.255,tcp:3,1.1.1.1').code).toBe(0)
+  })
+
+  test('del -exist takes away what is there', () => {
+    const { done } = world()
+    done('create a hash:ip')
+    for (const address of ['10.0.0.1', '99.1.1.1', '200.0.0.1']) done(`add a ${address}`)
+    done('-exist del a 10.0.0.0/1')
+    expect(done('save').split('\n').slice(1)).toEqual(['add a 200.0.0.1', ''])
+  })
+})
