@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { addDiff } from './diff.ts'
 import { addExplain } from './explain.ts'
 import { addReplay } from './replay.ts'
+import { addTest } from './test.ts'
 import { addTools } from './tools.ts'
 import { addUp } from './up.ts'
 
@@ -12,5 +13,6 @@ export function addSubcommands(program: Command): void {
   addExplain(program)
   addReplay(program)
   addDiff(program)
+  addTest(program)
   addTools(program)
 }

@@ -73,9 +73,13 @@ function sameEnd(packet: PacketWords, side: 'src' | 'dst', wanted: string): bool
 
 const payloadHex = (payload: string | Uint8Array): string => Buffer.from(payload).toString('hex')
 
-/** The first field that is otherwise. */
-export function fieldMismatch(result: Result, fields: OutFields): Mismatch {
-  const { out } = result
+/** The first field that is otherwise. `out`, `frame`: the packet that is looked at, usually as it left. */
+export function fieldMismatch(
+  result: Result,
+  fields: OutFields,
+  out = result.out,
+  frame = result.sent[0] ?? result.delivered,
+): Mismatch {
   if (out === null) return 'there is no packet'
   const differs = (name: string, is: unknown, wanted: unknown): Mismatch =>
     is === wanted
@@ -84,7 +88,7 @@ export function fieldMismatch(result: Result, fields: OutFields): Mismatch {
   const dscp = (wanted: number | string): number =>
     typeof wanted === 'number' ? wanted : (parseTos(wanted.toUpperCase()) ?? Number.NaN) >> 2
   const checks: { readonly [K in keyof OutFields]-?: (wanted: NonNullable<OutFields[K]>) => Mismatch } = {
-    dev: (dev) => differs('dev', result.sent[0]?.dev ?? 'lo', dev),
+    dev: (dev) => differs('dev', frame?.dev ?? 'lo', dev),
     via: (via) => differs('via', result.via, via),
     src: (src) => (sameEnd(out, 'src', src) ? null : `expected src ${src}, it was ${endText(out, 'src')}`),
     dst: (dst) => (sameEnd(out, 'dst', dst) ? null : `expected dst ${dst}, it was ${endText(out, 'dst')}`),
@@ -93,7 +97,7 @@ export function fieldMismatch(result: Result, fields: OutFields): Mismatch {
     dscp: (wanted) => differs('dscp', (out.tos ?? 0) >> 2, dscp(wanted)),
     flags: (flags) =>
       differs('flags', printTcpFlags(out.flags ?? 0), printTcpFlags(readTcpFlags(flags) ?? Number.NaN)),
-    length: (length) => differs('length', (result.sent[0] ?? result.delivered)!.frame.length, length),
+    length: (length) => differs('length', frame?.frame.length ?? 0, length),
     payload: (payload) => differs('payload 0x', out.payload ?? '', payloadHex(payload)),
     frames: (frames) => differs('frames', result.sent.length, frames),
     mark: (mark) => differs('mark', result.mark, mark),
@@ -163,6 +167,14 @@ export function rejected(result: Result, how: string | null = null): Mismatch {
   return how === null || result.rejection === how
     ? null
     : `expected ${how}, it was ${result.rejection ?? 'another answer'}`
+}
+
+/** The host answered, and the answer looks so. */
+export function answered(result: Result, fields: OutFields = {}): Mismatch {
+  const answer = result.answers[0]
+  return answer === undefined
+    ? otherwise(result, 'answered')
+    : fieldMismatch(result, fields, answer.packet, answer)
 }
 
 /** NAT changed it so; null: this side must not be changed. */

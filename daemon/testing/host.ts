@@ -2,10 +2,12 @@
 // on, packets by hand, and a record of why each became what it became. Needs no root, no network, no kernel.
 
 import { FATE_NAMES, Fate } from '../../datapath/fate.ts'
-import { Packet as EnginePacket, PacketType } from '../../datapath/packet.ts'
+import type { Random } from '../../datapath/host.ts'
+import { Packet as EnginePacket, type Family, PacketType } from '../../datapath/packet.ts'
 import { LocalPort } from '../../datapath/ports/local.ts'
 import { type Egress, FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
+import type { Rule } from '../../rules/model.ts'
 import { traceLog } from '../../rules/targets/trace.ts'
 import { afterFiles } from '../after.ts'
 import { textOf } from '../bytes.ts'
@@ -64,12 +66,21 @@ export class Host {
   readonly #recorder: Recorder
   readonly #local: LocalPort
   readonly #packet = new EnginePacket()
-  readonly #talk = new Talk()
+  #talk = new Talk()
+  /** Wall clock less host.now. */
+  #epoch: number
   readonly #start: number
+  readonly #random: Reseedable
+  /** Whether the host is but for flows and counters what it was at first: no answers, no tools, no state of rules. */
+  #pristine = true
+  #stateless: boolean | null = null
   #out: { readonly device: number; readonly frame: Uint8Array }[] = []
   #n = 0
 
-  private constructor(make: (memory: FrameMemory, egress: Egress) => Engine, options: HostOptions) {
+  private constructor(
+    make: (parts: { memory: FrameMemory; egress: Egress; random: Random }) => Engine,
+    options: HostOptions,
+  ) {
     const time = options.time ?? START
     const start = typeof time === 'number' ? time : new Date(time).getTime()
     if (Number.isNaN(start))
@@ -78,13 +89,17 @@ export class Host {
         ExitCode.Unusable,
       )
     this.#start = start
-    this.engine = make(this.#memory, {
+    this.#epoch = start - UPTIME_MS
+    this.#random = new Reseedable(options.seed ?? 1)
+    const egress: Egress = {
       send: (device, off, len, slot) => {
         this.#out.push({ device, frame: this.#memory.bytes.slice(off, off + len) })
         if (slot >= 0) this.#memory.give(slot)
       },
       flush: () => {},
-    })
+    }
+    this.engine = make({ memory: this.#memory, egress, random: this.#random })
+    this.#random.seed()
     const { host } = this.engine
     host.now = UPTIME_MS
     host.wall = start
@@ -101,10 +116,7 @@ export class Host {
   /** A host from a folder (docs/host-folder.md). Throws PlaceError: `FILE:LINE:COLUMN: what is wrong`. */
   static load(directory: string, options: HostOptions = {}): Host {
     const config = loadHostFolder(directory)
-    return new Host(
-      (memory, egress) => createEngine(config, { memory, egress, random: randomOf(options) }),
-      options,
-    )
+    return new Host((parts) => createEngine(config, parts), options)
   }
 
   /** A host in a few lines; without interfaces it has only lo. Throws PlaceError. */
@@ -129,8 +141,8 @@ export class Host {
     options: HostOptions,
   ): Host {
     const { config, lines } = configOf(spec, file, sources)
-    return new Host((memory, egress) => {
-      const engine = createEngine(config, { memory, egress, random: randomOf(options) })
+    return new Host((parts) => {
+      const engine = createEngine(config, parts)
       for (const some of lines) runLines(some, engine)
       return engine
     }, options)
@@ -204,11 +216,13 @@ export class Host {
     const { host } = this.engine
     const end = host.now + ms
     const step = Math.max(TIMER_STEP_MS, ms / TIMER_STEPS)
+    // Members of sets may have ended.
+    if (this.engine.sets.size > 0) this.#pristine = false
     this.#out = []
     for (let at = host.now; at < end; ) {
       at = Math.min(at + step, end)
       host.now = at
-      host.wall = this.#start + (at - UPTIME_MS)
+      host.wall = this.#epoch + at
       while (this.engine.tick());
     }
     return this.#frames().filter(({ dev }) => dev !== 'lo')
@@ -243,6 +257,7 @@ export class Host {
 
   /** The same with all that the tool said; throws nothing. */
   tool(tool: string, argv: readonly string[], input = ''): ToolOutput {
+    this.#pristine = false
     const bytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
     const { stdout, stderr, code } = runTool(
       { tool, argv: argv.map(bytes), stdin: bytes(input), directory: process.cwd() },
@@ -292,6 +307,37 @@ export class Host {
               bytes: counters[i * 2 + 1]!,
             }
         }
+  }
+
+  // -- beginning anew
+
+  /**
+   * @internal Makes the host what it was at first, if that costs nothing: forgets flows and counters, sets the clock
+   * back. False: too much may have changed; a new host is needed.
+   */
+  renew(): boolean {
+    const { engine } = this
+    if (!this.#pristine || !this.#isStateless()) return false
+    engine.conntrack.flush()
+    engine.conntrack.expectations.flush()
+    this.log.length = 0
+    this.#talk = new Talk()
+    this.#random.seed()
+    this.#epoch = this.#start - engine.host.now
+    engine.host.wall = this.#start
+    return true
+  }
+
+  /** No rule keeps state of its own, none changes a set. Asked only while the rules are those of the beginning. */
+  #isStateless(): boolean {
+    this.#stateless ??= [4, 6].every((family) =>
+      this.engine.tables
+        .used(family as Family)
+        .every((table) =>
+          [...table.chains.values()].every((chain) => !chain.hasState && !chain.model.rules.some(fillsSets)),
+        ),
+    )
+    return this.#stateless
   }
 
   // -- inside
@@ -359,6 +405,10 @@ export class Host {
     if (dev === null) this.#local.send(pkt)
     else if (dev.up) fate = host.path.receive(pkt, dev)
     const frames = this.#frames()
+    // What the host answers is limited by its own clocks, what it keeps of fragments may be anything.
+    const toProcess = frames.some((out) => out.dev === 'lo')
+    if (fate === Fate.Replied || fate === Fate.Consumed || (fate === Fate.Delivered && !toProcess))
+      this.#pristine = false
     const reason = dev !== null && !dev.up ? 'device-down' : null
     const record = this.#recorder.take(device ?? 'lo', fate, reason)
     return { record, frames, local: dev === null, fate: FATE_NAMES[fate]! }
@@ -375,6 +425,8 @@ export class Host {
   }
 }
 
+const fillsSets = ({ target }: Rule): boolean => target.kind === 'extension' && target.target.name === 'SET'
+
 const CASTS = {
   broadcast: PacketType.Broadcast,
   multicast: PacketType.Multicast,
@@ -387,7 +439,24 @@ const isForProcess = (pkt: EnginePacket): boolean =>
   pkt.proto !== (pkt.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) &&
   pkt.sport >= 0
 
-const randomOf = ({ seed = 1 }: HostOptions): SeededRandom => new SeededRandom(seed)
+/** Random numbers that can begin anew. */
+class Reseedable implements Random {
+  readonly #seed: number
+  #numbers: SeededRandom
+
+  constructor(seed: number) {
+    this.#seed = seed
+    this.#numbers = new SeededRandom(seed)
+  }
+
+  seed(): void {
+    this.#numbers = new SeededRandom(this.#seed)
+  }
+
+  u32(): number {
+    return this.#numbers.u32()
+  }
+}
 
 function onePacket(words: string): PacketWords {
   const { steps } = parseWords(words)
