@@ -1,11 +1,22 @@
-// Two namespaces and something between them: the C copier, tunwall, or the kernel as a router.
+// Two namespaces and something between them: the C copier, tunwall, the kernel as a router, or another user-space
+// gateway.
 //
 //     client 10.9.1.2 ──[TUN or veth]── forwarder ──[TUN or veth]── server 10.9.2.2
 //
-// Everything is made here under names of this process and removed again.
+// Several may be up at once and be measured in turn. Everything is made here under names of this process and removed
+// again.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,21 +30,28 @@ const SHORT_SYN = 'net.netfilter.nf_conntrack_tcp_timeout_syn_sent'
 
 export const CLIENT = '10.9.1.2'
 export const SERVER = '10.9.2.2'
+/** pasta gives the client the server's address, and leads to the server under its router's. */
+const PASTA_SERVER = '10.9.2.1'
 
-/** Traffic before what is measured, seconds, for each contender: the compiler's and the caches' turn. */
-const WARM_UP = 1
-/** The same for new connections: each chain that they come through is met for the first time once. */
-const CONNECTIONS_WARM_UP = 3
-
-/** kernel: iptables-legacy; kernel-nft: iptables-nft. */
-export type ForwarderKind = 'copier' | 'tunwall' | 'kernel' | 'kernel-nft'
+/** kernel: iptables-legacy; kernel-nft: iptables-nft; slirp4netns, pasta: what rootless containers have. */
+export type ForwarderKind = 'copier' | 'tunwall' | 'kernel' | 'kernel-nft' | 'slirp4netns' | 'pasta'
 
 export interface LabOptions {
   readonly kind: ForwarderKind
-  /** iptables-save text; the copier has none. */
-  readonly rules: string
+  /** iptables-save text; copier, slirp4netns and pasta have none. */
+  readonly rules?: string
   /** Superframes and checksums are left to the devices, as between veths; default true. */
   readonly offload?: boolean
+  /** Bytes; default 1500. */
+  readonly mtu?: number
+  /** What tunwall is: a repository with dist; default this one. */
+  readonly root?: string
+}
+
+/** The program is there; the copier and tunwall always are. */
+export function hasForwarder(kind: ForwarderKind): boolean {
+  if (kind !== 'slirp4netns' && kind !== 'pasta') return true
+  return ['/usr/bin', '/usr/local/bin'].some((directory) => existsSync(join(directory, kind)))
 }
 
 function sh(...argv: string[]): string {
@@ -41,17 +59,21 @@ function sh(...argv: string[]): string {
 }
 
 export class Lab {
+  readonly kind: ForwarderKind
   readonly #id: string
   readonly #client: string
   readonly #server: string
   readonly #router: string
   readonly #dir: string
+  readonly #mtu: number
+  readonly #root: string
   readonly #children: ChildProcess[] = []
+  #forwarder: ChildProcess | null = null
 
-  readonly #kind: ForwarderKind
-
-  private constructor(kind: ForwarderKind, serial: number) {
-    this.#kind = kind
+  private constructor(options: LabOptions, serial: number) {
+    this.kind = options.kind
+    this.#mtu = options.mtu ?? 1500
+    this.#root = options.root ?? ROOT
     this.#id = `twb${process.pid}-${serial}`
     this.#client = `${this.#id}c`
     this.#server = `${this.#id}s`
@@ -71,15 +93,20 @@ export class Lab {
   }
 
   static async start(options: LabOptions): Promise<Lab> {
-    const lab = new Lab(options.kind, Lab.#serial++)
+    const lab = new Lab(options, Lab.#serial++)
     Lab.#live.add(lab)
+    const { kind, rules = '', offload = true } = options
     try {
       sh('ip', 'netns', 'add', lab.#client)
       sh('ip', 'netns', 'add', lab.#server)
-      if (options.kind === 'kernel') lab.#startKernel(options.rules, 'iptables-legacy-restore')
-      else if (options.kind === 'kernel-nft') lab.#startKernel(options.rules, 'iptables-nft-restore')
-      else if (options.kind === 'copier') await lab.#startCopier(options.offload ?? true)
-      else await lab.#startTunwall(options.rules, options.offload ?? true)
+      if (kind === 'kernel') lab.#startKernel(rules, 'iptables-legacy-restore')
+      else if (kind === 'kernel-nft') lab.#startKernel(rules, 'iptables-nft-restore')
+      else if (kind === 'copier') await lab.#startCopier(offload)
+      else if (kind === 'tunwall') await lab.#startTunwall(rules, offload)
+      else await lab.#startRootless(kind)
+      sh('ip', '-n', lab.#server, 'link', 'set', 'lo', 'up')
+      // The port is open, so that nobody answers what it gets; the child goes with the lab.
+      lab.#run(lab.#server, 'udp-hold', '7', '600').catch(() => {})
       return lab
     } catch (error) {
       lab.stop()
@@ -100,24 +127,29 @@ export class Lab {
   }
 
   #address(ns: string, address: string): void {
-    sh('ip', '-n', ns, 'link', 'set', 'eth0', 'up')
+    sh('ip', '-n', ns, 'link', 'set', 'eth0', 'up', 'mtu', String(this.#mtu))
     sh('ip', '-n', ns, 'addr', 'add', address, 'dev', 'eth0')
     sh('ip', '-n', ns, 'route', 'add', 'default', 'dev', 'eth0')
   }
 
   async #startTunwall(rules: string, offload: boolean): Promise<void> {
+    const device = (net: number, namespace: string): string =>
+      `{ addresses: [10.9.${net}.1/24], mtu: ${this.#mtu}, port: { tun: { namespace: ${namespace}, name: eth0, peer: [10.9.${net}.2/24], routes: [default via 10.9.${net}.1], offload: ${offload} } } }`
     writeFileSync(
       join(this.#dir, 'host.yaml'),
       `interfaces:
-  lan: { addresses: [10.9.1.1/24], mtu: 1500, port: { tun: { namespace: ${this.#client}, name: eth0, peer: [10.9.1.2/24], routes: [default via 10.9.1.1], offload: ${offload} } } }
-  wan: { addresses: [10.9.2.1/24], mtu: 1500, port: { tun: { namespace: ${this.#server}, name: eth0, peer: [10.9.2.2/24], routes: [default via 10.9.2.1], offload: ${offload} } } }
+  lan: ${device(1, this.#client)}
+  wan: ${device(2, this.#server)}
 routes: [10.128.0.0/10 via 10.9.2.2]
 sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
 `,
     )
     writeFileSync(join(this.#dir, 'iptables-save'), rules)
+    mkdirSync(join(this.#dir, 'bin'))
+    for (const tool of ['iptables', 'iptables-restore', 'iptables-save'])
+      symlinkSync(join(this.#root, 'datapath/native/build/tunwall-client'), join(this.#dir, 'bin', tool))
     await this.#spawnUntil(/ready/, process.execPath, [
-      join(ROOT, 'dist/daemon/main.js'),
+      join(this.#root, 'dist/daemon/main.js'),
       'up',
       '--host',
       this.#dir,
@@ -129,21 +161,9 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
   #startKernel(rules: string, restore: string): void {
     sh('ip', 'netns', 'add', this.#router)
     const link = (ns: string, outside: string, near: string, far: string): void => {
-      sh(
-        'ip',
-        '-n',
-        this.#router,
-        'link',
-        'add',
-        outside,
-        'type',
-        'veth',
-        'peer',
-        'name',
-        'eth0',
-        'netns',
-        ns,
-      )
+      const mtu = String(Math.min(this.#mtu, 65535))
+      const ends = `link add ${outside} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${ns}`
+      sh('ip', '-n', this.#router, ...ends.split(' '))
       sh('ip', '-n', this.#router, 'addr', 'add', `${near}/24`, 'dev', outside)
       sh('ip', '-n', this.#router, 'link', 'set', outside, 'up')
       sh('ip', '-n', ns, 'link', 'set', 'eth0', 'up')
@@ -162,9 +182,44 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     })
   }
 
-  /** Starts a child that says it is ready. Rejects with what it printed when it ends first. */
+  /** Their gateway is a process in the server's namespace, which takes that one's addresses as its own. */
+  async #startRootless(kind: 'slirp4netns' | 'pasta'): Promise<void> {
+    sh('ip', '-n', this.#server, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth1')
+    sh('ip', '-n', this.#server, 'link', 'set', 'eth1', 'up')
+    sh('ip', '-n', this.#server, 'link', 'set', 'lo', 'up')
+    sh('ip', '-n', this.#server, 'link', 'set', 'eth0', 'up')
+    sh('ip', '-n', this.#server, 'addr', 'add', `${SERVER}/24`, 'dev', 'eth0')
+    sh('ip', '-n', this.#server, 'route', 'add', 'default', 'via', PASTA_SERVER)
+    const client = `/run/netns/${this.#client}`
+    const [ready, ...argv] =
+      kind === 'slirp4netns'
+        ? [/received tapfd/, `--mtu=${this.#mtu}`, '--configure', '--netns-type=path', client, 'tap0']
+        : [
+            /DNS|router/,
+            '--runas',
+            '0:0',
+            '-4',
+            '-f',
+            '--config-net',
+            '-m',
+            String(this.#mtu),
+            '--netns',
+            client,
+          ]
+    await this.#spawnUntil(ready as RegExp, 'ip', [
+      'netns',
+      'exec',
+      this.#server,
+      kind,
+      ...(argv as string[]),
+    ])
+    await new Promise((resolve) => setTimeout(resolve, 300))
+  }
+
+  /** Starts the forwarder, which says that it is ready. Rejects with what it printed when it ends first. */
   #spawnUntil(ready: RegExp, command: string, argv: string[]): Promise<void> {
     const child = spawn(command, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#forwarder = child
     this.#children.push(child)
     return new Promise((resolve, reject) => {
       let text = ''
@@ -179,18 +234,21 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     })
   }
 
-  #traffic(ns: string, ...argv: string[]): Promise<string> {
-    const child = spawn('ip', ['netns', 'exec', ns, TRAFFIC, ...argv], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
+  /** A traffic program; what it printed. */
+  #run(ns: string, ...argv: string[]): Promise<string> {
+    const child = spawn('ip', ['netns', 'exec', ns, TRAFFIC, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#children.push(child)
     return new Promise((resolve, reject) => {
       let text = ''
+      let errors = ''
       child.stdout.on('data', (chunk: Buffer) => {
         text += chunk.toString()
       })
+      child.stderr.on('data', (chunk: Buffer) => {
+        errors += chunk.toString()
+      })
       child.on('exit', (code) =>
-        code === 0 ? resolve(text.trim()) : reject(new Error(`traffic ${argv[0]}: ${code}`)),
+        code === 0 ? resolve(text.trim()) : reject(new Error(`traffic ${argv[0]}: ${code} ${errors}`)),
       )
       child.on('error', reject)
     })
@@ -200,63 +258,119 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     return Number(sh('ip', 'netns', 'exec', this.#server, 'cat', '/sys/class/net/eth0/statistics/rx_packets'))
   }
 
-  /** Nanoseconds that the forwarder's threads had a processor; 0 for the kernel, whose work is nobody's. */
+  /** Nanoseconds that the forwarder's threads had a processor; NaN for the kernel, whose work is nobody's. */
   #forwarderNs(): number {
-    const pid = this.#children[0]?.pid
+    if (this.#forwarder === null) return Number.NaN
     let total = 0
-    for (const task of readdirSync(`/proc/${pid}/task`))
-      total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0])
+    for (const task of readdirSync(`/proc/${this.#forwarder.pid}/task`))
+      total += Number(
+        readFileSync(`/proc/${this.#forwarder.pid}/task/${task}/schedstat`, 'utf8').split(' ')[0],
+      )
     return total
   }
 
   /**
    * 60-byte UDP packets offered without pause: those a second that reach the server's interface, and the forwarder's
-   * processor time for each, ns.
+   * processor time for each, ns (NaN: the kernel).
    */
   async udp(seconds: number): Promise<{ rate: number; ns: number }> {
-    const hold = this.#traffic(this.#server, 'udp-hold', '7', String(seconds + WARM_UP + 1))
-    await new Promise((resolve) => setTimeout(resolve, 200))
-    await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(WARM_UP))
     const received = this.#received()
-    const spent = this.#kind.startsWith('kernel') ? 0 : this.#forwarderNs()
-    await this.#traffic(this.#client, 'udp-send', SERVER, '7', '32', String(seconds))
+    const spent = this.#forwarderNs()
+    await this.#run(this.#client, 'udp-send', SERVER, '7', '32', String(seconds))
     const packets = this.#received() - received
-    const ns = this.#kind.startsWith('kernel') ? 0 : this.#forwarderNs() - spent
-    await hold
-    return { rate: packets / seconds, ns: ns / packets }
+    return { rate: packets / seconds, ns: (this.#forwarderNs() - spent) / packets }
   }
 
-  /** Packets a second that reach the server's interface, of 60-byte UDP packets offered without pause. */
+  /** Packets a second of `udp`. */
   async udpRate(seconds: number): Promise<number> {
     return (await this.udp(seconds)).rate
   }
 
+  /** 60-byte UDP packets, evenly, while `during` runs: how many were offered and how many came. */
+  async pacedUdp(
+    seconds: number,
+    rate: number,
+    during: () => Promise<unknown>,
+  ): Promise<{ offered: number; received: number }> {
+    const before = this.#received()
+    const sender = this.#run(this.#client, 'udp-pace', SERVER, '7', '32', String(seconds), String(rate))
+    await during()
+    const offered = Number(await sender)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    return { offered, received: this.#received() - before }
+  }
+
   /**
    * New connections a second that reach the server's interface: a SYN each, to addresses of services from 10.96.0.0 on,
-   * offered without pause.
+   * offered without pause. Other sources are connections of their own.
    */
-  async newConnections(services: number, seconds: number): Promise<number> {
-    const offer = (address: string, time: number): Promise<string> =>
-      this.#traffic(this.#client, 'syn-flows', address, '10.96.0.0', String(services), '80', String(time))
-    // Other sources, so that these are connections of their own.
-    await offer('10.9.1.3', CONNECTIONS_WARM_UP)
+  async newConnections(services: number, seconds: number, source = CLIENT): Promise<number> {
     const before = this.#received()
-    await offer(CLIENT, seconds)
+    await this.#run(this.#client, 'syn-flows', source, '10.96.0.0', String(services), '80', String(seconds))
     return (this.#received() - before) / seconds
   }
 
-  /** Bits a second of one TCP stream, as the receiver counts. */
-  async tcpRate(seconds: number): Promise<number> {
-    await this.#stream(WARM_UP)
-    return this.#stream(seconds)
-  }
-
-  async #stream(seconds: number): Promise<number> {
-    const sink = this.#traffic(this.#server, 'tcp-sink', '8', String(seconds + 2))
-    await new Promise((resolve) => setTimeout(resolve, 200))
-    await this.#traffic(this.#client, 'tcp-send', SERVER, '8', String(seconds))
+  /** Bits a second of TCP streams, as the receiver counts. */
+  async tcpRate(seconds: number, streams = 1): Promise<number> {
+    const sink = this.#run(this.#server, 'tcp-sink', '8', String(seconds + 2), String(streams))
+    const to = this.kind === 'pasta' ? PASTA_SERVER : SERVER
+    const senders = Array.from({ length: streams }, () =>
+      this.#run(this.#client, 'tcp-send', to, '8', String(seconds)),
+    )
+    await Promise.all(senders)
     const [bytes, took] = (await sink).split(' ').map(Number)
     return (bytes! * 8) / took!
+  }
+
+  /** Round trip of a small packet, median of `count`, microseconds. */
+  ping(count: number): number {
+    const argv = ['-n', '-c', String(count), '-i', '0.002', SERVER]
+    const out = sh('ip', 'netns', 'exec', this.#client, 'ping', ...argv)
+    const times = [...out.matchAll(/time=([\d.]+)/g)].map(([, ms]) => Number(ms) * 1000)
+    return times.toSorted((a, b) => a - b)[times.length >> 1]!
+  }
+
+  /** Runs a shell script where `iptables` and `iptables-restore` are the forwarder's. */
+  async tools(script: string): Promise<string> {
+    const ours = this.kind === 'tunwall'
+    const flavour = this.kind === 'kernel-nft' ? 'nft' : 'legacy'
+    const names = `iptables() { iptables-${flavour} "$@"; }; iptables-restore() { iptables-${flavour}-restore "$@"; }\n`
+    const child = ours
+      ? spawn('bash', ['-ec', script], {
+          env: {
+            ...process.env,
+            PATH: `${join(this.#dir, 'bin')}:${process.env.PATH}`,
+            TUNWALL_SOCKET: join(this.#dir, 'control'),
+          },
+        })
+      : spawn('ip', ['netns', 'exec', this.#router, 'bash', '-ec', names + script])
+    let text = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    child.stderr.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    const code = await new Promise((resolve) => child.on('close', resolve))
+    if (code !== 0) throw new Error(`${script}\n${text}`)
+    return text
+  }
+
+  /** Packets that the rule with this comment has counted. */
+  async counted(table: string, comment: string): Promise<number> {
+    const out = await this.tools(`iptables -t ${table} -nvxL`)
+    const line = out.split('\n').find((text) => text.includes(`/* ${comment} */`))
+    return Number(line!.trim().split(/\s+/)[0])
+  }
+
+  /** Offers 60-byte UDP packets that a rule with this comment drops: those dropped a second, and ns of `udp`. */
+  async dropped(table: string, comment: string, seconds: number): Promise<{ rate: number; ns: number }> {
+    const before = await this.counted(table, comment)
+    const spent = this.#forwarderNs()
+    await this.#run(this.#client, 'udp-send', SERVER, '9', '32', String(seconds))
+    const ns = this.#forwarderNs() - spent
+    const packets = (await this.counted(table, comment)) - before
+    return { rate: packets / seconds, ns: ns / packets }
   }
 
   stop(): void {
@@ -274,5 +388,20 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
   static machine(): string {
     const cpu = /model name\s*:\s*(.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown CPU'
     return `${cpu}, ${sh('nproc').trim()} cores, Linux ${sh('uname', '-r').trim()}, Node ${process.version}`
+  }
+}
+
+/** Labs that live side by side, one of each kind, while `use` measures them in turn. */
+export async function withLabs<K extends ForwarderKind, T>(
+  kinds: readonly K[],
+  options: Omit<LabOptions, 'kind'>,
+  use: (labs: Readonly<Record<K, Lab>>) => Promise<T>,
+): Promise<T> {
+  const labs = {} as Record<K, Lab>
+  try {
+    for (const kind of kinds) labs[kind] = await Lab.start({ ...options, kind })
+    return await use(labs)
+  } finally {
+    for (const lab of Object.values<Lab>(labs)) lab.stop()
   }
 }

@@ -1,4 +1,5 @@
 // npm run bench [-- NAME …]: runs the benchmarks and writes docs/performance.md when all of them ran.
+// npm run bench -- --short: see short.ts.
 
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -8,26 +9,31 @@ import { forward } from './forward.ts'
 import { Lab } from './lab.ts'
 import { restore } from './restore.ts'
 import { ruleIndex } from './rule-index.ts'
-import { scale } from './scale.ts'
+import { scale, services } from './scale.ts'
 import { sets } from './sets.ts'
+import { short } from './short.ts'
 
 const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
   engine: { title: 'The engine in memory', run: engine },
   forward: { title: 'Forwarding over devices', run: forward },
   rules: { title: 'Walks through rules', run: ruleIndex },
-  scale: { title: 'Rules and services', run: scale },
+  scale: { title: 'Rules', run: scale },
+  services: { title: 'Services', run: services },
   restore: { title: 'Rulesets and commands', run: restore },
   sets: { title: 'Sets', run: sets },
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const asked = process.argv.slice(2)
+const options = process.argv.slice(2).filter((word) => word.startsWith('--'))
+const asked = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 const unknown = asked.filter((name) => !(name in BENCHES))
 if (unknown.length > 0) {
   console.error(`no benchmark "${unknown[0]}"; there are: ${Object.keys(BENCHES).join(', ')}`)
   process.exit(2)
 }
 execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
+
+if (options.includes('--short')) process.exit(await short(options.includes('--write')))
 
 const sections: string[] = []
 for (const [name, bench] of Object.entries(BENCHES)) {

@@ -31,8 +31,11 @@ export function short(value: number): string {
     ['k', 1e3],
   ] as const)
     if (value >= size) return `${(value / size).toPrecision(3)}${unit}`
-  return value.toPrecision(3)
+  return value === 0 ? '0' : value.toPrecision(3)
 }
+
+/** Two or three digits that matter. */
+export const ratio = (value: number): string => (value < 10 ? value.toFixed(2) : value.toPrecision(3))
 
 /** Median, lowest and highest. */
 export function spread(of: readonly number[]): string {

@@ -57,5 +57,5 @@ installed() { [ -e node_modules/.package-lock.json ] && ! [ package-lock.json -n
 
 built() {
   installed && [ -e dist/.built ] && [ -z "$(find daemon datapath conntrack rules bench test scripts package.json \
-    -newer dist/.built \( -name '*.ts' -o -name '*.c' -o -name '*.sh' -o -name 'package.json' \) -print -quit)" ]
+    -newer dist/.built \( -name '*.ts' -o -name '*.[ch]' -o -name '*.sh' -o -name 'package.json' \) -print -quit)" ]
 }

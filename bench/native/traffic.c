@@ -2,9 +2,10 @@
  * Traffic for the benchmarks, bounded in time.
  *
  *   traffic udp-send ADDRESS PORT PAYLOAD SECONDS   as fast as it goes; prints datagrams offered
+ *   traffic udp-pace ADDRESS PORT PAYLOAD SECONDS RATE   RATE datagrams a second, evenly; prints datagrams offered
  *   traffic udp-hold PORT SECONDS                   keeps the port open and reads nothing
  *   traffic tcp-send ADDRESS PORT SECONDS           one stream; prints bytes written
- *   traffic tcp-sink PORT SECONDS                   takes one stream; prints bytes and seconds
+ *   traffic tcp-sink PORT SECONDS [STREAMS]         takes as many streams; prints bytes and seconds
  *   traffic syn-flows SOURCE FIRST COUNT PORT SECONDS   a SYN of another connection each, to COUNT addresses from FIRST on
  *   traffic tcp-connect ADDRESS PORT COUNT          connects and closes; prints microseconds each
  */
@@ -14,6 +15,7 @@
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -89,6 +91,26 @@ static int udp_send(const char *host, const char *port, int payload, double limi
 	return 0;
 }
 
+static int udp_pace(char **argv)
+{
+	struct sockaddr_in to = address(argv[0], argv[1]);
+	static char data[65536];
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	double start = seconds(), limit = atof(argv[3]), rate = atof(argv[4]), now;
+	long long sent = 0;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		die("udp-pace");
+	while ((now = seconds() - start) < limit) {
+		for (; sent < (long long)(now * rate); sent++)
+			if (send(fd, data, (size_t)atoi(argv[2]), 0) < 0 && errno != ENOBUFS && errno != ECONNREFUSED)
+				die("send");
+		usleep(500);
+	}
+	printf("%lld\n", sent);
+	return 0;
+}
+
 /* The receiver's cost stays out of the measurement: the packets are counted at the interface. */
 static int udp_hold(const char *port, double limit)
 {
@@ -106,12 +128,23 @@ static int tcp_send(const char *host, const char *port, double limit)
 {
 	struct sockaddr_in to = address(host, port);
 	static char data[CHUNK];
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = -1;
 	double end = seconds() + limit;
 	long long sent = 0;
 
-	bound(fd, limit);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+	/* The sink may not have come so far. */
+	for (int tries = 0; fd < 0 && tries < 100; tries++) {
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		bound(fd, limit);
+		if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+			break;
+		if (errno != ECONNREFUSED)
+			die("connect");
+		close(fd);
+		fd = -1;
+		usleep(10000);
+	}
+	if (fd < 0)
 		die("connect");
 	while (seconds() < end) {
 		ssize_t n = write(fd, data, sizeof(data));
@@ -124,30 +157,39 @@ static int tcp_send(const char *host, const char *port, double limit)
 	return 0;
 }
 
-static int tcp_sink(const char *port, double limit)
+static int tcp_sink(const char *port, double limit, int streams)
 {
 	struct sockaddr_in on = address("0.0.0.0", port);
 	static char data[CHUNK];
-	int one = 1, fd, listener = socket(AF_INET, SOCK_STREAM, 0);
-	double start;
+	struct pollfd set[16];
+	int one = 1, open = 0, listener = socket(AF_INET, SOCK_STREAM, 0);
+	double start = 0;
 	long long got = 0;
 
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	bound(listener, limit + 5);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&on, sizeof(on)) < 0 || listen(listener, 8) < 0)
+	if (streams < 1 || streams > 16 || listener < 0 || bind(listener, (struct sockaddr *)&on, sizeof(on)) < 0 ||
+	    listen(listener, 16) < 0)
 		die("tcp-sink");
-	fd = accept(listener, NULL, NULL);
-	if (fd < 0)
-		die("accept");
-	bound(fd, 2);
-	start = seconds();
-	for (;;) {
-		ssize_t n = read(fd, data, sizeof(data));
-
-		if (n <= 0)
-			break;
-		got += n;
+	for (; open < streams; open++) {
+		set[open] = (struct pollfd){ .fd = accept(listener, NULL, NULL), .events = POLLIN };
+		if (set[open].fd < 0)
+			die("accept");
+		start = seconds();
 	}
+	while (open > 0 && poll(set, (nfds_t)streams, 2000) > 0)
+		for (int i = 0; i < streams; i++) {
+			ssize_t n;
+
+			if (set[i].fd < 0 || !set[i].revents)
+				continue;
+			n = read(set[i].fd, data, sizeof(data));
+			if (n <= 0) {
+				set[i].fd = -1;
+				open--;
+			} else
+				got += n;
+		}
 	printf("%lld %.6f\n", got, seconds() - start);
 	return 0;
 }
@@ -249,8 +291,10 @@ int main(int argc, char **argv)
 		return udp_hold(argv[2], atof(argv[3]));
 	if (!strcmp(mode, "tcp-send") && argc == 5)
 		return tcp_send(argv[2], argv[3], atof(argv[4]));
-	if (!strcmp(mode, "tcp-sink") && argc == 4)
-		return tcp_sink(argv[2], atof(argv[3]));
+	if (!strcmp(mode, "udp-pace") && argc == 7)
+		return udp_pace(argv + 2);
+	if (!strcmp(mode, "tcp-sink") && (argc == 4 || argc == 5))
+		return tcp_sink(argv[2], atof(argv[3]), argc == 5 ? atoi(argv[4]) : 1);
 	if (!strcmp(mode, "tcp-connect") && argc == 5)
 		return tcp_connect(argv[2], argv[3], atoi(argv[4]));
 	if (!strcmp(mode, "syn-flows") && argc == 7)
