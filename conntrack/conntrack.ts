@@ -714,8 +714,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
       return FULL
     }
     const entry = table.create()
+    let zone = 0
     if (template !== null) {
-      const zone = (template.zoneFromMark ? pkt.mark : template.zone) & 0xffff
+      zone = (template.zoneFromMark ? pkt.mark : template.zone) & 0xffff
       r.zone = (template.zoneDirs & 2) !== 0 ? zone : 0
     }
     table.setTuple(entry, 0, t)
@@ -741,7 +742,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     }
     w[o + EXTENSIONS] = extensions
     if (template?.synproxy === true) this.synproxy.begin(entry)
-    const expected = expectations.count === 0 ? null : expectations.take(t, this.host.now)
+    const expected = expectations.count === 0 ? null : expectations.take(t, zone, this.host.now)
     if (expected !== null) {
       const master = expected.master * STRIDE
       w[o + STATUS] = Status.Expected

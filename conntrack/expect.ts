@@ -4,7 +4,7 @@
 //     master (ftp control) --helper--> expectation --first packet that fits--> entry with a master
 
 import type { EntryTable } from './table.ts'
-import { HELPER, STATUS, STRIDE, Status, ZONE } from './table.ts'
+import { HELPER, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from './table.ts'
 import type { Tuple } from './tuple.ts'
 
 /** NF_CT_EXPECT_*. */
@@ -120,15 +120,15 @@ export class Expectations {
 
   /**
    * nf_ct_find_expectation: the expectation that a new connection's tuple fulfils, or null. It is used up, unless
-   * permanent. `tuple.zone` is the new connection's.
+   * permanent. `zone`: the new connection's, though it may count for one direction only.
    */
-  take(tuple: Tuple, now: number): Expectation | null {
+  take(tuple: Tuple, zone: number, now: number): Expectation | null {
     this.expire(now)
     for (const e of this.#lists.get(keyOf(tuple)) ?? []) {
       if ((e.flags & ExpectFlag.Inactive) !== 0 || !fits(e, tuple)) continue
       const o = e.master * STRIDE
       const w = this.#table.words
-      if (w[o + ZONE] !== tuple.zone) continue
+      if (this.#zoneOf(e.master) !== zone) continue
       // A master whose packet has not left yet cannot have told anybody; one that ends is no master.
       if ((w[o + STATUS]! & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) return null
       if ((e.flags & ExpectFlag.Permanent) === 0) this.remove(e)
@@ -165,10 +165,11 @@ export class Expectations {
     if (this.#masters.has(master)) for (const e of this.of(master)) this.remove(e)
   }
 
-  /** nf_ct_expect_find_get: the expectation that a tuple in its zone would fulfil, or null; it stays. */
-  find(tuple: Tuple): Expectation | null {
+  /** nf_ct_expect_find_get: the expectation that a tuple in the zone of `entry` would fulfil, or null; it stays. */
+  find(tuple: Tuple, entry: number): Expectation | null {
+    const zone = this.#zoneOf(entry)
     for (const e of this.#lists.get(keyOf(tuple)) ?? [])
-      if (fits(e, tuple) && this.#table.words[e.master * STRIDE + ZONE] === tuple.zone) return e
+      if (fits(e, tuple) && this.#zoneOf(e.master) === zone) return e
     return null
   }
 
@@ -207,8 +208,14 @@ export class Expectations {
   }
 
   #zoneEqual(e: Expectation, master: number): boolean {
+    return this.#zoneOf(e.master) === this.#zoneOf(master)
+  }
+
+  /** nf_ct_zone(ct)->id, whichever directions it counts for (nf_ct_zone_equal_any). */
+  #zoneOf(entry: number): number {
     const w = this.#table.words
-    return w[e.master * STRIDE + ZONE] === w[master * STRIDE + ZONE]
+    const o = entry * STRIDE + ZONE
+    return w[o]! || w[o + TUPLE_WORDS]!
   }
 }
 

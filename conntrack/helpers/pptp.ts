@@ -145,7 +145,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
         ct.kill(handle >> 1)
         continue
       }
-      const expected = ct.expectations.find(t)
+      const expected = ct.expectations.find(t, entry)
       if (expected !== null) ct.expectations.remove(expected)
     }
   }
@@ -156,7 +156,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     if (!isTranslated(ct, e.master)) {
       invert(e.tuple, other)
       other.zone = ct.table.words[entry * STRIDE + ZONE]!
-      const expected = ct.expectations.find(other)
+      const expected = ct.expectations.find(other, entry)
       if (expected !== null) ct.expectations.remove(expected)
       return
     }
@@ -171,7 +171,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const destination = destinationOf(ct, e.master, 1 - dir)
     // Of the call in the other direction the kernel asks the new connection, which knows none.
     const [from, to] = dir === 0 ? [master.pac, master.pns] : [0, 0]
-    const expected = ct.expectations.find(gre(entry, source, destination, from, to))
+    const expected = ct.expectations.find(gre(entry, source, destination, from, to), entry)
     if (expected !== null) ct.expectations.remove(expected)
     const key = e.nat?.port ?? 0
     bind(ct, entry, Manip.Src, destination, dir === 0 ? key : null)

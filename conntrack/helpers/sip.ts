@@ -89,7 +89,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     let known = false
     // Announced on another connection already, by one who is called on both.
     while (!known) {
-      const e = ct.expectations.find(t)
+      const e = ct.expectations.find(t, entry)
       if (e === null || e.master === entry || e.class !== kind) break
       if (ct.table.words[e.master * STRIDE + HELPER] !== ct.table.words[entry * STRIDE + HELPER]) break
       const saved = e.nat?.address ?? NOWHERE
