@@ -12,6 +12,7 @@ import { Verdict } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { addTcpMss, ensureWritable, setTcpMss } from '../../datapath/rewrite.ts'
+import { isErrorType } from '../../datapath/route-table.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { type CheckContext, CONTINUE, type Target } from '../extension.ts'
 import { TCP_SYN, type Tcp } from '../matches/tcp.ts'
@@ -30,8 +31,10 @@ const KIND = 2
 const BYTES = 4
 const NO_LIMIT = 0xffffffff
 
-/** One reused question. */
+/** One reused question of each family. */
 const key: FlowKey = newFlowKey()
+const key6: FlowKey = newFlowKey()
+key6.family = 6
 
 /** dst_mtu(). */
 function routeMtu(route: Route): number {
@@ -40,13 +43,25 @@ function routeMtu(route: Route): number {
   return Math.min(mtu, 0xffff)
 }
 
+/** dst_mtu() of the packet's route. */
+function forwardMtu(pkt: Packet, host: Host): number {
+  const { route } = pkt
+  if (route === null) return NO_LIMIT
+  return pkt.family === 4 ? routeMtu(route) : host.path.mtu6(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+}
+
 /** MTU of the way back to the packet's source, asked as for a packet of this host (tcpmss_reverse_mtu). */
 function reverseMtu(pkt: Packet, host: Host): number {
-  key.family = pkt.family
+  if (pkt.family === 6) {
+    key6.d0 = pkt.s0
+    key6.d1 = pkt.s1
+    key6.d2 = pkt.s2
+    key6.d3 = pkt.s3
+    // To this host itself it is that of lo.
+    const route = host.path.routes6.output(key6)
+    return isErrorType(route.type) ? NO_LIMIT : host.path.mtu6(route, pkt.s0, pkt.s1, pkt.s2, pkt.s3)
+  }
   key.d0 = pkt.s0
-  key.d1 = pkt.s1
-  key.d2 = pkt.s2
-  key.d3 = pkt.s3
   const route = host.fib.lookup(key)
   return route === null ? NO_LIMIT : routeMtu(route)
 }
@@ -64,7 +79,7 @@ function change(pkt: Packet, host: Host, mss: number): number {
   if (length < header || header < TCP_HEADER) return Verdict.Drop
   let wanted = mss
   if (mss < 0) {
-    const mtu = Math.min(pkt.route === null ? NO_LIMIT : routeMtu(pkt.route), reverseMtu(pkt, host))
+    const mtu = Math.min(forwardMtu(pkt, host), reverseMtu(pkt, host))
     if (mtu <= HEADERS[pkt.family]) return Verdict.Drop
     wanted = mtu - HEADERS[pkt.family]
   }
