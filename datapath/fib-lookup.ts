@@ -10,7 +10,8 @@
 
 import type { Devices } from './device-table.ts'
 import { type Device, Scope } from './devices.ts'
-import { dissectedPorts, Multipath, type MultipathConf6, portsOffset } from './multipath.ts'
+import { dissect6, dissected6 } from './dissect.ts'
+import { dissectedPorts, Multipath, type MultipathConf6 } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
 import { covers, defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -18,15 +19,7 @@ import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, Table, t
 import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
-import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
-import {
-  extensionLength,
-  FRAGMENT_HEADER_LEN,
-  NEXTHDR_DEST,
-  NEXTHDR_FRAGMENT,
-  NEXTHDR_HOP,
-  NEXTHDR_ROUTING,
-} from './wire/ipv6-headers.ts'
+import { IPV6_HEADER_LEN } from './wire/ipv6.ts'
 
 const ANY: Words = [0, 0, 0, 0]
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
@@ -292,7 +285,7 @@ export class FibLookup {
     if (key.oif !== 0) return route.through(key.oif) ?? route.paths![0]!
     return key.family === 4
       ? this.#multipath.choose4(route, key, pkt, source)
-      : this.#multipath.choose6(route, key, pkt)
+      : this.#multipath.choose6(route, key, pkt, false)
   }
 
   /** net.ipv6.fib_multipath_hash_*, followed from now on. */
@@ -301,8 +294,8 @@ export class FibLookup {
   }
 
   /** fib6_select_path(): one of several next hops of an IPv6 route. `pkt`: as for #choose(). */
-  share6(route: RouteEntry, key: FlowKey, pkt: Packet | null): RouteEntry {
-    return this.#multipath.choose6(route, key, pkt)
+  share6(route: RouteEntry, key: FlowKey, pkt: Packet | null, early: boolean): RouteEntry {
+    return this.#multipath.choose6(route, key, pkt, early)
   }
 
   /**
@@ -379,36 +372,16 @@ export class FibLookup {
     key.iif = pkt.iif
     key.oif = 0
     if (pkt.family === 6 && pkt.l4 - pkt.l3 > IPV6_HEADER_LEN) {
-      this.#fillBehindHeaders(key, pkt)
+      dissect6(pkt, this.#memory.view)
+      key.protocol = dissected6.proto
+      key.sport = dissected6.ports >>> 16
+      key.dport = dissected6.ports & 0xffff
       return
     }
     key.protocol = pkt.proto
     const ports = dissectedPorts(pkt, this.#memory)
     key.sport = ports >>> 16
     key.dport = ports & 0xffff
-  }
-
-  /** skb_flow_dissect() of a packet with extension headers: a fragment header is the end, AH is a protocol with an SPI. */
-  #fillBehindHeaders(key: FlowKey, pkt: Packet): void {
-    const { view } = this.#memory
-    const { l3, end } = pkt
-    let next = view.getUint8(l3 + IPV6_NEXT_HEADER)
-    let at = l3 + IPV6_HEADER_LEN
-    key.sport = key.dport = 0
-    while ((next === NEXTHDR_HOP || next === NEXTHDR_ROUTING || next === NEXTHDR_DEST) && at + 2 <= end) {
-      const length = extensionLength(view, next, at)
-      next = view.getUint8(at)
-      at += length
-    }
-    if (next === NEXTHDR_FRAGMENT && at + FRAGMENT_HEADER_LEN <= end) {
-      key.protocol = view.getUint8(at)
-      return
-    }
-    key.protocol = next
-    const offset = portsOffset(next)
-    if (offset < 0 || at + offset + 4 > end) return
-    key.sport = view.getUint16(at + offset)
-    key.dport = view.getUint16(at + offset + 2)
   }
 
   /**

@@ -10,27 +10,16 @@
 //
 //     31 bits against the next hops' shares of 2^31; a next hop whose own address is the source goes first
 
+import { dissect6, dissected6, dissectFrom, portsOffset } from './dissect.ts'
 import type { Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import type { FlowKey } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
 import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
+import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
 import { jhashWords2 } from './wire/jhash.ts'
-import {
-  IPPROTO_AH,
-  IPPROTO_DCCP,
-  IPPROTO_ESP,
-  IPPROTO_GRE,
-  IPPROTO_ICMP,
-  IPPROTO_ICMPV6,
-  IPPROTO_IPIP,
-  IPPROTO_IPV6,
-  IPPROTO_SCTP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  IPPROTO_UDPLITE,
-} from './wire/protocol.ts'
+import { IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6 } from './wire/protocol.ts'
 
 /** FIB_MULTIPATH_HASH_FIELD_*. */
 const Field = { Src: 1, Dst: 2, Proto: 4, FlowLabel: 8, SrcPort: 16, DstPort: 32 } as const
@@ -133,11 +122,12 @@ export class Multipath {
 
   /**
    * fib6_select_path() of an IPv6 route with several next hops. `pkt`: the packet that is forwarded or that an error is
-   * about; null: the key says all, its flow label being 0. Does not allocate.
+   * about; null: the key says all, its flow label being 0. `early`: a policy rule wanted the packet that comes in
+   * dissected (fib6_rules_early_flow_dissect). Does not allocate.
    */
-  choose6(route: RouteEntry, key: FlowKey, pkt: Packet | null): RouteEntry {
+  choose6(route: RouteEntry, key: FlowKey, pkt: Packet | null, early: boolean): RouteEntry {
     const paths = route.paths!
-    const h = this.#hash6(key, pkt)
+    const h = this.#hash6(key, pkt, early)
     let total = 0
     for (let i = 0; i < paths.length; i++) if (paths[i]!.device!.up) total += paths[i]!.weight
     let sum = 0
@@ -191,7 +181,7 @@ export class Multipath {
   }
 
   /** rt6_multipath_hash(): 31 bits. */
-  #hash6(key: FlowKey, pkt: Packet | null): number {
+  #hash6(key: FlowKey, pkt: Packet | null, early: boolean): number {
     const w = this.#words
     w.fill(0)
     const { multipathHashPolicy: policy, multipathHashFields: fields } = this.conf6
@@ -222,7 +212,14 @@ export class Multipath {
       return this.#finish(true) >>> 1
     }
     this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
-    if (pkt !== null) this.#quoted6(pkt)
+    if (pkt !== null && !this.#quoted6(pkt)) {
+      // Only ICMPv6 is hashed before the routes are asked, and then by what was dissected for the rules.
+      if (early && key.protocol === IPPROTO_ICMPV6) w[TAGS] = this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL
+      else {
+        w[TAGS] = swap(this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL)
+        w[BASIC] = this.#memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) << 16
+      }
+    }
     return this.#finish(true) >>> 1
   }
 
@@ -241,25 +238,27 @@ export class Multipath {
       w[ADDRESSES + 6] = swap(from.d2)
       w[ADDRESSES + 7] = swap(from.d3)
     }
-    if ((fields & Field.Proto) !== 0) w[BASIC] = (pkt === null ? key.protocol : pkt.proto) << 16
+    if (pkt !== null) dissect6(pkt, this.#memory.view)
+    if ((fields & Field.Proto) !== 0) w[BASIC] = (pkt === null ? key.protocol : dissected6.proto) << 16
     if ((fields & (Field.SrcPort | Field.DstPort)) === 0) return
-    const ports = pkt === null ? (key.sport << 16) | key.dport : dissectedPorts(pkt, this.#memory)
+    const ports = pkt === null ? (key.sport << 16) | key.dport : dissected6.ports
     if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(ports >>> 16)
     if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(ports) << 16)
   }
 
-  /** ip6_multipath_l3_keys(): flow label and next header too, of the header itself or of the one an error quotes. */
-  #quoted6(pkt: Packet): void {
+  /** ip6_multipath_l3_keys(): addresses, flow label and next header of the packet that an error quotes; false: it is none. */
+  #quoted6(pkt: Packet): boolean {
     const { view } = this.#memory
     const w = this.#words
-    let at = pkt.l3
-    if (view.getUint8(at + 6) === IPPROTO_ICMPV6 && at + 40 + ICMP_HEADER_LEN + 40 <= pkt.end)
-      if (view.getUint8(at + 40) >= 1 && view.getUint8(at + 40) <= 4) {
-        at += 40 + ICMP_HEADER_LEN
-        for (let i = 0; i < 8; i++) w[ADDRESSES + i] = swap(view.getInt32(at + 8 + 4 * i))
-      }
+    const l4 = pkt.l3 + IPV6_HEADER_LEN
+    const at = l4 + ICMP_HEADER_LEN
+    if (view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) !== IPPROTO_ICMPV6 || at + IPV6_HEADER_LEN > pkt.end)
+      return false
+    if (view.getUint8(l4) < 1 || view.getUint8(l4) > 4) return false
+    for (let i = 0; i < 8; i++) w[ADDRESSES + i] = swap(view.getInt32(at + 8 + 4 * i))
     w[TAGS] = swap(view.getUint32(at) & FLOW_LABEL)
-    w[BASIC] = view.getUint8(at + 6) << 16
+    w[BASIC] = view.getUint8(at + IPV6_NEXT_HEADER) << 16
+    return true
   }
 
   /** The packet's own fields, whatever the key asks for; without one the key's. */
@@ -309,11 +308,16 @@ export class Multipath {
 
   /** The innermost IP header of a tunnelled packet goes to #inside; false if it is none. */
   #dissectInside(pkt: Packet): boolean {
-    if (pkt.fragOffset !== 0 || pkt.moreFragments) return false
     const { view } = this.#memory
     const inside = this.#inside
     let at = pkt.l4
-    let proto = pkt.proto
+    let { proto } = pkt
+    if (pkt.family === 6) {
+      dissect6(pkt, view)
+      if (dissected6.fragment) return false
+      at = dissected6.at
+      proto = dissected6.proto
+    } else if (pkt.fragOffset !== 0 || pkt.moreFragments) return false
     let found = false
     for (;;) {
       let family = 0
@@ -347,7 +351,10 @@ export class Multipath {
         inside.flowLabel = view.getUint32(at) & FLOW_LABEL
         inside.sport = inside.dport = 0
         found = true
-        at += 40
+        dissectFrom(view, at + IPV6_HEADER_LEN, pkt.end, proto)
+        inside.proto = proto = dissected6.proto
+        at = dissected6.at
+        if (dissected6.fragment) break
       } else {
         if (found) this.#insidePorts(proto, at, pkt.end)
         break
@@ -390,23 +397,6 @@ function precedes(w: Int32Array, a: number, b: number): boolean {
     if (x !== y) return x < y
   }
   return false
-}
-
-/** proto_ports_offset(): where a protocol has its ports, or what stands for them; -1: it has none. */
-export function portsOffset(proto: number): number {
-  switch (proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_DCCP:
-    case IPPROTO_ESP:
-    case IPPROTO_SCTP:
-    case IPPROTO_UDPLITE:
-      return 0
-    case IPPROTO_AH:
-      return 4
-    default:
-      return -1
-  }
 }
 
 /** Both ports of a packet, source first, as skb_flow_dissect() finds them: of a whole one, SPIs too. 0: none. */

@@ -6,6 +6,7 @@
 // An interface that is asked for is better than others, or the only one that counts (RT6_LOOKUP_F_IFACE): where the
 // destination means something else on each link, and where a source address has yet to be found.
 
+import { IpStat } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
@@ -78,6 +79,8 @@ export class Ipv6Routes {
   readonly #blackhole: RouteEntry
   readonly #host: Host
   readonly #key = newFlowKey()
+  /** A packet comes in, and policy rules want it dissected (fib6_rules_early_flow_dissect). */
+  #early = false
   /** The last route that was found is one of several next hops. */
   shared = false
 
@@ -95,7 +98,10 @@ export class Ipv6Routes {
     const key = this.#key
     this.#host.fib.fill(key, pkt)
     key.iif = device.index
-    return this.#find(key, pkt, device.index, needsInterface(pkt.d0, pkt.d1, pkt.d2, pkt.d3), true)
+    this.#early = this.#host.fib.of(6).asksPorts
+    const found = this.#find(key, pkt, device.index, needsInterface(pkt.d0, pkt.d1, pkt.d2, pkt.d3), true)
+    this.#early = false
+    return found
   }
 
   /**
@@ -155,12 +161,40 @@ export class Ipv6Routes {
       bound = key.oif !== 0
     }
     route ??= this.output(key, cause, bound)
+    if (route === this.#none) this.#host.counters.count6(IpStat.OutNoRoutes)
     if (isErrorType(route.type)) return null
     return isMapped(key.s0, key.s1, key.s2) &&
       !isMapped(key.d0, key.d1, key.d2) &&
       (key.d0 | key.d1 | key.d2 | key.d3) !== 0
       ? null
       : route
+  }
+
+  /**
+   * icmpv6_route_lookup() asks a second time for the sake of IPsec, as the packet an error is about would be answered:
+   * nothing comes of it but a count of routes that are missing.
+   */
+  asAnswered(cause: Packet): void {
+    const key = this.#key
+    const { counters, fib, memory } = this.#host
+    fib.fill(key, cause)
+    key.d0 = cause.s0
+    key.d1 = cause.s1
+    key.d2 = cause.s2
+    key.d3 = cause.s3
+    key.s0 = cause.d0
+    key.s1 = cause.d1
+    key.s2 = cause.d2
+    key.s3 = cause.d3
+    key.tos = 0
+    const { sport } = key
+    key.sport = key.dport
+    key.dport = sport
+    // Type and code stand where the destination's port is.
+    if (key.protocol === IPPROTO_ICMPV6 && cause.proto === IPPROTO_ICMPV6 && cause.l4 + 2 <= cause.end)
+      key.dport = memory.view.getUint16(cause.l4)
+    key.oif = cause.local || cause.arrival === null ? 0 : cause.arrival.index
+    if (this.output(key) === this.#none) counters.count6(IpStat.OutNoRoutes)
   }
 
   /**
@@ -216,7 +250,7 @@ export class Ipv6Routes {
     this.shared = found.paths !== null
     if (found.type === RouteType.Local || isJoined(found)) return fib.loopOf(found)
     if (found.paths === null) return found
-    const route = fib.share6(found, key, pkt)
+    const route = fib.share6(found, key, pkt, this.#early)
     return strict && oif !== 0 && route.device!.index !== oif ? found.through(oif)! : route
   }
 
