@@ -4,14 +4,14 @@
 //     net/xt_recent/NAME                             +ADDRESS, -ADDRESS, /
 //     net/ipt_hashlimit/NAME, net/ip6t_hashlimit/NAME
 //     net/ip_tables_names, net/ip6_tables_names
-//     net/snmp, net/netstat                          statistics.ts
+//     net/snmp, net/netstat, net/snmp6               statistics.ts
 
 import type { Family } from '../datapath/packet.ts'
 import { hashLimitTables } from '../rules/matches/hashlimit.ts'
 import { recentLists } from '../rules/matches/recent.ts'
 import { jiffies } from '../rules/shared.ts'
 import type { Engine } from './engine.ts'
-import { formatNetstat, formatSnmp } from './statistics.ts'
+import { formatNetstat, formatSnmp, formatSnmp6 } from './statistics.ts'
 
 export interface ProcFile {
   readonly path: string
@@ -45,5 +45,6 @@ export function procFiles({ host, tables }: Engine): ProcFile[] {
     files.push({ path, read: () => text(tables.used(family).map(({ name }) => name)) })
   files.push({ path: 'net/snmp', read: () => formatSnmp(host) })
   files.push({ path: 'net/netstat', read: () => formatNetstat(host) })
+  files.push({ path: 'net/snmp6', read: () => formatSnmp6(host) })
   return files.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
 }

@@ -1,5 +1,5 @@
-// The kernel's statistics as it prints them: /proc/net/snmp and /proc/net/netstat (RFC 4293, net/ipv4/proc.c of Linux
-// 6.18). Two lines a group: names, then numbers. Nobody listens on this host, so all that TCP says of connections is 0.
+// The kernel's statistics as it prints them: /proc/net/snmp, /proc/net/netstat and /proc/net/snmp6 (RFC 4293,
+// net/ipv4/proc.c and net/ipv6/proc.c of Linux 6.18). The first two have two lines a group: names, then numbers. Nobody listens on this host, so all that TCP says of connections is 0.
 
 import { type Counters, ICMP_OUT, IcmpStat, IpStat, TcpStat, UdpStat } from '../datapath/counters.ts'
 import type { Host } from '../datapath/host.ts'
@@ -107,4 +107,64 @@ ${line('Udp', UDP, UdpStat, counters.udp4)}${line('UdpLite', UDP, UdpStat, count
 export function formatNetstat({ counters }: Host): string {
   const ext = line('TcpExt', TCP_EXT, { IPReversePathFilter: 0 }, Float64Array.of(counters.reversePath))
   return ext + line('IpExt', IP_EXT, IpStat, counters.ip4)
+}
+
+const IP6 = words(`
+  InReceives InHdrErrors InTooBigErrors InNoRoutes InAddrErrors InUnknownProtos InTruncatedPkts InDiscards InDelivers
+  OutForwDatagrams OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails
+  FragCreates InMcastPkts OutMcastPkts InOctets OutOctets InMcastOctets OutMcastOctets InBcastOctets OutBcastOctets
+  InNoECTPkts InECT1Pkts InECT0Pkts InCEPkts OutTransmits
+`)
+const ICMP6 = words('InMsgs InErrors OutMsgs OutErrors InCsumErrors OutRateLimitHost')
+/** Types of ICMPv6 that have a name of their own (icmp6type2name). */
+const ICMP6_TYPES: readonly (readonly [type: number, name: string])[] = [
+  [1, 'DestUnreachs'],
+  [2, 'PktTooBigs'],
+  [3, 'TimeExcds'],
+  [4, 'ParmProblems'],
+  [128, 'Echos'],
+  [129, 'EchoReplies'],
+  [130, 'GroupMembQueries'],
+  [131, 'GroupMembResponses'],
+  [132, 'GroupMembReductions'],
+  [133, 'RouterSolicits'],
+  [134, 'RouterAdvertisements'],
+  [135, 'NeighborSolicits'],
+  [136, 'NeighborAdvertisements'],
+  [137, 'Redirects'],
+  [143, 'MLDv2Reports'],
+]
+const UDP6 = words(`
+  InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors
+`)
+const UDP_LITE6 = UDP6.filter((name) => name !== 'IgnoredMulti')
+
+/** /proc/net/snmp6: a name and its number a line. */
+export function formatSnmp6({ counters }: Host): string {
+  const { icmpTypes6 } = counters
+  const lines: [string, number][] = []
+  const group = (
+    prefix: string,
+    names: readonly string[],
+    index: Readonly<Record<string, number>>,
+    values: Float64Array,
+  ): void => {
+    for (const name of names) lines.push([`${prefix}${name}`, name in index ? values[index[name]!]! : 0])
+  }
+  group('Ip6', IP6, IpStat, counters.ip6)
+  group('Icmp6', ICMP6, IcmpStat, counters.icmp6)
+  for (const [prefix, from] of [
+    ['Icmp6In', 0],
+    ['Icmp6Out', ICMP_OUT],
+  ] as const)
+    for (const [type, name] of ICMP6_TYPES) lines.push([`${prefix}${name}`, icmpTypes6[from + type]!])
+  for (const [prefix, from] of [
+    ['Icmp6InType', 0],
+    ['Icmp6OutType', ICMP_OUT],
+  ] as const)
+    for (let type = 0; type < ICMP_OUT; type++)
+      if (icmpTypes6[from + type]! > 0) lines.push([`${prefix}${type}`, icmpTypes6[from + type]!])
+  group('Udp6', UDP6, UdpStat, counters.udp6)
+  group('UdpLite6', UDP_LITE6, UdpStat, counters.udpLite6)
+  return lines.map(([name, n]) => `${name.padEnd(32)}\t${n}\n`).join('')
 }

@@ -185,6 +185,12 @@ export class Counters {
     this.ip4[octets] = this.ip4[octets]! + length
   }
 
+  /** As add4(), of IPv6. */
+  add6(packets: number, octets: number, length: number): void {
+    this.ip6[packets] = this.ip6[packets]! + 1
+    this.ip6[octets] = this.ip6[octets]! + length
+  }
+
   /** Reasons that happened, by word. */
   byReason(): Record<string, number> {
     const words: Record<string, number> = {}

@@ -93,6 +93,15 @@ function count4(pkt: Packet, view: DataView, { ip4 }: Counters): void {
   ip4[ecn] = ip4[ecn]! + (pkt.gsoSize === 0 ? 1 : Math.ceil(length / pkt.gsoSize))
 }
 
+/** As count4(). */
+function count6(pkt: Packet, view: DataView, { ip6 }: Counters): void {
+  const length = pkt.end - pkt.l3
+  const ecn = IpStat.InNoECTPkts + ((view.getUint8(pkt.l3 + 1) >> 4) & ECN_MASK)
+  ip6[IpStat.InReceives] = ip6[IpStat.InReceives]! + 1
+  ip6[IpStat.InOctets] = ip6[IpStat.InOctets]! + length
+  ip6[ecn] = ip6[ecn]! + (pkt.gsoSize === 0 ? 1 : Math.ceil(length / pkt.gsoSize))
+}
+
 /** Refused, and counted as the kernel does: what is cut short under another name than what is wrong. */
 function refuse4(counters: Counters, reason: Reason): Refused {
   if (reason === Reason.BadChecksum) counters.count4(IpStat.InCsumErrors)
@@ -148,11 +157,20 @@ function fillPorts(pkt: Packet, view: DataView, proto: number): void {
 /** As ip6_rcv_core() up to the addresses, then ipv6_find_hdr()'s walk to the last header. */
 function parse6(pkt: Packet, view: DataView, counters: Counters): Refused {
   const l3 = pkt.l3
-  if (l3 + IPV6_HEADER_LEN > pkt.end) return refuse(counters, Reason.BadHeader)
+  if (l3 + IPV6_HEADER_LEN > pkt.end) {
+    counters.add6(IpStat.InReceives, IpStat.InOctets, pkt.end - l3)
+    counters.count6(IpStat.InHdrErrors)
+    return refuse(counters, Reason.BadHeader)
+  }
+  count6(pkt, view, counters)
   const payload = view.getUint16(l3 + IPV6_PAYLOAD_LEN)
   // A payload length of 0 is a jumbogram's or nothing at all; only a hop-by-hop header could tell (RFC 2675).
   if (payload !== 0 || view.getUint8(l3 + IPV6_NEXT_HEADER) !== NEXTHDR_HOP) {
-    if (l3 + IPV6_HEADER_LEN + payload > pkt.end) return refuse(counters, Reason.Truncated)
+    if (l3 + IPV6_HEADER_LEN + payload > pkt.end) {
+      pkt.family = 6
+      fill6(pkt, view)
+      return refuse(counters, Reason.Truncated)
+    }
     pkt.end = l3 + IPV6_HEADER_LEN + payload
   }
   pkt.family = 6

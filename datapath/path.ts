@@ -85,6 +85,7 @@ export class Path {
     pkt.oif = 0
     const refused = parse(pkt, this.#host)
     if (refused !== Reason.None) {
+      if (refused === Reason.Truncated && pkt.family === 6) this.#ipv6.truncated(pkt, device)
       device.rxDropped++
       this.why = refused
       return this.end(pkt, Fate.Dropped)

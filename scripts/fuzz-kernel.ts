@@ -3,6 +3,7 @@
 //     npm run compare -- --seed 1 --scenarios 500 --jobs 16 --out /tmp/differences
 //     npm run compare -- --minutes 30 --profile nat
 //     npm run compare -- --file test/differential/regressions/x.json
+//     npm run compare -- --file OUT/NAME/scenario.json --run OUT/NAME/run.json    what the kernel did then, not now
 //
 // Needs root, TUN devices, iptables-legacy, conntrack and a C compiler. Exit status 1 if anything differs.
 
@@ -12,14 +13,14 @@ import { parseArgs } from 'node:util'
 import { refusals } from '../test/harness/generate.ts'
 import { PROFILES, type Profile } from '../test/harness/generate-world.ts'
 import { type Oracle, OraclePool, whyNoKernel } from '../test/harness/kernel.ts'
-import { parseScenario } from '../test/harness/scenario.ts'
+import { parseRun, parseScenario } from '../test/harness/scenario.ts'
 import { checkSeed, plan, reduce, report } from '../test/harness/scenario-check.ts'
 import { runEngine } from '../test/harness/scenario-engine.ts'
 import { writeScenarioFolder } from '../test/harness/scenario-folder.ts'
-import { type Comparison, compareOnce, kinds } from '../test/harness/shrink.ts'
+import { type Comparison, compareOnce, judge, kinds } from '../test/harness/shrink.ts'
 
 const USAGE = `usage: npm run compare -- [--seed N] [--scenarios N] [--minutes N] [--profile NAME,...] [--frames N]
-                          [--jobs N] [--out DIR] [--shrink SECONDS] [--most N] [--file SCENARIO.json]...
+                          [--jobs N] [--out DIR] [--shrink SECONDS] [--most N] [--file SCENARIO.json]... [--run RUN.json]
 profiles: ${PROFILES.join(', ')}`
 
 const { values } = parseArgs({
@@ -33,6 +34,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '16' },
     out: { type: 'string' },
     file: { type: 'string', multiple: true },
+    run: { type: 'string' },
     shrink: { type: 'string', default: '60' },
     most: { type: 'string', default: '20' },
   },
@@ -93,7 +95,12 @@ async function main(): Promise<number> {
   if (values.file !== undefined) {
     for (const file of values.file)
       await pool.use(async (oracle) => {
-        const result = await compareOnce(oracle, parseScenario(readFileSync(file, 'utf8')), runEngine)
+        const scenario = parseScenario(readFileSync(file, 'utf8'))
+        const kernel = values.run === undefined ? null : parseRun(readFileSync(values.run, 'utf8'))
+        const result =
+          kernel === null
+            ? await compareOnce(oracle, scenario, runEngine)
+            : { scenario, kernel, differences: judge(scenario, kernel, runEngine) }
         run++
         if (result.differences.length === 0) return
         bad++

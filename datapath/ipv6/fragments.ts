@@ -7,6 +7,7 @@
 // Conntrack reassembles before the hooks and says nothing about what it refuses; it leaves alone what it can do
 // nothing with, the end host tells the sender (RFC 8200 §4.5). Each has queues, timeout and thresholds of its own.
 
+import { IpStat } from '../counters.ts'
 import { Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import type { FragmentList, Packet } from '../packet.ts'
@@ -149,13 +150,17 @@ export class Fragments6 {
    * header's number at `at` and the header behind it. Stolen, Drop: as defrag(); see `problem`.
    */
   receive(pkt: Packet, at: number, nextAt: number): Verdict {
-    const { view } = this.#host.memory
+    const { counters, memory } = this.#host
+    const { view } = memory
     const { l3, end } = pkt
     this.problem = -1
-    if (pkt.fragmented || view.getUint16(l3 + IPV6_PAYLOAD_LEN) === 0 || at + FRAGMENT_HEADER_LEN > end)
+    if (pkt.fragmented) return this.#problem(ICMPV6_HDR_FIELD, at - l3)
+    counters.count6(IpStat.ReasmReqds)
+    if (view.getUint16(l3 + IPV6_PAYLOAD_LEN) === 0 || at + FRAGMENT_HEADER_LEN > end)
       return this.#problem(ICMPV6_HDR_FIELD, at - l3)
     const word = view.getUint16(at + FRAG_OFFSET)
     if ((word & (IP6_OFFSET | IP6_MF)) === 0) {
+      counters.count6(IpStat.ReasmOKs)
       pkt.fragmented = true
       pkt.fragMaxSize = end - l3
       return Verdict.Accept
@@ -166,29 +171,38 @@ export class Fragments6 {
     const queues = this.#local
     if (queues.due) this.tick()
     const queue = find(queues, pkt, view.getInt32(at + FRAG_ID), DefragUser6.LocalDeliver)
-    if (queue === null) return Verdict.Drop
+    if (queue === null) {
+      counters.count6(IpStat.ReasmFails)
+      return Verdict.Drop
+    }
     queue.device = pkt.arrival
     const header = at + FRAGMENT_HEADER_LEN - l3
     const offset = word & IP6_OFFSET
     const stop = offset + end - l3 - header
     if (stop > IPV6_MAX_PAYLOAD) return this.#problem(ICMPV6_HDR_FIELD, at + FRAG_OFFSET - l3)
     if ((word & IP6_MF) === 0) {
-      if (stop < queue.total || (queue.haveLast && stop !== queue.total)) return give(queues, queue)
+      if (stop < queue.total || (queue.haveLast && stop !== queue.total)) return this.#fail(queues, queue)
       queue.haveLast = true
       queue.total = stop
     } else {
       if ((stop & 7) !== 0) return this.#problem(ICMPV6_HDR_FIELD, IPV6_PAYLOAD_LEN)
       if (stop > queue.total) {
-        if (queue.haveLast) return give(queues, queue)
+        if (queue.haveLast) return this.#fail(queues, queue)
         queue.total = stop
       }
     }
-    if (stop === offset) return give(queues, queue)
+    if (stop === offset) return this.#fail(queues, queue)
 
     const added = queues.add(queue, pkt, offset, stop, header)
     if (added === Added.Duplicate) return Verdict.Drop
-    if (added === Added.Overlap) return give(queues, queue)
+    if (added === Added.Overlap) return this.#fail(queues, queue)
     return this.#taken(queues, queue, pkt, end - l3, nextAt - l3, null)
+  }
+
+  /** The end host gives up all that has come of a datagram. */
+  #fail(queues: Reassembly, queue: Queue): Verdict {
+    this.#host.counters.count6(IpStat.ReasmFails)
+    return give(queues, queue)
   }
 
   #problem(code: number, at: number): Verdict {
@@ -227,7 +241,8 @@ export class Fragments6 {
     const unfragmentable = queues.firstHeader(queue) - FRAGMENT_HEADER_LEN
     const length = unfragmentable + queue.total
     if (ecn === 0xff || length - IPV6_HEADER_LEN > IPV6_MAX_PAYLOAD || !queues.place(queue, pkt, length))
-      return give(queues, queue)
+      return lists === null ? this.#fail(queues, queue) : give(queues, queue)
+    if (lists === null) this.#host.counters.count6(IpStat.ReasmOKs)
     const l3 = pkt.l3
     queues.copyFirst(queue, 0, unfragmentable, l3)
     queues.copyFirst(queue, unfragmentable, unfragmentable + 1, l3 + queue.firstAt)
@@ -282,6 +297,8 @@ export class Fragments6 {
     const host = this.#host
     const pkt = queues.pullFirst(queue)
     queues.kill(queue)
+    host.counters.count6(IpStat.ReasmFails)
+    host.counters.count6(IpStat.ReasmTimeout)
     if (pkt === null) return
     pkt.family = 6
     fill6(pkt, host.memory.view)
@@ -362,8 +379,10 @@ export class Fragments6 {
       view.setUint32(at + FRAG_ID, id)
       fill6(piece, view)
       emit(piece)
+      host.counters.count6(IpStat.FragCreates)
       host.packets.give(piece)
     }
+    host.counters.count6(IpStat.FragOKs)
     return 0
   }
 

@@ -5,7 +5,7 @@
 //                  ├─ ICMPv6, TCP, UDP, UDP-Lite: an answer, or none
 //                  └─ anything else: parameter problem, at the byte that names it
 
-import { Reason } from '../counters.ts'
+import { IcmpStat, IpStat, Reason, UdpStat } from '../counters.ts'
 import { Fate } from '../fate.ts'
 import { newFlowKey } from '../fib.ts'
 import { Verdict } from '../hooks.ts'
@@ -19,22 +19,16 @@ import {
   ICMPV6_DEST_UNREACH,
   ICMPV6_ECHO_REQUEST,
   ICMPV6_HDR_FIELD,
+  ICMPV6_INFOMSG_MASK,
   ICMPV6_PKT_TOOBIG,
   ICMPV6_PORT_UNREACH,
   ICMPV6_UNK_NEXTHDR,
   NDISC_NEIGHBOUR_SOLICITATION,
+  NDISC_REDIRECT,
 } from '../wire/icmp6.ts'
-import {
-  IPV6_HEADER_LEN,
-  IPV6_NEXT_HEADER,
-  ipv6Dst,
-  ipv6NextHeader,
-  ipv6Src,
-  ipv6TrafficClass,
-} from '../wire/ipv6.ts'
+import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER, ipv6Dst, ipv6Src, ipv6TrafficClass } from '../wire/ipv6.ts'
 import {
   FRAGMENT_HEADER_LEN,
-  isExtension,
   NEXTHDR_DEST,
   NEXTHDR_FRAGMENT,
   NEXTHDR_HOP,
@@ -45,7 +39,7 @@ import {
 } from '../wire/ipv6-headers.ts'
 import { IPPROTO_ICMPV6, IPPROTO_PIM, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE } from '../wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../wire/udp.ts'
-import { receiveNdisc } from './ndisc.ts'
+import { quoteOfRedirect, receiveNdisc } from './ndisc.ts'
 import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
 
@@ -56,6 +50,27 @@ const CHECKSUM_BREAK = 76
 /** Routing header types that are off by default: RPL and segment routing. */
 const RPL = 3
 const SEGMENTS = 4
+
+/** What the next header says that some handler takes (inet6_protos[] with INET6_PROTO_FINAL, and "none"). */
+function isKnown(next: number): boolean {
+  switch (next) {
+    case IPPROTO_ICMPV6:
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_PIM:
+    case NEXTHDR_NONE:
+      return true
+  }
+  return false
+}
+
+/** Where eight bytes of the upper header of the packet quoted at `inner` begin, -1: nowhere. Its kind: skipped.next. */
+function quotedUpper(view: DataView, inner: number, end: number): number {
+  if (inner + IPV6_HEADER_LEN > end) return -1
+  const upper = skipHeaders(view, inner, end)
+  return upper < 0 || upper + 8 > end ? -1 : upper
+}
 
 /** The residue of a datagram of `length` bytes, which the packet is longer than (pskb_trim_rcsum). */
 function withoutTail(pkt: Packet, view: DataView, length: number): number {
@@ -82,7 +97,9 @@ export class LocalStack6 {
   receive(pkt: Packet): Fate {
     const host = this.#host
     const { view } = host.memory
+    const { counters } = host
     if (this.#path.localDelivery?.(pkt)) {
+      counters.count6(IpStat.InDelivers)
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
@@ -98,7 +115,10 @@ export class LocalStack6 {
     if (pkt.transportAt !== 0) at = pkt.transportAt
     for (;;) {
       const start = pkt.l3 + at
-      if (start > pkt.end) return this.#path.drop(pkt, Reason.BadHeader)
+      if (start > pkt.end) {
+        counters.count6(IpStat.InDiscards)
+        return this.#path.drop(pkt, Reason.BadHeader)
+      }
       const next = view.getUint8(pkt.l3 + nextAt)
       switch (next) {
         case NEXTHDR_ROUTING:
@@ -111,6 +131,7 @@ export class LocalStack6 {
           const verdict = host.fragments6.receive(pkt, start, pkt.l3 + nextAt)
           if (verdict === Verdict.Drop) {
             const { problem, problemAt } = host.fragments6
+            if (problem >= 0) counters.count6(IpStat.InHdrErrors)
             if (problem >= 0) host.replies6.parameterProblem(pkt, problem, problemAt)
             return this.#path.drop(pkt, Reason.Fragment)
           }
@@ -125,6 +146,7 @@ export class LocalStack6 {
         default:
           pkt.l4 = start
           pkt.proto = next
+          counters.count6(isKnown(next) ? IpStat.InDelivers : IpStat.InUnknownProtos)
           return this.#upper(pkt, next, nextAt)
       }
       nextAt = at
@@ -134,12 +156,20 @@ export class LocalStack6 {
 
   /** ipv6_rthdr_rcv(): a header that has been worked off is passed over, no other is. */
   #routingOk(pkt: Packet, at: number): boolean {
-    const { view } = this.#host.memory
-    if (at + 8 > pkt.end || at + ((view.getUint8(at + 1) + 1) << 3) > pkt.end) return false
-    if (pkt.d0 >>> 24 === 0xff || pkt.pktType !== PacketType.Host) return false
+    const { counters, memory } = this.#host
+    const { view } = memory
+    if (at + 8 > pkt.end || at + ((view.getUint8(at + 1) + 1) << 3) > pkt.end) {
+      counters.count6(IpStat.InHdrErrors)
+      return false
+    }
+    if (pkt.d0 >>> 24 === 0xff || pkt.pktType !== PacketType.Host) {
+      counters.count6(IpStat.InAddrErrors)
+      return false
+    }
     const type = view.getUint8(at + 2)
     if (type === RPL || type === SEGMENTS) return false
     if (view.getUint8(at + 3) === 0) return true
+    counters.count6(IpStat.InHdrErrors)
     this.#host.replies6.parameterProblem(pkt, ICMPV6_HDR_FIELD, at + 2 - pkt.l3)
     return false
   }
@@ -178,8 +208,24 @@ export class LocalStack6 {
   /** icmpv6_rcv(). */
   #icmp(pkt: Packet): void {
     const host = this.#host
-    if (!transportChecksumOk(pkt, host.memory) || pkt.l4 + ICMP_HEADER_LEN > pkt.end) return
-    switch (host.memory.view.getUint8(pkt.l4)) {
+    const { icmp6, icmpTypes6 } = host.counters
+    icmp6[IcmpStat.InMsgs]!++
+    const length = pkt.end - pkt.l4
+    // What is too short to hold a checksum has a wrong one.
+    if (!transportChecksumOk(pkt, host.memory) || (length < 4 && !pkt.csumOk)) {
+      icmp6[IcmpStat.InCsumErrors]!++
+      icmp6[IcmpStat.InErrors]!++
+      return
+    }
+    if (length < ICMP_HEADER_LEN) {
+      icmp6[IcmpStat.InErrors]!++
+      return
+    }
+    const type = host.memory.view.getUint8(pkt.l4)
+    icmpTypes6[type]!++
+    if ((type & ICMPV6_INFOMSG_MASK) === 0 && this.#nobodyAsked(pkt, pkt.l4 + ICMP_HEADER_LEN))
+      icmp6[IcmpStat.InErrors]!++
+    switch (type) {
       case ICMPV6_ECHO_REQUEST:
         if (!host.ipv6.icmpEchoIgnoreAll) host.replies6.echoReply(pkt)
         break
@@ -189,7 +235,22 @@ export class LocalStack6 {
       case NDISC_NEIGHBOUR_SOLICITATION:
         receiveNdisc(pkt, host)
         break
+      case NDISC_REDIRECT: {
+        const quote = quoteOfRedirect(pkt, host)
+        if (quote >= 0 && this.#nobodyAsked(pkt, quote)) icmp6[IcmpStat.InErrors]!++
+        break
+      }
     }
+  }
+
+  /**
+   * icmpv6_notify(): whether an error about the packet quoted at `inner` counts as one that says too little, or that
+   * nobody asked for: TCP and UDP look for a socket, others do not.
+   */
+  #nobodyAsked(pkt: Packet, inner: number): boolean {
+    if (quotedUpper(this.#host.memory.view, inner, pkt.end) < 0) return true
+    const { next } = skipped
+    return next === IPPROTO_TCP || next === IPPROTO_UDP || next === IPPROTO_UDPLITE
   }
 
   /**
@@ -200,15 +261,7 @@ export class LocalStack6 {
     const host = this.#host
     const { view } = host.memory
     const inner = pkt.l4 + ICMP_HEADER_LEN
-    if (inner + IPV6_HEADER_LEN > pkt.end) return
-    let upper = inner + IPV6_HEADER_LEN
-    let next = ipv6NextHeader(view, inner)
-    if (isExtension(next)) {
-      upper = skipHeaders(view, inner, pkt.end)
-      if (upper < 0) return
-      next = skipped.next
-    }
-    if (upper + 8 > pkt.end || next !== IPPROTO_ICMPV6) return
+    if (quotedUpper(view, inner, pkt.end) < 0 || skipped.next !== IPPROTO_ICMPV6) return
     const key = this.#key
     key.family = 6
     key.d0 = ipv6Dst(view, inner, 0)
@@ -241,11 +294,12 @@ export class LocalStack6 {
     const host = this.#host
     const { view } = host.memory
     const length = pkt.end - pkt.l4
-    if (length < UDP_HEADER_LEN) return this.#path.drop(pkt, Reason.BadTransport)
+    const stats = proto === IPPROTO_UDP ? host.counters.udp6 : host.counters.udpLite6
+    if (length < UDP_HEADER_LEN) return this.#badUdp(pkt, stats)
     const claimed = view.getUint16(pkt.l4 + UDP_LENGTH)
-    if (claimed > length) return this.#path.drop(pkt, Reason.BadTransport)
+    if (claimed > length) return this.#badUdp(pkt, stats)
     if (proto === IPPROTO_UDP && claimed !== 0) {
-      if (claimed < UDP_HEADER_LEN) return this.#path.drop(pkt, Reason.BadTransport)
+      if (claimed < UDP_HEADER_LEN) return this.#badUdp(pkt, stats)
       // What lies behind the datagram is no part of it, nor of the error's quote (pskb_trim_rcsum).
       if (claimed < length) {
         if (pkt.residue >= 0) pkt.residue = withoutTail(pkt, view, claimed)
@@ -254,19 +308,39 @@ export class LocalStack6 {
         pkt.csumOk = pkt.csumPartial
       }
     }
-    if (view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0 || pkt.d0 >>> 24 === 0xff) {
+    const toMany = pkt.d0 >>> 24 === 0xff
+    if (!this.#udpChecksumOk(pkt, proto, claimed, toMany)) {
+      stats[UdpStat.InCsumErrors]!++
+      return this.#badUdp(pkt, stats)
+    }
+    if (toMany) {
+      stats[UdpStat.IgnoredMulti]!++
       this.#path.why = Reason.Delivered
       return this.#path.end(pkt, Fate.Delivered)
     }
-    // udp6_csum_init() believes a sum that was made here, right or wrong.
-    if (pkt.residue >= 0) {
-      pkt.csumOk = sumHolds(pkt)
-      if (!pkt.csumOk && pkt.end - pkt.l4 > CHECKSUM_BREAK) return this.#path.drop(pkt, Reason.BadTransport)
-    }
     host.tracker?.release(pkt)
-    if (!transportChecksumOk(pkt, host.memory)) return this.#path.drop(pkt, Reason.BadTransport)
+    stats[UdpStat.NoPorts]!++
     host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0)
     this.#path.why = Reason.Port
     return this.#path.end(pkt, Fate.Delivered)
+  }
+
+  #badUdp(pkt: Packet, stats: Float64Array): Fate {
+    stats[UdpStat.InErrors]!++
+    return this.#path.drop(pkt, Reason.BadTransport)
+  }
+
+  /** udp6_csum_init() and what follows it. To many, a datagram needs no checksum, and a long one is not summed up. */
+  #udpChecksumOk(pkt: Packet, proto: number, claimed: number, toMany: boolean): boolean {
+    const { memory } = this.#host
+    if (memory.view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0) return toMany && proto === IPPROTO_UDP
+    if (proto === IPPROTO_UDPLITE && claimed !== 0 && claimed < UDP_HEADER_LEN) return false
+    const short = pkt.end - pkt.l4 <= CHECKSUM_BREAK
+    // udp6_csum_init() believes a sum that was made here, right or wrong.
+    if (pkt.residue >= 0) {
+      pkt.csumOk = sumHolds(pkt)
+      if (!pkt.csumOk && !short) return false
+    }
+    return (toMany && !short) || transportChecksumOk(pkt, memory)
   }
 }

@@ -16,6 +16,8 @@ const IPV6_MIN_MTU = 1280
 /** ICMPv6 header and target; options follow. */
 const SOLICITATION_LEN = 24
 const TARGET = 8
+/** Up to the options of a redirect: target and destination. */
+const REDIRECT_LEN = 40
 /** Packets that no router has passed on. */
 const ND_HOP_LIMIT = 255
 
@@ -44,6 +46,26 @@ export function receiveNdisc(pkt: Packet, host: Host): void {
   if (pkt.fragmented && device.conf6.suppressFragmentedNdisc) return
   if (view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) !== ND_HOP_LIMIT || view.getUint8(pkt.l4 + 1) !== 0) return
   if (pkt.l4 + SOLICITATION_LEN <= pkt.end) solicited(pkt, host, device)
+}
+
+/**
+ * ndisc_redirect_rcv(): where the packet begins that a redirect for this host is about, -1: it is none to be heeded. Its
+ * checksum is right.
+ */
+export function quoteOfRedirect(pkt: Packet, host: Host): number {
+  const { view } = host.memory
+  if (pkt.fragmented && pkt.arrival!.conf6.suppressFragmentedNdisc) return -1
+  if (view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) !== ND_HOP_LIMIT || view.getUint8(pkt.l4 + 1) !== 0) return -1
+  if (!isLinkLocal(pkt.s0)) return -1
+  let quote = -1
+  for (let at = pkt.l4 + REDIRECT_LEN; at < pkt.end; ) {
+    if (at + 2 > pkt.end) return -1
+    const length = view.getUint8(at + 1) << 3
+    if (length === 0 || at + length > pkt.end) return -1
+    if (view.getUint8(at) === ND_OPT_REDIRECT_HDR && quote < 0) quote = at + 8
+    at += length
+  }
+  return quote
 }
 
 /** ndisc_recv_ns(). */

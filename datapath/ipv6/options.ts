@@ -4,6 +4,7 @@
 //     header ─ next, length ─ option ─ option ─ padding (at most 7 bytes of zeros in a row)
 //                              └ type: what to do with one that is not known is in its two highest bits
 
+import { IpStat } from '../counters.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { ICMPV6_HDR_FIELD, ICMPV6_UNK_OPTION } from '../wire/icmp6.ts'
@@ -26,7 +27,13 @@ export function hopByHopOk(pkt: Packet, host: Host): boolean {
 
 /** ipv6_destopt_rcv(): the destination options at `at`. False: as hopByHopOk(). */
 export function destinationOptionsOk(pkt: Packet, host: Host, at: number): boolean {
-  return optionsOk(pkt, host, at, false)
+  const { view } = host.memory
+  const ok = optionsOk(pkt, host, at, false)
+  // Too long a header is not counted.
+  const fits = at + 8 <= pkt.end && at + ((view.getUint8(at + 1) + 1) << 3) <= pkt.end
+  if (!ok && !(fits && (view.getUint8(at + 1) + 1) << 3 > host.ipv6.maxDestinationLength))
+    host.counters.count6(IpStat.InHdrErrors)
+  return ok
 }
 
 function optionsOk(pkt: Packet, host: Host, at: number, hop: boolean): boolean {

@@ -27,7 +27,8 @@ import {
   ICMPV6_PKT_TOOBIG,
   ICMPV6_TIME_EXCEED,
 } from '../wire/icmp6.ts'
-import { IPV6_HOP_LIMIT, IPV6_NEXT_HEADER } from '../wire/ipv6.ts'
+import { ECN_MASK } from '../wire/ipv4.ts'
+import { IPV6_HOP_LIMIT, IPV6_NEXT_HEADER, ipv6TrafficClass } from '../wire/ipv6.ts'
 import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
 import { NEXTHDR_HOP } from '../wire/ipv6-headers.ts'
 import { inGroup } from './groups.ts'
@@ -92,11 +93,14 @@ export class Ipv6Path {
     const host = this.#host
     const refused = this.#validate(pkt, device)
     if (refused !== Reason.None) {
+      this.#countRefused(pkt, refused)
       device.rxDropped++
       return this.#path.drop(pkt, refused)
     }
-    if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host))
+    if (host.memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) === NEXTHDR_HOP && !hopByHopOk(pkt, host)) {
+      host.counters.count6(IpStat.InHdrErrors)
       return this.#path.drop(pkt, Reason.Options)
+    }
     pkt.transportAt = 0
     if (pkt.residue < 0) pkt.headerShift = 0
     const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
@@ -104,6 +108,24 @@ export class Ipv6Path {
     // Only NAT takes the route of a looped packet that it changed, DNPT does not.
     if (pkt.route === null) pkt.route = this.#routeInput(pkt, device)
     return this.#input(pkt, device)
+  }
+
+  /** A packet with less behind its header than that says: other faults go before this one. */
+  truncated(pkt: Packet, device: Device): void {
+    const refused = this.#validate(pkt, device)
+    if (refused === Reason.None) this.#host.counters.count6(IpStat.InTruncatedPkts)
+    else this.#countRefused(pkt, refused)
+  }
+
+  #countRefused(pkt: Packet, reason: Reason): void {
+    const { counters, memory } = this.#host
+    if (reason !== Reason.Ipv6Disabled) counters.count6(IpStat.InHdrErrors)
+    else {
+      counters.count6(IpStat.InDiscards)
+      // Nobody looked at its header.
+      const ecn = IpStat.InNoECTPkts + (ipv6TrafficClass(memory.view, pkt.l3) & ECN_MASK)
+      counters.ip6[ecn]!--
+    }
   }
 
   /** The addresses that may not stand on the wire, RFC 4291. */
@@ -137,6 +159,7 @@ export class Ipv6Path {
     if (type === RouteType.Local || type === RouteType.Anycast) return this.#deliver(pkt)
     if (isMulticast(route.dst[0]) && route.prefixLength >= 8) {
       // ip6_mc_input(): multicast is not routed here.
+      this.#host.counters.add6(IpStat.InMcastPkts, IpStat.InMcastOctets, pkt.end - pkt.l3)
       const on = device.loopback ? interfaceOf(route) : device
       return inGroup(on, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
         ? this.#deliver(pkt)
@@ -203,6 +226,8 @@ export class Ipv6Path {
     if (type === RouteType.Blackhole) return this.#path.drop(pkt, Reason.Blackhole)
     const prohibited = type === RouteType.Prohibit
     const code = prohibited ? ICMPV6_ADM_PROHIBITED : ICMPV6_NOROUTE
+    const nobody = (pkt.d0 | pkt.d1 | pkt.d2 | pkt.d3) === 0
+    this.#host.counters.count6(nobody ? IpStat.InAddrErrors : IpStat.InNoRoutes)
     this.#host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, code, 0)
     if (prohibited) return this.#path.drop(pkt, Reason.Prohibited)
     return this.#path.drop(pkt, pkt.route!.table === 0 ? Reason.NoRoute : Reason.Unreachable)
@@ -215,12 +240,15 @@ export class Ipv6Path {
     const host = this.#host
     const view = host.memory.view
     const from = device.loopback ? interfaceOf(route) : device
-    if (!host.ipv6.forwarding && !from.conf6.forceForwarding)
+    if (!host.ipv6.forwarding && !from.conf6.forceForwarding) {
+      host.counters.count6(IpStat.InAddrErrors)
       return this.#path.drop(pkt, Reason.NotForwarding)
+    }
     if (pkt.pktType !== PacketType.Host) return this.#path.drop(pkt, Reason.LinkBroadcast)
     const hopLimit = view.getUint8(pkt.l3 + IPV6_HOP_LIMIT)
     if (hopLimit <= 1) {
       host.replies6.icmpError(pkt, ICMPV6_TIME_EXCEED, ICMPV6_EXC_HOPLIMIT, 0)
+      host.counters.count6(IpStat.InHdrErrors)
       return this.#path.drop(pkt, Reason.Ttl)
     }
     const out = route.device!
@@ -231,16 +259,22 @@ export class Ipv6Path {
       if (peers.allow(place, REDIRECT_COST, now)) redirect(pkt, host, route)
     } else {
       const type = ipv6AddressType(pkt.s0, pkt.s1, pkt.s2, pkt.s3)
-      if (type === Ipv6Address.Any || (type & (Ipv6Address.Multicast | Ipv6Address.Loopback)) !== 0)
-        return this.#path.drop(pkt, Reason.MartianSource)
-      if ((type & Ipv6Address.LinkLocal) !== 0) {
-        host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOT_NEIGHBOUR, 0)
+      const badSource =
+        type === Ipv6Address.Any ||
+        (type & (Ipv6Address.Multicast | Ipv6Address.Loopback | Ipv6Address.LinkLocal)) !== 0
+      if (badSource) {
+        if ((type & Ipv6Address.LinkLocal) !== 0)
+          host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOT_NEIGHBOUR, 0)
+        host.counters.count6(IpStat.InAddrErrors)
         return this.#path.drop(pkt, Reason.MartianSource)
       }
     }
+    host.counters.count6(IpStat.OutForwDatagrams)
     const mtu = Math.max(forwardMtu(route), IPV6_MIN_MTU)
     if (wireLength(pkt, host.memory) > mtu && (pkt.fragMaxSize === 0 || pkt.fragMaxSize > mtu)) {
       host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, mtu, out)
+      host.counters.count6(IpStat.InTooBigErrors)
+      host.counters.count6(IpStat.FragFails)
       return this.#path.drop(pkt, Reason.Mtu)
     }
     setHopLimit(pkt, host.memory, hopLimit - 1)
@@ -251,9 +285,7 @@ export class Ipv6Path {
     pkt.oif = out.index
     const verdict = host.hooks.run6[Hook.Forward]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    const fate = this.#output(pkt)
-    if (fate === Fate.Forwarded) host.counters.count6(IpStat.OutForwDatagrams)
-    return fate
+    return this.#output(pkt)
   }
 
   // -- local
@@ -333,7 +365,10 @@ export class Ipv6Path {
       key.oif = pkt.route.device!.index
     if (!fib.of(6).asksPorts) key.protocol = 0
     const route = this.routes.output(key)
-    if (isErrorType(route.type)) return false
+    if (isErrorType(route.type)) {
+      this.#host.counters.count6(IpStat.OutNoRoutes)
+      return false
+    }
     pkt.route = route
     return true
   }
@@ -387,10 +422,14 @@ export class Ipv6Path {
     const device = route.device!
     if (isReject(route)) {
       // ip6_pkt_discard_out()
+      host.counters.count6(IpStat.OutNoRoutes)
       host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOROUTE, 0, device)
       return this.#path.drop(pkt, Reason.NoRoute)
     }
-    if (device.conf6.disabled) return this.#path.drop(pkt, Reason.Ipv6Disabled)
+    if (device.conf6.disabled) {
+      host.counters.count6(IpStat.OutDiscards)
+      return this.#path.drop(pkt, Reason.Ipv6Disabled)
+    }
     pkt.oif = device.index
     const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
@@ -407,6 +446,7 @@ export class Ipv6Path {
     const emit = isMulticast(pkt.d0) ? this.#emitMulticast : this.#path.emit
     const tooBig = (pkt.flags & PathFlag.Whole) !== 0 ? mtu : host.fragments6.fragmentAndSend(pkt, mtu, emit)
     if (tooBig !== 0) {
+      host.counters.count6(IpStat.FragFails)
       host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, tooBig, device)
       return this.#path.drop(pkt, Reason.Mtu)
     }
@@ -433,8 +473,12 @@ export class Ipv6Path {
       pkt.iif = 0
       this.#path.loopCopy(pkt, device, host.hooks.run6[Hook.PostRouting]!, pkt.route!)
       pkt.iif = iif
-      if (host.memory.view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) === 0) return this.#path.drop(pkt, Reason.Ttl)
+      if (host.memory.view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) === 0) {
+        host.counters.count6(IpStat.OutDiscards)
+        return this.#path.drop(pkt, Reason.Ttl)
+      }
     }
+    host.counters.add6(IpStat.OutMcastPkts, IpStat.OutMcastOctets, pkt.end - pkt.l3)
     if (((pkt.d0 >>> 16) & 0xf) <= 1 && !device.loopback) return this.#path.drop(pkt, Reason.Multicast)
     return this.#path.transmit(pkt, device)
   }

@@ -5,6 +5,7 @@
 // Every answer is a packet of its own in a slot of its own, and walks OUTPUT and POSTROUTING like any other. It
 // leaves before the function returns; `cause` is not changed.
 
+import { ICMP_OUT, IcmpStat, IpStat, TcpStat } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, type Words } from '../fib.ts'
 import { Hook } from '../hooks.ts'
@@ -135,7 +136,7 @@ export class Replies6 {
     if ((cause.s0 | cause.s1 | cause.s2 | cause.s3) === 0 || isMulticast(cause.s0)) return false
     if (this.#aboutError(cause)) return false
     const limited = !device.loopback && host.ipv6.icmpLimited[type] === 1
-    if (limited && !host.icmpLimit.allow()) return false
+    if (limited && !this.#allow()) return false
     if (this.#sendingIcmp) return false
 
     const key = this.#keyTo(cause)
@@ -159,10 +160,14 @@ export class Replies6 {
     const way = host.path.routes6.outputWithSource(key, cause)
     if (way === null) return false
     if (!host.ipv6.icmpErrorAnycastAsUnicast && isAnycast(way, key.d0, key.d1, key.d2, key.d3)) return false
+    host.path.routes6.asAnswered(cause)
 
     const quote = Math.min(cause.end - cause.l3, IPV6_MIN_MTU - IPV6_HEADER_LEN - ICMP_HEADER_LEN)
     const pkt = this.#append(cause, way, ICMP_HEADER_LEN + quote)
-    if (pkt === null) return false
+    if (pkt === null) {
+      host.counters.icmp6[IcmpStat.OutErrors]!++
+      return false
+    }
     const { l4 } = pkt
     view.setUint8(l4, type)
     view.setUint8(l4 + 1, code)
@@ -173,7 +178,7 @@ export class Replies6 {
     this.#header(pkt, hopLimitOf(way), 0, 0, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
     host.tracker?.attach(pkt, cause)
-    this.#sendIcmp(pkt)
+    this.#sendIcmp(pkt, type)
     return true
   }
 
@@ -220,16 +225,32 @@ export class Replies6 {
     return device.loopback && cause.route !== null ? interfaceOf(cause.route) : device
   }
 
+  /** icmp_global_allow(), whose refusals both families count in one place. */
+  #allow(): boolean {
+    const { icmpLimit, counters } = this.#host
+    if (icmpLimit.allow()) return true
+    counters.icmp4[IcmpStat.OutRateLimitGlobal]!++
+    return false
+  }
+
   /** icmpv6_xrlim_allow(): none to a loopback device, else a token of the peer. */
   #peerAllow(cause: Packet | null): boolean {
     const host = this.#host
     const key = this.#key
     const way = host.path.routes6.output(key, cause)
-    if (isErrorType(way.type)) return false
+    const { counters } = host
+    if (isErrorType(way.type)) {
+      counters.count6(IpStat.OutNoRoutes)
+      counters.icmp6[IcmpStat.OutRateLimitHost]!++
+      return false
+    }
     if (!way.device!.loopback) {
       const timeout = Math.ceil(host.ipv6.icmpRatelimit / JIFFY) * JIFFY
       const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3, host.now)
-      if (!host.peers.allow(place, timeout, host.now)) return false
+      if (!host.peers.allow(place, timeout, host.now)) {
+        counters.icmp6[IcmpStat.OutRateLimitHost]!++
+        return false
+      }
     }
     host.icmpLimit.consume()
     return true
@@ -256,15 +277,18 @@ export class Replies6 {
     const way = host.path.routes6.outputWithSource(key)
     if (way === null) return false
     const limited = !pkt.arrival!.loopback && ipv6.icmpLimited[ICMPV6_ECHO_REPLY] === 1
-    if (limited && (!host.icmpLimit.allow() || !this.#peerAllow(null))) return false
+    if (limited && (!this.#allow() || !this.#peerAllow(null))) return false
     const answer = this.#append(pkt, way, pkt.end - pkt.l4)
-    if (answer === null) return false
+    if (answer === null) {
+      host.counters.icmp6[IcmpStat.OutErrors]!++
+      return false
+    }
     bytes.copyWithin(answer.l4, pkt.l4, pkt.end)
     view.setUint8(answer.l4, ICMPV6_ECHO_REPLY)
     const label = (ipv6.flowLabelReflect & REFLECT_ECHO_REPLIES) !== 0 ? ipv6FlowLabel(view, pkt.l3) : 0
     this.#header(answer, hopLimitOf(way), ipv6TrafficClass(view, pkt.l3), label, IPPROTO_ICMPV6)
     this.#sealIcmp(answer)
-    this.#sendIcmp(answer)
+    this.#sendIcmp(answer, ICMPV6_ECHO_REPLY)
     return true
   }
 
@@ -275,10 +299,18 @@ export class Replies6 {
   localTcpReset(pkt: Packet): boolean {
     const host = this.#host
     const { view } = host.memory
-    if (pkt.pktType !== PacketType.Host || pkt.l4 + TCP_HEADER_LEN > pkt.end) return false
+    const { tcp } = host.counters
+    if (pkt.pktType !== PacketType.Host) return false
+    tcp[TcpStat.InSegs]!++
+    if (pkt.l4 + TCP_HEADER_LEN > pkt.end) return false
     const header = tcpHeaderLength(view, pkt.l4)
+    if (header < TCP_HEADER_LEN) tcp[TcpStat.InErrs]!++
     if (header < TCP_HEADER_LEN || pkt.l4 + header > pkt.end) return false
-    if (!transportChecksumOk(pkt, host.memory)) return false
+    if (!transportChecksumOk(pkt, host.memory)) {
+      tcp[TcpStat.InCsumErrors]!++
+      tcp[TcpStat.InErrs]!++
+      return false
+    }
     if ((tcpFlags(view, pkt.l4) & TCP_RST) !== 0 || pkt.route!.type !== RouteType.Local) return false
     const key = this.#keyTo(pkt)
     this.#fromDestination(pkt)
@@ -298,6 +330,9 @@ export class Replies6 {
     answer.csumPartial = true
     answer.socketless = true
     this.#reset(answer, pkt)
+    host.counters.count6(IpStat.OutRequests)
+    tcp[TcpStat.OutSegs]!++
+    tcp[TcpStat.OutRsts]!++
     this.#send(answer)
     return true
   }
@@ -406,8 +441,11 @@ export class Replies6 {
     this.#header(pkt, 255, device.conf6.ndiscTclass, -1, IPPROTO_ICMPV6)
     this.#sealIcmp(pkt)
     pkt.flags |= PathFlag.Whole
-    this.#host.path.sendLocal(pkt, device)
-    this.#host.packets.give(pkt)
+    const { counters, memory, packets, path } = this.#host
+    const type = memory.view.getUint8(pkt.l4)
+    counters.count6(IpStat.OutRequests)
+    if (path.sendLocal(pkt, device)) this.#countOut(type)
+    packets.give(pkt)
   }
 
   // -- making packets
@@ -535,15 +573,27 @@ export class Replies6 {
     fill6(pkt, view)
   }
 
-  #sendIcmp(pkt: Packet): void {
+  /** ip6_push_pending_frames() and ip6_send_skb(): counted whatever becomes of it. */
+  #sendIcmp(pkt: Packet, type: number): void {
+    const { counters } = this.#host
+    counters.count6(IpStat.OutRequests)
+    this.#countOut(type)
     this.#sendingIcmp = true
-    this.#send(pkt)
+    if (!this.#send(pkt)) counters.count6(IpStat.OutDiscards)
     this.#sendingIcmp = false
   }
 
-  #send(pkt: Packet): void {
+  #countOut(type: number): void {
+    const { icmp6, icmpTypes6 } = this.#host.counters
+    icmp6[IcmpStat.OutMsgs]!++
+    icmpTypes6[ICMP_OUT + type]!++
+  }
+
+  /** False: it did not get out. */
+  #send(pkt: Packet): boolean {
     const host = this.#host
-    host.path.sendLocal(pkt)
+    const sent = host.path.sendLocal(pkt)
     host.packets.give(pkt)
+    return sent
   }
 }

@@ -11,6 +11,7 @@ import {
   hasRecords,
   type Run,
   readSnmp,
+  readSnmp6,
   readStats,
   type Scenario,
   type Sent,
@@ -219,6 +220,8 @@ export class KernelHost {
   #wall = 0
   #uptime = 0
   #straddling = 0
+  /** Of IPv6, when the set-up was over: it has spoken of groups by then. */
+  #statistics: Record<string, number> = {}
 
   constructor(oracle: Oracle, scenario: Scenario) {
     this.#oracle = oracle
@@ -290,6 +293,10 @@ export class KernelHost {
     this.#start = Number.NaN
     await this.#take([{ id: -1, pause: 0 }])
     this.#runs.length = 0
+    if (this.#family === 6) {
+      const { stdout } = await this.#oracle.run(['cat', '/proc/net/snmp', '/proc/net/snmp6'])
+      this.#statistics = readSnmp6(stdout, stdout)
+    }
   }
 
   /** Lines for `ip -batch`. `settled`: till no address is tentative any more; a busy kernel takes its time (addrconf_dad_work). */
@@ -389,6 +396,18 @@ export class KernelHost {
       await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
   }
 
+  /** Statistics but for what the set-up itself counted. */
+  #since(text: string): Record<string, number> {
+    if (this.#family === 4) return readSnmp(text)
+    const out = readSnmp6(text, text)
+    for (const [name, before] of Object.entries(this.#statistics)) {
+      const left = (out[name] ?? 0) - before
+      if (left === 0) delete out[name]
+      else out[name] = left
+    }
+    return out
+  }
+
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     const said: Uint8Array[] = []
@@ -403,7 +422,7 @@ export class KernelHost {
           ? this.#oracle.run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
           : null,
         this.#oracle.run(['conntrack', '-S']),
-        this.#family === 4 ? this.#oracle.run(['cat', '/proc/net/snmp', '/proc/net/netstat']) : null,
+        this.#oracle.run(['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]),
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
@@ -431,7 +450,7 @@ export class KernelHost {
         ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),
         ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
         stats: readStats(stats.stdout),
-        ...(snmp === null ? {} : { snmp: readSnmp(snmp.stdout) }),
+        snmp: this.#since(snmp.stdout),
       }
     }
   }

@@ -9,7 +9,7 @@ import { afterFiles } from '../../daemon/after.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { procFiles } from '../../daemon/proc.ts'
-import { formatNetstat, formatSnmp } from '../../daemon/statistics.ts'
+import { formatNetstat, formatSnmp, formatSnmp6 } from '../../daemon/statistics.ts'
 import { runTool } from '../../daemon/tools.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
@@ -23,6 +23,7 @@ import {
   hasRecords,
   type Run,
   readSnmp,
+  readSnmp6,
   readStats,
   type Scenario,
   type Sent,
@@ -154,9 +155,10 @@ export class EngineHost {
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
         : {}),
       stats: readStats(formatStats(conntrack)),
-      ...(scenario.family === 6
-        ? {}
-        : { snmp: readSnmp(formatSnmp(this.engine.host) + formatNetstat(this.engine.host)) }),
+      snmp:
+        scenario.family === 6
+          ? readSnmp6(formatSnmp6(this.engine.host), formatSnmp(this.engine.host))
+          : readSnmp(formatSnmp(this.engine.host) + formatNetstat(this.engine.host)),
     }
   }
 }

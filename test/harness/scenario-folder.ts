@@ -15,7 +15,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CaptureWriter, writeTo } from '../../datapath/ports/capture-writer.ts'
 import { baseSysctls } from './kernel.ts'
-import { printScenario, type Run, type Scenario } from './scenario.ts'
+import { printRun, printScenario, type Run, type Scenario } from './scenario.ts'
 
 /** host.yaml: JSON is YAML. */
 export function hostYaml(scenario: Scenario): string {
@@ -90,6 +90,7 @@ export function writeScenarioFolder(
   }
   writeFileSync(join(directory, 'scenario.json'), printScenario(scenario))
   writeFileSync(join(directory, 'report.txt'), `${report}\n`)
+  writeFileSync(join(directory, 'run.json'), printRun(run))
   const kernel = join(directory, 'kernel')
   mkdirSync(kernel)
   writeFileSync(join(kernel, savedAs(scenario)), run.save)

@@ -110,7 +110,7 @@ export interface Run {
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
   readonly expect?: readonly string[]
-  /** Statistics of /proc/net/snmp and netstat (IPv4): `Ip.InReceives` to its number. */
+  /** Statistics of /proc/net/snmp and netstat (IPv4: `Ip.InReceives` to its number), or snmp6 (`Ip6InReceives`). */
   readonly snmp?: Readonly<Record<string, number>>
   /** `conntrack -S`, all processors together. */
   readonly stats?: Readonly<Record<string, number>>
@@ -134,6 +134,15 @@ export function readSnmp(text: string): Record<string, number> {
     for (const [n, name] of names.entries())
       if (values[n] !== '0') out[`${group.slice(0, -1)}.${name}`] = Number(values[n])
   }
+  return out
+}
+
+/** Numbers of /proc/net/snmp6, and those of TCP in /proc/net/snmp, which both families share; as readSnmp(). */
+export function readSnmp6(text: string, both: string): Record<string, number> {
+  const tcp = Object.entries(readSnmp(both)).filter(([name]) => /^Tcp\.(In|Out)/.test(name))
+  const out: Record<string, number> = Object.fromEntries(tcp)
+  for (const [, name = '', value] of text.matchAll(/^(\w+)\s+(\d+)$/gm))
+    if (value !== '0') out[name] = Number(value)
   return out
 }
 
@@ -171,6 +180,13 @@ export function printScenario(scenario: Scenario): string {
   const text = JSON.stringify(head, null, 1)
   return `${text.slice(0, -2)},\n "steps": [\n${steps.map((s) => `  ${JSON.stringify(s)}`).join(',\n')}\n ]\n}\n`
 }
+
+/** A run as JSON, bytes as `{"hex":"…"}`: what the kernel once did can be held against tunwall again. */
+export const printRun = (run: Run): string =>
+  JSON.stringify(run, (_, value) => (value instanceof Uint8Array ? { hex: hex(value) } : value))
+
+export const parseRun = (text: string): Run =>
+  JSON.parse(text, (_, value) => (typeof value?.hex === 'string' ? unhex(value.hex) : value)) as Run
 
 export function parseScenario(text: string): Scenario {
   return JSON.parse(text) as Scenario
