@@ -58,8 +58,8 @@ export function recordJson(record: PacketRecord): string {
 const facts = (p: PacketFacts): string =>
   `{"family":${p.family},"protocol":${quote(p.protocol)},"src":${plain(p.src)},"dst":${plain(p.dst)},"sport":${p.sport},"dport":${p.dport},"length":${p.length},"mark":${p.mark}}`
 
-function journeyJson({ kind, cause, packet, steps }: Journey): string {
-  let text = `{"kind":"${kind}","cause":${cause},"packet":${facts(packet)},"steps":[`
+function journeyJson({ kind, cause, began, packet, steps }: Journey): string {
+  let text = `{"kind":"${kind}","cause":${cause},"began":${began === null ? 'null' : `[${began[0]},${began[1]}]`},"packet":${facts(packet)},"steps":[`
   for (let i = 0; i < steps.length; i++) text += (i > 0 ? ',' : '') + stepJson(steps[i]!)
   return `${text}]}`
 }

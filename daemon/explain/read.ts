@@ -39,6 +39,7 @@ type Changing<T> = { -readonly [K in keyof T]: T[K] }
 interface OpenJourney {
   readonly kind: Journey['kind']
   readonly cause: number | null
+  readonly began: readonly [number, number] | null
   readonly packet: PacketFacts
   readonly steps: Step[]
 }
@@ -97,6 +98,7 @@ class Reader {
         this.#journeys[journey] = {
           kind: KINDS[v[at + 1]!]!,
           cause: cause < 0 ? null : cause,
+          began: this.#now(cause),
           packet: this.#facts(at + 2),
           steps: [],
         }
@@ -178,6 +180,14 @@ class Reader {
       }
     }
     throw new Error(`journal: no operation ${op}`)
+  }
+
+  /** How far a journey has come. */
+  #now(journey: number): readonly [number, number] | null {
+    const steps = this.#journeys[journey]?.steps
+    if (steps === undefined) return null
+    const last = steps.at(-1)
+    return [steps.length, last?.at === 'table' ? last.rules.length : 0]
   }
 
   #chain(chain: number): KnownChain {

@@ -65,6 +65,8 @@ export interface Journey {
   readonly kind: 'arrived' | 'made here' | 'looped' | 'copy'
   /** Number of the journey in the middle of which it began, null for the first. */
   readonly cause: number | null
+  /** Where there: behind so many of its steps, and so many rules of the last of them; null for the first. */
+  readonly began: readonly [steps: number, rules: number] | null
   /** At the beginning. */
   readonly packet: PacketFacts
   readonly steps: readonly Step[]

@@ -187,6 +187,7 @@ test('names that JSON quotes, and steps of every kind', () => {
       {
         kind: 'made here',
         cause: 0,
+        began: [1, 0],
         packet: facts,
         steps: [
           { at: 'defrag', complete: true, length: 5 },
