@@ -49,6 +49,9 @@ export class H323Conversation extends Scripted {
             : name === 'localAreaAddress'
               ? random.pick(DATA_PORTS)
               : random.pick(SIGNAL_PORTS)
+    // GnomeMeeting's first one.
+    if (name === 'callSignalAddress' && world.family === 4 && random.once(6))
+      return { address: '127.0.0.1', port: random.pick(SIGNAL_PORTS) }
     const address = random.once(6)
       ? random.pick([
           view.remote.address,
@@ -116,14 +119,18 @@ export class H323Conversation extends Scripted {
       }
     }
     let calls: Place[] = []
+    /** As the telephone itself says. */
+    let registered: Place | null = null
     for (let n = 1 + random.below(5); n > 0; n--) {
       const far = session.b
       switch (random.below(far === null ? 2 : 9)) {
         case 0:
         case 1:
         case 2: {
-          const heard = await say(true, this.#ras(view, RAS.rrq), 'ras RRQ')
+          const rrq = this.#ras(view, RAS.rrq)
+          const heard = await say(true, rrq, 'ras RRQ')
           yield
+          registered = registeredIn(rrq).find((p) => p.address === view.local.address) ?? registered
           calls = heard === null ? [] : registeredIn(heard)
           if (session.b === null || random.once(4)) break
           const back = calls.length > 0 ? random.pick(calls) : null
@@ -133,7 +140,8 @@ export class H323Conversation extends Scripted {
         }
         case 3:
         case 4: {
-          const asked = await say(true, this.#ras(view, RAS.arq), 'ras ARQ')
+          const called = registered === null || random.once(3) ? null : registered
+          const asked = await say(true, this.#ras(view, RAS.arq, called), 'ras ARQ')
           yield
           if (asked === null || session.b === null) break
           const other = random.once(2)

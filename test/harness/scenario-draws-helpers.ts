@@ -19,8 +19,11 @@ function announcedH323(data: Uint8Array, tcp: boolean): number[] {
   const places = tcp
     ? [...heardIn(data, true).connections, ...heardIn(data, false).connections]
     : registeredIn(data)
-  return places.map((p) => p.port)
+  return places.map((p) => (p.address.startsWith('127.') ? NO_PORT : p.port))
 }
+
+/** Of an address that nobody asks a port for. */
+const NO_PORT = -1
 
 /** Ports that a payload announces, in order. */
 function announced(frame: Uint8Array): number[] {
@@ -49,6 +52,7 @@ export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[]
   const now = announced(sent)
   const out: number[] = []
   for (let i = 0; i < Math.min(wanted.length, now.length); i++) {
+    if (wanted[i] === NO_PORT) continue
     let from = wanted[i]! & 0xffff
     // A contact at the port that the message came from asks for that port's name outside first.
     const h = headersOf(injected)
