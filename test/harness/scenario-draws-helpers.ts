@@ -46,7 +46,7 @@ function announced(frame: Uint8Array): number[] {
   return [...text.matchAll(/(?:DATA|MESG|INDEX|STATE) (\d+)/g)].map((m) => Number(m[1]))
 }
 
-/** Upper halves of the numbers that lead helpers to the ports which `sent` announces instead of those in `injected`. */
+/** Numbers, in 65536ths, that lead helpers to the ports which `sent` announces instead of those in `injected`. */
 export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[] {
   const wanted = announced(injected)
   const now = announced(sent)
@@ -58,7 +58,7 @@ export function announcedDraws(injected: Uint8Array, sent: Uint8Array): number[]
     const h = headersOf(injected)
     if (h?.protocol === UDP && from === u16(injected, h.l4)) from = u16(sent, headersOf(sent)?.l4 ?? h.l4)
     const by = now[i]! - from
-    if (by > 0) out.push(Math.min(0xffff, Math.ceil((by * 0x10000) / (65535 - from))))
+    if (by > 0) out.push((by * 0x10000) / (65535 - from))
   }
   return out
 }

@@ -182,7 +182,7 @@ export class DrawnRandom implements Random {
   readonly #first = new Map<string, Ends>()
   /** The 16 bits of the next draws; the last one stays. */
   #next: (number | null)[] = []
-  /** The upper 16 bits likewise, for helpers. */
+  /** The upper 16 bits likewise, for helpers: at least these. */
   #upper: number[] = []
 
   constructor(scenario: Scenario, kernel: Run) {
@@ -318,7 +318,12 @@ export class DrawnRandom implements Random {
     if (this.#next.length > 1) this.#next.shift()
     const upper = this.#upper[0]
     if (this.#upper.length > 1) this.#upper.shift()
-    if (upper !== undefined) return ((upper << 16) | (wanted ?? 1)) >>> 0
+    if (upper !== undefined) {
+      // The lower ones, which lead NAT, count as a fraction to a helper.
+      const lower = wanted ?? 1
+      const least = Math.ceil(upper - lower / 0x10000 + 1e-6)
+      return ((Math.max(0, Math.min(0xffff, least)) << 16) | lower) >>> 0
+    }
     return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
   }
 }
