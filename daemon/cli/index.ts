@@ -1,6 +1,7 @@
 // The subcommands of `tunwall`: a new one is one file here and one line below.
 
 import type { Command } from 'commander'
+import { addCoverage } from './coverage.ts'
 import { addDiff } from './diff.ts'
 import { addExplain } from './explain.ts'
 import { addReplay } from './replay.ts'
@@ -14,5 +15,6 @@ export function addSubcommands(program: Command): void {
   addReplay(program)
   addDiff(program)
   addTest(program)
+  addCoverage(program)
   addTools(program)
 }

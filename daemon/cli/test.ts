@@ -9,6 +9,9 @@ interface TestWords {
   readonly filter?: string
   readonly watch?: boolean
   readonly color?: boolean
+  readonly coverage?: boolean
+  readonly lcov?: string
+  readonly annotate?: string
 }
 
 export function addTest(program: Command): void {
@@ -20,6 +23,9 @@ export function addTest(program: Command): void {
     .option('--tap', 'results in the Test Anything Protocol')
     .option('--junit <file>', 'also write them as JUnit’s XML')
     .option('--watch', 'run again whenever a file of the tests or their hosts changes')
+    .option('--coverage', 'tell which rules of the hosts the tests hit')
+    .option('--lcov <file>', 'with --coverage: write it in lcov’s format')
+    .option('--annotate <file>', 'with --coverage: write the rules with their hits')
     .option('--color', 'in colours, though standard output is no terminal')
     .option('--no-color', 'without colours')
     .action(async (paths: readonly string[], words: TestWords) => {
@@ -30,6 +36,10 @@ export function addTest(program: Command): void {
         tap: words.tap === true,
         junit: words.junit ?? null,
         color: words.color ?? null,
+        coverage:
+          words.coverage || words.lcov !== undefined || words.annotate !== undefined
+            ? { lcov: words.lcov ?? null, annotate: words.annotate ?? null, summary: true }
+            : null,
         out: (text: string) => void process.stdout.write(text),
       }
       if (words.watch) await watchTests(options)

@@ -1,9 +1,10 @@
 // What `tunwall test` does: finds files, runs them, reports.
 
 import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import picocolors from 'picocolors'
+import { type CoverageOutput, Coverages } from '../coverage/command.ts'
 import { CommandError, ExitCode, PlaceError, systemReason } from '../errors.ts'
 import { OutputFiles } from '../output-files.ts'
 import { junit, printSum, printTest, tap } from './reports.ts'
@@ -20,6 +21,8 @@ export interface TestOptions {
   /** Null: as the terminal has it. */
   readonly color: boolean | null
   readonly out: (text: string) => void
+  /** Where coverage goes; null: nobody asks for it. */
+  readonly coverage?: CoverageOutput | null
 }
 
 const TEST_FILE = /\.test\.ya?ml$/
@@ -57,6 +60,7 @@ function runSuites(suites: readonly Suite[], options: TestOptions): ExitCode {
   const colors = picocolors.createColors(options.color ?? picocolors.isColorSupported)
   const begin = performance.now()
   const results: TestResult[] = []
+  const coverages = new Coverages()
   for (const suite of suites) {
     let first = true
     const onTest = (result: TestResult): void => {
@@ -65,7 +69,13 @@ function runSuites(suites: readonly Suite[], options: TestOptions): ExitCode {
       first = false
       out(printTest(result, colors))
     }
-    results.push(...runSuite(suite, { onTest, ...(filter !== null && { only: filter }) }))
+    results.push(
+      ...runSuite(suite, {
+        onTest,
+        ...(filter !== null && { only: filter }),
+        ...(options.coverage && { coverage: (host, name) => coverages.of(name, host.engine) }),
+      }),
+    )
   }
   if (results.length === 0)
     throw new CommandError(
@@ -82,7 +92,23 @@ function runSuites(suites: readonly Suite[], options: TestOptions): ExitCode {
       files.discard()
     }
   }
+  if (options.coverage) {
+    // A TAP reader passes over comments.
+    const say = (text: string): void => out(options.tap ? text.replace(/^/gm, '# ').replace(/# $/, '') : text)
+    coverages.report(options.coverage, say)
+  }
   return results.some(({ failure }) => failure !== null) ? ExitCode.Failure : ExitCode.Ok
+}
+
+/** Runs tests for what they hit alone. Throws PlaceError for a test of another host, CommandError if one fails. */
+export function coverTests(paths: readonly string[], host: string, coverages: Coverages): void {
+  for (const suite of findTests(paths).map(readSuite)) {
+    if (suite.host.kind !== 'folder' || resolve(suite.host.directory) !== host)
+      throw new PlaceError(`the host of these tests is not ${host}`, { file: suite.file, line: 1, column: 1 })
+    const results = runSuite(suite, { coverage: (made, name) => coverages.of(name, made.engine) })
+    const failure = results.find((result) => result.failure !== null)?.failure
+    if (failure) throw new CommandError(`${failure.place}: ${failure.reason}`)
+  }
 }
 
 /** Editors write in steps: what changes within this time is one change. */

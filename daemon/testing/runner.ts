@@ -1,6 +1,7 @@
 // Runs test files: each test on a host as it was loaded, with its own clock, flows and counters.
 
 import { performance } from 'node:perf_hooks'
+import type { Coverage } from '../coverage/collect.ts'
 import { CommandError, PlaceError } from '../errors.ts'
 import type { Cursor } from '../host-folder/source.ts'
 import type { Check } from './checks.ts'
@@ -32,8 +33,8 @@ export interface TestResult {
 export interface RunOptions {
   /** Which tests are run. */
   readonly only?: (name: string) => boolean
-  /** Hears of each packet, for coverage. */
-  readonly onResult?: (host: Host, result: Result) => void
+  /** Where hits of rules are added up: the same for hosts of the same rules. */
+  readonly coverage?: (host: Host, name: string) => Coverage
   /** Hears of each test when it is over. */
   readonly onTest?: (test: TestResult) => void
 }
@@ -46,8 +47,11 @@ export function runSuite(suite: Suite, options: RunOptions = {}): TestResult[] {
     if (options.only?.(test.name) === false) continue
     const begin = performance.now()
     if (host === null || !host.renew()) host = makeHost(suite)
-    const run = new Run(host, options)
+    const coverage = options.coverage?.(host, hostName(suite.host, suite.file))
+    const counts = coverage?.begin(host.engine)
+    const run = new Run(host)
     const failure = run.test(test)
+    if (counts !== undefined) coverage?.count(host.engine, counts)
     const result = {
       file: suite.file,
       name: test.name,
@@ -81,14 +85,12 @@ const at = (origin: Cursor): string => {
 class Run {
   packets = 0
   readonly #host: Host
-  readonly #options: RunOptions
   /** Packets and bytes of each rule when the test began, by name. */
   readonly #before = new Map<string, readonly [number, number]>()
   #last: Result | null = null
 
-  constructor(host: Host, options: RunOptions) {
+  constructor(host: Host) {
     this.#host = host
-    this.#options = options
   }
 
   test({ steps }: TestCase): Failure | null {
@@ -140,7 +142,6 @@ class Run {
         throw error
       }
       this.packets++
-      this.#options.onResult?.(host, this.#last)
       const failure = this.#check(checks[packet++]!)
       if (failure !== null) return failure
     }
