@@ -7,6 +7,9 @@ interface DiffWords {
   readonly a: string
   readonly b: string
   readonly in?: string
+  readonly find?: boolean
+  readonly budget: string
+  readonly save?: string
   readonly iface?: string
   readonly filter?: string
   readonly json?: boolean
@@ -21,6 +24,9 @@ export function addDiff(program: Command): void {
     .requiredOption('--a <dir>', 'host folder: as it is')
     .requiredOption('--b <dir>', 'host folder: as it would be')
     .option('--in <file>', 'pcapng or pcap, - for standard input: the traffic')
+    .option('--find', 'no traffic: search for a packet on which they differ')
+    .option('--budget <seconds>', 'how long to search', '60')
+    .option('--save <prefix>', 'what --find found, as PREFIX.pcapng and as PREFIX.yaml for tunwall test')
     .option('--iface <name>', 'the interface on which frames arrive, where the capture names none')
     .option('--filter <expr>', 'only packets that tcpdump would show for it (needs libpcap)')
     .option('--json', 'as JSON')
@@ -29,7 +35,9 @@ export function addDiff(program: Command): void {
     .option('--seed <number>', 'seed of the random numbers', '1')
     .action(async (words: DiffWords) => {
       const seed = wholeNumber('--seed', words.seed)
-      if (words.in === undefined) throw new CommandError('expected --in FILE', ExitCode.Unusable)
+      if ((words.in === undefined) === (words.find !== true))
+        throw new CommandError('expected --in FILE, or --find', ExitCode.Unusable)
+      if (words.in === undefined) return search(words, seed)
       // What only this command needs is read only now.
       const { diffCapture } = await import('../diff/run.ts')
       const { comparisonJson, printComparison } = await import('../diff/report.ts')
@@ -49,6 +57,42 @@ export function addDiff(program: Command): void {
       )
       if (comparison.flows.length > 0) process.exitCode = ExitCode.Failure
     })
+}
+
+/** Exit status 1 when something was found. */
+async function search(words: DiffWords, seed: number): Promise<void> {
+  const budget = wholeNumber('--budget', words.budget)
+  const { diffFind } = await import('../diff/run.ts')
+  const { printFound } = await import('../diff/report.ts')
+  const { printSteps } = await import('../words/print.ts')
+  const { default: picocolors } = await import('picocolors')
+  const { difference, provenance, tried, seconds, files } = diffFind({
+    a: words.a,
+    b: words.b,
+    seed,
+    budget,
+    save: words.save ?? null,
+    progress: process.stderr.isTTY === true,
+  })
+  const spent = `${tried.toLocaleString('en')} conversations in ${seconds.toFixed(1)} s`
+  if (difference === null || provenance === null) {
+    process.stdout.write(words.json === true ? '{"found":false}\n' : `no difference found: ${spent}\n`)
+    return
+  }
+  process.exitCode = ExitCode.Failure
+  const { steps, found } = difference
+  const said = printSteps(steps)
+  if (words.json === true) {
+    const { kind, a, b } = found
+    process.stdout.write(
+      `${JSON.stringify({ found: true, packets: said, seed: difference.seed, kind, a, b, files }, null, 2)}\n`,
+    )
+    return
+  }
+  const paint = picocolors.createColors(words.color ?? picocolors.isColorSupported)
+  const luck = difference.seed === 1 ? '' : `with the random numbers of --seed ${difference.seed}\n`
+  const saved = files.length === 0 ? '' : `written: ${files.join(', ')}\n`
+  process.stdout.write(`${printFound(said, found, provenance, paint)}\n${luck}${saved}found after ${spent}\n`)
 }
 
 function wholeNumber(option: string, text: string): number {

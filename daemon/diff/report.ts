@@ -175,3 +175,21 @@ function named(rule: RuleRef, provenance: Provenance, paint: Paint): string {
 
 /** The comparison as JSON, pretty. */
 export const comparisonJson = (comparison: Comparison): string => `${JSON.stringify(comparison, null, 2)}\n`
+
+/** One conversation on which the hosts differ, as text. */
+export function printFound(
+  words: string,
+  { kind, a, b }: { readonly kind: Kind; readonly a: SideOutcome; readonly b: SideOutcome },
+  provenance: readonly [Provenance, Provenance],
+  paint: Paint,
+): string {
+  const lines = [`${paint.bold(HEADS[kind])}: ${words}`]
+  for (const [name, side, i] of [
+    ['A', a, 0],
+    ['B', b, 1],
+  ] as const) {
+    lines.push(`  ${name}  ${outcomeWords(side, kind, provenance[i], paint)}`)
+    if (LEAVING.has(kind)) lines.push(`     ${leaving(side, kind)}`)
+  }
+  return `${lines.join('\n')}\n`
+}

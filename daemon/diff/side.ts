@@ -1,11 +1,13 @@
 // One of two hosts that are compared: fed by the same source, with the same random numbers, and looked at after each
 // packet.
 
-import type { Fate } from '../../datapath/fate.ts'
+import { Reason } from '../../datapath/counters.ts'
+import { Fate } from '../../datapath/fate.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Random } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
-import { FrameMemory } from '../../datapath/ring.ts'
+import { parse } from '../../datapath/parse.ts'
+import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
 import { CONTINUE } from '../../rules/extension.ts'
 import { createEngine, type Engine } from '../engine.ts'
 import type { RuleRef } from '../explain/record.ts'
@@ -33,8 +35,11 @@ export class PacketRandom implements Random {
     this.inner = new SeededRandom(seed)
   }
 
+  /** What the next packets draw from instead; null: each begins anew. */
+  next: Random | null = null
+
   begin(n: number): void {
-    this.inner = new SeededRandom(this.#seed * 0x1_0000_0000 + n + 1)
+    this.inner = this.next ?? new SeededRandom(this.#seed * 0x1_0000_0000 + n + 1)
   }
 
   u32(): number {
@@ -89,7 +94,9 @@ export class Side {
   readonly held = new HeldFrames()
   /** Names by ifindex; LOCAL is the host itself. */
   readonly names: (string | undefined)[] = []
-  fate: Fate = 0
+  fate: Fate = Fate.Dropped
+  /** A process takes what reaches the host itself. */
+  listening = false
   /** Numbers drawn while the host was built. */
   readonly drawnBefore: number
 
@@ -106,7 +113,7 @@ export class Side {
     for (const device of host.devices.all()) this.names[device.index] = device.name
     host.path.localDelivery = (pkt) => {
       this.held.add(LOCAL, memory.bytes, pkt.l3, pkt.end - pkt.l3, egress.seconds, egress.nanos)
-      return false
+      return this.listening
     }
     this.player = new Player({ engine: this.engine, source, file, iface, stamped: egress })
     // What timers send is no packet's.
@@ -114,13 +121,45 @@ export class Side {
     this.observer = new Observer(this.engine, this.player.packet)
   }
 
-  /** Packet `n` of the source. */
-  receive(n: number): void {
+  /** Packet `n` of the source. `mark`: as if something before the tables had set it. */
+  receive(n: number, mark = 0): void {
+    this.#begin(n)
+    this.fate = this.player.receive(mark)
+  }
+
+  /** Packet `n` is the host's own: a process sends it. */
+  sendLocal(n: number, frame: Uint8Array, mark = 0): void {
+    this.#begin(n)
+    const { host } = this.engine
+    const pkt = this.player.packet
+    const slot = host.memory.take()
+    if (slot < 0) throw new Error('all frame memory is held')
+    pkt.reset()
+    pkt.slot = slot
+    pkt.limit = slot + host.memory.stride
+    pkt.l3 = slot + HEADROOM
+    pkt.end = pkt.l3 + frame.length
+    host.memory.bytes.set(frame, pkt.l3)
+    pkt.mark = mark
+    const refused = parse(pkt, host)
+    if (refused !== Reason.None) {
+      this.fate = host.path.drop(pkt, refused)
+      return
+    }
+    pkt.local = true
+    pkt.oif = 0
+    host.path.why = Reason.None
+    const drops = (): number => host.counters.drops.reduce((sum, n) => sum + n, 0)
+    const before = drops()
+    host.path.sendLocal(pkt)
+    this.fate = drops() > before ? Fate.Dropped : Fate.Forwarded
+  }
+
+  #begin(n: number): void {
     this.random.begin(n)
     this.player.setClock()
     this.held.clear()
     this.observer.begin()
-    this.fate = this.player.receive()
   }
 
   get reason(): string {

@@ -165,8 +165,8 @@ export class Player {
     this.onTimers?.()
   }
 
-  /** Hot: sends in the frame that the source stands on. */
-  receive(): Fate {
+  /** Hot: sends in the frame that the source stands on. `mark`: as if something before the tables had set it. */
+  receive(mark = 0): Fate {
     const source = this.#source
     const link = this.#link
     const { host } = this.engine
@@ -212,6 +212,7 @@ export class Player {
     pkt.l3 = to
     pkt.end = to + length
     pkt.pktType = link.pktType
+    pkt.mark = mark
     return host.path.receive(pkt, device)
   }
 

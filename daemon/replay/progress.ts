@@ -56,3 +56,41 @@ export class Progress {
     this.#bar = null
   }
 }
+
+/** How much of a time that was allowed is gone. */
+export class Waiting {
+  readonly #total: number
+  readonly #stream: NodeJS.WriteStream
+  #bar: SingleBar | null = null
+
+  /** Milliseconds. */
+  constructor(total: number, stream: NodeJS.WriteStream = process.stderr) {
+    this.#total = total
+    this.#stream = stream
+  }
+
+  tick(gone: number, tried: number): void {
+    if (gone < PATIENCE_MS) return
+    const counts = { tried: tried.toLocaleString('en') }
+    if (this.#bar === null) {
+      this.#bar = new SingleBar(
+        {
+          format: '{bar} {tried} conversations tried',
+          stream: this.#stream,
+          clearOnComplete: true,
+          barsize: 30,
+          fps: 8,
+          synchronousUpdate: true,
+          gracefulExit: false,
+        },
+        Presets.shades_classic,
+      )
+      this.#bar.start(this.#total, Math.round(gone), counts)
+    }
+    this.#bar.update(Math.round(gone), counts)
+  }
+
+  end(): void {
+    this.#bar?.stop()
+  }
+}
