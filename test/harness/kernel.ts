@@ -190,7 +190,7 @@ const REPORTS: Readonly<Record<string, string>> = {
 }
 /** It has said so when it was silent for so long, milliseconds, so often. */
 const REPORT_MS = 20
-const SILENCES = 3
+const SILENCES = 4
 /** A device that has said nothing by then is in no group. */
 const MOST_WAITS = 10
 
