@@ -14,6 +14,12 @@ import {
 } from './tunables.ts'
 
 const INT = [-0x80000000, 0x7fffffff] as const
+/** Those of the kernel's sources: a captured host may have any of them. */
+const CONGESTION_CONTROLS =
+  'bbr bic cdg cubic dctcp dctcp-reno highspeed htcp hybla illinois lp nv reno scalable vegas veno westwood yeah'.split(
+    ' ',
+  )
+
 /** INT_MAX / HZ, as proc_dointvec_jiffies() has it. */
 const SECONDS = [-8589934, 8589934] as const
 const HZ = 250
@@ -215,7 +221,7 @@ function declareTexts(tunables: Tunables): void {
       },
     })
   }
-  word('net.ipv4.tcp_congestion_control', 'cubic', ['cubic', 'reno'])
+  word('net.ipv4.tcp_congestion_control', 'cubic', CONGESTION_CONTROLS)
   word('net.ipv4.tcp_allowed_congestion_control', 'reno cubic', null)
   word('net.ipv4.tcp_available_congestion_control', 'reno cubic', null)
   for (const [n, logger] of LOGGERS.entries())
