@@ -209,7 +209,9 @@ class Printer {
   }
 
   #more(rule: RuleRef): string {
-    const words = [placeOf(rule), authorOf(rule, this.#provenance)].filter((text) => text !== null)
+    // The folder stands in the command, and in the first line.
+    const place = placeOf(rule)?.replace(/^.*\//, '') ?? null
+    const words = [place, authorOf(rule, this.#provenance)].filter((text) => text !== null)
     return words.length === 0 ? '' : `  ${this.#c.dim(`# ${words.join(', ')}`)}`
   }
 
