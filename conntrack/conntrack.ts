@@ -23,6 +23,7 @@ import {
 import { CallIds } from './call-ids.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
+import { FlowCache } from './flow-cache.ts'
 import { type Helper, helpersOf } from './helpers/helper.ts'
 import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
@@ -124,6 +125,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly limit: TableLimit
   /** Timeouts for CT --timeout. */
   readonly policies: TimeoutPolicies
+  /** How packets of known connections go. */
+  readonly flows: FlowCache
   /** Null until there is NAT. */
   nat: NatBinder | null = null
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
@@ -160,6 +163,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
+    this.flows = new FlowCache(host, this)
     this.limit = new TableLimit(this)
     this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
@@ -322,6 +326,38 @@ export class Conntrack implements TrackerLink, TrackerCore {
     pkt.ct = entry
     pkt.ctInfo = info
     return handle
+  }
+
+  /** A packet whose tracker has spoken before its hooks ran, null none; it has its entry, though the packet does not show it. */
+  judged: Packet | null = null
+  /** What the tracker said. */
+  judgement: Tracked = 1
+  #judgedHandle = -1
+  #judgedInfo = 0
+
+  /** The packet holds its entry and the tracker has spoken: the hook takes it from here. */
+  judge(pkt: Packet, handle: number, result: Tracked): void {
+    this.judged = pkt
+    this.judgement = result
+    this.#judgedHandle = handle
+    this.#judgedInfo = pkt.ctInfo
+    pkt.ct = -1
+    pkt.ctInfo = 0
+  }
+
+  /** As resolve() for a judged packet. */
+  takeJudgement(pkt: Packet): number {
+    this.judged = null
+    pkt.ct = this.#judgedHandle >> 1
+    pkt.ctInfo = this.#judgedInfo
+    return this.#judgedHandle
+  }
+
+  /** The packet has ended; nobody may have taken the judgement. */
+  forgetJudgement(pkt: Packet): void {
+    if (this.judged !== pkt) return
+    this.judged = null
+    this.put(this.#judgedHandle >> 1)
   }
 
   /** nf_conntrack_handle_packet. Hot. */

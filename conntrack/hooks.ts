@@ -35,6 +35,7 @@ export function conntrackHooks(ct: Conntrack, family: Family): HookEntry[] {
     hook,
     priority,
     run,
+    recordable: true,
   })
   const confirmPacket: HookFn = (pkt) => confirm(ct, pkt)
   const first = family === 4 ? defrag : defrag6
@@ -118,7 +119,9 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   }
 
   for (;;) {
-    const handle = ct.resolve(pkt, template)
+    // The flow cache may have had the tracker's word already.
+    const judged = ct.judged === pkt
+    const handle = judged ? ct.takeJudgement(pkt) : ct.resolve(pkt, template)
     if (handle < 0) {
       if (handle === -1) {
         stats.invalid++
@@ -127,7 +130,7 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
       stats.drop++
       return Verdict.Drop
     }
-    const result = ct.track(pkt, handle, hook)
+    const result = judged ? ct.judgement : ct.track(pkt, handle, hook)
     if (result > 0) {
       if ((handle & 1) !== 0) seenReply(ct, (handle >> 1) * STRIDE)
       return Verdict.Accept
@@ -153,12 +156,13 @@ export function confirm(ct: Conntrack, pkt: Packet): Verdict {
     if (verdict !== Verdict.Accept) return verdict
   }
   const verdict = (status & Status.Confirmed) !== 0 ? Verdict.Accept : confirmNew(ct, pkt, entry)
+  if (ct.flows.recording) ct.flows.confirmed(pkt)
   if (ct.listening && pkt.ct >= 0 && verdict === Verdict.Accept) ct.tell(pkt.ct)
   return verdict
 }
 
 /** The first packet of the reply direction. Hot. */
-function seenReply(ct: Conntrack, o: number): void {
+export function seenReply(ct: Conntrack, o: number): void {
   const w = ct.table.words
   const status = w[o + STATUS]!
   if ((status & Status.SeenReply) !== 0) return

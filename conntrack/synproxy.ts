@@ -214,6 +214,7 @@ export class Synproxy {
           hook,
           priority: Priority.ConntrackConfirm - 1,
           run: this.#hook,
+          recordable: true,
         }),
       )
     return () => {

@@ -3,8 +3,8 @@
 // An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
 //
 //   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry, four cache lines)
-//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, one free
-//    12..23   tuple of direction 1; its free word: events not told yet (EVENT_CACHE)
+//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, and what the flow cache knows (FLOW)
+//    12..23   tuple of direction 1
 //    24       status (IPS_* bits)
 //    25       ctmark
 //    26       uses: packets that hold the entry, and expected entries whose master it is
@@ -17,7 +17,7 @@
 //    54       event masks: ctevents | expevents << 16 (CT --ctevents, --expevents)
 //    55       master entry + 1 (expected connections), 0 none
 //    56..59   connlabels (128 bits)
-//    60..63   sequence adjustment and NAT private
+//    60       events not told yet (EVENT_CACHE)
 //   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]
 //   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
 //   born[entry]      host.now when it was made
@@ -35,7 +35,7 @@ import type { Tuple } from './tuple.ts'
 export const STRIDE = 64
 export const TUPLE_WORDS = 12
 /** Event bits that wait for the packet to pass (nf_conntrack_ecache.cache). */
-export const EVENT_CACHE = 23
+export const EVENT_CACHE = 60
 export const STATUS = 24
 export const CTMARK = 25
 export const USES = 26
@@ -48,13 +48,13 @@ export const SECMARK = 53
 export const EVENTS = 54
 export const MASTER = 55
 export const LABELS = 56
-export const SEQADJ = 60
 /** Offsets inside a tuple. */
 export const SRC = 0
 export const DST = 4
 export const PORTS = 8
 export const META = 9
 export const ZONE = 10
+export const FLOW = 11
 
 /** enum ip_conntrack_status; the numbers are the kernel's. */
 export const Status = {

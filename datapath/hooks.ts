@@ -34,6 +34,8 @@ export interface HookEntry {
   readonly hook: Hook
   readonly priority: number
   readonly run: HookFn
+  /** For a packet of a known connection it does nothing but what the flow cache can record and do in its place. */
+  readonly recordable?: boolean
 }
 
 /**
@@ -86,6 +88,8 @@ function observed(family: Family, hook: Hook, entries: readonly HookEntry[], obs
 export class Hooks {
   readonly run4: HookFn[] = [accept, accept, accept, accept, accept]
   readonly run6: HookFn[] = [accept, accept, accept, accept, accept]
+  /** Raised at each change. */
+  generation = 0
   #entries: HookEntry[] = []
   #observer: HookObserver | null = null
 
@@ -116,6 +120,7 @@ export class Hooks {
   }
 
   #relink(family: Family, hook: Hook): void {
+    this.generation++
     const entries = this.entries(family, hook)
     const observer = this.#observer
     ;(family === 4 ? this.run4 : this.run6)[hook] =

@@ -8,8 +8,9 @@
 
 import { Counters } from './counters.ts'
 import { Devices } from './device-table.ts'
-import { Scope } from './devices.ts'
+import { type Device, Scope } from './devices.ts'
 import type { Events } from './events.ts'
+import type { Fate } from './fate.ts'
 import { Fib } from './fib.ts'
 import { Fragments } from './fragments.ts'
 import { Hooks } from './hooks.ts'
@@ -43,6 +44,18 @@ export interface TrackerLink {
   closing?(cause: Packet): void
   /** A copy of a packet (skb_clone) holds the entry of pkt.ct too (nf_conntrack_get). */
   share?(copy: Packet): void
+}
+
+/** The flow cache (conntrack/flow-cache.ts); null: there is none. */
+export interface FlowLink {
+  /** The packet at hand is being recorded. */
+  readonly recording: boolean
+  /** A Fate, or MISS. */
+  receive(pkt: Packet, device: Device): number
+  /** The packet for which receive() said MISS has ended. */
+  end(pkt: Packet, fate: Fate, device: Device): void
+  /** What is being recorded is not to be kept. */
+  spoil(): void
 }
 
 /** Packet objects for what is made inside: answers, fragments, looped packets. */
@@ -97,6 +110,7 @@ export class Host {
   readonly ipv6Devices: Ipv6DeviceConf
   egress: Egress
   tracker: TrackerLink | null = null
+  flows: FlowLink | null = null
   /** Monotonic milliseconds, may have a fraction; set before each packet or batch. */
   now = 0
   /** Wall clock of `now`: milliseconds since 1970, for LOG, recent, time. */

@@ -9,14 +9,14 @@
 
 import { IpStat, REASONS, Reason } from './counters.ts'
 import type { Device } from './devices.ts'
-import { Fate } from './fate.ts'
+import { Fate, MISS } from './fate.ts'
 import type { Route, RouteFailure } from './fib.ts'
 import { type HookFn, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { Ipv4Path } from './ipv4/path.ts'
 import { Ipv6Path } from './ipv6/path.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
-import { FragmentList, type Packet, PacketType, place } from './packet.ts'
+import { type Family, FragmentList, type Packet, PacketType, place } from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
 
@@ -90,6 +90,16 @@ export class Path {
       this.why = refused
       return this.end(pkt, Fate.Dropped)
     }
+    const { flows } = this.#host
+    if (flows === null) return this.#walk(pkt, device)
+    const known = flows.receive(pkt, device)
+    if (known !== MISS) return known as Fate
+    const fate = this.#walk(pkt, device)
+    flows.end(pkt, fate, device)
+    return fate
+  }
+
+  #walk(pkt: Packet, device: Device): Fate {
     return pkt.family === 4 ? this.#ipv4.enter(pkt, device) : this.#ipv6.enter(pkt, device)
   }
 
@@ -115,6 +125,16 @@ export class Path {
     return this.#ipv6.mtu(route, d0, d1, d2, d3)
   }
 
+  /** Bytes that a route takes onward in one piece, as far as nobody was told of less. */
+  plainMtu(route: Route, family: Family): number {
+    return family === 4 ? this.#ipv4.plainMtu(route) : this.#ipv6.plainMtu(route)
+  }
+
+  /** No destination has an MTU of its own. Hot. */
+  hasNoPathMtus(family: Family): boolean {
+    return family === 4 ? this.#ipv4.hasNoPathMtus : this.#ipv6.pathMtus.empty
+  }
+
   /**
    * ip_route_me_harder(), ip6_route_me_harder(): routes a packet made here anew, by its present addresses, mark and TOS.
    * False: there is no way, the packet is to be dropped.
@@ -134,6 +154,7 @@ export class Path {
    */
   sendLocal(pkt: Packet, device: Device | null = null): boolean {
     const outer = this.#depth++ === 0
+    this.#host.flows?.spoil()
     pkt.local = true
     pkt.csumOk = true
     pkt.arrival = device

@@ -15,7 +15,7 @@ interface Defrag {
 
 function register(host: Host, family: Family): Defrag {
   const entry = (hook: Hook, run: HookFn): (() => void) =>
-    host.hooks.register({ name: 'defrag', family, hook, priority: Priority.Defrag, run })
+    host.hooks.register({ name: 'defrag', family, hook, priority: Priority.Defrag, run, recordable: true })
   return {
     undo:
       family === 4

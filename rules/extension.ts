@@ -111,6 +111,8 @@ export interface Match<D = unknown> extends Extension<D> {
   readonly kind: 'match'
   /** Looked up by protocol (`-p tcp --dport` without -m tcp). */
   readonly reads: readonly Fact[] | ((data: D) => readonly Fact[])
+  /** The TCP flags that it looks at as `tcp`; -1: at more than those. Absent: -1. */
+  tcpFlags?(data: D): number
   /** May set pkt.hotdrop. */
   readonly hotdrop?: boolean
   /**
@@ -134,6 +136,12 @@ export interface Target<D = unknown> extends Extension<D> {
   readonly reads: readonly Fact[]
   readonly writes?: readonly Fact[]
   readonly flow: TargetFlow
+  /**
+   * For packets of one connection, direction and state it does the same each time. 'once': and it shows in the packet's
+   * mark, priority and the like alone, which nobody sees behind the rules; 'each': it changes the header of each packet.
+   * Absent: the flow cache leaves such packets alone.
+   */
+  readonly repeats?: 'once' | 'each'
   /** The target column of `iptables -L`, where it is not the name (NOTRACK is listed as CT). */
   readonly column?: string
   /**

@@ -5,6 +5,7 @@
 //     at       [4, 0, 1, 7 …]        slot of each position
 //     records  [packets, bytes, order, ·] …  by slot; order: a label, ascending along the chain
 
+import { type Counted, newCountedId } from '../conntrack/flow-cache.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { Rule } from './model.ts'
 
@@ -26,7 +27,8 @@ export const ORDER = 2
 
 const FEWEST = 8
 
-export class RuleSlots {
+export class RuleSlots implements Counted {
+  readonly id = newCountedId()
   /** By position; the array of the chain's model. */
   rules: readonly Rule[] = []
   /** By slot. */
@@ -37,6 +39,13 @@ export class RuleSlots {
   /** By position; the room behind the last rule means nothing. */
   at = new Int32Array(FEWEST)
   readonly #free: number[] = []
+
+  /** Packets that fitted the rule in a slot. */
+  tally(slot: number, packets: number, bytes: number): void {
+    const at = slot * RECORD
+    this.records[at + PACKETS]! += packets
+    this.records[at + BYTES]! += bytes
+  }
 
   orderOf(slot: number): number {
     return this.records[slot * RECORD + ORDER]!

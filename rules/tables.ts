@@ -6,6 +6,7 @@
 // A commit happens between two packets; chains that it does not name are not touched, neither copied nor
 // compiled again. Code is made when the first packet needs it.
 
+import { type Counted, type FlowCache, newCountedId } from '../conntrack/flow-cache.ts'
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
@@ -44,11 +45,12 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
 }
 
 /** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
-export class LoadedChain {
+export class LoadedChain implements Counted {
+  readonly id = newCountedId()
   model: Chain
   readonly slots = new RuleSlots()
-  policyPackets = 0
-  policyBytes = 0
+  #policyPackets = 0
+  #policyBytes = 0
   /** Rules here that need connection tracking. */
   tracking = 0
   /** Rules here with the target TRACE. */
@@ -58,6 +60,8 @@ export class LoadedChain {
   run: ChainFn
   /** The same for packets that TRACE has marked, and for tables with such rules. */
   readonly traced: { run: ChainFn }
+  /** The same for a packet that the flow cache records. */
+  readonly recorded: { run: ChainFn }
   #linear: LinearChain | null = null
   #index: IndexedChain | null = null
   /** Slots whose rules have state. */
@@ -69,14 +73,37 @@ export class LoadedChain {
     this.model = { name, policy, rules: [] }
     this.run = this.#compileAndRun
     this.traced = { run: this.#traceAndRun }
+    this.recorded = { run: this.#recordAndRun }
   }
 
   get hasState(): boolean {
     return this.#stateful.size > 0
   }
 
+  get policyPackets(): number {
+    this.#table.flows.flush()
+    return this.#policyPackets
+  }
+
+  get policyBytes(): number {
+    this.#table.flows.flush()
+    return this.#policyBytes
+  }
+
+  setPolicyCounters({ packets, bytes }: Counters): void {
+    this.#policyPackets = packets
+    this.#policyBytes = bytes
+  }
+
+  /** Packets that the policy took. */
+  tally(_: number, packets: number, bytes: number): void {
+    this.#policyPackets += packets
+    this.#policyBytes += bytes
+  }
+
   /** [packets, bytes] of each rule in turn; a copy. */
   get counters(): Float64Array {
+    this.#table.flows.flush()
     const { at, records, count } = this.slots
     const out = new Float64Array(count * 2)
     for (let i = 0; i < count; i++) {
@@ -112,6 +139,7 @@ export class LoadedChain {
   recompile(): void {
     this.run = this.#compileAndRun
     this.traced.run = this.#traceAndRun
+    this.recorded.run = this.#recordAndRun
   }
 
   setCounters(index: number, { packets, bytes }: Counters): void {
@@ -169,16 +197,34 @@ export class LoadedChain {
     }
   }
 
+  /** Brings #index up to date; null where looking up does not help. */
+  #settleIndex(source: ChainSource): IndexedChain | null {
+    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.#index = null
+    else if (this.#index === null) this.#index = IndexedChain.make(source)
+    else this.#index.settle()
+    return this.#index
+  }
+
   #compileAndRun: ChainFn = (pkt, hook) => {
     const table = this.#table
     const source = this.#source((name) => table.chain(name))
-    if (table.rewriting > 0 || source.observed?.observer.misses === true) this.#index = null
-    else if (this.#index === null) this.#index = IndexedChain.make(source)
-    else this.#index.settle()
-    if (this.#index === null) this.#linear = compileLinear(source, this.#linear)
+    if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
     this.run = this.#told(source, (this.#index ?? this.#linear)!.run)
     return this.run(pkt, hook)
+  }
+
+  #recordAndRun: ChainFn = (pkt, hook) => {
+    const table = this.#table
+    // The index is as the last commit left it once `run` is made.
+    if (
+      this.run === this.#compileAndRun &&
+      this.#settleIndex(this.#source((name) => table.chain(name))) !== null
+    )
+      this.run = this.#index!.run
+    const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
+    this.recorded.run = this.#index?.recorded(source) ?? compileLinear(source, null).run
+    return this.recorded.run(pkt, hook)
   }
 
   #traceAndRun: ChainFn = (pkt, hook) => {
@@ -302,6 +348,10 @@ export class LoadedTable {
     this.#register()
   }
 
+  get flows(): FlowCache {
+    return this.env.conntrack.flows
+  }
+
   /** Throws for a chain that is not there: check.ts has refused such a rule before. */
   chain(name: string): LoadedChain {
     const chain = this.chains.get(name)
@@ -315,6 +365,7 @@ export class LoadedTable {
   }
 
   apply(edit: TableEdit): void {
+    this.flows.invalidate()
     const rewriting = this.#rewriting
     for (const [name, model] of inOrder(edit)) {
       const loaded = this.chains.get(name)
@@ -353,10 +404,7 @@ export class LoadedTable {
   }
 
   #setCounters(chain: LoadedChain, to: { policy?: Counters; rules?: ReadonlyMap<number, Counters> }): void {
-    if (to.policy) {
-      chain.policyPackets = to.policy.packets
-      chain.policyBytes = to.policy.bytes
-    }
+    if (to.policy) chain.setPolicyCounters(to.policy)
     for (const [index, counters] of to.rules ?? []) chain.setCounters(index, counters)
   }
 
@@ -383,6 +431,7 @@ export class LoadedTable {
         hook: HOOK_OF[chain]!,
         priority: PRIORITY[this.name],
         run: this.#walk(chain),
+        recordable: true,
       })
   }
 
@@ -391,15 +440,29 @@ export class LoadedTable {
     const chain = this.chain(name)
     const names = this.names
     const hook = HOOK_OF[name]!
+    const { flows } = this
     return (pkt) => {
       names.refresh()
-      const verdict = pkt.trace || this.#tracing > 0 ? chain.traced.run(pkt, hook) : chain.run(pkt, hook)
+      const plain = !flows.recording && !pkt.trace && this.#tracing === 0
+      const verdict = plain ? chain.run(pkt, hook) : this.#observe(chain, pkt, hook)
       if (verdict !== CONTINUE) return verdict as Verdict
       if (pkt.trace) chain.trace(pkt, chain.model.rules.length)
-      chain.policyPackets++
-      chain.policyBytes += pkt.end - pkt.l3
+      if (flows.recording) flows.hit(chain, 0)
+      chain.tally(0, 1, pkt.end - pkt.l3)
       return chain.model.policy === 'DROP' ? Verdict.Drop : Verdict.Accept
     }
+  }
+
+  /** A walk that somebody follows: TRACE, or the flow cache. */
+  #observe(chain: LoadedChain, pkt: Packet, hook: Hook): number {
+    if (pkt.trace || this.#tracing > 0) {
+      this.flows.spoil()
+      return chain.traced.run(pkt, hook)
+    }
+    // Connections are bound by the nat table when they begin.
+    if (this.name !== 'nat') return chain.recorded.run(pkt, hook)
+    this.flows.spoil()
+    return chain.run(pkt, hook)
   }
 }
 
@@ -440,6 +503,7 @@ export class Tables {
   /** Tells `observer` of every walk from the next packet on; null: nobody, and walks cost nothing more. */
   observe(observer: RuleObserver | null): void {
     this.#watch.observer = observer
+    this.#env.conntrack.flows.observed = observer !== null
     for (const of of Object.values(this.#tables))
       for (const table of of.values()) for (const chain of table.chains.values()) chain.reobserve()
   }

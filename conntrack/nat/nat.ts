@@ -67,6 +67,7 @@ export class Nat {
         hook,
         priority,
         run: this.#hook(family, hook, manip, lookups[hook] ?? null),
+        recordable: true,
       })
     const undo = [
       register('nat-dst', Hook.PreRouting, Priority.NatDst, Manip.Dst),

@@ -747,7 +747,15 @@ export class Ipv4Path {
       const told = this.#pathMtus.get(route, d0, forwarding && !ipv4.forwardUsePmtu, now)
       if (told !== 0) return told
     }
+    return this.plainMtu(route)
+  }
+
+  plainMtu(route: Route): number {
     return Math.min(route.mtu === 0 ? route.device!.mtu : route.mtu, IP_MAX_MTU)
+  }
+
+  get hasNoPathMtus(): boolean {
+    return this.#pathMtus.empty
   }
 
   /**

@@ -483,6 +483,11 @@ export class Ipv6Path {
     return this.#path.transmit(pkt, device)
   }
 
+  /** Bytes that a route takes onward in one piece. */
+  plainMtu(route: Route): number {
+    return Math.min(Math.max(forwardMtu(route), IPV6_MIN_MTU), routeMtu(route))
+  }
+
   /** dst_mtu(): of a route towards a destination, with what the host was told of the way. */
   mtu(route: Route, d0: number, d1: number, d2: number, d3: number): number {
     const own = routeMtu(route)

@@ -50,7 +50,8 @@ function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
   return keys.tables.length * COST_OF_TABLE + pieces * COST_OF_PIECE + keys.loose < count
 }
 
-export class IndexedChain {
+/** Walks a chain by its keys with one form of its rules' code. */
+class IndexWalk {
   readonly run: ChainFn
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
@@ -68,37 +69,13 @@ export class IndexedChain {
   #whole: LinearChain | null = null
   #wholeIsGood = false
 
-  /** Null if looking up would not help. */
-  static make(source: ChainSource): IndexedChain | null {
-    const { slots, env, family, names } = source
-    if (slots.count < (env.indexFrom ?? INDEX_FROM)) return null
-    const keys = new RuleKeys(family, slots, names)
-    if (keys.loose === slots.count) return null
-    return env.indexFrom !== undefined || pays(keys, slots) ? new IndexedChain(source, keys) : null
-  }
-
-  private constructor(source: ChainSource, keys: RuleKeys) {
+  constructor(source: ChainSource, keys: RuleKeys) {
     this.#source = source
     this.#keys = keys
     this.records = source.slots.records
     this.lists = keys.lists
     this.settle()
     this.run = this.#generate()
-  }
-
-  /**
-   * The slots have been edited, and nothing asked since. False: better make a new one. Else settle() comes before the next
-   * packet.
-   */
-  edited({ removed, added }: SlotEdit): boolean {
-    const { count } = this.#source.slots
-    if (removed.length + added.length > 64 + (count >> 2)) return false
-    for (const { slot, rule } of removed) {
-      this.#keys.remove(slot, rule)
-      this.codes[slot] = null
-    }
-    for (const slot of added) this.#keys.add(slot)
-    return !this.#keys.worn && this.#keys.loose * 8 < count * 7
   }
 
   /** Takes over what the keys have become. */
@@ -194,6 +171,61 @@ return ((pkt, hook) => {
       this.#source.names.exact,
       isCut,
     ) as ChainFn
+  }
+}
+
+export class IndexedChain {
+  readonly #source: ChainSource
+  readonly #keys: RuleKeys
+  readonly #walk: IndexWalk
+  /** In the form that tells the flow cache; null until it is asked for. */
+  #recorded: IndexWalk | null = null
+
+  /** Null if looking up would not help. */
+  static make(source: ChainSource): IndexedChain | null {
+    const { slots, env, family, names } = source
+    if (slots.count < (env.indexFrom ?? INDEX_FROM)) return null
+    const keys = new RuleKeys(family, slots, names)
+    if (keys.loose === slots.count) return null
+    return env.indexFrom !== undefined || pays(keys, slots) ? new IndexedChain(source, keys) : null
+  }
+
+  private constructor(source: ChainSource, keys: RuleKeys) {
+    this.#source = source
+    this.#keys = keys
+    this.#walk = new IndexWalk(source, keys)
+  }
+
+  get run(): ChainFn {
+    return this.#walk.run
+  }
+
+  /** The same walk by the code of another source of the same rules. */
+  recorded(source: ChainSource): ChainFn {
+    this.#recorded ??= new IndexWalk(source, this.#keys)
+    return this.#recorded.run
+  }
+
+  /**
+   * The slots have been edited, and nothing asked since. False: better make a new one. Else settle() comes before the next
+   * packet.
+   */
+  edited({ removed, added }: SlotEdit): boolean {
+    const { count } = this.#source.slots
+    this.#recorded = null
+    if (removed.length + added.length > 64 + (count >> 2)) return false
+    for (const { slot, rule } of removed) {
+      this.#keys.remove(slot, rule)
+      this.#walk.codes[slot] = null
+    }
+    for (const slot of added) this.#keys.add(slot)
+    return !this.#keys.worn && this.#keys.loose * 8 < count * 7
+  }
+
+  /** Takes over what the keys have become. */
+  settle(): void {
+    this.#walk.settle()
+    this.#recorded = null
   }
 }
 

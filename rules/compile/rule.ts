@@ -1,12 +1,14 @@
 // One rule as JavaScript: its conditions in the kernel's order, its counters, its target.
 
+import { type FlowCache, Vary } from '../../conntrack/flow-cache.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
-import type { AddressMatch, BaseMatch, Rule } from '../model.ts'
+import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, RECORD, type RuleSlots } from '../slots.ts'
+import { tellFacts, tellMatch } from './recorded.ts'
 import { Bindings, Code, type DeviceNames, type Js, type JsOf, makeJs, ShapeBindings } from './template.ts'
 
 /**
@@ -34,6 +36,8 @@ export interface ChainSource {
   /** Who hears of the rules that fit; null: nobody, and the code has no trace of it. */
   readonly observed: Observed | null
   callee(chain: string): Callable
+  /** The code tells it what it asks and counts; absent: it does not. */
+  readonly recorder?: FlowCache
 }
 
 export const STATELESS = { s: null }
@@ -100,7 +104,7 @@ const FIELDS = {
 } as const
 
 /** Conditions of a rule, in the kernel's order: by number (see RuleObserver.miss), and as expressions. */
-function emitConditions(rule: Rule, states: StateHolders, js: JsOf): [number, Code][] {
+function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, js: JsOf): [number, Code][] {
   const parts: [number, Code][] = emitBaseParts(rule.base, js).map(([part, code]) => [
     BASE_PARTS.indexOf(part),
     code,
@@ -108,7 +112,9 @@ function emitConditions(rule: Rule, states: StateHolders, js: JsOf): [number, Co
   for (let i = 0; i < rule.matches.length; i++) {
     const use = rule.matches[i]!
     js.holder = states[i] ?? STATELESS
-    parts.push([BASE_PARTS.length + i, use.match.emit(use.data, js)])
+    const asked = use.match.emit(use.data, js)
+    const told = source.recorder === undefined ? '' : tellMatch(use)
+    parts.push([BASE_PARTS.length + i, told === '' ? asked : new Code(`(${told}, ${asked.text})`)])
   }
   return parts
 }
@@ -120,7 +126,7 @@ function emitConditions(rule: Rule, states: StateHolders, js: JsOf): [number, Co
 export function emitRule(slot: number, count: string, source: ChainSource, js: JsOf): string {
   const rule = source.slots.bySlot[slot]!
   const states = source.slots.states[slot] ?? NO_STATE
-  const conditions = emitConditions(rule, states, js)
+  const conditions = emitConditions(rule, states, source, js)
   const mayHotdrop =
     rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
   const tell = source.observed === null ? null : new Telling(source.observed, slot, js)
@@ -184,13 +190,25 @@ function emitTarget(
       return `${hotdrop} return ${js.bind(source.callee(use.chain)).text}.run(pkt, hook);`
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
-      const code = use.target.emit(use.data, js).text
+      const code = emitExtension(use, source, js)
       const did = tell?.did() ?? ''
       if (use.target.flow === 'continue') return `${code}; ${did} ${hotdrop}`
       if (use.target.flow === 'final') return `v = ${code}; ${did} ${hotdrop} return v;`
       return `v = ${code}; ${did} ${hotdrop} if (v !== ${CONTINUE}) return v;`
     }
   }
+}
+
+function emitExtension(
+  { target, data }: TargetUse & { readonly kind: 'extension' },
+  { recorder }: ChainSource,
+  js: JsOf,
+): string {
+  const code = target.emit(data, js).text
+  if (recorder === undefined) return code
+  if (target.repeats === 'each') return `r.does(pkt, (pkt) => (${code}))`
+  const told = target.repeats === 'once' ? tellFacts(target.reads) : `r.varies |= ${Vary.Never}`
+  return told === '' ? code : `(${told}, ${code})`
 }
 
 const STANDARD = {
@@ -213,15 +231,17 @@ function textOf(
   const js = makeJs(source.env, source.family, bindings, source.names, STATELESS)
   const rules = slots.map((slot, i) => {
     const at = bindings.literal(slot * RECORD)
-    const count = `c.records[${at}]++; c.records[${at} + ${BYTES}] += pkt.end - pkt.l3;`
+    const count =
+      `c.records[${at}]++; c.records[${at} + ${BYTES}] += pkt.end - pkt.l3;` +
+      (source.recorder === undefined ? '' : `r.hit(c, ${bindings.literal(slot)});`)
     return emitRule(slot, tell === undefined ? count : `${count} ${tell(i, js)}`, source, js)
   })
   // In parentheses V8 compiles the inner function at once, instead of reading it twice.
   return `${bindings.prologue()} return ((pkt, hook) => { let v = 0${source.observed?.observer.misses === true ? ', f = 0' : ''};\n${rules.join('\n')}\nreturn ${end} })`
 }
 
-type MakeCode = (values: readonly unknown[], slots: RuleSlots) => ChainFn
-const makeCode = (text: string): MakeCode => new Function('k', 'c', text) as MakeCode
+type MakeCode = (values: readonly unknown[], slots: RuleSlots, recorder: FlowCache | undefined) => ChainFn
+const makeCode = (text: string): MakeCode => new Function('k', 'c', 'r', text) as MakeCode
 
 /** Long ones are seldom alike. */
 const LONGEST_SHAPE = 16_384
@@ -245,11 +265,11 @@ export function codeOf(source: ChainSource, slots: readonly number[], end: numbe
   }
   const make = shape ?? makeCode(text)
   if (shape === null) shapes.set(text, make)
-  return make(bindings.values, source.slots)
+  return make(bindings.values, source.slots, source.recorder)
 }
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
 export function codeAlone(source: ChainSource, slots: readonly number[], end: number, tell?: Tell): ChainFn {
   const bindings = new Bindings()
-  return makeCode(textOf(source, bindings, slots, end, tell))(bindings.values, source.slots)
+  return makeCode(textOf(source, bindings, slots, end, tell))(bindings.values, source.slots, source.recorder)
 }

@@ -154,6 +154,7 @@ export const tcp: Match<Tcp> = {
       ...(header ? (['tcp'] as const) : []),
     ]
   },
+  tcpFlags: (m) => (m.option === 0 ? m.flagsMask : -1),
   hotdrop: true,
   narrows: narrowsPorts,
   emit(m, js) {

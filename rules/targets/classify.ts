@@ -40,5 +40,6 @@ export const classify: Target<Classify> = {
     `CLASSIFY set ${(priority >>> 16).toString(16)}:${(priority & 0xffff).toString(16)}`,
   reads: [],
   flow: 'continue',
+  repeats: 'once',
   emit: (m, js) => js`pkt.priority = ${m.priority}`,
 }

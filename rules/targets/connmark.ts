@@ -136,6 +136,7 @@ export const connmark: Target<ConnMark> = {
   reads: ['mark', 'connmark'],
   writes: ['mark', 'connmark'],
   flow: 'continue',
+  repeats: 'once',
   // Differs from Linux: behind a CT rule in raw, the kernel would set the mark of that rule's template.
   emit(m, js) {
     const ctMark = js`${js.env.conntrack.table}.words[pkt.ct * ${STRIDE} + ${CTMARK}]`

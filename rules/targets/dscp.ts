@@ -50,5 +50,6 @@ export const dscp: Target<SetDscp> = {
   reads: ['tos'],
   writes: ['tos'],
   flow: 'continue',
+  repeats: 'each',
   emit: (m, js) => js`${js.bind(change)}(pkt, ${js.env.host.memory}, ${m.value})`,
 }

@@ -42,6 +42,7 @@ export const hl: Target<SetTtl> = {
   reads: ['ttl'],
   writes: ['ttl'],
   flow: 'continue',
+  repeats: 'each',
   emit(m, js) {
     const { memory } = js.env.host
     if (m.mode === 'set') return js`${js.bind(setHopLimit)}(pkt, ${memory}, ${m.value})`

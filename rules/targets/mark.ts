@@ -69,6 +69,7 @@ export const mark: Target<SetMark> = {
   reads: ['mark'],
   writes: ['mark'],
   flow: 'continue',
+  repeats: 'once',
   // >>> 0: & and ^ give signed numbers, marks are unsigned.
   emit(m, js) {
     if (m.mask === ALL) return js`pkt.mark = ${m.value}`

@@ -68,5 +68,6 @@ export const tos: Target<SetTos> = {
   reads: ['tos'],
   writes: ['tos'],
   flow: 'continue',
+  repeats: 'each',
   emit: (m, js) => js`${js.bind(change)}(pkt, ${js.env.host.memory}, ${~m.mask & 0xff}, ${m.value})`,
 }

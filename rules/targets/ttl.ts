@@ -46,6 +46,7 @@ export const ttl: Target<SetTtl> = {
   reads: ['ttl'],
   writes: ['ttl'],
   flow: 'continue',
+  repeats: 'each',
   emit(m, js) {
     const { memory } = js.env.host
     if (m.mode === 'set') return js`${js.bind(setTtl)}(pkt, ${memory}, ${m.value})`

@@ -1,0 +1,544 @@
+// The flow cache: a packet of a known connection mostly goes the way of the one before it. That way is recorded once and
+// gone again without asking the rules: which of them count, what is rewritten, where the packet leaves.
+//
+//     packet ─ connection, tracker ─ Way still good for it? ─┬─ yes: rewrite, hop count, count, send
+//                                                            └─ no: the whole path; the second such packet records it
+//
+// A Way holds what the rules decided from facts that are fixed for a connection, a direction and a state. Facts that
+// change from packet to packet (Fact) either become a condition of the Way (TOS, TTL, TCP flags, connmark, status) or
+// keep the packet from being recorded. Nothing is asked that has an effect, so nothing is missed by not asking it.
+//
+// Connections that go the same way share it, so that ways are few. What the rules of a way have counted is added to
+// them when somebody looks (flush), which is also the time when all ways end: any change of rules, sets, routes,
+// addresses, devices, hooks or sysctls ends them (invalidate), in O(ways).
+
+import { IpStat } from '../datapath/counters.ts'
+import type { Device } from '../datapath/devices.ts'
+import { Fate, MISS } from '../datapath/fate.ts'
+import { type Route, RouteType } from '../datapath/fib.ts'
+import { Hook } from '../datapath/hooks.ts'
+import type { FlowLink, Host } from '../datapath/host.ts'
+import { wireLength } from '../datapath/offload.ts'
+import { CtInfo, type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
+import { decreaseTtl, setHopLimit } from '../datapath/rewrite.ts'
+import { IPV4_HEADER_LEN, IPV4_TOS, IPV4_TTL } from '../datapath/wire/ipv4.ts'
+import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT } from '../datapath/wire/ipv6.ts'
+import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
+import { UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
+import type { Conntrack } from './conntrack.ts'
+import { seenReply } from './hooks.ts'
+import { Translator } from './nat/manip.ts'
+import { Manip } from './nat/range.ts'
+import { CTMARK, FLOW, HELPER, NAT, STATUS, STRIDE, Status, TUPLE_WORDS, USES } from './table.ts'
+import { Tuple } from './tuple.ts'
+
+/** What a way may depend on besides what is fixed for its connections; bits. */
+export const Vary = {
+  /** Something that no condition can hold: the packet goes unrecorded. */
+  Never: 1,
+  /** IPv4 TOS, IPv6 traffic class. */
+  Tos: 2,
+  /** TTL, hop limit. */
+  Ttl: 4,
+  Connmark: 8,
+  Status: 16,
+} as const
+
+/** Somebody who counts packets: rules of a chain by slot, the policy of one. */
+export interface Counted {
+  /** Unlike that of any other. */
+  readonly id: number
+  tally(at: number, packets: number, bytes: number): void
+}
+
+let nextId = 0
+/** A number for a Counted. */
+export const newCountedId = (): number => nextId++
+
+/** What a target does to each packet's header. */
+type Effect = (pkt: Packet) => unknown
+
+/** Status bits that every way depends on. */
+const ALWAYS =
+  Status.SrcNat | Status.DstNat | Status.SeqAdjust | Status.Confirmed | Status.Dying | Status.NatClash
+/** A packet of a connection was seen that could have been recorded. */
+const SEEN_ONCE = 1
+const FIRST_NUMBER = 2
+/** Numbers of ways are given anew from here on, long before they overflow. */
+const LAST_NUMBER = 0x7ff00000
+const MOST_WAYS = 65536
+/** Ways lost and recorded anew among which hits are looked for, and packets left unrecorded where there were few. */
+const TRIAL = 4096
+const PAUSE = 65536
+
+class Way {
+  readonly index: number
+  ctInfo = 0
+  iif = 0
+  statusMask = 0
+  status = 0
+  ctmarkMask = 0
+  ctmark = 0
+  tosMask = 0
+  tos = 0
+  ttlMask = 0
+  ttl = 0
+  flagsMask = 0
+  flags = 0
+  route: Route
+  device: Device
+  /** Bytes that may leave in one piece. */
+  mtu = 0
+  translatesDestination = false
+  translatesSource = false
+  before: readonly Effect[] | null = null
+  after: readonly Effect[] | null = null
+  readonly hits: readonly Counted[]
+  readonly places: readonly number[]
+
+  constructor(index: number, route: Route, hits: readonly Counted[], places: readonly number[]) {
+    this.index = index
+    this.route = route
+    this.device = route.device!
+    this.hits = hits
+    this.places = places
+  }
+}
+
+export class FlowCache implements FlowLink {
+  #enabled = true
+  #observed = false
+  /** The packet at hand is being recorded: chains run in the form that tells of it. */
+  recording = false
+  /** Vary bits of what was asked so far. */
+  varies = 0
+  /** TCP flags that were asked for. */
+  flagsAsked = 0
+  /** Packets that went a recorded way, and packets recorded. */
+  hits = 0
+  records = 0
+  readonly #host: Host
+  readonly #conntrack: Conntrack
+  readonly #translate: Translator
+  readonly #tuple = new Tuple()
+  readonly #usable: Record<Family, boolean> = { 4: false, 6: false }
+  #generation = -1
+  readonly #ways: Way[] = []
+  readonly #byKey = new Map<string, Way>()
+  /** Number of #ways[0] in the entries' FLOW words. */
+  #base = FIRST_NUMBER
+  /** Packets and bytes of each way, not yet told to those who count. */
+  #counts = new Float64Array(1024)
+  #anyCounted = false
+  #hitsBefore = 0
+  #renewals = 0
+  #pause = 0
+  // Of the packet being recorded.
+  #pkt: Packet | null = null
+  #handle = -1
+  #tos = 0
+  #ttl = 0
+  #flags = 0
+  #ctmark = 0
+  /** ctInfo as the last hook saw it; -1: it has not. */
+  #info = -1
+  /** The first #count of these. */
+  readonly #hits: Counted[] = []
+  readonly #places: number[] = []
+  #count = 0
+  #before: Effect[] = []
+  #after: Effect[] = []
+
+  constructor(host: Host, conntrack: Conntrack) {
+    this.#host = host
+    this.#conntrack = conntrack
+    this.#translate = new Translator(host.memory, conntrack)
+    host.flows = this
+  }
+
+  get enabled(): boolean {
+    return this.#enabled
+  }
+
+  /** False: every packet asks every rule. */
+  set enabled(on: boolean) {
+    this.#enabled = on
+    this.invalidate()
+  }
+
+  /** Somebody wants to hear of every rule: as if disabled. */
+  set observed(on: boolean) {
+    this.#observed = on
+    this.invalidate()
+  }
+
+  // -- packets
+
+  /**
+   * The fate of a parsed packet that goes a recorded way; MISS: it has the whole path before it. Hot: does not allocate
+   * unless it is going to record.
+   */
+  receive(pkt: Packet, device: Device): number {
+    const host = this.#host
+    const generation =
+      host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
+    if (generation !== this.#generation) this.#renew(generation)
+    const { family, proto } = pkt
+    if (!this.#usable[family]) return MISS
+    const room = pkt.end - pkt.l4
+    if (proto === IPPROTO_UDP ? room < UDP_HEADER_LEN : proto !== IPPROTO_TCP || room < TCP_HEADER_LEN)
+      return MISS
+    if (
+      pkt.l4 - pkt.l3 !== (family === 4 ? IPV4_HEADER_LEN : IPV6_HEADER_LEN) ||
+      pkt.moreFragments ||
+      pkt.fragOffset !== 0 ||
+      pkt.route !== null ||
+      pkt.pktType !== PacketType.Host ||
+      pkt.mark !== 0 ||
+      pkt.trace
+    )
+      return MISS
+
+    const ct = this.#conntrack
+    const { table } = ct
+    const t = this.#tuple
+    t.s0 = pkt.s0
+    t.d0 = pkt.d0
+    if (family === 6) {
+      t.s1 = pkt.s1
+      t.s2 = pkt.s2
+      t.s3 = pkt.s3
+      t.d1 = pkt.d1
+      t.d2 = pkt.d2
+      t.d3 = pkt.d3
+    } else t.s1 = t.s2 = t.s3 = t.d1 = t.d2 = t.d3 = 0
+    t.ports = (pkt.sport << 16) | pkt.dport
+    t.meta = (proto << 8) | family
+    const handle = table.find(t)
+    if (handle < 0) return MISS
+    const entry = handle >> 1
+    if (table.expiresAt(entry) <= host.now) return MISS
+    const w = table.words
+    const o = entry * STRIDE
+    const dir = handle & 1
+    const number = w[o + dir * TUPLE_WORDS + FLOW]!
+    const index = number - this.#base
+    if (index < 0) return this.#first(pkt, handle, number)
+    const way = this.#ways[index]!
+
+    // What does not take the tracker's word.
+    const { bytes } = host.memory
+    const before = w[o + STATUS]!
+    const info =
+      dir === 1
+        ? CtInfo.EstablishedReply
+        : (before & Status.SeenReply) !== 0
+          ? CtInfo.Established
+          : (before & Status.Expected) !== 0
+            ? CtInfo.Related
+            : CtInfo.New
+    const { l3, l4 } = pkt
+    let ttl: number
+    let tos: number
+    if (family === 4) {
+      ttl = bytes[l3 + IPV4_TTL]!
+      tos = bytes[l3 + IPV4_TOS]!
+    } else {
+      ttl = bytes[l3 + IPV6_HOP_LIMIT]!
+      tos = ((bytes[l3]! << 4) | (bytes[l3 + 1]! >> 4)) & 0xff
+    }
+    if (
+      way.ctInfo !== info ||
+      way.iif !== device.index ||
+      (way.tosMask & tos) !== way.tos ||
+      (way.ttlMask & ttl) !== way.ttl
+    ) {
+      this.#again(pkt, handle)
+      return MISS
+    }
+    if (
+      ttl <= 1 ||
+      (proto === IPPROTO_TCP && (way.flagsMask & bytes[l4 + TCP_FLAGS]!) !== way.flags) ||
+      wireLength(pkt, host.memory) > way.mtu ||
+      !host.path.hasNoPathMtus(family) ||
+      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device.index)
+    )
+      return MISS
+
+    // As resolve() and track().
+    w[o + USES]!++
+    pkt.ct = entry
+    pkt.ctInfo = info
+    const result = ct.track(pkt, handle, Hook.PreRouting)
+    const words = table.words
+    if (result > 0) {
+      if (dir === 1) seenReply(ct, o)
+      if (
+        (words[o + STATUS]! & way.statusMask) === way.status &&
+        (words[o + CTMARK]! & way.ctmarkMask) === way.ctmark &&
+        words[o + HELPER] === 0
+      )
+        return this.#go(pkt, way, entry, dir, ttl)
+      if ((words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
+    }
+    ct.judge(pkt, handle, result)
+    return MISS
+  }
+
+  /** The way itself. */
+  #go(pkt: Packet, way: Way, entry: number, dir: number, ttl: number): Fate {
+    const host = this.#host
+    const { memory } = host
+    const v4 = pkt.family === 4
+    const translate = this.#translate
+    const { device } = way
+    const counts = this.#counts
+    const at = way.index * 2
+    counts[at]!++
+    counts[at + 1]! += pkt.end - pkt.l3
+    this.#anyCounted = true
+    this.hits++
+    if (way.before !== null) for (const effect of way.before) effect(pkt)
+    if (way.translatesDestination) {
+      if (v4) translate.packet(pkt, entry, dir, Manip.Dst)
+      else translate.packet6(pkt, entry, dir, Manip.Dst)
+    }
+    pkt.route = way.route
+    pkt.flags |= PathFlag.Forwarded
+    if (v4) decreaseTtl(pkt, memory)
+    else setHopLimit(pkt, memory, ttl - 1)
+    if (way.after !== null) for (const effect of way.after) effect(pkt)
+    if (way.translatesSource) {
+      if (v4) translate.packet(pkt, entry, dir, Manip.Src)
+      else translate.packet6(pkt, entry, dir, Manip.Src)
+    }
+    if (this.#conntrack.listening) this.#conntrack.tell(entry)
+    const stats = v4 ? host.counters.ip4 : host.counters.ip6
+    stats[IpStat.OutForwDatagrams] = stats[IpStat.OutForwDatagrams]! + 1
+    return host.path.transmit(pkt, device)
+  }
+
+  // -- recording
+
+  /** A packet of a connection that has no way in this direction yet: the second one is recorded. */
+  #first(pkt: Packet, handle: number, number: number): number {
+    if (number === 0)
+      this.#conntrack.table.words[(handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS + FLOW] = SEEN_ONCE
+    else if (number === SEEN_ONCE) this.#begin(pkt, handle)
+    else this.#again(pkt, handle)
+    return MISS
+  }
+
+  /** The way that there was is no good. Where ways end as soon as they are recorded, recording only costs. */
+  #again(pkt: Packet, handle: number): void {
+    if (this.#pause > 0) {
+      this.#pause--
+      return
+    }
+    if (++this.#renewals % TRIAL === 0) {
+      if (this.hits - this.#hitsBefore < TRIAL) this.#pause = PAUSE
+      this.#hitsBefore = this.hits
+    }
+    this.#begin(pkt, handle)
+  }
+
+  #begin(pkt: Packet, handle: number): void {
+    const { bytes } = this.#host.memory
+    const o = (handle >> 1) * STRIDE
+    const w = this.#conntrack.table.words
+    const { l3 } = pkt
+    if (pkt.family === 4) {
+      this.#ttl = bytes[l3 + IPV4_TTL]!
+      this.#tos = bytes[l3 + IPV4_TOS]!
+    } else {
+      this.#ttl = bytes[l3 + IPV6_HOP_LIMIT]!
+      this.#tos = ((bytes[l3]! << 4) | (bytes[l3 + 1]! >> 4)) & 0xff
+    }
+    this.#flags = pkt.proto === IPPROTO_TCP ? bytes[pkt.l4 + TCP_FLAGS]! : 0
+    this.#ctmark = w[o + CTMARK]!
+    this.#pkt = pkt
+    this.#handle = handle
+    this.#info = -1
+    this.varies = this.#host.fib.of(pkt.family).asksTos ? Vary.Tos : 0
+    this.flagsAsked = 0
+    this.#count = 0
+    if (this.#before.length > 0) this.#before = []
+    if (this.#after.length > 0) this.#after = []
+    this.recording = true
+  }
+
+  /** A rule or a policy counts the packet that is being recorded. */
+  hit(who: Counted, at: number): void {
+    this.#hits[this.#count] = who
+    this.#places[this.#count++] = at
+  }
+
+  /** A target that changes the header does so, now and for every packet that goes this way. */
+  does(pkt: Packet, effect: Effect): void {
+    if (pkt.route === null) this.#before.push(effect)
+    else this.#after.push(effect)
+    effect(pkt)
+  }
+
+  /** The last hook sees the packet that is being recorded, with its entry. */
+  confirmed(pkt: Packet): void {
+    if (pkt === this.#pkt && pkt.ct === this.#handle >> 1) this.#info = pkt.ctInfo
+  }
+
+  /** Another packet is about to walk through the rules meanwhile, or something else that a way cannot hold. */
+  spoil(): void {
+    this.recording = false
+  }
+
+  /** The whole path is behind the packet. */
+  end(pkt: Packet, fate: Fate, device: Device): void {
+    this.#conntrack.forgetJudgement(pkt)
+    if (!this.recording) return
+    this.recording = false
+    const { route } = pkt
+    if (
+      pkt !== this.#pkt ||
+      (pkt.family === 6 && this.#host.fib.of(6).multipath) ||
+      fate !== Fate.Forwarded ||
+      this.#info < 0 ||
+      (this.varies & Vary.Never) !== 0 ||
+      route === null ||
+      route.type !== RouteType.Unicast ||
+      (pkt.flags & PathFlag.DoRedirect) !== 0
+    )
+      return
+    const out = route.device!
+    const { path, memory } = this.#host
+    if (out.loopback || !out.up || (pkt.family === 6 && out === device)) return
+    const mtu = path.plainMtu(route, pkt.family)
+    if (wireLength(pkt, memory) > mtu || !path.hasNoPathMtus(pkt.family)) return
+    const entry = this.#handle >> 1
+    const o = entry * STRIDE
+    const w = this.#conntrack.table.words
+    const status = w[o + STATUS]!
+    if (
+      (status & (Status.Confirmed | Status.Dying | Status.SeqAdjust | Status.NatClash)) !==
+      Status.Confirmed
+    )
+      return
+    if (w[o + HELPER] !== 0 || w[o + CTMARK] !== this.#ctmark || this.#conntrack.synproxied(entry)) return
+    this.#keep(pkt, device, route, mtu, status)
+  }
+
+  #keep(pkt: Packet, device: Device, route: Route, mtu: number, status: number): void {
+    const dir = this.#handle & 1
+    const o = (this.#handle >> 1) * STRIDE
+    const { varies } = this
+    const tosMask = (varies & Vary.Tos) !== 0 ? 0xff : 0
+    const ttlMask = (varies & Vary.Ttl) !== 0 ? 0xff : 0
+    const ctmarkMask = (varies & Vary.Connmark) !== 0 ? -1 : 0
+    const statusMask = (varies & Vary.Status) !== 0 ? -1 : ALWAYS
+    const flagsMask = pkt.proto === IPPROTO_TCP ? this.flagsAsked : 0
+    let key = `${routeNumber(route)},${mtu},${device.index},${this.#info},${status & statusMask},${statusMask},${this.#ctmark & ctmarkMask},${ctmarkMask},${this.#tos & tosMask},${tosMask},${this.#ttl & ttlMask},${ttlMask},${this.#flags & flagsMask},${flagsMask}`
+    for (let i = 0; i < this.#count; i++) key += `,${this.#hits[i]!.id}:${this.#places[i]}`
+    let way = this.#byKey.get(key)
+    if (way === undefined) {
+      if (this.#ways.length >= MOST_WAYS) this.invalidate()
+      way = new Way(
+        this.#ways.length,
+        route,
+        this.#hits.slice(0, this.#count),
+        this.#places.slice(0, this.#count),
+      )
+      way.ctInfo = this.#info
+      way.iif = device.index
+      way.statusMask = statusMask
+      way.status = status & statusMask
+      way.ctmarkMask = ctmarkMask
+      way.ctmark = this.#ctmark & ctmarkMask
+      way.tosMask = tosMask
+      way.tos = this.#tos & tosMask
+      way.ttlMask = ttlMask
+      way.ttl = this.#ttl & ttlMask
+      way.flagsMask = flagsMask
+      way.flags = this.#flags & flagsMask
+      way.mtu = mtu
+      const natted = this.#host.hooks
+        .entries(pkt.family, Hook.PostRouting)
+        .some(({ name }) => name === 'nat-src')
+      way.translatesDestination = natted && (status & (dir === 0 ? Status.DstNat : Status.SrcNat)) !== 0
+      way.translatesSource = natted && (status & (dir === 0 ? Status.SrcNat : Status.DstNat)) !== 0
+      way.before = this.#before.length === 0 ? null : this.#before
+      way.after = this.#after.length === 0 ? null : this.#after
+      if (way.index * 2 >= this.#counts.length) {
+        const counts = new Float64Array(this.#counts.length * 2)
+        counts.set(this.#counts)
+        this.#counts = counts
+      }
+      this.#ways.push(way)
+      this.#byKey.set(key, way)
+    }
+    this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.#base + way.index
+    this.records++
+  }
+
+  // -- ends
+
+  /** All ways end: what they follow from is about to change, or has. */
+  invalidate(): void {
+    this.flush()
+    if (this.#ways.length > 0) {
+      this.#base += this.#ways.length
+      this.#ways.length = 0
+      this.#byKey.clear()
+      if (this.#base > LAST_NUMBER) this.#renumber()
+    }
+    this.#generation = -1
+  }
+
+  /** Tells those who count of what has passed since they were told last. */
+  flush(): void {
+    if (!this.#anyCounted) return
+    this.#anyCounted = false
+    const counts = this.#counts
+    for (const { index, hits, places } of this.#ways) {
+      const packets = counts[index * 2]!
+      if (packets === 0) continue
+      const bytes = counts[index * 2 + 1]!
+      for (let i = 0; i < hits.length; i++) hits[i]!.tally(places[i]!, packets, bytes)
+      counts[index * 2] = counts[index * 2 + 1] = 0
+    }
+  }
+
+  #renumber(): void {
+    const { table } = this.#conntrack
+    table.forEach((entry) => {
+      table.words[entry * STRIDE + FLOW] = table.words[entry * STRIDE + TUPLE_WORDS + FLOW] = 0
+    })
+    this.#base = FIRST_NUMBER
+  }
+
+  /** Something has changed: ways begin anew, if there can be any. */
+  #renew(generation: number): void {
+    this.invalidate()
+    this.#generation = generation
+    for (const family of [4, 6] as const)
+      this.#usable[family] = this.#enabled && !this.#observed && this.#allKnown(family)
+  }
+
+  /** Every hook on the way through does for a known connection what can be recorded. */
+  #allKnown(family: Family): boolean {
+    if (!this.#conntrack.isActive(family)) return false
+    return [Hook.PreRouting, Hook.Forward, Hook.PostRouting].every((hook) =>
+      this.#host.hooks.entries(family, hook).every((entry) => entry.recordable === true),
+    )
+  }
+}
+
+const numbers = new WeakMap<Route, number>()
+let nextRoute = 0
+
+function routeNumber(route: Route): number {
+  let number = numbers.get(route)
+  if (number === undefined) {
+    number = nextRoute++
+    numbers.set(route, number)
+  }
+  return number
+}
