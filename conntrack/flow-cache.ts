@@ -68,11 +68,14 @@ const FIRST_NUMBER = 2
 /** Numbers of ways are given anew from here on, long before they overflow. */
 const LAST_NUMBER = 0x7ff00000
 const MOST_WAYS = 65536
+/** One packet in so many of connections that could not be recorded is another try. */
+const RETRY = 1024
 /** Ways lost and recorded anew among which hits are looked for, and packets left unrecorded where there were few. */
 const TRIAL = 4096
 const PAUSE = 65536
 
 class Way {
+  /** 0: of connections that could not be recorded. */
   readonly index: number
   ctInfo = 0
   iif = 0
@@ -86,8 +89,9 @@ class Way {
   ttl = 0
   flagsMask = 0
   flags = 0
-  route: Route
-  device: Device
+  /** Null for way 0 alone. */
+  readonly route: Route | null
+  readonly device: Device | null
   /** Bytes that may leave in one piece. */
   mtu = 0
   translatesDestination = false
@@ -97,10 +101,15 @@ class Way {
   readonly hits: readonly Counted[]
   readonly places: readonly number[]
 
-  constructor(index: number, route: Route, hits: readonly Counted[], places: readonly number[]) {
+  constructor(
+    index: number,
+    route: Route | null,
+    hits: readonly Counted[] = [],
+    places: readonly number[] = [],
+  ) {
     this.index = index
     this.route = route
-    this.device = route.device!
+    this.device = route === null ? null : route.device
     this.hits = hits
     this.places = places
   }
@@ -124,7 +133,9 @@ export class FlowCache implements FlowLink {
   readonly #tuple = new Tuple()
   readonly #usable: Record<Family, boolean> = { 4: false, 6: false }
   #generation = -1
-  readonly #ways: Way[] = []
+  readonly #ways: Way[] = [new Way(0, null)]
+  /** Packets of connections that could not be recorded. */
+  #misses = 0
   readonly #byKey = new Map<string, Way>()
   /** Number of #ways[0] in the entries' FLOW words. */
   #base = FIRST_NUMBER
@@ -225,6 +236,10 @@ export class FlowCache implements FlowLink {
     const number = w[o + dir * TUPLE_WORDS + FLOW]!
     const index = number - this.#base
     if (index < 0) return this.#first(pkt, handle, number)
+    if (index === 0) {
+      if (++this.#misses % RETRY === 0) this.#begin(pkt, handle)
+      return MISS
+    }
     const way = this.#ways[index]!
 
     // What does not take the tracker's word.
@@ -262,7 +277,7 @@ export class FlowCache implements FlowLink {
       (proto === IPPROTO_TCP && (way.flagsMask & bytes[l4 + TCP_FLAGS]!) !== way.flags) ||
       wireLength(pkt, host.memory) > way.mtu ||
       !host.path.hasNoPathMtus(family) ||
-      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device.index)
+      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device!.index)
     )
       return MISS
 
@@ -292,7 +307,7 @@ export class FlowCache implements FlowLink {
     const { memory } = host
     const v4 = pkt.family === 4
     const translate = this.#translate
-    const { device } = way
+    const device = way.device!
     const counts = this.#counts
     const at = way.index * 2
     counts[at]!++
@@ -394,39 +409,53 @@ export class FlowCache implements FlowLink {
   /** The whole path is behind the packet. */
   end(pkt: Packet, fate: Fate, device: Device): void {
     this.#conntrack.forgetJudgement(pkt)
-    if (!this.recording) return
-    this.recording = false
+    if (this.#pkt !== pkt) return
+    this.#pkt = null
     const { route } = pkt
-    if (
-      pkt !== this.#pkt ||
-      (pkt.family === 6 && this.#host.fib.of(6).multipath) ||
-      fate !== Fate.Forwarded ||
-      this.#info < 0 ||
-      (this.varies & Vary.Never) !== 0 ||
-      route === null ||
-      route.type !== RouteType.Unicast ||
-      (pkt.flags & PathFlag.DoRedirect) !== 0
-    )
-      return
-    const out = route.device!
-    const { path, memory } = this.#host
-    if (out.loopback || !out.up || (pkt.family === 6 && out === device)) return
-    const mtu = path.plainMtu(route, pkt.family)
-    if (wireLength(pkt, memory) > mtu || !path.hasNoPathMtus(pkt.family)) return
-    const entry = this.#handle >> 1
-    const o = entry * STRIDE
+    const o = (this.#handle >> 1) * STRIDE
     const w = this.#conntrack.table.words
     const status = w[o + STATUS]!
+    // It is over, or another has taken its place.
+    const lives = (status & (Status.Confirmed | Status.Dying)) === Status.Confirmed
     if (
-      (status & (Status.Confirmed | Status.Dying | Status.SeqAdjust | Status.NatClash)) !==
-      Status.Confirmed
+      lives &&
+      this.recording &&
+      fate === Fate.Forwarded &&
+      route !== null &&
+      this.#isGood(pkt, route, device, status)
     )
-      return
-    if (w[o + HELPER] !== 0 || w[o + CTMARK] !== this.#ctmark || this.#conntrack.synproxied(entry)) return
-    this.#keep(pkt, device, route, mtu, status)
+      this.#keep(pkt, device, route, status)
+    else if (lives && this.#generation >= 0) w[o + (this.#handle & 1) * TUPLE_WORDS + FLOW] = this.#base
+    this.recording = false
   }
 
-  #keep(pkt: Packet, device: Device, route: Route, mtu: number, status: number): void {
+  /** What was recorded is all there was to it. */
+  #isGood(pkt: Packet, route: Route, device: Device, status: number): boolean {
+    const { path, memory, fib } = this.#host
+    const { family } = pkt
+    const entry = this.#handle >> 1
+    const w = this.#conntrack.table.words
+    const out = route.device!
+    return (
+      this.#info >= 0 &&
+      (this.varies & Vary.Never) === 0 &&
+      route.type === RouteType.Unicast &&
+      (pkt.flags & PathFlag.DoRedirect) === 0 &&
+      !out.loopback &&
+      out.up &&
+      // Of several next hops the flow label may choose; a way back to where it came from may be told of.
+      (family === 4 || !(fib.of(6).multipath || out === device)) &&
+      wireLength(pkt, memory) <= path.plainMtu(route, family) &&
+      path.hasNoPathMtus(family) &&
+      (status & (Status.SeqAdjust | Status.NatClash)) === 0 &&
+      w[entry * STRIDE + HELPER] === 0 &&
+      w[entry * STRIDE + CTMARK] === this.#ctmark &&
+      !this.#conntrack.synproxied(entry)
+    )
+  }
+
+  #keep(pkt: Packet, device: Device, route: Route, status: number): void {
+    const mtu = this.#host.path.plainMtu(route, pkt.family)
     const dir = this.#handle & 1
     const o = (this.#handle >> 1) * STRIDE
     const { varies } = this
@@ -483,12 +512,10 @@ export class FlowCache implements FlowLink {
   /** All ways end: what they follow from is about to change, or has. */
   invalidate(): void {
     this.flush()
-    if (this.#ways.length > 0) {
-      this.#base += this.#ways.length
-      this.#ways.length = 0
-      this.#byKey.clear()
-      if (this.#base > LAST_NUMBER) this.#renumber()
-    }
+    this.#base += this.#ways.length
+    this.#ways.length = 1
+    this.#byKey.clear()
+    if (this.#base > LAST_NUMBER) this.#renumber()
     this.#generation = -1
   }
 

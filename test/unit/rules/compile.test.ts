@@ -79,6 +79,7 @@ function env(): CompileEnv {
         return () => tracked--
       },
       isActive: () => tracked > 0,
+      flows: { recording: false, invalidate: () => {}, flush: () => {} },
     },
     nat: {},
   } as unknown as CompileEnv
