@@ -114,6 +114,8 @@ export class Conditions {
   /** Bits of the mark that the chain's rules look at; null: too many. */
   readonly #bits: readonly number[] | null
   readonly #regions = new Map<Rule, Region>()
+  /** By data of matches. */
+  readonly #boxes = new Map<object, readonly Box[] | null>()
 
   constructor(family: Family, rules: readonly Rule[]) {
     this.#family = family
@@ -174,7 +176,7 @@ export class Conditions {
     if (base.outInterface !== null) narrow([D.out, this.#out.of(base.outInterface)])
     if (base.fragment !== null) narrow([D.fragment, base.fragment.invert ? [[0, 0]] : [[1, 1]]])
     for (const use of matches) {
-      const known = this.#match(use)
+      const known = this.#known(use)
       if (known === null) {
         const { match, data } = use
         opaque.push(`${match.name} ${match.print(data, this.#family)}`)
@@ -199,6 +201,18 @@ export class Conditions {
     // Bits behind the mask: nothing is ever equal to it.
     const some: Interval[] = (low & host) === 0n ? [[low, low | host]] : []
     return invert ? complement(some, this.universe[D.src]!) : some
+  }
+
+  /** Lines of one kind share their data: each is looked at once. */
+  #known(use: MatchUse): readonly Box[] | null {
+    const key = use.data as object
+    if (typeof key !== 'object' || key === null) return this.#match(use)
+    let known = this.#boxes.get(key)
+    if (known === undefined) {
+      known = this.#match(use)
+      this.#boxes.set(key, known)
+    }
+    return known
   }
 
   /** Boxes of a match; null: it is not known. */

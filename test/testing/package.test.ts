@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { docBlocks, writeBlocks } from './doc-blocks.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const MODULES = join(ROOT, 'node_modules')
@@ -87,24 +88,14 @@ for (const packet of [udp('10.0.0.5 > 10.1.0.5:53'), icmp('10.0.0.5 > 10.1.0.5')
   console.log((await host.send(packet, 'eth0')).verdict)
 `
 
-const TEST = `
-import { Host, tcp } from 'tunwall'
-import 'tunwall/vitest'
-import { expect, test } from 'vitest'
-test('no ssh', async () => {
-  const host = Host.from({ interfaces: { a: '10.0.0.1/24', b: '10.1.0.1/24' }, iptables: '-A FORWARD -p tcp --dport 22 -j DROP' })
-  expect(await host.send(tcp('10.0.0.5 > 10.1.0.5:22'), 'a')).toBeDroppedBy('FORWARD 1')
-  expect(await host.send(tcp('10.0.0.5 > 10.1.0.5:80'), 'a')).toBeForwarded({ dev: 'b', dst: '10.1.0.5:80' })
-})
-`
-
 test('type-checks and runs, with the libraries checked too', () => {
   writeFileSync(join(app, 'main.ts'), PROGRAM)
-  writeFileSync(join(app, 'a.test.ts'), TEST)
+  // The example of docs/testing-firewalls.md.
+  writeBlocks(docBlocks('testing-firewalls.md'), app)
   run(app, TSC)
   expect(run(app, 'node', 'out/main.js')).toBe(
     'tcp 10.0.0.5:40000 > 10.1.0.5:22 syn in eth0: dropped by filter FORWARD 1 (iptables:1: -A FORWARD -p tcp -m tcp --dport 22 -j DROP)\nforwarded\nforwarded\n',
   )
-  const told = run(app, 'node', join(MODULES, 'vitest/vitest.mjs'), 'run', '--root', app, 'out/a.test.js')
-  expect(told).toMatch(/1 passed/)
+  const told = run(app, 'node', join(MODULES, 'vitest/vitest.mjs'), 'run', '--root', app, 'out/shop.test.js')
+  expect(told).toMatch(/8 passed/)
 })
