@@ -25,7 +25,10 @@ const ROUNDS = 5
 const BATCH = 128
 
 /** The bench's gateway over memory. */
-export function memoryGateway(rules: string): {
+export function memoryGateway(
+  rules: string,
+  sysctls = 'net.ipv4.conf.all.forwarding: 1',
+): {
   engine: Engine
   egress: CountingEgress
   memory: FrameMemory
@@ -34,7 +37,7 @@ export function memoryGateway(rules: string): {
   try {
     writeFileSync(
       join(dir, 'host.yaml'),
-      'interfaces:\n  lan: { addresses: [10.9.1.1/24] }\n  wan: { addresses: [10.9.2.1/24] }\nsysctls: { net.ipv4.ip_forward: 1 }\n',
+      `interfaces:\n  lan: { addresses: [10.9.1.1/24] }\n  wan: { addresses: [10.9.2.1/24] }\nsysctls: { net.ipv4.ip_forward: 1, ${sysctls} }\n`,
     )
     writeFileSync(join(dir, 'iptables-save'), rules)
     const memory = new FrameMemory(BATCH + 64, 2048)

@@ -4,9 +4,12 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { connections } from './connections.ts'
+import { drops } from './drop.ts'
 import { engine } from './engine.ts'
 import { forward } from './forward.ts'
 import { Lab } from './lab.ts'
+import { replays } from './replay.ts'
 import { restore } from './restore.ts'
 import { ruleIndex } from './rule-index.ts'
 import { scale, services } from './scale.ts'
@@ -19,8 +22,11 @@ const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<strin
   rules: { title: 'Walks through rules', run: ruleIndex },
   scale: { title: 'Rules', run: scale },
   services: { title: 'Services', run: services },
+  drops: { title: 'Drops', run: drops },
+  connections: { title: 'Connections', run: connections },
   restore: { title: 'Rulesets and commands', run: restore },
   sets: { title: 'Sets', run: sets },
+  replay: { title: 'Replay', run: replays },
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

@@ -11,8 +11,8 @@ import type { EntryTable } from './table.ts'
 
 const SLOTS = 1024
 const SLOT_MS = 1000
-/** Entries looked at per sweep at most: well under a millisecond of work. */
-const BUDGET = 1024
+/** Entries looked at per sweep at most: well under a millisecond of work, even where none is in a cache. */
+const BUDGET = 256
 
 export class ExpiryWheel {
   readonly #table: EntryTable

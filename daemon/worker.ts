@@ -34,6 +34,8 @@ import { followTool, runTool } from './tools.ts'
 const SLOTS = 2048
 /** Longest sleep, so that timers run. */
 const TICK_MS = 100
+/** The same while timers have more to do. */
+const BEHIND_MS = 1
 /** Batches in a row before commands and timers get their turn. */
 const BATCHES_A_TURN = 16
 /** LOG records kept for the main thread between two turns; more are counted and dropped. */
@@ -135,6 +137,8 @@ class Gateway {
   readonly #logs: LogRecord[] = []
   readonly #nflog: NflogFiles | null
   #running = true
+  /** Timers have more to do than one turn allows. */
+  #behind = false
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
   readonly #following = new Map<number, { end: () => ToolResult; stdout: string; stderr: string }>()
 
@@ -161,18 +165,18 @@ class Gateway {
       this.#setClock()
       const more = tun.receive(this.#onFrame)
       tun.flush()
-      if (!more || ++batches === BATCHES_A_TURN) {
+      if (!more || this.#behind || ++batches === BATCHES_A_TURN) {
         batches = 0
         this.#betweenBatches()
       }
-      if (tun.wait(more ? 0 : TICK_MS)) this.#serve()
+      if (tun.wait(more ? 0 : this.#behind ? BEHIND_MS : TICK_MS)) this.#serve()
     }
   }
 
   #betweenBatches(): void {
     const tun = this.#tun
     this.#local?.namespace.sync()
-    this.#engine.tick()
+    this.#behind = this.#engine.tick()
     tun.flush()
     if (this.#following.size > 0) this.#tellFollowers()
     this.#nflog?.flush()
