@@ -225,7 +225,7 @@ function declareTexts(tunables: Tunables): void {
   word('net.ipv4.tcp_allowed_congestion_control', 'reno cubic', null)
   word('net.ipv4.tcp_available_congestion_control', 'reno cubic', null)
   for (const [n, logger] of LOGGERS.entries())
-    word(`net.netfilter.nf_log.${n}`, logger, [...new Set(['NONE', logger])])
+    word(`net.netfilter.nf_log.${n}`, logger, [...new Set(['NONE', logger, 'nfnetlink_log'])])
 
   const several = (name: string, initial: readonly number[], range: readonly [number, number]): void => {
     const values = [...initial]
