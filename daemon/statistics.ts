@@ -91,7 +91,9 @@ function icmp({ icmp4, icmpTypes4 }: Counters): string {
 /** /proc/net/snmp: statistics of IPv4, and those of TCP, which both families share. */
 export function formatSnmp({ counters, ipv4, tunables }: Host): string {
   const forwarding = Number(tunables.get('net.ipv4.conf.all.forwarding')) === 1 ? 1 : 2
-  const ip = line('Ip', IP, IpStat, counters.ip4)
+  const values = Float64Array.from(counters.ip4)
+  values[IpStat.InReceives] = counters.receives4()
+  const ip = line('Ip', IP, IpStat, values)
     .replace('Ip: InReceives', 'Ip: Forwarding DefaultTTL InReceives')
     .replace('OutForwDatagrams', 'ForwDatagrams')
     .replace(/\nIp: /, `\nIp: ${forwarding} ${ipv4.defaultTtl} `)

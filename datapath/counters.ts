@@ -150,7 +150,10 @@ const UDP_STATS = 5
 export class Counters {
   /** Packets that ended for each Reason, forwarded ones excepted. */
   readonly drops = new Float64Array(REASONS.length)
-  /** By IpStat. */
+  /**
+   * By IpStat. InReceives is what ECN's four numbers, which count every packet with a header, do not say: frames without
+   * one, less the segments of superframes beyond the first. See receives4().
+   */
   readonly ip4 = new Float64Array(IP_STATS)
   readonly ip6 = new Float64Array(IP_STATS)
   /** By IcmpStat. */
@@ -189,6 +192,13 @@ export class Counters {
   add6(packets: number, octets: number, length: number): void {
     this.ip6[packets] = this.ip6[packets]! + 1
     this.ip6[octets] = this.ip6[octets]! + length
+  }
+
+  /** InReceives of IPv4. */
+  receives4(): number {
+    const { ip4 } = this
+    const ecn = IpStat.InNoECTPkts
+    return ip4[IpStat.InReceives]! + ip4[ecn]! + ip4[ecn + 1]! + ip4[ecn + 2]! + ip4[ecn + 3]!
   }
 
   /** Reasons that happened, by word. */

@@ -36,6 +36,8 @@ export const PathFlag = {
   Whole: 8,
   /** A process sent it: DF forbids to cut it here too (skb->ignore_df is not set). */
   Socket: 4,
+  /** A broadcast that is passed on (bc_forwarding); its route is one of RTN_BROADCAST in the kernel. */
+  Broadcast: 16,
 } as const
 
 /** What the raw table's CT target asks of the tracker (nf_ct_tmpl_alloc). */

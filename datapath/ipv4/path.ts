@@ -84,6 +84,8 @@ const TOS_PRIORITY = new Uint8Array([0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4
 
 /** In a cache's key, beside the interface: an ICMP error goes the way of what it is about. */
 const ICMP_BIT = 1 << 23
+/** What of Packet.flags a route says. */
+const ROUTE_FLAGS = PathFlag.DoRedirect | PathFlag.Broadcast
 const CACHE = 4096
 const CACHE_WORDS = 8
 
@@ -100,6 +102,7 @@ export class Ipv4Path {
   /** Before the mangle table saw a packet in OUTPUT. */
   #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
 
+  readonly #stats: Float64Array
   readonly #pathMtus = new PathMtus()
   readonly #martians: Martians
 
@@ -112,6 +115,7 @@ export class Ipv4Path {
   constructor(host: Host, path: Path) {
     this.#host = host
     this.#path = path
+    this.#stats = host.counters.ip4
     const failure = (): Route => placeholderRoute(4, RouteType.Unreachable, host.devices.loopback)
     this.#noNet = failure()
     this.#noHost = failure()
@@ -146,6 +150,7 @@ export class Ipv4Path {
       return this.#path.drop(pkt, Reason.Options)
     const type = pkt.route!.type
     if (type === RouteType.Unicast) {
+      if ((pkt.flags & PathFlag.Broadcast) !== 0) this.#countIn(pkt, RouteType.Broadcast)
       if (
         (pkt.pktType === PacketType.Broadcast || pkt.pktType === PacketType.Multicast) &&
         device.conf.dropUnicastInL2Multicast
@@ -154,12 +159,12 @@ export class Ipv4Path {
       return this.#forward(pkt, device)
     }
     if (type === RouteType.Unreachable) return this.#routeError(pkt, device)
-    if (type !== RouteType.Local) this.#countMany(pkt, type)
+    if (type !== RouteType.Local) this.#countIn(pkt, type)
     return this.#deliver(pkt)
   }
 
   /** What came in for more than this host. */
-  #countMany(pkt: Packet, type: number): void {
+  #countIn(pkt: Packet, type: number): void {
     const { counters } = this.#host
     const length = pkt.end - pkt.l3
     if (type === RouteType.Multicast) counters.add4(IpStat.InMcastPkts, IpStat.InMcastOctets, length)
@@ -215,7 +220,7 @@ export class Ipv4Path {
     }
     this.#cacheable = !fib.asksPorts
     pkt.route = null
-    pkt.flags &= ~PathFlag.DoRedirect
+    pkt.flags &= ~ROUTE_FLAGS
     const reason = this.#routeSlow(pkt, d0, device)
     if (this.#cacheable) {
       keys[k] = d0
@@ -226,7 +231,7 @@ export class Ipv4Path {
       keys[k + 5] = 1
       this.#cacheRoutes[h] = pkt.route
       this.#cacheReasons[h] = reason
-      this.#cacheFlags[h] = pkt.flags & PathFlag.DoRedirect
+      this.#cacheFlags[h] = pkt.flags & ROUTE_FLAGS
     }
     return reason
   }
@@ -259,6 +264,7 @@ export class Ipv4Path {
     if (type === RouteType.Broadcast) {
       if (!conf.bcForwarding) return this.#routeBroadcast(pkt, fib.loopOf(found), device)
       type = RouteType.Unicast
+      pkt.flags |= PathFlag.Broadcast
     } else if (type === RouteType.Local) {
       const valid = this.#validateSource(pkt, s0, d0, 0, device)
       if (valid < 0) return -valid as Reason
@@ -416,7 +422,7 @@ export class Ipv4Path {
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0)
       return this.#path.drop(pkt, Reason.SourceRoute)
     }
-    const stats = host.counters.ip4
+    const stats = this.#stats
     stats[IpStat.OutForwDatagrams] = stats[IpStat.OutForwDatagrams]! + 1
     pkt.flags |= PathFlag.Forwarded
     const mtu = this.mtu(route, pkt.d0, true)
@@ -696,7 +702,8 @@ export class Ipv4Path {
     }
     const verdict = host.hooks.run4[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    if (pkt.local && route.type !== RouteType.Unicast) this.#countOut(pkt, route.type)
+    if ((pkt.flags & PathFlag.Broadcast) !== 0) this.#countOut(pkt, RouteType.Broadcast)
+    else if (route.type !== RouteType.Unicast) this.#countOut(pkt, route.type)
     return this.#finishOutput(pkt, device)
   }
 
