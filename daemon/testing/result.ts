@@ -2,6 +2,8 @@
 
 import type { Engine } from '../engine.ts'
 import type { Decision, Journey, PacketRecord, RuleRef, Step } from '../explain/record.ts'
+import { authorOf } from '../explain/summary.ts'
+import { Provenance } from '../provenance/index.ts'
 import { reply } from '../words/conversation.ts'
 import type { PacketWords } from '../words/model.ts'
 import { parsePacket } from '../words/parse.ts'
@@ -191,7 +193,7 @@ export class Result {
   /** `dropped by filter FORWARD 3 (…)`, `forwarded to eth1 as 10.0.0.5:40000 > 10.200.3.7:8080`. */
   outcome(): string {
     const { decision, verdict } = this
-    const by = decision === null ? '' : ` by ${ruleText(decision.rule)}`
+    const by = decision === null ? '' : ` by ${ruleText(decision.rule, this.#author(decision.rule))}`
     switch (verdict) {
       case 'forwarded':
       case 'sent': {
@@ -214,6 +216,11 @@ export class Result {
       default:
         return this.reason === 'rule' ? `dropped${by}` : `dropped: ${this.reason}${this.#why()}`
     }
+  }
+
+  /** `kube-proxy: service default/web:http`; null: nobody known. */
+  #author(rule: RuleRef): string | null {
+    return authorOf(rule, new Provenance(this.#engine.tables))
   }
 
   #why(): string {
@@ -299,10 +306,10 @@ function shortWords(packet: PacketWords): string {
   return printPacket(short)
 }
 
-/** A rule for people: where it stands, and what it says. */
-export function ruleText({ name, text, number, file, line }: RuleRef): string {
-  const place = file === null ? '' : `${file}:${line}: `
-  return number === 0 ? `${name} (${text})` : `${name} (${place}${text})`
+/** A rule for people: where it stands, what it says, and who wrote it, where that is known. */
+export function ruleText({ name, text, number, file, line }: RuleRef, author: string | null = null): string {
+  const place = file === null || number === 0 ? '' : `${file}:${line}: `
+  return `${name} (${place}${text})${author === null ? '' : `, written by ${author}`}`
 }
 
 function sayStep(step: Step): string | null {

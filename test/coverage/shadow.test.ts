@@ -2,7 +2,7 @@
 //
 //     TUNWALL_SEED, TUNWALL_SCENARIOS  random chains; default 12
 
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { type Never, neverHit } from '../../daemon/coverage/shadow.ts'
 import { Host } from '../../daemon/testing/index.ts'
 import type { Draft, PacketWords } from '../../daemon/words/model.ts'
@@ -252,6 +252,9 @@ function packet(random: SeededRandom, six: boolean): PacketWords {
   }
 }
 
+let judged = 0
+afterAll(() => expect(judged).toBeGreaterThan(CHAINS))
+
 test.each(Array.from({ length: CHAINS }, (_, i) => SEED_OF_RUN + i))('random chains, seed %i', (seed) => {
   const random = new SeededRandom(seed)
   const six = seed % 3 === 2
@@ -283,6 +286,7 @@ test.each(Array.from({ length: CHAINS }, (_, i) => SEED_OF_RUN + i))('random cha
     { seed },
   )
   const dead = analyse(host, family)
+  for (const chain of dead.values()) judged += chain.size
   for (let n = 0; n < 600; n++) {
     const one = packet(random, six)
     const result = host.sendNow(one)

@@ -252,6 +252,16 @@ test('a failure shows what happened', async () => {
   expect(() => expect(Promise.resolve(result)).toBeForwarded()).toThrow('await it')
 })
 
+test('who wrote the rule is told', async () => {
+  const host = Host.from({
+    interfaces: { a: '10.0.0.1/24', b: '10.0.1.1/24' },
+    iptables: '-N KUBE-FIREWALL\n-A FORWARD -j KUBE-FIREWALL\n-A KUBE-FIREWALL -s 10.0.0.5 -j DROP',
+  })
+  expect((await host.send(udp('10.0.0.5 > 10.0.1.5:9'), 'a')).headline()).toBe(
+    'udp 10.0.0.5:40000 > 10.0.1.5:9 in a: dropped by filter KUBE-FIREWALL 1 (iptables:3: -A KUBE-FIREWALL -s 10.0.0.5/32 -j DROP), written by kube-proxy: dropping of marked packets, and of strangers on 127.0.0.0/8',
+  )
+})
+
 test('the same seed, the same ports', async () => {
   const port = async (seed: number): Promise<string | null> => {
     const host = Host.from(
