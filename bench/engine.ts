@@ -111,7 +111,11 @@ export class Feed {
       const n = this.#read(at, count)
       host.now = now + at * 0.0003
       conntrack.lookAhead(this.#offsets, n)
-      for (let i = 0; i < n; i++) host.path.receive(this.#packetAt(i), from)
+      for (let i = 0; i < n; i++) {
+        const pkt = this.#packetAt(i)
+        pkt.hint = conntrack.hints[i]!
+        host.path.receive(pkt, from)
+      }
     }
     return (count / (processorMs() - start)) * 1000
   }

@@ -88,9 +88,6 @@ export type EventListener = (entry: number, events: number, program: number) => 
 const NONE = -1
 const FULL = -2
 
-/** With fewer connections all of them are in the caches anyway. */
-const WORTH_LOOKING = 512
-
 /** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
 const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
 /** nf_ct_alloc_hashtable: buckets come in pages. */
@@ -301,7 +298,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (pkt.proto === IPPROTO_GRE) this.callIds.complete(t)
     t.zone = 0
     let handle: number
-    if (template === null) handle = this.find(t)
+    if (template === null) handle = this.absent === pkt ? NONE : this.find(t)
     else handle = this.findZoned(t, pkt, template)
     if (handle < 0) {
       const entry = this.#create(pkt, t, template)
@@ -328,6 +325,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return handle
   }
 
+  /** A packet that was looked up already, without finding its connection; null none. */
+  absent: Packet | null = null
   /** A packet whose tracker has spoken before its hooks ran, null none; it has its entry, though the packet does not show it. */
   judged: Packet | null = null
   /** What the tracker said. */
@@ -368,25 +367,52 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   // -- look-ups
 
+  /** What lookAhead() found of each frame: a handle for Packet.hint, or -1. */
+  hints = new Int32Array(256)
+
   /**
    * A batch of frames is about to be received: brings the connections of its TCP and UDP packets into the processor's
    * caches, several at a time, where the packets would wait for theirs one after the other. `offsets`: their first
-   * bytes in frame memory, whose slots hold whole headers. Changes nothing. Hot: does not allocate.
+   * bytes in frame memory, whose slots hold whole headers. Changes nothing but `hints`. Hot: does not allocate.
    */
   lookAhead(offsets: Int32Array, count: number): void {
-    const { table } = this
-    if (table.confirmed < WORTH_LOOKING || this.#users[4] === 0) return
+    if (count > this.hints.length) this.hints = new Int32Array(count)
+    const { table, hints } = this
+    if (this.#users[4] === 0) {
+      hints.fill(-1, 0, count)
+      return
+    }
+    // A pass for each step, as what a step reads does not wait for what the next packet's reads.
     const { view } = this.host.memory
-    let seen = 0
     for (let i = 0; i < count; i++) {
       const l3 = offsets[i]!
-      if (view.getUint8(l3) !== 0x45) continue
-      const proto = view.getUint8(l3 + IPV4_PROTOCOL)
-      if (proto !== IPPROTO_UDP && proto !== IPPROTO_TCP) continue
-      const ports = view.getInt32(l3 + IPV4_HEADER_LEN)
-      seen |= table.touch(view.getInt32(l3 + IPV4_SRC), view.getInt32(l3 + IPV4_DST), ports, (proto << 8) | 4)
+      let hint = -1
+      if (view.getUint8(l3) === 0x45) {
+        const proto = view.getUint8(l3 + IPV4_PROTOCOL)
+        if (proto === IPPROTO_UDP || proto === IPPROTO_TCP)
+          hint = table.firstOf(
+            view.getInt32(l3 + IPV4_SRC),
+            view.getInt32(l3 + IPV4_DST),
+            view.getInt32(l3 + IPV4_HEADER_LEN),
+            (proto << 8) | 4,
+          )
+      }
+      hints[i] = hint
     }
-    table.touched = seen
+    let touched = 0
+    for (let i = 0; i < count; i++) if (hints[i]! >= 0) touched |= table.touch(hints[i]!)
+    table.touched = touched
+    for (let i = 0; i < count; i++) {
+      const hint = hints[i]!
+      const l3 = offsets[i]!
+      if (hint >= 0)
+        hints[i] = table.seek(
+          hint,
+          view.getInt32(l3 + IPV4_SRC),
+          view.getInt32(l3 + IPV4_DST),
+          view.getInt32(l3 + IPV4_HEADER_LEN),
+        )
+    }
   }
 
   /** Handle of the live entry with the tuple in `t.zone`, or -1. Expired ones met on the way end. Hot. */

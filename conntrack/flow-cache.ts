@@ -131,7 +131,8 @@ export class FlowCache implements FlowLink {
   readonly #conntrack: Conntrack
   readonly #translate: Translator
   readonly #tuple = new Tuple()
-  readonly #usable: Record<Family, boolean> = { 4: false, 6: false }
+  #usable4 = false
+  #usable6 = false
   #generation = -1
   readonly #ways: Way[] = [new Way(0, null)]
   /** Packets of connections that could not be recorded. */
@@ -196,7 +197,7 @@ export class FlowCache implements FlowLink {
       host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
     if (generation !== this.#generation) this.#renew(generation)
     const { family, proto } = pkt
-    if (!this.#usable[family]) return MISS
+    if (family === 4 ? !this.#usable4 : !this.#usable6) return MISS
     const room = pkt.end - pkt.l4
     if (proto === IPPROTO_UDP ? room < UDP_HEADER_LEN : proto !== IPPROTO_TCP || room < TCP_HEADER_LEN)
       return MISS
@@ -213,21 +214,16 @@ export class FlowCache implements FlowLink {
 
     const ct = this.#conntrack
     const { table } = ct
-    const t = this.#tuple
-    t.s0 = pkt.s0
-    t.d0 = pkt.d0
-    if (family === 6) {
-      t.s1 = pkt.s1
-      t.s2 = pkt.s2
-      t.s3 = pkt.s3
-      t.d1 = pkt.d1
-      t.d2 = pkt.d2
-      t.d3 = pkt.d3
-    } else t.s1 = t.s2 = t.s3 = t.d1 = t.d2 = t.d3 = 0
-    t.ports = (pkt.sport << 16) | pkt.dport
-    t.meta = (proto << 8) | family
-    const handle = table.find(t)
-    if (handle < 0) return MISS
+    const ports = (pkt.sport << 16) | pkt.dport
+    const meta = (proto << 8) | family
+    let handle = pkt.hint
+    if (handle < 0 || !table.isOf(handle, pkt.s0, pkt.d0, ports, meta)) {
+      handle = this.#find(pkt, ports, meta)
+      if (handle < 0) {
+        ct.absent = pkt
+        return MISS
+      }
+    }
     const entry = handle >> 1
     if (table.expiresAt(entry) <= host.now) return MISS
     const w = table.words
@@ -299,6 +295,23 @@ export class FlowCache implements FlowLink {
     }
     ct.judge(pkt, handle, result)
     return MISS
+  }
+
+  #find(pkt: Packet, ports: number, meta: number): number {
+    const t = this.#tuple
+    t.s0 = pkt.s0
+    t.d0 = pkt.d0
+    if (pkt.family === 6) {
+      t.s1 = pkt.s1
+      t.s2 = pkt.s2
+      t.s3 = pkt.s3
+      t.d1 = pkt.d1
+      t.d2 = pkt.d2
+      t.d3 = pkt.d3
+    } else t.s1 = t.s2 = t.s3 = t.d1 = t.d2 = t.d3 = 0
+    t.ports = ports
+    t.meta = meta
+    return this.#conntrack.table.find(t)
   }
 
   /** The way itself. */
@@ -408,6 +421,7 @@ export class FlowCache implements FlowLink {
 
   /** The whole path is behind the packet. */
   end(pkt: Packet, fate: Fate, device: Device): void {
+    this.#conntrack.absent = null
     this.#conntrack.forgetJudgement(pkt)
     if (this.#pkt !== pkt) return
     this.#pkt = null
@@ -545,13 +559,13 @@ export class FlowCache implements FlowLink {
   #renew(generation: number): void {
     this.invalidate()
     this.#generation = generation
-    for (const family of [4, 6] as const)
-      this.#usable[family] = this.#enabled && !this.#observed && this.#allKnown(family)
+    this.#usable4 = this.#isUsable(4)
+    this.#usable6 = this.#isUsable(6)
   }
 
   /** Every hook on the way through does for a known connection what can be recorded. */
-  #allKnown(family: Family): boolean {
-    if (!this.#conntrack.isActive(family)) return false
+  #isUsable(family: Family): boolean {
+    if (!this.#enabled || this.#observed || !this.#conntrack.isActive(family)) return false
     return [Hook.PreRouting, Hook.Forward, Hook.PostRouting].every((hook) =>
       this.#host.hooks.entries(family, hook).every((entry) => entry.recordable === true),
     )

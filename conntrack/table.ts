@@ -286,16 +286,42 @@ export class EntryTable {
     return -1
   }
 
-  /**
-   * Reads what find() will read for an IPv4 tuple in zone 0, so that it comes from memory while others are being read
-   * too. The answer means nothing: whoever calls stores it in `touched`, or V8 would find that nobody
-   * needs the reads. Hot.
-   */
-  touch(s0: number, d0: number, ports: number, meta: number): number {
-    const handle = this.#buckets[this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0) & this.#mask]! - 1
-    if (handle < 0) return 0
-    const o = (handle >> 1) * STRIDE
-    return this.words[o]! | this.words[o + STATUS]!
+  /** First handle of the bucket of an IPv4 tuple in zone 0, -1 none. Hot. */
+  firstOf(s0: number, d0: number, ports: number, meta: number): number {
+    return this.#buckets[this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0) & this.#mask]! - 1
+  }
+
+  /** Reads what a packet of the entry will ask for. Of no meaning: somebody has to want it, or V8 would not read it. Hot. */
+  touch(handle: number): number {
+    const entry = handle >> 1
+    const o = entry * STRIDE
+    return this.words[o]! | this.words[o + STATUS]! | (this.born[entry]! > 0 ? 1 : 0)
+  }
+
+  /** The handle from `handle` on in its bucket that has the ports and addresses, -1 none. A hint: see isOf(). Hot. */
+  seek(handle: number, s0: number, d0: number, ports: number): number {
+    const w = this.words
+    while (handle >= 0) {
+      const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+      if (w[o + PORTS] === ports && w[o] === s0 && w[o + DST] === d0) return handle
+      handle = this.#links[handle * 2 + 1]! - 1
+    }
+    return -1
+  }
+
+  /** The entry behind a handle is in the hash with this IPv4 tuple in zone 0. Hot. */
+  isOf(handle: number, s0: number, d0: number, ports: number, meta: number): boolean {
+    const w = this.words
+    const entry = (handle >> 1) * STRIDE
+    const o = entry + (handle & 1) * TUPLE_WORDS
+    return (
+      w[o + PORTS] === ports &&
+      w[o] === s0 &&
+      w[o + DST] === d0 &&
+      w[o + META] === meta &&
+      w[o + ZONE] === 0 &&
+      (w[entry + STATUS]! & (Status.Confirmed | Status.Dying | Status.NatClash)) === Status.Confirmed
+    )
   }
 
   /** As find, but only in one direction: zones that count in one direction need it. */

@@ -146,7 +146,10 @@ class Gateway {
     this.#engine = engine
     this.#tun = tun
     this.#local = local
-    tun.onBatch = (offsets, count) => engine.conntrack.lookAhead(offsets, count)
+    tun.onBatch = (offsets, count) => {
+      engine.conntrack.lookAhead(offsets, count)
+      return engine.conntrack.hints
+    }
     tun.onGone = (index) =>
       complain(`${engine.host.devices.byIndex[index]?.name}: its TUN device was removed`)
     engine.host.events.log = (record) => {
@@ -190,7 +193,7 @@ class Gateway {
   }
 
   /** Hot: one frame from a device. */
-  readonly #onFrame: OnFrame = (index, slot, offset, length, sum, headers, at) => {
+  readonly #onFrame: OnFrame = (index, slot, offset, length, sum, headers, at, hint) => {
     const { host } = this.#engine
     const device = host.devices.byIndex[index]
     if (device === undefined) {
@@ -206,6 +209,7 @@ class Gateway {
     pkt.sum = sum
     pkt.sumFrom = offset
     pkt.sumEnd = offset + length
+    pkt.hint = hint
     if (headers !== null && !takeOffload(pkt, headers, at)) {
       host.path.drop(pkt, Reason.Truncated)
       return

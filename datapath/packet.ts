@@ -208,6 +208,8 @@ export class Packet {
   csumOk = false
 
   // -- conntrack (conntrack/ owns the meaning)
+  /** Handle of the entry that it seems to belong to, -1 not known. */
+  hint = -1
   /** Entry number, -1 none. With ctInfo 0 and ct -1 the packet is INVALID or not yet seen. */
   ct = -1
   ctInfo: number = 0
@@ -271,6 +273,7 @@ export class Packet {
     if (this.opt.length !== 0) this.opt.clear()
     this.sum = this.sumFrom = this.sumEnd = 0
     this.csumOk = false
+    this.hint = -1
     this.ct = -1
     this.ctInfo = 0
     this.ctTemplate = null

@@ -72,7 +72,7 @@ class TunPort {
 
 /**
  * One received frame: `slot` is now the callee's; the frame is memory[offset, offset + length). `headers[at …]`: what the
- * device left to do (takeOffload); null: nothing. Hot.
+ * device left to do (takeOffload); null: nothing. `hint`: for Packet.hint. Hot.
  */
 export type OnFrame = (
   device: number,
@@ -82,6 +82,7 @@ export type OnFrame = (
   sum: number,
   headers: Uint16Array | null,
   at: number,
+  hint: number,
 ) => void
 
 export class TunPorts implements Egress {
@@ -97,8 +98,8 @@ export class TunPorts implements Egress {
   readonly #wakeFd: number
   /** Told of a device that was removed by somebody else. */
   onGone: (device: number) => void = () => {}
-  /** Told of each batch before its frames: their first bytes in frame memory. May change nothing. */
-  onBatch: ((offsets: Int32Array, count: number) => void) | null = null
+  /** Told of each batch before its frames: their first bytes in frame memory. Gives a hint for each. May change nothing. */
+  onBatch: ((offsets: Int32Array, count: number) => Int32Array) | null = null
   /** Frames sent to an interface that has no port. */
   unported = 0
 
@@ -174,7 +175,7 @@ export class TunPorts implements Egress {
       this.#lose(port)
       return
     }
-    if (count > 1) this.onBatch?.(rxOffsets, count)
+    const hints = count > 1 && this.onBatch !== null ? this.onBatch(rxOffsets, count) : null
     for (let i = 0; i < count; i++) {
       const offset = rxOffsets[i]!
       onFrame(
@@ -185,6 +186,7 @@ export class TunPorts implements Egress {
         rxSums[i]!,
         rxHeaders,
         i * VNET_HEADER_WORDS,
+        hints === null ? -1 : hints[i]!,
       )
     }
     // Slots that were not used fill the places of those that were.
