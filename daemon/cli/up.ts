@@ -2,11 +2,8 @@
 
 import { statSync } from 'node:fs'
 import type { Command } from 'commander'
-import { pino } from 'pino'
-import pretty from 'pino-pretty'
 import { defaultSocket } from '../control/client.ts'
 import { CommandError, ExitCode } from '../errors.ts'
-import { runGateway } from '../gateway.ts'
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
@@ -40,6 +37,12 @@ export function addUp(program: Command): void {
       const seed = options.seed === undefined ? null : Number(options.seed)
       if (seed !== null && !Number.isSafeInteger(seed))
         throw new CommandError(`--seed ${options.seed}: expected a whole number`, ExitCode.Unusable)
+      // What only this command needs is read only now.
+      const [{ pino }, { default: pretty }, { runGateway }] = await Promise.all([
+        import('pino'),
+        import('pino-pretty'),
+        import('../gateway.ts'),
+      ])
       const log = process.stdout.isTTY
         ? pino({ level: options.logLevel }, pretty({ ignore: 'pid,hostname', sync: true }))
         : pino({ level: options.logLevel }, pino.destination({ sync: true }))
