@@ -112,6 +112,11 @@ export class Hooks {
       .toSorted((a, b) => a.priority - b.priority)
   }
 
+  /** Somebody watches: packets must come by here, whatever is known of their flow. */
+  get observed(): boolean {
+    return this.#observer !== null
+  }
+
   /** Tells `observer` of every traversal from the next one on; null: nobody, which costs nothing. */
   observe(observer: HookObserver | null): void {
     this.#observer = observer

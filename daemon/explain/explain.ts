@@ -100,14 +100,18 @@ function ofCapture(
   }
 }
 
+/** A mark at the end, and the rules that set its bits; null: it came with them. */
+interface JsonMark {
+  readonly value: number
+  readonly setBy: readonly { readonly bits: number; readonly rule: string | null }[]
+}
+
 /** A record with what only text says otherwise. */
 interface JsonPacket extends PacketRecord {
   readonly summary: string
   readonly words: string | null
-  readonly mark: {
-    readonly value: number
-    readonly setBy: readonly { readonly bits: number; readonly rule: string | null }[]
-  }
+  readonly mark: JsonMark
+  readonly connmark: JsonMark
   readonly authors: Readonly<Record<string, string>>
   readonly left: readonly {
     readonly dev: string
@@ -129,15 +133,19 @@ function asJson(
     packets: played.map((one) => {
       const { record, left, words, came } = one
       const { verdict, text } = summarise(one, provenance)
-      const bits = record.journeys[0] === undefined ? null : markBits(record.journeys[0])
+      const marks = (kind: 'mark' | 'ctmark'): JsonMark => {
+        const bits = record.journeys[0] === undefined ? null : markBits(record.journeys[0], kind)
+        return {
+          value: bits?.mark ?? 0,
+          setBy: (bits?.bits ?? []).map(({ bits, rule }) => ({ bits, rule: rule?.name ?? null })),
+        }
+      }
       return {
         summary: `${verdict} ${text}`.trimEnd(),
         words,
         ...record,
-        mark: {
-          value: bits?.mark ?? 0,
-          setBy: (bits?.bits ?? []).map(({ bits, rule }) => ({ bits, rule: rule?.name ?? null })),
-        },
+        mark: marks('mark'),
+        connmark: marks('ctmark'),
         authors: authorsOf(record, provenance),
         left: left.map(({ device, frame }) => ({
           dev: device,

@@ -35,6 +35,16 @@ export interface PrintOptions {
   readonly all: boolean
 }
 
+/** Fields that differ between the pieces of one packet. */
+const OF_PIECES: ReadonlySet<string> = new Set([
+  'sport',
+  'dport',
+  'fragment',
+  'length',
+  'checksum',
+  'payload',
+])
+
 const GOOD = new Set(['FORWARDED', 'DELIVERED', 'ACCEPT'])
 
 /** One packet's explanation, with a line end behind the last line. */
@@ -61,11 +71,11 @@ class Printer {
     this.#line(0, '')
     for (const [i, journey] of record.journeys.entries()) {
       if (i > 0) this.#line(0, '')
-      this.#line(0, this.#c.bold(i === 0 ? (words ?? decode(played.came)) : this.#heading(journey)))
+      this.#line(0, this.#c.bold(i === 0 ? shorter(words ?? decode(played.came)) : this.#heading(journey)))
       for (const step of journey.steps) this.#step(step)
       this.#marks(journey)
     }
-    if (record.journeys.length === 0) this.#line(0, this.#c.bold(words ?? decode(played.came)))
+    if (record.journeys.length === 0) this.#line(0, this.#c.bold(shorter(words ?? decode(played.came))))
     this.#left(played)
     return `${this.#lines.join('\n')}\n`
   }
@@ -178,7 +188,7 @@ class Printer {
 
   #table({ table, chain, rules, verdict, by }: TableStep): void {
     const shown = this.#all ? rules : rules.filter((rule) => rule.matched || rule.dropped)
-    const end = `${this.#verdict(verdict)}${by.number === 0 ? this.#c.dim(` policy`) : ` by ${by.chain} ${by.number}`}`
+    const end = `${this.#verdict(verdictWord(verdict, by))}${by.number === 0 ? this.#c.dim(` policy`) : ` by ${by.chain} ${by.number}`}`
     this.#line(2, `${this.#c.bold(table)} ${chain}: ${end}`)
     for (const rule of shown) {
       const text = `${rule.rule.chain} ${rule.rule.number}  ${this.#text(rule.rule)}`
@@ -215,15 +225,23 @@ class Printer {
     return words.length === 0 ? '' : `  ${this.#c.dim(`# ${words.join(', ')}`)}`
   }
 
-  /** Bits of the mark at the end, and who set each. */
+  /** Bits of packet mark and connmark at the end, and who set each. */
   #marks(journey: Journey): void {
-    const setters = markBits(journey)
-    if (setters === null) return
-    const { mark, bits } = setters
-    const parts = bits.map(
-      ({ bits: set, rule }) => `${hex(set)} by ${rule === null ? 'where it came from' : rule.name}`,
-    )
-    this.#line(1, `mark at the end ${hex(mark)}${parts.length === 0 ? '' : `: ${parts.join(', ')}`}`)
+    for (const [name, kind] of [
+      ['mark', 'mark'],
+      ['connmark', 'ctmark'],
+    ] as const) {
+      const setters = markBits(journey, kind)
+      if (setters === null) continue
+      const before = kind === 'mark' ? 'where it came from' : 'earlier packets'
+      const parts = setters.bits.map(
+        ({ bits, rule }) => `${hex(bits)} by ${rule === null ? before : rule.name}`,
+      )
+      this.#line(
+        1,
+        `${name} at the end ${hex(setters.mark)}${parts.length === 0 ? '' : `: ${parts.join(', ')}`}`,
+      )
+    }
   }
 
   #left({ record, came, left }: Played): void {
@@ -231,11 +249,13 @@ class Printer {
     const own = new Set(
       (record.journeys[0]?.steps ?? []).filter((step) => step.at === 'sent').map((step) => step.frame),
     )
+    // What came was a piece of what left.
+    const whole = record.journeys[0]?.steps.some((step) => step.at === 'defrag') !== true
     for (const [i, { device, frame }] of left.entries()) {
       this.#line(0, '')
       this.#line(0, `${this.#c.bold(`left by ${device}`)}  ${decode(frame)}`)
       if (!own.has(i)) continue
-      const list = changes(came, frame)
+      const list = changes(came, frame).filter(({ field }) => whole || !OF_PIECES.has(field))
       const width = Math.max(0, ...list.map(({ field }) => field.length))
       for (const { field, before, after } of list)
         this.#line(1, `${field.padEnd(width)}  ${this.#c.red(before)} -> ${this.#c.green(after)}`)
@@ -243,20 +263,39 @@ class Printer {
   }
 }
 
-/** The mark as the journey left it, and the rules that set its bits; null: it was never other than 0. */
-export function markBits(journey: Journey): {
+/** Without most of a long payload. */
+const shorter = (words: string): string =>
+  words.replace(/payload 0x([0-9a-f]{32})[0-9a-f]{32,}/g, (all, head) => {
+    const bytes = (all.length - 'payload 0x'.length) / 2
+    return `payload 0x${head}… (${bytes} bytes)`
+  })
+
+/** REJECT and its like end a walk with DROP: they are what decided. */
+const verdictWord = (verdict: string, { text }: RuleRef): string =>
+  verdict === 'DROP' ? (/ -j ([A-Z]+)/.exec(text)?.[1] ?? verdict) : verdict
+
+/** The mark (or connmark) as the journey left it, and the rules that set its bits; null: it was never other than 0. */
+export function markBits(
+  journey: Journey,
+  kind: 'mark' | 'ctmark' = 'mark',
+): {
   readonly mark: number
   readonly bits: { readonly bits: number; readonly rule: RuleRef | null }[]
 } | null {
-  let mark = journey.packet.mark
+  let mark = kind === 'mark' ? journey.packet.mark : 0
   const owner: (RuleRef | null)[] = new Array(32).fill(null)
   let touched = mark !== 0
   for (const step of journey.steps) {
+    if (step.at === 'conntrack' && kind === 'ctmark') {
+      mark = step.after?.mark ?? 0
+      touched ||= mark !== 0
+    }
     if (step.at !== 'table') continue
     for (const rule of step.rules) {
-      if (!rule.matched || rule.mark === undefined) continue
+      const change = rule.matched ? rule[kind] : undefined
+      if (change === undefined) continue
       touched = true
-      const [before, after] = rule.mark
+      const [before, after] = change
       for (let bit = 0; bit < 32; bit++) if (((before ^ after) >>> bit) & 1) owner[bit] = rule.rule
       mark = after
     }

@@ -110,6 +110,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   // Before conntrack, NAT or confirm.
   readonly #before = new Float64Array(ENTRY)
   #known = false
+  #largest = 0
   #status = 0
   readonly #sides = new Float64Array(10)
   readonly #tuple = new Tuple()
@@ -247,6 +248,9 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
   before(entry: HookEntry, pkt: Packet): void {
     this.#refused = false
     switch (KINDS[entry.name] ?? Kind.Other) {
+      case Kind.Defrag:
+        this.#largest = pkt.fragMaxSize
+        break
       case Kind.Conntrack:
         this.#found(pkt)
         break
@@ -266,7 +270,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     switch (KINDS[entry.name] ?? Kind.Other) {
       case Kind.Defrag:
         if (verdict !== Verdict.Accept) this.journal.push3(Op.Defrag, 0, pkt.end - pkt.l3)
-        else if (pkt.fragMaxSize !== 0) this.journal.push3(Op.Defrag, 1, pkt.end - pkt.l3)
+        else if (pkt.fragMaxSize !== this.#largest) this.journal.push3(Op.Defrag, 1, pkt.end - pkt.l3)
         break
       case Kind.Conntrack:
         this.#tracked(pkt, verdict)
@@ -378,7 +382,16 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     this.#journeyRoutes.push(null)
     this.causes.push(this.#stack.length > 0 ? this.#stack[this.#stack.length - 1]! : journey === 0 ? -1 : 0)
     const looped = pkt.arrival?.loopback === true || pkt.pktType === PacketType.Loopback
-    const kind = hook === Hook.LocalOut ? 1 : hook !== Hook.PreRouting ? 3 : looped && journey > 0 ? 2 : 0
+    const kind =
+      hook === Hook.LocalOut
+        ? pkt.local
+          ? 1
+          : 3
+        : hook !== Hook.PreRouting
+          ? 3
+          : looped && journey > 0
+            ? 2
+            : 0
     const { journal } = this
     journal.push3(Op.Journey, journey, kind)
     journal.push5(pkt.family, pkt.proto, pkt.end - pkt.l3, pkt.mark, 0)
@@ -420,7 +433,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     journal.reserve(ENTRY)
     journal.values.set(this.#before, journal.length)
     journal.length += ENTRY
-    journal.push2(conntrack.stateBit(pkt), conntrack.direction(pkt))
+    journal.push2(conntrack.stateBit(pkt), pkt.ct >= 0 ? conntrack.direction(pkt) : 0)
     journal.push2(tcpFlagsOf(pkt, conntrack.host.memory.view), pkt.ct >= 0 ? 1 : 0)
     if (pkt.ct >= 0) this.#entry(pkt.ct)
   }

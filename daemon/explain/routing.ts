@@ -1,10 +1,11 @@
 // A routing decision in words: what was asked, which `ip rule` led to which table, which route that had.
 
 import { Reason } from '../../datapath/counters.ts'
-import { newFlowKey, type Route, RouteType } from '../../datapath/fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import type { Rule } from '../../datapath/policy-rules.ts'
+import { sameWords } from '../../datapath/route.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { formatAddress, parseIpv4 } from '../../datapath/wire/address.ts'
 import { hasPorts } from '../../datapath/wire/protocol.ts'
@@ -50,25 +51,52 @@ export function explainRoute(engine: Engine, asked: RouteAsked): RouteStep {
     key.sport = Math.max(sides[8]!, 0)
     key.dport = Math.max(sides[9]!, 0)
   }
+  const words = wordsOf(host)
+  const type = route?.type ?? RouteType.Unreachable
   const found = family === 4 ? host.fib.findAnew(key) : host.path.routes6.findAnew(key)
+  // A copy of TEE's goes by its gateway, whatever the addresses say.
+  const other =
+    route !== null &&
+    type === RouteType.Unicast &&
+    found?.paths == null &&
+    (found?.device !== route.device || !sameWords(found.gateway, route.gateway))
+  if (other)
+    return {
+      ...stepOf(engine, asked, key),
+      rule: null,
+      table: words.table(route.table),
+      route: words.route(route),
+    }
   const decided =
     host.fib.decided ??
     (found === null
       ? null
       : (host.fib.rules(family).find((r) => r.action === 'lookup' && r.table === found.table) ?? null))
-  const words = wordsOf(host)
-  const type = route?.type ?? RouteType.Unreachable
+  return {
+    ...stepOf(engine, asked, key),
+    rule: decided === null ? null : words.rule(decided),
+    table: found === null ? null : words.table(found.table),
+    route: found === null ? null : words.route(found),
+  }
+}
+
+/** Without what was found. */
+function stepOf(
+  { host }: Engine,
+  { family, route, mark, tos, local, iif }: RouteAsked,
+  key: FlowKey,
+): RouteStep {
   return {
     at: 'route',
     dst: addressText(family, key.d0, key.d1, key.d2, key.d3),
     src: addressText(family, key.s0, key.s1, key.s2, key.s3),
-    mark: asked.mark,
-    tos: asked.tos,
-    in: asked.local ? null : (host.devices.byIndex[asked.iif]?.name ?? null),
-    rule: decided === null ? null : words.rule(decided),
-    table: found === null ? null : words.table(found.table),
-    route: found === null ? null : words.route(found),
-    to: whither(route, type),
+    mark,
+    tos,
+    in: local ? null : (host.devices.byIndex[iif]?.name ?? null),
+    rule: null,
+    table: null,
+    route: null,
+    to: whither(route, route?.type ?? RouteType.Unreachable),
     dev: route?.device?.name ?? null,
     via: route?.gateway ? formatAddress(family, route.gateway) : null,
     why: null,

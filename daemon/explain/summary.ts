@@ -95,7 +95,13 @@ function becameOf({ record, left }: Played): string {
     case 'consumed':
       return 'as a fragment, until the others come'
     case 'replied': {
-      const words = left.map(({ device, frame }) => {
+      const made = new Set(
+        record.journeys
+          .filter(({ kind }) => kind === 'made here')
+          .flatMap(({ steps }) => steps.map((step) => (step.at === 'sent' ? step.frame : -1))),
+      )
+      const words = left.flatMap(({ device, frame }, i) => {
+        if (!made.has(i)) return []
         const packet = wordsOf(frame)
         return `${packet === null ? `${frame.length} bytes` : printPacket(packet)} by ${device}`
       })
