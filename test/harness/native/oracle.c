@@ -437,8 +437,15 @@ static void stay_on_one_processor(void) {
   sched_setaffinity(0, sizeof one, &one);
 }
 
+/** A busy machine must not come between the look at the clock and the frame. The tools run as everybody else. */
+static void go_first(void) {
+  struct sched_param least = {.sched_priority = sched_get_priority_min(SCHED_RR)};
+  sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &least);
+}
+
 int main(void) {
   stay_on_one_processor();
+  go_first();
   uint8_t *message = NULL;
   size_t cap = 0;
   // Their sockets would keep a scenario's namespace.
