@@ -35,15 +35,17 @@ import { Sequences } from './seqadj.ts'
 import { Synproxy } from './synproxy.ts'
 import {
   CTMARK,
+  clearEvents,
   EntryTable,
-  EVENT_CACHE,
   EVENTS,
   Event,
   EXTENSIONS,
   Extension,
+  eventsOf,
   HELPER,
   MASTER,
   META,
+  noteEvents,
   POLICY_SHIFT,
   SECMARK,
   STATUS,
@@ -523,7 +525,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const o = entry * STRIDE
     if (w[o + CTMARK] === (value | 0)) return
     w[o + CTMARK] = value
-    w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Mark
+    noteEvents(w, o, Event.Mark)
   }
 
   /** Packets of a direction, -1 if the entry was made without nf_conntrack_acct. */
@@ -542,7 +544,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Counters back to nothing (conntrack -L -z). */
   zeroAcct(entry: number): void {
-    this.table.acct.fill(0, entry * 4, entry * 4 + 4)
+    this.table.clearAcct(entry)
   }
 
   /** Wall clock of the entry's beginning, ms since 1970; -1 if it was made without nf_conntrack_timestamp. */
@@ -665,7 +667,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   timeouts(entry: number, standard: Float64Array): Float64Array {
-    const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >> POLICY_SHIFT
+    const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >>> POLICY_SHIFT
     return policy === 0 ? standard : this.policies.values(policy)
   }
 
@@ -789,7 +791,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     let extensions = 0
     if (this.#acct) {
       extensions |= Extension.Acct
-      table.acct.fill(0, entry * 4, entry * 4 + 4)
+      table.clearAcct(entry)
     }
     if (this.#timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
@@ -799,7 +801,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
         extensions |= this.policies.number(template.timeoutPolicy) << POLICY_SHIFT
       if (template.ctevents !== null || template.expevents !== null) {
         extensions |= Extension.Events
-        w[o + EVENTS] = ((template.ctevents ?? 0) & 0xffff) | ((template.expevents ?? 0) << 16)
+        table.setExtra(entry, EVENTS, ((template.ctevents ?? 0) & 0xffff) | ((template.expevents ?? 0) << 16))
       }
     }
     w[o + EXTENSIONS] = extensions
@@ -812,7 +814,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       w[master + USES]!++
       w[o + HELPER] = expected.helper
       w[o + CTMARK] = w[master + CTMARK]!
-      w[o + SECMARK] = w[master + SECMARK]!
+      table.setExtra(entry, SECMARK, table.extraOf(expected.master, SECMARK))
       expected.onMatch?.(entry, expected)
     } else if (template !== null && template.helper !== null) {
       w[o + HELPER] = this.helperNumber(template.helper, pkt.family, pkt.proto)
@@ -837,7 +839,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     let extensions = 0
     if (this.#acct) {
       extensions |= Extension.Acct
-      table.acct.fill(0, entry * 4, entry * 4 + 4)
+      table.clearAcct(entry)
     }
     if (this.#timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
@@ -862,7 +864,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (this.#listeners.size === 0)
       // What happened before is nobody's news.
       this.table.forEach((entry) => {
-        this.table.words[entry * STRIDE + EVENT_CACHE] = 0
+        clearEvents(this.table.words, entry * STRIDE)
       })
     this.#listeners.add(listener)
     this.listening = true
@@ -874,17 +876,16 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Something to tell of an entry when its packet has passed (nf_conntrack_event_cache). */
   note(entry: number, event: number): void {
-    const w = this.table.words
-    w[entry * STRIDE + EVENT_CACHE] = w[entry * STRIDE + EVENT_CACHE]! | event
+    noteEvents(this.table.words, entry * STRIDE, event)
   }
 
   /** A packet has passed: tells what it changed, in one event (nf_ct_deliver_cached_events). */
   tell(entry: number): void {
     const w = this.table.words
     const o = entry * STRIDE
-    const events = w[o + EVENT_CACHE]!
+    const events = eventsOf(w, o)
     if (events === 0 || (w[o + STATUS]! & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) return
-    w[o + EVENT_CACHE] = 0
+    clearEvents(w, o)
     this.report(entry, events, 0)
   }
 
@@ -894,7 +895,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const o = entry * STRIDE
     if (!this.listening || (w[o + STATUS]! & Status.Confirmed) === 0) return
     if ((w[o + EXTENSIONS]! & Extension.Events) === 0) return
-    const mask = w[o + EVENTS]! === 0 ? 0xffff : w[o + EVENTS]! & 0xffff
+    const asked = this.table.extraOf(entry, EVENTS)
+    const mask = asked === 0 ? 0xffff : asked & 0xffff
     // The kernel tells of beginnings and ends whatever CT --ctevents says (asked of 6.18).
     if ((events & (mask | Event.New | Event.Related | Event.Destroy)) === 0) return
     for (const listener of [...this.#listeners]) listener(entry, events, program)
@@ -909,10 +911,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.#wheel.add(entry, this.host.now)
     const w = table.words
     const o = entry * STRIDE
-    w[o + EVENT_CACHE] =
-      w[o + EVENT_CACHE]! |
-      (w[o + MASTER] !== 0 ? Event.Related : Event.New) |
-      (w[o + HELPER] !== 0 ? Event.Helper : 0)
+    noteEvents(
+      w,
+      o,
+      (w[o + MASTER] !== 0 ? Event.Related : Event.New) | (w[o + HELPER] !== 0 ? Event.Helper : 0),
+    )
     if (both) this.onConfirm?.(entry)
   }
 

@@ -14,7 +14,8 @@ import type { Nat } from './nat/nat.ts'
 import { Manip } from './nat/range.ts'
 import {
   CTMARK,
-  EVENT_CACHE,
+  clearEvents,
+  type EntryTable,
   Event,
   EXTENSIONS,
   Extension,
@@ -139,21 +140,22 @@ export function describe(ct: Conntrack, entry: number, events: number | null = n
   }
   const mark = ct.mark(entry)
   if (events === null || (events & Event.Mark) !== 0 || mark !== 0) flow.mark = mark
-  const secmark = words[o + SECMARK]! >>> 0
+  const secmark = ct.table.extraOf(entry, SECMARK) >>> 0
   if (secmark !== 0 && !destroyed) flow.secmark = secmark
   if (!destroyed) {
     const helper = ct.helperOf(entry)
     if (helper !== null && helper.name !== '') flow.helper = helper.name
   }
   if (!destroyed && (words[o + EXTENSIONS]! & Extension.Labels) !== 0)
-    flow.labels = labelBits(words, o + LABELS)
+    flow.labels = labelBits(ct.table, entry)
   if (events === null) flow.use = ct.references(entry)
   return flow
 }
 
-function labelBits(words: Int32Array, at: number): number[] {
+function labelBits(table: EntryTable, entry: number): number[] {
   const bits: number[] = []
-  for (let bit = 0; bit < 128; bit++) if ((words[at + (bit >> 5)]! & (1 << (bit & 31))) !== 0) bits.push(bit)
+  for (let bit = 0; bit < 128; bit++)
+    if ((table.extraOf(entry, LABELS + (bit >> 5)) & (1 << (bit & 31))) !== 0) bits.push(bit)
   return bits
 }
 
@@ -312,7 +314,7 @@ export function create(
   table.setExpires(entry, ct.host.now + Math.min(flow.timeout, MAX_TIMEOUT) * 1000)
   ct.stats.insert++
   ct.insert(entry, true)
-  table.words[o + EVENT_CACHE] = 0
+  clearEvents(table.words, o)
   ct.report(entry, Event.New | REPORTED, report)
   return entry
 }

@@ -23,7 +23,7 @@ export class ExpiryWheel {
   /** Entry + 1 of the one before; -slot - 1 for the first of a slot; 0 for an entry in no slot. */
   #before = new Int32Array(0)
   /** Slot number (time / SLOT_MS, not wrapped) of each entry. */
-  #slot = new Float64Array(0)
+  #slot = new Int32Array(0)
   /** First slot not yet swept. */
   #cursor = 0
   #count = 0
@@ -115,7 +115,7 @@ export class ExpiryWheel {
     next.set(this.#next)
     const before = new Int32Array(capacity)
     before.set(this.#before)
-    const slot = new Float64Array(capacity)
+    const slot = new Int32Array(capacity)
     slot.set(this.#slot)
     this.#next = next
     this.#before = before

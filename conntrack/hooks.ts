@@ -12,12 +12,12 @@ import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { icmpError } from './icmp-errors.ts'
 import {
-  EVENT_CACHE,
   Event,
   HELPER,
   MAX_CHAINLEN,
   META,
   MIN_CHAINLEN,
+  noteEvents,
   STATUS,
   STRIDE,
   Status,
@@ -167,7 +167,7 @@ export function seenReply(ct: Conntrack, o: number): void {
   const status = w[o + STATUS]!
   if ((status & Status.SeenReply) !== 0) return
   w[o + STATUS] = status | Status.SeenReply
-  w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Reply
+  noteEvents(w, o, Event.Reply)
 }
 
 /** The helper's turn, and the sequence numbers that NAT helpers moved. Errors that quote the connection are spared. */

@@ -481,7 +481,7 @@ export class Synproxy {
     const seq = view.getInt32(l4 + TCP_SEQ)
     const dir = this.#conntrack.direction(pkt)
     const opts = this.#opts
-    switch (tcpState(table.words, entry)) {
+    switch (tcpState(table, entry)) {
       case TcpState.Close:
         if ((flags & TCP_RST) !== 0 && dir === 1) {
           sequences.init(entry, dir, (own.isn - seq + 1) | 0)

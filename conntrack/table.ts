@@ -2,7 +2,7 @@
 //
 // An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
 //
-//   words[entry * STRIDE + ...]  (Int32Array, 256 bytes an entry, four cache lines)
+//   words[entry * STRIDE + ...]  (Int32Array, 192 bytes an entry, three cache lines)
 //     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, and what the flow cache knows (FLOW)
 //    12..23   tuple of direction 1
 //    24       status (IPS_* bits)
@@ -11,16 +11,15 @@
 //    27       helper number + 1, 0 none
 //    28..29   when it ends: a double, see expiresAt
 //    30       NAT: bits (see nat/nat.ts)
-//    31       extensions the entry has (Extension), timeout policy number + 1 above them (CT --timeout)
-//    32..52   private to the tracker (tcp: windows)
-//    53       secmark
-//    54       event masks: ctevents | expevents << 16 (CT --ctevents, --expevents)
-//    55       master entry + 1 (expected connections), 0 none
-//    56..59   connlabels (128 bits)
-//    60       events not told yet (EVENT_CACHE)
+//    31       extensions the entry has (Extension), events not told yet above them, timeout policy number + 1 on top
+//    32..46   private to the tracker (tcp: windows)
+//    47       master entry + 1 (expected connections), 0 none
 //   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]
-//   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
 //   born[entry]      host.now when it was made
+//   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
+//   extra[entry * EXTRA + ...]   what few entries have: secmark, event masks, labels
+//
+// The last two are there only once somebody wants them.
 //
 // With many connections, memory is what costs: a look-up walks the dense links and touches only the entry that it
 // finds, and what every packet of a connection needs lies in the entry's first two lines.
@@ -32,10 +31,8 @@
 
 import type { Tuple } from './tuple.ts'
 
-export const STRIDE = 64
+export const STRIDE = 48
 export const TUPLE_WORDS = 12
-/** Event bits that wait for the packet to pass (nf_conntrack_ecache.cache). */
-export const EVENT_CACHE = 60
 export const STATUS = 24
 export const CTMARK = 25
 export const USES = 26
@@ -44,10 +41,14 @@ const EXPIRES = 28
 export const NAT = 30
 export const EXTENSIONS = 31
 export const PRIVATE = 32
-export const SECMARK = 53
-export const EVENTS = 54
-export const MASTER = 55
-export const LABELS = 56
+export const MASTER = 47
+/** Words of `extra`. */
+const EXTRA = 8
+export const SECMARK = 0
+/** ctevents | expevents << 16 (CT --ctevents, --expevents). */
+export const EVENTS = 1
+/** 128 bits. */
+export const LABELS = 2
 /** Offsets inside a tuple. */
 export const SRC = 0
 export const DST = 4
@@ -96,13 +97,25 @@ export function assure(w: Int32Array, o: number): void {
   const status = w[o + STATUS]!
   if ((status & Status.Assured) !== 0) return
   w[o + STATUS] = status | Status.Assured
-  w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.Assured
+  noteEvents(w, o, Event.Assured)
+}
+
+/** Event bits that wait for the packet to pass (nf_conntrack_ecache.cache). `o`: first word of the entry. */
+export function noteEvents(w: Int32Array, o: number, events: number): void {
+  w[o + EXTENSIONS] = w[o + EXTENSIONS]! | (events << EVENT_SHIFT)
+}
+
+export const eventsOf = (w: Int32Array, o: number): number => (w[o + EXTENSIONS]! >> EVENT_SHIFT) & EVENT_BITS
+
+export function clearEvents(w: Int32Array, o: number): void {
+  w[o + EXTENSIONS] = w[o + EXTENSIONS]! & ~(EVENT_BITS << EVENT_SHIFT)
 }
 
 /** Bits of the word EXTENSIONS (struct nf_ct_ext): made at creation, by the sysctls of that moment. */
 export const Extension = { Timestamp: 1, Labels: 2, Events: 4, Acct: 8 } as const
-/** The timeout policy stands above the bits. */
-export const POLICY_SHIFT = 8
+const EVENT_SHIFT = 4
+const EVENT_BITS = 0xfff
+export const POLICY_SHIFT = 16
 
 /** Longest chain that a new entry may join: MIN_CHAINLEN plus a random part below MAX_CHAINLEN. */
 export const MIN_CHAINLEN = 50
@@ -113,7 +126,13 @@ export const TOO_LONG = -2
 
 export class EntryTable {
   words: Int32Array
-  acct: Float64Array
+  /** `words` as bytes, as 16-bit words. */
+  bytes: Uint8Array
+  halves: Uint16Array
+  /** Empty until clearAcct() was called. */
+  acct = new Float64Array(0)
+  /** Empty until setExtra() was called. */
+  extra = new Int32Array(0)
   /** host.now when the entry was made. */
   born: Float64Array
   capacity: number
@@ -139,7 +158,8 @@ export class EntryTable {
     this.capacity = capacity
     this.words = new Int32Array(capacity * STRIDE)
     this.#doubles = new Float64Array(this.words.buffer)
-    this.acct = new Float64Array(capacity * 4)
+    this.bytes = new Uint8Array(this.words.buffer)
+    this.halves = new Uint16Array(this.words.buffer)
     this.born = new Float64Array(capacity)
     this.#links = new Int32Array(capacity * 4)
     this.#free = new Int32Array(capacity)
@@ -159,6 +179,7 @@ export class EntryTable {
     if (this.#freeCount === 0) this.reserve(this.capacity * 2)
     const entry = this.#free[--this.#freeCount]!
     this.words.fill(0, entry * STRIDE, entry * STRIDE + STRIDE)
+    if (this.extra.length > 0) this.extra.fill(0, entry * EXTRA, entry * EXTRA + EXTRA)
     this.used++
     return entry
   }
@@ -180,13 +201,22 @@ export class EntryTable {
     const links = new Int32Array(capacity * 4)
     links.set(this.#links)
     this.#links = links
-    const acct = new Float64Array(capacity * 4)
-    acct.set(this.acct)
+    if (this.acct.length > 0) {
+      const acct = new Float64Array(capacity * 4)
+      acct.set(this.acct)
+      this.acct = acct
+    }
+    if (this.extra.length > 0) {
+      const extra = new Int32Array(capacity * EXTRA)
+      extra.set(this.extra)
+      this.extra = extra
+    }
     const born = new Float64Array(capacity)
     born.set(this.born)
     this.words = words
     this.#doubles = new Float64Array(words.buffer)
-    this.acct = acct
+    this.bytes = new Uint8Array(words.buffer)
+    this.halves = new Uint16Array(words.buffer)
     this.born = born
     this.capacity = capacity
     // New numbers below the free ones already there: low numbers are used first.
@@ -213,6 +243,25 @@ export class EntryTable {
         this.#buckets[b] = handle + 1
         handle = next
       }
+  }
+
+  /** The entry counts its packets from none. */
+  clearAcct(entry: number): void {
+    if (this.acct.length === 0) this.acct = new Float64Array(this.capacity * 4)
+    this.acct.fill(0, entry * 4, entry * 4 + 4)
+  }
+
+  /** SECMARK, EVENTS or a word of LABELS. */
+  extraOf(entry: number, at: number): number {
+    return this.extra.length === 0 ? 0 : this.extra[entry * EXTRA + at]!
+  }
+
+  setExtra(entry: number, at: number, value: number): void {
+    if (this.extra.length === 0) {
+      if (value === 0) return
+      this.extra = new Int32Array(this.capacity * EXTRA)
+    }
+    this.extra[entry * EXTRA + at] = value
   }
 
   /** host.now at which the entry ends, ms; while unconfirmed the time from confirmation on. Hot. */

@@ -115,7 +115,7 @@ export class TimeoutPolicies {
     // Packets under way, whose entries are not in the hash, have none of them between two commands.
     this.#table.forEach((entry) => {
       const o = entry * STRIDE + EXTENSIONS
-      if (w[o]! >> POLICY_SHIFT === number) w[o] = w[o]! & ((1 << POLICY_SHIFT) - 1)
+      if (w[o]! >>> POLICY_SHIFT === number) w[o] = w[o]! & ((1 << POLICY_SHIFT) - 1)
     })
     this.#policies[number - 1] = null
     this.#order.delete(number - 1)

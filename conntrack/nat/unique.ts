@@ -216,14 +216,14 @@ export class UniqueTuple {
     if (
       left > HARDER ||
       tuple.meta >>> 8 !== IPPROTO_TCP ||
-      tcpState(w, entry) !== TcpState.SynSent ||
+      tcpState(conntrack.table, entry) !== TcpState.SynSent ||
       (handle & 1) === 0
     )
       return true
     const old = handle >> 1
     const status = w[old * STRIDE + STATUS]!
     if (
-      tcpState(w, old) < TcpState.TimeWait ||
+      tcpState(conntrack.table, old) < TcpState.TimeWait ||
       (status & (Status.FixedTimeout | Status.SrcNat)) !== Status.SrcNat ||
       ((tcpSentEnd(w, entry) - tcpSentEnd(w, old)) | 0) <= 0
     )

@@ -7,7 +7,7 @@ import { ensureWritable } from '../../datapath/rewrite.ts'
 import { swap32 } from '../../datapath/wire/jhash.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN, SCTP_VTAG } from '../../datapath/wire/sctp.ts'
-import { assure, EVENT_CACHE, Event, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, Event, noteEvents, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -321,7 +321,7 @@ export function createSctp(core: TrackerCore): Tracker {
         }
         w[o + STATE] = state
         if (old !== state) {
-          w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
+          noteEvents(w, o, Event.ProtoInfo)
           if (state === ES) assure(w, o)
         }
       }

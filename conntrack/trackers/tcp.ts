@@ -35,7 +35,17 @@ import {
   TCPOPT_SACK_PERM,
   TCPOPT_WINDOW,
 } from '../../datapath/wire/tcp.ts'
-import { assure, EVENT_CACHE, Event, META, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import {
+  assure,
+  type EntryTable,
+  Event,
+  META,
+  noteEvents,
+  PRIVATE,
+  STATUS,
+  STRIDE,
+  Status,
+} from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -134,17 +144,19 @@ const MAXWIN = PRIVATE + 2
 const MAXACK = PRIVATE + 3
 /** Flags below, and the window scale << 8. */
 const FLAGS = PRIVATE + 4
-const STATE = PRIVATE + 10
-const LAST_DIR = PRIVATE + 11
-const LAST_INDEX = PRIVATE + 12
-const LAST_SEQ = PRIVATE + 13
-const LAST_ACK = PRIVATE + 14
-const LAST_END = PRIVATE + 15
-const LAST_WIN = PRIVATE + 16
-const LAST_WSCALE = PRIVATE + 17
-const LAST_FLAGS = PRIVATE + 18
-const RETRANS = PRIVATE + 19
-const PRIVATE_END = PRIVATE + 20
+const LAST_SEQ = PRIVATE + 10
+const LAST_ACK = PRIVATE + 11
+const LAST_END = PRIVATE + 12
+// Bytes of table.bytes, from four times the entry's first word on.
+const STATE = (PRIVATE + 13) * 4
+const LAST_DIR = STATE + 1
+const LAST_INDEX = STATE + 2
+const RETRANS = STATE + 3
+const LAST_FLAGS = STATE + 4
+const LAST_WSCALE = STATE + 5
+/** Of table.halves, from twice the entry's first word on. */
+const LAST_WIN = STATE / 2 + 3
+const PRIVATE_END = PRIVATE + 15
 
 /** IP_CT_TCP_FLAG_*; the last two are only in LAST_FLAGS. */
 const F_WINDOW_SCALE = 0x01
@@ -188,8 +200,8 @@ function kindOf(flags: number): number {
 }
 
 /** State of an entry, for NAT (nf_nat_used_tuple_harder) and for printing. */
-export function tcpState(words: Int32Array, entry: number): number {
-  return words[entry * STRIDE + STATE]!
+export function tcpState({ bytes }: EntryTable, entry: number): number {
+  return bytes[entry * STRIDE * 4 + STATE]!
 }
 
 /** The largest window that a direction announced (seen[dir].td_maxwin). */
@@ -370,7 +382,7 @@ export function createTcp(core: TrackerCore): Tracker {
       w[o + FLAGS] = F_SACK_PERM | F_BE_LIBERAL
       w[o + SEEN + FLAGS] = F_SACK_PERM | F_BE_LIBERAL
     }
-    w[o + LAST_INDEX] = NONE_SET
+    table.bytes[o * 4 + LAST_INDEX] = NONE_SET
     return true
   }
 
@@ -400,7 +412,10 @@ export function createTcp(core: TrackerCore): Tracker {
     const rawWin = view.getUint16(l4 + TCP_WINDOW)
     let win = rawWin
     let end = endOf(pkt, l4, seq, flags)
-    const state = w[o + STATE]!
+    const b = table.bytes
+    const h = table.halves
+    const q = o * 4
+    const state = b[q + STATE]!
 
     if ((w[r + FLAGS]! & F_SACK_PERM) !== 0) sack = highestSack(l4, sack)
     if ((w[o + STATUS]! & Status.SeqAdjust) !== 0) {
@@ -518,20 +533,20 @@ export function createTcp(core: TrackerCore): Tracker {
 
     if (kind === ACK_SET) {
       if (
-        w[o + LAST_DIR] === dir &&
+        b[q + LAST_DIR] === dir &&
         w[o + LAST_SEQ] === seq &&
         w[o + LAST_ACK] === ack &&
         w[o + LAST_END] === end &&
-        w[o + LAST_WIN] === rawWin
+        h[o * 2 + LAST_WIN] === rawWin
       )
-        w[o + RETRANS] = (w[o + RETRANS]! + 1) & 0xff
+        b[q + RETRANS] = (b[q + RETRANS]! + 1) & 0xff
       else {
-        w[o + LAST_DIR] = dir
+        b[q + LAST_DIR] = dir
         w[o + LAST_SEQ] = seq
         w[o + LAST_ACK] = ack
         w[o + LAST_END] = end
-        w[o + LAST_WIN] = rawWin
-        w[o + RETRANS] = 0
+        h[o * 2 + LAST_WIN] = rawWin
+        b[q + RETRANS] = 0
       }
     }
     return IN_WINDOW
@@ -540,10 +555,12 @@ export function createTcp(core: TrackerCore): Tracker {
   /** nf_tcp_handle_invalid: FIN or RST outside the window in both directions: the connection is likely dead. */
   function outside(pkt: Packet, entry: number, o: number, dir: number, kind: number): void {
     const w = table.words
+    const b = table.bytes
+    const q = o * 4
     const status = w[o + STATUS]!
     if ((status & Status.Assured) === 0 || (status & Status.FixedTimeout) !== 0) return
     if (kind !== RST_SET && kind !== FIN_SET) return
-    if (w[o + LAST_DIR] !== dir && (w[o + LAST_INDEX] === FIN_SET || w[o + LAST_INDEX] === RST_SET)) {
+    if (b[q + LAST_DIR] !== dir && (b[q + LAST_INDEX] === FIN_SET || b[q + LAST_INDEX] === RST_SET)) {
       const remaining = table.expiresAt(entry) - core.host.now
       if (remaining < 120_000) return
       const limit = core.timeouts(entry, standard)[T_UNACK]!
@@ -554,25 +571,25 @@ export function createTcp(core: TrackerCore): Tracker {
         'packet (index %u, dir %u) response for index %u lower timeout to %u',
         kind,
         dir,
-        w[o + LAST_INDEX]!,
+        b[q + LAST_INDEX]!,
         limit / JIFFY_MS,
       )
       core.expireIn(entry, limit)
     } else {
-      w[o + LAST_INDEX] = kind
-      w[o + LAST_DIR] = dir
+      b[q + LAST_INDEX] = kind
+      b[q + LAST_DIR] = dir
     }
   }
 
   /** The connection is closing: its entry may go early (tcp_can_early_drop). */
   function closing(o: number): boolean {
-    const state = table.words[o + STATE]!
+    const state = table.bytes[o * 4 + STATE]!
     return state >= FW && state <= CL
   }
 
   /** nf_conntrack_tcp_established: established and seen from both sides. */
   function established(o: number): boolean {
-    return table.words[o + STATE] === ES && (table.words[o + STATUS]! & Status.Assured) !== 0
+    return table.bytes[o * 4 + STATE] === ES && (table.words[o + STATUS]! & Status.Assured) !== 0
   }
 
   return {
@@ -604,7 +621,10 @@ export function createTcp(core: TrackerCore): Tracker {
       const flags = view.getUint8(l4 + TCP_FLAGS)
       if ((w[o + STATUS]! & Status.Confirmed) === 0 && !begin(pkt, o, l4, flags)) return Tracked.Invalid
 
-      let old = w[o + STATE]!
+      const b = table.bytes
+      const h = table.halves
+      const q = o * 4
+      let old = b[q + STATE]!
       const kind = kindOf(flags)
       let state = TRANSITIONS[(dir * SETS + kind) * STATES + old]!
       let check = true
@@ -613,7 +633,7 @@ export function createTcp(core: TrackerCore): Tracker {
         // A SYN to a closed or aborted connection: a new one begins (RFC 9293 §3.6.1).
         if (
           ((w[o + FLAGS]! | w[o + SEEN + FLAGS]!) & F_CLOSE_INIT) !== 0 ||
-          (w[o + LAST_DIR] === dir && w[o + LAST_INDEX] === RST_SET)
+          (b[q + LAST_DIR] === dir && b[q + LAST_INDEX] === RST_SET)
         )
           return core.kill(entry) ? Tracked.Repeat : Tracked.Drop
         state = IG
@@ -623,34 +643,34 @@ export function createTcp(core: TrackerCore): Tracker {
         case IG: {
           if (
             kind === SYNACK_SET &&
-            w[o + LAST_INDEX] === SYN_SET &&
-            w[o + LAST_DIR] !== dir &&
+            b[q + LAST_INDEX] === SYN_SET &&
+            b[q + LAST_DIR] !== dir &&
             view.getInt32(l4 + TCP_ACK_SEQ) === w[o + LAST_END]
           ) {
             // It answers a SYN that was let through: both ends are in step, so follow them.
             old = SS
             state = SR
-            const last = w[o + LAST_DIR] === 0 ? o : o + SEEN
+            const last = b[q + LAST_DIR] === 0 ? o : o + SEEN
             w[last + END] = w[o + LAST_END]!
             w[last + MAXEND] = w[o + LAST_END]!
-            w[last + MAXWIN] = w[o + LAST_WIN] === 0 ? 1 : w[o + LAST_WIN]!
-            w[o + LAST_FLAGS] = w[o + LAST_FLAGS]! & ~F_CHALLENGE_ACK
-            w[last + FLAGS] = w[o + LAST_FLAGS]! | (w[o + LAST_WSCALE]! << SCALE_SHIFT)
+            w[last + MAXWIN] = h[o * 2 + LAST_WIN] === 0 ? 1 : h[o * 2 + LAST_WIN]!
+            b[q + LAST_FLAGS] = b[q + LAST_FLAGS]! & ~F_CHALLENGE_ACK
+            w[last + FLAGS] = b[q + LAST_FLAGS]! | (b[q + LAST_WSCALE]! << SCALE_SHIFT)
             const own = dir === 0 ? o : o + SEEN
             w[own + END] = w[own + MAXEND] = w[own + MAXWIN] = w[own + MAXACK] = 0
             w[own + FLAGS] = w[own + FLAGS]! & F_BE_LIBERAL
             break
           }
-          w[o + LAST_INDEX] = kind
-          w[o + LAST_DIR] = dir
+          b[q + LAST_INDEX] = kind
+          b[q + LAST_DIR] = dir
           w[o + LAST_SEQ] = view.getInt32(l4 + TCP_SEQ)
           w[o + LAST_END] = endOf(pkt, l4, w[o + LAST_SEQ]!, flags)
-          w[o + LAST_WIN] = view.getUint16(l4 + TCP_WINDOW)
+          h[o * 2 + LAST_WIN] = view.getUint16(l4 + TCP_WINDOW)
           if (kind === SYN_SET && dir === 0) {
             // Noted, for the case above. In LAST_ACK the answer may be a challenge ACK (RFC 5961 §4).
             const seen = options(l4, 0)
-            w[o + LAST_FLAGS] = (seen & (F_WINDOW_SCALE | F_SACK_PERM)) | (old === LA ? F_CHALLENGE_ACK : 0)
-            w[o + LAST_WSCALE] = seen >> SCALE_SHIFT
+            b[q + LAST_FLAGS] = (seen & (F_WINDOW_SCALE | F_SACK_PERM)) | (old === LA ? F_CHALLENGE_ACK : 0)
+            b[q + LAST_WSCALE] = seen >> SCALE_SHIFT
           }
           if (old === SS && kind === ACK_SET && dir === 1) w[o + LAST_ACK] = view.getInt32(l4 + TCP_ACK_SEQ)
           core.logInvalid(
@@ -669,7 +689,7 @@ export function createTcp(core: TrackerCore): Tracker {
             old === SS &&
             kind === ACK_SET &&
             dir === 0 &&
-            w[o + LAST_DIR] === 0 &&
+            b[q + LAST_DIR] === 0 &&
             ((w[o + END]! - 1) | 0) === view.getInt32(l4 + TCP_SEQ) &&
             core.synproxied(entry)
           )
@@ -687,21 +707,21 @@ export function createTcp(core: TrackerCore): Tracker {
           if (
             old === LA &&
             kind === ACK_SET &&
-            w[o + LAST_DIR] !== dir &&
-            w[o + LAST_INDEX] === SYN_SET &&
-            (w[o + LAST_FLAGS]! & F_CHALLENGE_ACK) !== 0
+            b[q + LAST_DIR] !== dir &&
+            b[q + LAST_INDEX] === SYN_SET &&
+            (b[q + LAST_FLAGS]! & F_CHALLENGE_ACK) !== 0
           ) {
             // Not the acknowledgment of the last FIN.
-            w[o + LAST_FLAGS] = w[o + LAST_FLAGS]! & ~F_CHALLENGE_ACK
+            b[q + LAST_FLAGS] = b[q + LAST_FLAGS]! & ~F_CHALLENGE_ACK
             core.logInvalid(pkt, IPPROTO_TCP, 'challenge-ack ignored')
             return Tracked.Accept
           }
           break
         case S2:
-          w[o + LAST_FLAGS] = w[o + LAST_FLAGS]! | F_SIMULTANEOUS_OPEN
+          b[q + LAST_FLAGS] = b[q + LAST_FLAGS]! | F_SIMULTANEOUS_OPEN
           break
         case SR:
-          if (dir === 1 && kind === ACK_SET && (w[o + LAST_FLAGS]! & F_SIMULTANEOUS_OPEN) !== 0) state = ES
+          if (dir === 1 && kind === ACK_SET && (b[q + LAST_FLAGS]! & F_SIMULTANEOUS_OPEN) !== 0) state = ES
           break
         case CL: {
           if (kind !== RST_SET) break
@@ -712,7 +732,7 @@ export function createTcp(core: TrackerCore): Tracker {
           }
           const seq = view.getInt32(l4 + TCP_SEQ)
           const r = dir === 0 ? o + SEEN : o
-          if ((w[r + FLAGS]! & F_MAXACK_SET) !== 0 && w[o + LAST_INDEX] !== SYN_SET) {
+          if ((w[r + FLAGS]! & F_MAXACK_SET) !== 0 && b[q + LAST_INDEX] !== SYN_SET) {
             const maxack = w[r + MAXACK]!
             // Most likely the answer to a SYN that was let through.
             if (seq === 0 && !established(o)) break
@@ -722,7 +742,7 @@ export function createTcp(core: TrackerCore): Tracker {
             }
             if (!established(o) || seq === maxack) break
             // The end of a train: data, then RST right behind it.
-            if (w[o + LAST_INDEX] === ACK_SET && w[o + LAST_DIR] === dir && seq === w[o + LAST_END]) break
+            if (b[q + LAST_INDEX] === ACK_SET && b[q + LAST_DIR] === dir && seq === w[o + LAST_END]) break
             // Not exactly the next number: the receiver may answer with a challenge ACK (RFC 5961 §3).
             state = old
           }
@@ -730,17 +750,17 @@ export function createTcp(core: TrackerCore): Tracker {
           // The answer to a SYN (which must come from the other end) or to an ACK that was let through above.
           if (
             (((status & Status.SeenReply) !== 0 &&
-              w[o + LAST_INDEX] === SYN_SET &&
-              w[o + LAST_DIR] !== dir) ||
-              ((status & Status.Assured) === 0 && w[o + LAST_INDEX] === ACK_SET)) &&
+              b[q + LAST_INDEX] === SYN_SET &&
+              b[q + LAST_DIR] !== dir) ||
+              ((status & Status.Assured) === 0 && b[q + LAST_INDEX] === ACK_SET)) &&
             view.getInt32(l4 + TCP_ACK_SEQ) === w[o + LAST_END]
           )
             check = false
           // The answer to a challenge ACK.
           else if (
             old === SS &&
-            w[o + LAST_INDEX] === ACK_SET &&
-            w[o + LAST_DIR] === 1 &&
+            b[q + LAST_INDEX] === ACK_SET &&
+            b[q + LAST_DIR] === 1 &&
             seq === w[o + LAST_ACK]
           )
             check = false
@@ -757,10 +777,10 @@ export function createTcp(core: TrackerCore): Tracker {
         }
       }
 
-      w[o + LAST_INDEX] = kind
-      w[o + LAST_DIR] = dir
-      w[o + STATE] = state
-      if (old !== state) w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
+      b[q + LAST_INDEX] = kind
+      b[q + LAST_DIR] = dir
+      b[q + STATE] = state
+      if (old !== state) noteEvents(w, o, Event.ProtoInfo)
       if (old !== state && state === FW) {
         const own = dir === 0 ? o : o + SEEN
         w[own + FLAGS] = w[own + FLAGS]! | F_CLOSE_INIT
@@ -768,14 +788,14 @@ export function createTcp(core: TrackerCore): Tracker {
 
       const timeouts = core.timeouts(entry, standard)
       let timeout = timeouts[state]!
-      if (w[o + RETRANS]! >= maxRetrans && timeout > timeouts[T_RETRANS]!) timeout = timeouts[T_RETRANS]!
+      if (b[q + RETRANS]! >= maxRetrans && timeout > timeouts[T_RETRANS]!) timeout = timeouts[T_RETRANS]!
       else if (kind === RST_SET) timeout = timeouts[CL]!
       else if (
         ((w[o + FLAGS]! | w[o + SEEN + FLAGS]!) & F_UNACKNOWLEDGED) !== 0 &&
         timeout > timeouts[T_UNACK]!
       )
         timeout = timeouts[T_UNACK]!
-      else if (w[o + LAST_WIN] === 0 && timeout > timeouts[T_RETRANS]!) timeout = timeouts[T_RETRANS]!
+      else if (h[o * 2 + LAST_WIN] === 0 && timeout > timeouts[T_RETRANS]!) timeout = timeouts[T_RETRANS]!
 
       const status = w[o + STATUS]!
       if ((status & Status.SeenReply) === 0) {
@@ -796,25 +816,25 @@ export function createTcp(core: TrackerCore): Tracker {
     closed(entry) {
       const o = entry * STRIDE
       const w = table.words
-      const old = w[o + STATE]
-      w[o + STATE] = CL
-      w[o + EVENT_CACHE] = w[o + EVENT_CACHE]! | Event.ProtoInfo
+      const old = tcpState(table, entry)
+      table.bytes[o * 4 + STATE] = CL
+      noteEvents(w, o, Event.ProtoInfo)
       if (old === CL || (w[o + STATUS]! & Status.FixedTimeout) !== 0) return
       core.expireIn(entry, core.timeouts(entry, standard)[CL]!)
     },
-    state: (entry) => TCP_STATE_NAMES[table.words[entry * STRIDE + STATE]!] ?? '',
-    stateNumber: (entry) => table.words[entry * STRIDE + STATE]!,
+    state: (entry) => TCP_STATE_NAMES[tcpState(table, entry)] ?? '',
+    stateNumber: (entry) => tcpState(table, entry),
     assign(entry, state) {
       const o = entry * STRIDE
       const w = table.words
-      if (state !== null) w[o + STATE] = state
+      if (state !== null) table.bytes[o * 4 + STATE] = state
       const bits = F_BE_LIBERAL | F_SACK_PERM | ((state ?? 0) >= TW ? F_CLOSE_INIT : 0)
       w[o + FLAGS] = w[o + FLAGS]! | bits
       w[o + SEEN + FLAGS] = w[o + SEEN + FLAGS]! | bits
     },
     resume(entry) {
       const o = entry * STRIDE
-      if (table.words[o + META]! >> 8 !== IPPROTO_TCP || table.words[o + STATE] !== ES) return
+      if (table.words[o + META]! >> 8 !== IPPROTO_TCP || tcpState(table, entry) !== ES) return
       table.words[o + MAXWIN] = 0
       table.words[o + SEEN + MAXWIN] = 0
     },

@@ -2,7 +2,7 @@
 // Only connections that are made while some rule asks for labels have room for them.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { EVENT_CACHE, Event, EXTENSIONS, Extension, LABELS, STRIDE } from '../../conntrack/table.ts'
+import { Event, EXTENSIONS, Extension, LABELS, noteEvents, STRIDE } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
@@ -30,15 +30,16 @@ function parseLabel(text: string, warn: (text: string) => void): number {
 /** Sets the bit first if asked to; false without room for it. Does not allocate. */
 function has(pkt: Packet, conntrack: Conntrack, bit: number, set: boolean): boolean {
   if (pkt.ct < 0) return false
-  const { words } = conntrack.table
+  const { table } = conntrack
+  const { words } = table
   const entry = pkt.ct * STRIDE
   if ((words[entry + EXTENSIONS]! & Extension.Labels) === 0) return false
-  const at = entry + LABELS + (bit >> 5)
+  const labels = table.extraOf(pkt.ct, LABELS + (bit >> 5))
   const mask = 1 << (bit & 31)
-  if ((words[at]! & mask) !== 0) return true
+  if ((labels & mask) !== 0) return true
   if (!set) return false
-  words[at] = words[at]! | mask
-  words[entry + EVENT_CACHE] = words[entry + EVENT_CACHE]! | Event.Label
+  table.setExtra(pkt.ct, LABELS + (bit >> 5), labels | mask)
+  noteEvents(words, entry, Event.Label)
   return true
 }
 

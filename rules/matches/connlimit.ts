@@ -75,7 +75,7 @@ const find = (conntrack: Conntrack, known: Known): number =>
 function isOver(conntrack: Conntrack, entry: number): boolean {
   const { table } = conntrack
   if (table.words[entry * STRIDE + META]! >> 8 !== IPPROTO_TCP) return false
-  const state = tcpState(table.words, entry)
+  const state = tcpState(table, entry)
   return state === TcpState.TimeWait || state === TcpState.Close
 }
 

@@ -2,7 +2,7 @@
 // iptables 1.8.9, connsecmark_tg() of xt_CONNSECMARK.c).
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { SECMARK, STRIDE } from '../../conntrack/table.ts'
+import { SECMARK } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
 import { WholeError } from '../options.ts'
@@ -12,13 +12,13 @@ export interface ConnSecMark {
 }
 
 function save(pkt: Packet, conntrack: Conntrack): void {
-  const { words } = conntrack.table
-  const at = pkt.ct * STRIDE + SECMARK
-  if (pkt.ct >= 0 && pkt.secmark !== 0 && words[at] === 0) words[at] = pkt.secmark
+  const { table } = conntrack
+  if (pkt.ct >= 0 && pkt.secmark !== 0 && table.extraOf(pkt.ct, SECMARK) === 0)
+    table.setExtra(pkt.ct, SECMARK, pkt.secmark)
 }
 
 function restore(pkt: Packet, conntrack: Conntrack): void {
-  if (pkt.secmark === 0 && pkt.ct >= 0) pkt.secmark = conntrack.table.words[pkt.ct * STRIDE + SECMARK]! >>> 0
+  if (pkt.secmark === 0 && pkt.ct >= 0) pkt.secmark = conntrack.table.extraOf(pkt.ct, SECMARK) >>> 0
 }
 
 export const connsecmark: Target<ConnSecMark> = {

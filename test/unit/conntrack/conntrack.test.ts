@@ -763,7 +763,7 @@ describe('sysctls and printing', () => {
     const [labelled, plain] = rig.entries()
     expect(rig.ct.table.words[labelled! * STRIDE + EXTENSIONS]! & 2).toBe(2)
     expect(rig.ct.table.words[plain! * STRIDE + EXTENSIONS]! & 2).toBe(0)
-    rig.ct.table.words[labelled! * STRIDE + LABELS + 3] = 1 << 31
+    rig.ct.table.setExtra(labelled!, LABELS + 3, 1 << 31)
     const name = (bit: number): string | undefined => (bit === 127 ? 'last' : undefined)
     expect(formatEntry(rig.ct, labelled!, { labels: name })).toMatch(/use=1 labels=last$/)
     expect(formatEntry(rig.ct, labelled!, { labels: true })).toMatch(/use=1$/)

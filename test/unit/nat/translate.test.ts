@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { Manip } from '../../../conntrack/nat/nat.ts'
+import { STATUS, STRIDE } from '../../../conntrack/table.ts'
 import { Hook } from '../../../datapath/hooks.ts'
 import { Packet } from '../../../datapath/packet.ts'
 import { changeAddress4 } from '../../../datapath/rewrite.ts'
@@ -231,7 +232,7 @@ test('a connection that was there before NAT stays as it is', () => {
   w.chains[Hook.PostRouting] = () => 1
   w.one(w.t0, frame)
   w.conntrack.forEach((entry) => {
-    w.conntrack.table.words[entry * 64 + 24]! &= ~0x180
+    w.conntrack.table.words[entry * STRIDE + STATUS]! &= ~0x180
   })
   w.snat(range({ min: '192.0.2.10' }))
   expect(toHex(w.one(w.t0, frame))).toBe(toHex(hop(frame)))
