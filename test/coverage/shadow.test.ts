@@ -1,6 +1,6 @@
 // Rules that can never be hit: known cases, and random chains whose packets must not disagree.
 //
-//     TUNWALL_SEED, TUNWALL_SCENARIOS  random chains; default 12
+//     TUNWALL_SEED, TUNWALL_SCENARIOS  random chains; default 24
 
 import { afterAll, describe, expect, test } from 'vitest'
 import { type Never, neverHit } from '../../daemon/coverage/shadow.ts'
@@ -10,7 +10,7 @@ import { printPacket } from '../../daemon/words/print.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { SEED_OF_RUN } from '../harness/seed.ts'
 
-const CHAINS = Number(process.env.TUNWALL_SCENARIOS ?? 12)
+const CHAINS = Number(process.env.TUNWALL_SCENARIOS ?? 24)
 
 function analyse(
   host: Host,
@@ -166,44 +166,91 @@ const NETS6 = ['2001:db8::/32', '2001:db8::/33', '2001:db8:8000::/33', '2001:db8
 const DEVICES = ['eth0', 'eth1', 'wlan0']
 const NAMES = ['eth0', 'eth1', 'eth+', 'wl+', 'wlan0']
 
-/** A rule of few kinds, so that rules often cover each other. */
-function rule(random: SeededRandom, six: boolean, chain: string): string {
+const KINDS = [
+  'source',
+  'destination',
+  'in',
+  'out',
+  'protocol',
+  'ports',
+  'flags',
+  'fragment',
+  'state',
+  'mark',
+  'other',
+] as const
+type Kind = (typeof KINDS)[number]
+
+/** What goes together is seldom drawn together. */
+const COMBINED: readonly (readonly Kind[])[] = [
+  ['mark'],
+  ['mark', 'source'],
+  ['fragment', 'ports'],
+  ['fragment', 'protocol'],
+  ['ports', 'flags'],
+  ['state'],
+  ['source', 'destination'],
+  ['in', 'out'],
+  ['other'],
+]
+
+/** The few kinds of conditions that a chain is about, so that its rules often cover each other. */
+const someKinds = (random: SeededRandom): ReadonlySet<Kind> =>
+  new Set(
+    random.once(3)
+      ? Array.from({ length: 1 + random.below(3) }, () => random.pick(KINDS))
+      : random.pick(COMBINED),
+  )
+
+function rule(random: SeededRandom, six: boolean, chain: string, loved: ReadonlySet<Kind>): string {
   const words: string[] = []
   const not = (): string => (random.once(4) ? '! ' : '')
-  const some = (n: number, text: () => string): void => {
-    if (random.once(n)) words.push(text())
+  const wants = (kind: Kind): boolean => (loved.has(kind) ? !random.once(3) : random.once(24))
+  const some = (kind: Kind, text: () => string): void => {
+    if (wants(kind)) words.push(text())
   }
   const nets = six ? NETS6 : NETS
-  some(2, () => `${not()}-s ${random.pick(nets)}`)
-  some(3, () => `${not()}-d ${random.pick(nets)}`)
-  some(4, () => `${not()}-i ${random.pick(NAMES)}`)
-  some(6, () => `${not()}-o ${random.pick(NAMES)}`)
-  const protocol = random.pick(['tcp', 'tcp', 'udp', six ? 'icmpv6' : 'icmp', '', '', ''])
+  some('source', () => `${not()}-s ${random.pick(nets)}`)
+  some('destination', () => `${not()}-d ${random.pick(nets)}`)
+  some('in', () => `${not()}-i ${random.pick(NAMES)}`)
+  some('out', () => `${not()}-o ${random.pick(NAMES)}`)
   const range = (): string => random.pick(['1000', '0:1023', '1024:65535', '1000:2000', '0:999'])
-  if (protocol !== '') {
-    words.push(`-p ${protocol}`)
-    if (protocol === 'tcp' || protocol === 'udp') {
-      some(2, () => `-m ${protocol} ${not()}--dport ${range()}`)
-      some(5, () => `-m multiport ${not()}--${random.pick(['sports', 'dports', 'ports'])} ${range()},7`)
-      if (protocol === 'tcp') some(5, () => `${not()}--syn`)
-    } else
-      some(
-        2,
-        () =>
-          `-m ${six ? 'icmp6 --icmpv6-type' : 'icmp --icmp-type'} ${random.pick(['echo-request', '3/1', '1'])}`,
+  const [ports, flags] = [wants('ports'), wants('flags')]
+  if (ports || flags || wants('protocol')) {
+    const protocol = flags
+      ? 'tcp'
+      : ports
+        ? random.pick(['tcp', 'tcp', 'udp'])
+        : random.pick(['tcp', 'udp', 'icmp', '! udp'])
+    words.push(
+      protocol === 'icmp' && six ? '-p icmpv6' : protocol === '! udp' ? '! -p udp' : `-p ${protocol}`,
+    )
+    if (ports && random.once(2))
+      words.push(`-m ${protocol} ${not()}--${random.pick(['sport', 'dport'])} ${range()}`)
+    else if (ports)
+      words.push(`-m multiport ${not()}--${random.pick(['sports', 'dports', 'ports'])} ${range()},7`)
+    if (flags)
+      words.push(`-m tcp ${not()}${random.pick(['--syn', '--tcp-flags SYN,ACK ACK', '--tcp-flags RST RST'])}`)
+    if (protocol === 'icmp')
+      words.push(
+        `-m ${six ? 'icmp6 --icmpv6-type' : 'icmp --icmp-type'} ${random.pick(['echo-request', '3/1', '1'])}`,
       )
-  } else some(8, () => '! -p udp')
-  if (!six) some(9, () => `${not()}-f`)
-  some(
-    5,
-    () =>
-      `-m conntrack ${not()}--ctstate ${random.pick(['NEW', 'ESTABLISHED,RELATED', 'INVALID', 'NEW,INVALID'])}`,
+  }
+  if (!six) some('fragment', () => `${not()}-f`)
+  const states = ['NEW', 'ESTABLISHED,RELATED', 'INVALID', 'NEW,INVALID', 'NEW,ESTABLISHED,RELATED']
+  some('state', () => `-m conntrack ${not()}--ctstate ${random.pick(states)}`)
+  some('mark', () => `-m mark ${not()}--mark ${random.pick(['0x1/0x1', '0x1/0x1', '0x2', '0x0/0x3', '0x1'])}`)
+  some('other', () =>
+    random
+      .pick([
+        '-m length --length 0:60',
+        '-m limit --limit 1/s',
+        '-m statistic --mode nth --every 3 --packet 0',
+        '-m ttl --ttl-eq 9',
+      ])
+      .replace('ttl --ttl', six ? 'hl --hl' : 'ttl --ttl'),
   )
-  some(5, () => `-m mark ${not()}--mark ${random.pick(['0x1/0x1', '0x2', '0x0/0x3'])}`)
-  some(9, () => '-m length --length 0:60')
-  some(12, () => '-m limit --limit 1/s')
   const target = random.pick([
-    'ACCEPT',
     'ACCEPT',
     'DROP',
     'DROP',
@@ -211,11 +258,17 @@ function rule(random: SeededRandom, six: boolean, chain: string): string {
     'REJECT',
     'LOG',
     'MARK --set-mark 1',
+    'MARK --set-mark 2',
     'USER',
     'ENDS',
     '',
   ])
-  const jump = chain === 'FORWARD' || !['USER', 'ENDS'].includes(target) ? target : 'DROP'
+  const jump =
+    loved.has('mark') && random.once(4)
+      ? `MARK --set-mark ${random.below(3)}`
+      : chain === 'FORWARD' || !['USER', 'ENDS'].includes(target)
+        ? target
+        : 'DROP'
   return `-A ${chain} ${words.join(' ')}${jump === '' ? '' : ` -j ${jump}`}`
 }
 
@@ -229,7 +282,7 @@ function packet(random: SeededRandom, six: boolean): PacketWords {
   const protocol = random.pick([6, 6, 17, six ? 58 : 1, 47])
   const port = (): number => random.pick([7, 999, 1000, 1023, 1024, 2000, 2001, 65535])
   const fields: Draft = {}
-  if (random.once(3)) fields.mark = random.below(4)
+  if (random.once(2)) fields.mark = random.below(4)
   if (random.once(3)) fields.payload = '00'.repeat(random.pick([1, 40, 100]))
   if (protocol === 6) fields.flags = random.pick([2, 2, 16, 18, 1, 4])
   const icmpTypes = six ? [128, 3, 1] : [8, 3, 1]
@@ -237,7 +290,7 @@ function packet(random: SeededRandom, six: boolean): PacketWords {
     fields.icmpType = random.pick(icmpTypes)
     fields.icmpCode = random.below(2)
   }
-  if (!six && random.once(6)) fields.fragment = { offset: random.pick([0, 8, 64]), more: random.once(2) }
+  if (!six && random.once(4)) fields.fragment = { offset: random.pick([0, 8, 64]), more: random.once(2) }
   const headless = (fields.fragment?.offset ?? 0) > 0
   if (headless) for (const key of ['flags', 'icmpType', 'icmpCode'] as const) delete fields[key]
   const ports = (protocol === 6 || protocol === 17) && !headless && { sport: port(), dport: port() }
@@ -260,8 +313,10 @@ test.each(Array.from({ length: CHAINS }, (_, i) => SEED_OF_RUN + i))('random cha
   const six = seed % 3 === 2
   const family = six ? 6 : 4
   const lines = ['-N USER', '-N ENDS']
-  for (const chain of ['USER', 'FORWARD'])
-    for (let n = 10 + random.below(20); n > 0; n--) lines.push(rule(random, six, chain))
+  for (const chain of ['USER', 'FORWARD']) {
+    const kinds = someKinds(random)
+    for (let n = 3 + random.below(12); n > 0; n--) lines.push(rule(random, six, chain, kinds))
+  }
   lines.push(
     '-A ENDS -m mark --mark 1 -j LOG',
     random.pick(['-A ENDS -j DROP', '-A ENDS -j REJECT', '-A ENDS -s 1.2.3.4 -j DROP']),
@@ -287,7 +342,7 @@ test.each(Array.from({ length: CHAINS }, (_, i) => SEED_OF_RUN + i))('random cha
   )
   const dead = analyse(host, family)
   for (const chain of dead.values()) judged += chain.size
-  for (let n = 0; n < 600; n++) {
+  for (let n = 0; n < 300; n++) {
     const one = packet(random, six)
     const result = host.sendNow(one)
     if (random.once(40)) host.advance('10s')
