@@ -19,14 +19,26 @@ export interface Wish {
 }
 
 class BitWriter {
-  readonly #bits: number[] = []
+  readonly #bytes: number[] = []
+  /** Bits of the last byte that are written; 8: all. */
+  #used = 8
 
   put(value: number, bits: number): void {
-    for (let i = bits - 1; i >= 0; i--) this.#bits.push(Math.floor(value / 2 ** i) & 1)
+    for (let left = bits; left > 0; ) {
+      if (this.#used === 8) {
+        this.#bytes.push(0)
+        this.#used = 0
+      }
+      const some = Math.min(left, 8 - this.#used)
+      left -= some
+      const part = Math.floor(value / 2 ** left) & ((1 << some) - 1)
+      this.#bytes[this.#bytes.length - 1]! |= part << (8 - this.#used - some)
+      this.#used += some
+    }
   }
 
   align(): void {
-    while (this.#bits.length % 8 !== 0) this.#bits.push(0)
+    this.#used = 8
   }
 
   bytes(list: Iterable<number>): void {
@@ -34,12 +46,7 @@ class BitWriter {
   }
 
   done(): Uint8Array {
-    this.align()
-    const out = new Uint8Array(this.#bits.length / 8)
-    this.#bits.forEach((bit, i) => {
-      out[i >> 3]! |= bit << (7 - (i & 7))
-    })
-    return out
+    return Uint8Array.from(this.#bytes)
   }
 }
 
