@@ -13,6 +13,8 @@ const time = (ms: number): string =>
   ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
 const indent = (text: string, by: string): string => text.replace(/^(?=.)/gm, by)
 
+const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`
+
 /** One test, as it ends. */
 export function printTest({ name, failure, ms }: TestResult, c: Colors): string {
   if (failure === null) return `  ${c.green('✓')} ${name} ${c.dim(`(${time(ms)})`)}\n`
@@ -27,7 +29,7 @@ export function printSum(results: readonly TestResult[], ms: number, c: Colors):
     c.green(`${results.length - failed} passed`),
     ...(failed > 0 ? [c.red(`${failed} failed`)] : []),
   ]
-  return `${results.length} tests, ${packets} packets: ${parts.join(', ')} ${c.dim(`(${time(ms)})`)}\n`
+  return `${counted(results.length, 'test')}, ${counted(packets, 'packet')}: ${parts.join(', ')} ${c.dim(`(${time(ms)})`)}\n`
 }
 
 /** Test Anything Protocol, version 13. */

@@ -166,7 +166,7 @@ test('what fails says where, and shows what happened', () => {
   expect(text).toMatch(
     /^wrong.test.yaml\n {2}✗ wrong\n {6}wrong.test.yaml:19:18: expected dst 10.200.3.8:8080, it was 10.200.3.7:8080\n {6}tcp 10.0.0.5:40000 > 10.96.0.10:80 syn in eth0: forwarded to eth1/,
   )
-  expect(text).toMatch(/\n1 tests, 1 packets: 0 passed, 1 failed\n$/)
+  expect(text).toMatch(/\n1 test, 1 packet: 0 passed, 1 failed\n$/)
   expect(
     failures(`  - {name: a, send: tcp 10.0.0.5 > 10.200.0.9:23 in eth0, expect: forwarded}
   - {name: b, send: tcp 10.0.0.5 > 10.200.0.9:25 in eth0, expect: {dropped: no-route}}
@@ -320,7 +320,7 @@ test('the command: filter, exit statuses, colours', async () => {
     process.stderr.write = err
   }
   expect(codes).toEqual([0, 1, 2, 2, 2])
-  expect(said.join('')).toMatch(/1 tests, 1 packets: 1 passed/)
+  expect(said.join('')).toMatch(/1 test, 1 packet: 1 passed/)
 })
 
 test('--watch runs again when a file changes', async () => {
