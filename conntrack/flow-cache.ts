@@ -43,6 +43,8 @@ export const Vary = {
   Ttl: 4,
   Connmark: 8,
   Status: 16,
+  /** Members of sets, as long as none changes. */
+  Sets: 32,
 } as const
 
 /** Somebody who counts packets: rules of a chain by slot, the policy of one. */
@@ -143,6 +145,8 @@ export class FlowCache implements FlowLink {
   /** Packets and bytes of each way, not yet told to those who count. */
   #counts = new Float64Array(1024)
   #anyCounted = false
+  /** Some way depends on the members of sets. */
+  #asksSets = false
   #hitsBefore = 0
   #renewals = 0
   #pause = 0
@@ -518,6 +522,7 @@ export class FlowCache implements FlowLink {
       this.#byKey.set(key, way)
     }
     this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.#base + way.index
+    if ((varies & Vary.Sets) !== 0) this.#asksSets = true
     this.records++
   }
 
@@ -529,8 +534,13 @@ export class FlowCache implements FlowLink {
     this.#base += this.#ways.length
     this.#ways.length = 1
     this.#byKey.clear()
+    this.#asksSets = false
     if (this.#base > LAST_NUMBER) this.#renumber()
     this.#generation = -1
+  }
+
+  setsChanged(): void {
+    if (this.#asksSets) this.invalidate()
   }
 
   /** Tells those who count of what has passed since they were told last. */

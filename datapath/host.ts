@@ -56,6 +56,8 @@ export interface FlowLink {
   end(pkt: Packet, fate: Fate, device: Device): void
   /** What is being recorded is not to be kept. */
   spoil(): void
+  /** What an ipset holds is no longer what it was. */
+  setsChanged(): void
 }
 
 /** Packet objects for what is made inside: answers, fragments, looped packets. */

@@ -113,6 +113,11 @@ export interface Match<D = unknown> extends Extension<D> {
   readonly reads: readonly Fact[] | ((data: D) => readonly Fact[])
   /** The TCP flags that it looks at as `tcp`; -1: at more than those. Absent: -1. */
   tcpFlags?(data: D): number
+  /**
+   * Says what the flow cache is to know in place of `reads`: an expression whose value are bits of Vary, asked when a packet
+   * is recorded.
+   */
+  varies?(data: D, js: Js): Code
   /** May set pkt.hotdrop. */
   readonly hotdrop?: boolean
   /**

@@ -434,6 +434,7 @@ class Session {
     const exist = this.#exist
     const run = (): void => {
       const { data } = holder.set
+      this.#sets.changed()
       if (command === 'add') data.add(options, exist)
       else data.del(options, exist)
     }

@@ -5,6 +5,7 @@
 import { Vary } from '../../conntrack/flow-cache.ts'
 import type { Fact } from '../extension.ts'
 import type { MatchUse } from '../model.ts'
+import type { Js } from './template.ts'
 
 /** Facts that are not here can change with anything. 0: fixed for a connection and direction, as long as ways last. */
 const VARIES: Partial<Record<Fact, number>> = {
@@ -39,7 +40,8 @@ export function tellFacts(facts: readonly Fact[]): string {
 }
 
 /** As tellFacts, for one match of a rule. */
-export function tellMatch({ match, data }: MatchUse): string {
+export function tellMatch({ match, data }: MatchUse, js: Js): string {
+  if (match.varies !== undefined) return `r.varies |= ${match.varies(data, js).text}`
   const facts = typeof match.reads === 'function' ? match.reads(data) : match.reads
   const flags = match.tcpFlags?.(data) ?? -1
   if (flags < 0) return tellFacts(facts)

@@ -113,7 +113,7 @@ function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, j
     const use = rule.matches[i]!
     js.holder = states[i] ?? STATELESS
     const asked = use.match.emit(use.data, js)
-    const told = source.recorder === undefined ? '' : tellMatch(use)
+    const told = source.recorder === undefined ? '' : tellMatch(use, js)
     parts.push([BASE_PARTS.length + i, told === '' ? asked : new Code(`(${told}, ${asked.text})`)])
   }
   return parts

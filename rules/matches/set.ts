@@ -1,5 +1,6 @@
 // set: membership of an ipset (libxt_set of iptables 1.8.9, set_match_v4() of xt_set.c).
 
+import { Vary } from '../../conntrack/flow-cache.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
@@ -87,6 +88,12 @@ function isIn(holder: SetHolder, pkt: Packet, dirs: number, ext: PacketExtension
   return matchSet(holder.set, pkt, dirs, ext)
 }
 
+/** What is in the set changes by commands and by SET alone; nothing is counted, nothing ends by itself. */
+function variesBy({ set }: SetHolder): number {
+  const { timeout, counters } = set.data.extensions
+  return timeout < 0 && !counters && set.type.name !== 'list:set' ? Vary.Sets : Vary.Never
+}
+
 export const set: Match<SetMatch> = {
   kind: 'match',
   name: 'set',
@@ -145,6 +152,7 @@ export const set: Match<SetMatch> = {
   list: (m) => print(m, '', 'match-set'),
   sets: (m) => [m.set],
   reads: ['set', 'source', 'destination', 'ports', 'protocol', 'in', 'out', 'mark', 'state', 'clock'],
+  varies: (m, js) => js`${js.bind(variesBy)}(${js.env.sets.lookup(m.set)})`,
   emit(m, js) {
     const holder = js.env.sets.lookup(m.set)
     if (holder === null) throw new Error(`no set ${m.set}`)

@@ -43,6 +43,11 @@ export class Sets implements SetEnv {
     this.host = host
   }
 
+  /** What is in a set is no longer what packets found there. */
+  changed(): void {
+    this.host.flows?.setsChanged()
+  }
+
   has(name: string): boolean {
     return this.#places.has(name)
   }
@@ -124,6 +129,7 @@ export class Sets implements SetEnv {
   }
 
   flush(name: string | null): void {
+    this.changed()
     if (name === null) for (const place of this.#slots) place?.set.data.flush()
     else this.#must(name).set.data.flush()
   }
@@ -144,6 +150,7 @@ export class Sets implements SetEnv {
     if (features(a.set.type) !== features(b.set.type) || a.set.family !== b.set.family)
       throw new SetError('TYPE_MISMATCH')
     ;[a.set, b.set] = [b.set, a.set]
+    this.changed()
   }
 
   #must(name: string): Place {

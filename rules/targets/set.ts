@@ -8,6 +8,7 @@ import { PacketExtension } from '../sets/extensions.ts'
 import { addToSet, deleteFromSet, matchSet } from '../sets/packet.ts'
 import { parseSetUse, printSetUse, type SetUse } from '../sets/rule.ts'
 import type { SetHolder } from '../sets/set-type.ts'
+import type { Sets } from '../sets/store.ts'
 
 export interface SetTarget {
   readonly add: SetUse | null
@@ -27,6 +28,7 @@ const LONGEST = 2147483
 
 /** What the code of one rule holds. */
 interface Work {
+  readonly sets: Sets
   readonly add: SetHolder | null
   readonly del: SetHolder | null
   readonly map: SetHolder | null
@@ -42,8 +44,8 @@ interface Work {
 
 /** Hot. */
 function run(work: Work, pkt: Packet): void {
-  if (work.add !== null) addToSet(work.add.set, pkt, work.addDirs, work.addExt)
-  if (work.del !== null) deleteFromSet(work.del.set, pkt, work.delDirs, work.delExt)
+  if (work.add !== null && addToSet(work.add.set, pkt, work.addDirs, work.addExt)) work.sets.changed()
+  if (work.del !== null && deleteFromSet(work.del.set, pkt, work.delDirs, work.delExt)) work.sets.changed()
   if (work.map === null) return
   const ext = work.mapExt
   ext.skbmark = ext.skbmarkmask = ext.skbprio = 0
@@ -161,6 +163,7 @@ export const setTarget: Target<SetTarget> = {
     addExt.exist = t.exist
     addExt.timeout = t.timeout < 0 ? -1 : Math.min(t.timeout, LONGEST)
     const work: Work = {
+      sets: js.env.sets,
       add: holder(t.add),
       del: holder(t.del),
       map: holder(t.map),
