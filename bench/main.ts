@@ -15,6 +15,7 @@ import { ruleIndex } from './rule-index.ts'
 import { scale, services } from './scale.ts'
 import { sets } from './sets.ts'
 import { short } from './short.ts'
+import { updates } from './updates.ts'
 
 const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
   engine: { title: 'The engine in memory', run: engine },
@@ -25,6 +26,7 @@ const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<strin
   drops: { title: 'Drops', run: drops },
   connections: { title: 'Connections', run: connections },
   restore: { title: 'Rulesets and commands', run: restore },
+  updates: { title: 'Updates', run: updates },
   sets: { title: 'Sets', run: sets },
   replay: { title: 'Replay', run: replays },
 }

@@ -17,13 +17,16 @@ import { PatternTables } from '../rules/compile/names.ts'
 import { Bindings, makeJs } from '../rules/compile/template.ts'
 import { set as setMatch } from '../rules/matches/set.ts'
 import { Sets } from '../rules/sets/store.ts'
-import { interleave, median, table } from './stats.ts'
+import { median, ratio, table } from './stats.ts'
 
 const MEMBERS = 1_000_000
-const LOOKUPS = 4_000_000
+const LOOKUPS = 2_000_000
 const ROUNDS = 3
 /** Addresses that are asked for, one behind the other: more than fit into a cache. */
 const ASKED = 1_000_000
+/** The same for sets of other sizes. */
+const SIZES = [1, 1000, 100_000, 1_000_000]
+const SIZED = ['hash:ip', 'hash:net, /24 alone']
 
 interface Kind {
   readonly create: string
@@ -62,11 +65,11 @@ const KINDS: Readonly<Record<string, Kind>> = {
 }
 
 /** The members as `ipset restore` reads them; their addresses are put into `hits`. */
-function restoreText(kind: Kind, hits: Int32Array | null): string {
+function restoreText(kind: Kind, hits: Int32Array | null, members = MEMBERS): string {
   const random = new SeededRandom(7)
   const lines = [`create m ${kind.create} maxelem 2000000`]
   const seen = new Set<string>()
-  for (let i = 0; seen.size < MEMBERS; i++) {
+  for (let i = 0; seen.size < members; i++) {
     const bits = random.u32() | 0
     const member = kind.member(bits, i)
     if (seen.has(member)) continue
@@ -77,32 +80,40 @@ function restoreText(kind: Kind, hits: Int32Array | null): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Bytes that the kernel says the set takes. */
-function kernelMemory(kind: Kind): number {
-  const run = spawnSync('unshare', ['-n', 'sh', '-c', 'ipset restore && ipset list -t m'], {
-    input: restoreText(kind, null),
+/** Bytes that the kernel says the set takes, and processor seconds of the real ipset. */
+function kernelSet(kind: Kind, members = MEMBERS): { memory: number; load: number } {
+  const script = "TIMEFORMAT='timed %U %S'; time ipset restore; ipset list -t m"
+  const run = spawnSync('unshare', ['-n', 'bash', '-ec', script], {
+    input: restoreText(kind, null, members),
     encoding: 'utf8',
   })
   const found = /Size in memory: (\d+)/.exec(run.stdout)
-  if (found === null) throw new Error(`ipset: ${run.stderr}`)
-  return Number(found[1])
+  const timed = /^timed (\S+) (\S+)$/m.exec(run.stderr)
+  if (found === null || timed === null) throw new Error(`ipset: ${run.stderr}`)
+  return { memory: Number(found[1]), load: Number(timed[1]) + Number(timed[2]) }
 }
 
 interface Measured {
   readonly memory: number
   readonly hitNs: number
   readonly missNs: number
+  /** Processor seconds of the restore. */
+  readonly load: number
   /** Bytes of heap a look-up left behind. */
   readonly heap: number
 }
 
-function measure(kind: Kind): Measured {
+function measure(kind: Kind, members: number): Measured {
   const memory = new FrameMemory(4, 2048)
   const host = new Host({ memory, egress: new CountingEgress(memory), random: new SeededRandom(1) })
   const conntrack = new Conntrack(host)
   const sets = new Sets(host)
-  const hits = new Int32Array(ASKED)
-  const restored = runIpset({ argv: ['restore'], input: restoreText(kind, hits), directory: '/' }, sets)
+  const hits = new Int32Array(Math.min(ASKED, members))
+  const input = restoreText(kind, hits, members)
+  const start = process.cpuUsage()
+  const restored = runIpset({ argv: ['restore'], input, directory: '/' }, sets)
+  const { user, system } = process.cpuUsage(start)
+  const load = (user + system) / 1e6
   if (restored.code !== 0) throw new Error(restored.stderr)
   const bindings = new Bindings()
   const env = { host, conntrack, nat: new Nat(host, conntrack), sets }
@@ -116,7 +127,7 @@ function measure(kind: Kind): Measured {
   ) => boolean
   const random = new SeededRandom(9)
   // Not in the order in which they were added.
-  for (let i = MEMBERS - 1; i > 0; i--) {
+  for (let i = hits.length - 1; i > 0; i--) {
     const j = random.u32() % (i + 1)
     ;[hits[i], hits[j]] = [hits[j]!, hits[i]!]
   }
@@ -128,7 +139,7 @@ function measure(kind: Kind): Measured {
   const ask = (addresses: Int32Array, spread: number): number => {
     let found = 0
     for (let i = 0; i < LOOKUPS; i++) {
-      const at = i % ASKED
+      const at = i % addresses.length
       pkt.s0 = addresses[at]! | spread
       pkt.sport = portOf(addresses[at]!)
       if (test(pkt)) found++
@@ -148,37 +159,51 @@ function measure(kind: Kind): Measured {
   const missNs = timed(misses)
   const heap = Math.max(0, process.memoryUsage().heapUsed - before) / (2 * LOOKUPS)
   const { data } = sets.lookup('m')!.set
-  if (data.count() !== MEMBERS) throw new Error(`${data.count()} members`)
-  return { memory: data.memory(), hitNs, missNs, heap }
+  if (data.count() !== members) throw new Error(`${data.count()} members`)
+  return { memory: data.memory(), hitNs, missNs, load, heap }
 }
 
 const spreadOf = (kind: Kind): number => (kind.create.startsWith('hash:ip') ? 1 : 0)
 
 const HERE = fileURLToPath(import.meta.url)
 
-export async function sets(): Promise<string> {
-  const rows: string[][] = []
-  for (const [name, kind] of Object.entries(KINDS)) {
-    const all: Measured[] = []
-    await interleave(ROUNDS, {
-      ours: () => {
-        all.push(JSON.parse(execFileSync(process.execPath, [HERE, name], { encoding: 'utf8' })) as Measured)
-        return 0
-      },
-    })
+interface Compared {
+  readonly ours: readonly Measured[]
+  readonly real: readonly { readonly memory: number; readonly load: number }[]
+}
+
+function child(name: string, members: number): Measured {
+  const out = execFileSync(process.execPath, [HERE, name, String(members)], { encoding: 'utf8' })
+  return JSON.parse(out) as Measured
+}
+
+/** The real tool has fewer rounds where one takes seconds. */
+function compare(name: string, members: number): Compared {
+  const done: { ours: Measured[]; real: ReturnType<typeof kernelSet>[] } = { ours: [], real: [] }
+  for (let round = 0; round < ROUNDS; round++) {
+    done.ours.push(child(name, members))
+    if (round === 0 || members < MEMBERS) done.real.push(kernelSet(KINDS[name]!, members))
+  }
+  return done
+}
+
+const medianOf = (all: readonly Measured[], key: keyof Measured): number => median(all.map((m) => m[key]))
+
+export function sets(): string {
+  const large = new Map(Object.keys(KINDS).map((name) => [name, compare(name, MEMBERS)]))
+  const rows = [...large].map(([name, { ours: all, real }]) => {
     const ours = all[0]!.memory / MEMBERS
-    const kernel = kernelMemory(kind) / MEMBERS
-    const of = (key: keyof Measured): string => median(all.map((m) => m[key])).toFixed(0)
-    rows.push([
+    const kernel = real[0]!.memory / MEMBERS
+    return [
       name,
       ours.toFixed(1),
       kernel.toFixed(1),
-      (ours / kernel).toFixed(2),
-      of('hitNs'),
-      of('missNs'),
-      median(all.map((m) => m.heap)).toFixed(2),
-    ])
-  }
+      ratio(ours / kernel),
+      medianOf(all, 'hitNs').toFixed(0),
+      medianOf(all, 'missNs').toFixed(0),
+      medianOf(all, 'heap').toFixed(2),
+    ]
+  })
   return [
     `Sets of ${MEMBERS} members; look-ups by the code of \`-m set\`, of ${ASKED} addresses in no order, medians of ${ROUNDS} runs. Kernel memory is what \`ipset list -t\` says.`,
     '',
@@ -194,8 +219,48 @@ export async function sets(): Promise<string> {
       ],
       rows,
     ),
+    '',
+    'By size, and `ipset restore` of as many members beside the real one, processor time:',
+    '',
+    table(
+      [
+        'set',
+        'members',
+        'ns a look-up, in the set',
+        'not in it',
+        'against one member',
+        'restore, ms',
+        "real tool and kernel's, ms",
+        'ratio',
+      ],
+      SIZED.flatMap((name) => bySize(name, large.get(name)!)),
+    ),
   ].join('\n')
 }
 
-const kindName = process.argv[2]
-if (process.argv[1] === HERE && kindName !== undefined) console.log(JSON.stringify(measure(KINDS[kindName]!)))
+function bySize(name: string, large: Compared): string[][] {
+  const rows: string[][] = []
+  let first = 0
+  for (const members of SIZES) {
+    const { ours, real: tools } = members === MEMBERS ? large : compare(name, members)
+    const real = tools.map((tool) => tool.load)
+    const hit = medianOf(ours, 'hitNs')
+    first ||= hit
+    const load = medianOf(ours, 'load')
+    const compared = members >= 1000
+    rows.push([
+      name,
+      String(members),
+      hit.toFixed(0),
+      medianOf(ours, 'missNs').toFixed(0),
+      ratio(hit / first),
+      compared ? (load * 1000).toFixed(0) : '',
+      compared ? (median(real) * 1000).toFixed(0) : '',
+      compared ? ratio(load / median(real)) : '',
+    ])
+  }
+  return rows
+}
+
+const [, script, kindName, members] = process.argv
+if (script === HERE) console.log(JSON.stringify(measure(KINDS[kindName!]!, Number(members))))
