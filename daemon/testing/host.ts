@@ -32,7 +32,7 @@ import { configOf, type HostSpec, runLines } from './spec.ts'
 export interface HostOptions {
   /** Seed of the host's random numbers (`-m statistic`, ports of MASQUERADE). Default 1. */
   readonly seed?: number
-  /** The wall clock at the beginning, for `-m time`. Default 2026-01-05T12:00:00Z, a Monday. */
+  /** The wall clock at the beginning, for `-m time`. Default 2026-04-02T12:00:00Z, a Thursday. */
   readonly time?: Date | string
   /**
    * Whether processes listen on every port of the host and say nothing unless the test makes them (default), or nobody
@@ -55,7 +55,7 @@ const UPTIME_MS = 3_600_000
 /** Timers run this often while the clock goes on; after a long wait only their effects count. */
 const TIMER_STEP_MS = 100
 const TIMER_STEPS = 6000
-const START = Date.UTC(2026, 0, 5, 12)
+const START = Date.UTC(2026, 3, 2, 12)
 
 export class Host {
   /** Lines that LOG and TRACE wrote, as the kernel's log has them. */
@@ -85,7 +85,7 @@ export class Host {
     const start = typeof time === 'number' ? time : new Date(time).getTime()
     if (Number.isNaN(start))
       throw new CommandError(
-        `time ${JSON.stringify(time)}: expected a date, as 2026-01-05T12:00:00Z`,
+        `time ${JSON.stringify(time)}: expected a date, as 2026-04-02T12:00:00Z`,
         ExitCode.Unusable,
       )
     this.#start = start

@@ -89,7 +89,7 @@ function readOptions(root: Cursor): HostOptions {
   const listening = root.get('listening')
   const time = root.get('time')
   if (time !== null && Number.isNaN(new Date(String(time.value)).getTime()))
-    time.fail(`${time.shown()} is no time: expected one like 2026-01-05T12:00:00Z`)
+    time.fail(`${time.shown()} is no time: expected one like 2026-04-02T12:00:00Z`)
   return {
     ...(seed !== null && { seed: seed.integer(0, Number.MAX_SAFE_INTEGER) }),
     ...(listening !== null && { listening: listening.boolean() }),
