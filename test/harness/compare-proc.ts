@@ -22,6 +22,8 @@ export function compareProc(
   const out: Difference[] = []
   for (const path of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
     const [a, b] = [expected[path], actual[path]]
+    // Reading fails where what one bucket says is longer than a page (dl_seq_show); which it is follows a secret.
+    if (a?.endsWith('unreadable\n') && path.includes('hashlimit')) continue
     const same =
       a !== undefined && b !== undefined && (path.includes('recent') ? sameRecent(a, b) : sameLimits(a, b))
     if (same) continue

@@ -67,7 +67,10 @@ function routing({ random, world }: Basis, type: number, left: number): Extensio
     bytes6(random.pick([random.pick(world.own), random.pick(world.peers).address])),
   )
   // Of type 4 (SRH): last entry, flags, tag; of the others: reserved.
-  const rest = type === 4 ? [Math.max(0, addresses.length - 1), 0, 0, random.below(4)] : [0, 0, 0, 0]
+  const rest =
+    type === 4
+      ? [Math.max(0, addresses.length - 1), 0, 0, random.below(4)]
+      : [0, 0, 0, random.once(4) ? 7 : 0]
   const bytes = [0, addresses.length * 2, type, left, ...rest, ...addresses.flat()]
   return { type: ROUTING, bytes }
 }

@@ -480,7 +480,7 @@ export class KernelHost {
 
 /** Each file behind a line with its path. */
 const PROC =
-  'cd /proc; for f in net/xt_recent/* net/ip*t_hashlimit/*; do [ -f $f ] && echo "= $f" && cat $f; done'
+  'cd /proc; for f in net/xt_recent/* net/ip*t_hashlimit/*; do [ -f $f ] && echo "= $f" && { cat $f || echo unreadable; }; done'
 
 function splitFiles(text: string): Record<string, string> {
   const files: Record<string, string> = {}
