@@ -71,6 +71,8 @@ const COLLECTED = 0x40000000
 const MOST_ENDS = 5
 /** A busy machine's workers have come by (nf_nat_masq_schedule). */
 const WORKER_MS = 60
+/** So long may it take to look at everything, milliseconds. */
+const SLOW_MS = 300
 /** A question may take this long besides the pauses it asks for. */
 const PATIENCE_MS = 30_000
 
@@ -411,18 +413,21 @@ export class KernelHost {
   async finish(): Promise<Run> {
     await this.#take([{ id: -2, pause: 0 }])
     const said: Uint8Array[] = []
+    // At once, however busy the machine is: timers go on meanwhile.
+    const run = (argv: readonly string[]): ReturnType<Oracle['run']> =>
+      this.#oracle.run(['chrt', '-r', '1', ...argv])
     for (let again = 0; ; again++) {
       const [records, proc, save, sets, flows, expect, stats, snmp] = await Promise.all([
         hasRecords(this.#scenario) ? this.#oracle.ask('H') : null,
-        hasProc(this.#scenario) ? this.#oracle.run(['sh', '-c', PROC]) : null,
-        this.#oracle.run([`${this.#tool}-legacy-save`, '-c']),
-        this.#scenario.sets === undefined ? null : this.#oracle.run(['ipset', 'save']),
-        this.#oracle.run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
+        hasProc(this.#scenario) ? run(['sh', '-c', PROC]) : null,
+        run([`${this.#tool}-legacy-save`, '-c']),
+        this.#scenario.sets === undefined ? null : run(['ipset', 'save']),
+        run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
         hasHelpers(this.#scenario)
-          ? this.#oracle.run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
+          ? run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
           : null,
-        this.#oracle.run(['conntrack', '-S']),
-        this.#oracle.run(['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]),
+        run(['conntrack', '-S']),
+        run(['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]),
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
@@ -430,8 +435,8 @@ export class KernelHost {
       if (records !== null) said.push(...splitRecords(records))
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
-      if (after.before.length > 0 && again < MOST_ENDS) {
-        // A timer ended meanwhile: it is not sure that the counters know.
+      if ((after.before.length > 0 || after.at - last.at > SLOW_MS) && again < MOST_ENDS) {
+        // A timer ended meanwhile, or may have: it is not sure that the counters know.
         this.#runs[this.#runs.length - 1] = { ...after, before: [...last.before, ...after.before] }
         continue
       }
