@@ -423,9 +423,7 @@ export class KernelHost {
         run([`${this.#tool}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : run(['ipset', 'save']),
         run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
-        hasHelpers(this.#scenario)
-          ? run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`])
-          : null,
+        hasHelpers(this.#scenario) ? run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`]) : null,
         run(['conntrack', '-S']),
         run(['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]),
         this.#take([{ id: -2, pause: 0 }]),
