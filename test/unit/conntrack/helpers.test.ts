@@ -1,9 +1,9 @@
-// Helpers do what Linux 6.18 did: conversations of the profile `helpers`, recorded from the kernel with all that it
+// Helpers do what Linux 6.18 did: conversations of the profiles `helpers` and `h323`, recorded from the kernel with all that it
 // sent, tracked and expected (test/data/helpers/*.json). They ask no kernel.
 //
-//     TUNWALL_RECORD=1 npx vitest run --project unit test/unit/conntrack/helpers.test.ts      records them anew (root)
+//     TUNWALL_RECORD=1 npx vitest run --project unit test/unit/conntrack/helpers.test.ts      records what is missing (root)
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -31,6 +31,11 @@ const SEEDS: readonly (readonly [Profile, number])[] = [
   ['helpers', 8104],
   ['v6-helpers', 8105],
   ['v6-helpers', 8106],
+  ['h323', 8202],
+  ['h323', 8204],
+  ['h323', 8206],
+  ['v6-h323', 8223],
+  ['v6-h323', 8231],
 ]
 
 interface Recorded {
@@ -63,6 +68,8 @@ if (process.env.TUNWALL_RECORD === '1') {
     mkdirSync(DATA, { recursive: true })
     const oracle = new Oracle()
     for (const [profile, seed] of SEEDS) {
+      const file = join(DATA, `${profile}-${seed}.json`)
+      if (existsSync(file)) continue
       const { scenario, run } = await generate(oracle, seed, profile, FRAMES)
       // The run says what went in.
       const bare = {
@@ -70,7 +77,7 @@ if (process.env.TUNWALL_RECORD === '1') {
         steps: scenario.steps.map(({ id, dev }) => ({ id, ...(dev ? { dev } : {}) })),
       }
       const text = JSON.stringify(plain({ scenario: bare, run }))
-      writeFileSync(join(DATA, `${profile}-${seed}.json`), `${text.replaceAll('},{"id"', '},\n{"id"')}\n`)
+      writeFileSync(file, `${text.replaceAll('},{"id"', '},\n{"id"')}\n`)
     }
     oracle.close()
   }, 600_000)
