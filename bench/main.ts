@@ -4,10 +4,11 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { checksums } from './checksum.ts'
 import { connections } from './connections.ts'
 import { drops } from './drop.ts'
 import { engine } from './engine.ts'
-import { forward } from './forward.ts'
+import { forward, rootless } from './forward.ts'
 import { Lab } from './lab.ts'
 import { replays } from './replay.ts'
 import { restore } from './restore.ts'
@@ -19,7 +20,9 @@ import { updates } from './updates.ts'
 
 const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<string> | string }>> = {
   engine: { title: 'The engine in memory', run: engine },
+  checksum: { title: 'Checksums', run: checksums },
   forward: { title: 'Forwarding over devices', run: forward },
+  rootless: { title: 'Gateways of rootless containers', run: rootless },
   rules: { title: 'Walks through rules', run: ruleIndex },
   scale: { title: 'Rules', run: scale },
   services: { title: 'Services', run: services },
@@ -44,13 +47,22 @@ execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
 if (options.includes('--short')) process.exit(await short(options.includes('--write')))
 
 const sections: string[] = []
+let failed = false
 for (const [name, bench] of Object.entries(BENCHES)) {
   if (asked.length > 0 && !asked.includes(name)) continue
-  const text = `## ${bench.title}\n\n${await bench.run()}\n`
-  console.log(text)
-  sections.push(text)
+  const start = performance.now()
+  try {
+    const text = `## ${bench.title}\n\n${await bench.run()}\n`
+    console.log(text)
+    sections.push(text)
+  } catch (error) {
+    console.error(`${name}: FAILED: ${(error as Error).stack}`)
+    failed = true
+  }
+  console.error(`${name}: ${((performance.now() - start) / 1000).toFixed(0)} s`)
 }
-if (asked.length === 0) {
+if (failed) process.exitCode = 1
+else if (asked.length === 0) {
   const head = `# Performance\n\nWritten by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: ${Lab.machine()}.\nMachines are shared and noisy: only the ratios of one run mean something.\n`
   writeFileSync(`${ROOT}docs/performance.md`, [head, ...sections].join('\n'))
 }

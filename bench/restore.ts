@@ -15,7 +15,7 @@ import { interleave, median, table } from './stats.ts'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const SERVICES = 10_000
 const ENDPOINTS = 10
-const ROUNDS = 5
+const ROUNDS = 3
 const CALLS = 100
 /** The scheduler's unit of /proc/PID/stat. */
 const TICK_MS = 1000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))

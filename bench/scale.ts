@@ -6,9 +6,10 @@ import { type Line, plot } from './plot.ts'
 import { gatewayRules } from './rules.ts'
 import { interleave, median, ratio, short, spread, table } from './stats.ts'
 
-const ROUNDS = 5
-const SECONDS = 0.5
+const ROUNDS = 3
+const SECONDS = 0.4
 const WARM_UP = 0.7
+const SERVICE_SECONDS = 1
 /** New connections: each chain that they come through is met for the first time once. */
 const CONNECTIONS_WARM_UP = 2
 const KINDS = ['tunwall', 'kernel', 'kernel-nft'] as const
@@ -50,17 +51,17 @@ const connections = (services: number): Promise<Runs> =>
     KINDS,
     kubeProxy(services, ENDPOINTS),
     (lab) => lab.newConnections(services, CONNECTIONS_WARM_UP, '10.9.1.3'),
-    (lab, round) => lab.newConnections(services, 2 * SECONDS, `10.9.1.${10 + round}`),
+    (lab, round) => lab.newConnections(services, SERVICE_SECONDS, `10.9.1.${10 + round}`),
     3,
   )
 
 /** Fewest rules from which tunwall is ahead, between a number where it is not and one where it is; by bisection. */
 async function crossover(kind: 'kernel' | 'kernel-nft', behind: number, ahead: number): Promise<number> {
   let [low, high] = [behind, ahead]
-  // To a tenth, as far as the noise allows.
-  while (high - low > Math.max(5, low / 10)) {
-    const middle = Math.round((low + high) / 2)
-    const runs = await throughput(['tunwall', kind], middle, 3)
+  for (let step = 0; step < 4 && high - low > 5; step++) {
+    // Sizes are far apart: the middle of their logarithms.
+    const middle = Math.round(Math.sqrt(Math.max(low, 1) * high))
+    const runs = await throughput(['tunwall', kind], middle)
     if (median(runs.tunwall) > median(runs[kind])) high = middle
     else low = middle
   }
@@ -76,7 +77,7 @@ async function crossoverText(
   if (at < 0) return `tunwall is behind ${name} at each of these sizes.`
   if (at === 0) return `tunwall is ahead of ${name} with any number of rules.`
   const rules = await crossover(kind, RULES[at - 1]!, RULES[at]!)
-  return `tunwall is ahead of ${name} from ${rules} rules on (bisection).`
+  return `tunwall is ahead of ${name} from about ${rules} rules on (four steps of bisection).`
 }
 
 const row = (size: number, runs: Runs): string[] => [
@@ -131,7 +132,7 @@ export async function services(): Promise<string> {
   const all: Runs[] = []
   for (const size of SERVICES) all.push(await connections(size))
   return [
-    `New connections a second through kube-proxy's rules, ${ENDPOINTS} endpoints a service: one SYN each, to all services in turn; medians of 3 interleaved runs of ${2 * SECONDS} s (lowest to highest).`,
+    `New connections a second through kube-proxy's rules, ${ENDPOINTS} endpoints a service: one SYN each, to all services in turn; medians of 3 interleaved runs of ${SERVICE_SECONDS} s (lowest to highest).`,
     '',
     table(
       [

@@ -135,7 +135,7 @@ static int tcp_send(const char *host, const char *port, double limit)
 	/* The sink may not have come so far. */
 	for (int tries = 0; fd < 0 && tries < 100; tries++) {
 		fd = socket(AF_INET, SOCK_STREAM, 0);
-		bound(fd, limit);
+		bound(fd, limit + 3);
 		if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
 			break;
 		if (errno != ECONNREFUSED)
