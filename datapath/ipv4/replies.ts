@@ -140,7 +140,13 @@ export class Replies {
 
     let source = 0
     if (route.type === RouteType.Local) source = cause.d0
-    else if (host.ipv4.icmpErrorsUseInboundIfaddr && !cause.local && cause.arrival !== null)
+    // A copy of TEE's left by a route of the host's own (rt_is_input_route).
+    else if (
+      host.ipv4.icmpErrorsUseInboundIfaddr &&
+      !cause.local &&
+      !cause.socketless &&
+      cause.arrival !== null
+    )
       source = host.devices.selectAddress4(cause.arrival, cause.s0, 253)
     let tos = view.getUint8(cause.l3 + IPV4_TOS)
     if (isErrorType(type)) tos = (tos & RT_TOS) | INTERNET_CONTROL
