@@ -45,6 +45,8 @@ export class Routing {
   asksMark = false
   asksIif = false
   asksPorts = false
+  /** Incoming packets' protocol and ports are looked at for some rule (fib_rule_requires_fldissect). */
+  dissects = false
   multipath = false
 
   constructor(family: Family) {
@@ -557,6 +559,10 @@ export class FibLookup {
     return this.v4.asksPorts
   }
 
+  get dissects(): boolean {
+    return this.v4.dissects
+  }
+
   /** What stands in the local table of exactly one IPv6 address. */
   localRoutes6(words: Words): readonly RouteEntry[] {
     return this.v6.tables.get(Table.Local)?.chain(words, 128) ?? []
@@ -589,7 +595,9 @@ export class FibLookup {
       rt.asksSource = any((r) => r.source)
       rt.asksMark = any((r) => r.markMask)
       rt.asksIif = any((r) => r.iif)
-      rt.asksPorts = any((r) => r.protocol || r.sourcePorts || r.destinationPorts)
+      const asks = (r: Rule) => r.protocol || r.sourcePorts || r.destinationPorts
+      rt.asksPorts = any(asks)
+      rt.dissects = any((r) => r.iif !== LOOPBACK && asks(r))
     }
     this.#namesGeneration = -1
   }
@@ -611,6 +619,9 @@ export class FibLookup {
     if (this.#namesGeneration !== this.devices.generation) this.#resolveNames()
   }
 }
+
+/** Its rules are for what this host sends. */
+const LOOPBACK = 'lo'
 
 /** 224.0.0.0/24. */
 const isLocalMulticast = (word: number): boolean => word >>> 8 === 0xe00000

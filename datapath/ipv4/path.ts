@@ -353,9 +353,11 @@ export class Ipv4Path {
     key.s0 = dst
     key.iif = oif
     if (!conf.srcValidMark) key.mark = 0
-    const sport = key.sport
-    key.sport = key.dport
-    key.dport = sport
+    if (fib.dissects) {
+      const sport = key.sport
+      key.sport = key.dport
+      key.dport = sport
+    } else key.protocol = key.sport = key.dport = 0
     const found = fib.find(key)
     if (found === null || isErrorType(found.type)) return rpf === 0 ? 0 : -Reason.ReversePath
     if (found.type !== RouteType.Unicast) {

@@ -98,7 +98,7 @@ export class Ipv6Routes {
     const key = this.#key
     this.#host.fib.fill(key, pkt)
     key.iif = device.index
-    this.#early = this.#host.fib.of(6).asksPorts
+    this.#early = this.#host.fib.of(6).dissects
     const found = this.#find(key, pkt, device.index, needsInterface(pkt.d0, pkt.d1, pkt.d2, pkt.d3), true)
     this.#early = false
     return found
