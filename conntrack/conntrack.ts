@@ -721,13 +721,14 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void {
-    this.policies.isSysctl(`net.netfilter.${name}`, into, index)
     this.host.tunables.declare({
       name: `net.netfilter.${name}`,
       default: seconds,
       min: -MAX_TIMEOUT_S,
       max: MAX_TIMEOUT_S,
       unit: 's',
+      // nfct sets parts of a second, and times that are over by less than one: -0.
+      read: () => Math.trunc(into[index]! / 1000),
       apply: (value) => {
         into[index] = value * 1000
       },

@@ -45,19 +45,11 @@ export class TimeoutPolicies {
   readonly #policies: (TimeoutPolicy | null)[] = []
   /** Numbers in the order in which policies were added. */
   readonly #order = new Set<number>()
-  readonly #sysctls = new Map<Float64Array, string[]>()
 
   constructor(table: EntryTable, tunables: Tunables, tracker: (protocol: number) => Tracker) {
     this.#table = table
     this.#tunables = tunables
     this.#tracker = tracker
-  }
-
-  /** `standard[index]` is what the sysctl `name` says. */
-  isSysctl(name: string, standard: Float64Array, index: number): void {
-    const names = this.#sysctls.get(standard) ?? []
-    names[index] = name
-    this.#sysctls.set(standard, names)
   }
 
   /** The timeouts of an entry's policy, ms. Hot. */
@@ -132,12 +124,9 @@ export class TimeoutPolicies {
     const tracker = this.#tracker(protocol)
     if (tracker.protocol !== protocol) return Errno.NotSupported
     for (const [timeout, value] of seconds) {
-      const index = tracker.timeoutNames.indexOf(timeout)
-      const ms = toMs(value)
-      const sysctl = this.#sysctls.get(tracker.standard)?.[index]
-      if (sysctl === undefined) tracker.standard[index] = ms
-      else this.#tunables.set(sysctl, Math.trunc(ms / 1000))
+      tracker.standard[tracker.timeoutNames.indexOf(timeout)] = toMs(value)
     }
+    this.#tunables.generation++
     return Errno.None
   }
 

@@ -82,7 +82,9 @@ export class Tunables {
     if (slot === undefined) return this.#foreign.get(name)
     const { spec } = slot
     if (spec.writeOnly) return ''
-    return spec.words === undefined ? String(spec.read?.() ?? slot.value) : (spec.words.read() ?? '')
+    if (spec.words !== undefined) return spec.words.read() ?? ''
+    const value = spec.read?.() ?? slot.value
+    return Object.is(value, -0) ? '-0' : String(value)
   }
 
   /** `hidden`: it is only written. `failing`: there is nothing to read yet. */
