@@ -42,6 +42,18 @@ export interface LinkState {
   allMulticast: boolean
   promiscuous: boolean
   dynamic: boolean
+  /** IFF_NOTRAILERS. */
+  noTrailers: boolean
+  /** `ip link set … state`; null: as its kind has it. */
+  operState: 'UP' | 'DORMANT' | null
+  /** `ip link set … mode`. */
+  mode: 'DEFAULT' | 'DORMANT'
+  /** Broadcast address that was set; null: as its kind has it. */
+  broadcast: string | null
+  /** Largest superframes, bytes and segments. */
+  gsoMaxSize: number
+  gsoMaxSegments: number
+  groMaxSize: number
   /** It has been up: from then on it has a queueing discipline. */
   wasUp: boolean
 }

@@ -95,7 +95,6 @@ function readFilter(context: IpContext, line: Line): AddressFilter {
     named: null,
     missing: null,
     up: false,
-    down: false,
     group: null,
     kind: null,
     master: false,
@@ -179,7 +178,7 @@ function show(context: IpContext, line: Line): number {
         out.array('addr_info', () => {
           for (const a of all) {
             if (options.family !== 0 && a.family !== options.family) continue
-            if ((filter.up && !device.up) || (filter.down && device.up)) continue
+            if (filter.up && !device.up) continue
             out.object(null, () => {
               if (fits(context, device, a, filter)) printAddress(context, device, a, options.oneline)
             })

@@ -1,22 +1,78 @@
 // ip link, and the line about the link in ip addr, as ipaddress.c and iplink.c of iproute2 6.1 print them.
 
 import type { Device } from '../../datapath/devices.ts'
-import { readMac } from '../host-folder/iproute.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
+import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line, number } from './ip-words.ts'
+import { begins, groupNumber, type Line } from './ip-words.ts'
 
 export function runLink(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
   context.options.link = true
   if (line.done) return showLinks(context, line)
   const verb = line.take()
-  if (begins(verb, 'add')) return add(context, line)
-  if (begins(verb, 'set') || begins(verb, 'change') || begins(verb, 'replace')) return set(context, line)
-  if (begins(verb, 'delete')) return remove(context, line)
+  if (begins(verb, 'add')) return modifyLink(context, line, 'add')
+  if (begins(verb, 'set') || begins(verb, 'change')) return modifyLink(context, line, 'set')
+  if (begins(verb, 'replace')) return modifyLink(context, line, 'replace')
+  if (begins(verb, 'delete')) return modifyLink(context, line, 'delete')
   if (begins(verb, 'show') || begins(verb, 'lst') || begins(verb, 'list')) return showLinks(context, line)
+  if (begins(verb, 'xstats')) return xstats(line)
+  if (begins(verb, 'afstats')) return afstats(context, line)
+  if (begins(verb, 'property')) return property(context, line)
   if (begins(verb, 'help')) return line.die(linkUsage)
   return line.die(`Command "${verb}" is unknown, try "ip link help".\n`)
+}
+
+/** iplink_ifla_xstats(): no kind of link here has more statistics. */
+function xstats(line: Line): number {
+  if (line.done) return line.fail('xstats: missing argument\n', 1)
+  const word = line.take()
+  if (!begins(word, 'type')) return line.invalid('unknown option', word)
+  const kind = line.next()
+  if (!LINK_KINDS.has(kind)) return line.invalid('invalid type', kind)
+  return line.fail(`xstats: link type ${kind} doesn't support xstats\n`, 1)
+}
+
+/** iplink_afstats(): MPLS alone would have some; the exit status is always 0. */
+function afstats(context: IpContext, line: Line): number {
+  let name: string | null = null
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'dev') {
+      const given = line.next()
+      if (name !== null) line.garbage('dev', given)
+      name = given
+    } else if (begins(word, 'help')) line.die(linkUsage)
+    else line.die(`Command "${word}" is unknown, try "ip link help".\n`)
+  }
+  if (name !== null && context.device(name) === undefined) line.warn(`Device "${name}" does not exist.\n`)
+  return 0
+}
+
+/** iplink_prop(). Differs from Linux: links have the one name that the host folder gives them. */
+function property(context: IpContext, line: Line): number {
+  if (line.done) return line.die(linkUsage)
+  const verb = line.take()
+  if (begins(verb, 'help')) return line.die(linkUsage)
+  if (!begins(verb, 'add') && !begins(verb, 'delete')) return line.die('Operator required\n')
+  let name: string | null = null
+  let named = false
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'dev') name = line.next()
+    else if (word === 'altname') {
+      const text = line.next()
+      if (text === '' || text.length > 127 || /[\s/]/.test(text)) line.invalid('not a valid altname', text)
+      named = true
+    } else if (begins(word, 'help')) line.die(linkUsage)
+    else if (name === null) name = word
+    else line.garbage('dev', word)
+  }
+  if (name === null) return line.die('Not enough of information: "dev" argument is required.\n')
+  if (context.device(name) === undefined) return line.noDevice(name)
+  return context.talk(() => {
+    if (named) throw new Refusal('EOPNOTSUPP')
+  })
 }
 
 // -- what is shown
@@ -24,6 +80,7 @@ export function runLink(context: IpContext, words: readonly string[]): number {
 export function flagsOf(device: Device): string[] {
   const { link } = device
   const flags: [boolean, string][] = [
+    [device.up && link.operState === 'DORMANT', 'NO-CARRIER'],
     [device.loopback, 'LOOPBACK'],
     [!device.loopback && !device.pointToPoint, 'BROADCAST'],
     [device.pointToPoint, 'POINTOPOINT'],
@@ -32,6 +89,7 @@ export function flagsOf(device: Device): string[] {
     [link.allMulticast, 'ALLMULTI'],
     [link.promiscuous, 'PROMISC'],
     [link.dynamic, 'DYNAMIC'],
+    [link.noTrailers, 'NOTRAILERS'],
     [device.up, 'UP'],
     [device.up, 'LOWER_UP'],
   ]
@@ -39,7 +97,13 @@ export function flagsOf(device: Device): string[] {
 }
 
 const stateOf = (device: Device): string =>
-  !device.up ? 'DOWN' : device.link.mac !== null && !device.loopback ? 'UP' : 'UNKNOWN'
+  !device.up
+    ? 'DOWN'
+    : device.link.operState !== null
+      ? device.link.operState
+      : device.link.mac !== null && !device.loopback
+        ? 'UP'
+        : 'UNKNOWN'
 
 /** What a device that has never been up, or a loopback device, has for a queueing discipline. */
 const qdiscOf = (device: Device): string =>
@@ -68,7 +132,7 @@ export function printLink(context: IpContext, device: Device): void {
   if (!shortened) out.any('qdisc', qdiscOf(device), `qdisc ${qdiscOf(device)} `)
   out.any('operstate', stateOf(device), `state ${stateOf(device)} `)
   const told = options.link || context.session.links
-  if (told) out.any('linkmode', 'DEFAULT', 'mode DEFAULT ')
+  if (told) out.any('linkmode', link.mode, `mode ${link.mode} `)
   if (!shortened) out.any('group', names.group(link.group), `group ${names.group(link.group)} `)
   if (link.txQueueLength !== 0) out.any('txqlen', link.txQueueLength, `qlen ${link.txQueueLength}`)
   if (options.link || options.family === 0 || options.details) {
@@ -77,7 +141,7 @@ export function printLink(context: IpContext, device: Device): void {
     const shown = names.link(type, device.loopback ? 772 : link.mac === null ? 65534 : 1)
     out.any('link_type', shown, `    link/${shown} `)
     if (link.mac !== null) {
-      const broadcast = device.loopback ? '00:00:00:00:00:00' : 'ff:ff:ff:ff:ff:ff'
+      const broadcast = link.broadcast ?? (device.loopback ? '00:00:00:00:00:00' : 'ff:ff:ff:ff:ff:ff')
       out.any('address', link.mac, link.mac)
       if (shortened) out.plain('')
       else if (device.pointToPoint) {
@@ -106,6 +170,9 @@ function printFlags(context: IpContext, device: Device): void {
   out.plain(`<${flags.join(',')}> `)
 }
 
+/** What addr_gen_mode says of a device, in words. */
+export const ADDRESS_MODES = ['eui64', 'none', 'stable_secret', 'random'] as const
+
 function printDetails(context: IpContext, device: Device): void {
   const { out, options } = context
   const { link } = device
@@ -128,16 +195,15 @@ function printDetails(context: IpContext, device: Device): void {
         out.any('persist', false, 'persist off ')
       })
     })
-  // lo has its address by another way than the others, which here make none of their own.
-  const mode = device.loopback ? 'eui64' : 'none'
+  const mode = ADDRESS_MODES[context.host.ipv6Devices.addressMode(device)]!
   if (options.link || context.session.links) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
   number('num_tx_queues', 1, 'numtxqueues')
   number('num_rx_queues', 1, 'numrxqueues')
-  number('gso_max_size', 65536, 'gso_max_size')
-  number('gso_max_segs', 65535, 'gso_max_segs')
+  number('gso_max_size', link.gsoMaxSize, 'gso_max_size')
+  number('gso_max_segs', link.gsoMaxSegments, 'gso_max_segs')
   number('tso_max_size', device.loopback ? 524280 : 65536, 'tso_max_size')
   number('tso_max_segs', 65535, 'tso_max_segs')
-  number('gro_max_size', 65536, 'gro_max_size')
+  number('gro_max_size', link.groMaxSize, 'gro_max_size')
 }
 
 /** print_stats64(). */
@@ -230,7 +296,6 @@ export interface LinkFilter {
   /** A device was named that is not there. */
   missing: string | null
   up: boolean
-  down: boolean
   group: number | null
   kind: string | null
   master: boolean
@@ -238,7 +303,6 @@ export interface LinkFilter {
 
 export const fitsState = (device: Device, f: LinkFilter): boolean =>
   !(f.up && !device.up) &&
-  !(f.down && device.up) &&
   !f.master &&
   (f.group === null || f.group === device.link.group) &&
   (f.kind === null || (f.kind === 'tun' && !device.loopback))
@@ -249,7 +313,6 @@ function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilt
     named: null,
     missing: null,
     up: false,
-    down: false,
     group: null,
     kind: null,
     master: false,
@@ -270,7 +333,6 @@ function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilt
 /** Words of the filter that speak of links; false if it is none. */
 export function linkWord(context: IpContext, line: Line, word: string, f: LinkFilter): boolean {
   if (word === 'up') f.up = true
-  else if (word === 'down') f.down = true
   else if (word === 'group') f.group = line.named('Invalid "group" value\n', groupNumber)
   else if (word === 'master') {
     const name = line.next()
@@ -288,160 +350,4 @@ export function deviceWord(line: Line, word: string, before: string | null, usag
   if (word !== 'dev' && begins(word, 'help')) line.die(usage)
   if (before !== null) line.garbage('dev', name)
   return name
-}
-
-// -- what is changed
-
-/** Emulated links are those of the host folder: none is made or taken away while it runs. */
-function add(context: IpContext, line: Line): number {
-  let name: string | null = null
-  let type: string | null = null
-  while (!line.done && type === null) {
-    const word = line.take()
-    if (begins(word, 'name')) name = line.next()
-    else if (begins(word, 'type')) type = line.next()
-    else if (begins(word, 'help')) line.die(linkUsage)
-    else if (['mtu', 'address', 'index', 'txqueuelen', 'link', 'numtxqueues', 'numrxqueues'].includes(word))
-      line.next()
-    else {
-      if (name !== null) line.garbage('dev', word)
-      name = word
-    }
-  }
-  if (type === null) {
-    line.warn('Not enough information: "type" argument is required\n')
-    return 255
-  }
-  if (name === null && type === null) return 255
-  return context.talk(() => {
-    if (name !== null && context.devices.byName(name) !== undefined) throw new Refusal('EEXIST')
-    throw new Refusal('EOPNOTSUPP', 'Unknown device type')
-  })
-}
-
-function remove(context: IpContext, line: Line): number {
-  let name: string | null = null
-  while (!line.done) {
-    const word = line.take()
-    if (begins(word, 'type')) {
-      line.next()
-      continue
-    }
-    const given = word === 'dev' ? line.next() : word
-    if (word !== 'dev' && begins(word, 'help')) line.die(linkUsage)
-    if (name !== null) line.garbage('dev', given)
-    name = given
-  }
-  if (name === null) {
-    line.warn('Not enough information: "dev" argument is required.\n')
-    return 255
-  }
-  const device = context.device(name)
-  if (device === undefined) return line.noDevice(name)
-  // lo, as in Linux; the others belong to their ports.
-  return context.talk(() => {
-    throw new Refusal('EOPNOTSUPP')
-  })
-}
-
-const onOff = (line: Line, key: string): boolean => {
-  const text = line.next()
-  if (text === 'on') return true
-  if (text === 'off') return false
-  return line.fail(`Error: argument of "${key}" must be "on" or "off", not "${text}"\n`, 1)
-}
-
-function set(context: IpContext, line: Line): number {
-  let name: string | null = null
-  const changes: ((d: Device) => void)[] = []
-  let up: boolean | null = null
-  let newName: string | null = null
-  while (!line.done) {
-    const word = line.take()
-    if (word === 'up') up = true
-    else if (word === 'down') up = false
-    else if (begins(word, 'name')) {
-      const text = line.next()
-      if (newName !== null) line.duplicate('name', text)
-      if (!/^[^\s/]{1,15}$/.test(text)) line.invalid('"name" not a valid ifname', text)
-      newName = text
-    } else if (word === 'mtu') {
-      const text = line.next()
-      const minus = /^\s*-/.test(text)
-      const read = number(minus ? text.replace('-', '') : text, 0x7fff_ffff)
-      const mtu = read === null ? line.invalid('Invalid "mtu" value\n', text) : minus ? -read : read
-      changes.push((d) => {
-        if (mtu < (d.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
-        if (!d.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
-        context.devices.setMtu(d, mtu)
-      })
-    } else if (word === 'multicast') {
-      const on = onOff(line, 'multicast')
-      changes.push((d) => {
-        d.link.multicast = on
-      })
-    } else if (word === 'allmulticast') {
-      const on = onOff(line, 'allmulticast')
-      changes.push((d) => {
-        d.link.allMulticast = on
-      })
-    } else if (word === 'promisc') {
-      const on = onOff(line, 'promisc')
-      changes.push((d) => {
-        d.link.promiscuous = on
-      })
-    } else if (word === 'arp') {
-      const on = onOff(line, 'arp')
-      changes.push((d) => {
-        d.link.noArp = !on
-      })
-    } else if (begins(word, 'dynamic')) {
-      const on = onOff(line, 'dynamic')
-      changes.push((d) => {
-        d.link.dynamic = on
-      })
-    } else if (begins(word, 'txqueuelen') || word === 'qlen' || begins(word, 'txqlen')) {
-      const length = line.number('Invalid "txqueuelen" value\n', 0x7fff_ffff)
-      changes.push((d) => {
-        d.link.txQueueLength = length
-      })
-    } else if (word === 'alias') {
-      const text = line.next()
-      if (Buffer.byteLength(text) > 255) line.invalid('alias too long\n', text)
-      changes.push((d) => {
-        d.link.alias = text === '' ? null : text
-      })
-    } else if (word === 'group') {
-      const group = line.named('Invalid "group" value\n', groupNumber)
-      changes.push((d) => {
-        d.link.group = group
-      })
-    } else if (begins(word, 'address')) {
-      const text = line.next()
-      changes.push((d) => {
-        const mac = readMac(text)
-        if (mac === null || d.link.mac === null || d.loopback) throw new Refusal('EOPNOTSUPP')
-        d.link.mac = mac
-      })
-    } else {
-      const given = word === 'dev' ? line.next() : word
-      if (word !== 'dev' && begins(word, 'help')) line.die(linkUsage)
-      if (name !== null) line.garbage('dev', given)
-      name = given
-    }
-  }
-  if (name === null) {
-    line.warn('Not enough information: "dev" argument is required.\n')
-    return 255
-  }
-  const target = context.device(name)
-  if (target === undefined) return line.noDevice(name)
-  return context.talk(() => {
-    for (const change of changes) change(target)
-    if (newName !== null && newName !== target.name) {
-      context.devices.rename(target, newName)
-    }
-    if (up !== null) context.devices.setUp(target, up)
-    context.devices.touch()
-  })
 }

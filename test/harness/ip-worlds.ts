@@ -47,6 +47,8 @@ export class IpWorlds {
       egress: new MemoryEgress(memory),
       random: new SeededRandom(1),
     })
+    for (const name of ['default', ...IP_DEVICES])
+      this.engine.host.tunables.set(`net.ipv6.conf.${name}.addr_gen_mode`, 1)
   }
 
   /** The real one's answer. */

@@ -1,0 +1,376 @@
+// ip link set, add, replace and delete, as iplink.c of iproute2 6.1 reads them. Links belong to the host folder: what is
+// set is theirs, none is made or taken away.
+
+import type { Device } from '../../datapath/devices.ts'
+import { type IpContext, Refusal } from './ip-context.ts'
+import { linkUsage } from './ip-usage.ts'
+import { begins, groupNumber, type Line, number } from './ip-words.ts'
+
+export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
+
+/** What `type` may say (link_util of iproute2). */
+export const LINK_KINDS: ReadonlySet<string> = new Set(
+  'amt bareudp bond bond_slave bridge bridge_slave dsa dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre ip6gretap ip6tnl ipip ipoib ipvlan ipvtap macsec macvlan macvtap netdevsim nlmon rmnet sit team team_slave tun vcan veth vlan vrf vti vxcan vxlan wwan xfrm virt_wifi'.split(
+    ' ',
+  ),
+)
+
+interface Wish {
+  up: boolean | null
+  name: string | null
+  dev: string | null
+  type: string | null
+  group: number | null
+  index: number | null
+  /** One after the other, on the link. */
+  readonly changes: ((d: Device) => void)[]
+  /** Words of a hardware address are compared with the link's length before anything is asked of the kernel. */
+  length: number
+}
+
+/** get_integer(): with a sign. */
+function integer(text: string, most = 0x7fff_ffff): number | null {
+  const minus = /^\s*-/.test(text)
+  const value = number(minus ? text.replace('-', '') : text, minus ? 0x8000_0000 : most)
+  return value === null ? null : minus ? -value : value
+}
+
+/** parse_on_off(), of words that give -EINVAL for an exit status. */
+function strictOnOff(line: Line, key: string): boolean {
+  const text = line.next()
+  if (text === 'on' || text === 'off') return text === 'on'
+  return line.fail(`Error: argument of "${key}" must be one of "off", "on", not "${text}"\n`, 22)
+}
+
+function onOff(line: Line, key: string): boolean {
+  const text = line.next()
+  if (text === 'on' || text === 'off') return text === 'on'
+  return line.fail(`Error: argument of "${key}" must be "on" or "off", not "${text}"\n`, 1)
+}
+
+/** check_ifname(), but for the length, of which the kernel speaks. */
+const validName = (text: string, most = Number.POSITIVE_INFINITY): boolean =>
+  text !== '' && Buffer.byteLength(text) <= most && !/[\s/]/.test(text)
+
+/** ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one. */
+function hardware(line: Line): string {
+  const text = line.next()
+  const parts = text.split(':')
+  if (text.includes('.') || parts.length > 32 || !parts.every((part) => /^[\da-f]{1,2}$/i.test(part)))
+    return line.fail(`"${text}" is invalid lladdr.\n`, 1)
+  return parts.map((part) => part.toLowerCase().padStart(2, '0')).join(':')
+}
+
+const bytesOf = (address: string): number => address.split(':').length
+
+/** An integer that may be said once. */
+class Once {
+  #said = false
+  read(line: Line, key: string, most?: number): number {
+    const text = line.next()
+    if (this.#said) line.duplicate(key, text)
+    this.#said = true
+    return integer(text, most) ?? line.invalid(`Invalid "${key}" value\n`, text)
+  }
+}
+
+/** iplink_parse(). */
+function readWish(context: IpContext, line: Line): Wish {
+  const wish: Wish = {
+    up: null,
+    name: null,
+    dev: null,
+    type: null,
+    group: null,
+    index: null,
+    changes: [],
+    length: 0,
+  }
+  const once = new Map<string, Once>()
+  const value = (key: string, most?: number): number => {
+    let one = once.get(key)
+    if (one === undefined) {
+      one = new Once()
+      once.set(key, one)
+    }
+    return one.read(line, key, most)
+  }
+  const change = (what: (d: Device) => void): void => {
+    wish.changes.push(what)
+  }
+  const refuse = (code: string, told: string | null = null): void =>
+    change(() => {
+      throw new Refusal(code, told)
+    })
+  while (!line.done) {
+    const word = line.take()
+    if (word === 'up' || word === 'down') wish.up = word === 'up'
+    else if (word === 'name') {
+      const text = line.next()
+      if (wish.name !== null) line.duplicate('name', text)
+      if (!validName(text, 15)) line.invalid('"name" not a valid ifname', text)
+      wish.name = text
+    } else if (word === 'index') {
+      const text = line.next()
+      if (wish.index !== null) line.duplicate('index', text)
+      wish.index = Number.parseInt(text, 10) || 0
+      if (wish.index <= 0) line.invalid('Invalid "index" value', text)
+    } else if (begins(word, 'link')) line.next()
+    else if (begins(word, 'address')) {
+      const address = hardware(line)
+      wish.length = bytesOf(address)
+      change((d) => setAddress(d, address))
+    } else if (begins(word, 'broadcast') || word === 'brd') {
+      const address = hardware(line)
+      change((d) => {
+        if (d.link.mac === null) return
+        if (bytesOf(address) < 6) throw new Refusal('EINVAL')
+        d.link.broadcast = address
+      })
+    } else if (begins(word, 'txqueuelen') || word === 'qlen' || begins(word, 'txqlen')) {
+      const length = value('txqueuelen')
+      change((d) => {
+        if (length < 0) throw new Refusal('EPERM')
+        d.link.txQueueLength = length
+      })
+    } else if (word === 'mtu') {
+      const mtu = value('mtu')
+      change((d) => setMtu(context, d, mtu))
+    } else if (/^xdp(generic|drv|offload)?$/.test(word)) {
+      const text = line.next()
+      if (text !== 'off') line.die(`What mode is "${text}"?\n`)
+    } else if (word === 'netns') {
+      const text = line.next()
+      if (once.has('netns')) line.duplicate('netns', text)
+      once.set('netns', new Once())
+      if (integer(text) === null) line.invalid('Invalid "netns" value\n', text)
+      refuse('ESRCH')
+    } else if (word === 'multicast') {
+      const on = onOff(line, word)
+      change((d) => {
+        d.link.multicast = on
+      })
+    } else if (word === 'allmulticast') {
+      const on = onOff(line, word)
+      change((d) => {
+        d.link.allMulticast = on
+      })
+    } else if (word === 'promisc') {
+      const on = onOff(line, word)
+      change((d) => {
+        d.link.promiscuous = on
+      })
+    } else if (word === 'trailers') {
+      const on = onOff(line, word)
+      change((d) => {
+        d.link.noTrailers = !on
+      })
+    } else if (word === 'arp') {
+      const on = onOff(line, word)
+      change((d) => {
+        d.link.noArp = !on
+      })
+    } else if (word === 'carrier') {
+      // Differs from Linux: the carrier is the port's.
+      if (!strictOnOff(line, word)) refuse('EOPNOTSUPP')
+    } else if (word === 'vf') {
+      const text = line.next()
+      if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
+      if (wish.dev === null || context.device(wish.dev) === undefined)
+        line.die('Error: argument "dev" is required\n')
+      line.next()
+      while (!line.done) line.take()
+      refuse('EOPNOTSUPP')
+    } else if (begins(word, 'master')) {
+      const text = line.next()
+      if (context.device(text) === undefined) line.invalid('Device does not exist\n', text)
+      refuse('EOPNOTSUPP')
+    } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
+    else if (begins(word, 'nomaster')) continue
+    else if (begins(word, 'dynamic')) {
+      const on = onOff(line, 'dynamic')
+      change((d) => {
+        d.link.dynamic = on
+      })
+    } else if (begins(word, 'type')) {
+      wish.type = line.next()
+      break
+    } else if (begins(word, 'alias')) {
+      const text = line.next()
+      if (Buffer.byteLength(text) > 255) line.invalid('alias too long\n', text)
+      change((d) => {
+        d.link.alias = text === '' ? null : text
+      })
+    } else if (word === 'group') {
+      const text = line.next()
+      if (wish.group !== null) line.duplicate('group', text)
+      wish.group = groupNumber(text) ?? line.invalid('Invalid "group" value\n', text)
+    } else if (word === 'mode') {
+      const text = line.next()
+      const mode = /^default$/i.test(text) ? 'DEFAULT' : /^dormant$/i.test(text) ? 'DORMANT' : null
+      if (mode === null) line.invalid('Invalid link mode\n', text)
+      else
+        change((d) => {
+          d.link.mode = mode
+        })
+    } else if (word === 'state') {
+      const text = line.next()
+      const state = text.toUpperCase()
+      if (!STATES.has(state)) line.invalid('Invalid operstate\n', text)
+      change((d) => setState(d, state))
+    } else if (begins(word, 'numtxqueues')) value('numtxqueues')
+    else if (begins(word, 'numrxqueues')) value('numrxqueues')
+    else if (begins(word, 'addrgenmode')) {
+      const text = line.next()
+      const mode = ['eui64', 'none', 'stable_secret', 'random'].indexOf(text)
+      if (mode < 0) line.invalid('Invalid address generation mode\n', text)
+      change((d) => {
+        const name = `net.ipv6.conf.${d.name.replaceAll('.', '/')}.addr_gen_mode`
+        if (mode === 2 && context.host.ipv6Devices.addressMode(d) !== 2) throw new Refusal('EINVAL')
+        context.host.tunables.set(name, mode)
+      })
+    } else if (word === 'link-netns') {
+      const text = line.next()
+      line.invalid('Invalid "link-netns" value\n', text)
+    } else if (word === 'link-netnsid') {
+      value('link-netnsid')
+      refuse('EINVAL', 'Unknown network namespace id')
+    } else if (word === 'protodown') {
+      strictOnOff(line, word)
+      refuse('EOPNOTSUPP', 'Protodown not supported by device')
+    } else if (word === 'protodown_reason') {
+      const text = line.next()
+      if (number(text, 31) === null) line.invalid('invalid protodown reason\n', text)
+      onOff(line, word)
+      refuse('EOPNOTSUPP', 'Protodown not supported by device')
+    } else if (word === 'gso_max_size') {
+      const size = largest(line, word, 0xffff_ffff)
+      change((d) => {
+        if (size > (d.loopback ? 524_280 : 65_536)) throw new Refusal('EINVAL', 'too big gso_max_size')
+        d.link.gsoMaxSize = size
+      })
+    } else if (word === 'gso_max_segs') {
+      const segments = largest(line, word, 65_535)
+      change((d) => {
+        d.link.gsoMaxSegments = segments
+      })
+    } else if (word === 'gro_max_size') {
+      const size = largest(line, word, 0xffff_ffff)
+      change((d) => {
+        if (size > 524_280) throw new Refusal('EINVAL', 'too big gro_max_size')
+        d.link.groMaxSize = size
+      })
+    } else if (word === 'parentdev') line.next()
+    else {
+      if (begins(word, 'help')) line.die(linkUsage)
+      const given = word === 'dev' ? line.next() : word
+      if (wish.dev !== null) line.garbage('dev', given)
+      if (!validName(given)) line.invalid('"dev" not a valid ifname', given)
+      wish.dev = given
+    }
+  }
+  return wish
+}
+
+const STATES: ReadonlySet<string> = new Set(
+  'UNKNOWN NOTPRESENT DOWN LOWERLAYERDOWN TESTING DORMANT UP'.split(' '),
+)
+
+const largest = (line: Line, key: string, most: number): number => {
+  const text = line.next()
+  return number(text, most) ?? line.invalid(`Invalid "${key}" value\n`, text)
+}
+
+/** set_operstate(): only some states follow upon others. */
+function setState(device: Device, state: string): void {
+  const { link } = device
+  if (state === 'UP') {
+    if (link.operState !== 'UP') link.operState = 'UP'
+  } else if (state === 'DORMANT') link.operState = 'DORMANT'
+}
+
+function setAddress(device: Device, address: string): void {
+  if (device.link.mac === null) throw new Refusal('EOPNOTSUPP')
+  if (device.loopback ? /^00(:00)*$/.test(address) : (Number.parseInt(address, 16) & 1) === 1)
+    throw new Refusal('EADDRNOTAVAIL')
+  device.link.mac = address
+}
+
+function setMtu(context: IpContext, device: Device, mtu: number): void {
+  if (mtu < (device.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
+  if (!device.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
+  context.devices.setMtu(device, mtu)
+}
+
+/** iplink_modify(). */
+export function modifyLink(context: IpContext, line: Line, verb: LinkChange): number {
+  const wish = readWish(context, line)
+  const target = wish.dev === null ? undefined : context.device(wish.dev)
+  if (target !== undefined && wish.length > 0) {
+    const own = target.link.mac === null ? 0 : bytesOf(target.link.mac)
+    if (own !== 0 && own !== wish.length)
+      return line.fail(`Invalid address length ${wish.length} - must be ${own} bytes\n`, 1)
+  }
+  const making = verb === 'add' || verb === 'replace'
+  if (wish.group !== null && wish.dev === null) {
+    if (!line.done) return garbage(line)
+    if (making) return line.fail('group cannot be used when creating devices.\n', 1)
+    return changeGroup(context, wish, verb)
+  }
+  if (!making) {
+    if (wish.dev === null) return line.die('Not enough information: "dev" argument is required.\n')
+    if (verb === 'set' && wish.index !== null)
+      return line.die(
+        'index can be used only when creating devices or when moving device to another netns.\n',
+      )
+    if (target === undefined) return line.noDevice(wish.dev)
+  }
+  if (wish.type !== null) {
+    if (!line.done && !LINK_KINDS.has(wish.type)) {
+      if (begins(line.peek(), 'help')) line.die(linkUsage)
+      return garbage(line)
+    }
+  } else if (making) return line.fail('Not enough information: "type" argument is required\n', 1)
+  return context.talk(() => {
+    if (making) make(context, wish, verb)
+    else if (verb === 'delete') throw new Refusal('EOPNOTSUPP')
+    else set(context, target!, wish)
+  })
+}
+
+function garbage(line: Line): number {
+  return line.fail(`Garbage instead of arguments "${line.peek()} ...". Try "ip link help".\n`, 1)
+}
+
+function set(context: IpContext, target: Device, wish: Wish): void {
+  if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
+  if (wish.group !== null) target.link.group = wish.group
+  for (const change of wish.changes) change(target)
+  if (wish.name !== null && wish.name !== target.name) context.devices.rename(target, wish.name)
+  if (wish.up !== null) context.devices.setUp(target, wish.up)
+  context.devices.touch()
+}
+
+/** Emulated links are those of the host folder: none is made or taken away while it runs. */
+function make(context: IpContext, wish: Wish, verb: LinkChange): void {
+  const name = wish.name ?? wish.dev
+  if (name !== null && Buffer.byteLength(name) > 15)
+    throw new Refusal('EINVAL', 'Attribute failed policy validation')
+  const there = name === null ? undefined : context.devices.byName(name)
+  if (there !== undefined && verb === 'add') throw new Refusal('EEXIST')
+  if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
+  if (there !== undefined) set(context, there, wish)
+  else throw new Refusal('EOPNOTSUPP', 'Unknown device type')
+}
+
+/** Every link of a group; without one nothing is done, but to delete it. */
+function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
+  const members = context.devices.all().filter((d) => d.link.group === wish.group)
+  return context.talk(() => {
+    if (verb === 'delete') {
+      if (wish.group === 0) throw new Refusal('EPERM')
+      throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
+    }
+    for (const member of members) set(context, member, { ...wish, group: null, name: null })
+  })
+}
