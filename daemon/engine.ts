@@ -1,3 +1,4 @@
+import { endLifetimes } from '../datapath/lifetimes.ts'
 // One emulated host, wired: devices, addresses, routes, rules, sysctls, rulesets. Gateway and replay drive the very
 // same engine; they differ in where frames, time and randomness come from.
 //
@@ -112,6 +113,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
     rulesets,
     registry,
     tick: () => {
+      endLifetimes(host.devices, host.fib, host.now)
       host.fragments.tick()
       host.fragments6.tick()
       return conntrack.tick()

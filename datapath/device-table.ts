@@ -24,8 +24,8 @@ export class DeviceError extends RangeError {
 
 /** Who wants to know: the FIB derives routes, masquerading ends connections. */
 export interface DeviceListener {
-  /** After the address stands in device.addresses. */
-  addressAdded?(device: Device, address: Address): void
+  /** After the address stands in device.addresses; `old`: in whose place. */
+  addressAdded?(device: Device, address: Address, old?: Address): void
   /** After it has gone from device.addresses. */
   addressRemoved?(device: Device, address: Address): void
   /** device.up changed. */
@@ -245,6 +245,7 @@ export class Devices {
         gsoMaxSegments: 65535,
         groMaxSize: 65536,
         wasUp: options.up ?? true,
+        noQueue: loopback,
       },
       rxPackets: 0,
       rxBytes: 0,
@@ -279,7 +280,10 @@ export class Devices {
   setUp(device: Device, up: boolean): void {
     if (device.up === up) return
     device.up = up
-    if (up) device.link.wasUp = true
+    if (up && !device.link.wasUp) {
+      device.link.wasUp = true
+      device.link.noQueue ||= device.link.txQueueLength === 0
+    }
     this.generation++
     for (const l of this.#listeners) l.linkChanged?.(device)
     if (device.loopback && up) this.#loopbackAddresses(device)
@@ -344,8 +348,18 @@ export class Devices {
     const at = device.addresses.indexOf(old)
     if (at < 0) throw new DeviceError('EADDRNOTAVAIL', 'Address not found')
     device.addresses[at] = now
+    if (now.lifetime !== undefined) this.mortal = true
     this.generation++
-    for (const l of this.#listeners) l.addressAdded?.(device, now)
+    for (const l of this.#listeners) l.addressAdded?.(device, now, old)
+  }
+
+  /** Some address has a lifetime. */
+  mortal = false
+
+  /** An address whose preferred time is over. */
+  markDeprecated(device: Device, address: Address): void {
+    device.addresses[device.addresses.indexOf(address)] = { ...address, deprecated: true }
+    this.generation++
   }
 
   /** What `device.link` says has changed: what was looked up by it is old. */
@@ -406,6 +420,7 @@ export class Devices {
       // ipv4_devconf_setall(): from the first address on, `default` no longer reaches this device.
       this.#rows.get(device.name)!.own.fill(true)
     }
+    if (own.lifetime !== undefined) this.mortal = true
     this.generation++
     for (const l of this.#listeners) l.addressAdded?.(device, own)
   }

@@ -24,6 +24,10 @@ export interface Address {
   readonly metric?: number
   /** Flags that only `ip addr` shows: nodad, home, mngtmpaddr, autojoin. */
   readonly flags?: readonly string[]
+  /** How long it is valid and preferred, seconds (0xffffffff: for ever), from `since` (host.now, ms). Absent: for ever. */
+  readonly lifetime?: { readonly since: number; readonly valid: number; readonly preferred: number }
+  /** IFA_F_DEPRECATED: no longer preferred. */
+  readonly deprecated?: boolean
   /** IPv6 peer (point to point), four words; null or absent: none. */
   readonly peer6?: readonly [number, number, number, number] | null
 }
@@ -45,7 +49,7 @@ export interface LinkState {
   /** IFF_NOTRAILERS. */
   noTrailers: boolean
   /** `ip link set … state`; null: as its kind has it. */
-  operState: 'UP' | 'DORMANT' | null
+  operState: 'UP' | null
   /** `ip link set … mode`. */
   mode: 'DEFAULT' | 'DORMANT'
   /** Broadcast address that was set; null: as its kind has it. */
@@ -54,8 +58,9 @@ export interface LinkState {
   gsoMaxSize: number
   gsoMaxSegments: number
   groMaxSize: number
-  /** It has been up: from then on it has a queueing discipline. */
+  /** It has been up: from then on it has a queueing discipline, `noqueue` if it had no queue then. */
   wasUp: boolean
+  noQueue: boolean
 }
 
 /** The sysctls of net.ipv4.conf.DEV that the path reads; already combined with `all`. */

@@ -38,11 +38,9 @@ export function derive6(device: Device, address: Address): RouteSpec[] {
       table: Table.Local,
       metric: 0,
     })
-  // The peer's prefix route stands whatever noprefixroute says of the address itself.
-  if (address.peer6) {
-    if (!address.noPrefixRoute) routes.push(prefixRoute(address.words, 128))
-    routes.push(prefixRoute(address.peer6, address.prefixLength))
-  } else if (!address.noPrefixRoute && !isOwnLoopback(device, address))
+  // The peer's route stands whatever noprefixroute says of the address itself (__ipv6_ifa_notify).
+  if (address.peer6) routes.push(prefixRoute(address.peer6, 128))
+  if (!address.noPrefixRoute && !isOwnLoopback(device, address))
     routes.push(prefixRoute(address.words, address.prefixLength))
   return routes
 }

@@ -10,6 +10,7 @@ import { type Address, type Device, Scope } from './devices.ts'
 import { RouteChecker } from './fib-check.ts'
 import { derive, derive6, describe, multicast6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
+import { followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
 import { checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -56,14 +57,18 @@ export class Fib extends FibLookup {
     super(devices, memory, conf)
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
-      addressAdded: (device, address) => {
+      addressAdded: (device, address, old) => {
+        const before = address.family === 6 ? this.prefixRoute6(device, address) : undefined
         if (address.family === 4) this.#revive(device, true)
         // addrconf_add_dev() puts the multicast route back if somebody took it away.
         if (address.family === 6) this.#missMulticast6(device)
         this.#follow(device)
+        if (address.family === 6) followLifetime(this, device, address, before, old)
       },
       addressRemoved: (device, address) => {
+        this.#keepPrefix6(device, address)
         this.#follow(device)
+        if (address.family === 6) leaveLifetime(this, device, address)
         this.#addressGone(address)
         // fib_disable_ip(): without any address nothing leads through the device.
         if (address.family === 4 && !device.addresses.some((a) => a.family === 4)) {
@@ -199,6 +204,7 @@ export class Fib extends FibLookup {
   flushRoutes(family: Family): void {
     const rt = this.of(family)
     rt.tables.clear()
+    if (family === 6) this.ends.clear()
     rt.followed = false
     rt.customLocal = false
     rt.realms = 0
@@ -314,7 +320,38 @@ export class Fib extends FibLookup {
   }
 
   #take(rt: Routing, table: RouteTable, route: RouteEntry): void {
+    this.ends.delete(route)
     if (table.remove(route) && route.realm !== 0) rt.realms--
+  }
+
+  // -- routes that end by themselves
+
+  /** IPv6 routes that expire: host.now, ms. */
+  readonly ends = new Map<Route, number>()
+
+  /** `end`: host.now at which the route goes; null: it stays. */
+  setEnd(route: Route, end: number | null): void {
+    if (end === null) this.ends.delete(route)
+    else this.ends.set(route, end)
+  }
+
+  /** The route that leads to an address's prefix, if there is one. */
+  prefixRoute6(device: Device, address: Address): Route | undefined {
+    if (address.noPrefixRoute) return undefined
+    const spec = derive6(device, address).findLast((s) => s.type === RouteType.Unicast)
+    if (spec === undefined) return undefined
+    return this.v6.tables
+      .get(Table.Main)
+      ?.chain(spec.dst, spec.prefixLength)
+      .find((r) => r.device === device && r.metric === spec.metric && r.protocol === 'kernel')
+  }
+
+  /** The prefix route of a mortal address outlives it, and ends by itself (ipv6_del_addr). */
+  #keepPrefix6(device: Device, gone: Address): void {
+    if (gone.family !== 6 || isPermanent(gone) || !device.up || device.conf6.disabled) return
+    const have = this.#derived.get(device)
+    const route = this.prefixRoute6(device, gone)
+    for (const [text, each] of have ?? []) if (each === route) have!.delete(text)
   }
 
   // -- what follows from addresses

@@ -3,6 +3,7 @@
 import type { Address, Device } from '../../datapath/devices.ts'
 import { Scope } from '../../datapath/devices.ts'
 import type { Words } from '../../datapath/fib.ts'
+import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { sameWords } from '../host-folder/address.ts'
@@ -52,7 +53,8 @@ const READ_ONLY = new Set(
 
 const flagsOf = (a: Address): Set<string> =>
   new Set([
-    'permanent',
+    ...(isPermanent(a) ? ['permanent'] : []),
+    ...(a.deprecated ? ['deprecated'] : []),
     ...(a.secondary ? ['secondary'] : []),
     ...(a.noPrefixRoute ? ['noprefixroute'] : []),
     ...(a.flags ?? []),
@@ -224,12 +226,17 @@ function printAddress(context: IpContext, device: Device, a: Address, named: boo
   }
   out.any('scope', names.scope(a.scope), `scope ${names.scope(a.scope)} `)
   const flags = flagsOf(a)
-  for (const flag of FLAGS) if (flag !== 'permanent' && flags.has(flag)) out.any(flag, true, `${flag} `)
+  for (const flag of FLAGS)
+    if (flag === 'permanent') {
+      if (!flags.has(flag)) out.any('dynamic', true, 'dynamic ')
+    } else if (flags.has(flag)) out.any(flag, true, `${flag} `)
   if (a.family === 4 && a.label !== null) out.any('label', a.label, a.label)
   out.newline()
-  out.plain('       valid_lft forever preferred_lft forever')
-  out.member('valid_life_time', 0xffff_ffff)
-  out.member('preferred_life_time', 0xffff_ffff)
+  const { valid, preferred } = lifeLeft(a, context.host.now)
+  const seconds = (n: number): string => (n === FOREVER ? 'forever' : `${n}sec`)
+  out.plain(`       valid_lft ${seconds(valid)} preferred_lft ${seconds(preferred)}`)
+  out.member('valid_life_time', valid)
+  out.member('preferred_life_time', preferred)
   out.plain('\n')
 }
 
@@ -404,6 +411,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
 const isMulticast = (p: AnyPrefix | null): boolean =>
   p !== null && (p.family === 4 ? p.words[0] >>> 28 === 14 : p.words[0] >>> 24 === 0xff)
 
+/** What an address has of the lifetimes that were given; without any it is for ever. */
+function lifeOf(context: IpContext, { valid, preferred }: Draft): Pick<Address, 'lifetime' | 'deprecated'> {
+  if (valid === FOREVER && preferred === FOREVER) return {}
+  const lifetime = { since: context.host.now, valid, preferred }
+  return preferred === 0 ? { lifetime, deprecated: true } : { lifetime }
+}
+
 /** inet_rtm_newaddr(). */
 function add4(context: IpContext, device: Device, d: Draft, change: Change): void {
   if (d.family === 0) throw new Refusal('EOPNOTSUPP')
@@ -430,6 +444,7 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
     ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),
     ...(d.metric === 0 ? {} : { metric: d.metric }),
     ...(d.flags.has('autojoin') ? { flags: ['autojoin'] } : {}),
+    ...lifeOf(context, d),
   }
   const mask = length === 0 ? 0 : -1 << (32 - length)
   const there = device.addresses.find(
@@ -441,11 +456,11 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
   )
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv4: Address already assigned')
-    const { metric: _, ...rest } = there
+    const { metric: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
     context.devices.changeAddress(device, there, {
       ...rest,
       ...(d.metric === 0 ? (there.metric ? { metric: there.metric } : {}) : { metric: d.metric }),
-      noPrefixRoute: d.flags.has('noprefixroute'),
+      ...lifeOf(context, d),
     })
     return
   }
@@ -475,12 +490,13 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   const flags = kept.length === 0 ? {} : { flags: kept }
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
-    const { flags: _, ...rest } = there
+    const { flags: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
     context.devices.changeAddress(device, there, {
       ...rest,
       ...metric,
       ...flags,
       noPrefixRoute: d.flags.has('noprefixroute'),
+      ...lifeOf(context, d),
     })
     return
   }
@@ -509,6 +525,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),
     ...metric,
     ...flags,
+    ...lifeOf(context, d),
   })
 }
 

@@ -15,6 +15,37 @@ export const LINK_KINDS: ReadonlySet<string> = new Set(
   ),
 )
 
+/** When in a request something is done, whatever order the words have: checks first (validate_linkmsg), then do_setlink(). */
+const STEPS = [
+  'kind',
+  'netns',
+  'netnsid',
+  'sizes',
+  'mode check',
+  'address',
+  'mtu',
+  'group',
+  'name',
+  'alias',
+  'broadcast',
+  'master',
+  'flags',
+  'carrier',
+  'queue',
+  'size',
+  'state',
+  'mode',
+  'address mode',
+  'protodown',
+  'vf',
+] as const
+type Step = (typeof STEPS)[number]
+
+interface Change {
+  readonly step: Step
+  readonly run: (d: Device) => void
+}
+
 interface Wish {
   up: boolean | null
   name: string | null
@@ -22,8 +53,7 @@ interface Wish {
   type: string | null
   group: number | null
   index: number | null
-  /** One after the other, on the link. */
-  readonly changes: ((d: Device) => void)[]
+  readonly changes: Change[]
   /** Words of a hardware address are compared with the link's length before anything is asked of the kernel. */
   length: number
 }
@@ -95,11 +125,11 @@ function readWish(context: IpContext, line: Line): Wish {
     }
     return one.read(line, key, most)
   }
-  const change = (what: (d: Device) => void): void => {
-    wish.changes.push(what)
+  const change = (step: Step, run: (d: Device) => void): void => {
+    wish.changes.push({ step, run })
   }
-  const refuse = (code: string, told: string | null = null): void =>
-    change(() => {
+  const refuse = (step: Step, code: string, told: string | null = null): void =>
+    change(step, () => {
       throw new Refusal(code, told)
     })
   while (!line.done) {
@@ -119,23 +149,23 @@ function readWish(context: IpContext, line: Line): Wish {
     else if (begins(word, 'address')) {
       const address = hardware(line)
       wish.length = bytesOf(address)
-      change((d) => setAddress(d, address))
+      change('address', (d) => setAddress(d, address))
     } else if (begins(word, 'broadcast') || word === 'brd') {
       const address = hardware(line)
-      change((d) => {
+      change('broadcast', (d) => {
         if (d.link.mac === null) return
         if (bytesOf(address) < 6) throw new Refusal('EINVAL')
         d.link.broadcast = address
       })
     } else if (begins(word, 'txqueuelen') || word === 'qlen' || begins(word, 'txqlen')) {
       const length = value('txqueuelen')
-      change((d) => {
+      change('queue', (d) => {
         if (length < 0) throw new Refusal('EPERM')
         d.link.txQueueLength = length
       })
     } else if (word === 'mtu') {
       const mtu = value('mtu')
-      change((d) => setMtu(context, d, mtu))
+      change('mtu', (d) => setMtu(context, d, mtu))
     } else if (/^xdp(generic|drv|offload)?$/.test(word)) {
       const text = line.next()
       if (text !== 'off') line.die(`What mode is "${text}"?\n`)
@@ -144,35 +174,35 @@ function readWish(context: IpContext, line: Line): Wish {
       if (once.has('netns')) line.duplicate('netns', text)
       once.set('netns', new Once())
       if (integer(text) === null) line.invalid('Invalid "netns" value\n', text)
-      refuse('ESRCH')
+      refuse('netns', 'ESRCH')
     } else if (word === 'multicast') {
       const on = onOff(line, word)
-      change((d) => {
+      change('flags', (d) => {
         d.link.multicast = on
       })
     } else if (word === 'allmulticast') {
       const on = onOff(line, word)
-      change((d) => {
+      change('flags', (d) => {
         d.link.allMulticast = on
       })
     } else if (word === 'promisc') {
       const on = onOff(line, word)
-      change((d) => {
+      change('flags', (d) => {
         d.link.promiscuous = on
       })
     } else if (word === 'trailers') {
       const on = onOff(line, word)
-      change((d) => {
+      change('flags', (d) => {
         d.link.noTrailers = !on
       })
     } else if (word === 'arp') {
       const on = onOff(line, word)
-      change((d) => {
+      change('flags', (d) => {
         d.link.noArp = !on
       })
     } else if (word === 'carrier') {
       // Differs from Linux: the carrier is the port's.
-      if (!strictOnOff(line, word)) refuse('EOPNOTSUPP')
+      if (!strictOnOff(line, word)) refuse('carrier', 'EOPNOTSUPP')
     } else if (word === 'vf') {
       const text = line.next()
       if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
@@ -180,16 +210,16 @@ function readWish(context: IpContext, line: Line): Wish {
         line.die('Error: argument "dev" is required\n')
       line.next()
       while (!line.done) line.take()
-      refuse('EOPNOTSUPP')
+      refuse('vf', 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
       const text = line.next()
       if (context.device(text) === undefined) line.invalid('Device does not exist\n', text)
-      refuse('EOPNOTSUPP')
+      refuse('master', 'EOPNOTSUPP')
     } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
     else if (begins(word, 'nomaster')) continue
     else if (begins(word, 'dynamic')) {
       const on = onOff(line, 'dynamic')
-      change((d) => {
+      change('flags', (d) => {
         d.link.dynamic = on
       })
     } else if (begins(word, 'type')) {
@@ -198,7 +228,7 @@ function readWish(context: IpContext, line: Line): Wish {
     } else if (begins(word, 'alias')) {
       const text = line.next()
       if (Buffer.byteLength(text) > 255) line.invalid('alias too long\n', text)
-      change((d) => {
+      change('alias', (d) => {
         d.link.alias = text === '' ? null : text
       })
     } else if (word === 'group') {
@@ -210,54 +240,59 @@ function readWish(context: IpContext, line: Line): Wish {
       const mode = /^default$/i.test(text) ? 'DEFAULT' : /^dormant$/i.test(text) ? 'DORMANT' : null
       if (mode === null) line.invalid('Invalid link mode\n', text)
       else
-        change((d) => {
+        change('mode', (d) => {
           d.link.mode = mode
         })
     } else if (word === 'state') {
       const text = line.next()
       const state = text.toUpperCase()
       if (!STATES.has(state)) line.invalid('Invalid operstate\n', text)
-      change((d) => setState(d, state))
+      change('state', (d) => setState(d, state))
     } else if (begins(word, 'numtxqueues')) value('numtxqueues')
     else if (begins(word, 'numrxqueues')) value('numrxqueues')
     else if (begins(word, 'addrgenmode')) {
       const text = line.next()
       const mode = ['eui64', 'none', 'stable_secret', 'random'].indexOf(text)
       if (mode < 0) line.invalid('Invalid address generation mode\n', text)
-      change((d) => {
-        const name = `net.ipv6.conf.${d.name.replaceAll('.', '/')}.addr_gen_mode`
+      change('mode check', (d) => {
         if (mode === 2 && context.host.ipv6Devices.addressMode(d) !== 2) throw new Refusal('EINVAL')
-        context.host.tunables.set(name, mode)
+      })
+      change('address mode', (d) => {
+        context.host.tunables.set(`net.ipv6.conf.${d.name.replaceAll('.', '/')}.addr_gen_mode`, mode)
       })
     } else if (word === 'link-netns') {
       const text = line.next()
       line.invalid('Invalid "link-netns" value\n', text)
     } else if (word === 'link-netnsid') {
       value('link-netnsid')
-      refuse('EINVAL', 'Unknown network namespace id')
+      refuse('netnsid', 'EINVAL', 'Unknown network namespace id')
     } else if (word === 'protodown') {
       strictOnOff(line, word)
-      refuse('EOPNOTSUPP', 'Protodown not supported by device')
+      refuse('protodown', 'EOPNOTSUPP', 'Protodown not supported by device')
     } else if (word === 'protodown_reason') {
       const text = line.next()
       if (number(text, 31) === null) line.invalid('invalid protodown reason\n', text)
       onOff(line, word)
-      refuse('EOPNOTSUPP', 'Protodown not supported by device')
+      refuse('protodown', 'EOPNOTSUPP', 'Protodown not supported by device')
     } else if (word === 'gso_max_size') {
       const size = largest(line, word, 0xffff_ffff)
-      change((d) => {
+      change('sizes', (d) => {
         if (size > (d.loopback ? 524_280 : 65_536)) throw new Refusal('EINVAL', 'too big gso_max_size')
+      })
+      change('size', (d) => {
         d.link.gsoMaxSize = size
       })
     } else if (word === 'gso_max_segs') {
       const segments = largest(line, word, 65_535)
-      change((d) => {
+      change('size', (d) => {
         d.link.gsoMaxSegments = segments
       })
     } else if (word === 'gro_max_size') {
       const size = largest(line, word, 0xffff_ffff)
-      change((d) => {
+      change('sizes', () => {
         if (size > 524_280) throw new Refusal('EINVAL', 'too big gro_max_size')
+      })
+      change('size', (d) => {
         d.link.groMaxSize = size
       })
     } else if (word === 'parentdev') line.next()
@@ -281,12 +316,9 @@ const largest = (line: Line, key: string, most: number): number => {
   return number(text, most) ?? line.invalid(`Invalid "${key}" value\n`, text)
 }
 
-/** set_operstate(): only some states follow upon others. */
+/** set_operstate(): only some states follow upon others. Differs from Linux: no link becomes dormant. */
 function setState(device: Device, state: string): void {
-  const { link } = device
-  if (state === 'UP') {
-    if (link.operState !== 'UP') link.operState = 'UP'
-  } else if (state === 'DORMANT') link.operState = 'DORMANT'
+  if (state === 'UP') device.link.operState = 'UP'
 }
 
 function setAddress(device: Device, address: string): void {
@@ -344,10 +376,17 @@ function garbage(line: Line): number {
 
 function set(context: IpContext, target: Device, wish: Wish): void {
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
-  if (wish.group !== null) target.link.group = wish.group
-  for (const change of wish.changes) change(target)
-  if (wish.name !== null && wish.name !== target.name) context.devices.rename(target, wish.name)
-  if (wish.up !== null) context.devices.setUp(target, wish.up)
+  const { group, name, up } = wish
+  const changes: Change[] = [
+    ...wish.changes,
+    ...(group === null ? [] : [{ step: 'group' as const, run: (d: Device) => void (d.link.group = group) }]),
+    ...(name === null
+      ? []
+      : [{ step: 'name' as const, run: (d: Device) => context.devices.rename(d, name) }]),
+    ...(up === null ? [] : [{ step: 'flags' as const, run: (d: Device) => context.devices.setUp(d, up) }]),
+  ]
+  changes.sort((a, b) => STEPS.indexOf(a.step) - STEPS.indexOf(b.step))
+  for (const { run } of changes) run(target)
   context.devices.touch()
 }
 

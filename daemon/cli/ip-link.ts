@@ -80,7 +80,6 @@ function property(context: IpContext, line: Line): number {
 export function flagsOf(device: Device): string[] {
   const { link } = device
   const flags: [boolean, string][] = [
-    [device.up && link.operState === 'DORMANT', 'NO-CARRIER'],
     [device.loopback, 'LOOPBACK'],
     [!device.loopback && !device.pointToPoint, 'BROADCAST'],
     [device.pointToPoint, 'POINTOPOINT'],
@@ -107,7 +106,7 @@ const stateOf = (device: Device): string =>
 
 /** What a device that has never been up, or a loopback device, has for a queueing discipline. */
 const qdiscOf = (device: Device): string =>
-  !device.link.wasUp ? 'noop' : device.loopback || device.link.txQueueLength === 0 ? 'noqueue' : 'pfifo_fast'
+  !device.link.wasUp ? 'noop' : device.link.noQueue ? 'noqueue' : 'pfifo_fast'
 
 /** print_linkinfo(); false: nothing is to be shown of this device. */
 export function printLink(context: IpContext, device: Device): void {

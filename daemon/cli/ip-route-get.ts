@@ -33,6 +33,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let iif: string | null = null
   let oif: string | null = null
   let fibmatch = false
+  let notify = false
   let uid = 0
   const port = { sport: 0, dport: 0, protocol: 0 }
   while (!line.done) {
@@ -45,7 +46,8 @@ export function getRoute(context: IpContext, line: Line): number {
     } else if (begins(word, 'iif')) iif = line.next()
     else if (begins(word, 'mark')) mark = line.number('invalid mark value')
     else if (begins(word, 'oif') || word === 'dev') oif = line.next()
-    else if (begins(word, 'notify') || begins(word, 'connected')) continue
+    else if (begins(word, 'notify')) notify = true
+    else if (begins(word, 'connected')) continue
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
     else if (begins(word, 'uid')) uid = line.number('invalid UID\n')
     else if (begins(word, 'fibmatch')) fibmatch = true
@@ -87,7 +89,8 @@ export function getRoute(context: IpContext, line: Line): number {
     key.protocol = port.protocol
     key.sport = port.sport
     key.dport = port.dport
-    answer = own === 4 ? get4(context, key, from, uid, fibmatch) : get6(context, key, from, fibmatch)
+    if (notify && own === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
+    answer = own === 4 ? get4(context, key, from, uid, fibmatch, notify) : get6(context, key, from, fibmatch)
   })
   if (code !== 0) return code
   context.out.list(() => context.out.object(null, answer!))
@@ -125,6 +128,7 @@ function get4(
   from: AnyPrefix | null,
   uid: number,
   fibmatch: boolean,
+  notify: boolean,
 ): () => void {
   const { fib, devices } = context.host
   const asked = { ...key }
@@ -159,7 +163,7 @@ function get4(
     return () => printRoute(context, found, { ...NO_FILTER }, shownTable(context, found))
   }
   const out = route
-  return () => printGet4(context, asked, key, out, from, uid)
+  return () => printGet4(context, asked, key, out, from, uid, notify)
 }
 
 function printGet4(
@@ -169,6 +173,7 @@ function printGet4(
   r: Route,
   from: AnyPrefix | null,
   uid: number,
+  notify: boolean,
 ): void {
   const { out, names, options } = context
   if (r.type !== RouteType.Unicast || options.details)
@@ -193,7 +198,10 @@ function printGet4(
     out.any('prefsrc', text, `src ${text} `)
   }
   // RTCF_MULTICAST is the same bit as RTM_F_OFFLOAD_FAILED.
-  printFlags(context, r.type === RouteType.Multicast ? ['rt_offload_failed'] : [])
+  printFlags(context, [
+    ...(notify ? ['notify'] : []),
+    ...(r.type === RouteType.Multicast ? ['rt_offload_failed'] : []),
+  ])
   if (asked.mark !== 0) {
     out.member('mark', asked.mark)
     out.plain(asked.mark >= 16 ? `mark 0x${asked.mark.toString(16)} ` : `mark ${asked.mark} `)
@@ -206,6 +214,7 @@ function printGet4(
       : []),
     ...(r.type === RouteType.Multicast ? ['mc'] : []),
     ...(r.type === RouteType.Broadcast ? ['brd'] : []),
+    ...(notify ? ['notify'] : []),
   ]
   out.member('cache', flags)
   out.plain(`${out.lineEnd}    cache ${flags.length === 0 ? '' : `<${flags.join(',')}> `}`)

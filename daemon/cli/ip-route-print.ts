@@ -98,6 +98,11 @@ export function printMetrics(context: IpContext, mtu: number, extras: Route['ext
   out.array('metrics', () =>
     out.object(null, () => {
       for (const { name, value } of metrics) {
+        if (name === 'features') {
+          out.plain('features ecn ')
+          out.member('ecn', null)
+          continue
+        }
         const lock = locked.has(name) ? 'lock ' : ''
         if (typeof value === 'number' && (name === 'rtt' || name === 'rttvar' || name === 'rto_min')) {
           const ms = name === 'rtt' ? value / 8 : name === 'rttvar' ? value / 4 : value
@@ -144,6 +149,13 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
   printFlags(context, r.extras?.onlink && r.nexthops === null ? ['onlink'] : [])
   if (r.realm !== 0 && r.nexthops === null) printFlow(context, r.realm)
   printMetrics(context, r.mtu, r.extras)
+  const end = context.host.fib.ends.get(r)
+  if (end !== undefined) {
+    const left = Math.trunc((end - context.host.now) / 1000)
+    // Hundredths, at most INT_MAX of them (rtnl_put_cacheinfo).
+    const seconds = Math.trunc(Math.min(left * 100, 0x7fffffff) / 100)
+    out.any('expires', seconds, `expires ${seconds}sec `)
+  }
   if (family === 6) {
     const preference = PREFERENCES[r.extras?.preference ?? 0] ?? 'medium'
     out.any('pref', preference, `pref ${preference}`)

@@ -10,7 +10,9 @@ import {
   RouteType,
   Table,
 } from '../../datapath/fib.ts'
+import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { isErrorType } from '../../datapath/route-table.ts'
 import { ANY, masked, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { getRoute } from './ip-route-get.ts'
@@ -147,6 +149,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const metrics = new Map<string, RouteMetric>()
   const locked = new Set<string>()
   let nexthopId = 0
+  let nexthopSaid = false
+  let expires = FOREVER
   const hops: Hop[] = []
   while (!line.done) {
     const word = line.take()
@@ -162,20 +166,34 @@ function modify(context: IpContext, line: Line, change: Change): number {
     } else if (word === 'from') from = settle(line.prefix(line.next(), family))
     else if (word === 'tos' || begins(word, 'dsfield'))
       tos = line.named('"tos" value is invalid\n', tosNumber)
-    else if (word === 'expires') line.number('"expires" value is invalid\n')
+    else if (word === 'expires') expires = line.number('"expires" value is invalid\n')
     else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
       metric = line.number('"metric" value is invalid\n')
     else if (word === 'scope') scope = line.named('invalid "scope" value\n', scopeNumber)
-    else if (metricName !== null) metrics.set(metricName, readMetric(line, metricName, locked))
+    else if (word === 'ttl-propagate') {
+      const text = line.next()
+      if (text !== 'enabled' && text !== 'disabled') line.invalid('"ttl-propagate" value is invalid\n', text)
+    } else if (begins(word, 'features')) {
+      let bits = 0
+      while (!line.done && line.peek() === 'ecn') {
+        line.take()
+        bits = 1
+      }
+      if (bits === 0) line.invalid('"features" value not valid\n', line.next())
+      metrics.set('features', { name: 'features', value: 'ecn' })
+    } else if (metricName !== null) metrics.set(metricName, readMetric(line, metricName, locked))
     else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', realms)
     else if (word === 'onlink') hop.onlink = true
     else if (word === 'nexthop') {
       readNexthops(context, line, hops, () => family, settle)
       break
-    } else if (word === 'nhid') nexthopId = line.number('"id" value is invalid\n')
-    else if (word === 'encap') {
+    } else if (word === 'nhid') {
+      nexthopId = line.number('"id" value is invalid\n')
+      nexthopSaid = true
+    } else if (word === 'encap') {
       const kind = line.next()
       if (!ENCAPSULATIONS.has(kind)) line.invalid('"encap type" value is invalid\n', kind)
+      line.next()
       // What follows belongs to the kind; no tunnels here whatever it is.
       return context.talk(() => {
         throw new Refusal('EOPNOTSUPP', 'lwt encapsulation type not supported')
@@ -228,7 +246,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
     ...(hop.onlink ? { onlink: true } : {}),
     ...(behindOther ? { via6: hop.gateway!.words } : {}),
     ...metricExtras(metrics, locked),
-    ...(preference === 0 ? {} : { preference }),
+    // A route that refuses has no more than its type.
+    ...(preference === 0 || isErrorType(type) ? {} : { preference }),
   }
   const ownScope =
     own === 6
@@ -284,14 +303,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (from !== null && own === 4 && from.length > 0)
       throw new Refusal('EINVAL', 'Invalid source prefix for route')
-    if (nexthopId !== 0)
+    if (own === 6 && hops.length > 0 && hops.some((h) => h.gateway === null))
+      throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
+    const hopSaid = out !== null || hop.gateway !== null || hops.length > 0
+    if (nexthopId !== 0 || (nexthopSaid && own === 6 && hopSaid))
       throw new Refusal(
         'EINVAL',
-        out !== null || hop.gateway !== null || hops.length > 0
-          ? 'Nexthop specification and nexthop id are mutually exclusive'
-          : 'Nexthop id does not exist',
+        hopSaid ? 'Nexthop specification and nexthop id are mutually exclusive' : 'Nexthop id does not exist',
       )
-    request(context, spec, change)
+    request(context, spec, change, expires)
   })
 }
 
@@ -344,7 +364,8 @@ function readNexthops(
   }
 }
 
-function request(context: IpContext, spec: RouteSpec, change: Change): void {
+/** `expires`: seconds, FOREVER; IPv4 does not know it. */
+function request(context: IpContext, spec: RouteSpec, change: Change, expires: number): void {
   const { fib } = context.host
   if (change === 'delete') {
     const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
@@ -372,7 +393,9 @@ function request(context: IpContext, spec: RouteSpec, change: Change): void {
     throw new RouteError(there ? 'EEXIST' : 'ENOENT', '')
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
-  fib.addRoute(spec, change, true)
+  const route = fib.addRoute(spec, change, true)
+  if (expires !== FOREVER && spec.family === 6 && !isErrorType(route.type))
+    fib.setEnd(route, context.host.now + expires * 1000)
 }
 
 // -- show and flush

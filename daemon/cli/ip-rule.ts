@@ -101,7 +101,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', realms)
     else if (begins(word, 'protocol'))
       rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
-    else if (word === 'tun_id') rule.tunnel = line.number('tun_id value is invalid\n')
+    else if (word === 'tun_id') rule.tunnel = line.number('"tun_id" value is invalid\n')
     else if (begins(word, 'table') || word === 'lookup') {
       rule.table = line.named('invalid table ID\n', tableNumber)
       tableSaid = true
@@ -121,7 +121,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       rule.uids = [Number(found[1]), Number(found[2])]
     } else if (begins(word, 'nat') || begins(word, 'map-to')) {
       line.warn('Warning: route NAT is deprecated\n')
-      line.address(line.next(), family)
+      line.address(line.next(), 4)
       action = 10
     } else if (word === 'ipproto') rule.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
     else if (word === 'sport') rule.sourcePorts = ports(line, 'invalid port range\n')
@@ -194,6 +194,8 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
       continue
     ;(wanted as Record<string, unknown>)[key] = value
   }
+  // Nothing makes a rule for NAT.
+  if (action === 10) throw new Refusal('ENOENT')
   if (named !== undefined) (wanted as { action: RuleAction }).action = named
   fib.deleteRule(wanted)
 }
@@ -265,7 +267,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
       const text = line.next()
       const found = /^(\d+)-(\d+)$/.exec(text) ?? line.invalid('invalid UID range\n', text)
       f.uids = [Number(found[1]), Number(found[2])]
-    } else if (begins(word, 'tun_id')) f.tunnel = line.number('tun_id value is invalid\n')
+    } else if (begins(word, 'tun_id')) f.tunnel = line.number('"tun_id" value is invalid\n')
     else if (begins(word, 'lookup') || begins(word, 'table'))
       f.table = line.named('table id value is invalid\n', tableNumber)
     else if (begins(word, 'from')) f.source = line.prefix(line.next(), family)

@@ -1,6 +1,7 @@
 // ip(8) of iproute2 6.1 over the emulated host: addr, route, rule and link, in the words and with the exit statuses of
 // the real one.
 
+import { endLifetimes } from '../../datapath/lifetimes.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
@@ -129,6 +130,7 @@ function runOne(
   words: readonly string[],
   session: IpSession | null,
 ): One {
+  endLifetimes(engine.host.devices, engine.host.fib, engine.host.now)
   const context = new IpContext(engine.host, { ...options }, session)
   const [object = '', ...rest] = words
   const run = OBJECTS.find(([name]) => begins(object, name))?.[1] ?? null

@@ -537,8 +537,8 @@ class Session {
         .join('')}`
     if (mode === 'plain')
       return `Name: ${name}\nType: ${type.name}\nRevision: ${type.revision}\nHeader:${joined(header)}\nSize in memory: ${data.memory()}\nReferences: ${references}\nNumber of entries: ${data.count()}\n${
-        withMembers ? `Members:\n${members.map(line).join('')}` : ''
-      }`
+        withMembers ? 'Members:\n' : ''
+      }${members.map(line).join('')}`
     const tags = (options: readonly (readonly [string, string])[]): string =>
       options.map(([key, text]) => (text === '' ? `<${key}/>` : `<${key}>${text}</${key}>`)).join('')
     const lines = members.map((m) => `<member><elem>${element(m)}</elem>${tags(of(m))}</member>\n`)

@@ -1,5 +1,5 @@
 // Which of its addresses a host sends from (ipv6_dev_get_saddr() of addrconf.c, RFC 6724 §5): the rules in turn, each
-// only among those that the rules before it find equal. No address here is tentative, deprecated, temporary or a home
+// only among those that the rules before it find equal. No address here is tentative, temporary or a home
 // address, so the rules about those never decide.
 
 import type { Devices } from '../device-table.ts'
@@ -111,6 +111,8 @@ function isBetter(
     scopeScore(ipv6SourceScope(type), scope) -
     scopeScore(ipv6SourceScope(ipv6AddressType(b0, b1, b2, b3)), scope)
   if (scopes !== 0) return scopes > 0
+  const deprecated = best.deprecated === true
+  if ((a.deprecated === true) !== deprecated) return deprecated
   if (out !== null && (device === out) !== (bestOn === out)) return device === out
   const label = labelOf(d0, d1, d2, d3)
   const fits = labelOf(w0, w1, w2, w3) === label

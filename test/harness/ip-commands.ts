@@ -51,6 +51,7 @@ const V6_PREFIXES = [
   '::/0',
 ]
 const V6_BAD = ['2001:db8::g', '2001:db8::/129', '1.2.3.4', ':::', 'fe80::/x']
+const LIFETIMES = ['4000', '7000', '2000', 'forever', '4294967295', '2000000', '4000']
 const TABLES = ['main', 'local', 'default', '5', '100', '1000', '0x10']
 const PROTOCOLS = ['static', 'kernel', 'boot', 'dhcp', 'bgp', '77', 'ra', '200']
 
@@ -231,6 +232,12 @@ export class IpGrammar {
               ]),
           ...this.#maybe(0.1, 'scope', this.#one(['link', 'host', 'global', '7', 'nope', '300'])),
           ...this.#maybe(0.1, this.#one(['metric', 'prio']), this.#one(['5', '0', 'x', '4294967296'])),
+          ...this.#lifetimes(),
+          ...this.#maybe(
+            0.02,
+            this.#one(['anycast', 'deprecated', 'mngtmpaddr', 'proto']),
+            this.#address(six),
+          ),
           ...this.#maybe(0.97, 'dev', this.#device()),
         ]
       case 3:
@@ -260,9 +267,38 @@ export class IpGrammar {
           ...this.#maybe(0.1, 'scope', this.#one(['link', 'global', 'host', 'all'])),
           ...this.#maybe(0.12, 'to', this.#prefix(six)),
           ...this.#maybe(0.08, 'label', this.#one(['t0*', 't?', '*:1'])),
-          ...this.#maybe(0.08, this.#one(['secondary', 'primary', 'permanent', '-tentative', 'dynamic'])),
+          ...this.#maybe(
+            0.12,
+            this.#one([
+              'secondary',
+              'primary',
+              'permanent',
+              '-tentative',
+              'dynamic',
+              'deprecated',
+              '-deprecated',
+              'noprefixroute',
+              'mngtmpaddr',
+              'home',
+              'autojoin',
+              'nomaster',
+              'down',
+            ]),
+          ),
+          ...this.#maybe(0.05, 'type', this.#one(['tun', 'bridge', 'nope'])),
         ]
     }
+  }
+
+  /** Long enough that none ends while a test runs. */
+  #lifetimes(): string[] {
+    const time = (): string => (this.#chance(0.05) ? this.#one(['x', '-1', '0']) : this.#one(LIFETIMES))
+    const valid = ['valid_lft', time()]
+    const preferred = [this.#one(['preferred_lft', 'preferred']), this.#chance(0.2) ? '0' : time()]
+    return this.#maybe(
+      0.2,
+      ...this.#one([[...valid, ...preferred], [...preferred, ...valid], valid, preferred]),
+    )
   }
 
   #hop(six: boolean): string[] {
@@ -322,6 +358,28 @@ export class IpGrammar {
           ),
           ...(six ? [] : this.#maybe(0.06, 'realm', this.#one(['5', '1/2', 'cosmos', 'x']))),
           ...this.#maybe(0.05, 'onlink'),
+          ...this.#maybe(
+            six ? 0.1 : 0.02,
+            'expires',
+            this.#one(['4000', '7000', 'x', '4294967295', '2000000']),
+          ),
+          ...this.#maybe(six ? 0.06 : 0.01, 'pref', this.#one(['low', 'medium', 'high', '1', '7', 'x'])),
+          ...this.#maybe(
+            0.05,
+            ...this.#one([
+              ['rtt', this.#one(['10', '1s', '5ms', '1.5s', 'x'])],
+              ['rttvar', this.#one(['10', '1s', '5ms', 'x'])],
+              ['rto_min', this.#one(['10', '1s', '5ms', 'x'])],
+              ['reordering', this.#one(['3', 'x'])],
+              ['initrwnd', this.#one(['10', '0'])],
+              ['quickack', this.#one(['0', '1', '2'])],
+              ['fastopen_no_cookie', this.#one(['0', '1', '2'])],
+              ['congctl', this.#one(['reno', 'lock'])],
+              ['features', this.#one(['ecn', 'x'])],
+              ['ttl-propagate', this.#one(['enabled', 'disabled', 'x'])],
+              ['as', 'to', '10.0.0.1'],
+            ]),
+          ),
           ...this.#maybe(0.02, 'nhid', this.#one(['7', '0', 'x'])),
           ...this.#maybe(0.01, 'encap', this.#one(['mpls', 'nope'])),
           ...(several
@@ -361,6 +419,11 @@ export class IpGrammar {
           ...this.#maybe(0.1, 'mark', this.#one(['5', '0x10', 'x'])),
           ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8']))),
           ...this.#maybe(0.1, 'fibmatch'),
+          ...this.#maybe(0.04, 'ipproto', this.#one(['tcp', 'udp', 'icmp', '47', 'x'])),
+          ...this.#maybe(0.04, 'sport', this.#one(['5', 'x', '70000'])),
+          ...this.#maybe(0.04, 'dport', this.#one(['80', '0'])),
+          ...this.#maybe(0.03, 'uid', this.#one(['0', '5', 'x'])),
+          ...this.#maybe(0.02, this.#one(['notify', 'to', 'vrf', 'frob'])),
         ]
       case 9:
         return [
@@ -394,6 +457,19 @@ export class IpGrammar {
           ...this.#maybe(0.05, 'via', this.#address(six)),
           ...this.#maybe(0.05, 'src', this.#address(six)),
           ...this.#maybe(0.05, 'metric', '5'),
+          ...this.#maybe(
+            0.03,
+            ...this.#one([
+              ['vrf', 'x'],
+              ['realm', '5'],
+              ['from', this.#prefix(six)],
+              ['cache'],
+              ['cloned'],
+              ['tos', '0x10'],
+              ['frob'],
+              ['onlink'],
+            ]),
+          ),
         ]
     }
   }
@@ -411,6 +487,10 @@ export class IpGrammar {
       ...this.#maybe(0.06, 'sport', this.#one(['5', '5-10', '10-5', 'x'])),
       ...this.#maybe(0.06, 'dport', this.#one(['80', '1-65535', '0'])),
       ...this.#maybe(0.05, 'uidrange', this.#one(['0-5', '5-0', '7'])),
+      ...this.#maybe(
+        0.02,
+        ...this.#one([['l3mdev'], ['tun_id', this.#one(['5', 'x'])], ['dsfield', this.#one(['8', 'x'])]]),
+      ),
     ]
   }
 
@@ -475,6 +555,54 @@ export class IpGrammar {
     }
   }
 
+  #linkFilter(): string[] {
+    return this.#one([
+      ['type', this.#one(['tun', 'bridge', 'nope', 'bridge_slave'])],
+      ['master', this.#device()],
+      ['vrf', this.#device()],
+      ['nomaster'],
+      ['group', this.#one(['default', '7', 'x'])],
+    ])
+  }
+
+  /** What `ip link set` may say of a link. */
+  #linkWord(): string[] {
+    const onOff = this.#one(['on', 'off', 'maybe'])
+    return this.#one([
+      ['up'],
+      ['up'],
+      ['mtu', this.#one(['1400', '1500', '70000', 'x', '1280', '65535', '65536', '-1', '0x600', '67'])],
+      [this.#one(['txqueuelen', 'qlen', 'txqlen', 'txq']), this.#one(['100', '500', 'x', '-1', '0'])],
+      [this.#one(['multicast', 'promisc']), 'maybe'],
+      [this.#one(['allmulticast', 'arp', 'trailers']), this.#one(['maybe', 'on'])],
+      ['dynamic', onOff],
+      ['trailers', onOff],
+      ['protodown', onOff],
+      ['protodown_reason', this.#one(['3', '32', 'x']), onOff],
+      ['carrier', this.#one(['on', 'x'])],
+      ['group', this.#one(['default', '7', 'x'])],
+      ['alias', this.#one(['uplink', 'a b', ''])],
+      ['name', this.#one(['t1', 'averyveryverylongname', 'a/b', ''])],
+      ['mode', this.#one(['default', 'dormant', 'x'])],
+      ['state', this.#one(['up', 'down', 'x'])],
+      ['addrgenmode', this.#one(['none', 'eui64', 'x', 'stable_secret'])],
+      ['gso_max_size', this.#one(['1000', '65536', '65537', 'x'])],
+      ['gso_max_segs', this.#one(['10', '65535', '65536'])],
+      ['gro_max_size', this.#one(['1000', '65536', '524281', 'x'])],
+      ['numtxqueues', this.#one(['1', 'x'])],
+      ['index', this.#one(['5', '0', 'x'])],
+      ['master', this.#device()],
+      ['nomaster'],
+      ['vrf', this.#device()],
+      ['netns', this.#one(['nope', '999999'])],
+      ['link-netnsid', this.#one(['5', 'x'])],
+      ['address', this.#one(['00:11:22:33:44:55', '00:11', 'x'])],
+      [this.#one(['brd', 'broadcast']), this.#one(['00:11:22:33:44:55', 'x'])],
+      ['xdp', this.#one(['off', 'foo'])],
+      ['frob'],
+    ])
+  }
+
   #linkCommand(): string[] {
     const object = this.#one(['l', 'link', 'li'])
     if (this.#chance(0.5))
@@ -483,12 +611,38 @@ export class IpGrammar {
         ...this.#maybe(0.7, this.#one(['show', 'sh', 'list', 'ls'])),
         ...this.#maybe(0.4, ...this.#maybe(0.6, 'dev'), this.#device()),
         ...this.#maybe(0.2, 'up'),
-        ...this.#maybe(0.08, 'group', this.#one(['default', '7', 'x'])),
+        ...this.#maybe(0.12, ...this.#linkFilter()),
+        ...this.#maybe(0.03, 'down'),
       ]
     if (this.#chance(0.06))
       return [object, this.#one(['del', 'delete']), ...this.#maybe(0.5, 'dev'), this.#one(['lo', 'nope'])]
     if (this.#chance(0.06))
       return [object, 'add', ...this.#maybe(0.5, 'name'), this.#one(['t0', 'new']), 'type', 'nonesuch']
+    if (this.#chance(0.04))
+      return [
+        object,
+        ...this.#one([
+          ['xstats'],
+          ['xstats', 'type', this.#one(['tun', 'nope'])],
+          ['afstats', ...this.#maybe(0.5, 'dev', this.#device())],
+          ['afstats', 'x'],
+          ['property', 'frob'],
+          ['property', 'add', 'altname', 'x'],
+          ['property', 'del', 'dev', 'nope', 'altname', 'x'],
+          ['replace', this.#device(), 'up'],
+          ['delete', 'group', this.#one(['9', 'default', 'x'])],
+        ]),
+      ]
+    if (this.#chance(0.6))
+      return [
+        object,
+        this.#one(['set', 's', 'change']),
+        ...this.#maybe(0.5, 'dev'),
+        this.#chance(0.92) ? this.#device() : this.#one(['group default', 'group 9', 'a/b']),
+        ...this.#linkWord(),
+        ...this.#maybe(0.4, ...this.#linkWord()),
+        ...this.#maybe(0.1, ...this.#linkWord()),
+      ].flatMap((word) => (word.startsWith('group ') ? word.split(' ') : [word]))
     return [
       object,
       this.#one(['set', 's']),

@@ -200,3 +200,11 @@ describe('ranges that Linux goes through for minutes end at once', () => {
     expect(done('save').split('\n').slice(1)).toEqual(['add a 200.0.0.1', ''])
   })
 })
+
+test('save -terse -output plain: elements without their heading', () => {
+  const { done } = world()
+  done('create p bitmap:port range 80-100')
+  done('add p 80')
+  expect(done('-t -o plain save')).toMatch(/Number of entries: 1\n80\n$/)
+  expect(done('-t list')).toMatch(/Number of entries: 1\n$/)
+})
