@@ -8,7 +8,15 @@ import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
-import { deviceWord, fitsState, type LinkFilter, linkWord, printLink, printStatistics } from './ip-link.ts'
+import {
+  deviceWord,
+  fitsState,
+  type LinkFilter,
+  linkWord,
+  ofKind,
+  printLink,
+  printStatistics,
+} from './ip-link.ts'
 import { addressUsage } from './ip-usage.ts'
 import { type AnyPrefix, agrees, begins, type Line, number, scopeNumber } from './ip-words.ts'
 
@@ -168,6 +176,8 @@ function show(context: IpContext, line: Line): number {
   out.list(() => {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
+      // The kernel leaves out links of another kind.
+      if (filter.device === null && !ofKind(device, filter)) continue
       const all = inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue

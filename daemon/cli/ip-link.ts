@@ -273,12 +273,12 @@ function showLinks(context: IpContext, line: Line): number {
   // A link alone is asked for by its name, which `if2` is not.
   if (filter.named !== null && filter.group === null && context.devices.byName(filter.named) === undefined) {
     context.out.list(() => {})
-    line.warn('RTNETLINK answers: No such device\nCannot send link get request: No such device\n')
-    return 1
+    return line.die('RTNETLINK answers: No such device\nCannot send link get request: No such device\n', 1)
   }
   context.out.list(() => {
     for (const device of context.devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
+      if (filter.device === null && !ofKind(device, filter)) continue
       // Asked for by name a link is shown as it is; otherwise what does not fit leaves an empty object.
       context.out.object(null, () => {
         if (fitsState(device, filter)) printLink(context, device)
@@ -300,11 +300,15 @@ export interface LinkFilter {
   master: boolean
 }
 
+/** `type`. */
+export const ofKind = (device: Device, { kind }: LinkFilter): boolean =>
+  kind === null || (kind === 'tun' && !device.loopback)
+
 export const fitsState = (device: Device, f: LinkFilter): boolean =>
+  ofKind(device, f) &&
   !(f.up && !device.up) &&
   !f.master &&
-  (f.group === null || f.group === device.link.group) &&
-  (f.kind === null || (f.kind === 'tun' && !device.loopback))
+  (f.group === null || f.group === device.link.group)
 
 function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilter {
   const f: LinkFilter = {

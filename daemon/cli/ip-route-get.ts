@@ -34,6 +34,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let oif: string | null = null
   let fibmatch = false
   let notify = false
+  let protocolSaid = false
   let uid = 0
   const port = { sport: 0, dport: 0, protocol: 0 }
   while (!line.done) {
@@ -53,9 +54,10 @@ export function getRoute(context: IpContext, line: Line): number {
     else if (begins(word, 'fibmatch')) fibmatch = true
     else if (begins(word, 'sport')) port.sport = line.number('invalid sport\n', 65535)
     else if (begins(word, 'dport')) port.dport = line.number('invalid dport\n', 65535)
-    else if (begins(word, 'ipproto'))
+    else if (begins(word, 'ipproto')) {
       port.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
-    else {
+      protocolSaid = true
+    } else {
       const text = word === 'to' ? line.next() : word
       if (begins(text, 'help')) line.die(routeUsage)
       dst = settle(line.prefix(text, family))
@@ -89,6 +91,8 @@ export function getRoute(context: IpContext, line: Line): number {
     key.protocol = port.protocol
     key.sport = port.sport
     key.dport = port.dport
+    if (protocolSaid && ![6, 17, own === 4 ? 1 : 58].includes(port.protocol))
+      throw new Refusal('EOPNOTSUPP', 'Unsupported ip proto')
     if (notify && own === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
     answer = own === 4 ? get4(context, key, from, uid, fibmatch, notify) : get6(context, key, from, fibmatch)
   })
@@ -121,6 +125,17 @@ function isMartian4(context: IpContext, iif: Device, s: number, d: number): bool
   return context.devices.hasAddress4(s) && !iif.conf.acceptLocal
 }
 
+/** The full check of a source (__fib_validate_source): whoever has routes or rules of its own looks it up. */
+function isMartianSource4(context: IpContext, iif: Device, key: Key): boolean {
+  const { fib } = context.host
+  if (!fib.needsFullSourceCheck()) return false
+  const failure = fib.failure
+  const back = fib.find({ ...key, d0: key.s0, s0: key.d0, iif: 0, oif: 0 })
+  fib.failure = failure
+  if (back === null || isErrorType(back.type) || back.type === RouteType.Unicast) return false
+  return back.type !== RouteType.Local || !iif.conf.acceptLocal
+}
+
 /** inet_rtm_getroute(). */
 function get4(
   context: IpContext,
@@ -144,8 +159,10 @@ function get4(
       throw new Refusal(
         found === null && !iif.conf.forwarding ? 'EHOSTUNREACH' : (FAILURES[fib.failure] ?? 'ENETUNREACH'),
       )
-    if (found.type === RouteType.Local || found.type === RouteType.Broadcast) route = fib.loopOf(found)
-    else if (!iif.conf.forwarding) throw new Refusal('EHOSTUNREACH')
+    const here = found.type === RouteType.Local || found.type === RouteType.Broadcast
+    if (!here && !iif.conf.forwarding) throw new Refusal('EHOSTUNREACH')
+    if (isMartianSource4(context, iif, asked)) throw new Refusal('EINVAL')
+    if (here) route = fib.loopOf(found)
     else route = fib.forwarding(found, key, null)
   } else {
     route = fib.output(key)

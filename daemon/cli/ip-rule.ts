@@ -164,7 +164,6 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   ] as const)
     if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
       throw new Refusal('EINVAL', `Invalid ${what} range`)
-  if (rule.l3mdev && rule.suppressGroup === undefined && action !== 1) throw new Refusal('EINVAL')
   if (action === 2 && rule.target !== undefined && rule.target <= priority)
     throw new Refusal('EINVAL', 'Backward goto not supported')
   const named = ACTIONS[action]
@@ -172,6 +171,7 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     // fib4_rule_configure(), fib6_rule_configure().
     if (((rule.tos ?? 0) & 3) !== 0) throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (family === 4 && ((rule.tos ?? 0) & ~0x1c) !== 0) throw new Refusal('EINVAL', 'Invalid tos')
+    if (rule.l3mdev && rule.suppressGroup === undefined && action !== 1) throw new Refusal('EINVAL')
     // FRA_FLOW is IPv4's.
     const { realm, ...rest } = rule
     fib.addRule({

@@ -211,10 +211,11 @@ export class IpGrammar {
     switch (this.#below(10)) {
       case 0:
       case 1:
-      case 2:
+      case 2: {
+        const verb = this.#one(['add', 'a', 'add', 'replace', 'change'])
         return [
           object,
-          this.#one(['add', 'a', 'add', 'replace', 'change']),
+          verb,
           ...this.#maybe(0.1, 'local'),
           this.#local(six),
           ...(six
@@ -232,7 +233,8 @@ export class IpGrammar {
               ]),
           ...this.#maybe(0.1, 'scope', this.#one(['link', 'host', 'global', '7', 'nope', '300'])),
           ...this.#maybe(0.1, this.#one(['metric', 'prio']), this.#one(['5', '0', 'x', '4294967296'])),
-          ...this.#lifetimes(),
+          // The prefix route of a permanent IPv6 address that is given an end has ended at once (docs/parity.md).
+          ...(six && !verb.startsWith('a') ? [] : this.#lifetimes()),
           ...this.#maybe(
             0.02,
             this.#one(['anycast', 'deprecated', 'mngtmpaddr', 'proto']),
@@ -240,6 +242,7 @@ export class IpGrammar {
           ),
           ...this.#maybe(0.97, 'dev', this.#device()),
         ]
+      }
       case 3:
       case 4:
         return [
