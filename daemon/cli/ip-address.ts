@@ -158,7 +158,9 @@ const inOrder = (device: Device): Address[] => [
 
 function show(context: IpContext, line: Line): number {
   const { out, options, devices } = context
-  const filter = readFilter(context, line)
+  const asked = readFilter(context, line)
+  // Links are not looked at when addresses of a label are.
+  const filter = asked.label === null ? asked : { ...asked, kind: null, master: false }
   if (filter.missing !== null) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1

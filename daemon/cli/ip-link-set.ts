@@ -168,7 +168,7 @@ function readWish(context: IpContext, line: Line): Wish {
       change('mtu', (d) => setMtu(context, d, mtu))
     } else if (/^xdp(generic|drv|offload)?$/.test(word)) {
       const text = line.next()
-      if (text !== 'off') line.die(`What mode is "${text}"?\n`)
+      if ((text !== 'off' && text !== 'none') || !line.done) line.die(`What mode is "${text}"?\n`)
     } else if (word === 'netns') {
       const text = line.next()
       if (once.has('netns')) line.duplicate('netns', text)
@@ -202,7 +202,10 @@ function readWish(context: IpContext, line: Line): Wish {
       })
     } else if (word === 'carrier') {
       // Differs from Linux: the carrier is the port's.
-      if (!strictOnOff(line, word)) refuse('carrier', 'EOPNOTSUPP')
+      const on = strictOnOff(line, word)
+      change('carrier', (d) => {
+        if (!on || d.loopback) throw new Refusal('EOPNOTSUPP')
+      })
     } else if (word === 'vf') {
       const text = line.next()
       if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)

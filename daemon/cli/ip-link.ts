@@ -300,14 +300,15 @@ export interface LinkFilter {
   master: boolean
 }
 
-/** `type`. */
-export const ofKind = (device: Device, { kind }: LinkFilter): boolean =>
-  kind === null || (kind === 'tun' && !device.loopback)
+/** `type` and `master`. */
+export const ofKind = (device: Device, { kind, master }: LinkFilter): boolean =>
+  !master && (kind === null || kind.endsWith('_slave') || (kind === 'tun' && !device.loopback))
 
+/** No link here is a part of another, as `type bridge_slave` asks. */
 export const fitsState = (device: Device, f: LinkFilter): boolean =>
   ofKind(device, f) &&
+  f.kind?.endsWith('_slave') !== true &&
   !(f.up && !device.up) &&
-  !f.master &&
   (f.group === null || f.group === device.link.group)
 
 function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilter {

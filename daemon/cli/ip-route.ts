@@ -286,7 +286,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
         : table || Table.Main,
     tos: own === 6 ? 0 : tos,
     metric,
-    scope: scope ?? ownScope,
+    scope: own === 6 ? Scope.Universe : (scope ?? ownScope),
     ...(protocol === null ? {} : { protocol }),
     device: out,
     gateway: behindOther ? null : (hop.gateway?.words ?? null),
@@ -394,7 +394,8 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
   const route = fib.addRoute(spec, change, true)
-  if (expires !== FOREVER && spec.family === 6 && !isErrorType(route.type))
+  const refuses = isErrorType(route.type) || route.device?.loopback === true
+  if (expires !== FOREVER && spec.family === 6 && !refuses)
     fib.setEnd(route, context.host.now + expires * 1000)
 }
 

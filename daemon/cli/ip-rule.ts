@@ -171,7 +171,6 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     // fib4_rule_configure(), fib6_rule_configure().
     if (((rule.tos ?? 0) & 3) !== 0) throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (family === 4 && ((rule.tos ?? 0) & ~0x1c) !== 0) throw new Refusal('EINVAL', 'Invalid tos')
-    if (rule.l3mdev && rule.suppressGroup === undefined && action !== 1) throw new Refusal('EINVAL')
     // FRA_FLOW is IPv4's.
     const { realm, ...rest } = rule
     fib.addRule({
