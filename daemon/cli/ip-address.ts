@@ -178,8 +178,8 @@ function show(context: IpContext, line: Line): number {
   out.list(() => {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
-      // The kernel leaves out links of another kind.
-      if (filter.device === null && !ofKind(device, filter)) continue
+      // The kernel leaves out links of another kind, unless they are asked for from one family.
+      if (filter.device === null && options.family === 0 && !ofKind(device, filter)) continue
       const all = inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue

@@ -116,19 +116,18 @@ const FAILURES: Readonly<Record<number, string>> = {
 }
 
 /** What ip_route_input_slow() refuses for its addresses alone; groups have no members here. */
-function isMartian4(context: IpContext, iif: Device, s: number, d: number): boolean {
+function isMartian4(iif: Device, s: number, d: number): boolean {
   if (isMulticast4(d)) return true
   if (isMulticast4(s) || s === -1) return true
   if (d === -1) return false
   if (isZeronet4(s) || isZeronet4(d)) return true
-  if ((isLoopback4(s) || isLoopback4(d)) && !iif.conf.routeLocalnet) return true
-  return context.devices.hasAddress4(s) && !iif.conf.acceptLocal
+  return (isLoopback4(s) || isLoopback4(d)) && !iif.conf.routeLocalnet
 }
 
-/** The full check of a source (__fib_validate_source): whoever has routes or rules of its own looks it up. */
+/** fib_validate_source(): a source may not be this host's own; whoever has routes or rules of its own looks it up. */
 function isMartianSource4(context: IpContext, iif: Device, key: Key): boolean {
-  const { fib } = context.host
-  if (!fib.needsFullSourceCheck()) return false
+  const { fib, devices } = context.host
+  if (!fib.needsFullSourceCheck()) return devices.hasAddress4(key.s0) && !iif.conf.acceptLocal
   const failure = fib.failure
   const back = fib.find({ ...key, d0: key.s0, s0: key.d0, iif: 0, oif: 0 })
   fib.failure = failure
@@ -153,7 +152,7 @@ function get4(
   const iif = devices.byIndex[key.iif]
   let route: Route | null
   if (iif !== undefined) {
-    if (isMartian4(context, iif, key.s0, key.d0)) throw new Refusal('EINVAL')
+    if (isMartian4(iif, key.s0, key.d0)) throw new Refusal('EINVAL')
     const found = fib.find(key)
     if (found === null || isErrorType(found.type))
       throw new Refusal(

@@ -146,7 +146,7 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
   }
   if ((family === 6 || r.metric !== 0) && f.metric === null)
     out.any('metric', r.metric, `metric ${r.metric} `)
-  printFlags(context, r.extras?.onlink && r.nexthops === null ? ['onlink'] : [])
+  printFlags(context, r.extras?.onlink && (r.nexthops === null || family === 4) ? ['onlink'] : [])
   if (r.realm !== 0 && r.nexthops === null) printFlow(context, r.realm)
   printMetrics(context, r.mtu, r.extras)
   const end = context.host.fib.ends.get(r)
