@@ -113,9 +113,11 @@ export class Tunables {
       slot.spec.refused?.()
       throw new TunableError(`${name}: "${value}" must be a whole number from ${min} to ${max}`)
     }
-    slot.value = number
+    // No minus in front of zero.
+    const kept = number === 0 ? 0 : number
+    slot.value = kept
     this.generation++
-    slot.spec.apply?.(number)
+    slot.spec.apply?.(kept)
   }
 
   /** True for values that are only shown. */

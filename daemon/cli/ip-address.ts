@@ -11,9 +11,9 @@ import { type IpContext, Refusal } from './ip-context.ts'
 import {
   deviceWord,
   fitsState,
+  isLeftOut,
   type LinkFilter,
   linkWord,
-  ofKind,
   printLink,
   printStatistics,
 } from './ip-link.ts'
@@ -179,7 +179,7 @@ function show(context: IpContext, line: Line): number {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
       // The kernel leaves out links of another kind, unless they are asked for from one family.
-      if (filter.device === null && options.family === 0 && !ofKind(device, filter)) continue
+      if (options.family === 0 && isLeftOut(device, filter)) continue
       const all = inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue

@@ -278,7 +278,7 @@ function showLinks(context: IpContext, line: Line): number {
   context.out.list(() => {
     for (const device of context.devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
-      if (filter.device === null && !ofKind(device, filter)) continue
+      if (isLeftOut(device, filter)) continue
       // Asked for by name a link is shown as it is; otherwise what does not fit leaves an empty object.
       context.out.object(null, () => {
         if (fitsState(device, filter)) printLink(context, device)
@@ -300,14 +300,17 @@ export interface LinkFilter {
   master: boolean
 }
 
-/** `type` and `master`. */
-export const ofKind = (device: Device, { kind, master }: LinkFilter): boolean =>
-  !master && (kind === null || kind.endsWith('_slave') || (kind === 'tun' && !device.loopback))
+const isOfKind = (device: Device, kind: string): boolean => kind === 'tun' && !device.loopback
+
+/** What the kernel leaves out of a list: links of another kind that it knows, and without that master. */
+export const isLeftOut = (device: Device, { device: named, kind, master }: LinkFilter): boolean =>
+  named === null &&
+  (master || (kind !== null && LINK_KINDS.has(kind) && !kind.endsWith('_slave') && !isOfKind(device, kind)))
 
 /** No link here is a part of another, as `type bridge_slave` asks. */
 export const fitsState = (device: Device, f: LinkFilter): boolean =>
-  ofKind(device, f) &&
-  f.kind?.endsWith('_slave') !== true &&
+  !f.master &&
+  (f.kind === null || isOfKind(device, f.kind)) &&
   !(f.up && !device.up) &&
   (f.group === null || f.group === device.link.group)
 

@@ -107,7 +107,7 @@ export function printMetrics(context: IpContext, mtu: number, extras: Route['ext
         if (typeof value === 'number' && (name === 'rtt' || name === 'rttvar' || name === 'rto_min')) {
           const ms = name === 'rtt' ? value / 8 : name === 'rttvar' ? value / 4 : value
           const text = ms >= 1000 ? `${ms / 1000}s` : `${Math.trunc(ms)}ms`
-          out.any(name, ms >= 1000 ? ms / 1000 : Math.trunc(ms), `${name} ${lock}${text} `)
+          out.any(name, Math.trunc(ms), `${name} ${lock}${text} `)
         } else out.any(name === 'congctl' ? 'congestion' : name, value, `${name} ${lock}${value} `)
       }
     }),

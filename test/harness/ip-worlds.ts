@@ -17,6 +17,17 @@ import { IP_DEVICES } from './ip-commands.ts'
 
 let made = 0
 
+/** The child of each(): calls in, answers out. */
+const EACH = `
+const { spawnSync } = require('node:child_process')
+const calls = JSON.parse(require('node:fs').readFileSync(0, 'utf8'))
+const answers = calls.map(({ argv, input }) => {
+  const { status, stdout, stderr } = spawnSync(argv[0], argv.slice(1), { input, encoding: 'utf8', maxBuffer: 1 << 26 })
+  return { stdout, stderr, code: status ?? -1 }
+})
+process.stdout.write(JSON.stringify(answers))
+`
+
 export class IpWorlds {
   readonly engine: Engine
   readonly #namespace = `tw-ip-${process.pid}-${made++}`
@@ -59,8 +70,19 @@ export class IpWorlds {
 
   /** Any command in the namespace. */
   inside(argv: readonly string[], input = ''): ToolResult {
-    const done = spawnSync('ip', ['netns', 'exec', this.#namespace, ...argv], { encoding: 'utf8', input })
+    const done = spawnSync('ip', ['netns', 'exec', this.#namespace, ...argv], {
+      encoding: 'utf8',
+      input,
+      maxBuffer: 1 << 28,
+    })
     return { stdout: done.stdout, stderr: done.stderr, code: done.status ?? -1 }
+  }
+
+  /** Several commands in the namespace, one after the other, from one process. */
+  each(calls: readonly { readonly argv: readonly string[]; readonly input: string }[]): ToolResult[] {
+    const { stdout, stderr, code } = this.inside([process.execPath, '-e', EACH], JSON.stringify(calls))
+    if (code !== 0) throw new Error(stderr)
+    return JSON.parse(stdout) as ToolResult[]
   }
 
   ours(argv: readonly string[], input = ''): ToolResult {
