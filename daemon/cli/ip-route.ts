@@ -529,7 +529,7 @@ function showRoutes(context: IpContext, line: Line, families: readonly Family[],
 function flushRoutes(context: IpContext, line: Line, families: readonly Family[], f: Filter): number {
   const { out, options } = context
   if (f.cloned) {
-    if (families[0] === 4 && options.stats > 0) out.plain('*** IPv4 routing cache is flushed.\n')
+    if (families[0] === 4 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
     if (families.length === 1 && families[0] === 4) return 0
   }
   const refused = families.find((family) => missingTable(context, family, f.table))
