@@ -9,6 +9,8 @@ import type { IpContext } from './ip-context.ts'
 import type { AnyPrefix } from './ip-words.ts'
 
 export interface Filter {
+  /** `from`: of that family (0: any), `none`: of a prefix that no route has. */
+  from?: { readonly family: Family | 0; readonly none: boolean }
   /** 0: all tables. */
   table: number
   cloned: boolean

@@ -475,7 +475,10 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     } else if (begins(word, 'from')) {
       const text = line.next()
       const named = begins(text, 'root') || begins(text, 'match') || begins(text, 'exact')
-      line.prefix(named ? line.next() : text, family)
+      const source = line.prefix(named ? line.next() : text, family)
+      // No route here has a source: only `match` lets them through, of its family.
+      const none = source.length > 0 && !begins(text, 'match')
+      f.from = { family: source.given ? source.family : 0, none }
     } else {
       const text = begins(word, 'to') ? line.next() : word
       if (begins(text, 'root')) f.root = line.prefix(line.next(), family)
@@ -507,7 +510,10 @@ function missingTable(context: IpContext, family: Family, id: number): boolean {
 function selected(context: IpContext, families: readonly Family[], f: Filter): Route[] {
   const { fib } = context.host
   if (f.cloned) return []
-  return families.flatMap((family) =>
+  const { from } = f
+  if (from?.none) return []
+  const wanted = families.filter((family) => !from || from.family === 0 || from.family === family)
+  return wanted.flatMap((family) =>
     fib.routes(family, f.table === 0 ? undefined : f.table).filter((r) => passes(r, f)),
   )
 }

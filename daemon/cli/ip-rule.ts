@@ -373,6 +373,7 @@ export function printRule(context: IpContext, rule: Rule): void {
   if (rule.iif) port('iif', rule.iif)
   if (rule.oif) port('oif', rule.oif)
   const l3mdev = rule.l3mdev === true
+  if (l3mdev) out.any('l3mdev', null, 'lookup [l3mdev-table] ')
   if (rule.uids) {
     out.plain(`uidrange ${rule.uids[0]}-${rule.uids[1]} `)
     out.member('uid_start', rule.uids[0])
@@ -391,8 +392,7 @@ export function printRule(context: IpContext, rule: Rule): void {
   if (rule.destinationPorts) range('dport', rule.destinationPorts)
   if (rule.tunnel) out.any('tun_id', rule.tunnel, `tun_id ${rule.tunnel} `)
   const table = tableOf(rule)
-  if (l3mdev) out.any('l3mdev', null, 'lookup [l3mdev-table] ')
-  else if (table !== 0) {
+  if (!l3mdev && table !== 0) {
     out.any('table', names.table(table), `lookup ${names.table(table)} `)
     const floor = rule.suppressPrefixLength ?? -1
     if (floor >= 0) out.any('suppress_prefixlen', floor, `suppress_prefixlength ${floor} `)
