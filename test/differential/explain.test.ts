@@ -2,6 +2,7 @@
 // and for every third packet they are those of the kernel's TRACE, in its order.
 //
 //     TUNWALL_SEED, TUNWALL_SCENARIOS  per profile; default 1
+//     TUNWALL_PROFILES                 with commas; default a third of them
 
 import { afterAll, describe, expect, test } from 'vitest'
 import type { PacketRecord, RuleRef, TableStep } from '../../daemon/explain/record.ts'
@@ -19,15 +20,8 @@ const why = whyNoKernel()
 if (why !== null) console.warn(`NOT RUN: explanations are not compared with the kernel: ${why}`)
 
 const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 1)
-const PROFILES: readonly Profile[] = [
-  'filtering',
-  'nat',
-  'mangle',
-  'local',
-  'mixed',
-  'v6-filtering',
-  'v6-mixed',
-]
+const USUAL: readonly Profile[] = ['filtering', 'nat', 'mangle', 'local', 'mixed', 'v6-filtering', 'v6-mixed']
+const PROFILES = (process.env.TUNWALL_PROFILES?.split(',') as Profile[] | undefined) ?? USUAL
 const FRAMES = 100
 const EVERY = 3
 
