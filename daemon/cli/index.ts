@@ -5,6 +5,7 @@ import { addCoverage } from './coverage.ts'
 import { addDiff } from './diff.ts'
 import { addExplain } from './explain.ts'
 import { addReplay } from './replay.ts'
+import { addSnapshot } from './snapshot.ts'
 import { addTest } from './test.ts'
 import { addTools } from './tools.ts'
 import { addUp } from './up.ts'
@@ -16,5 +17,6 @@ export function addSubcommands(program: Command): void {
   addDiff(program)
   addTest(program)
   addCoverage(program)
+  addSnapshot(program)
   addTools(program)
 }
