@@ -34,7 +34,9 @@ import { followTool, runTool } from './tools.ts'
 const SLOTS = 2048
 /** Longest sleep, so that timers run. */
 const TICK_MS = 100
-/** The same while timers have more to do. */
+/** Timers are looked at no more often, so that a packet that comes alone does not wait for them. */
+const TIMERS_MS = 5
+/** Longest sleep while timers have more to do. */
 const BEHIND_MS = 1
 /** Batches in a row before commands and timers get their turn. */
 const BATCHES_A_TURN = 16
@@ -137,6 +139,8 @@ class Gateway {
   readonly #logs: LogRecord[] = []
   readonly #nflog: NflogFiles | null
   #running = true
+  /** host.now from which timers are looked at again. */
+  #timersAt = 0
   /** Timers have more to do than one turn allows. */
   #behind = false
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
@@ -179,7 +183,11 @@ class Gateway {
   #betweenBatches(): void {
     const tun = this.#tun
     this.#local?.namespace.sync()
-    this.#behind = this.#engine.tick()
+    const { now } = this.#engine.host
+    if (this.#behind || now >= this.#timersAt) {
+      this.#timersAt = now + TIMERS_MS
+      this.#behind = this.#engine.tick()
+    }
     tun.flush()
     if (this.#following.size > 0) this.#tellFollowers()
     this.#nflog?.flush()
