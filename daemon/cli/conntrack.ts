@@ -495,14 +495,15 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
   const name = call.argv[1]!
   let text: string
   try {
-    text = name === '-' ? call.stdin : readCallFile(call, name, false)
+    text = name === '-' ? call.stdin : readCallFile(call, name)
   } catch (error) {
     systemReason(error)
     throw new Complaint(`Failed to open file ${name} for reading`)
   }
   const wishes: Wish[] = []
   for (const line of text.split('\n')) {
-    const bare = line.replace(/^[ \t]+/, '')
+    // fgets(3) reads on behind a NUL, and nobody looks there.
+    const bare = line.replace(/^[ \t]+|\0.*/gs, '')
     if (bare === '' || bare.startsWith('#')) continue
     const wish = parseOptions(words(bare))
     said.err += wish.warnings
@@ -535,11 +536,14 @@ const NOT_IN_FILES: Readonly<Record<string, string>> = {
   'expect-stats': '-S expect',
 }
 
+const LONGEST_WORD = 1023
+
 /** Words of a line: parted by white space, but for what stands in double quotes. */
 function words(line: string): string[] {
   const out: string[] = []
   for (const [, quoted, bare] of line.matchAll(/"((?:[^"\\]|\\.)*)"|([^\s"]+)/g))
     out.push(quoted === undefined ? bare! : quoted.replace(/\\(.)/g, '$1'))
+  if (out.some((word) => word.length > LONGEST_WORD)) throw new Complaint('Parameter too long!')
   return out
 }
 

@@ -16,16 +16,11 @@ const OUTPUT = standard('stdout', 1)
 export const isStandardInput = (path: string): boolean => INPUT.has(path)
 export const isStandardOutput = (path: string): boolean => OUTPUT.has(path)
 
-/** Words of a call are bytes where `bytes` says so, else UTF-8; so are paths and texts. Throws as fs.readFileSync does. */
-export function readCallFile(
-  call: Pick<ToolCall, 'directory' | 'stdin'>,
-  path: string,
-  bytes: boolean,
-): string {
+/** Words of a call, paths and texts are bytes, one a character. Throws as fs.readFileSync does. */
+export function readCallFile(call: Pick<ToolCall, 'directory' | 'stdin'>, path: string): string {
   if (isStandardInput(path)) return call.stdin
-  const encoding = bytes ? 'latin1' : 'utf8'
   // Not to wait for somebody to write into a pipe.
-  const fd = openSync(whole(call.directory, path, encoding), constants.O_RDONLY | constants.O_NONBLOCK)
+  const fd = openSync(whole(call.directory, path), constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const stat = fstatSync(fd)
     if (stat.isDirectory()) return ''
@@ -33,7 +28,7 @@ export function readCallFile(
       if (path === '/dev/null') return ''
       throw Object.assign(new Error('not a regular file'), { code: 'EINVAL' })
     }
-    return readFileSync(fd, encoding)
+    return readFileSync(fd, 'latin1')
   } finally {
     closeSync(fd)
   }
@@ -42,7 +37,7 @@ export function readCallFile(
 /** Throws as fs.writeFileSync does. */
 export function writeCallFile(directory: string, path: string, text: string): void {
   const fd = openSync(
-    whole(directory, path, 'latin1'),
+    whole(directory, path),
     constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NONBLOCK,
     0o666,
   )
@@ -53,7 +48,7 @@ export function writeCallFile(directory: string, path: string, text: string): vo
   }
 }
 
-function whole(directory: string, path: string, encoding: 'latin1' | 'utf8'): Buffer {
+function whole(directory: string, path: string): Buffer {
   if (path === '') throw Object.assign(new Error('no such file or directory'), { code: 'ENOENT' })
-  return Buffer.from(resolve(directory, path), encoding)
+  return Buffer.from(resolve(directory, path), 'latin1')
 }

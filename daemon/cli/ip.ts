@@ -176,7 +176,8 @@ function splitLine(text: string): string[] | null {
 function batchLines(text: string): { line: string; number: number; cut: boolean }[] {
   const physical = text.split('\n')
   if (physical.at(-1) === '') physical.pop()
-  const bare = (line: string): string => line.replace(/#.*/s, '')
+  // getline(3) reads on behind a NUL, and nobody looks there.
+  const bare = (line: string): string => line.replace(/[#\0].*/s, '')
   const lines: { line: string; number: number; cut: boolean }[] = []
   for (let at = 0; at < physical.length; at++) {
     let line = bare(physical[at]!)
@@ -198,7 +199,7 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   if (file === '-') text = call.stdin
   else
     try {
-      text = readCallFile(call, file, false)
+      text = readCallFile(call, file)
     } catch (error) {
       const reason = systemReason(error)
       return {

@@ -586,7 +586,7 @@ class Session {
     let text = this.#call.input
     if (this.#file !== null)
       try {
-        text = readCallFile({ directory: this.#call.directory, stdin: this.#call.input }, this.#file, true)
+        text = readCallFile({ directory: this.#call.directory, stdin: this.#call.input }, this.#file)
       } catch {
         // 7.17 says nothing.
         throw new Stop(255, '')
@@ -654,7 +654,8 @@ function* lines(text: string): Iterable<string> {
   for (let at = 0; at < text.length; ) {
     const newline = text.indexOf('\n', at)
     const end = Math.min(newline < 0 ? text.length : newline + 1, at + MAX_LINE)
-    yield text.slice(at, end)
+    // fgets(3) reads on behind a NUL, and nobody looks there.
+    yield text.slice(at, end).replace(/\0.*/s, '')
     at = end
   }
 }

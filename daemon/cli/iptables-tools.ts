@@ -14,7 +14,7 @@ import type { Tool } from './tool.ts'
 function ioOf(call: ToolCall, engine: Engine): ToolIo {
   return {
     stdin: () => call.stdin,
-    readFile: (path) => readCallFile(call, path, true),
+    readFile: (path) => readCallFile(call, path),
     writeFile: (path, text) => writeCallFile(call.directory, path, text),
     now: () => engine.host.wall,
   }

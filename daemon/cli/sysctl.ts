@@ -250,6 +250,9 @@ function path(name: string): string {
   return name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
 }
 
+/** PATH_MAX without `/proc/sys/`. */
+const LONGEST = 4096 - 10
+
 /** One assignment of a command line or a file. `value` null: `-key` alone, which patterns leave out. */
 interface Setting {
   /** As it prints, dotted. */
@@ -316,7 +319,8 @@ class Session {
     for (let at = name.indexOf('.'); at >= 0; at = name.indexOf('.', at + 1))
       if (this.#tunables.text(name.slice(0, at)) !== undefined)
         return `sysctl: cannot stat /proc/sys/${path(name)}: Not a directory\n`
-    return `sysctl: cannot stat /proc/sys/${path(name)}: No such file or directory\n`
+    const reason = path(name).length >= LONGEST ? 'File name too long' : 'No such file or directory'
+    return `sysctl: cannot stat /proc/sys/${path(name)}: ${reason}\n`
   }
 
   /** One name, or all below it. */
@@ -417,12 +421,17 @@ class Session {
 
   /** A sysctl.conf: comments, `name = value`; names that stand for themselves go before patterns. */
   load(file: string, text: string): Setting[] {
-    const lines = text.split('\n')
+    // getline(3) reads on behind a NUL, and nobody looks there.
+    const lines = text.replace(/\0[^\n]*\n?/g, '\0').split(/\n|(?<=\0)/)
     // A single character counts only with its line end.
     return lines.flatMap((line, i) =>
       line.length < 2 && i === lines.length - 1
         ? []
-        : (this.#parse(file, i + 1, i === lines.length - 1 ? line : `${line}\n`) ?? []),
+        : (this.#parse(
+            file,
+            i + 1,
+            line.endsWith('\0') ? line.slice(0, -1) : i === lines.length - 1 ? line : `${line}\n`,
+          ) ?? []),
     )
   }
 
@@ -430,7 +439,7 @@ class Session {
   loadFile(file: string, call: ToolCall): Setting[] {
     if (file === '-') return this.load(file, call.stdin)
     try {
-      return this.load(file, readCallFile(call, file, false))
+      return this.load(file, readCallFile(call, file))
     } catch (error) {
       const reason = systemReason(error)
       this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)

@@ -160,6 +160,44 @@ conntrack -R /dev/null
 sysctl -p /dev/stdin <f2
 ip -batch /dev/stdin <f6
 iptables-xml /dev/stdin <f4
+iptables-save | head -1 | cut -c1-20
+iptables -S | head -1
+ipset list | head -1
+ip addr | head -1
+sysctl -a -r ip_forward$ | head -1
+iptables-xml f4 | head -1
+head -c 60 f4 | iptables-restore
+head -c 60 f4 | iptables-xml
+head -c 9 f5 | ipset restore
+iptables -S
+iptables-restore <f8
+ip6tables-restore <f8
+iptables-xml <f8
+ipset restore <f8
+ip -batch - <f8
+ip -force -batch - <f8
+conntrack -R f8
+sysctl -p f8
+iptables-restore <f9
+ipset restore <f9
+ip -batch - <f9
+ip -force -batch f9
+sysctl -p f9
+conntrack -R f9
+ipset list -name
+iptables -S
+ip -4 rule
+ip link add $(printf 'x%.0s' {1..300}) type dummy
+ip link set dev $(printf 'x%.0s' {1..300}) up
+ip route add 10.0.0.0/8 dev $(printf 'x%.0s' {1..300})
+ipset create $(printf 'x%.0s' {1..300}) hash:ip
+ipset create s7 $(printf 'x%.0s' {1..300})
+sysctl $(printf 'x%.0s' {1..300})=1
+sysctl net.$(printf 'x%.0s' {1..9000})=1
+conntrack -L -o $(printf 'x%.0s' {1..300})
+iptables -L 2>&- >&-
+ip addr 2>&- >&-
+ipset list nope 2>&- >&-
 `
   .trim()
   .split('\n')
@@ -169,6 +207,9 @@ const FILES: Readonly<Record<string, string>> = {
   f2: 'net.ipv4.ip_default_ttl=\x0065\nnet.ipv4.ip_default_ttl=\x1b\nnet.ipv4.\xff=1\n',
   f5: 'create zz hash:ip\n',
   f6: 'addr show lo\n',
+  // Bytes of no text, NUL among them; a line of ten megabytes.
+  f8: Array.from({ length: 3000 }, (_, i) => String.fromCharCode((i * i * 31 + (i >> 3)) & 0xff)).join(''),
+  f9: `add ${'x'.repeat(10_000_000)}\n`,
 }
 
 const missing = ['ipset', 'conntrack', 'sysctl', 'ip'].find(
@@ -250,7 +291,9 @@ function answers(side: 'ours' | 'theirs'): Answer[] {
 describe.skipIf(why !== null)('odd calls', () => {
   test(`${LINES.length} of them are answered as by the real tools`, () => {
     const theirs = answers('theirs')
-    for (const [i, answer] of answers('ours').entries()) expect(answer).toEqual(theirs[i])
+    const ours = answers('ours')
+    const different = (_: Answer, i: number): boolean => JSON.stringify(ours[i]) !== JSON.stringify(theirs[i])
+    expect(ours.filter(different)).toEqual(theirs.filter(different))
     expect(daemon.exitCode).toBeNull()
   }, 120_000)
 })
