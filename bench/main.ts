@@ -42,9 +42,12 @@ if (unknown.length > 0) {
   console.error(`no benchmark "${unknown[0]}"; there are: ${Object.keys(BENCHES).join(', ')}`)
   process.exit(2)
 }
-execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
+const isShort = options.includes('--short')
+// Who is not root sends nothing through devices; the short form says so and goes on.
+if (!isShort || process.getuid?.() === 0)
+  execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
 
-if (options.includes('--short')) process.exit(await short(options.includes('--write')))
+if (isShort) process.exit(await short(options.includes('--write')))
 
 const sections: string[] = []
 let failed = false

@@ -126,7 +126,7 @@ class Forwarder implements Contender {
   }
 
   async cost(): Promise<number> {
-    return (await this.#lab.udp(0.25)).ns
+    return (await this.#lab.udp(0.35)).ns
   }
 
   stop(): void {
