@@ -4,6 +4,7 @@
 //     TUNWALL_SEED, TUNWALL_SCENARIOS  per profile; default 1
 
 import { expect, test } from 'vitest'
+import { PlaceError } from '../../daemon/errors.ts'
 import { recordJson } from '../../daemon/explain/json.ts'
 import type { PacketRecord, TableStep } from '../../daemon/explain/record.ts'
 import { attach, type Recorder } from '../../daemon/explain/recorder.ts'
@@ -110,16 +111,22 @@ test.each(PROFILES.flatMap((profile) => ALL.map((seed) => [profile, seed] as con
   '%s, seed %i',
   async (profile: Profile, seed: number) => {
     let twins: Twins | null = null
-    await rehearse(
-      seed,
-      profile,
-      WALL,
-      (scenario) => {
-        twins = new Twins(scenario, WALL, seed % 2 === 0)
-        return twins
-      },
-      FRAMES,
-    )
-    twins!.end()
+    // A host that its own folder cannot say (two routes that clash) is a fault of the generator: another is drawn.
+    for (let attempt = 0; twins === null; attempt++)
+      try {
+        await rehearse(
+          seed + attempt * 1_000_003,
+          profile,
+          WALL,
+          (scenario) => {
+            twins = new Twins(scenario, WALL, seed % 2 === 0)
+            return twins
+          },
+          FRAMES,
+        )
+      } catch (error) {
+        if (!(error instanceof PlaceError) || attempt === 9) throw error
+      }
+    ;(twins as Twins).end()
   },
 )
