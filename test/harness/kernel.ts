@@ -416,8 +416,10 @@ export class KernelHost {
     // At once, however busy the machine is: timers go on meanwhile.
     const run = (argv: readonly string[]): ReturnType<Oracle['run']> =>
       this.#oracle.run(['chrt', '-r', '1', ...argv])
+    const statistics = ['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]
     for (let again = 0; ; again++) {
-      const [records, proc, save, sets, flows, expect, stats, snmp] = await Promise.all([
+      const [early, records, proc, save, sets, flows, expect, stats, snmp] = await Promise.all([
+        run(statistics),
         hasRecords(this.#scenario) ? this.#oracle.ask('H') : null,
         hasProc(this.#scenario) ? run(['sh', '-c', PROC]) : null,
         run([`${this.#tool}-legacy-save`, '-c']),
@@ -425,7 +427,7 @@ export class KernelHost {
         run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
         hasHelpers(this.#scenario) ? run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`]) : null,
         run(['conntrack', '-S']),
-        run(['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]),
+        run(statistics),
         this.#take([{ id: -2, pause: 0 }]),
       ])
       if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
@@ -433,8 +435,10 @@ export class KernelHost {
       if (records !== null) said.push(...splitRecords(records))
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
-      if ((after.before.length > 0 || after.at - last.at > SLOW_MS) && again < MOST_ENDS) {
-        // A timer ended meanwhile, or may have: it is not sure that the counters know.
+      const silent =
+        after.before.length === 0 && after.at - last.at <= SLOW_MS && early.stdout === snmp.stdout
+      if (!silent && again < MOST_ENDS) {
+        // A timer ended meanwhile, or may have, perhaps without a word: it is not sure that the counters know.
         this.#runs[this.#runs.length - 1] = { ...after, before: [...last.before, ...after.before] }
         continue
       }
