@@ -256,7 +256,9 @@ export class Path {
       return
     }
     copy.arrival = device
+    // dev_loopback_xmit()
     if (copy.residue === -2) copy.residue = -1
+    copy.csumOk = true
     copy.pktType = PacketType.Loopback
     copy.route = route
     this.#backlog.push(copy)
@@ -373,7 +375,7 @@ function copyMeta(to: Packet, from: Packet): void {
   to.secmark = from.secmark
   to.trace = from.trace
   to.route = from.route
-  to.csumOk = true
+  to.csumOk = from.csumOk
   to.residue = from.residue
   to.headerShift = from.headerShift
   to.csumPartial = from.csumPartial

@@ -106,7 +106,7 @@ function run(pkt: Packet, host: Host, field: number, w: Work): number {
   }
   pkt.sumEnd = 0
   // Addresses of other prefixes do not add up the same: what was made here is verified anew, unless the device does it.
-  if (pkt.local) pkt.csumOk = pkt.csumPartial
+  if (pkt.local || (pkt.residue === -1 && pkt.arrival?.loopback === true)) pkt.csumOk = pkt.csumPartial
   if (!done) {
     host.replies6.icmpError(pkt, ICMPV6_PARAMPROB, ICMPV6_HDR_FIELD, field)
     return Verdict.Drop

@@ -47,7 +47,9 @@ export function compareRuns(
     ...compareFlows(expected.conntrack, actual.conntrack, names),
     ...compareStats('conntrack -S', expected.stats ?? {}, actual.stats ?? {}, names),
     // Old recordings do not have them.
-    ...(expected.snmp === undefined ? [] : compareStats('snmp', expected.snmp, actual.snmp ?? {}, names)),
+    ...(expected.snmp === undefined
+      ? []
+      : compareStats('snmp', expected.snmp, actual.snmp ?? {}, names, actual.snmpAround)),
     ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),
   ]
 }
@@ -514,9 +516,12 @@ function compareStats(
   expected: Readonly<Record<string, number>>,
   actual: Readonly<Record<string, number>>,
   names: readonly [string, string],
+  around: readonly [Readonly<Record<string, number>>, Readonly<Record<string, number>>] = [actual, actual],
 ): Difference[] {
+  const [early, late] = around
+  const same = (name: string, n: number): boolean => n >= (early[name] ?? 0) && n <= (late[name] ?? 0)
   return [...new Set([...Object.keys(expected), ...Object.keys(actual)])]
-    .filter((name) => !DRAWN_STATS.has(name) && (expected[name] ?? 0) !== (actual[name] ?? 0))
+    .filter((name) => !DRAWN_STATS.has(name) && !same(name, expected[name] ?? 0))
     .map((name) => ({
       kind: 'counter',
       signature: `${which} ${name}`,

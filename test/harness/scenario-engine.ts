@@ -37,6 +37,8 @@ const SLOTS = 512
 /** The host has been up for a while when a scenario begins, milliseconds; a multiple of what timers are rounded to. */
 const UPTIME_MS = 1 << 20
 const JIFFY_MS = 4
+/** Timers that end so near to the end of a scenario may have been counted by the other side, or not yet. */
+const END_SLACK_MS = 150
 
 /** What the engine printed when the scenario was over. */
 export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats' | 'snmp'>
@@ -139,6 +141,14 @@ export class EngineHost {
     return Object.fromEntries(kept.map((file) => [file.path, file.read()]))
   }
 
+  /** Numbers of /proc/net/snmp and the like, of the scenario's family. */
+  statistics(scenario: Scenario): Readonly<Record<string, number>> {
+    const { host } = this.engine
+    return scenario.family === 6
+      ? readSnmp6(formatSnmp6(host), formatSnmp(host))
+      : readSnmp(formatSnmp(host) + formatNetstat(host))
+  }
+
   ends(scenario: Scenario): Ends {
     const { conntrack } = this.engine
     const after = new Map(afterFiles(this.engine))
@@ -155,10 +165,7 @@ export class EngineHost {
         ? { expect: conntrack.expectations.all().map((e) => formatExpectation(conntrack, e)) }
         : {}),
       stats: readStats(formatStats(conntrack)),
-      snmp:
-        scenario.family === 6
-          ? readSnmp6(formatSnmp6(this.engine.host), formatSnmp(this.engine.host))
-          : readSnmp(formatSnmp(this.engine.host) + formatNetstat(this.engine.host)),
+      snmp: this.statistics(scenario),
     }
   }
 }
@@ -193,6 +200,13 @@ export function runEngine(
     }
     steps.push({ id, at, wall, dev, injected, before, sent: host.sent() })
   }
-  host.advance(kernel.endAt, kernel.wall + kernel.endAt)
-  return { wall: kernel.wall, steps, endAt: kernel.endAt, ...host.ends(scenario) }
+  const { endAt, wall } = kernel
+  const around = (at: number): Readonly<Record<string, number>> => {
+    host.advance(at, wall + at)
+    return host.statistics(scenario)
+  }
+  const early = around(Math.max(steps.at(-1)?.at ?? 0, endAt - END_SLACK_MS))
+  host.advance(endAt, wall + endAt)
+  const ends = host.ends(scenario)
+  return { wall, steps, endAt, ...ends, snmpAround: [early, around(endAt + END_SLACK_MS)] }
 }

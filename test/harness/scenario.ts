@@ -112,6 +112,8 @@ export interface Run {
   readonly expect?: readonly string[]
   /** Statistics of /proc/net/snmp and netstat (IPv4: `Ip.InReceives` to its number), or snmp6 (`Ip6InReceives`). */
   readonly snmp?: Readonly<Record<string, number>>
+  /** The same a little before and behind the end, on tunwall's side: timers are not that exact. */
+  readonly snmpAround?: readonly [Readonly<Record<string, number>>, Readonly<Record<string, number>>]
   /** `conntrack -S`, all processors together. */
   readonly stats?: Readonly<Record<string, number>>
 }
