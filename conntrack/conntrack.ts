@@ -442,6 +442,18 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return handle
   }
 
+  /** Handle of the live entry with the tuple in the zone of `entry`, or -1; t.zone changes (nf_conntrack_find_get). */
+  findBeside(t: Tuple, entry: number): number {
+    const w = this.table.words
+    const o = entry * STRIDE + ZONE
+    for (let dir = 0; dir < 2; dir++) {
+      t.zone = w[o + dir * TUPLE_WORDS]!
+      const handle = this.#findIn(t, dir)
+      if (handle >= 0) return handle
+    }
+    return -1
+  }
+
   #findIn(t: Tuple, dir: number): number {
     for (;;) {
       const handle = this.table.findIn(t, dir)

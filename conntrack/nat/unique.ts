@@ -7,9 +7,6 @@
 //                     the port as it is, if the range allows it and it is free
 //                     else ports of the range in turn, from a random, shifted or (destination NAT) the first one
 //                     else the last one tried: confirming the connection will settle it
-//
-// nf_nat_used_tuple_new() has no counterpart: it forgives a clash with the same flow seen the other way round,
-// which takes two CPUs to happen.
 
 import type { Random } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -24,7 +21,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { MASTER, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../table.ts'
+import { MASTER, META, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../table.ts'
 import { TcpState, tcpSentEnd, tcpState } from '../trackers/tcp.ts'
 import { invert, Tuple } from '../tuple.ts'
 import { Manip, type Range } from './range.ts'
@@ -34,12 +31,14 @@ import { SourceIndex } from './source-index.ts'
 const MAX_ATTEMPTS = 128
 /** Tries left from which on a closing TCP connection is pushed aside (NF_NAT_HARDER_THRESH). */
 const HARDER = MAX_ATTEMPTS / 4
+const USES_NAT = Status.SrcNat | Status.DstNat | Status.SeqAdjust
 
 export class UniqueTuple {
   readonly sources: SourceIndex
   readonly #conntrack: Conntrack
   readonly #random: Random
   readonly #reply = new Tuple()
+  readonly #other = new Tuple()
 
   constructor(conntrack: Conntrack, random: Random) {
     this.#conntrack = conntrack
@@ -54,7 +53,7 @@ export class UniqueTuple {
   choose(into: Tuple, current: Tuple, range: Range, manip: Manip, entry: number): void {
     if (manip === Manip.Src && !range.random) {
       if (inRange(current, range)) {
-        if (!this.#used(current, entry)) {
+        if (!this.#usedByOthers(current, entry)) {
           into.copy(current)
           return
         }
@@ -79,6 +78,30 @@ export class UniqueTuple {
   #used(tuple: Tuple, entry: number): boolean {
     invert(tuple, this.#reply)
     return this.#conntrack.isTaken(this.#reply, entry)
+  }
+
+  /**
+   * nf_nat_used_tuple_new: as #used(), but for the same flow seen the other way round, which is found only in another
+   * zone, or by another processor: that is for confirm to settle. Only for what NAT leaves as it is.
+   */
+  #usedByOthers(tuple: Tuple, entry: number): boolean {
+    if (!this.#used(tuple, entry)) return false
+    const ct = this.#conntrack
+    const { table } = ct
+    const w = table.words
+    const o = entry * STRIDE
+    if (!ct.tracker(w[o + META]! >>> 8).allowClash || (w[o + STATUS]! & USES_NAT) !== 0) return true
+    const other = this.#other
+    other.copy(tuple)
+    let handle = ct.findBeside(other, entry)
+    if (handle < 0) {
+      invert(tuple, other)
+      handle = ct.findBeside(other, entry)
+      if (handle < 0) return false
+    }
+    const holder = handle >> 1
+    if ((w[holder * STRIDE + STATUS]! & USES_NAT) !== 0) return true
+    return !table.sameTuple(table.readTuple(entry, 1, other), holder * 2)
   }
 
   /** find_appropriate_src. */
