@@ -17,6 +17,7 @@ import { Scope } from '../devices.ts'
 import { newFlowKey, RouteType } from '../fib.ts'
 import type { Host } from '../host.ts'
 import { type IpOptions, type Packet, PacketType } from '../packet.ts'
+import { isErrorType } from '../route-table.ts'
 import { writeIpv4Checksum } from '../wire/checksum.ts'
 import { ICMP_PARAMETERPROB } from '../wire/icmp.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, isZeronet4 } from '../wire/ipv4.ts'
@@ -66,12 +67,21 @@ export function specificDestination(pkt: Packet, host: Host): number {
 }
 
 /**
- * What ip_rt_get_source() gives: the address of the interface that the packet leaves by (a word). Packets made here
- * have it as their source.
+ * What ip_rt_get_source() gives: the address of the interface that the packet leaves by (a word). It is asked for anew,
+ * without protocol and ports, so that the answer may be another route's. Packets made here have it as their source.
  */
 function sourceOf(pkt: Packet, host: Host): number {
-  if (pkt.local || pkt.route === null) return pkt.s0
-  return host.fib.sourceFor(pkt.route, pkt.d0)
+  const { route } = pkt
+  if (pkt.local || route === null) return pkt.s0
+  const { fib, devices } = host
+  const device = route.device!
+  fib.fill(key, pkt)
+  key.oif = device.index
+  key.protocol = key.sport = key.dport = 0
+  const found = fib.find(key)
+  if (found === null || isErrorType(found.type))
+    return devices.selectAddress4(device, route.gateway?.[0] ?? pkt.d0, Scope.Universe)
+  return fib.sourceFor(found.through(device.index) ?? found.first(), pkt.d0)
 }
 
 /**
