@@ -124,6 +124,10 @@ function portRanges(iptables: string): PortRange[] {
   return out.sort((x, y) => x.size - y.size)
 }
 
+/** Ports that destinations get without a draw: those of rules that name one alone. */
+const fixedPorts = (iptables: string): ReadonlySet<number> =>
+  new Set([...iptables.matchAll(/--to-(?:ports |destination \S*:)(\d+)(?=\s)/g)].map((m) => Number(m[1])))
+
 /** Whether a rule with this range may have given a packet `port`, and the addresses that it has now. */
 function mayHold(
   range: PortRange,
@@ -172,6 +176,7 @@ function leading(wanted: readonly Asked[]): number | null {
 export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
   readonly #ranges: readonly PortRange[]
+  readonly #fixed: ReadonlySet<number>
   readonly #helpers: boolean
   /** Some rule draws even when the port could stay: then the draw may give the very same port. */
   readonly #always: boolean
@@ -187,6 +192,7 @@ export class DrawnRandom implements Random {
 
   constructor(scenario: Scenario, kernel: Run) {
     this.#ranges = portRanges(scenario.iptables)
+    this.#fixed = fixedPorts(scenario.iptables)
     this.#helpers = hasHelpers(scenario)
     this.#always = scenario.iptables.includes('--random')
     this.#alwaysSource = /(SNAT|MASQUERADE).* --random/.test(scenario.iptables)
@@ -285,7 +291,9 @@ export class DrawnRandom implements Random {
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
   #aim(drawn: Drawn): void {
     const { source, destination } = drawn
-    const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
+    // Which rule it was is not known: one that draws nothing, if there is one.
+    const known = destination === null || this.#fixed.has(destination)
+    const destinations = known ? [] : this.#asked(drawn, destination, false)
     const asked: Asked[][] = []
     let full = false
     if (source !== null && source !== 0) {
