@@ -14,6 +14,33 @@ function payloadOf(frame: Uint8Array): { readonly data: Uint8Array; readonly tcp
   return { data: Uint8Array.from(frame.subarray(tcp ? l4 + (frame[l4 + 12]! >> 4) * 4 : l4 + 8)), tcp }
 }
 
+/** Frames with fragments put together, each behind the headers of its first one; those without one are left out. */
+export function joined(frames: readonly Uint8Array[]): Uint8Array[] {
+  const out: Uint8Array[] = []
+  const packets = new Map<string, { first: Uint8Array | null; parts: [number, Uint8Array][] }>()
+  for (const frame of frames) {
+    const h = headersOf(frame)
+    if (h?.fragment == null) {
+      out.push(frame)
+      continue
+    }
+    const key = `${h.fragment.id} ${h.src} ${h.dst}`
+    let packet = packets.get(key)
+    if (packet === undefined) packets.set(key, (packet = { first: null, parts: [] }))
+    if (h.fragment.offset === 0) packet.first = frame.subarray(0, h.l4)
+    packet.parts.push([h.fragment.offset, frame.subarray(h.l4)])
+  }
+  for (const { first, parts } of packets.values()) {
+    if (first === null) continue
+    const length = Math.max(...parts.map(([at, bytes]) => at + bytes.length))
+    const whole = new Uint8Array(first.length + length)
+    whole.set(first)
+    for (const [at, bytes] of parts) whole.set(bytes, first.length + at)
+    out.push(whole)
+  }
+  return out
+}
+
 /** Ports that messages of H.323 announce, but those of media. */
 function announcedH323(data: Uint8Array, tcp: boolean): number[] {
   const places = tcp

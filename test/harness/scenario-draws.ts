@@ -9,7 +9,7 @@ import type { Random } from '../../datapath/host.ts'
 import { SeededRandom } from './frames.ts'
 import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, numberOf, TCP, u16, u32 } from './headers.ts'
 import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
-import { announcedDraws } from './scenario-draws-helpers.ts'
+import { announcedDraws, joined } from './scenario-draws-helpers.ts'
 
 const REDIRECT = 137
 /** Behind two addresses and the head of its option. */
@@ -185,6 +185,8 @@ export class DrawnRandom implements Random {
   readonly #flows = new Map<string, Drawn>()
   /** Of fragmented packets. */
   readonly #first = new Map<string, Ends>()
+  /** All that went in, for what helpers read. */
+  readonly #pieces: Uint8Array[] = []
   /** The 16 bits of the next draws; the last one stays. */
   #next: (number | null)[] = []
   /** The upper 16 bits likewise, for helpers: at least these. */
@@ -229,10 +231,15 @@ export class DrawnRandom implements Random {
     this.#upper = []
     const { injected } = step
     if (injected === null) return
-    if (this.#helpers)
-      for (const { bytes } of step.sent)
-        if (this.#upper.length === 0) this.#upper = announcedDraws(injected, bytes)
     const headers = headersOf(injected)
+    if (this.#helpers) {
+      const fragment = headers?.fragment ?? null
+      if (fragment !== null) this.#pieces.push(injected)
+      const whole = fragment === null ? injected : joined(this.#of(fragment.id)).at(-1)
+      if (whole !== undefined)
+        for (const bytes of joined(step.sent.map((s) => s.bytes)))
+          if (this.#upper.length === 0) this.#upper = announcedDraws(whole, bytes)
+    }
     const went = headers === null ? null : this.#endsOf(injected, headers)
     const frames = step.sent.map((s) => s.bytes)
     const quotes = frames.map(redirected).filter((f) => f !== null)
@@ -273,6 +280,11 @@ export class DrawnRandom implements Random {
     }
     const drawn = went === null ? undefined : this.#flows.get(went.flow)
     if (drawn !== undefined) this.#aim(drawn)
+  }
+
+  /** Fragments of an identification that went in. */
+  #of(id: number): Uint8Array[] {
+    return this.#pieces.filter((frame) => headersOf(frame)?.fragment?.id === id)
   }
 
   /** Ports and flow of a packet, of later fragments those of the first one. */
