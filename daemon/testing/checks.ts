@@ -129,10 +129,8 @@ function readCheck(key: string, value: Cursor): Check {
       })
     }
     case 'state': {
-      const state = value.string('NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED').toUpperCase()
-      return ofResult(value, (r) =>
-        r.state === state ? null : `expected the state ${state}, it was ${r.state ?? 'none'}`,
-      )
+      const state = value.string('NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED')
+      return ofResult(value, (r) => expected.stateMismatch(r, state))
     }
     case 'mark': {
       const mark = value.integer(0, 0xffffffff)

@@ -73,6 +73,14 @@ function sameEnd(packet: PacketWords, side: 'src' | 'dst', wanted: string): bool
 
 const payloadHex = (payload: string | Uint8Array): string => Buffer.from(payload).toString('hex')
 
+/** Its conntrack state is another. */
+export function stateMismatch(result: Result, wanted: string): Mismatch {
+  const state = wanted.toUpperCase()
+  if (result.state === state) return null
+  const none = 'none: conntrack did not see it, which is off while no rule asks for it'
+  return `expected the state ${state}, it was ${result.state ?? none}`
+}
+
 /** The first field that is otherwise. `out`, `frame`: the packet that is looked at, usually as it left. */
 export function fieldMismatch(
   result: Result,
@@ -102,7 +110,7 @@ export function fieldMismatch(
     frames: (frames) => differs('frames', result.sent.length, frames),
     mark: (mark) => differs('mark', result.mark, mark),
     ctmark: (mark) => differs('ctmark', result.ctmark, mark),
-    state: (state) => differs('state', result.state, state.toUpperCase()),
+    state: (state) => stateMismatch(result, state),
     rule: (rule) => {
       const rules = Array.isArray(rule) ? rule : [rule as RuleName]
       const missed = rules.find((one) => !result.matched(one))

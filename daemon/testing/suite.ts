@@ -18,6 +18,7 @@ import { dirname, resolve } from 'node:path'
 import { PlaceError } from '../errors.ts'
 import { type Cursor, SourceFile } from '../host-folder/source.ts'
 import { parseYaml } from '../host-folder/yaml.ts'
+import type { PlaceOf } from '../words/line.ts'
 import type { Step } from '../words/model.ts'
 import { type Conversation, parseWords, readDuration } from '../words/parse.ts'
 import type { About } from '../words/vocabulary.ts'
@@ -80,7 +81,10 @@ export function readSuite(file: string): Suite {
     file,
     host: readHost(root.need('host'), source),
     options,
-    tests: root.need('tests').list('a list of tests').map(readTest),
+    tests: root
+      .need('tests')
+      .list('a list of tests')
+      .map((one) => readTest(one, source)),
   }
 }
 
@@ -132,11 +136,11 @@ function inPlace(cursor: Cursor, source: SourceFile): SourceFile {
   return new SourceFile(source.path, '\n'.repeat(start) + bytes)
 }
 
-function readTest(one: Cursor): TestCase {
+function readTest(one: Cursor, source: SourceFile): TestCase {
   one.record('a test: a mapping with name, send and expect')
   one.only(['name', 'send', 'expect', 'steps'], 'a test')
   const name = one.need('name').string('the name of the test')
-  const context: Context = { about: null }
+  const context: Context = { source, about: null }
   const steps = one.get('steps')
   if (steps !== null) {
     for (const key of ['send', 'expect'])
@@ -149,6 +153,7 @@ function readTest(one: Cursor): TestCase {
 }
 
 interface Context {
+  readonly source: SourceFile
   /** The packet that `reply` would answer. */
   about: About | null
 }
@@ -186,7 +191,8 @@ function readStep(step: Cursor, context: Context): TestStep {
 function readSend(step: Cursor, context: Context): TestStep {
   const send = step.need('send')
   const parts = (Array.isArray(send.value) ? send.list() : [send]).map((part) => {
-    const parsed = parseWords(part.string('packet words'), (at) => part.placeWithin(at), context.about)
+    const text = part.string('packet words')
+    const parsed = parseWords(text, placesOf(part, text, context.source), context.about)
     for (const one of parsed.steps)
       if (one.kind === 'packet') context.about = one.packet
       else if (one.kind === 'error' && context.about !== null)
@@ -209,6 +215,20 @@ function readSend(step: Cursor, context: Context): TestStep {
     checks[packets - 1] = readChecks(expect, 'packet')
   }
   return { kind: 'send', said, checks }
+}
+
+/** Places of characters of a text; of a block (`|`) on the lines behind its mark. */
+function placesOf(cursor: Cursor, text: string, source: SourceFile): PlaceOf {
+  const { file, line } = cursor.place()
+  const raw = source.text.split('\n')
+  const first = text.split('\n')[0]!
+  if (!text.includes('\n') || raw[line]?.trim() !== first.trim()) return (at) => cursor.placeWithin(at)
+  return (at) => {
+    const before = text.slice(0, at).split('\n')
+    const n = line + before.length - 1
+    const indent = raw[n]!.indexOf(text.split('\n')[before.length - 1]!)
+    return { file, line: n + 1, column: Math.max(indent, 0) + before.at(-1)!.length + 1 }
+  }
 }
 
 function joined(parts: readonly Conversation[]): Said {

@@ -6,7 +6,15 @@ import { hasPorts, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP } from '../../datap
 import { protocolByName, servicePort } from '../../rules/text/services.ts'
 import { Line, type PlaceOf, placeIn, readNumber, shown } from './line.ts'
 import type { Draft, From, PacketFields, PacketWords, Step } from './model.ts'
-import { type About, bareUsage, readBareWord, readIcmpType, WORDS, type Word } from './vocabulary.ts'
+import {
+  type About,
+  bareNames,
+  bareUsage,
+  readBareWord,
+  readIcmpType,
+  WORDS,
+  type Word,
+} from './vocabulary.ts'
 
 /** Words that begin a packet besides names of protocols. */
 export const PROTOCOLS: ReadonlyMap<string, number> = new Map([
@@ -231,7 +239,9 @@ function unknown(name: string, about: About): string {
   const of = `IPv${about.family} ${protocolLabel(about.protocol)} packets`
   if (WORDS.some((word) => word.names.includes(name))) return `"${name}" says nothing about ${of}`
   const known = WORDS.filter((word) => word.when?.(about) ?? true)
-  const near = known.flatMap((word) => word.names).find((other) => isNear(name, other))
+  const near = [...bareNames(about), ...known.flatMap((word) => word.names)].find((other) =>
+    isNear(name, other),
+  )
   if (near !== undefined) return `unknown word "${name}": did you mean "${near}"?`
   if (about.protocol === IPPROTO_TCP && name.includes(','))
     return `unknown TCP flags "${name}": expected some of syn, ack, fin, rst, psh, urg, ece, cwr with commas`

@@ -417,6 +417,13 @@ export function readBareWord(text: string, fields: Draft, about: About): boolean
   return false
 }
 
+/** Bare words, for guesses at what was meant. */
+export function bareNames(about: About): readonly string[] {
+  if (isTcp(about)) return SAID
+  if (isIcmp(about)) return icmpNames(about.family).map(([name]) => name)
+  return isDccp(about) ? DCCP_TYPES : []
+}
+
 /** What bare words there are, for messages. */
 export function bareUsage(about: About): string | null {
   if (isTcp(about)) return 'flags (syn,ack …)'

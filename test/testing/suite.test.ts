@@ -263,6 +263,17 @@ describe('mistakes are one line with a place', () => {
     expect(said).not.toContain('\n')
   })
 
+  test('in a block of packet words', () => {
+    const path = write(`${HOST}tests:
+  - name: a
+    send: |
+      tcp 10.0.0.5 > 10.1.0.5:80 syn in eth0
+      tcp 10.0.0.5 > 10.1.0.5:80 sny in eth0
+    expect: forwarded
+`)
+    expect(() => run(path)).toThrow(`${path}:19:34: unknown word "sny": did you mean "syn"?`)
+  })
+
   test('a folder without tests, a path that is none', () => {
     mkdirSync(join(folder, 'empty'))
     expect(() => run(join(folder, 'empty'))).toThrow('empty:1:1: there is no *.test.yaml in this folder')
@@ -276,6 +287,17 @@ const TWO = `${HOST}tests:
   - {name: "good & #1", send: tcp 10.0.0.5 > 10.200.0.9:8080 in eth0, expect: forwarded}
   - {name: bad, send: tcp 10.0.0.5 > 10.200.0.9:8080 in eth0, expect: dropped}
 `
+
+test('without a rule that asks for it there is no conntrack', () => {
+  const path = write(`host: {interfaces: {a: 10.0.0.1/24, b: 10.1.0.1/24}}
+tests:
+  - {name: a, send: udp 10.0.0.5 > 10.1.0.5:80 in a, expect: {state: NEW}}
+`)
+  const [result] = runSuite(readSuite(path))
+  expect(result?.failure?.reason).toBe(
+    'expected the state NEW, it was none: conntrack did not see it, which is off while no rule asks for it',
+  )
+})
 
 test('TAP and JUnit', () => {
   const path = write(TWO, 'two.test.yaml')

@@ -122,7 +122,7 @@ describe('mistakes say where and what was expected', () => {
       'packet:1:18: expected an IPv4 address as on the other side of ">", not "[::1]:2"',
     ],
     ['icmp 10.0.0.1:1 > 10.0.0.2', 'packet:1:6: "10.0.0.1:1": packets of this protocol have no ports'],
-    ['tcp 10.0.0.1:1 > 10.0.0.2:2 sin', 'packet:1:29: unknown word "sin": did you mean "win"?'],
+    ['tcp 10.0.0.1:1 > 10.0.0.2:2 sin', 'packet:1:29: unknown word "sin": did you mean "syn"?'],
     [
       'tcp 10.0.0.1:1 > 10.0.0.2:2 syn,akc',
       'packet:1:29: unknown TCP flags "syn,akc": expected some of syn, ack, fin, rst, psh, urg, ece, cwr with commas',
