@@ -88,7 +88,8 @@ export function getRoute(context: IpContext, line: Line): number {
     key.mark = mark
     key.iif = devices[0]?.index ?? 0
     key.oif = devices[1]?.index ?? 0
-    key.protocol = port.protocol
+    // inet_rtm_getroute() asks as for UDP unless told otherwise.
+    key.protocol = own === 4 && !protocolSaid ? 17 : port.protocol
     key.sport = port.sport
     key.dport = port.dport
     if (protocolSaid && ![6, 17, own === 4 ? 1 : 58].includes(port.protocol))

@@ -193,7 +193,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
     } else if (word === 'encap') {
       const kind = line.next()
       if (!ENCAPSULATIONS.has(kind)) line.invalid('"encap type" value is invalid\n', kind)
-      line.next()
+      const label = line.next()
+      if (kind === 'mpls') {
+        if (line.done) line.die('Error: unexpected end of line after "encap"\n')
+        if (!/^\d/.test(label)) line.die(`Error: mpls address is expected rather than "${label}".\n`, 1)
+      }
       // What follows belongs to the kind; no tunnels here whatever it is.
       return context.talk(() => {
         throw new Refusal('EOPNOTSUPP', 'lwt encapsulation type not supported')

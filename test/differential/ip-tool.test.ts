@@ -88,6 +88,14 @@ route show
 rule add tun_id x
 -6 rule del nat 5
 route add 10.9.0.0/16 dev t0 encap mpls
+route add 10.5.0.0/16 dev t0 encap mpls 100
+route ls from 10/8
+rule add ipproto udp prohibit pref 50
+route get 10.0.0.3
+rule del pref 50
+-json a show type nope
+-6 rule add from 2001:db8:9::9 dport 80 uidrange 0-5 l3mdev prio 200 type blackhole
+-6 rule
 `
   .trim()
   .split('\n')
