@@ -7,6 +7,7 @@ interface DiffWords {
   readonly a: string
   readonly b: string
   readonly in?: string
+  readonly generate?: string
   readonly find?: boolean
   readonly budget: string
   readonly save?: string
@@ -24,6 +25,7 @@ export function addDiff(program: Command): void {
     .requiredOption('--a <dir>', 'host folder: as it is')
     .requiredOption('--b <dir>', 'host folder: as it would be')
     .option('--in <file>', 'pcapng or pcap, - for standard input: the traffic')
+    .option('--generate <packets>', 'no capture: so many packets at random, of what the rules speak of')
     .option('--find', 'no traffic: search for a packet on which they differ')
     .option('--budget <seconds>', 'how long to search', '60')
     .option('--save <prefix>', 'what --find found, as PREFIX.pcapng and as PREFIX.yaml for tunwall test')
@@ -35,22 +37,27 @@ export function addDiff(program: Command): void {
     .option('--seed <number>', 'seed of the random numbers', '1')
     .action(async (words: DiffWords) => {
       const seed = wholeNumber('--seed', words.seed)
-      if ((words.in === undefined) === (words.find !== true))
-        throw new CommandError('expected --in FILE, or --find', ExitCode.Unusable)
-      if (words.in === undefined) return search(words, seed)
+      const asked = [words.in !== undefined, words.generate !== undefined, words.find === true]
+      if (asked.filter(Boolean).length !== 1)
+        throw new CommandError('expected one of --in FILE, --generate PACKETS and --find', ExitCode.Unusable)
+      if (words.find === true) return search(words, seed)
       // What only this command needs is read only now.
-      const { diffCapture } = await import('../diff/run.ts')
+      const { diffCapture, diffGenerated } = await import('../diff/run.ts')
       const { comparisonJson, printComparison } = await import('../diff/report.ts')
       const { default: picocolors } = await import('picocolors')
-      const { comparison, provenance } = diffCapture({
-        a: words.a,
-        b: words.b,
-        input: words.in,
-        iface: words.iface ?? null,
-        filter: words.filter ?? null,
-        seed,
-        progress: process.stderr.isTTY === true,
-      })
+      const { a, b } = words
+      const { comparison, provenance } =
+        words.in === undefined
+          ? diffGenerated({ a, b, count: wholeNumber('--generate', words.generate ?? ''), seed })
+          : diffCapture({
+              a,
+              b,
+              input: words.in,
+              iface: words.iface ?? null,
+              filter: words.filter ?? null,
+              seed,
+              progress: process.stderr.isTTY === true,
+            })
       const paint = picocolors.createColors(words.color ?? picocolors.isColorSupported)
       process.stdout.write(
         words.json === true ? comparisonJson(comparison) : printComparison(comparison, provenance, paint),

@@ -153,7 +153,7 @@ export function outcomeWords(
   const said = paint[COLOURS[verdict]](verdict)
   const ended = reason !== '' && reason !== 'rule' && reason !== 'delivered' && reason !== 'echo'
   const by = ended ? `: ${reason}` : rule === null ? '' : ` by ${named(rule, provenance, paint)}`
-  const bound = LEAVING.has(kind) ? nat : []
+  const bound = LEAVING.has(kind) ? nat.filter((r) => r !== rule) : []
   return `${said}${by}${bound.map((r) => `, ${named(r, provenance, paint)}`).join('')}`
 }
 

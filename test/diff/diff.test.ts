@@ -146,6 +146,18 @@ test('random numbers are the same on both sides, though one draws more', async (
   expect([said.status, said.stdout]).toEqual([0, 'no difference in 200 packets\n'])
 })
 
+test('generated traffic: the same for the same seed, and it meets the rules', async () => {
+  const b = folder('generated', { 'iptables-save': save(ALLOW.replace('--dport 80', '--dport 81')) })
+  const words = ['diff', '--a', a, '--b', b, '--generate', '400', '--json']
+  const [one, two] = [await run(...words), await run(...words)]
+  expect(one).toEqual(two)
+  const result = JSON.parse(one.stdout) as Comparison
+  expect([one.status, result.packets]).toEqual([1, 400])
+  expect(result.flows.every(({ kind, flow }) => kind === 'verdict' && /:8[01] in lan$/.test(flow))).toBe(true)
+  const same = await run('diff', '--a', a, '--b', a, '--generate', '400')
+  expect([same.status, same.stdout]).toEqual([0, 'no difference in 400 packets\n'])
+})
+
 describe('mistakes are one line, exit 2', () => {
   test.each([
     [
@@ -153,7 +165,7 @@ describe('mistakes are one line, exit 2', () => {
       () => ['--a', a, '--b', join(root, 'none'), '--in', input],
       /none:1:1: no host folder: no such file or directory\n$/,
     ],
-    ['nothing to play', () => ['--a', a, '--b', a], /^expected --in FILE/],
+    ['nothing to play', () => ['--a', a, '--b', a], /^expected one of --in FILE/],
     [
       'a capture that is none',
       () => ['--a', a, '--b', a, '--in', join(a, 'host.yaml')],

@@ -73,9 +73,9 @@ export function solve(
   )
   const local = entry === 'OUTPUT'
   // The way out decides about the destination, the source about the way in.
-  const wantedSrc = asked('src') && !local ? (pick('src') as bigint) : null
+  const wantedSrc = asked('src') && !local ? pick('src') : null
   failed = false
-  const homes = wantedSrc === null ? [] : [world.deviceOf(wantedSrc, family)]
+  const homes = typeof wantedSrc === 'bigint' ? [world.deviceOf(wantedSrc, family)] : []
   const devices = [...homes.filter((d) => d !== null), ...world.devices]
   const inbound = local ? null : String(pick('in', ...devices))
   const outs = by.get('out') ?? []
@@ -87,7 +87,8 @@ export function solve(
   const same = inbound !== null && outs.every((c) => c.fits(inbound)) ? [inbound] : []
   const far = [...others, ...same].flatMap((device) => world.behind(device, family))
   const destinations = entry === 'INPUT' ? world.own(family, inbound) : far
-  const dst = pick('dst', ...destinations) as bigint
+  const dst = pick('dst', ...destinations)
+  if (typeof dst !== 'bigint') return null
   if (outs.length > 0 && !leaves(dst) && fixed.dst === undefined) failed = true
   const out = world.deviceOf(dst, family)
   const sources = local
@@ -95,13 +96,13 @@ export function solve(
     : inbound === null
       ? []
       : world.behind(inbound, family)
-  const src = pick('src', ...sources.filter((address) => address !== dst)) as bigint
-  if (src === undefined || dst === undefined) return null
+  const src = pick('src', ...sources.filter((address) => address !== dst))
+  if (typeof src !== 'bigint') return null
   const plan: Plan = {
     family,
     in: inbound,
-    src: BigInt(src),
-    dst: BigInt(dst),
+    src,
+    dst,
     protocol,
     sport: Number(pick('sport', USUAL_PORT)),
     dport: Number(pick('dport', USUAL_DPORT)),

@@ -8,7 +8,6 @@
 // A packet that another rule takes on the way is changed so that this rule does not fit, and sent again.
 
 import type { Family } from '../../../datapath/packet.ts'
-import { hasPorts } from '../../../datapath/wire/protocol.ts'
 import type { Rule } from '../../../rules/model.ts'
 import { TABLE_NAMES } from '../../../rules/model.ts'
 import type { LoadedChain } from '../../../rules/tables.ts'
@@ -20,8 +19,9 @@ import type { Side } from '../side.ts'
 import { type Condition, type Field, negated, type Value } from './conditions.ts'
 import { conversations } from './conversations.ts'
 import { Paths, type Target, type Way } from './paths.ts'
-import { type Entry, type Fixed, type Plan, solve, wordsOfPlan } from './plan.ts'
+import { type Fixed, type Plan, solve, wordsOfPlan } from './plan.ts'
 import { type Found, Probe } from './probe.ts'
+import { Traffic } from './traffic.ts'
 import { HostWorld, setsOf } from './world.ts'
 
 export interface SearchOptions {
@@ -261,81 +261,17 @@ export class Search {
   // -- at random
 
   #atRandom(until: number): Hit | null {
-    const { paths } = this.#halves[0]
-    const values = this.#values()
-    const draw = <T>(list: readonly T[]): T | undefined =>
-      list[Math.floor((this.#random.u32() / 0x1_0000_0000) * list.length)]
-    const once = (n: number): boolean => this.#random.u32() % n === 0
+    const traffic = new Traffic(
+      this.#halves.map(({ paths }) => paths),
+      this.#random,
+    )
     while (performance.now() < until) {
-      const { world } = (once(2) ? this.#halves[0] : this.#halves[1]).paths
-      const family: Family = once(4) && values.addresses[6].length > 0 ? 6 : 4
-      const protocol = draw([6, 6, 17, 17, family === 4 ? 1 : 58, ...(values.protocols ?? [])])!
-      const fixed: Fixed = { protocol }
-      const addresses = values.addresses[family]
-      if (!once(4)) set(fixed, 'dst', draw(addresses))
-      if (!once(3)) set(fixed, 'src', draw(addresses))
-      if (hasPorts(protocol)) {
-        if (!once(3)) set(fixed, 'dport', draw(values.ports))
-        if (once(3)) set(fixed, 'sport', draw(values.ports))
-      }
-      if (protocol === 6 && once(3)) set(fixed, 'flags', draw([2, 16, 18, 4, 1, 0, 41]))
-      if (protocol === 1 || protocol === 58)
-        set(fixed, 'icmp', draw([...values.icmp, protocol === 1 ? 2048 : 32768]))
-      if (once(3)) set(fixed, 'in', draw(world.devices))
-      if (once(8)) set(fixed, 'ttl', draw([1, 2, 255]))
-      if (once(8)) set(fixed, 'tos', draw([0x10, 0xb8, 3]))
-      if (once(10)) set(fixed, 'length', draw([60, 576, 1500, 1400]))
-      const entry = draw<Entry>(['FORWARD', 'FORWARD', 'INPUT', 'OUTPUT'])!
-      const plan = solve([], family, entry, draw([0, 0, 0, 1, 2, 5])!, world, fixed)
-      const hit = plan === null ? null : this.#try(plan, paths.world)
+      const plan = traffic.next()
+      const hit = plan === null ? null : this.#try(plan, this.#halves[0].paths.world)
       if (hit !== null) return hit
     }
     return null
   }
-
-  /** Everything that rules and routes of both hosts speak of. */
-  #values(): {
-    addresses: Record<Family, bigint[]>
-    ports: number[]
-    icmp: number[]
-    protocols: number[]
-  } {
-    const addresses = { 4: new Set<bigint>(), 6: new Set<bigint>() }
-    const [ports, icmp, protocols] = [
-      new Set<number>([22, 53, 80, 443]),
-      new Set<number>(),
-      new Set<number>(),
-    ]
-    for (const { paths } of this.#halves) {
-      for (const family of [4, 6] as const) {
-        for (const address of [...paths.world.own(family), ...paths.world.edges(family)])
-          addresses[family].add(address)
-        for (const device of paths.world.devices)
-          for (const address of paths.world.behind(device, family)) addresses[family].add(address)
-      }
-      let rules = 0
-      for (const { family, chain, index } of paths.targets()) {
-        if (rules++ > 20_000) break
-        const { conditions, choices } = paths.asked(chain.model.rules[index]!, family)
-        for (const { field, inside, outside } of [...conditions, ...choices.flatMap((c) => c.members.flat())])
-          for (const value of [...inside, ...outside])
-            if (typeof value === 'bigint') addresses[family].add(value)
-            else if (field === 'sport' || field === 'dport') ports.add(Number(value))
-            else if (field === 'icmp') icmp.add(Number(value))
-            else if (field === 'protocol') protocols.add(Number(value))
-      }
-    }
-    return {
-      addresses: { 4: [...addresses[4]], 6: [...addresses[6]] },
-      ports: [...ports],
-      icmp: [...icmp],
-      protocols: [...protocols],
-    }
-  }
-}
-
-function set(fixed: Fixed, field: Field, value: Value | undefined): void {
-  if (value !== undefined) fixed[field] = value
 }
 
 /** Members that the other host's set of the same name lacks, by set. */
