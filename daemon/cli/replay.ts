@@ -72,7 +72,9 @@ export function addReplay(program: Command): void {
       const parts = Object.entries(fates).map(([fate, count]) => `${count} ${fate}`)
       if (rows !== null)
         process.stderr.write(printSummary(rows, terminal && process.env.NO_COLOR === undefined))
-      const out = words.out === '-' ? process.stderr : process.stdout
+      // Standard output may be one of the files.
+      const files = [words.out, words.trace, words.report, words.annotated]
+      const out = files.includes('-') ? process.stderr : process.stdout
       out.write(`${packets} packets${parts.length > 0 ? `: ${parts.join(', ')}` : ''}\n`)
     })
 }
