@@ -19,8 +19,11 @@ export function difference(a: Side, b: Side): Kind | null {
   if (a.fate !== b.fate || a.reason !== b.reason) return 'verdict'
   const frames = compareFrames(a, b)
   if (frames !== null) return frames
-  return sameRule(a.rule, b.rule) ? null : 'rule'
+  return !BY_RULE.has(a.reason) || sameRule(a.rule, b.rule) ? null : 'rule'
 }
+
+/** Reasons that leave the decision to a rule: not that a TTL was used up behind it. */
+const BY_RULE = new Set(['', 'rule', 'delivered', 'echo', 'port-unreachable', 'protocol-unreachable'])
 
 function compareFrames(a: Side, b: Side): Kind | null {
   const [x, y] = [a.held, b.held]

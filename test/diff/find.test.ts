@@ -109,20 +109,16 @@ describe('planted in large rulesets: in under a minute', () => {
     const folder = join(repositoryRoot(), 'test/data/rulesets/firewalld')
     const save = readFileSync(join(folder, 'iptables-save'), 'latin1')
     const ipset = readFileSync(join(folder, 'ipset-save'), 'latin1')
-    const rules = save.split('\n').filter((line) => /-[sd] [0-9.]+\/(8|12|16|24)\b/.test(line))
-    expect(rules.length).toBeGreaterThan(0)
-    for (const rule of rules.slice(0, 2)) {
-      const changed = rule.replace(
-        /(-[sd] [0-9.]+)\/(\d+)/,
-        (_, head: string, bits: string) => `${head}/${Number(bits) + 1}`,
-      )
-      const began = process.cpuUsage()
-      const answer = await find(
-        { 'iptables-save': save, 'ipset-save': ipset },
-        { 'iptables-save': save.replaceAll(rule, changed), 'ipset-save': ipset },
-      )
-      expect(spent(began)).toBeLessThan(MINUTE)
-      expect([rule, answer.found]).toEqual([rule, true])
-    }
+    const rule = '-A IN_public_pre -s 203.0.113.0/24 -j DROP'
+    expect(save).toContain(rule)
+    const began = process.cpuUsage()
+    // The upper half of the network is in a zone of its own.
+    const answer = await find(
+      { 'iptables-save': save, 'ipset-save': ipset },
+      { 'iptables-save': save.replace(rule, rule.replace('/24', '/26')), 'ipset-save': ipset },
+    )
+    expect(spent(began)).toBeLessThan(MINUTE)
+    expect([answer.kind, answer.a.verdict, answer.b.verdict]).toEqual(['verdict', 'dropped', 'replied'])
+    expect(answer.packets).toMatch(/^tcp 203\.0\.113\.(6[4-9]|[789]\d|1[01]\d|12[0-7]):/)
   })
 })
