@@ -148,7 +148,8 @@ test(`${count} planted changes are found where there is one`, () => {
     `TUNWALL_SEED=${SEED_OF_RUN}: of ${count} changes ${found} were found, ${missed.length} missed, ${silent} make no difference`,
     missed,
   )
-  expect(found).toBeGreaterThan(0)
+  // Many random changes make no difference: of a few it may be all.
+  if (count >= 20) expect(found).toBeGreaterThan(0)
   // One in ten may hide behind what only random traffic meets.
   expect(missed.length, missed.join('\n')).toBeLessThanOrEqual(Math.ceil(count / 10))
 })
