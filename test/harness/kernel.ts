@@ -393,7 +393,10 @@ export class KernelHost {
 
   /** What a command sets a worker on is over before the next frame: masquerading forgets an address in one. */
   async #command(argv: readonly string[]): Promise<void> {
-    await this.#oracle.run(argv)
+    const { stderr } = await this.#oracle.run(argv)
+    // conntrack -D gives up when one of those it found has ended by itself meanwhile.
+    for (let again = 0, said = stderr; said.includes('Operation failed') && again < MOST_ENDS; again++)
+      said = (await this.#oracle.run(argv)).stderr
     if (argv.includes('addr') && this.#scenario.iptables.includes('MASQUERADE'))
       await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
   }
