@@ -125,6 +125,8 @@ export interface Match<D = unknown> extends Extension<D> {
    * that do so for a transport header that is cut short, or once all that they tell here fits.
    */
   narrows?(data: D): Narrowing
+  /** Beside `narrows`: with these data it drops packets whose transport header is whole, too. */
+  dropsWhole?(data: D): boolean
   /** A boolean expression over `pkt`. Evaluated exactly when the kernel would evaluate it. */
   emit(data: D, js: Js): Code
   /** What a command that prints a rule with it says on standard error, once. */

@@ -69,7 +69,8 @@ const PURE: ReadonlySet<Fact> = new Set<Fact>([
 
 /** What stands behind a match with effects is looked at only if that one has fitted, and the effects count on it. */
 function hasNoEffect(match: Match, data: unknown): boolean {
-  if (match.hotdrop === true && match.narrows === undefined) return false
+  if (match.hotdrop === true && (match.narrows === undefined || match.dropsWhole?.(data) === true))
+    return false
   const reads = typeof match.reads === 'function' ? match.reads(data) : match.reads
   return reads.every((fact) => PURE.has(fact))
 }

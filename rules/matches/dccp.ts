@@ -152,6 +152,7 @@ export const dccp: Match<Dccp> = {
   ],
   hotdrop: true,
   narrows: narrowsPorts,
+  dropsWhole: (m) => m.option !== null,
   emit(m, js) {
     const parts: Code[] = [headerFits(DCCP_HEADER_LEN, js), ...emitPorts(m, js)]
     const { memory } = js.env.host

@@ -237,6 +237,7 @@ chunktypes - DATA INIT INIT_ACK SACK HEARTBEAT HEARTBEAT_ACK ABORT SHUTDOWN SHUT
   reads: (m) => ['protocol', 'fragment', 'ports', ...(m.chunks === null ? [] : (['payload'] as const))],
   hotdrop: true,
   narrows: narrowsPorts,
+  dropsWhole: (m) => m.chunks !== null,
   emit(m, js) {
     const parts = [headerFits(SCTP_HEADER_LEN, js), ...emitPorts(m, js)]
     if (m.chunks !== null) {

@@ -157,6 +157,7 @@ export const tcp: Match<Tcp> = {
   tcpFlags: (m) => (m.option === 0 ? m.flagsMask : -1),
   hotdrop: true,
   narrows: narrowsPorts,
+  dropsWhole: (m) => m.option !== 0,
   emit(m, js) {
     const parts: Code[] = [tcpHeaderFits(js), ...emitPorts(m, js)]
     if (m.flagsMask !== 0 || m.flagsCompare !== 0 || m.flagsInvert) {
