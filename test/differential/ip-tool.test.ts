@@ -23,7 +23,10 @@ const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 const masked = ({ stdout, ...rest }: ToolResult): ToolResult => ({
   ...rest,
   stdout: stdout
-    .replaceAll(/(users \d+|age \d+sec) |,"users":\d+|,\n +"users": \d+|tentative |"tentative":true,/g, '')
+    .replaceAll(
+      /(users \d+|age \d+sec) |,"(?:users|age)":\d+|,\n +"(?:users|age)": \d+|tentative |"tentative":true,/g,
+      '',
+    )
     .replaceAll(
       /(valid_lft |preferred_lft |expires |life_time": ?|"expires": ?)([1-9]\d*)/g,
       (_, key: string, n: string) => `${key}${Math.ceil(Number(n) / 1000)}000`,

@@ -59,6 +59,8 @@ function steps(): Step[] {
 
 test.skipIf(reason !== null)(
   'estimates are as in the kernel',
+  // In real time: a machine that was busy elsewhere is asked again.
+  { timeout: 120_000, retry: 2 },
   async () => {
     const scenario: Scenario = {
       name: 'rateest',
@@ -87,5 +89,4 @@ test.skipIf(reason !== null)(
     expect(Math.max(...theirs), both).toBe(6)
     expect(new Set(theirs).size, both).toBeGreaterThan(3)
   },
-  120_000,
 )
