@@ -342,7 +342,10 @@ export class Fragments6 {
       l3,
       fragList === null ? pkt.end : l3 + IPV6_HEADER_LEN + fragList.sizes[0]!,
     )
-    if (header < 0) return 0
+    if (header < 0) {
+      host.counters.count6(IpStat.FragFails)
+      return 0
+    }
     const nextAt = this.#nextAt
     let limit = mtu
     // Only packets made here and reassembled ones may be cut (skb->ignore_df).
@@ -367,7 +370,10 @@ export class Fragments6 {
       } else if (length > room) length = room & ~7
       if (length <= 0) return 0
       const piece = pieceOf(host, pkt, header, FRAGMENT_HEADER_LEN, from, length)
-      if (piece === null) return 0
+      if (piece === null) {
+        host.counters.count6(IpStat.FragFails)
+        return 0
+      }
       const offset = from - l3 - header
       from += length
       const p3 = piece.l3
