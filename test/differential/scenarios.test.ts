@@ -1,7 +1,7 @@
 // tunwall = kernel, on random scenarios and on those that once differed. docs/parity.md says which still do.
 //
 //     TUNWALL_SEED       first seed; default: the code's own, so every change is a new one
-//     TUNWALL_SCENARIOS  scenarios a profile; default 3
+//     TUNWALL_SCENARIOS  scenarios a profile; default 1
 //
 // A failing scenario is shrunk, printed, and saved under TUNWALL_DIFFERENCES (default .cache/differences).
 
@@ -22,7 +22,7 @@ const why = whyNoKernel()
 if (why !== null) console.warn(`NOT RUN: tunwall is not compared with the kernel: ${why}`)
 
 const seed = SEED_OF_RUN
-const each = Number(process.env.TUNWALL_SCENARIOS ?? 3)
+const each = Number(process.env.TUNWALL_SCENARIOS ?? 1)
 const keep = process.env.TUNWALL_DIFFERENCES ?? join(repositoryRoot(), '.cache/differences')
 /** Most scenarios spend their time in pauses; more of them than there are cores may run at once. */
 const JOBS = 12
