@@ -43,6 +43,7 @@ import {
   Extension,
   eventsOf,
   HELPER,
+  infoOf,
   MASTER,
   META,
   noteEvents,
@@ -310,20 +311,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const entry = handle >> 1
     const o = entry * STRIDE
     const w = this.table.words
-    let info: number
-    if ((handle & 1) !== 0) info = CtInfo.EstablishedReply
-    else {
-      const status = w[o + STATUS]!
-      info =
-        (status & Status.SeenReply) !== 0
-          ? CtInfo.Established
-          : (status & Status.Expected) !== 0
-            ? CtInfo.Related
-            : CtInfo.New
-    }
     w[o + USES]!++
     pkt.ct = entry
-    pkt.ctInfo = info
+    pkt.ctInfo = infoOf(w[o + STATUS]!, handle & 1)
     return handle
   }
 

@@ -19,10 +19,11 @@ import { type Route, RouteType } from '../datapath/fib.ts'
 import { Hook } from '../datapath/hooks.ts'
 import type { FlowLink, Host } from '../datapath/host.ts'
 import { wireLength } from '../datapath/offload.ts'
-import { CtInfo, type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
+import { type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
 import { decreaseTtl, setHopLimit } from '../datapath/rewrite.ts'
-import { IPV4_HEADER_LEN, IPV4_TOS, IPV4_TTL } from '../datapath/wire/ipv4.ts'
-import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT } from '../datapath/wire/ipv6.ts'
+import type { Memory } from '../datapath/wire/checksum.ts'
+import { IPV4_HEADER_LEN, IPV4_TTL, ipv4Tos } from '../datapath/wire/ipv4.ts'
+import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, ipv6TrafficClass } from '../datapath/wire/ipv6.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import { TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
 import { UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
@@ -30,8 +31,8 @@ import type { Conntrack } from './conntrack.ts'
 import { seenReply } from './hooks.ts'
 import { Translator } from './nat/manip.ts'
 import { Manip } from './nat/range.ts'
-import { CTMARK, FLOW, HELPER, NAT, STATUS, STRIDE, Status, TUPLE_WORDS, USES } from './table.ts'
-import { Tuple } from './tuple.ts'
+import { CTMARK, FLOW, HELPER, infoOf, NAT, STATUS, STRIDE, Status, TUPLE_WORDS, USES } from './table.ts'
+import { Tuple, tupleOf } from './tuple.ts'
 
 /** What a way may depend on besides what is fixed for its connections; bits. */
 export const Vary = {
@@ -222,7 +223,7 @@ export class FlowCache implements FlowLink {
     const meta = (proto << 8) | family
     let handle = pkt.hint
     if (handle < 0 || !table.isOf(handle, pkt.s0, pkt.d0, ports, meta)) {
-      handle = this.#find(pkt, ports, meta)
+      handle = this.#find(pkt)
       if (handle < 0) {
         ct.absent = pkt
         return MISS
@@ -244,25 +245,9 @@ export class FlowCache implements FlowLink {
 
     // What does not take the tracker's word.
     const { bytes } = host.memory
-    const before = w[o + STATUS]!
-    const info =
-      dir === 1
-        ? CtInfo.EstablishedReply
-        : (before & Status.SeenReply) !== 0
-          ? CtInfo.Established
-          : (before & Status.Expected) !== 0
-            ? CtInfo.Related
-            : CtInfo.New
-    const { l3, l4 } = pkt
-    let ttl: number
-    let tos: number
-    if (family === 4) {
-      ttl = bytes[l3 + IPV4_TTL]!
-      tos = bytes[l3 + IPV4_TOS]!
-    } else {
-      ttl = bytes[l3 + IPV6_HOP_LIMIT]!
-      tos = ((bytes[l3]! << 4) | (bytes[l3 + 1]! >> 4)) & 0xff
-    }
+    const info = infoOf(w[o + STATUS]!, dir)
+    const ttl = hopLimit(pkt, host.memory)
+    const tos = trafficClass(pkt, host.memory)
     if (
       way.ctInfo !== info ||
       way.iif !== device.index ||
@@ -274,7 +259,7 @@ export class FlowCache implements FlowLink {
     }
     if (
       ttl <= 1 ||
-      (proto === IPPROTO_TCP && (way.flagsMask & bytes[l4 + TCP_FLAGS]!) !== way.flags) ||
+      (proto === IPPROTO_TCP && (way.flagsMask & bytes[pkt.l4 + TCP_FLAGS]!) !== way.flags) ||
       wireLength(pkt, host.memory) > way.mtu ||
       !host.path.hasNoPathMtus(family) ||
       (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device!.index)
@@ -301,21 +286,10 @@ export class FlowCache implements FlowLink {
     return MISS
   }
 
-  #find(pkt: Packet, ports: number, meta: number): number {
-    const t = this.#tuple
-    t.s0 = pkt.s0
-    t.d0 = pkt.d0
-    if (pkt.family === 6) {
-      t.s1 = pkt.s1
-      t.s2 = pkt.s2
-      t.s3 = pkt.s3
-      t.d1 = pkt.d1
-      t.d2 = pkt.d2
-      t.d3 = pkt.d3
-    } else t.s1 = t.s2 = t.s3 = t.d1 = t.d2 = t.d3 = 0
-    t.ports = ports
-    t.meta = meta
-    return this.#conntrack.table.find(t)
+  /** Of a packet with ports, which always has a tuple. */
+  #find(pkt: Packet): number {
+    tupleOf(pkt, this.#host.memory.view, this.#tuple)
+    return this.#conntrack.table.find(this.#tuple)
   }
 
   /** The way itself. */
@@ -376,18 +350,12 @@ export class FlowCache implements FlowLink {
   }
 
   #begin(pkt: Packet, handle: number): void {
-    const { bytes } = this.#host.memory
+    const { memory } = this.#host
     const o = (handle >> 1) * STRIDE
     const w = this.#conntrack.table.words
-    const { l3 } = pkt
-    if (pkt.family === 4) {
-      this.#ttl = bytes[l3 + IPV4_TTL]!
-      this.#tos = bytes[l3 + IPV4_TOS]!
-    } else {
-      this.#ttl = bytes[l3 + IPV6_HOP_LIMIT]!
-      this.#tos = ((bytes[l3]! << 4) | (bytes[l3 + 1]! >> 4)) & 0xff
-    }
-    this.#flags = pkt.proto === IPPROTO_TCP ? bytes[pkt.l4 + TCP_FLAGS]! : 0
+    this.#ttl = hopLimit(pkt, memory)
+    this.#tos = trafficClass(pkt, memory)
+    this.#flags = pkt.proto === IPPROTO_TCP ? memory.bytes[pkt.l4 + TCP_FLAGS]! : 0
     this.#ctmark = w[o + CTMARK]!
     this.#pkt = pkt
     this.#handle = handle
@@ -581,6 +549,13 @@ export class FlowCache implements FlowLink {
     )
   }
 }
+
+const hopLimit = (pkt: Packet, { bytes }: Memory): number =>
+  bytes[pkt.l3 + (pkt.family === 4 ? IPV4_TTL : IPV6_HOP_LIMIT)]!
+
+/** TOS of IPv4. */
+const trafficClass = (pkt: Packet, { view }: Memory): number =>
+  pkt.family === 4 ? ipv4Tos(view, pkt.l3) : ipv6TrafficClass(view, pkt.l3)
 
 const numbers = new WeakMap<Route, number>()
 let nextRoute = 0

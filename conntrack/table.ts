@@ -29,6 +29,7 @@
 //
 // The arrays are replaced when the slab grows: nobody keeps `words` over a call that may make an entry.
 
+import { CtInfo } from '../datapath/packet.ts'
 import type { Tuple } from './tuple.ts'
 
 export const STRIDE = 48
@@ -98,6 +99,13 @@ export function assure(w: Int32Array, o: number): void {
   if ((status & Status.Assured) !== 0) return
   w[o + STATUS] = status | Status.Assured
   noteEvents(w, o, Event.Assured)
+}
+
+/** ip_conntrack_info of a packet in direction `dir` of an entry with this status (resolve_normal_ct). Hot. */
+export function infoOf(status: number, dir: number): number {
+  if (dir !== 0) return CtInfo.EstablishedReply
+  if ((status & Status.SeenReply) !== 0) return CtInfo.Established
+  return (status & Status.Expected) !== 0 ? CtInfo.Related : CtInfo.New
 }
 
 /** Event bits that wait for the packet to pass (nf_conntrack_ecache.cache). `o`: first word of the entry. */

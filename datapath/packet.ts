@@ -10,6 +10,7 @@
 
 import type { Device } from './devices.ts'
 import type { Route } from './fib.ts'
+import { type FrameMemory, HEADROOM } from './ring.ts'
 
 export type Family = 4 | 6
 
@@ -285,6 +286,19 @@ export class Packet {
     this.gsoSize = 0
     this.flags = 0
   }
+}
+
+/** A fresh packet of a frame, in a slot of its own; false if there is none. For Path.receive(), which parses it. */
+export function load(pkt: Packet, memory: FrameMemory, frame: Uint8Array): boolean {
+  const slot = memory.take()
+  if (slot < 0) return false
+  pkt.reset()
+  pkt.slot = slot
+  pkt.limit = slot + memory.stride
+  pkt.l3 = slot + HEADROOM
+  pkt.end = pkt.l3 + frame.length
+  memory.bytes.set(frame, pkt.l3)
+  return true
 }
 
 /** Header offsets and cached header fields of a packet whose bytes lie, or will lie, at `l3`. */

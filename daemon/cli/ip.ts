@@ -7,7 +7,7 @@ import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
 import { readCallFile } from './files.ts'
 import { runAddress } from './ip-address.ts'
-import { IpContext, type IpOptions, type IpSession } from './ip-context.ts'
+import { IpContext, type IpOptions, type IpSession, PLAIN } from './ip-context.ts'
 import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
@@ -42,20 +42,7 @@ interface Parsed {
 
 /** The words in front of the object. Throws Exit after `say`. */
 function readOptions(argv: readonly string[], say: (out: string, err: string) => void): Parsed {
-  const options: IpOptions = {
-    family: 0,
-    link: false,
-    json: false,
-    pretty: false,
-    oneline: false,
-    brief: false,
-    details: false,
-    stats: 0,
-    numeric: false,
-    timestamp: false,
-    human: false,
-    maxLoops: 10,
-  }
+  const options: IpOptions = { ...PLAIN }
   let batch: string | null = null
   let force = false
   let at = 0

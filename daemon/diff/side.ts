@@ -5,9 +5,9 @@ import { Reason } from '../../datapath/counters.ts'
 import { Fate } from '../../datapath/fate.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Random } from '../../datapath/host.ts'
-import type { Packet } from '../../datapath/packet.ts'
+import { load, type Packet } from '../../datapath/packet.ts'
 import { parse } from '../../datapath/parse.ts'
-import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
+import { FrameMemory } from '../../datapath/ring.ts'
 import { CONTINUE } from '../../rules/extension.ts'
 import { createEngine, type Engine } from '../engine.ts'
 import type { RuleRef } from '../explain/record.ts'
@@ -132,14 +132,7 @@ export class Side {
     this.#begin(n)
     const { host } = this.engine
     const pkt = this.player.packet
-    const slot = host.memory.take()
-    if (slot < 0) throw new Error('all frame memory is held')
-    pkt.reset()
-    pkt.slot = slot
-    pkt.limit = slot + host.memory.stride
-    pkt.l3 = slot + HEADROOM
-    pkt.end = pkt.l3 + frame.length
-    host.memory.bytes.set(frame, pkt.l3)
+    if (!load(pkt, host.memory, frame)) throw new Error('all frame memory is held')
     pkt.mark = mark
     const refused = parse(pkt, host)
     if (refused !== Reason.None) {

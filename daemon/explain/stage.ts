@@ -6,10 +6,10 @@
 
 import { Reason } from '../../datapath/counters.ts'
 import { Fate } from '../../datapath/fate.ts'
-import { Packet, PacketType } from '../../datapath/packet.ts'
+import { load, Packet, PacketType } from '../../datapath/packet.ts'
 import { parse } from '../../datapath/parse.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
-import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
+import { FrameMemory } from '../../datapath/ring.ts'
 import { createEngine, type Engine } from '../engine.ts'
 import { CommandError, ExitCode } from '../errors.ts'
 import { loadHostFolder } from '../host-folder/index.ts'
@@ -123,15 +123,8 @@ export class Stage {
     }
     if (frame.length > MAX_FRAME) fail(`${frame.length} bytes are too long for a packet`)
     const { memory } = host
-    const slot = memory.take()
-    if (slot < 0) fail('all frame memory is held')
-    memory.bytes.set(frame, slot + HEADROOM)
     const pkt = this.#packet
-    pkt.reset()
-    pkt.slot = slot
-    pkt.limit = slot + memory.stride
-    pkt.l3 = slot + HEADROOM
-    pkt.end = pkt.l3 + frame.length
+    if (!load(pkt, memory, frame)) fail('all frame memory is held')
     pkt.mark = mark
     if (cast != null) pkt.pktType = CAST[cast]
     return this.record(

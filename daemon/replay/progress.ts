@@ -32,18 +32,9 @@ export class Progress {
       rate: Math.round(frames / seconds).toLocaleString('en'),
     }
     if (this.#bar === null) {
-      this.#bar = new SingleBar(
-        {
-          format: '{bar} {percentage} % · {frames} packets · {rate} packets/s · {eta_formatted} left',
-          stream: this.#stream,
-          clearOnComplete: true,
-          barsize: 30,
-          fps: 8,
-          // Replay never returns to the event loop: the bar is drawn when it is told.
-          synchronousUpdate: true,
-          gracefulExit: false,
-        },
-        Presets.shades_classic,
+      this.#bar = barOn(
+        this.#stream,
+        '{bar} {percentage} % · {frames} packets · {rate} packets/s · {eta_formatted} left',
       )
       this.#bar.start(this.#total, position, counts)
     }
@@ -73,18 +64,7 @@ export class Waiting {
     if (gone < PATIENCE_MS) return
     const counts = { tried: tried.toLocaleString('en') }
     if (this.#bar === null) {
-      this.#bar = new SingleBar(
-        {
-          format: '{bar} {tried} conversations tried',
-          stream: this.#stream,
-          clearOnComplete: true,
-          barsize: 30,
-          fps: 8,
-          synchronousUpdate: true,
-          gracefulExit: false,
-        },
-        Presets.shades_classic,
-      )
+      this.#bar = barOn(this.#stream, '{bar} {tried} conversations tried')
       this.#bar.start(this.#total, Math.round(gone), counts)
     }
     this.#bar.update(Math.round(gone), counts)
@@ -93,4 +73,20 @@ export class Waiting {
   end(): void {
     this.#bar?.stop()
   }
+}
+
+function barOn(stream: NodeJS.WriteStream, format: string): SingleBar {
+  return new SingleBar(
+    {
+      format,
+      stream,
+      clearOnComplete: true,
+      barsize: 30,
+      fps: 8,
+      // Nobody returns to the event loop meanwhile: the bar is drawn when it is told.
+      synchronousUpdate: true,
+      gracefulExit: false,
+    },
+    Presets.shades_classic,
+  )
 }

@@ -3,9 +3,9 @@
 
 import { FATE_NAMES, Fate } from '../../datapath/fate.ts'
 import type { Random } from '../../datapath/host.ts'
-import { Packet as EnginePacket, type Family, PacketType } from '../../datapath/packet.ts'
+import { Packet as EnginePacket, type Family, load, PacketType } from '../../datapath/packet.ts'
 import { LocalPort } from '../../datapath/ports/local.ts'
-import { type Egress, FrameMemory, HEADROOM } from '../../datapath/ring.ts'
+import { type Egress, FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { Rule } from '../../rules/model.ts'
 import { traceLog } from '../../rules/targets/trace.ts'
@@ -388,15 +388,8 @@ export class Host {
       )
     if (frame.length > MAX_FRAME)
       throw new CommandError(`a packet of ${frame.length} bytes is too long`, ExitCode.Unusable)
-    const slot = memory.take()
-    if (slot < 0) throw new CommandError('the host has no memory for another packet')
-    memory.bytes.set(frame, slot + HEADROOM)
     const pkt = this.#packet
-    pkt.reset()
-    pkt.slot = slot
-    pkt.limit = slot + memory.stride
-    pkt.l3 = slot + HEADROOM
-    pkt.end = pkt.l3 + frame.length
+    if (!load(pkt, memory, frame)) throw new CommandError('the host has no memory for another packet')
     pkt.mark = mark
     if (cast) pkt.pktType = CASTS[cast]
     this.#out = []

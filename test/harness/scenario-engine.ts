@@ -13,9 +13,9 @@ import { formatNetstat, formatSnmp, formatSnmp6 } from '../../daemon/statistics.
 import { runTool } from '../../daemon/tools.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
-import { Packet } from '../../datapath/packet.ts'
+import { load, Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
-import { FrameMemory, HEADROOM } from '../../datapath/ring.ts'
+import { FrameMemory } from '../../datapath/ring.ts'
 import { Records } from './records.ts'
 import {
   hasHelpers,
@@ -120,14 +120,7 @@ export class EngineHost {
     const { host } = this.engine
     const memory = this.#memory
     const pkt = this.#pkt
-    const slot = memory.take()
-    if (slot < 0) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
-    memory.bytes.set(frame, slot + HEADROOM)
-    pkt.reset()
-    pkt.slot = slot
-    pkt.limit = slot + memory.stride
-    pkt.l3 = slot + HEADROOM
-    pkt.end = pkt.l3 + frame.length
+    if (!load(pkt, memory, frame)) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
     host.path.receive(pkt, host.devices.byName(dev)!)
   }
 
