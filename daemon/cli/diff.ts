@@ -44,7 +44,7 @@ export function addDiff(program: Command): void {
       // What only this command needs is read only now.
       const { diffCapture, diffGenerated } = await import('../diff/run.ts')
       const { comparisonJson, printComparison } = await import('../diff/report.ts')
-      const { default: picocolors } = await import('picocolors')
+      const { colorsFor } = await import('../colors.ts')
       const { a, b } = words
       const { comparison, provenance } =
         words.in === undefined
@@ -58,7 +58,7 @@ export function addDiff(program: Command): void {
               seed,
               progress: process.stderr.isTTY === true,
             })
-      const paint = picocolors.createColors(words.color ?? picocolors.isColorSupported)
+      const paint = colorsFor(words.color ?? null)
       process.stdout.write(
         words.json === true ? comparisonJson(comparison) : printComparison(comparison, provenance, paint),
       )
@@ -72,7 +72,7 @@ async function search(words: DiffWords, seed: number): Promise<void> {
   const { diffFind } = await import('../diff/run.ts')
   const { printFound } = await import('../diff/report.ts')
   const { printSteps } = await import('../words/print.ts')
-  const { default: picocolors } = await import('picocolors')
+  const { colorsFor } = await import('../colors.ts')
   const { difference, provenance, tried, seconds, files } = diffFind({
     a: words.a,
     b: words.b,
@@ -96,7 +96,7 @@ async function search(words: DiffWords, seed: number): Promise<void> {
     )
     return
   }
-  const paint = picocolors.createColors(words.color ?? picocolors.isColorSupported)
+  const paint = colorsFor(words.color ?? null)
   const luck = difference.seed === 1 ? '' : `with the random numbers of --seed ${difference.seed}\n`
   const saved = files.length === 0 ? '' : `written: ${files.join(', ')}\n`
   process.stdout.write(`${printFound(said, found, provenance, paint)}\n${luck}${saved}found after ${spent}\n`)

@@ -1,6 +1,7 @@
 // What a comparison says: flows that differ, grouped by what they differ in and by both deciding rules.
 
 import type { FATE_NAMES } from '../../datapath/fate.ts'
+import type { Colors } from '../colors.ts'
 import type { RuleRef } from '../explain/record.ts'
 import { authorOf } from '../explain/summary.ts'
 import type { Provenance } from '../provenance/index.ts'
@@ -51,15 +52,6 @@ export interface Comparison {
   readonly flows: readonly FlowDifference[]
 }
 
-/** How words are set off; createColors() of picocolors has this shape. */
-export interface Paint {
-  bold(text: string): string
-  dim(text: string): string
-  red(text: string): string
-  green(text: string): string
-  yellow(text: string): string
-}
-
 /** Flows of one group that are listed. */
 const FLOWS = 5
 /** Groups that are printed. */
@@ -88,7 +80,7 @@ const count = (n: number, word: string): string => `${n.toLocaleString('en')} ${
 export function printComparison(
   { packets, different, flows }: Comparison,
   provenance: readonly [Provenance, Provenance],
-  paint: Paint,
+  paint: Colors,
 ): string {
   if (flows.length === 0) return `no difference in ${count(packets, 'packet')}\n`
   const words = (outcome: SideOutcome, kind: Kind, side: 0 | 1): string =>
@@ -148,7 +140,7 @@ export function outcomeWords(
   { verdict, reason, rule, nat }: SideOutcome,
   kind: Kind,
   provenance: Provenance,
-  paint: Paint,
+  paint: Colors,
 ): string {
   const said = paint[COLOURS[verdict]](verdict)
   const ended = reason !== '' && reason !== 'rule' && reason !== 'delivered' && reason !== 'echo'
@@ -167,7 +159,7 @@ function leaving({ out }: SideOutcome, kind: Kind): string {
   return out.map((o) => `${o.dev === null ? 'to the host itself' : `out ${o.dev}`}: ${words(o)}`).join('; ')
 }
 
-function named(rule: RuleRef, provenance: Provenance, paint: Paint): string {
+function named(rule: RuleRef, provenance: Provenance, paint: Colors): string {
   const [text, place] = ruleWords(rule)
   const author = authorOf(rule, provenance)
   return `${text}${place === '' ? '' : paint.dim(` (${place})`)}${author === null ? '' : paint.dim(` [${author}]`)}`
@@ -181,7 +173,7 @@ export function printFound(
   words: string,
   { kind, a, b }: { readonly kind: Kind; readonly a: SideOutcome; readonly b: SideOutcome },
   provenance: readonly [Provenance, Provenance],
-  paint: Paint,
+  paint: Colors,
 ): string {
   const lines = [`${paint.bold(HEADS[kind])}: ${words}`]
   for (const [name, side, i] of [

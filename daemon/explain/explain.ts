@@ -1,6 +1,6 @@
 // The explanation of a packet, or of each packet of a conversation, as text or as JSON.
 
-import picocolors from 'picocolors'
+import { colorsFor } from '../colors.ts'
 import { CommandError, ExitCode } from '../errors.ts'
 import { decode } from '../frames/decode.ts'
 import { Provenance } from '../provenance/index.ts'
@@ -38,7 +38,7 @@ export function explain(options: ExplainOptions): string {
   const played = 'text' in packets ? stage.play(packets.text) : [ofCapture(stage, packets)]
   const provenance = new Provenance(stage.engine.tables)
   if (options.json) return `${JSON.stringify(asJson(played, stage, provenance, options), null, 2)}\n`
-  const colors = picocolors.createColors(options.color ?? picocolors.isColorSupported)
+  const colors = colorsFor(options.color)
   const texts = played.map((one) => {
     const text = printExplanation(one, { colors, provenance, all: options.all })
     return `${text}${answer(one, stage, provenance, options.whyNot)}`

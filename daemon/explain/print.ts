@@ -1,5 +1,6 @@
 // An explanation as text: the summary first, then every hook and table in order, then what changed.
 
+import type { Colors } from '../colors.ts'
 import { decode } from '../frames/decode.ts'
 import type { Provenance } from '../provenance/index.ts'
 import { changes } from './changes.ts'
@@ -17,16 +18,6 @@ import type {
 import type { Played } from './stage.ts'
 import { authorOf, endWords, natWords, placeOf, summarise } from './summary.ts'
 import { hex } from './values.ts'
-
-/** How words are set off; createColors() of picocolors has this shape. */
-export interface Colors {
-  bold(text: string): string
-  dim(text: string): string
-  red(text: string): string
-  green(text: string): string
-  yellow(text: string): string
-  cyan(text: string): string
-}
 
 export interface PrintOptions {
   readonly colors: Colors

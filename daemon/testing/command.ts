@@ -3,7 +3,7 @@
 import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import picocolors from 'picocolors'
+import { colorsFor } from '../colors.ts'
 import { type CoverageOutput, Coverages } from '../coverage/command.ts'
 import { CommandError, ExitCode, PlaceError, systemReason } from '../errors.ts'
 import { OutputFiles } from '../output-files.ts'
@@ -57,7 +57,7 @@ export function runTests(options: TestOptions): ExitCode {
 
 function runSuites(suites: readonly Suite[], options: TestOptions): ExitCode {
   const { out, filter } = options
-  const colors = picocolors.createColors(options.color ?? picocolors.isColorSupported)
+  const colors = colorsFor(options.color)
   const begin = performance.now()
   const results: TestResult[] = []
   const coverages = new Coverages()

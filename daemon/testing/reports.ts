@@ -1,13 +1,7 @@
 // Results of tests for people, for TAP consumers, and for CI systems that read JUnit's XML.
 
+import type { Colors } from '../colors.ts'
 import type { TestResult } from './runner.ts'
-
-/** How words are set off; createColors() of picocolors has this shape. */
-export interface Colors {
-  green(text: string): string
-  red(text: string): string
-  dim(text: string): string
-}
 
 const time = (ms: number): string =>
   ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`

@@ -340,7 +340,11 @@ test('as a command: exit status, one line on standard error, nothing on standard
   const main = new URL('../../dist/daemon/main.js', import.meta.url).pathname
   execFileSync('test', ['-x', main])
   const run = (...argv: string[]) =>
-    spawnSync(process.execPath, [main, 'explain', '--host', host, ...argv], { encoding: 'utf8' })
+    spawnSync(process.execPath, [main, 'explain', '--host', host, ...argv], {
+      encoding: 'utf8',
+      // A pipe stays without colours, wherever CI is set.
+      env: { ...process.env, CI: 'true', FORCE_COLOR: '' },
+    })
   const good = run('icmp', '10.0.0.5', '>', '10.0.0.1', 'in', 'eth1')
   expect([good.status, good.stderr]).toEqual([0, ''])
   expect(good.stdout).toMatch(/^ANSWERED /)

@@ -37,8 +37,11 @@ const SLOTS = 512
 /** The host has been up for a while when a scenario begins, milliseconds; a multiple of what timers are rounded to. */
 const UPTIME_MS = 1 << 20
 const JIFFY_MS = 4
-/** Timers that end so near to the end of a scenario may have been counted by the other side, or not yet. */
-const END_SLACK_MS = 150
+/**
+ * Timers that end so near to the end of a scenario may have been counted by the other side, or not yet: the kernel's
+ * wheel rounds those of 2 seconds and more up to the next quarter of a second, and its clock runs beside ours.
+ */
+const END_SLACK_MS = 320
 
 /** What the engine printed when the scenario was over. */
 export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats' | 'snmp'>
