@@ -8,7 +8,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            'test/{unit,extensions,property,replay,replay-tools,diff,explain,fuzz,testing,coverage}/**/*.test.ts',
+            'test/{unit,extensions,property,replay,replay-tools,diff,explain,fuzz,testing,coverage,anonymize}/**/*.test.ts',
           ],
           testTimeout: 120_000,
         },
