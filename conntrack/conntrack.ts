@@ -679,8 +679,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Verified once: the packet then counts as checked, as skb->ip_summed says. */
   checksumOk(pkt: Packet): boolean {
-    if (pkt.csumOk) return true
     if (pkt.family === 6 && pkt.proto !== IPPROTO_SCTP) return checksumOk6(pkt, this.host.memory, true)
+    if (pkt.csumOk) return true
     if (!transportChecksumOk(pkt, this.host.memory)) {
       pkt.residue = 0
       return false

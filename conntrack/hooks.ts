@@ -78,15 +78,30 @@ function defrag6(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
 }
 
 /**
- * Whether two bytes of a routing header are all there is, and name ICMPv6: ipv6_skip_exthdr() needs no more of it, and the
- * message counts as one cut short.
+ * A packet whose headers ipv6_find_hdr() does not get through. ipv6_skip_exthdr() takes two bytes for a whole routing
+ * header: what that names is the protocol then, though nothing of it is there.
  */
-function namesIcmp(pkt: Packet, ct: Conntrack): boolean {
-  if (pkt.proto !== NEXTHDR_ROUTING || pkt.fragOffset !== 0) return false
-  return (
-    skipHeaders(ct.host.memory.view, pkt.l3, pkt.end) >= 0 &&
-    (skipped.next === IPPROTO_ICMPV6 || skipped.next === IPPROTO_ICMP)
-  )
+function trackCut(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
+  const { proto, l4 } = pkt
+  if (proto !== NEXTHDR_ROUTING || pkt.fragOffset !== 0) return invalid(ct, pkt)
+  const at = skipHeaders(ct.host.memory.view, pkt.l3, pkt.end)
+  if (at < 0) return invalid(ct, pkt)
+  pkt.proto = skipped.next
+  pkt.l4 = at
+  const verdict = track(ct, pkt, hook)
+  pkt.proto = proto
+  pkt.l4 = l4
+  return verdict
+}
+
+/** A template is of no use to a packet without a connection. */
+function invalid(ct: Conntrack, pkt: Packet): Verdict {
+  if (pkt.ctTemplate !== null) {
+    pkt.ctTemplate = null
+    pkt.ctInfo = 0
+  }
+  ct.stats.invalid++
+  return Verdict.Accept
 }
 
 /** nf_conntrack_in: finds or makes the packet's entry and lets the tracker judge. Hot: does not allocate. */
@@ -94,19 +109,15 @@ export function track(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   // Seen before: it came over loopback, was made for a connection, or is not to be tracked.
   if (pkt.ct >= 0 || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
   const template = pkt.ctTemplate
-  // An answer to an untracked packet keeps its RELATED without an entry (attach): as an ICMP error it stays so.
-  if (template !== null) {
-    pkt.ctTemplate = null
-    pkt.ctInfo = 0
-  }
   const { proto } = pkt
   const { stats } = ct
 
   // No upper header: there is none, or the chain of extension headers is cut short (ipv6_skip_exthdr).
-  if (pkt.fragOffset !== 0 || (pkt.family === 6 && isExtension(proto))) {
-    if (namesIcmp(pkt, ct)) stats.error++
-    else stats.invalid++
-    return Verdict.Accept
+  if (pkt.fragOffset !== 0 || (pkt.family === 6 && isExtension(proto))) return trackCut(ct, pkt, hook)
+  // An answer to an untracked packet keeps its RELATED without an entry (attach): as an ICMP error it stays so.
+  if (template !== null) {
+    pkt.ctTemplate = null
+    pkt.ctInfo = 0
   }
   if (proto === IPPROTO_ICMP || proto === IPPROTO_ICMPV6) {
     const result = icmpError(ct, pkt, template, hook)

@@ -179,6 +179,11 @@ export class Path {
     this.#ipv6.duplicate(pkt, gateway, oif, decrease)
   }
 
+  /** The device of a packet that stands in OUTPUT (skb->dev): none yet, so that lo takes its place, but of a copy of TEE's. */
+  outputDevice6(pkt: Packet): Device {
+    return pkt === this.#ipv6.copied ? pkt.route!.device! : this.#host.devices.loopback
+  }
+
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */
   readonly emit = (pkt: Packet): void => {
     this.transmit(pkt, pkt.route!.device!)

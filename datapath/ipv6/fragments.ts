@@ -296,7 +296,10 @@ export class Fragments6 {
   #expire(queues: Reassembly, queue: Queue): void {
     const host = this.#host
     const pkt = queues.pullFirst(queue)
+    const { device } = queue
     queues.kill(queue)
+    // Conntrack opens a queue for a fragment that it then refuses: such a one ends without a word.
+    if (device === null) return
     host.counters.count6(IpStat.ReasmFails)
     host.counters.count6(IpStat.ReasmTimeout)
     if (pkt === null) return
@@ -368,7 +371,8 @@ export class Fragments6 {
         if (n === 0) length -= header - IPV6_HEADER_LEN
         if (length > left) length = left
       } else if (length > room) length = room & ~7
-      if (length <= 0) return 0
+      // The first may be empty: headers that came behind the fragment header stand in front of it now.
+      if (length < 0) return 0
       const piece = pieceOf(host, pkt, header, FRAGMENT_HEADER_LEN, from, length)
       if (piece === null) {
         host.counters.count6(IpStat.FragFails)

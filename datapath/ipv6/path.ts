@@ -72,7 +72,8 @@ export class Ipv6Path {
   /** Before the mangle table saw a packet in OUTPUT. */
   #before = newBefore()
   readonly #spare: ReturnType<typeof newBefore>[] = []
-  #duplicating = false
+  /** The copy that TEE has under way; null: none. */
+  copied: Packet | null = null
 
   // Decisions of route input, by addresses, interface, class and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
@@ -322,7 +323,7 @@ export class Ipv6Path {
    */
   duplicate(pkt: Packet, gateway: readonly number[], oif: number, decrease: boolean): void {
     const host = this.#host
-    if (this.#duplicating) return
+    if (this.copied !== null) return
     const copy = this.#path.copy(pkt)
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
@@ -344,11 +345,11 @@ export class Ipv6Path {
     const route = this.routes.output(key)
     if (isErrorType(route.type)) this.#path.drop(copy, Reason.NoRoute)
     else {
-      this.#duplicating = true
+      this.copied = copy
       copy.route = route
       // nf_dup_ipv6_route() leaves the way out as the device of the copy.
       this.localOut(copy, route.device!.index)
-      this.#duplicating = false
+      this.copied = null
     }
     host.packets.give(copy)
   }

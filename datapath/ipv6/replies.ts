@@ -387,8 +387,7 @@ export class Replies6 {
       if (at < 0 || at >= cause.end || cause.fragOffset !== 0) return false
       if (this.#verifies(cause, at, skipped.next) && !this.#sumsUp(cause, at, skipped.next)) return false
     }
-    // A packet that was made here stands on no device yet: lo takes its place.
-    const device = cause.arrival ?? (hook === Hook.LocalOut ? this.#host.devices.loopback : null)
+    const device = hook === Hook.LocalOut ? this.#host.path.outputDevice6(cause) : cause.arrival
     return this.icmpError(cause, ICMPV6_DEST_UNREACH, code, 0, device)
   }
 

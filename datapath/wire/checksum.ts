@@ -4,7 +4,7 @@
 // A "sum" below is a ones-complement sum that may still have carries: any number below 2^53 that fold() brings to
 // 16 bits. A "checksum" is the complement of a folded sum, as it stands in a header.
 
-import type { Packet } from '../packet.ts'
+import { type Packet, PacketType } from '../packet.ts'
 import { DCCP_CHECKSUM, dccpCoveredEnd, dccpFits } from './dccp.ts'
 import {
   IPPROTO_DCCP,
@@ -178,6 +178,10 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
 export const sumHolds = (pkt: Packet): boolean =>
   pkt.residue >= 0 && (pkt.residue - pkt.headerShift) % 0xffff === 0
 
+/** It comes from this host itself, and is not the copy of a multicast packet (dev_loopback_xmit). */
+const looped = ({ arrival, pktType }: Packet): boolean =>
+  arrival?.loopback === true && pktType !== PacketType.Loopback
+
 /**
  * nf_ip6_checksum() of a protocol that has a checksum over all of it. Remembers what it found. `inward`: in PREROUTING or
  * INPUT; elsewhere a sum that was made before is believed. Hot: does not allocate.
@@ -185,8 +189,8 @@ export const sumHolds = (pkt: Packet): boolean =>
 export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boolean {
   if (pkt.residue === -1) {
     if (pkt.csumOk) {
-      // What is made here has a right sum, but nobody has looked yet.
-      if (pkt.local && !pkt.csumPartial) {
+      // What is made here has a right sum, but nobody has looked yet; come back by lo it may still be so.
+      if ((pkt.local || looped(pkt)) && !pkt.csumPartial) {
         pkt.residue = 0xffff
         pkt.headerShift = 0
       }

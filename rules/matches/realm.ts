@@ -5,6 +5,7 @@ import type { Device } from '../../datapath/devices.ts'
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import type { Match } from '../extension.ts'
 import { formatNamedMask, type NamedMask, parseNamedMask } from './named-mask.ts'
 
@@ -25,9 +26,12 @@ function realmOf(pkt: Packet, host: Host): number {
   const own = pkt.local || route.type === RouteType.Unicast ? route.realm : 0
   const device = pkt.local ? undefined : host.devices.byIndex[pkt.iif]
   if ((own & 0xffff0000) !== 0 || device === undefined) return own
+  // What is for many is asked for from nowhere, and not at all if it came from nowhere (brd_input, ip_mc_validate_source).
+  const many = route.type === RouteType.Broadcast || route.type === RouteType.Multicast
+  if (many && isZeronet4(pkt.s0)) return own
   host.fib.fill(key, pkt)
   key.d0 = pkt.s0
-  key.s0 = pkt.d0
+  key.s0 = many ? 0 : pkt.d0
   key.iif = route.type === RouteType.Unicast && route.device !== null ? route.device.index : 0
   if (!device.conf.srcValidMark) key.mark = 0
   const sport = key.sport

@@ -155,16 +155,21 @@ static void read_fully(void *to, size_t len) {
 
 static int nflog = -1;
 
+/** Milliseconds of a jiffy. */
+static double tick_ms(void) {
+  struct timespec tick;
+  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+  return (double)tick.tv_nsec / 1e6;
+}
+
 static void new_namespace(void) {
   // Its socket would keep a scenario's namespace.
   if (nflog >= 0) close(nflog);
   nflog = -1;
   while (tuns > 0) close(tun[--tuns]);
   if (unshare(CLONE_NEWNET) < 0) return fail("unshare");
-  struct timespec tick;
-  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
   begin();
-  put_f64((double)tick.tv_nsec / 1e6);
+  put_f64(tick_ms());
 }
 
 static void open_tun(struct reader *r) {
@@ -339,16 +344,42 @@ static double jiffies_ms(void) {
   return (double)info.tcpi_last_data_sent;
 }
 
+/** What the monotonic clock shows when jiffies are 0, for a tick is due every so many nanoseconds of it. */
+static double zero_ms;
+
+/** Watches a few ticks, for one may come late. */
+static void watch_ticks(void) {
+  zero_ms = 1e300;
+  for (int n = 0; n < 4; n++) {
+    double before = jiffies_ms(), now;
+    while ((now = jiffies_ms()) == before) {
+    }
+    double zero = clock_ms(CLOCK_MONOTONIC) - now;
+    if (zero < zero_ms) zero_ms = zero;
+  }
+}
+
 /**
- * Waits for the next jiffy if it is near: a step should fall into one jiffy that it reports.
+ * Waits for the next jiffy if it is near, or late: a step should fall into one jiffy that it reports.
  */
 static void settle(void) {
   const double near_ms = 0.25;
-  struct timespec tick;
-  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
-  double length = (double)tick.tv_nsec / 1e6, start = clock_ms(CLOCK_MONOTONIC), now = start;
-  while (now - clock_ms(CLOCK_MONOTONIC_COARSE) > length - near_ms && now - start < 2 * length)
+  double length = tick_ms(), start = clock_ms(CLOCK_MONOTONIC), now = start;
+  double coarse = clock_ms(CLOCK_MONOTONIC_COARSE);
+  int waited = 0;
+  while (now + near_ms - zero_ms >= jiffies_ms() + length && now - start < 2 * length) {
     now = clock_ms(CLOCK_MONOTONIC);
+    waited = 1;
+  }
+  // Jiffies count first, then the clocks of seconds go on.
+  while (waited && clock_ms(CLOCK_MONOTONIC_COARSE) == coarse && now - start < 2 * length)
+    now = clock_ms(CLOCK_MONOTONIC);
+}
+
+/** Milliseconds since 1970. Seconds are counted at ticks: they may begin late (ktime_get_real_seconds). */
+static double wall_ms(void) {
+  double fine = clock_ms(CLOCK_REALTIME), coarse = clock_ms(CLOCK_REALTIME_COARSE);
+  return (int64_t)(coarse / 1e3) < (int64_t)(fine / 1e3) ? coarse : fine;
 }
 
 /** Set in a step's cause: a jiffy ended meanwhile. */
@@ -411,7 +442,7 @@ static void take_steps(struct reader *r) {
     }
     double jiffy = jiffies_ms();
     put_f64(jiffy);
-    put_f64(clock_ms(CLOCK_REALTIME));
+    put_f64(wall_ms());
     size_t at = out_len;
     put_u32(0);
     drain();
@@ -450,6 +481,7 @@ int main(void) {
   size_t cap = 0;
   // Their sockets would keep a scenario's namespace.
   jiffies_ms();
+  watch_ticks();
   collect();
   for (;;) {
     uint32_t len;
