@@ -179,9 +179,12 @@ export class Path {
     this.#ipv6.duplicate(pkt, gateway, oif, decrease)
   }
 
-  /** The device of a packet that stands in OUTPUT (skb->dev): none yet, so that lo takes its place, but of a copy of TEE's. */
+  /**
+   * The device of a packet that stands in OUTPUT (skb->dev): that by which a copy of TEE's leaves, or for which a packet
+   * was made; else none yet, so that lo takes its place.
+   */
   outputDevice6(pkt: Packet): Device {
-    return pkt === this.#ipv6.copied ? pkt.route!.device! : this.#host.devices.loopback
+    return pkt === this.#ipv6.copied ? pkt.route!.device! : (pkt.arrival ?? this.#host.devices.loopback)
   }
 
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */

@@ -103,6 +103,13 @@ function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
   }
 }
 
+/** Whether a connection is in the zone of `tuple`, as both number that of the original direction (nf_ct_zone_equal). */
+function isInZone({ table }: Conntrack, entry: number): boolean {
+  const { template } = tuple
+  const zone = template === null ? tuple.zone : (template.zoneDirs & 1) !== 0 ? template.zone : 0
+  return table.words[entry * STRIDE + ZONE]! === zone
+}
+
 /** Drops what is gone from the list; with `asked` only until it meets the connection of `tuple`: true. */
 function look(list: Counted, conntrack: Conntrack, asked: boolean): boolean {
   const { tuples } = list
@@ -117,7 +124,7 @@ function look(list: Counted, conntrack: Conntrack, asked: boolean): boolean {
       gone++
       continue
     }
-    if (asked && known.equals(tuple) && known.zone === tuple.zone) {
+    if (asked && known.equals(tuple) && isInZone(conntrack, handle >> 1)) {
       found = true
       break
     }

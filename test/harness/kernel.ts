@@ -221,6 +221,7 @@ export class KernelHost {
   #tick = 1
   #wall = 0
   #uptime = 0
+  /** Steps across two jiffies; and one for what the host itself said when the rules were in force already. */
   #straddling = 0
   /** Of IPv6, when the set-up was over: it has spoken of groups by then. */
   #statistics: Record<string, number> = {}
@@ -294,6 +295,9 @@ export class KernelHost {
     // Takes the clock's zero, and what the set-up itself made the devices say.
     this.#start = Number.NaN
     await this.#take([{ id: -1, pause: 0 }])
+    const { before, sent } = this.#runs.at(-1)!
+    // Of groups after all, and the rules have counted it.
+    if (before.length + sent.length > 0) this.#straddling++
     this.#runs.length = 0
     if (this.#family === 6) {
       const { stdout } = await this.#oracle.run(['cat', '/proc/net/snmp', '/proc/net/snmp6'])
