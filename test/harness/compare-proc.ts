@@ -16,7 +16,7 @@ const JIFFY_CREDIT = 2n ** 39n
 
 export function compareProc(
   { proc: expected = {} }: Run,
-  { proc: actual = {} }: Run,
+  { proc: actual = {}, procLater: later = actual }: Run,
   names: readonly [string, string],
 ): Difference[] {
   const out: Difference[] = []
@@ -25,7 +25,9 @@ export function compareProc(
     // Reading fails where what one bucket says is longer than a page (dl_seq_show); which it is follows a secret.
     if (a?.endsWith('unreadable\n') && path.includes('hashlimit')) continue
     const same =
-      a !== undefined && b !== undefined && (path.includes('recent') ? sameRecent(a, b) : sameLimits(a, b))
+      a !== undefined &&
+      b !== undefined &&
+      (path.includes('recent') ? sameRecent(a, b) : sameLimits(a, b, later[path] ?? b))
     if (same) continue
     const show = (text: string | undefined): string =>
       text === undefined
@@ -68,25 +70,27 @@ function sameRecent(x: string, y: string): boolean {
   )
 }
 
-/** `1 10.0.0.1:0->0.0.0.0:80 CREDIT CAP COST`. */
-function sameLimits(x: string, y: string): boolean {
+/**
+ * `1 10.0.0.1:0->0.0.0.0:80 CREDIT CAP COST`. Rates of a window that ends meanwhile begin anew: each line is either as
+ * that of `y` or as that of `later`.
+ */
+function sameLimits(x: string, y: string, later: string): boolean {
   const read = (text: string) =>
     sorted(text.replace(/^(-?\d+) (\S+) /gm, '$2 $1 ')).map((line) => {
       const [key = '', seconds, credit, ...rest] = line.split(' ')
       return { key, seconds: Number(seconds), credit: BigInt(credit!), rest: rest.join(' ') }
     })
-  const [a, b] = [read(x), read(y)]
-  return (
-    a.length === b.length &&
-    a.every(({ key, seconds, credit, rest }, i) => {
-      const other = b[i]!
-      const more = credit - other.credit
-      return (
-        key === other.key &&
-        rest === other.rest &&
-        Math.abs(seconds - other.seconds) <= SLACK_S &&
-        (more === 0n || (more > 0n && more <= JIFFY_CREDIT * BigInt(SLACK_JIFFIES)))
-      )
-    })
-  )
+  const [a, b, c] = [read(x), read(y), read(later)]
+  const same = (i: number, j: number): boolean => {
+    const [one, other] = [a[i]!, (j === 0 ? b : c)[i]]
+    if (other === undefined) return false
+    const more = one.credit - other.credit
+    return (
+      one.key === other.key &&
+      one.rest === other.rest &&
+      Math.abs(one.seconds - other.seconds) <= SLACK_S &&
+      (more === 0n || (more > 0n && more <= JIFFY_CREDIT * BigInt(SLACK_JIFFIES)))
+    )
+  }
+  return a.length === b.length && a.every((_, i) => same(i, 0) || same(i, 1))
 }

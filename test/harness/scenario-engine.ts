@@ -204,5 +204,6 @@ export function runEngine(
   const early = around(Math.max(steps.at(-1)?.at ?? 0, endAt - END_SLACK_MS))
   host.advance(endAt, wall + endAt)
   const ends = host.ends(scenario)
-  return { wall, steps, endAt, ...ends, snmpAround: [early, around(endAt + END_SLACK_MS)] }
+  const late = around(endAt + END_SLACK_MS)
+  return { wall, steps, endAt, ...ends, snmpAround: [early, late], procLater: host.ends(scenario).proc ?? {} }
 }

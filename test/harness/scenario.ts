@@ -104,6 +104,8 @@ export interface Run {
   readonly sets?: string
   /** Lists and tables that rules keep, as below /proc: path to text. */
   readonly proc?: Readonly<Record<string, string>>
+  /** Those a moment later: reading them takes the kernel a while, and brings what it shows up to date. Not of the kernel. */
+  readonly procLater?: Readonly<Record<string, string>>
   /** What NFLOG and TRACE said: struct nfgenmsg and attributes, in order. */
   readonly records?: readonly Uint8Array[]
   /** `conntrack -L -o extended` of the family, a line each. */
