@@ -76,6 +76,12 @@ function emitBaseParts(base: BaseMatch, js: Js): [BasePart, Code][] {
     const { number, invert } = base.protocol!
     if (js.family === 4)
       parts.push(['protocol', invert ? js`pkt.proto !== ${number}` : js`pkt.proto === ${number}`])
+    // No packet has an extension header as its upper one.
+    else if (isExtension(number) && number !== NEXTHDR_NONE)
+      parts.push([
+        'protocol',
+        invert ? js`!${js.bind(hasNoUpper)}(pkt)` : js`${js.bind(hasNoUpper)}(pkt) && false`,
+      ])
     else if (invert) parts.push(['protocol', js`pkt.proto !== ${number} && !${js.bind(hasNoUpper)}(pkt)`])
     else parts.push(['protocol', js`pkt.proto === ${number} || ${js.bind(hasNoUpper)}(pkt) && false`])
   }
