@@ -22,16 +22,39 @@ import { wireLength } from '../datapath/offload.ts'
 import { type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
 import { decreaseTtl, setHopLimit } from '../datapath/rewrite.ts'
 import type { Memory } from '../datapath/wire/checksum.ts'
-import { IPV4_HEADER_LEN, IPV4_TTL, ipv4Tos } from '../datapath/wire/ipv4.ts'
+import {
+  ECN_MASK,
+  IP_MF,
+  IP_OFFSET,
+  IPV4_DST,
+  IPV4_HEADER_LEN,
+  IPV4_SRC,
+  IPV4_TTL,
+  ipv4Tos,
+} from '../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, ipv6TrafficClass } from '../datapath/wire/ipv6.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
-import { TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
-import { UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
+import { TCP_CHECKSUM, TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
+import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
 import type { Conntrack } from './conntrack.ts'
 import { seenReply } from './hooks.ts'
 import { Translator } from './nat/manip.ts'
 import { Manip } from './nat/range.ts'
-import { CTMARK, FLOW, HELPER, infoOf, NAT, STATUS, STRIDE, Status, TUPLE_WORDS, USES } from './table.ts'
+import {
+  CTMARK,
+  DST,
+  FLOW,
+  HELPER,
+  infoOf,
+  NAT,
+  PORTS,
+  SRC,
+  STATUS,
+  STRIDE,
+  Status,
+  TUPLE_WORDS,
+  USES,
+} from './table.ts'
 import { Tuple, tupleOf } from './tuple.ts'
 
 /** What a way may depend on besides what is fixed for its connections; bits. */
@@ -99,6 +122,8 @@ class Way {
   mtu = 0
   translatesDestination = false
   translatesSource = false
+  /** No header is changed but for one end's address and port, and the hop count. */
+  plain = false
   before: readonly Effect[] | null = null
   after: readonly Effect[] | null = null
   readonly hits: readonly Counted[]
@@ -198,6 +223,7 @@ export class FlowCache implements FlowLink {
    */
   receive(pkt: Packet, device: Device): number {
     const host = this.#host
+    if (this.#conntrack.judged === pkt) return MISS
     const generation =
       host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
     if (generation !== this.#generation) this.#renew(generation)
@@ -284,6 +310,164 @@ export class FlowCache implements FlowLink {
     }
     ct.judge(pkt, handle, result)
     return MISS
+  }
+
+  /**
+   * As receive(), for a frame that lookAhead() gave a hint for, before anything is parsed: IPv4 with a plain header, a
+   * connection with a way that changes nothing but one address, port and the hop count. All is read and written once.
+   * MISS: the packet is as before, but may be judged. Hot: does not allocate unless it is going to record.
+   */
+  express(pkt: Packet, device: Device): number {
+    const host = this.#host
+    const generation =
+      host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
+    if (generation !== this.#generation) this.#renew(generation)
+    if (
+      !this.#usable4 ||
+      pkt.gsoSize !== 0 ||
+      pkt.csumPending ||
+      pkt.mark !== 0 ||
+      pkt.pktType !== PacketType.Host
+    )
+      return MISS
+    const { view } = host.memory
+    const { l3 } = pkt
+    const first = view.getInt32(l3)
+    const second = view.getInt32(l3 + 4)
+    const third = view.getInt32(l3 + IPV4_TTL)
+    const s0 = view.getInt32(l3 + IPV4_SRC)
+    const d0 = view.getInt32(l3 + IPV4_DST)
+    const total = first & 0xffff
+    const proto = (third >>> 16) & 0xff
+    const received = pkt.end
+    if (
+      l3 + total > received ||
+      total < IPV4_HEADER_LEN + (proto === IPPROTO_UDP ? UDP_HEADER_LEN : TCP_HEADER_LEN) ||
+      (second & (IP_MF | IP_OFFSET)) !== 0
+    )
+      return MISS
+    const sum =
+      (first >>> 16) +
+      total +
+      (second >>> 16) +
+      (second & 0xffff) +
+      (third >>> 16) +
+      (third & 0xffff) +
+      (s0 >>> 16) +
+      (s0 & 0xffff) +
+      (d0 >>> 16) +
+      (d0 & 0xffff)
+    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return MISS
+
+    const ct = this.#conntrack
+    const { table } = ct
+    const l4 = l3 + IPV4_HEADER_LEN
+    const ports = view.getInt32(l4)
+    const handle = pkt.hint
+    if (!table.isOf(handle, s0, d0, ports, (proto << 8) | 4)) return MISS
+    const entry = handle >> 1
+    if (table.expiresAt(entry) <= host.now) return MISS
+    const w = table.words
+    const o = entry * STRIDE
+    const dir = handle & 1
+    const index = w[o + dir * TUPLE_WORDS + FLOW]! - this.#base
+    if (index <= 0) return MISS
+    const way = this.#ways[index]!
+    const tos = (first >>> 16) & 0xff
+    const ttl = third >>> 24
+    const status = w[o + STATUS]!
+    const info = infoOf(status, dir)
+    if (
+      !way.plain ||
+      way.ctInfo !== info ||
+      way.iif !== device.index ||
+      (way.tosMask & tos) !== way.tos ||
+      (way.ttlMask & ttl) !== way.ttl ||
+      ttl <= 1 ||
+      (proto === IPPROTO_TCP && (way.flagsMask & view.getUint8(l4 + TCP_FLAGS)) !== way.flags) ||
+      total > way.mtu ||
+      !host.path.hasNoPathMtus(4) ||
+      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device!.index)
+    )
+      return MISS
+
+    pkt.l4 = l4
+    pkt.end = l3 + total
+    pkt.proto = proto
+    pkt.s0 = s0
+    pkt.d0 = d0
+    pkt.sport = ports >>> 16
+    pkt.dport = ports & 0xffff
+    pkt.ct = entry
+    pkt.ctInfo = info
+    w[o + USES]!++
+    const result = ct.track(pkt, handle, Hook.PreRouting)
+    const words = table.words
+    if (result > 0 && dir === 1) seenReply(ct, o)
+    if (
+      result <= 0 ||
+      (words[o + STATUS]! & way.statusMask) !== way.status ||
+      (words[o + CTMARK]! & way.ctmarkMask) !== way.ctmark ||
+      words[o + HELPER] !== 0
+    ) {
+      if (result > 0 && (words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
+      ct.judge(pkt, handle, result)
+      pkt.end = received
+      return MISS
+    }
+
+    // It lives, so that nothing else is to be done when this packet lets go of it.
+    words[o + USES]!--
+    pkt.ct = -1
+    // The way itself: count, translate, one hop less.
+    const counts = this.#counts
+    const at = index * 2
+    counts[at]!++
+    counts[at + 1]! += total
+    this.#anyCounted = true
+    this.hits++
+    const { ip4 } = host.counters
+    const ecn = IpStat.InNoECTPkts + (tos & ECN_MASK)
+    ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + received - l3
+    ip4[ecn] = ip4[ecn]! + 1
+    ip4[IpStat.OutForwDatagrams] = ip4[IpStat.OutForwDatagrams]! + 1
+    let check = third & 0xffff
+    if (way.translatesSource) {
+      check = lessHop(check)
+      const other = o + (1 - dir) * TUPLE_WORDS
+      const word = words[other + DST]!
+      const port = words[other + PORTS]! & 0xffff
+      const delta = change32(s0, word)
+      check = shifted(check, delta)
+      view.setInt32(l3 + IPV4_SRC, word)
+      view.setUint16(l4, port)
+      this.#mend(view, proto, l4, delta + (~(ports >>> 16) & 0xffff) + port)
+      pkt.sumEnd = 0
+    } else if (way.translatesDestination) {
+      const other = o + (1 - dir) * TUPLE_WORDS
+      const word = words[other + SRC]!
+      const port = words[other + PORTS]! >>> 16
+      const delta = change32(d0, word)
+      check = lessHop(shifted(check, delta))
+      view.setInt32(l3 + IPV4_DST, word)
+      view.setUint16(l4 + 2, port)
+      this.#mend(view, proto, l4, delta + (~(ports & 0xffff) & 0xffff) + port)
+      pkt.sumEnd = 0
+    } else check = lessHop(check)
+    view.setInt32(l3 + IPV4_TTL, ((third & 0xffff0000) - 0x01000000) | check)
+    pkt.iif = device.index
+    pkt.flags = PathFlag.Forwarded
+    if (ct.listening) ct.tell(entry)
+    return host.path.transmit(pkt, way.device!)
+  }
+
+  /** The transport checksum after what it covers changed by `delta`. */
+  #mend(view: DataView, proto: number, l4: number, delta: number): void {
+    const at = proto === IPPROTO_UDP ? l4 + UDP_CHECKSUM : l4 + TCP_CHECKSUM
+    const old = view.getUint16(at)
+    if (proto === IPPROTO_UDP && old === 0) return
+    const check = shifted(old, delta)
+    view.setUint16(at, check === 0 && proto === IPPROTO_UDP ? 0xffff : check)
   }
 
   /** Of a packet with ports, which always has a tuple. */
@@ -481,6 +665,8 @@ export class FlowCache implements FlowLink {
       way.translatesSource = natted && (status & (dir === 0 ? Status.SrcNat : Status.DstNat)) !== 0
       way.before = this.#before.length === 0 ? null : this.#before
       way.after = this.#after.length === 0 ? null : this.#after
+      way.plain =
+        way.before === null && way.after === null && !(way.translatesDestination && way.translatesSource)
       if (way.index * 2 >= this.#counts.length) {
         const counts = new Float64Array(this.#counts.length * 2)
         counts.set(this.#counts)
@@ -556,6 +742,23 @@ const hopLimit = (pkt: Packet, { bytes }: Memory): number =>
 /** TOS of IPv4. */
 const trafficClass = (pkt: Packet, { view }: Memory): number =>
   pkt.family === 4 ? ipv4Tos(view, pkt.l3) : ipv6TrafficClass(view, pkt.l3)
+
+/** ip_decrease_ttl(): the header checksum. */
+function lessHop(check: number): number {
+  const sum = check + 0x100
+  return (sum + (sum >= 0xffff ? 1 : 0)) & 0xffff
+}
+
+/** RFC 1624: what a word's change adds to a sum. */
+const change32 = (old: number, now: number): number =>
+  (~old >>> 16) + (~old & 0xffff) + (now >>> 16) + (now & 0xffff)
+
+/** RFC 1624 eqn. 3: a checksum after changes that add up to `delta`. */
+function shifted(check: number, delta: number): number {
+  let s = (~check & 0xffff) + delta
+  s = (s & 0xffff) + (s >>> 16)
+  return ~((s & 0xffff) + (s >>> 16)) & 0xffff
+}
 
 const numbers = new WeakMap<Route, number>()
 let nextRoute = 0

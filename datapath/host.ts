@@ -50,6 +50,8 @@ export interface TrackerLink {
 export interface FlowLink {
   /** The packet at hand is being recorded. */
   readonly recording: boolean
+  /** A Fate, or MISS; for a packet with a hint that is not parsed yet. */
+  express(pkt: Packet, device: Device): number
   /** A Fate, or MISS. */
   receive(pkt: Packet, device: Device): number
   /** The packet for which receive() said MISS has ended. */

@@ -81,6 +81,11 @@ export class Path {
 
   /** ip_rcv(): from the device to the end. A looped packet has its route already. */
   #enter(pkt: Packet, device: Device): Fate {
+    const { flows } = this.#host
+    if (flows !== null && pkt.hint >= 0) {
+      const known = flows.express(pkt, device)
+      if (known !== MISS) return known as Fate
+    }
     pkt.iif = device.index
     pkt.oif = 0
     const refused = parse(pkt, this.#host)
@@ -90,7 +95,6 @@ export class Path {
       this.why = refused
       return this.end(pkt, Fate.Dropped)
     }
-    const { flows } = this.#host
     if (flows === null) return this.#walk(pkt, device)
     const known = flows.receive(pkt, device)
     if (known !== MISS) return known as Fate

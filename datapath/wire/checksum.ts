@@ -50,7 +50,14 @@ export function sumView(view: DataView, from: number, end: number, start = 0): n
         ((c >>> 16) + (c & 0xffff) + (d >>> 16) + (d & 0xffff))) |
       0
   }
-  for (; i + 1 < end; i += 2) acc = (acc + view.getUint16(i)) | 0
+  for (const stop = end - 3; i < stop; i += 4) {
+    const a = view.getInt32(i)
+    acc = (acc + (a >>> 16) + (a & 0xffff)) | 0
+  }
+  if (i + 1 < end) {
+    acc = (acc + view.getUint16(i)) | 0
+    i += 2
+  }
   if (i < end) acc = (acc + (view.getUint8(i) << 8)) | 0
   return (acc >>> 0) + start
 }

@@ -118,12 +118,22 @@ export class EngineHost {
     this.engine.conntrack.forEach(() => {})
   }
 
+  /** Connections are looked up ahead, as a gateway does for the frames of a batch. */
+  ahead = true
+  readonly #offsets = new Int32Array(1)
+
   /** One frame in. */
   receive(dev: string, frame: Uint8Array): void {
     const { host } = this.engine
     const memory = this.#memory
     const pkt = this.#pkt
     if (!load(pkt, memory, frame)) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
+    if (this.ahead) {
+      const { conntrack } = this.engine
+      this.#offsets[0] = pkt.l3
+      conntrack.lookAhead(this.#offsets, 1)
+      pkt.hint = conntrack.hints[0]!
+    }
     host.path.receive(pkt, host.devices.byName(dev)!)
   }
 
