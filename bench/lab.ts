@@ -19,9 +19,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { packageRoot } from '../datapath/native/root.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ROOT = packageRoot()
 const TRAFFIC = join(ROOT, 'bench/native/build/traffic')
 const COPIER = join(ROOT, 'bench/native/build/copier')
 

@@ -3,7 +3,8 @@
 
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { packageRoot } from '../datapath/native/root.ts'
 import { checksums } from './checksum.ts'
 import { connections } from './connections.ts'
 import { drops } from './drop.ts'
@@ -34,7 +35,7 @@ const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<strin
   replay: { title: 'Replay', run: replays },
 }
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ROOT = packageRoot()
 const options = process.argv.slice(2).filter((word) => word.startsWith('--'))
 const asked = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 const unknown = asked.filter((name) => !(name in BENCHES))
@@ -45,7 +46,7 @@ if (unknown.length > 0) {
 const isShort = options.includes('--short')
 // Who is not root sends nothing through devices; the short form says so and goes on.
 if (!isShort || process.getuid?.() === 0)
-  execFileSync('make', ['-s', '-C', `${ROOT}bench/native`], { stdio: 'inherit' })
+  execFileSync('make', ['-s', '-C', join(ROOT, 'bench/native')], { stdio: 'inherit' })
 
 if (isShort) process.exit(await short(options.includes('--write')))
 
@@ -67,5 +68,5 @@ for (const [name, bench] of Object.entries(BENCHES)) {
 if (failed) process.exitCode = 1
 else if (asked.length === 0) {
   const head = `# Performance\n\nWritten by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: ${Lab.machine()}.\nMachines are shared and noisy: only the ratios of one run mean something.\n`
-  writeFileSync(`${ROOT}docs/performance.md`, [head, ...sections].join('\n'))
+  writeFileSync(join(ROOT, 'docs/performance.md'), [head, ...sections].join('\n'))
 }

@@ -1,7 +1,8 @@
 // One plot as SVG, both axes logarithmic, readable on light and dark paper.
 
 import { writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { packageRoot } from '../datapath/native/root.ts'
 import { short } from './stats.ts'
 
 export interface Line {
@@ -85,5 +86,5 @@ export function plot(file: string, { title, x, y, lines }: Plot): void {
     '</svg>',
     '',
   ]
-  writeFileSync(fileURLToPath(new URL(`../../${file}`, import.meta.url)), parts.join('\n'))
+  writeFileSync(join(packageRoot(), file), parts.join('\n'))
 }

@@ -5,14 +5,14 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { native } from '../datapath/native/index.ts'
+import { packageRoot } from '../datapath/native/root.ts'
 import { writeCapture, writeFolder } from '../test/harness/capture.ts'
 import { udp } from '../test/harness/frames.ts'
 import { gatewayRules } from './rules.ts'
 import { interleave, median, ratio, short, spread, table } from './stats.ts'
 
-const MAIN = fileURLToPath(new URL('../daemon/main.js', import.meta.url))
+const MAIN = join(packageRoot(), 'dist/daemon/main.js')
 const PACKETS = 200_000
 const FLOWS = 1000
 const FILTERS = 20

@@ -5,14 +5,14 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { runTool } from '../daemon/tools.ts'
+import { packageRoot } from '../datapath/native/root.ts'
 import { udp } from '../test/harness/frames.ts'
 import { kubeProxy } from '../test/harness/rulesets.ts'
 import { Feed, memoryGateway } from './engine.ts'
 import { interleave, median, table } from './stats.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ROOT = packageRoot()
 const SERVICES = 10_000
 const ENDPOINTS = 10
 const ROUNDS = 3

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { runTool } from '../daemon/tools.ts'
+import { packageRoot } from '../datapath/native/root.ts'
 import { udp } from '../test/harness/frames.ts'
 import { kubeProxy } from '../test/harness/rulesets.ts'
 import { establish, Feed, memoryGateway } from './engine.ts'
@@ -25,7 +26,7 @@ const TURNS = 9
 const TRIES = 3
 
 const HERE = fileURLToPath(import.meta.url)
-const COMMITTED = fileURLToPath(new URL('../../bench/short.json', import.meta.url))
+const COMMITTED = join(packageRoot(), 'bench/short.json')
 
 const PACKETS = 100_000
 const FLOWS = 10_000

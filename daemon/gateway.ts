@@ -1,9 +1,11 @@
 // `tunwall up`: the main thread. It starts the engine's worker, listens on the control socket, writes the log, and
 // takes everything down again on SIGINT and SIGTERM.
 
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { native } from '../datapath/native/index.ts'
+import { packageRoot } from '../datapath/native/root.ts'
 import { textOf } from './bytes.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import { type ControlServer, type Follower, serve } from './control/server.ts'
@@ -39,7 +41,7 @@ class EngineThread {
 
   constructor(start: WorkerStart, log: Logger) {
     this.#log = log
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: start })
+    this.#worker = new Worker(join(packageRoot(), 'dist/daemon/worker.js'), { workerData: start })
     let opened: (ports: readonly PortSummary[]) => void
     let refused: (error: Error) => void
     this.ready = new Promise((resolve, reject) => {

@@ -56,6 +56,6 @@ build_tunwall() {
 installed() { [ -e node_modules/.package-lock.json ] && ! [ package-lock.json -nt node_modules/.package-lock.json ]; }
 
 built() {
-  installed && [ -e dist/.built ] && [ -z "$(find daemon datapath conntrack rules bench test scripts package.json \
-    -newer dist/.built \( -name '*.ts' -o -name '*.[ch]' -o -name '*.sh' -o -name 'package.json' \) -print -quit)" ]
+  installed && [ -e dist/.built ] && [ -z "$(find daemon datapath conntrack rules bench test scripts package.json rollup.config.js \
+    -newer dist/.built \( -name '*.ts' -o -name '*.[ch]' -o -name '*.sh' -o -name 'package.json' -o -name 'rollup.config.js' \) -print -quit)" ]
 }

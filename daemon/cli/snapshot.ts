@@ -3,16 +3,14 @@
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { Command } from 'commander'
+import { packageRoot } from '../../datapath/native/root.ts'
 import { CommandError, ExitCode } from '../errors.ts'
 
-/** Beside the sources and beside dist. */
-const PLACES = ['../../scripts/snapshot', '../../../scripts/snapshot']
-
 function script(): string {
-  const found = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(existsSync)
-  if (found === undefined) throw new CommandError('scripts/snapshot is missing', ExitCode.Failure)
+  const found = join(packageRoot(), 'scripts/snapshot')
+  if (!existsSync(found)) throw new CommandError('scripts/snapshot is missing', ExitCode.Failure)
   return found
 }
 

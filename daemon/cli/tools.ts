@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { packageRoot } from '../../datapath/native/root.ts'
 import { callTool, defaultSocket } from '../control/client.ts'
 import { CommandError, systemReason } from '../errors.ts'
 import { toolNames } from '../tools.ts'
@@ -40,13 +40,8 @@ export function addTools(program: Command): void {
 
 /** The C program that stands in for every tool. */
 function clientPath(): string {
-  for (const candidate of [
-    '../../../datapath/native/build/tunwall-client',
-    '../../datapath/native/build/tunwall-client',
-  ]) {
-    const path = fileURLToPath(new URL(candidate, import.meta.url))
-    if (existsSync(path)) return path
-  }
+  const path = join(packageRoot(), 'datapath/native/build/tunwall-client')
+  if (existsSync(path)) return path
   throw new CommandError('the tools’ client is not built: run "npm run build:native"')
 }
 

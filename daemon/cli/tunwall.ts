@@ -1,21 +1,15 @@
 // The `tunwall` command: finds the subcommand, turns its failures into one line and an exit status.
 
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
+import { packageRoot } from '../../datapath/native/root.ts'
 import { CommandError, ExitCode } from '../errors.ts'
 import { addSubcommands } from './index.ts'
 
-/** The version that package.json has, beside the sources or beside dist. */
-function version(): string {
-  for (const up of ['../../package.json', '../../../package.json'])
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8'))
-      if (name === 'tunwall') return String(version)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    }
-  return 'unknown'
-}
+/** The version that package.json has. */
+const version = (): string =>
+  String(JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version)
 
 /** Runs one command line, without `node` and the script. Resolves to the exit status; throws nothing. */
 export async function tunwall(argv: readonly string[]): Promise<number> {

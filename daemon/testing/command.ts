@@ -1,6 +1,6 @@
 // What `tunwall test` does: finds files, runs them, reports.
 
-import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
+import { existsSync, readdirSync, statSync, watch } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { colorsFor } from '../colors.ts'
@@ -116,39 +116,74 @@ const SETTLE_MS = 80
 
 /** Runs them again and again, whenever one of their files changes, until the process is ended. */
 export async function watchTests(options: TestOptions): Promise<never> {
+  const { junit, coverage } = options
+  const made = [junit, coverage?.lcov ?? null, coverage?.annotate ?? null].filter((file) => file !== null)
+  const changes = new Changes(made.map((file) => resolve(file)))
   for (;;) {
-    let watched = [...options.paths]
     try {
-      const suites = findTests(options.paths).map(readSuite)
-      watched = suites.flatMap(({ file, host }) => (host.kind === 'folder' ? [file, host.directory] : [file]))
+      // Each is watched before it is read: what changes meanwhile counts too.
+      for (const path of options.paths) changes.watch(path)
+      const files = findTests(options.paths)
+      for (const file of files) changes.watch(file)
+      const suites = files.map(readSuite)
+      for (const { host } of suites) if (host.kind === 'folder') changes.watch(host.directory)
       runSuites(suites, options)
     } catch (error) {
       if (!(error instanceof CommandError)) throw error
       options.out(`${error.message}\n`)
     }
     options.out('waiting for a change\n')
-    await changed([...watched, ...options.paths])
+    await changes.next()
     options.out('\n')
   }
 }
 
-/** Resolves some time after one of these files, or one in these folders, has changed. */
-function changed(paths: readonly string[]): Promise<void> {
-  return new Promise((resolve) => {
-    const watchers: FSWatcher[] = []
-    let noticed = false
-    const notice = (): void => {
-      if (noticed) return
-      noticed = true
-      setTimeout(() => {
-        for (const watcher of watchers) watcher.close()
-        resolve()
-      }, SETTLE_MS)
+/** Tells of files that change, from the moment that they are watched. */
+class Changes {
+  readonly #folders = new Set<string>()
+  /** Begins of files that are no news: what the tests themselves write. */
+  readonly #own: readonly string[]
+  #noticed = false
+  #wake: () => void = () => {}
+
+  constructor(own: readonly string[]) {
+    this.#own = own
+  }
+
+  /** A file, or a folder with all that are in it. One that is not there is looked for in its parent. */
+  watch(path: string): void {
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+      // A file that is replaced is a change of its folder.
+      this.#one(dirname(path))
+      return
     }
-    // A file that is replaced is a change of its folder.
-    const folders = new Set(
-      paths.map((path) => (statSync(path, { throwIfNoEntry: false })?.isDirectory() ? path : dirname(path))),
-    )
-    for (const folder of folders) watchers.push(watch(folder, { persistent: true }, notice))
-  })
+    this.#one(path)
+    for (const entry of readdirSync(path, { withFileTypes: true }))
+      if (entry.isDirectory()) this.watch(join(path, entry.name))
+  }
+
+  #one(folder: string): void {
+    if (this.#folders.has(folder) || !existsSync(folder)) return
+    this.#folders.add(folder)
+    const watcher = watch(folder, (_event, name) => {
+      if (name !== null && this.#own.some((own) => resolve(folder, name).startsWith(own))) return
+      // A folder that is gone may come again, and is another one then.
+      if (!existsSync(folder)) {
+        watcher.close()
+        this.#folders.delete(folder)
+      }
+      this.#noticed = true
+      this.#wake()
+    })
+  }
+
+  /** Resolves when something has changed since the last call, once it has settled. */
+  async next(): Promise<void> {
+    if (!this.#noticed)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
+    this.#noticed = false
+  }
 }

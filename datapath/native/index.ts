@@ -2,7 +2,8 @@
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { packageRoot } from './root.ts'
 
 /** Opaque: frame memory and descriptor arrays pinned for batches. */
 export type IoHandle = { readonly __brand: 'io' }
@@ -72,8 +73,6 @@ export interface NativeFilter {
   compile(text: string, linkType: number): Uint32Array | string | null
 }
 
-const FOLDERS = ['./build', '../../../datapath/native/build']
-
 let loaded: Native | null = null
 
 /** Loads the addon on first use. Throws with the command that builds it when it is not there. */
@@ -86,9 +85,7 @@ export function native(): Native {
 export const nativeFilter = (): NativeFilter => load('filter.node') as NativeFilter
 
 function load(name: string): unknown {
-  for (const folder of FOLDERS) {
-    const file = fileURLToPath(new URL(`${folder}/${name}`, import.meta.url))
-    if (existsSync(file)) return createRequire(import.meta.url)(file)
-  }
+  const file = join(packageRoot(), 'datapath/native/build', name)
+  if (existsSync(file)) return createRequire(import.meta.url)(file)
   throw new Error('the native addon is not built: run "npm run build:native"')
 }

@@ -1,15 +1,8 @@
-// The package as its user has it: packed, unpacked into an empty folder without network, type-checked and run.
+// The package as its user has it: what npm run build made, packed, unpacked into an empty folder without network,
+// type-checked and run.
 
 import { spawnSync } from 'node:child_process'
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -29,30 +22,7 @@ function run(cwd: string, command: string, ...argv: string[]): string {
 }
 
 beforeAll(() => {
-  // What `npm run build:ts` makes, beside the sources instead of in them.
-  const made = join(folder, 'made')
-  mkdirSync(made)
-  const build = join(folder, 'tsconfig.json')
-  const only = ['index.ts', 'vitest.ts'].map((name) => join(ROOT, 'daemon/testing', name))
-  writeFileSync(
-    build,
-    JSON.stringify({ extends: join(ROOT, 'tsconfig.build.json'), include: [], files: only }),
-  )
-  run(
-    ROOT,
-    TSC,
-    '-p',
-    build,
-    '--rootDir',
-    ROOT,
-    '--typeRoots',
-    join(MODULES, '@types'),
-    '--outDir',
-    join(made, 'dist'),
-  )
-  for (const name of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md'])
-    copyFileSync(join(ROOT, name), join(made, name))
-  run(made, 'npm', 'pack', '--offline', '--ignore-scripts', '--pack-destination', folder)
+  run(ROOT, 'npm', 'pack', '--offline', '--ignore-scripts', '--pack-destination', folder)
   const packed = readdirSync(folder).find((name) => name.endsWith('.tgz'))!
   const home = join(app, 'node_modules', 'tunwall')
   mkdirSync(home, { recursive: true })

@@ -367,3 +367,41 @@ test('--watch runs again when a file changes', async () => {
     child.kill()
   }
 })
+
+test('--watch sees tests in folders that are new', async () => {
+  const top = join(folder, 'watched')
+  mkdirSync(top)
+  writeFileSync(join(top, 'one.test.yaml'), TWO)
+  // What it writes itself is no change.
+  const child = spawn(process.execPath, [
+    MAIN,
+    'test',
+    top,
+    '--watch',
+    '--no-color',
+    '--junit',
+    join(top, 'report.xml'),
+  ])
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+  })
+  const until = async (pattern: RegExp): Promise<void> => {
+    for (const end = Date.now() + 30_000; Date.now() < end && !pattern.test(text); )
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(text).toMatch(pattern)
+  }
+  try {
+    await until(/1 passed, 1 failed[\s\S]*waiting for a change\n$/)
+    mkdirSync(join(top, 'new/deep'), { recursive: true })
+    writeFileSync(join(top, 'new/deep/two.test.yaml'), TWO)
+    await until(/2 passed, 2 failed[\s\S]*waiting for a change\n$/)
+    writeFileSync(join(top, 'new/deep/two.test.yaml'), TWO.replace('expect: dropped', 'expect: forwarded'))
+    await until(/3 passed, 1 failed[\s\S]*waiting for a change\n$/)
+    const rounds = text.split('waiting for a change').length
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(text.split('waiting for a change').length).toBe(rounds)
+  } finally {
+    child.kill()
+  }
+})

@@ -3,6 +3,7 @@
 // for longer ones.
 
 import { expect, test } from 'vitest'
+import { PlaceError } from '../../../daemon/errors.ts'
 import { procFiles } from '../../../daemon/proc.ts'
 import { SeededRandom } from '../../harness/frames.ts'
 import { rehearse, type Taker } from '../../harness/generate.ts'
@@ -130,6 +131,8 @@ test(`random scenarios, seed ${SEED}`, async () => {
       })
       twins!.end()
     } catch (error) {
+      // Random worlds may have what the kernel refuses too: scenarios.test.ts counts them.
+      if (error instanceof PlaceError && twins === null) continue
       throw new Error(`${profile}-${SEED + i}: ${(error as Error).message}`, { cause: error })
     }
   }

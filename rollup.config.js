@@ -1,0 +1,50 @@
+// The second half of the build: tsc makes a module of each source file in build/, this puts them together in dist/.
+//
+// V8 reads what one module imports from another anew at every use, and cannot reckon with it; inside one module a
+// constant is a constant. So everything that packets go through is one module (engine).
+
+import { readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+
+const { dependencies, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'))
+const packages = Object.keys({ ...dependencies, ...peerDependencies })
+const isPackage = (id) => packages.some((name) => id === name || id.startsWith(`${name}/`))
+
+/** What is run, or imported by who uses the package. */
+const ENTRIES = [
+  'daemon/main',
+  'daemon/worker',
+  'daemon/testing/index',
+  'daemon/testing/vitest',
+  'bench/main',
+  'bench/connections',
+  'bench/engine',
+  'bench/sets',
+  'bench/short',
+  'scripts/fuzz-kernel',
+]
+const ENGINE = /\/build\/(datapath|conntrack|rules)\//
+
+/** Keeps the lines of the TypeScript in source maps. */
+const sourceMaps = {
+  name: 'source-maps',
+  load(id) {
+    if (id.includes('/build/'))
+      return { code: readFileSync(id, 'utf8'), map: JSON.parse(readFileSync(`${id}.map`, 'utf8')) }
+    return null
+  },
+}
+
+// biome-ignore lint/style/noDefaultExport: rollup wants it
+export default {
+  input: Object.fromEntries(ENTRIES.map((name) => [name, `build/${name}.js`])),
+  external: (id) => isBuiltin(id) || isPackage(id),
+  plugins: [sourceMaps],
+  output: {
+    dir: 'dist',
+    format: 'es',
+    sourcemap: true,
+    chunkFileNames: 'chunks/[name].js',
+    manualChunks: (id) => (ENGINE.test(id) ? 'engine' : null),
+  },
+}
