@@ -15,7 +15,7 @@ import { isLoopback4 } from './wire/ipv4.ts'
 export class DeviceError extends RangeError {
   override readonly name = 'DeviceError'
   /** errno of the kernel's refusal. */
-  readonly code: 'EEXIST' | 'EINVAL' | 'EADDRNOTAVAIL' | 'ENODEV'
+  readonly code: 'EEXIST' | 'EINVAL' | 'EADDRNOTAVAIL' | 'ENODEV' | 'ENOENT'
   constructor(code: DeviceError['code'], message: string) {
     super(message)
     this.code = code
@@ -136,6 +136,7 @@ export class Devices {
   readonly loopback: Device
 
   readonly #names = new Map<string, Device>()
+  readonly #altNames = new Map<string, Device>()
   readonly #rows = new Map<string, ConfRow>()
   readonly #tunables: Tunables
   readonly #listeners: DeviceListener[] = []
@@ -166,6 +167,30 @@ export class Devices {
     return this.#names.get(name)
   }
 
+  /** By its name, or another one that it has been given (__dev_get_by_name). */
+  byAnyName(name: string): Device | undefined {
+    return this.#names.get(name) ?? this.#altNames.get(name)
+  }
+
+  /** netdev_name_node_alt_create(). Throws DeviceError if some device has that name. */
+  addAltName(device: Device, name: string): void {
+    if (this.byAnyName(name) !== undefined) throw new DeviceError('EEXIST', 'File exists')
+    device.link.altNames.push(name)
+    this.#altNames.set(name, device)
+    this.generation++
+  }
+
+  /** netdev_name_node_alt_destroy(). Throws DeviceError if it is not another name of this device. */
+  removeAltName(device: Device, name: string): void {
+    const found = this.byAnyName(name)
+    if (found === undefined) throw new DeviceError('ENOENT', 'No such file or directory')
+    const at = device.link.altNames.indexOf(name)
+    if (at < 0) throw new DeviceError('EINVAL', 'Invalid argument')
+    device.link.altNames.splice(at, 1)
+    this.#altNames.delete(name)
+    this.generation++
+  }
+
   all(): Device[] {
     return this.byIndex.filter((d) => d !== undefined)
   }
@@ -175,7 +200,7 @@ export class Devices {
    * Throws DeviceError for a name or number in use, or an unusable name (dev_valid_name).
    */
   add(name: string, mtu: number, options: DeviceOptions = {}): Device {
-    const there = this.#names.get(name)
+    const there = this.byAnyName(name)
     if (there?.loopback && options.loopback && (options.index ?? 1) === there.index) {
       this.setMtu(there, mtu)
       this.setUp(there, options.up ?? true)
@@ -228,6 +253,7 @@ export class Devices {
         useOifAddrsOnly: false,
       },
       link: {
+        altNames: [],
         mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),
         txQueueLength: loopback || options.mac ? 1000 : 500,
         group: 0,
@@ -273,6 +299,7 @@ export class Devices {
     for (const spec of CONF) this.#tunables.undeclare(sysctl(device.name, spec.name))
     this.#rows.delete(device.name)
     this.#names.delete(device.name)
+    for (const other of device.link.altNames) this.#altNames.delete(other)
     this.byIndex[device.index] = undefined
     this.generation++
   }
@@ -291,10 +318,10 @@ export class Devices {
     if (!up) this.#dropAddresses6(device)
   }
 
-  /** inetdev_event() and init_loopback(): lo that comes up has its addresses, if there are none. */
+  /** inetdev_event() and init_loopback(): lo that comes up has its addresses. */
   #loopbackAddresses(device: Device): void {
     const common = { broadcast: null, peer: null, scope: Scope.Host, secondary: false }
-    if (!device.addresses.some((a) => a.family === 4))
+    if (!device.addresses.some((a) => a.family === 4 && a.words[0] === 0x7f000001 && a.prefixLength === 8))
       this.addAddress(device, {
         ...common,
         family: 4,
@@ -319,7 +346,7 @@ export class Devices {
   /** dev_change_name(): only the device's own sysctls follow. Throws DeviceError for a name in use or unusable. */
   rename(device: Device, name: string): void {
     if (device.name === name) return
-    if (this.#names.has(name)) throw new DeviceError('EEXIST', 'File exists')
+    if (this.byAnyName(name) !== undefined) throw new DeviceError('EEXIST', 'File exists')
     if (!validName(name)) throw new DeviceError('EINVAL', 'Invalid argument')
     const row = this.#rows.get(device.name)!
     const old = device.name

@@ -37,6 +37,8 @@ export interface LinkState {
   /** Hardware address, lower case; null: a link without (ARPHRD_NONE). */
   mac: string | null
   txQueueLength: number
+  /** Other names (`ip link property`), in the order in which they came. */
+  readonly altNames: string[]
   /** `ip link set … group`; 0: default. */
   group: number
   alias: string | null

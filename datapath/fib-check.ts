@@ -45,6 +45,9 @@ const isRejected6 = (r: RouteEntry): boolean =>
     r.type !== RouteType.Anycast &&
     !(r.prefixLength === 128 && sameWords(r.dst, [0, 0, 0, 1])))
 
+/** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */
+const behind6 = (spec: RouteSpec): RouteSpec => ({ ...spec, family: 6, table: Table.Main, source: null })
+
 export class RouteChecker {
   readonly #fib: FibLookup
   readonly #devices: Devices
@@ -66,8 +69,9 @@ export class RouteChecker {
     if (spec.prefixLength < 0 || spec.prefixLength > bits) fail('EINVAL', 'Invalid prefix length')
     if (!hostBitsClear(spec.dst, spec.prefixLength)) fail('EINVAL', 'Invalid prefix for given prefix length')
     if (verify) this.#verify(spec)
-    const nexthops = spec.nexthops?.length
+    const hops = spec.nexthops?.length
       ? spec.nexthops.map((h) => {
+          if (h.via6 && !h.device) return { ...h, device: this.#egress6(behind6(spec), h.via6, null, false) }
           if (h.gateway === null || (h.device && (!verify || family === 6))) return h
           const via = this.#onLink(family, h.gateway, h.device, spec, h.onlink)
           const scope = family === 4 && !h.onlink ? via.scope : Scope.Link
@@ -75,19 +79,27 @@ export class RouteChecker {
         })
       : null
     // rt6_duplicate_nexthop()
-    if (verify && family === 6 && nexthops !== null)
-      for (const [i, h] of nexthops.entries())
-        if (nexthops.slice(0, i).some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
+    if (verify && family === 6 && hops !== null)
+      for (const [i, h] of hops.entries())
+        if (hops.slice(0, i).some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
           throw new RouteError('EEXIST', 'File exists')
-    const gateway = nexthops === null ? (spec.gateway ?? null) : null
-    let device = nexthops === null ? (spec.device ?? null) : nexthops[0]!.device
-    let nexthopScope: number = gateway === null ? Scope.Host : Scope.Link
+    const via6 = hops === null ? spec.extras?.via6 : hops.length === 1 ? hops[0]!.via6 : undefined
+    // One next hop alone is the route's own.
+    const only = hops?.length === 1 ? hops[0]! : null
+    const nexthops = only === null ? hops : null
+    const gateway = only !== null ? only.gateway : hops === null ? (spec.gateway ?? null) : null
+    const onlink = only === null ? (spec.extras?.onlink ?? false) : (only.onlink ?? false)
+    const extras =
+      only === null ? (spec.extras ?? null) : { ...spec.extras, onlink, ...(via6 ? { via6 } : {}) }
+    let device = hops === null ? (spec.device ?? null) : hops[0]!.device
+    if (via6 && device === null) device = this.#egress6(behind6(spec), via6, null, false)
+    let nexthopScope: number = gateway === null && !via6 ? Scope.Host : Scope.Link
     if (isErrorType(type)) {
       device = family === 6 ? this.#devices.loopback : null
       nexthopScope = Scope.Nowhere
     } else if (gateway !== null && (device === null || (verify && family === 4))) {
-      const via = this.#onLink(family, gateway, device, spec, spec.extras?.onlink)
-      nexthopScope = family === 4 && !spec.extras?.onlink ? via.scope : Scope.Link
+      const via = this.#onLink(family, gateway, device, spec, onlink)
+      nexthopScope = family === 4 && !onlink ? via.scope : Scope.Link
       device ??= via.device
     }
     if (device === null && !isErrorType(type)) throw new RouteError('ENODEV', 'No such device')
@@ -118,10 +130,10 @@ export class RouteChecker {
       gateway: isErrorType(type) ? null : gateway,
       source: spec.source ?? null,
       mtu: spec.mtu ?? 0,
-      realm: spec.realm ?? 0,
+      realm: only?.realm ?? spec.realm ?? 0,
       nexthops,
       nexthopScope,
-      extras: spec.extras ?? null,
+      extras,
       derived,
     })
   }
@@ -190,6 +202,7 @@ export class RouteChecker {
             device: spec.device ?? null!,
             gateway: spec.gateway ?? null,
             onlink: spec.extras?.onlink ?? false,
+            ...(spec.extras?.via6 ? { via6: spec.extras.via6 } : {}),
           },
         ]
     if (family === 4) {
@@ -211,7 +224,7 @@ export class RouteChecker {
         if (scope > Scope.Host) fail('Invalid scope')
         if (scope === Scope.Host) {
           if (hops.length > 1) fail('Route with host scope can not have multiple nexthops')
-          if (hops[0]!.gateway) fail('Route with host scope can not have a gateway')
+          if (hops[0]!.gateway || hops[0]!.via6) fail('Route with host scope can not have a gateway')
           if (!hops[0]!.device) throw new RouteError('ENODEV', 'No such device')
         } else for (const hop of hops) this.#verifyHop4(spec, hop, scope)
       }
@@ -224,16 +237,21 @@ export class RouteChecker {
       return
     }
     const refused = isErrorType(type)
-    for (const hop of hops)
+    for (const hop of hops) {
       if (!refused) this.#verifyHop6(spec, hop)
       else if (hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
       else if (hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
-    if (spec.source && this.owner6(spec.source, refused ? null : (spec.device ?? null)) === null)
-      fail('Invalid source address')
+      if (spec.source && this.owner6(spec.source, refused ? null : (hop.device ?? null)) === null)
+        fail('Invalid source address')
+    }
   }
 
   #verifyHop4(spec: RouteSpec, hop: Partial<Nexthop>, scope: number): void {
     const device = hop.device ?? null
+    if (hop.via6) {
+      this.#verifyHop6(behind6(spec), { ...hop, gateway: hop.via6 })
+      return
+    }
     if (!hop.gateway) {
       if (hop.onlink)
         throw new RouteError(
@@ -241,7 +259,7 @@ export class RouteChecker {
           'Invalid flags for nexthop - PERVASIVE and ONLINK can not be set',
           true,
         )
-      if (device === null) throw new RouteError('ENODEV', 'No such device')
+      if (device === null || device.mtu < 68) throw new RouteError('ENODEV', 'No such device')
       if (!device.up) throw new RouteError('ENETDOWN', 'Device for nexthop is not up', true)
       return
     }
@@ -264,7 +282,8 @@ export class RouteChecker {
     if (hop.onlink && given === null) fail('Nexthop device required for onlink', 'ENODEV')
     if (hop.onlink && !given!.up) fail('Nexthop device is not up', 'ENETDOWN')
     const device = hop.gateway ? this.#egress6(spec, hop.gateway, given, hop.onlink ?? false) : given
-    if (device === null) throw new RouteError('ENODEV', 'No such device')
+    if (device === null || (device.mtu < 1280 && !device.loopback))
+      throw new RouteError('ENODEV', 'No such device')
     if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
   }
 

@@ -607,8 +607,8 @@ export class FibLookup {
     for (const rt of [this.v4, this.v6]) {
       rt.ifaces = new Int32Array(rt.rules.length * 2)
       for (const [i, r] of rt.rules.entries()) {
-        if (r.iif) rt.ifaces[i * 2] = this.devices.byName(r.iif)?.index ?? -1
-        if (r.oif) rt.ifaces[i * 2 + 1] = this.devices.byName(r.oif)?.index ?? -1
+        if (r.iif) rt.ifaces[i * 2] = this.devices.byAnyName(r.iif)?.index ?? -1
+        if (r.oif) rt.ifaces[i * 2 + 1] = this.devices.byAnyName(r.oif)?.index ?? -1
       }
     }
     this.#namesGeneration = this.devices.generation

@@ -119,15 +119,22 @@ export class Fib extends FibLookup {
    */
   deleteRoute(spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>): Route {
     const family = spec.family ?? 4
+    if (family === 6 && spec.nexthops?.length) return this.#deleteEach(spec, spec.nexthops)
     const rt = this.of(family)
     const table = rt.tables.get(spec.table ?? tableFor(spec.type ?? RouteType.Unicast))
     const same = (a: Words | null, b: Words | null | undefined): boolean =>
       b === undefined || b === null || sameWords(a, b)
     const through = (r: RouteEntry): boolean => {
-      if (!spec.device && !spec.gateway) return true
+      const via6 = spec.extras?.via6
+      if (!spec.device && !spec.gateway && !via6) return true
       // fib_nh_match() looks at the first next hop alone, ip6_route_del() at each.
       const all = r.nexthops === null ? [r] : family === 4 ? [r.nexthops[0]!] : r.nexthops
-      return all.some((h) => (!spec.device || h.device === spec.device) && same(h.gateway, spec.gateway))
+      return all.some(
+        (h) =>
+          (!spec.device || h.device === spec.device) &&
+          same(h.gateway, spec.gateway) &&
+          same(via6Of(h), via6),
+      )
     }
     const hit = table?.chain(spec.dst, spec.prefixLength).find(
       (r) =>
@@ -142,10 +149,12 @@ export class Fib extends FibLookup {
         (family === 6 || same(r.source, spec.source)) &&
         through(r) &&
         (!spec.nexthops ||
-          (r.nexthops?.length === spec.nexthops.length &&
+          ((r.nexthops?.length ?? 1) === spec.nexthops.length &&
             spec.nexthops.every((h, i) => {
-              const o = r.nexthops![i]!
-              return (!h.device || h.device === o.device) && same(o.gateway, h.gateway)
+              const o = r.nexthops?.[i] ?? r
+              return (
+                (!h.device || h.device === o.device) && same(o.gateway, h.gateway) && same(via6Of(o), h.via6)
+              )
             }))),
     )
     if (!this.hasTable(family, spec.table ?? tableFor(spec.type ?? RouteType.Unicast)))
@@ -172,6 +181,25 @@ export class Fib extends FibLookup {
     } else this.#take(rt, table, hit)
     this.changed()
     return hit
+  }
+
+  /** ip6_route_multipath_del(): one next hop after the other; what the last one that is not there says is said. */
+  #deleteEach(spec: Parameters<Fib['deleteRoute']>[0], hops: readonly Nexthop[]): Route {
+    let gone: Route | null = null
+    let refusal: unknown = null
+    for (const { device, gateway } of hops)
+      try {
+        gone = this.deleteRoute({
+          ...spec,
+          nexthops: null,
+          device: device ?? spec.device ?? null,
+          gateway: gateway ?? spec.gateway ?? null,
+        })
+      } catch (error) {
+        refusal = error
+      }
+    if (refusal !== null || gone === null) throw refusal
+    return gone
   }
 
   /** In the order in which `ip route show table all` prints them; `table` undefined: all of them. */
@@ -514,6 +542,9 @@ export class Fib extends FibLookup {
 /** rt6_qualify_for_ecmp(): routes behind a gateway share the traffic of one prefix and metric. */
 const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gateway !== null
 
+const via6Of = (h: RouteEntry | Nexthop): Words | null =>
+  (h instanceof RouteEntry ? h.extras?.via6 : h.via6) ?? null
+
 const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
   r.nexthops ?? [
     { device: r.device!, gateway: r.gateway, weight: 1, ...(r.extras?.onlink ? { onlink: true } : {}) },
@@ -568,6 +599,7 @@ function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
         h.device === o.device &&
         h.weight === o.weight &&
         sameWords(h.gateway, o.gateway) &&
+        sameWords(h.via6 ?? null, o.via6 ?? null) &&
         (h.realm ?? 0) === (o.realm ?? 0) &&
         (h.onlink ?? false) === (o.onlink ?? false)
       )

@@ -101,7 +101,8 @@ export class RouteEntry {
           weight: h.weight,
           device: h.device,
           gateway: h.gateway,
-          nexthopScope: h.scope ?? (h.gateway === null ? Scope.Host : Scope.Link),
+          ...(h.via6 ? { extras: { ...o.extras, via6: h.via6 } } : {}),
+          nexthopScope: h.scope ?? (h.gateway === null && !h.via6 ? Scope.Host : Scope.Link),
         }),
     )
   }

@@ -36,6 +36,8 @@ export type Words = readonly [number, number, number, number]
 export interface Nexthop {
   readonly device: Device
   readonly gateway: Words | null
+  /** `via inet6`, as RouteExtras.via6. */
+  readonly via6?: Words
   /** 1 to 256. */
   readonly weight: number
   readonly onlink?: boolean

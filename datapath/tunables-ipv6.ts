@@ -433,7 +433,7 @@ export class Ipv6DeviceConf {
     const row = this.#rows.get(device.name)!
     const conf = device.conf6
     const forwarding = row[FORWARDING] !== 0
-    const disabled = row[DISABLE] !== 0 || device.mtu < IPV6_MIN_MTU
+    const disabled = row[DISABLE] !== 0 || (device.mtu < IPV6_MIN_MTU && !device.loopback)
     const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
     conf.forwarding = forwarding
     conf.forceForwarding = row[FORCE_FORWARDING] !== 0

@@ -4,7 +4,16 @@
 //     a directory              opens, and reads as nothing, as with fopen(3)
 //     a pipe, a device         refused: nobody knows when it ends
 
-import { closeSync, constants, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { resolve } from 'node:path'
 import type { ToolCall } from '../control/protocol.ts'
 
@@ -47,6 +56,18 @@ export function writeCallFile(directory: string, path: string, text: string): vo
     closeSync(fd)
   }
 }
+
+/** Names in a directory, as bytes; none if it cannot be read. */
+export function filesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory, 'latin1')
+  } catch {
+    return []
+  }
+}
+
+/** A regular file, or a link to one. */
+export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
 
 function whole(directory: string, path: string): Buffer {
   if (path === '') throw Object.assign(new Error('no such file or directory'), { code: 'ENOENT' })

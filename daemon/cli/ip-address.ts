@@ -175,20 +175,23 @@ function show(context: IpContext, line: Line): number {
     )
     return 0
   }
+  const linkAlone = options.foreign === 'link'
   out.list(() => {
+    if (options.foreign !== null && !linkAlone) return
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
       // The kernel leaves out links of another kind, unless they are asked for from one family.
       if (options.family === 0 && isLeftOut(device, filter)) continue
-      const all = inOrder(device)
+      const all = linkAlone ? [] : inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue
       out.object(null, () => {
         const shown = fitsState(device, filter)
-        const withLink = options.brief || !options.oneline
+        const withLink = options.brief || !options.oneline || linkAlone
         if (withLink && !shown) return
         // With a label in the filter the link itself is passed over.
         if (withLink && filter.label === null) printLink(context, device)
+        if (linkAlone) return
         out.array('addr_info', () => {
           for (const a of all) {
             if (options.family !== 0 && a.family !== options.family) continue
@@ -220,13 +223,14 @@ function printAddress(context: IpContext, device: Device, a: Address, named: boo
     }
     out.any('family', a.family === 4 ? 'inet' : 'inet6', `    ${a.family === 4 ? 'inet' : 'inet6'} `)
   }
+  const color = a.family === 4 ? 'inet' : 'inet6'
   const local = formatAddress(a.family, a.words)
-  out.any('local', local, local)
+  out.any('local', local, out.paint(color, local))
   const peer = peerOf(a)
   if (peer !== null) {
     out.plain(' peer ')
     const text = formatAddress(a.family, peer)
-    out.any('address', text, text)
+    out.any('address', text, out.paint(color, text))
   }
   out.any('prefixlen', a.prefixLength, `/${a.prefixLength} `)
   if (a.metric) out.any('metric', a.metric, `metric ${a.metric} `)
@@ -234,7 +238,7 @@ function printAddress(context: IpContext, device: Device, a: Address, named: boo
   if (a.broadcast !== null && a.broadcast !== 0) {
     const text = formatAddress(4, [a.broadcast, 0, 0, 0])
     out.plain('brd ')
-    out.any('broadcast', text, `${text} `)
+    out.any('broadcast', text, out.paint(color, `${text} `))
   }
   out.any('scope', names.scope(a.scope), `scope ${names.scope(a.scope)} `)
   const flags = flagsOf(a)
@@ -261,6 +265,10 @@ function flush(context: IpContext, line: Line): number {
     line.warn('Flush requires arguments.\n')
     return 1
   }
+  if (options.foreign === 'link') {
+    line.warn('Cannot flush link addresses.\n')
+    return 1
+  }
   const filter = readFilter(context, line)
   if (filter.missing !== null) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
@@ -269,6 +277,7 @@ function flush(context: IpContext, line: Line): number {
   const onePass = filter.clear.has('secondary') || filter.set.has('secondary')
   let round = 0
   for (;;) {
+    if (options.foreign !== null) break
     const gone: [Device, Address][] = []
     for (const device of filter.device === null ? devices.all() : [filter.device])
       for (const a of inOrder(device)) if (fits(context, device, a, filter)) gone.push([device, a])
@@ -437,6 +446,7 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
   const length =
     d.peer?.given && d.peer.length !== 0 ? d.peer.length : d.peer?.given ? d.local.length : d.local.length
   if (Buffer.byteLength(d.label ?? '') > 15) throw new Refusal('ERANGE', 'Attribute failed policy validation')
+  if (device.mtu < 68) throw new Refusal('ENOBUFS')
   const word = d.local.words[0]
   const peer = d.peer?.given ? d.peer.words[0] : word
   let broadcast: number | null = null
@@ -493,6 +503,7 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
 /** inet6_rtm_newaddr(). */
 function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
   if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL', 'ipv6: address not supplied')
+  if (device.mtu < 1280 && !device.loopback) throw new Refusal('EINVAL')
   const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
   const words = d.local?.given ? d.local.words : d.peer!.words
   const peer = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null

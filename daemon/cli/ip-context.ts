@@ -8,10 +8,14 @@ import type { Family } from '../../datapath/packet.ts'
 import { Output } from './ip-output.ts'
 import { Line, Names } from './ip-words.ts'
 
+export type Foreign = 'bridge' | 'mpls' | 'link'
+
 export interface IpOptions {
   family: Family | 0
-  /** -0, `ip link`: AF_PACKET. */
-  link: boolean
+  /** -B, -M, -0 and `ip link`: a family of which this host has neither addresses nor routes; `family` is 0 then. */
+  foreign: Foreign | null
+  /** -c: always, or not. */
+  color: boolean
   json: boolean
   pretty: boolean
   oneline: boolean
@@ -28,7 +32,8 @@ export interface IpOptions {
 /** No options: what `ip` prints to a person. */
 export const PLAIN: IpOptions = {
   family: 0,
-  link: false,
+  foreign: null,
+  color: false,
   json: false,
   pretty: false,
   oneline: false,
@@ -55,6 +60,7 @@ const ERRORS: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   EAFNOSUPPORT: 'Address family not supported by protocol',
   EADDRNOTAVAIL: 'Cannot assign requested address',
+  ENOBUFS: 'No buffer space available',
   ENETDOWN: 'Network is down',
   ENETUNREACH: 'Network is unreachable',
   EHOSTUNREACH: 'No route to host',
@@ -97,7 +103,7 @@ export class IpContext {
     this.host = host
     this.options = options
     this.short = options.family === 6
-    this.out = new Output(options.json, options.pretty, options.oneline)
+    this.out = new Output(options.json, options.pretty, options.oneline, options.color)
     this.names.numeric = options.numeric
   }
 
@@ -107,7 +113,7 @@ export class IpContext {
 
   device(name: string): Device | undefined {
     // ll_name_to_index() knows `if7` as well.
-    const named = this.devices.byName(name)
+    const named = this.devices.byAnyName(name)
     if (named !== undefined) return named
     const index = /^if(\d+)$/.exec(name)
     return index === null ? undefined : this.devices.byIndex[Number(index[1])]
@@ -130,7 +136,7 @@ export class IpContext {
   }
 
   line(words: readonly string[]): Line {
-    return new Line(words, (text) => {
+    return new Line(words, this.options.foreign, (text) => {
       this.err += text
     })
   }

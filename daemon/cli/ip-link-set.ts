@@ -1,7 +1,7 @@
 // ip link set, add, replace and delete, as iplink.c of iproute2 6.1 reads them. Links belong to the host folder: what is
 // set is theirs, none is made or taken away.
 
-import type { Device } from '../../datapath/devices.ts'
+import type { Address, Device } from '../../datapath/devices.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { linkUsage } from './ip-usage.ts'
 import { begins, groupNumber, type Line, number } from './ip-words.ts'
@@ -20,6 +20,7 @@ const STEPS = [
   'kind',
   'netns',
   'netnsid',
+  'address check',
   'sizes',
   'mode check',
   'address',
@@ -28,8 +29,8 @@ const STEPS = [
   'name',
   'alias',
   'broadcast',
-  'master',
   'flags',
+  'master',
   'carrier',
   'queue',
   'size',
@@ -93,14 +94,24 @@ function hardware(line: Line): string {
 
 const bytesOf = (address: string): number => address.split(':').length
 
+/** validate_linkmsg(): an address may be longer than the link's, which takes what it needs. */
+function longEnough(device: Device, address: string): void {
+  if (device.link.mac !== null && bytesOf(address) < bytesOf(device.link.mac)) throw new Refusal('EINVAL')
+}
+
+const cut = (device: Device, address: string): string =>
+  address.split(':').slice(0, bytesOf(device.link.mac!)).join(':')
+
 /** An integer that may be said once. */
 class Once {
   #said = false
   read(line: Line, key: string, most?: number): number {
     const text = line.next()
     if (this.#said) line.duplicate(key, text)
-    this.#said = true
-    return integer(text, most) ?? line.invalid(`Invalid "${key}" value\n`, text)
+    // -1 is what has not been said.
+    const value = integer(text, most)
+    this.#said = value !== -1
+    return value ?? line.invalid(`Invalid "${key.replace(/.*\//, '')}" value\n`, text)
   }
 }
 
@@ -149,18 +160,19 @@ function readWish(context: IpContext, line: Line): Wish {
     else if (begins(word, 'address')) {
       const address = hardware(line)
       wish.length = bytesOf(address)
+      change('address check', (d) => longEnough(d, address))
       change('address', (d) => setAddress(d, address))
     } else if (begins(word, 'broadcast') || word === 'brd') {
       const address = hardware(line)
+      change('address check', (d) => longEnough(d, address))
       change('broadcast', (d) => {
-        if (d.link.mac === null) return
-        if (bytesOf(address) < 6) throw new Refusal('EINVAL')
-        d.link.broadcast = address
+        if (d.link.mac !== null) d.link.broadcast = cut(d, address)
       })
     } else if (begins(word, 'txqueuelen') || word === 'qlen' || begins(word, 'txqlen')) {
       const length = value('txqueuelen')
       change('queue', (d) => {
-        if (length < 0) throw new Refusal('EPERM')
+        // tun_device_event() cannot make its rings that long.
+        if (length < 0 && !d.loopback) throw new Refusal('EPERM')
         d.link.txQueueLength = length
       })
     } else if (word === 'mtu') {
@@ -267,7 +279,7 @@ function readWish(context: IpContext, line: Line): Wish {
       const text = line.next()
       line.invalid('Invalid "link-netns" value\n', text)
     } else if (word === 'link-netnsid') {
-      value('link-netnsid')
+      value('link-netns/link-netnsid')
       refuse('netnsid', 'EINVAL', 'Unknown network namespace id')
     } else if (word === 'protodown') {
       strictOnOff(line, word)
@@ -328,18 +340,25 @@ function setAddress(device: Device, address: string): void {
   if (device.link.mac === null) throw new Refusal('EOPNOTSUPP')
   if (device.loopback ? /^00(:00)*$/.test(address) : (Number.parseInt(address, 16) & 1) === 1)
     throw new Refusal('EADDRNOTAVAIL')
-  device.link.mac = address
+  device.link.mac = cut(device, address)
 }
 
 function setMtu(context: IpContext, device: Device, mtu: number): void {
   if (mtu < (device.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
   if (!device.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
   context.devices.setMtu(device, mtu)
+  // inetdev_valid_mtu(): the protocol leaves the link. What IPv6 does is the host's business, but for lo, which
+  // loses its addresses alone (addrconf_ifdown).
+  const gone = (a: Address): boolean => (a.family === 4 ? mtu < 68 : device.loopback && mtu < 1280)
+  for (const address of device.addresses.filter(gone))
+    if (device.addresses.includes(address)) context.devices.removeAddress(device, address)
 }
 
 /** iplink_modify(). */
 export function modifyLink(context: IpContext, line: Line, verb: LinkChange): number {
   const wish = readWish(context, line)
+  wish.dev ??= wish.name
+  if (wish.name === wish.dev && verb !== 'add' && verb !== 'replace') wish.name = null
   const target = wish.dev === null ? undefined : context.device(wish.dev)
   if (target !== undefined && wish.length > 0) {
     const own = target.link.mac === null ? 0 : bytesOf(target.link.mac)
@@ -348,7 +367,7 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
   }
   const making = verb === 'add' || verb === 'replace'
   if (wish.group !== null && wish.dev === null) {
-    if (!line.done) return garbage(line)
+    if (!line.done) return garbage(line, 255)
     if (making) return line.fail('group cannot be used when creating devices.\n', 1)
     return changeGroup(context, wish, verb)
   }
@@ -373,8 +392,10 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
   })
 }
 
-function garbage(line: Line): number {
-  return line.fail(`Garbage instead of arguments "${line.peek()} ...". Try "ip link help".\n`, 1)
+/** 255: the program ends there. */
+function garbage(line: Line, code: 1 | 255 = 1): number {
+  const text = `Garbage instead of arguments "${line.peek()} ...". Try "ip link help".\n`
+  return code === 255 ? line.die(text) : line.fail(text, code)
 }
 
 function set(context: IpContext, target: Device, wish: Wish): void {

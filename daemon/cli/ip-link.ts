@@ -3,12 +3,13 @@
 import type { Device } from '../../datapath/devices.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
+import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
 import { begins, groupNumber, type Line } from './ip-words.ts'
 
 export function runLink(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
-  context.options.link = true
+  context.options.foreign = 'link'
   if (line.done) return showLinks(context, line)
   const verb = line.take()
   if (begins(verb, 'add')) return modifyLink(context, line, 'add')
@@ -46,32 +47,39 @@ function afstats(context: IpContext, line: Line): number {
     else line.die(`Command "${word}" is unknown, try "ip link help".\n`)
   }
   if (name !== null && context.device(name) === undefined) line.warn(`Device "${name}" does not exist.\n`)
+  else context.out.list(() => {})
   return 0
 }
 
-/** iplink_prop(). Differs from Linux: links have the one name that the host folder gives them. */
+/** iplink_prop(): the other names of a link. */
 function property(context: IpContext, line: Line): number {
   if (line.done) return line.die(linkUsage)
   const verb = line.take()
   if (begins(verb, 'help')) return line.die(linkUsage)
-  if (!begins(verb, 'add') && !begins(verb, 'delete')) return line.die('Operator required\n')
+  if (!begins(verb, 'add') && !begins(verb, 'del')) return line.die('Operator required\n')
   let name: string | null = null
-  let named = false
+  const altNames: string[] = []
   while (!line.done) {
     const word = line.take()
     if (word === 'dev') name = line.next()
     else if (word === 'altname') {
       const text = line.next()
-      if (text === '' || text.length > 127 || /[\s/]/.test(text)) line.invalid('not a valid altname', text)
-      named = true
+      if (text === '' || /[\s/]/.test(text)) line.invalid('not a valid altname', text)
+      altNames.push(text)
     } else if (begins(word, 'help')) line.die(linkUsage)
     else if (name === null) name = word
     else line.garbage('dev', word)
   }
   if (name === null) return line.die('Not enough of information: "dev" argument is required.\n')
-  if (context.device(name) === undefined) return line.noDevice(name)
+  const device = context.device(name)
+  if (device === undefined) return line.noDevice(name)
   return context.talk(() => {
-    if (named) throw new Refusal('EOPNOTSUPP')
+    if (altNames.some((altName) => altName.length > 127))
+      throw new Refusal('EINVAL', 'Attribute failed policy validation')
+    // One after the other: those in front of one that is refused stay.
+    for (const altName of altNames)
+      if (begins(verb, 'add')) context.devices.addAltName(device, altName)
+      else context.devices.removeAltName(device, altName)
   })
 }
 
@@ -95,6 +103,9 @@ export function flagsOf(device: Device): string[] {
   return flags.filter(([set]) => set).map(([, name]) => name)
 }
 
+/** oper_state_color(). */
+const STATE_COLORS: Readonly<Record<string, Color>> = { UP: 'up', DOWN: 'down' }
+
 const stateOf = (device: Device): string =>
   !device.up
     ? 'DOWN'
@@ -112,42 +123,45 @@ const qdiscOf = (device: Device): string =>
 export function printLink(context: IpContext, device: Device): void {
   const { out, options, names } = context
   const { link } = device
-  const shortened = !options.link && context.short
+  const linkAlone = options.foreign === 'link'
+  const told = context.session.links
+  const shortened = !linkAlone && context.short
   if (options.brief) {
     out.member('ifname', device.name)
-    out.plain(`${device.name.padEnd(16)} `)
-    out.any('operstate', stateOf(device), `${stateOf(device).padEnd(14)} `)
-    if (options.link) {
-      if (link.mac !== null) out.any('address', link.mac, `${link.mac} `)
+    out.plain(out.paint('name', `${device.name.padEnd(16)} `))
+    const state = stateOf(device)
+    out.any('operstate', state, out.paint(STATE_COLORS[state] ?? null, `${state.padEnd(14)} `))
+    if (linkAlone) {
+      if (link.mac !== null) out.any('address', link.mac, out.paint('mac', `${link.mac} `))
       printFlags(context, device)
       out.plain('\n')
     }
     return
   }
   out.any('ifindex', device.index, `${device.index}: `)
-  out.any('ifname', device.name, `${device.name}: `)
+  out.any('ifname', device.name, out.paint('name', `${device.name}: `))
   printFlags(context, device)
   out.any('mtu', device.mtu, `mtu ${device.mtu} `)
   if (!shortened) out.any('qdisc', qdiscOf(device), `qdisc ${qdiscOf(device)} `)
-  out.any('operstate', stateOf(device), `state ${stateOf(device)} `)
-  const told = options.link || context.session.links
-  if (told) out.any('linkmode', link.mode, `mode ${link.mode} `)
+  const state = stateOf(device)
+  out.any('operstate', state, `state ${out.paint(STATE_COLORS[state] ?? null, `${state} `)}`)
+  if (told && !shortened) out.any('linkmode', link.mode, `mode ${link.mode} `)
   if (!shortened) out.any('group', names.group(link.group), `group ${names.group(link.group)} `)
   if (link.txQueueLength !== 0) out.any('txqlen', link.txQueueLength, `qlen ${link.txQueueLength}`)
-  if (options.link || options.family === 0 || options.details) {
+  if (linkAlone || (options.family === 0 && options.foreign === null) || options.details) {
     out.newline()
     const type = device.loopback ? 'loopback' : link.mac === null ? 'none' : 'ether'
     const shown = names.link(type, device.loopback ? 772 : link.mac === null ? 65534 : 1)
     out.any('link_type', shown, `    link/${shown} `)
     if (link.mac !== null) {
       const broadcast = link.broadcast ?? (device.loopback ? '00:00:00:00:00:00' : 'ff:ff:ff:ff:ff:ff')
-      out.any('address', link.mac, link.mac)
+      out.any('address', link.mac, out.paint('mac', link.mac))
       if (shortened) out.plain('')
       else if (device.pointToPoint) {
         out.plain(' peer ')
         out.member('link_pointtopoint', true)
       } else out.plain(' brd ')
-      if (!shortened) out.any('broadcast', broadcast, broadcast)
+      if (!shortened) out.any('broadcast', broadcast, out.paint('mac', broadcast))
     }
   }
   if (options.details && !shortened) printDetails(context, device)
@@ -155,9 +169,13 @@ export function printLink(context: IpContext, device: Device): void {
     out.plain(`${out.lineEnd}    `)
     out.any('ifalias', link.alias, `alias ${link.alias}`)
   }
-  if (options.link && options.stats > 0) {
+  if (linkAlone && options.stats > 0) {
     out.newline()
     printStatistics(context, device)
+  }
+  if (!shortened && link.altNames.length > 0) {
+    out.member('altnames', [...link.altNames])
+    for (const name of link.altNames) out.plain(`${out.lineEnd}    altname ${name}`)
   }
   out.plain('\n')
 }
@@ -173,7 +191,7 @@ function printFlags(context: IpContext, device: Device): void {
 export const ADDRESS_MODES = ['eui64', 'none', 'stable_secret', 'random'] as const
 
 function printDetails(context: IpContext, device: Device): void {
-  const { out, options } = context
+  const { out } = context
   const { link } = device
   const number = (key: string, value: number, text: string): void => out.any(key, value, `${text} ${value} `)
   out.plain(' ')
@@ -195,7 +213,7 @@ function printDetails(context: IpContext, device: Device): void {
       })
     })
   const mode = ADDRESS_MODES[context.host.ipv6Devices.addressMode(device)]!
-  if (options.link || context.session.links) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
+  if (context.session.links) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
   number('num_tx_queues', 1, 'numtxqueues')
   number('num_rx_queues', 1, 'numrxqueues')
   number('gso_max_size', link.gsoMaxSize, 'gso_max_size')
@@ -209,10 +227,12 @@ function printDetails(context: IpContext, device: Device): void {
 export function printStatistics(context: IpContext, device: Device): void {
   const { out, options } = context
   const more = options.stats > 1
+  // From IPv6 alone the kernel does not say how often the carrier has changed.
+  const carrier = options.foreign === 'link' || !context.short
   const rx = [device.rxBytes, device.rxPackets, 0, device.rxDropped, 0, 0]
   const tx = [device.txBytes, device.txPackets, 0, device.txDropped, 0, 0]
   const rxErrors = [0, 0, 0, 0, 0]
-  const txErrors = [0, 0, 0, 0, 0]
+  const txErrors = carrier ? [0, 0, 0, 0, 0] : [0, 0, 0, 0]
   if (out.json) {
     out.object('stats64', () => {
       const rows = (keys: string, values: readonly number[]): void => {
@@ -225,7 +245,7 @@ export function printStatistics(context: IpContext, device: Device): void {
       out.object('tx', () => {
         rows('bytes packets errors dropped carrier_errors collisions', tx)
         if (more) rows('aborted_errors fifo_errors window_errors heartbeat_errors', txErrors)
-        if (more) out.member('carrier_changes', 0)
+        if (more && carrier) out.member('carrier_changes', 0)
       })
     })
     return
@@ -260,7 +280,7 @@ export function printStatistics(context: IpContext, device: Device): void {
   if (more) errors('RX', 'length crc frame fifo overrun', rxErrors)
   out.plain(nl)
   block('TX', 'bytes packets errors dropped carrier collsns', tx)
-  if (more) errors('TX', 'aborted fifo window heartbt transns', txErrors)
+  if (more) errors('TX', `aborted fifo window heartbt ${carrier ? 'transns' : ''}`, txErrors)
 }
 
 function showLinks(context: IpContext, line: Line): number {
@@ -271,7 +291,11 @@ function showLinks(context: IpContext, line: Line): number {
     return 1
   }
   // A link alone is asked for by its name, which `if2` is not.
-  if (filter.named !== null && filter.group === null && context.devices.byName(filter.named) === undefined) {
+  if (
+    filter.named !== null &&
+    filter.group === null &&
+    context.devices.byAnyName(filter.named) === undefined
+  ) {
     context.out.list(() => {})
     return line.die('RTNETLINK answers: No such device\nCannot send link get request: No such device\n', 1)
   }

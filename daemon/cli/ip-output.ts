@@ -11,6 +11,10 @@ export interface JsonObject {
 
 const INDENT = '    '
 
+/** What has a colour with -c (SGR numbers; iproute2 takes the terminal for a light one). */
+const COLORS = { name: 36, mac: 33, inet: 35, inet6: 34, up: 32, down: 31 } as const
+export type Color = keyof typeof COLORS
+
 function write(value: Json, pretty: boolean, depth: number): string {
   if (Array.isArray(value)) {
     const items = value.map((item) => write(item as Json, pretty, depth + 1)).join(',')
@@ -39,8 +43,11 @@ export class Output {
   #root: Json[] | null = null
   #open: JsonObject[] = []
 
-  constructor(json: boolean, pretty: boolean, oneline: boolean) {
+  readonly #colored: boolean
+
+  constructor(json: boolean, pretty: boolean, oneline: boolean, color: boolean) {
     this.json = json
+    this.#colored = color && !json
     this.#pretty = pretty
     this.lineEnd = oneline ? '\\' : '\n'
   }
@@ -103,6 +110,11 @@ export class Output {
   any(name: string, value: Json, text: string): void {
     if (this.json) this.#open.at(-1)?.members.push([name, value])
     else this.text += text
+  }
+
+  /** Text in its colour, the blanks that are printed with it too. */
+  paint(color: Color | null, text: string): string {
+    return this.#colored && color !== null ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text
   }
 
   /** PRINT_FP: text only. */

@@ -1,13 +1,16 @@
 // ip route get: the engine's own look-ups, answered as the kernel answers RTM_GETROUTE.
 
 import { type Device, Scope } from '../../datapath/devices.ts'
-import { newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } from '../../datapath/fib.ts'
+import { newFlowKey, type Route, RouteType, Table, type Words } from '../../datapath/fib.ts'
+import { interfaceOf } from '../../datapath/ipv6/routes.ts'
+import { selectAddress6 } from '../../datapath/ipv6/source-address.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
-import { isLoopback4, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
-import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
+import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
+import { ANY, bitsOf } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
+import { FAILURES, type InputRoute, routeIn, ruleRealm, withTag } from './ip-route-in.ts'
 import {
   NO_FILTER,
   PREFERENCES,
@@ -80,6 +83,7 @@ export function getRoute(context: IpContext, line: Line): number {
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
   let answer: (() => void) | null = null
   const code = context.talk(() => {
+    if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
     const key = newFlowKey()
     key.family = own
     ;[key.d0, key.d1, key.d2, key.d3] = dst!.words
@@ -108,34 +112,6 @@ const shownTable = (context: IpContext, r: Route): number =>
 
 type Key = ReturnType<typeof newFlowKey>
 
-const FAILURES: Readonly<Record<number, string>> = {
-  [RouteFailure.None]: 'ENETUNREACH',
-  [RouteFailure.Prohibited]: 'EACCES',
-  [RouteFailure.Invalid]: 'EINVAL',
-  [RouteFailure.NetUnreach]: 'ENETUNREACH',
-  [RouteFailure.HostUnreach]: 'EHOSTUNREACH',
-}
-
-/** What ip_route_input_slow() refuses for its addresses alone; groups have no members here. */
-function isMartian4(iif: Device, s: number, d: number): boolean {
-  if (isMulticast4(d)) return true
-  if (isMulticast4(s) || s === -1) return true
-  if (d === -1) return false
-  if (isZeronet4(s) || isZeronet4(d)) return true
-  return (isLoopback4(s) || isLoopback4(d)) && !iif.conf.routeLocalnet
-}
-
-/** fib_validate_source(): a source may not be this host's own; whoever has routes or rules of its own looks it up. */
-function isMartianSource4(context: IpContext, iif: Device, key: Key): boolean {
-  const { fib, devices } = context.host
-  if (!fib.needsFullSourceCheck()) return devices.hasAddress4(key.s0) && !iif.conf.acceptLocal
-  const failure = fib.failure
-  const back = fib.find({ ...key, d0: key.s0, s0: key.d0, iif: 0, oif: 0 })
-  fib.failure = failure
-  if (back === null || isErrorType(back.type) || back.type === RouteType.Unicast) return false
-  return back.type !== RouteType.Local || !iif.conf.acceptLocal
-}
-
 /** inet_rtm_getroute(). */
 function get4(
   context: IpContext,
@@ -151,22 +127,12 @@ function get4(
     throw new Refusal(FAILURES[fib.failure] ?? 'ENETUNREACH')
   }
   const iif = devices.byIndex[key.iif]
-  let route: Route | null
-  if (iif !== undefined) {
-    if (isMartian4(iif, key.s0, key.d0)) throw new Refusal('EINVAL')
-    const found = fib.find(key)
-    if (found === null || isErrorType(found.type))
-      throw new Refusal(
-        found === null && !iif.conf.forwarding ? 'EHOSTUNREACH' : (FAILURES[fib.failure] ?? 'ENETUNREACH'),
-      )
-    const here = found.type === RouteType.Local || found.type === RouteType.Broadcast
-    if (!here && !iif.conf.forwarding) throw new Refusal('EHOSTUNREACH')
-    if (isMartianSource4(context, iif, asked)) throw new Refusal('EINVAL')
-    if (here) route = fib.loopOf(found)
-    else route = fib.forwarding(found, key, null)
-  } else {
-    route = fib.output(key)
+  let found: InputRoute
+  if (iif !== undefined) found = routeIn(context.host, key, iif)
+  else {
+    const route = fib.output(key)
     if (route === null) return refuse()
+    found = { route, realm: withTag(route.realm, ruleRealm(context.host, asked)), redirect: false }
   }
   if (fibmatch) {
     // Decided without the tables, or against them: out of the interface that was asked for.
@@ -175,19 +141,18 @@ function get4(
       (asked.d0 === 0 ||
         ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
           (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000)))
-    const found = untold ? null : fib.find(asked)
-    if (found === null || isErrorType(found.type)) throw new Refusal('EHOSTUNREACH')
-    return () => printRoute(context, found, { ...NO_FILTER }, shownTable(context, found))
+    const match = untold ? null : fib.find(asked)
+    if (match === null || isErrorType(match.type)) throw new Refusal('EHOSTUNREACH')
+    return () => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match))
   }
-  const out = route
-  return () => printGet4(context, asked, key, out, from, uid, notify)
+  return () => printGet4(context, asked, key, found, from, uid, notify)
 }
 
 function printGet4(
   context: IpContext,
   asked: Key,
   key: Key,
-  r: Route,
+  { route: r, realm, redirect }: InputRoute,
   from: AnyPrefix | null,
   uid: number,
   notify: boolean,
@@ -196,23 +161,23 @@ function printGet4(
   if (r.type !== RouteType.Unicast || options.details)
     out.any('type', names.type(r.type), `${names.type(r.type)} `)
   const dst = formatAddress(4, [key.d0, 0, 0, 0])
-  out.any('dst', dst, `${dst} `)
+  out.any('dst', dst, out.paint('inet', `${dst} `))
   if (from !== null && asked.s0 !== 0) {
     const text = formatAddress(4, from.words)
-    out.any('from', text, `from ${text} `)
+    out.any('from', text, out.paint('inet', `from ${text} `))
   }
   // The tos of the route, not of the question.
   if (r.tos !== 0) out.any('tos', names.tos(r.tos), `tos ${names.tos(r.tos)} `)
   if (r.type !== RouteType.Local)
     printGateway(context, 4, r.nexthopScope === Scope.Link ? r.gateway : null, r.extras?.via6)
   const device = r.type === RouteType.Local ? context.devices.loopback : r.device!
-  out.any('dev', device.name, `dev ${device.name} `)
+  out.any('dev', device.name, `dev ${out.paint('name', `${device.name} `)}`)
   const table = shownTable(context, r)
   if (table !== 0 && (table !== Table.Main || options.details))
     out.any('table', names.table(table), `table ${names.table(table)} `)
   if (asked.iif === 0 && asked.s0 !== key.s0) {
     const text = formatAddress(4, [key.s0, 0, 0, 0])
-    out.any('prefsrc', text, `src ${text} `)
+    out.any('prefsrc', text, `src ${out.paint('inet', `${text} `)}`)
   }
   // RTCF_MULTICAST is the same bit as RTM_F_OFFLOAD_FAILED.
   printFlags(context, [
@@ -223,12 +188,13 @@ function printGet4(
     out.member('mark', asked.mark)
     out.plain(asked.mark >= 16 ? `mark 0x${asked.mark.toString(16)} ` : `mark ${asked.mark} `)
   }
-  if (r.realm !== 0) printFlow(context, r.realm)
+  if (realm !== 0) printFlow(context, realm)
   if (asked.iif === 0) out.any('uid', uid, `uid ${uid} `)
   const flags = [
     ...(r.type === RouteType.Local || r.type === RouteType.Broadcast || (asked.iif === 0 && device.loopback)
       ? ['local']
       : []),
+    ...(redirect ? ['redirect'] : []),
     ...(r.type === RouteType.Multicast ? ['mc'] : []),
     ...(r.type === RouteType.Broadcast ? ['brd'] : []),
     ...(notify ? ['notify'] : []),
@@ -238,106 +204,69 @@ function printGet4(
   printMetrics(context, r.mtu, r.extras)
   if (asked.iif !== 0) {
     const name = context.devices.byIndex[asked.iif]!.name
-    out.any('iif', name, `iif ${name} `)
+    out.any('iif', name, `iif ${out.paint('name', `${name} `)}`)
   }
   out.plain('\n')
 }
 
-/** inet6_rtm_getroute(). */
+const ERRORS6: Readonly<Record<number, string>> = {
+  [RouteType.Unreachable]: 'EHOSTUNREACH',
+  [RouteType.Prohibit]: 'EACCES',
+  [RouteType.Blackhole]: 'EINVAL',
+}
+
+/** The chosen next hop, then those behind it in turn: the kernel's ring of siblings. */
+function fromHop(whole: Route, device: Device | null, gateway: Words | null): Route {
+  const hops = whole.nexthops
+  if (hops === null) return whole
+  const at = hops.findIndex((h) => h.device === device && String(h.gateway) === String(gateway))
+  return { ...whole, nexthops: [...hops.slice(at), ...hops.slice(0, at)] }
+}
+
+/** inet6_rtm_getroute(), rt6_fill_node(). */
 function get6(context: IpContext, key: Key, from: AnyPrefix | null, fibmatch: boolean): () => void {
-  const { fib, devices } = context.host
-  const found = fib.find(key)
-  if (found === null || isErrorType(found.type)) throw new Refusal(FAILURES[fib.failure] ?? 'ENETUNREACH')
-  if (fibmatch) return () => printRoute(context, found, { ...NO_FILTER })
-  const hop = found.nexthops?.find((h) => h.device.up) ?? null
-  const local = found.type === RouteType.Local
-  const device = local ? devices.loopback : (hop?.device ?? found.device!)
+  const { fib, devices, path } = context.host
+  fib.freshNames()
+  const { whole, route } = path.routes6.ask(key)
+  if (isErrorType(route.type))
+    throw new Refusal(path.routes6.isNone(route) ? 'ENETUNREACH' : (ERRORS6[route.type] ?? 'EINVAL'))
+  if (fibmatch)
+    return () => {
+      const shown = fromHop(whole, route.device, route.gateway)
+      printRoute(context, shown, NO_FILTER, shown.table, devices.byIndex[key.iif] ?? null)
+    }
   const dst: Words = [key.d0, key.d1, key.d2, key.d3]
-  const source = found.source ?? sourceFor6(context, device, local ? found.device! : device, dst)
+  const source = route.source ?? selectAddress6(devices, interfaceOf(route), ...dst)?.words ?? null
   return () => {
     const { out, names, options } = context
-    if (found.type !== RouteType.Unicast || options.details)
-      out.any('type', names.type(found.type), `${names.type(found.type)} `)
+    if (route.type !== RouteType.Unicast || options.details)
+      out.any('type', names.type(route.type), `${names.type(route.type)} `)
     const text = formatAddress(6, dst)
-    out.any('dst', text, `${text} `)
+    out.any('dst', text, out.paint('inet6', `${text} `))
     const asked = formatAddress(6, from?.words ?? ANY)
-    out.any('from', asked, `from ${asked} `)
-    printGateway(context, 6, hop?.gateway ?? found.gateway, undefined)
-    out.any('dev', device.name, `dev ${device.name} `)
-    if (found.table !== Table.Main || options.details)
-      out.any('table', names.table(found.table), `table ${names.table(found.table)} `)
-    if (found.protocol !== 'boot' || options.details)
-      out.any('protocol', names.protocol(found.protocol), `proto ${names.protocol(found.protocol)} `)
+    out.any('from', asked, out.paint('inet6', `from ${asked} `))
+    printGateway(context, 6, route.gateway, undefined)
+    const device = route.device!
+    out.any('dev', device.name, `dev ${out.paint('name', `${device.name} `)}`)
+    if (route.table !== Table.Main || options.details)
+      out.any('table', names.table(route.table), `table ${names.table(route.table)} `)
+    if (route.protocol !== 'boot' || options.details)
+      out.any('protocol', names.protocol(route.protocol), `proto ${names.protocol(route.protocol)} `)
     if (options.details)
       out.any('scope', names.scope(Scope.Universe), `scope ${names.scope(Scope.Universe)} `)
     if (source !== null && key.iif === 0) {
       const shown = formatAddress(6, source)
-      out.any('prefsrc', shown, `src ${shown} `)
+      out.any('prefsrc', shown, `src ${out.paint('inet6', `${shown} `)}`)
     }
-    out.any('metric', found.metric, `metric ${found.metric} `)
+    out.any('metric', route.metric, `metric ${route.metric} `)
     printFlags(context, [])
-    printMetrics(context, found.mtu, found.extras)
+    printMetrics(context, route.mtu, route.extras)
     if (key.iif !== 0) {
       const name = devices.byIndex[key.iif]!.name
-      out.any('iif', name, `iif ${name} `)
+      out.any('iif', name, `iif ${out.paint('name', `${name} `)}`)
     }
-    const preference = PREFERENCES[found.extras?.preference ?? 0] ?? 'medium'
+    const preference = PREFERENCES[route.extras?.preference ?? 0] ?? 'medium'
     out.any('pref', preference, `pref ${preference}`)
     out.plain('\n')
   }
-}
-
-const commonBits = (a: Words, b: Words): number => {
-  for (let i = 0; i < 4; i++) if (a[i] !== b[i]) return i * 32 + Math.clz32(a[i]! ^ b[i]!)
-  return 128
-}
-
-/** Scope of an address (RFC 4007): 1 host, 2 link, 5 site, 14 global. */
-const scope6 = (w: Words): number => {
-  const top = w[0] >>> 0
-  if (top >>> 24 === 0xff) return (top >>> 16) & 15
-  if (top >>> 22 === 0x3fa) return 2
-  if (top >>> 22 === 0x3fb) return 5
-  return w[0] === 0 && w[1] === 0 && w[2] === 0 && w[3] === 1 ? 1 : 14
-}
-
-/** Label of an address in the policy table of RFC 6724, as addrlabel.c has it. */
-const label6 = (w: Words): number => {
-  const top = w[0] >>> 0
-  if (w[0] === 0 && w[1] === 0) {
-    if (w[2] === 0) return w[3] === 1 ? 0 : 3
-    if (w[2] === 0xffff) return 4
-  }
-  if (top >>> 25 === 0x7e) return 5
-  if (top === 0x20010000) return 6
-  if (top >>> 4 === 0x2001001) return 7
-  if (top >>> 22 === 0x3fb) return 11
-  if (top >>> 16 === 0x3ffe) return 12
-  return top >>> 16 === 0x2002 ? 2 : 1
-}
-
-/** ipv6_dev_get_saddr() by rules 1, 2, 5, 6 and 8 of RFC 6724. */
-function sourceFor6(context: IpContext, out: Device, home: Device, dst: Words): Words | null {
-  const wanted = scope6(dst)
-  let best: Words | null = null
-  let score: readonly number[] = []
-  for (const device of context.devices.all())
-    for (const a of device.addresses) {
-      if (a.family !== 6) continue
-      const scope = scope6(a.words)
-      if ((wanted <= 2 || dst[0] >>> 24 === 0xff) && device !== out && device !== home) continue
-      const own = [
-        sameWords(a.words, dst) ? 1 : 0,
-        scope === wanted ? 1000 : scope > wanted ? 500 - scope : scope,
-        device === out ? 1 : 0,
-        label6(a.words) === label6(dst) ? 1 : 0,
-        Math.min(commonBits(a.words, dst), a.prefixLength),
-      ]
-      const at = own.findIndex((n, i) => n !== (score[i] ?? -1))
-      if (best === null || (at >= 0 && own[at]! > score[at]!)) {
-        best = a.words
-        score = own
-      }
-    }
-  return best
 }

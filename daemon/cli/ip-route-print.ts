@@ -6,6 +6,7 @@ import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { bitsOf } from '../host-folder/address.ts'
 import type { IpContext } from './ip-context.ts'
+import type { Color } from './ip-output.ts'
 import type { AnyPrefix } from './ip-words.ts'
 
 export interface Filter {
@@ -51,6 +52,8 @@ export const NO_FILTER: Filter = {
   iif: null,
 }
 
+const colorOf = (family: Family): Color => (family === 4 ? 'inet' : 'inet6')
+
 export function printGateway(
   context: IpContext,
   family: Family,
@@ -60,11 +63,11 @@ export function printGateway(
   const { out } = context
   if (gateway !== null) {
     const text = formatAddress(family, gateway)
-    out.any('gateway', text, `via ${text} `)
+    out.any('gateway', text, `via ${out.paint(colorOf(family), `${text} `)}`)
   }
   if (other !== undefined) {
     const text = formatAddress(6, other)
-    out.plain(`via inet6 ${text} `)
+    out.plain(`via inet6 ${out.paint('inet6', `${text} `)}`)
     out.object('via', () => {
       out.member('family', 'inet6')
       out.member('host', text)
@@ -118,8 +121,14 @@ export function printMetrics(context: IpContext, mtu: number, extras: Route['ext
 
 export const PREFERENCES: Readonly<Record<number, string>> = { 0: 'medium', 1: 'high', 3: 'low' }
 
-/** print_route(). */
-export function printRoute(context: IpContext, r: Route, f: Filter, table = r.table): void {
+/** print_route(). `iif`: of a question about a packet that comes in. */
+export function printRoute(
+  context: IpContext,
+  r: Route,
+  f: Filter,
+  table = r.table,
+  iif: Device | null = null,
+): void {
   const { out, names, options } = context
   const { family } = r
   const bits = bitsOf(family)
@@ -131,11 +140,11 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
     r.prefixLength === 0
       ? 'default'
       : `${formatAddress(family, r.dst)}${r.prefixLength === bits ? '' : `/${r.prefixLength}`}`
-  out.any('dst', dst, `${dst} `)
+  out.any('dst', dst, out.paint(r.prefixLength === 0 ? null : colorOf(family), `${dst} `))
   if (r.tos !== 0 && f.tos === null) out.any('tos', names.tos(r.tos), `tos ${names.tos(r.tos)} `)
   if (f.via === null || f.via.length !== bits) printGateway(context, family, r.gateway, r.extras?.via6)
   if (r.device !== null && r.nexthops === null && f.oif === null)
-    out.any('dev', r.device.name, `dev ${r.device.name} `)
+    out.any('dev', r.device.name, `dev ${out.paint('name', `${r.device.name} `)}`)
   if ((table !== Table.Main || options.details) && f.table === 0)
     out.any('table', names.table(table), `table ${names.table(table)} `)
   if ((r.protocol !== 'boot' || options.details) && !f.protocolSaid)
@@ -144,13 +153,12 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
     out.any('scope', names.scope(r.scope), `scope ${names.scope(r.scope)} `)
   if (r.source !== null && (f.source === null || f.source.length !== bits)) {
     const text = formatAddress(family, r.source)
-    out.any('prefsrc', text, `src ${text} `)
+    out.any('prefsrc', text, `src ${out.paint(colorOf(family), `${text} `)}`)
   }
   if ((family === 6 || r.metric !== 0) && f.metric === null)
     out.any('metric', r.metric, `metric ${r.metric} `)
   printFlags(context, r.extras?.onlink && (r.nexthops === null || family === 4) ? ['onlink'] : [])
   if (r.realm !== 0 && r.nexthops === null) printFlow(context, r.realm)
-  printMetrics(context, r.mtu, r.extras)
   const end = context.host.fib.ends.get(r)
   if (end !== undefined) {
     const left = Math.trunc((end - context.host.now) / 1000)
@@ -158,6 +166,8 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
     const seconds = Math.trunc(Math.min(left * 100, 0x7fffffff) / 100)
     out.any('expires', seconds, `expires ${seconds}sec `)
   }
+  printMetrics(context, r.mtu, r.extras)
+  if (iif !== null) out.any('iif', iif.name, `iif ${out.paint('name', `${iif.name} `)}`)
   if (family === 6) {
     const preference = PREFERENCES[r.extras?.preference ?? 0] ?? 'medium'
     out.any('pref', preference, `pref ${preference}`)
@@ -168,7 +178,7 @@ export function printRoute(context: IpContext, r: Route, f: Filter, table = r.ta
       for (const hop of hops)
         out.object(null, () => {
           out.plain(`${out.lineEnd}\tnexthop `)
-          printGateway(context, family, hop.gateway, undefined)
+          printGateway(context, family, hop.gateway, hop.via6)
           if (hop.realm) printFlow(context, hop.realm)
           out.any('dev', hop.device.name, `dev ${hop.device.name} `)
           out.any('weight', hop.weight, `weight ${hop.weight} `)

@@ -152,6 +152,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let nexthopSaid = false
   let expires = FOREVER
   const hops: Hop[] = []
+  let nexthopsFollow = false
   while (!line.done) {
     const word = line.take()
     const metricName = metricOf(word)
@@ -185,7 +186,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', realms)
     else if (word === 'onlink') hop.onlink = true
     else if (word === 'nexthop') {
-      readNexthops(context, line, hops, () => family, settle)
+      nexthopsFollow = true
       break
     } else if (word === 'nhid') {
       nexthopId = line.number('"id" value is invalid\n')
@@ -233,13 +234,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
     out = context.device(device) ?? null
     if (out === null) return line.noDevice(device)
   }
+  if (nexthopsFollow) readNexthops(context, line, hops, () => family, settle)
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
   const nexthops: Nexthop[] = []
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
     nexthops.push({
       device: d!,
-      gateway: h.gateway?.words ?? null,
+      gateway: h.gateway === null || h.gateway.family !== own ? null : h.gateway.words,
+      ...(h.gateway !== null && h.gateway.family !== own && own === 4 ? { via6: h.gateway.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
       ...(h.realm === 0 ? {} : { realm: h.realm }),
@@ -251,7 +254,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
     ...(behindOther ? { via6: hop.gateway!.words } : {}),
     ...metricExtras(metrics, locked),
     // A route that refuses has no more than its type.
-    ...(preference === 0 || isErrorType(type) ? {} : { preference }),
+    ...(preference === 0 || isErrorType(type) || (own === 6 && isReject6(out, type, dst))
+      ? {}
+      : { preference }),
   }
   const ownScope =
     own === 6
@@ -301,13 +306,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
   return context.talk(() => {
+    if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
     if (tos !== 0 && own === 6)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (from !== null && own === 4 && from.length > 0)
       throw new Refusal('EINVAL', 'Invalid source prefix for route')
-    if (own === 6 && hops.length > 0 && hops.some((h) => h.gateway === null))
+    if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
+    if (own === 6 && change !== 'delete' && hops.some((h) => h.gateway?.family !== 6))
       throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
     const hopSaid = out !== null || hop.gateway !== null || hops.length > 0
     if (nexthopId !== 0 || (nexthopSaid && own === 6 && hopSaid))
@@ -368,6 +375,10 @@ function readNexthops(
   }
 }
 
+/** Out of lo a route leads nowhere, unless it is local or that of ::1 (ip6_route_info_create). */
+const isReject6 = (device: Device | null, type: number, { words: w }: Pick<AnyPrefix, 'words'>): boolean =>
+  device?.loopback === true && type !== RouteType.Local && !((w[0] | w[1] | w[2]) === 0 && w[3] === 1)
+
 /** `expires`: seconds, FOREVER; IPv4 does not know it. */
 function request(context: IpContext, spec: RouteSpec, change: Change, expires: number): void {
   const { fib } = context.host
@@ -398,7 +409,7 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
   const route = fib.addRoute(spec, change, true)
-  const refuses = isErrorType(route.type) || route.device?.loopback === true
+  const refuses = isErrorType(route.type) || isReject6(route.device, route.type, { words: route.dst })
   if (expires !== FOREVER && spec.family === 6 && !refuses)
     fib.setEnd(route, context.host.now + expires * 1000)
 }
@@ -493,6 +504,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
       }
     }
   }
+  const { foreign } = context.options
   if (family === 0 && f.table !== 0) family = 4
   if (iif !== null) {
     f.iif = context.device(iif) ?? null
@@ -502,7 +514,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     f.oif = context.device(oif) ?? null
     if (f.oif === null) return line.noDevice(oif)
   }
-  const families: readonly Family[] = family === 0 ? [4, 6] : [family]
+  const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
   return flush ? flushRoutes(context, line, families, f) : showRoutes(context, line, families, f)
 }
 
@@ -585,7 +597,9 @@ function passes(r: Route, f: Filter): boolean {
     if (match.length < r.prefixLength || !agrees(r.dst, match.words, r.prefixLength)) return false
   }
   if (f.via !== null && f.via.family !== 0) {
-    if (f.via.family !== r.family || !agrees(r.gateway ?? ANY, f.via.words, f.via.length)) return false
+    const via6 = r.family === 4 ? r.extras?.via6 : undefined
+    if (f.via.family !== (via6 ? 6 : r.family)) return false
+    if (!agrees(via6 ?? r.gateway ?? ANY, f.via.words, f.via.length)) return false
   }
   if (f.source !== null && f.source.family !== 0) {
     if (f.source.family !== r.family || !agrees(r.source ?? ANY, f.source.words, f.source.length))

@@ -145,6 +145,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
   if (!tableSaid && add && action === 1) rule.table = 254
   const own = family === 6 ? 6 : 4
   return context.talk(() => {
+    if (context.options.foreign !== null) throw new Refusal('EAFNOSUPPORT', 'Rule family not supported')
     if (foreign.source !== 0 && foreign.source !== own) throw new Refusal('EINVAL', 'Invalid source address')
     if (foreign.destination !== 0 && foreign.destination !== own)
       throw new Refusal('EINVAL', 'Invalid dst address')
@@ -246,7 +247,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     sourcePorts: null,
     destinationPorts: null,
   }
-  const family = context.options.family || 4
+  const family = context.options.foreign === null ? context.options.family || 4 : 0
   while (!line.done) {
     const word = line.take()
     if (begins(word, 'preference') || begins(word, 'order') || begins(word, 'priority')) {
@@ -324,6 +325,10 @@ function show(context: IpContext, line: Line, verb: 'show' | 'flush'): number {
   const family = context.options.family || 4
   const filter = readFilter(context, line, verb)
   const { fib } = context.host
+  if (context.options.foreign !== null) {
+    if (verb === 'show') context.out.broken()
+    return line.fail('RTNETLINK answers: Address family not supported by protocol\nDump terminated\n', 255)
+  }
   if (verb === 'flush') {
     for (const rule of [...fib.rules(family)])
       if (rule.priority !== 0 && passes(rule, filter)) fib.removeRule(rule)
@@ -347,7 +352,7 @@ export function printRule(context: IpContext, rule: Rule): void {
   const side = (p: Rule['source'], text: string, key: string): void => {
     const address = formatAddress(family, p!.words)
     out.plain(`${text} `)
-    out.any(key, address, address)
+    out.any(key, address, out.paint(family === 4 ? 'inet' : 'inet6', address))
     if (p!.prefixLength !== bitsOf(family)) out.any(`${key}len`, p!.prefixLength, `/${p!.prefixLength}`)
     out.plain(text === 'from' ? '' : ' ')
   }
@@ -367,8 +372,8 @@ export function printRule(context: IpContext, rule: Rule): void {
     out.plain(' ')
   }
   const port = (name: string, device: string): void => {
-    out.any(name, device, `${name} ${device} `)
-    if (context.devices.byName(device) === undefined) out.any(`${name}_detached`, null, '[detached] ')
+    out.any(name, device, `${name} ${out.paint('name', device)} `)
+    if (context.devices.byAnyName(device) === undefined) out.any(`${name}_detached`, null, '[detached] ')
   }
   if (rule.iif) port('iif', rule.iif)
   if (rule.oif) port('oif', rule.oif)

@@ -94,14 +94,30 @@ function maskLength(text: string): number | null {
 
 const FAMILY_NAMES = { 0: 'any valid', 4: 'inet', 6: 'inet6' } as const
 
+/** get_addr_1() and get_prefix_1() of families that this host has nothing of: labels of MPLS, no more. */
+function foreignWord(text: string, foreign: 'bridge' | 'mpls'): AnyPrefix | null {
+  const nothing = { family: 0, words: ANY, length: 0, said: true } as const
+  if (text === 'default' || text === 'any' || text === 'all')
+    return foreign === 'mpls' ? null : { ...nothing, given: false }
+  return foreign === 'mpls' && /^\d+(\/\d+)*$/.test(text) ? { ...nothing, given: true } : null
+}
+
 /** Arguments and what goes to standard error; iproute2's argc and argv. */
 export class Line {
   readonly #words: readonly string[]
   readonly #complain: (text: string) => void
   #at = 0
 
-  constructor(words: readonly string[], complain: (text: string) => void) {
+  readonly #foreign: 'bridge' | 'mpls' | 'link' | null
+
+  /** `foreign`: a family in whose words addresses are expected, unless the place says which. */
+  constructor(
+    words: readonly string[],
+    foreign: 'bridge' | 'mpls' | 'link' | null,
+    complain: (text: string) => void,
+  ) {
     this.#words = words
+    this.#foreign = foreign
     this.#complain = complain
   }
 
@@ -164,6 +180,7 @@ export class Line {
 
   /** The next word as a prefix. */
   prefix(text: string, family: Family | 0): AnyPrefix {
+    if (this.#foreign !== null && family === 0) return this.#foreignOne(text, 'prefix', this.#foreign)
     return (
       prefix(text, family) ??
       this.die(`Error: ${FAMILY_NAMES[family]} prefix is expected rather than "${text}".\n`, 1)
@@ -171,9 +188,19 @@ export class Line {
   }
 
   address(text: string, family: Family | 0): AnyPrefix {
+    if (this.#foreign !== null && family === 0) return this.#foreignOne(text, 'address', this.#foreign)
     return (
       address(text, family) ??
       this.die(`Error: ${FAMILY_NAMES[family]} address is expected rather than "${text}".\n`, 1)
+    )
+  }
+
+  #foreignOne(text: string, what: string, foreign: 'bridge' | 'mpls' | 'link'): AnyPrefix {
+    if (foreign === 'link')
+      return this.die(`Error: "${text}" may be inet ${what}, but it is not allowed in this context.\n`, 1)
+    return (
+      foreignWord(text, foreign) ??
+      this.die(`Error: ${foreign} ${what} is expected rather than "${text}".\n`, 1)
     )
   }
 

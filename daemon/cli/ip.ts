@@ -2,12 +2,13 @@
 // the real one.
 
 import { endLifetimes } from '../../datapath/lifetimes.ts'
+import type { Family } from '../../datapath/packet.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
 import { readCallFile } from './files.ts'
 import { runAddress } from './ip-address.ts'
-import { IpContext, type IpOptions, type IpSession, PLAIN } from './ip-context.ts'
+import { type Foreign, IpContext, type IpOptions, type IpSession, PLAIN } from './ip-context.ts'
 import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
@@ -54,13 +55,16 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
     at++
     return argv[at] ?? end('', ipUsage, 255)
   }
+  const prefer = (own: Family | 0, foreign: Foreign | null = null): void => {
+    options.family = own
+    options.foreign = foreign
+  }
   const family = (name: string): void => {
-    if (name === 'inet') options.family = 4
-    else if (name === 'inet6') options.family = 6
-    else if (name === 'link') options.link = true
+    if (name === 'inet') prefer(4)
+    else if (name === 'inet6') prefer(6)
+    else if (name === 'link' || name === 'mpls' || name === 'bridge') prefer(0, name)
     else if (name === 'help') end('', ipUsage, 255)
-    else if (name !== 'mpls' && name !== 'bridge')
-      end('', `Error: argument "${name}" is wrong: invalid protocol family\n`, 255)
+    else end('', `Error: argument "${name}" is wrong: invalid protocol family\n`, 255)
   }
   for (; at < argv.length; at++) {
     let word = argv[at]!
@@ -75,10 +79,11 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
       // atoi(3)
       options.maxLoops = Number.parseInt(text, 10) || 0
     } else if (begins(word, '-family')) family(argument())
-    else if (word === '-4') options.family = 4
-    else if (word === '-6') options.family = 6
-    else if (word === '-0') options.link = true
-    else if (word === '-M' || word === '-B') continue
+    else if (word === '-4') prefer(4)
+    else if (word === '-6') prefer(6)
+    else if (word === '-0') prefer(0, 'link')
+    else if (word === '-M') prefer(0, 'mpls')
+    else if (word === '-B') prefer(0, 'bridge')
     else if (begins(word, '-human') || begins(word, '-human-readable')) options.human = true
     else if (begins(word, '-iec')) options.human = true
     else if (begins(word, '-stats') || begins(word, '-statistics')) options.stats++
@@ -92,7 +97,9 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
     else if (begins(word, '-brief')) options.brief = true
     else if (begins(word, '-json')) options.json = true
     else if (begins(word, '-rcvbuf')) argument()
-    else if (/^-c(o(l(or?)?)?)?(=(always|auto|never))?$/.test(word)) continue
+    // Differs from Linux: the daemon sees no terminal, `auto` is never.
+    else if (/^-c(o(l(or?)?)?)?(=(always|auto|never)?)?$/.test(word))
+      options.color = !/(auto|never)$/.test(word)
     else if (begins(word, '-help')) end('', ipUsage, 255)
     else if (begins(word, '-netns'))
       end('', `Cannot open network namespace "${argument()}": No such file or directory\n`, 255)

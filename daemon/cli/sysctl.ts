@@ -1,9 +1,11 @@
 // sysctl of procps 4.0.2 over the emulated host's tunables: the same words and exit statuses.
 
+import { join } from 'node:path'
 import { TunableError, type Tunables } from '../../datapath/tunables.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
+import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
-import { readCallFile } from './files.ts'
+import { filesIn, isFile, readCallFile } from './files.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'sysctl from procps-ng 4.0.2\n'
@@ -51,6 +53,8 @@ interface Wish {
   write: boolean
   dryRun: boolean
   load: boolean
+  /** Read the directories of a machine: nothing that stands behind it is looked at. */
+  system: boolean
   pattern: RegExp | null
   readonly operands: string[]
 }
@@ -97,6 +101,7 @@ function parse(argv: readonly string[]): Wish {
     write: false,
     dryRun: false,
     load: false,
+    system: false,
     pattern: null,
     operands: [],
   }
@@ -149,16 +154,13 @@ function parse(argv: readonly string[]): Wish {
       case 'V':
         throw new Early(VERSION, '', 0)
       case 'S':
-        throw new Early(
-          '',
-          'sysctl: --system reads the files of a machine; name the file: sysctl -p FILE\n',
-          1,
-        )
+        wish.system = true
+        return
       default:
         throw new Early(USAGE, `sysctl: invalid option -- '${letter}'\n`, 0)
     }
   }
-  while (rest.length > 0) {
+  while (rest.length > 0 && !wish.system) {
     const word = rest.shift()!
     if (word === '--') {
       wish.operands.push(...rest.splice(0))
@@ -249,6 +251,16 @@ function dotted(name: string): string {
 function path(name: string): string {
   return name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
 }
+
+/** Where --system looks, and what it reads last. */
+const SYSTEM_DIRECTORIES = [
+  '/etc/sysctl.d',
+  '/run/sysctl.d',
+  '/usr/local/lib/sysctl.d',
+  '/usr/lib/sysctl.d',
+  '/lib/sysctl.d',
+]
+const SYSTEM_FILE = '/etc/sysctl.conf'
 
 /** PATH_MAX without `/proc/sys/`. */
 const LONGEST = 4096 - 10
@@ -436,15 +448,31 @@ class Session {
   }
 
   /** Null: it cannot be read, which has been said. */
-  loadFile(file: string, call: ToolCall): Setting[] {
+  loadFile(file: string, call: Pick<ToolCall, 'directory' | 'stdin'>, root = ''): Setting[] {
     if (file === '-') return this.load(file, call.stdin)
     try {
-      return this.load(file, readCallFile(call, file))
+      return this.load(file, readCallFile(call, `${root.replace(/\/$/, '')}${file}`))
     } catch (error) {
       const reason = systemReason(error)
       this.#complain(`cannot open "${file}": ${reason[0]!.toUpperCase()}${reason.slice(1)}`)
       return []
     }
+  }
+
+  /** PreloadSystem(): of files with one name the first counts; what is not there is no mistake. */
+  applySystem(root: string): void {
+    this.#wish.ignore = true
+    const files = new Map<string, string>()
+    for (const directory of SYSTEM_DIRECTORIES)
+      for (const name of filesIn(join(root, directory)))
+        if (name.endsWith('.conf') && !files.has(name)) files.set(name, `${directory}/${name}`)
+    const paths = [...files.keys()].sort().map((name) => files.get(name)!)
+    if (isFile(join(root, SYSTEM_FILE))) paths.push(SYSTEM_FILE)
+    const settings = paths.flatMap((path) => {
+      if (!this.#wish.quiet) this.#out += `* Applying ${path} ...\n`
+      return this.loadFile(path, { directory: '/', stdin: '' }, root)
+    })
+    this.apply(settings)
   }
 
   /** All that the files say, once they have been read. */
@@ -469,36 +497,40 @@ class Session {
 export const sysctlTool: Tool = {
   names: ['sysctl'],
   wantsInput: (argv) => argv.includes('-'),
-  run(call, engine) {
-    try {
-      const wish = parse(call.argv)
-      const session = new Session(engine.host.tunables, wish)
-      if (wish.load) {
-        const files = wish.operands.length > 0 ? wish.operands : ['/etc/sysctl.conf']
-        session.apply(files.flatMap((file) => session.loadFile(file, call)))
-      } else if (wish.all) session.readAll()
-      else if (wish.operands.length === 0)
-        return call.argv.length === 0
-          ? { stdout: '', stderr: USAGE, code: 1 }
-          : {
-              stdout: '',
-              stderr: `sysctl: no variables specified\nTry \`sysctl --help' for more information.\n`,
-              code: 1,
-            }
-      else if (wish.names && wish.quiet)
-        return {
-          stdout: '',
-          stderr: `sysctl: options -N and -q cannot coexist\nTry \`sysctl --help' for more information.\n`,
-          code: 1,
-        }
-      else
-        for (const operand of wish.operands)
-          if (wish.write || operand.includes('=')) session.write(operand)
-          else session.read(operand)
-      return session.result()
-    } catch (error) {
-      if (error instanceof Early) return { stdout: error.stdout, stderr: error.stderr, code: error.code }
-      throw error
-    }
-  },
+  run: (call, engine) => runSysctl(call, engine),
+}
+
+/** `root`: where the directories of --system are looked for. */
+export function runSysctl(call: ToolCall, engine: Engine, root = '/'): ToolResult {
+  try {
+    const wish = parse(call.argv)
+    const session = new Session(engine.host.tunables, wish)
+    if (wish.system) session.applySystem(root)
+    else if (wish.load) {
+      const files = wish.operands.length > 0 ? wish.operands : [SYSTEM_FILE]
+      session.apply(files.flatMap((file) => session.loadFile(file, call)))
+    } else if (wish.all) session.readAll()
+    else if (wish.operands.length === 0)
+      return call.argv.length === 0
+        ? { stdout: '', stderr: USAGE, code: 1 }
+        : {
+            stdout: '',
+            stderr: `sysctl: no variables specified\nTry \`sysctl --help' for more information.\n`,
+            code: 1,
+          }
+    else if (wish.names && wish.quiet)
+      return {
+        stdout: '',
+        stderr: `sysctl: options -N and -q cannot coexist\nTry \`sysctl --help' for more information.\n`,
+        code: 1,
+      }
+    else
+      for (const operand of wish.operands)
+        if (wish.write || operand.includes('=')) session.write(operand)
+        else session.read(operand)
+    return session.result()
+  } catch (error) {
+    if (error instanceof Early) return { stdout: error.stdout, stderr: error.stderr, code: error.code }
+    throw error
+  }
 }

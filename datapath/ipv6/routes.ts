@@ -243,6 +243,27 @@ export class Ipv6Routes {
     return found === this.#none || found === this.#prohibited || found === this.#blackhole ? null : found
   }
 
+  /**
+   * inet6_rtm_getroute(): the route of a question, with all its next hops and with the one that is taken. key.iif: it
+   * is about a packet that comes in there; 0: about one made here.
+   */
+  ask(key: FlowKey): { readonly whole: RouteEntry; readonly route: RouteEntry } {
+    const comesIn = key.iif !== 0
+    const hasSource = (key.s0 | key.s1 | key.s2 | key.s3) !== 0
+    const oif = comesIn ? key.iif : key.oif
+    const strict = needsInterface(key.d0, key.d1, key.d2, key.d3) || (!comesIn && key.oif !== 0 && !hasSource)
+    const asked = comesIn ? key : { ...key, iif: LOOPBACK_INDEX }
+    return {
+      whole: this.#walk(asked, oif, strict, hasSource),
+      route: this.#find(asked, null, oif, strict, hasSource),
+    }
+  }
+
+  /** Whether there was no route at all, rather than one that refuses. */
+  isNone(route: RouteEntry): boolean {
+    return route === this.#none
+  }
+
   /** fib6_rule_lookup(), with the next hop chosen. */
   #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host

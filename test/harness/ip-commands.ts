@@ -84,7 +84,7 @@ export class IpGrammar {
 
   #device(): string {
     return this.#chance(WRONG)
-      ? this.#one(['nope', 'if2', 'averyveryverylongname'])
+      ? this.#one(['nope', 'if2', 'averyveryverylongname', 'alt0', 'other', 'alt0'])
       : this.#one([...IP_DEVICES, 't0', 't1', 'lo'])
   }
 
@@ -117,6 +117,10 @@ export class IpGrammar {
     return [
       ...this.#maybe(0.12, '-4'),
       ...this.#maybe(0.06, '-6'),
+      ...this.#maybe(
+        0.02,
+        ...this.#one([['-0'], ['-B'], ['-M'], ['-f', 'link'], ['-f', 'bridge'], ['-f', 'mpls']]),
+      ),
       ...this.#maybe(0.15, this.#short('-json', 2)),
       ...this.#maybe(0.1, this.#short('-pretty', 2)),
       ...this.#maybe(0.1, this.#short('-oneline', 2)),
@@ -124,7 +128,8 @@ export class IpGrammar {
       ...this.#maybe(0.06, '-br'),
       ...this.#maybe(0.03, '-N'),
       ...this.#maybe(0.05, this.#short('-statistics', 2), ...this.#maybe(0.3, '-s')),
-      ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope'])),
+      ...this.#maybe(0.1, this.#one(['-c', '-color', '-c=always', '-co='])),
+      ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope', '-c=alw'])),
       ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
     ]
   }
@@ -307,9 +312,21 @@ export class IpGrammar {
   #hop(six: boolean): string[] {
     const via = this.#chance(0.6)
     return [
-      ...(via ? ['via', this.#address(six)] : []),
+      ...(via ? ['via', ...this.#gateway(six)] : []),
       ...(via && this.#chance(0.5) ? [] : ['dev', this.#device()]),
     ]
+  }
+
+  /** Behind `via`: sometimes of the other family. */
+  #gateway(six: boolean): string[] {
+    return this.#chance(0.92)
+      ? [this.#address(six)]
+      : this.#one([
+          ['inet6', this.#one(['fe80::1', ...V6])],
+          ['inet6', this.#one(['fe80::1', 'ff02::1', '::', ...V6])],
+          ['inet', this.#one(V4)],
+          ['inet6', 'x'],
+        ])
   }
 
   #routeCommand(): string[] {
@@ -386,12 +403,14 @@ export class IpGrammar {
           ...this.#maybe(0.02, 'nhid', this.#one(['7', '0', 'x'])),
           ...this.#maybe(0.01, 'encap', this.#one(['mpls', 'nope'])),
           ...(several
-            ? [0, 1].flatMap(() => [
+            ? Array.from({ length: 1 + this.#below(3) }).flatMap(() => [
                 'nexthop',
                 'via',
-                this.#address(six),
+                ...this.#gateway(six),
                 ...this.#maybe(0.6, 'dev', this.#device()),
                 ...this.#maybe(0.4, 'weight', this.#one(['1', '2', '256', '0'])),
+                ...this.#maybe(0.08, 'onlink'),
+                ...(six ? [] : this.#maybe(0.08, 'realm', this.#one(['5', '1/2']))),
               ])
             : []),
         ]
@@ -405,6 +424,12 @@ export class IpGrammar {
           ...this.#maybe(0.1, this.#one(['blackhole', 'unreachable', 'local', 'broadcast'])),
           this.#prefix(six),
           ...this.#maybe(0.3, ...this.#hop(six)),
+          ...this.#maybe(
+            0.1,
+            'nexthop',
+            ...this.#hop(six),
+            ...this.#maybe(0.6, 'nexthop', ...this.#hop(six)),
+          ),
           ...this.#maybe(0.15, 'table', this.#one(TABLES)),
           ...this.#maybe(0.1, 'metric', this.#one(['5', '100', '0'])),
           ...this.#maybe(0.05, 'proto', this.#one(PROTOCOLS)),
@@ -585,7 +610,7 @@ export class IpGrammar {
       ['carrier', this.#one(['on', 'x'])],
       ['group', this.#one(['default', '7', 'x'])],
       ['alias', this.#one(['uplink', 'a b', ''])],
-      ['name', this.#one(['t1', 'averyveryverylongname', 'a/b', ''])],
+      ['name', this.#one(['t1', 'averyveryverylongname', 'a/b', '', 'alt0'])],
       ['mode', this.#one(['default', 'dormant', 'x'])],
       ['state', this.#one(['up', 'down', 'x'])],
       ['addrgenmode', this.#one(['none', 'eui64', 'x', 'stable_secret'])],
@@ -599,11 +624,36 @@ export class IpGrammar {
       ['vrf', this.#device()],
       ['netns', this.#one(['nope', '999999'])],
       ['link-netnsid', this.#one(['5', 'x'])],
-      ['address', this.#one(['00:11:22:33:44:55', '00:11', 'x'])],
+      ['address', this.#one(['00:11:22:33:44:55', '00:11', 'x', '00:11:22:33:44:55:66:77'])],
       [this.#one(['brd', 'broadcast']), this.#one(['00:11:22:33:44:55', 'x'])],
       ['xdp', this.#one(['off', 'foo'])],
       ['frob'],
     ])
+  }
+
+  /** Other names of a link. */
+  #property(): string[] {
+    const name = (): string =>
+      this.#one([
+        'alt0',
+        'other',
+        'alt0',
+        'alt2',
+        'averyveryverylongname',
+        't0',
+        'lo',
+        'a/b',
+        '',
+        'x'.repeat(128),
+      ])
+    return [
+      this.#short('property', 1),
+      this.#one(['add', 'add', 'add', 'del', 'delete']),
+      ...this.#maybe(0.6, 'dev'),
+      this.#device(),
+      ...this.#maybe(0.95, 'altname', name()),
+      ...this.#maybe(0.2, 'altname', name()),
+    ]
   }
 
   #linkCommand(): string[] {
@@ -621,7 +671,7 @@ export class IpGrammar {
       return [object, this.#one(['del', 'delete']), ...this.#maybe(0.5, 'dev'), this.#one(['lo', 'nope'])]
     if (this.#chance(0.06))
       return [object, 'add', ...this.#maybe(0.5, 'name'), this.#one(['t0', 'new']), 'type', 'nonesuch']
-    if (this.#chance(0.04))
+    if (this.#chance(0.1))
       return [
         object,
         ...this.#one([
@@ -632,6 +682,7 @@ export class IpGrammar {
           ['property', 'frob'],
           ['property', 'add', 'altname', 'x'],
           ['property', 'del', 'dev', 'nope', 'altname', 'x'],
+          ...[0, 1, 2, 3].map(() => this.#property()),
           ['replace', this.#device(), 'up'],
           ['delete', 'group', this.#one(['9', 'default', 'x'])],
         ]),
@@ -640,7 +691,7 @@ export class IpGrammar {
       return [
         object,
         this.#one(['set', 's', 'change']),
-        ...this.#maybe(0.5, 'dev'),
+        ...this.#maybe(0.5, this.#one(['dev', 'dev', 'dev', 'name'])),
         this.#chance(0.92) ? this.#device() : this.#one(['group default', 'group 9', 'a/b']),
         ...this.#linkWord(),
         ...this.#maybe(0.4, ...this.#linkWord()),

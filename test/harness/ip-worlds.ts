@@ -17,6 +17,8 @@ import { IP_DEVICES } from './ip-commands.ts'
 
 let made = 0
 
+const FORWARDING = ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding']
+
 /** The child of each(): calls in, answers out. */
 const EACH = `
 const { spawnSync } = require('node:child_process')
@@ -34,7 +36,8 @@ export class IpWorlds {
   readonly #descriptors: number[] = []
   readonly #root = mkdtempSync(join(tmpdir(), 'tunwall-ip-'))
 
-  constructor() {
+  /** `routes`: both forward packets. */
+  constructor(routes = false) {
     const run = (...argv: string[]): void => {
       const done = spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8' })
       if (done.status !== 0) throw new Error(`${argv.join(' ')}: ${done.stderr}`)
@@ -43,8 +46,9 @@ export class IpWorlds {
     const inside = (script: string): void => run('ip', 'netns', 'exec', this.#namespace, 'sh', '-c', script)
     // Link-local addresses are made from chance, duplicate detection takes time.
     inside(
-      'sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0; ip link set lo up',
+      'sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0 net.ipv4.fib_multipath_hash_seed=77; ip link set lo up',
     )
+    if (routes) inside(`sysctl -qw ${FORWARDING.map((name) => `${name}=1`).join(' ')}`)
     for (const name of IP_DEVICES) {
       this.#descriptors.push(native().openTun(name, `/run/netns/${this.#namespace}`, 0))
       inside(`ip link set ${name} up`)
@@ -58,6 +62,8 @@ export class IpWorlds {
       egress: new MemoryEgress(memory),
       random: new SeededRandom(1),
     })
+    this.engine.host.tunables.set('net.ipv4.fib_multipath_hash_seed', 77)
+    if (routes) for (const name of FORWARDING) this.engine.host.tunables.set(name, 1)
     for (const name of ['default', ...IP_DEVICES])
       this.engine.host.tunables.set(`net.ipv6.conf.${name}.addr_gen_mode`, 1)
   }
