@@ -176,13 +176,13 @@ export class EngineHost {
   }
 }
 
-/** Runs what `kernel` ran, frame by frame, at the same times. `log`: hears what the host logs. */
-export function runEngine(
+/** The scenario up to its last step, frame by frame, at the kernel's times. */
+function play(
   scenario: Scenario,
   kernel: Run,
-  captured: Readonly<Record<string, string>> | null = null,
-  log: ((record: LogRecord) => void) | null = null,
-): Run {
+  captured: Readonly<Record<string, string>> | null,
+  log: ((record: LogRecord) => void) | null,
+): { host: EngineHost; steps: StepRun[] } {
   const random = new DrawnRandom(scenario, kernel)
   const host = new EngineHost(scenario, random, captured, kernel.uptime)
   host.engine.host.events.log = log
@@ -206,6 +206,17 @@ export function runEngine(
     }
     steps.push({ id, at, wall, dev, injected, before, sent: host.sent() })
   }
+  return { host, steps }
+}
+
+/** Runs what `kernel` ran, frame by frame, at the same times. `log`: hears what the host logs. */
+export function runEngine(
+  scenario: Scenario,
+  kernel: Run,
+  captured: Readonly<Record<string, string>> | null = null,
+  log: ((record: LogRecord) => void) | null = null,
+): Run {
+  const { host, steps } = play(scenario, kernel, captured, log)
   const { endAt, wall } = kernel
   const around = (at: number): Readonly<Record<string, number>> => {
     host.advance(at, wall + at)
@@ -214,6 +225,10 @@ export function runEngine(
   const early = around(Math.max(steps.at(-1)?.at ?? 0, endAt - END_SLACK_MS))
   host.advance(endAt, wall + endAt)
   const ends = host.ends(scenario)
-  const late = around(endAt + END_SLACK_MS)
-  return { wall, steps, endAt, ...ends, snmpAround: [early, late], procLater: host.ends(scenario).proc ?? {} }
+  const run: Run = { wall, steps, endAt, ...ends, snmpAround: [early, around(endAt + END_SLACK_MS)] }
+  if (!scenario.iptables.includes('--hashlimit-rate-match')) return run
+  // Windows of rates end where somebody looks: nobody has before.
+  const later = play(scenario, kernel, captured, null).host
+  later.advance(endAt + END_SLACK_MS, wall + endAt + END_SLACK_MS)
+  return { ...run, procLater: later.ends(scenario).proc ?? {} }
 }
