@@ -39,8 +39,8 @@ export class OutputFiles {
     }
   }
 
-  /** A file; answers what writes to it. */
-  bytes(path: string): WriteBytes {
+  /** A file; answers what writes to it. `mode`: who may read it, as far as the umask lets. */
+  bytes(path: string, mode = 0o666): WriteBytes {
     if (path === '-') return guarded('<stdout>', toStdout)
     const there = statSync(path, { throwIfNoEntry: false })
     try {
@@ -48,7 +48,7 @@ export class OutputFiles {
       const direct = there !== undefined && !there.isFile() && !there.isDirectory()
       const temporary = direct ? path : `${path}.${randomBytes(6).toString('hex')}.tmp`
       if (there?.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' })
-      const fd = openSync(temporary, direct ? 'w' : 'wx', 0o666)
+      const fd = openSync(temporary, direct ? 'w' : 'wx', mode)
       this.#files.push({ path, temporary, fd })
       return guarded(path, path.endsWith('.gz') ? packed(writeTo(fd)) : writeTo(fd))
     } catch (error) {

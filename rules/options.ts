@@ -44,10 +44,33 @@ export interface OptionSpec {
   readonly id?: number
   /** Flags that must be given with it. */
   readonly also?: readonly string[]
+  /** What its value tells of somebody's network; absent: nothing, it is a number or a word of the tool's own. */
+  readonly holds?: Holds
   /** Extensions with a parser of their own: the message for a second use, or for a `!` that may not stand there. */
   readonly repeatError?: string
   readonly invertError?: string
 }
+
+/**
+ * Addresses, and names that people gave, in a value as it is printed. `netmap`: an address whose host part is put into
+ * others. `bytes`: what is looked for in a packet; `program`: what looks into packets by itself. `name …`: of a thing;
+ * values of the same thing name the same.
+ */
+export type Holds =
+  | 'address'
+  | 'addresses'
+  | 'range'
+  | 'nat range'
+  | 'netmap'
+  | 'mask'
+  | 'mac'
+  | 'interface'
+  | 'set'
+  | 'comment'
+  | 'log prefix'
+  | 'bytes'
+  | 'program'
+  | `name ${string}`
 
 const byNumber = (specs: readonly OptionSpec[]): readonly OptionSpec[] =>
   specs.some(({ id }) => id !== undefined)

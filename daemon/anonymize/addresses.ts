@@ -8,8 +8,13 @@
 // it, and what is outside stays outside.
 
 import type { Family } from '../../datapath/packet.ts'
-import { parseIpv4, parseIpv6, type AddressWords as Words } from '../../datapath/wire/address.ts'
-import { bitsOf, masked } from '../host-folder/address.ts'
+import {
+  formatAddress,
+  parseIpv4,
+  parseIpv6,
+  type AddressWords as Words,
+} from '../../datapath/wire/address.ts'
+import { bitsOf, masked, parsePrefix } from '../host-folder/address.ts'
 import { Frozen } from './frozen.ts'
 import type { Prf } from './prf.ts'
 
@@ -131,6 +136,15 @@ export class AddressMap {
     const behind = maskBehind(length)
     const last = first.map((word, i) => (i < bitsOf(family) / 32 ? word | behind[i]! : 0))
     return [first, last as unknown as Words]
+  }
+
+  /** `ADDRESS` or `ADDRESS/LENGTH` of either family, as text; null if it is none. */
+  text(text: string): string | null {
+    const prefix = parsePrefix(text)
+    if (prefix === null) return null
+    const { family, words, prefixLength } = prefix
+    const to = formatAddress(family, this.prefix(family, words, prefixLength))
+    return text.includes('/') ? `${to}/${prefixLength}` : to
   }
 
   v4(word: number): number {

@@ -1,6 +1,7 @@
 // The subcommands of `tunwall`: a new one is one file here and one line below.
 
 import type { Command } from 'commander'
+import { addAnonymize } from './anonymize.ts'
 import { addCoverage } from './coverage.ts'
 import { addDiff } from './diff.ts'
 import { addExplain } from './explain.ts'
@@ -18,5 +19,6 @@ export function addSubcommands(program: Command): void {
   addTest(program)
   addCoverage(program)
   addSnapshot(program)
+  addAnonymize(program)
   addTools(program)
 }

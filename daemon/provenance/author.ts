@@ -32,9 +32,28 @@ export interface Surroundings {
   callers(table: string, chain: string): readonly Written[]
 }
 
+/**
+ * Names and texts of a program's own making. What the groups of a pattern took is the user's, the rest is the program's and
+ * known to everybody. By the name of the group, a number behind it left aside: `name` one name, `names` several with
+ * `.`, `/`, `:` or `_` between them, `iface` an interface, `hash` a digest, `address` an address with or without a port.
+ */
+export interface OwnWords {
+  /** Only where this chain is: others have such names, too. */
+  readonly beside?: string
+  readonly chains?: readonly RegExp[]
+  readonly sets?: readonly RegExp[]
+  readonly comments?: readonly RegExp[]
+  readonly logs?: readonly RegExp[]
+}
+
+/** A pattern of fixed words. */
+export const oneOf = (words: readonly string[]): RegExp =>
+  new RegExp(`^(?:${words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})$`)
+
 /** One program. */
 export interface Recogniser {
   readonly program: string
+  readonly words: OwnWords
   /** A chain of its own: what it is for, '' if there is nothing to say; null: not its chain. */
   chain(table: string, name: string, around: Surroundings): string | null
   /** A rule, in a chain of its own or of others; null: see chain(). */

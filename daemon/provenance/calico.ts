@@ -1,6 +1,6 @@
 // Calico (Felix): chains cali-…, and a hash of the rule as `cali:…` in a comment of each.
 
-import type { Recogniser, Surroundings, Written } from './author.ts'
+import { oneOf, type Recogniser, type Surroundings, type Written } from './author.ts'
 
 const PREFIXES: readonly (readonly [RegExp, string])[] = [
   [/^cali-pri?-(.+)$/, 'inbound'],
@@ -57,6 +57,27 @@ function policyOf(table: string, chain: string, around: Surroundings): string | 
 
 export const calico: Recogniser = {
   program: 'Calico',
+  words: {
+    chains: [
+      oneOf(Object.keys(KNOWN)),
+      /^cali-(?:pri?|pro?|p[io]|tw|fw|sm|th|fh|thfw|fhfw)-_(?<hash>[\w-]+)$/,
+      /^cali-(?:tw|fw|sm|th|fh|thfw|fhfw)-(?<iface>.+)$/,
+      /^cali-(?:pri?|pro?|p[io])-(?:kns\.|ksa\.)?(?<names>.+)$/,
+    ],
+    sets: [
+      /^cali[46]0(?:masq-ipam-pools|all-ipam-pools|this-host|all-hosts-net|all-vxlan-net)$/,
+      /^cali[46]0[sd]:(?<hash>[\w-]+)$/,
+    ],
+    comments: [
+      /^cali:(?<hash>[\w-]{1,16})$/,
+      /^(?:Policy|Profile) (?:kns\.|ksa\.)?(?<names>[\w./-]+)(?: (?:ingress|egress))?$/,
+      /^(?:Start|End) of (?:tier (?<name>[\w-]+)|policies)(?:\. .*)?$/,
+      /^(?:Return if (?:policy|profile) accepted|Drop if no (?:policies passed packet|profiles matched))$/,
+      /^(?:Unknown (?:interface|endpoint)|Packet accepted by (?:policy|profile)|Allow ICMP and routing)$/,
+      /^(?:Configured DefaultEndpointToHostAction|Policy explicitly accepted packet\.)$/,
+      /^Drop (?:VXLAN|IPinIP|IPIP) encapped packets originating in (?:pods|workloads)$/,
+    ],
+  },
   chain(table, name, around) {
     if (!name.startsWith('cali-')) return null
     const known = KNOWN[name]

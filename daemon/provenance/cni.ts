@@ -1,6 +1,6 @@
 // The CNI plugins bridge, portmap and firewall: CNI-…, with the network's name and the container in comments.
 
-import { inComments, optionOf, type Recogniser } from './author.ts'
+import { inComments, oneOf, optionOf, type Recogniser } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   'CNI-FORWARD': 'firewall: forwarding of containers',
@@ -17,6 +17,13 @@ const ID = /id: "([^"]{1,12})/
 
 export const cni: Recogniser = {
   program: 'CNI',
+  words: {
+    chains: [oneOf(Object.keys(KNOWN)), /^CNI-(?:DN-)?(?<hash>[0-9a-f]+)$/],
+    comments: [
+      /^(?:dnat )?name: "(?<name>[^"]*)" id: "(?<hash>[^"]*)"$/,
+      /^CNI (?:portfwd masquerade mark|portfwd requiring masquerade|firewall plugin rules|firewall plugin admin overrides)$/,
+    ],
+  },
   chain(table, name, around) {
     if (!/^CNI-/.test(name)) return null
     const known = KNOWN[name]

@@ -1,6 +1,6 @@
 // Docker: chains DOCKER…, and rules about its bridges (docker0, br-…) in the built-in chains.
 
-import { optionOf, type Recogniser, type Written } from './author.ts'
+import { oneOf, optionOf, type Recogniser, type Written } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   DOCKER: 'published ports',
@@ -28,6 +28,7 @@ const protocolOf = (rule: Written): string => optionOf(rule, '-p') ?? ''
 
 export const docker: Recogniser = {
   program: 'Docker',
+  words: { chains: [oneOf(Object.keys(KNOWN))] },
   chain: (_, name) => (/^DOCKER(-|$)/.test(name) ? (KNOWN[name] ?? '') : null),
   rule(rule) {
     const bridge = bridgeOf(rule)

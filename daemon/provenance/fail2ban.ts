@@ -4,6 +4,7 @@ import type { Recogniser } from './author.ts'
 
 export const fail2ban: Recogniser = {
   program: 'fail2ban',
+  words: { chains: [/^f2b-(?<name>.+)$/], sets: [/^f2b-(?<name>.+?)6?$/] },
   chain: (_, name) => (name.startsWith('f2b-') ? `jail ${name.slice(4)}` : null),
   rule({ chain, target, text, rule }) {
     const set = /--match-set f2b-(\S+) /.exec(text)?.[1]

@@ -22,6 +22,9 @@ const HOOKS: Readonly<Record<string, string>> = {
   POST: 'POSTROUTING',
 }
 
+const GENERAL =
+  /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)_(direct|ZONES|ZONES_SOURCE|ZONES_IFACES|IN_ZONES|OUT_ZONES|IN_ZONES_SOURCE|OUT_ZONES_SOURCE|POLICIES_pre|POLICIES_post|rpfilter)$/
+
 const STAGES = new Set(['pre', 'log', 'deny', 'allow', 'post'])
 
 /** Policies are led to from the chains of policies, zones from those of zones. */
@@ -33,11 +36,17 @@ function isPolicy(table: string, chain: string, hook: string, around: Surroundin
 
 export const firewalld: Recogniser = {
   program: 'firewalld',
+  words: {
+    beside: 'INPUT_direct',
+    chains: [
+      GENERAL,
+      /^RFC3964_IPv4$/,
+      /^(?:IN|OUT|FWD|FWDI|FWDO|PRE|POST)_(?<name>.+?)(?:_(?:pre|log|deny|allow|post))?$/,
+    ],
+    logs: [/^(?:FINAL_REJECT|STATE_INVALID_DROP|rpfilter_DROP): $/],
+  },
   chain(table, name, around) {
-    const general =
-      /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)_(direct|ZONES|ZONES_SOURCE|ZONES_IFACES|IN_ZONES|OUT_ZONES|IN_ZONES_SOURCE|OUT_ZONES_SOURCE|POLICIES_pre|POLICIES_post|rpfilter)$/.exec(
-        name,
-      )
+    const general = GENERAL.exec(name)
     if (general !== null) {
       const what = general[2]!
       if (what === 'direct') return 'direct rules'

@@ -1,6 +1,6 @@
 // Istio: ISTIO_…, which lead the traffic of a pod through its proxy.
 
-import { optionOf, type Recogniser } from './author.ts'
+import { oneOf, optionOf, type Recogniser } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   ISTIO_INBOUND: 'which inbound traffic goes through the proxy',
@@ -23,6 +23,7 @@ const PORTS: Readonly<Record<string, string>> = {
 
 export const istio: Recogniser = {
   program: 'Istio',
+  words: { chains: [oneOf(Object.keys(KNOWN))] },
   chain: (_, name) => (/^ISTIO_/.test(name) ? (KNOWN[name] ?? '') : null),
   rule(rule) {
     if (!rule.chain.startsWith('ISTIO_')) return null

@@ -1,6 +1,6 @@
 // kube-proxy in iptables mode: KUBE-SERVICES leads by service (KUBE-SVC-, KUBE-EXT-, KUBE-FW-) to endpoints (KUBE-SEP-).
 
-import { inComments, optionOf, type Recogniser, type Surroundings } from './author.ts'
+import { inComments, oneOf, optionOf, type Recogniser, type Surroundings } from './author.ts'
 
 const HOUSEKEEPING: Readonly<Record<string, string>> = {
   'KUBE-SERVICES': 'every service',
@@ -58,6 +58,20 @@ function endpointOf(table: string, chain: string, around: Surroundings): string 
 
 export const kubeProxy: Recogniser = {
   program: 'kube-proxy',
+  words: {
+    chains: [oneOf(Object.keys(HOUSEKEEPING)), /^KUBE-(?:SVC|SVL|EXT|XLB|FW|SEP)-(?<hash>[A-Z0-9]+)$/],
+    sets: [/^KUBE-[A-Z0-9-]+$/],
+    comments: [
+      /^(?:(?:pod |masquerade |masquerade LOCAL |route LOCAL )?traffic for )?(?<names>[a-z0-9.-]+\/[a-z0-9.-]+(?::[\w.-]+)?)(?: -> (?<address>\S+))?(?: (?:cluster IP|loadbalancer IP|external IP|external destinations|has no (?:local )?endpoints))?$/,
+      /^kubernetes (?:forwarding|postrouting) rules$/,
+      /^kubernetes (?:externally-visible )?service portals$/,
+      /^kubernetes (?:load balancer firewall|health check service ports|service traffic requiring SNAT)$/,
+      /^kubernetes forwarding conntrack (?:pod source |pod destination )?rule$/,
+      /^kubernetes firewall for dropping marked packets$/,
+      /^kubernetes service nodeports; NOTE: this must be the last rule in this chain$/,
+      /^block incoming localnet connections$/,
+    ],
+  },
   chain(table, name, around) {
     if (!name.startsWith('KUBE-')) return null
     const own = HOUSEKEEPING[name]

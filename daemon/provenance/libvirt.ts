@@ -1,6 +1,6 @@
 // libvirt's virtual networks: LIBVIRT_INP, OUT, FWI, FWO, FWX, PRT, rules by bridge (virbr0).
 
-import type { Recogniser } from './author.ts'
+import { oneOf, type Recogniser } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   LIBVIRT_INP: 'services of this host for guests',
@@ -13,6 +13,7 @@ const KNOWN: Readonly<Record<string, string>> = {
 
 export const libvirt: Recogniser = {
   program: 'libvirt',
+  words: { chains: [oneOf(Object.keys(KNOWN))] },
   chain: (_, name) => (name.startsWith('LIBVIRT_') ? (KNOWN[name] ?? '') : null),
   rule({ chain, rule }) {
     const about = KNOWN[chain]

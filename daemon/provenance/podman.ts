@@ -1,6 +1,6 @@
 // podman through netavark: NETAVARK…, a chain for each network and for the ports of each.
 
-import { inComments, optionOf, type Recogniser } from './author.ts'
+import { inComments, oneOf, optionOf, type Recogniser } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   NETAVARK_FORWARD: 'forwarding of all networks',
@@ -18,6 +18,13 @@ const CONTAINER = /^dnat name: \S+ id: ([0-9a-f]{1,12})/
 
 export const podman: Recogniser = {
   program: 'podman',
+  words: {
+    chains: [oneOf(Object.keys(KNOWN)), /^NETAVARK-(?:DN-)?(?<hash>[0-9A-Fa-f]+)$/],
+    comments: [
+      /^dnat name: (?<name>\S+) id: (?<hash>[0-9a-f]+)$/,
+      /^netavark (?:firewall rules|isolation rules|portfw masq mark)$/,
+    ],
+  },
   chain(table, name, around) {
     if (!/^NETAVARK[-_]/.test(name)) return null
     const known = KNOWN[name]

@@ -1,7 +1,7 @@
 // Shorewall: an empty chain `shorewall` in the filter table tells that it was here; a chain ZONE-ZONE (or ZONE2ZONE) for
 // each pair of zones.
 
-import type { Recogniser, Surroundings } from './author.ts'
+import { oneOf, type Recogniser, type Surroundings } from './author.ts'
 
 const KNOWN: Readonly<Record<string, string>> = {
   shorewall: 'tells when it was started',
@@ -30,6 +30,17 @@ function zonesOf(chain: string, around: Surroundings): readonly [string, string]
 
 export const shorewall: Recogniser = {
   program: 'Shorewall',
+  words: {
+    beside: 'shorewall',
+    chains: [
+      oneOf(Object.keys(KNOWN)),
+      /^sha-(?:lh|rh)-(?<hash>[0-9a-f]+)$/,
+      /^(?<name>.+)_(?:frwd|fwd|in|out|masq|mac|rec|iop|oop|ctrk|dnat|snat)$/,
+      /^(?<name1>[A-Za-z]\w*?)(?:-|2)(?<name2>[A-Za-z]\w*)$/,
+      /^(?<name>[A-Z]\w*)$/,
+    ],
+    logs: [/^Shorewall:(?<names>[^:]+):(?:ACCEPT|DROP|REJECT|LOG):$/],
+  },
   chain(table, name, around) {
     if (!around.has('filter', 'shorewall') || /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/.test(name))
       return null

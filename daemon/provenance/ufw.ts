@@ -20,6 +20,13 @@ const PARTS: readonly (readonly [RegExp, string])[] = [
 
 export const ufw: Recogniser = {
   program: 'ufw',
+  words: {
+    chains: [
+      /^ufw6?-(?:before|after|user|reject|track|skip-to-policy|logging|not-local)(?:-(?:logging|limit|accept|input|output|forward|allow|deny))*$/,
+    ],
+    comments: [/^'?dapp_(?<name>.+?)'?$/],
+    logs: [/^\[UFW (?:BLOCK|ALLOW|AUDIT|AUDIT INVALID|LIMIT BLOCK)\] $/],
+  },
   chain(_, name) {
     const rest = /^ufw6?-(.+)$/.exec(name)?.[1]
     if (rest === undefined) return null

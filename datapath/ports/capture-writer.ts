@@ -85,10 +85,10 @@ export class CaptureWriter {
     this.#at = 28
   }
 
-  /** Describes an interface; answers its number for packet(). */
-  interface(name: string, linkType: number = LinkType.Raw): number {
-    const text = new TextEncoder().encode(name)
-    const padded = (text.length + 3) & ~3
+  /** Describes an interface, null: without a name; answers its number for packet(). */
+  interface(name: string | null, linkType: number = LinkType.Raw): number {
+    const text = new TextEncoder().encode(name ?? '')
+    const padded = name === null ? -4 : (text.length + 3) & ~3
     const total = 20 + 4 + padded + 8 + 4
     this.#room(total)
     const v = this.#view
@@ -97,9 +97,11 @@ export class CaptureWriter {
     v.setUint32(at, IDB, true)
     v.setUint32(at + 4, total, true)
     v.setUint16(at + 8, linkType, true)
-    v.setUint16(at + 16, OPT_IF_NAME, true)
-    v.setUint16(at + 18, text.length, true)
-    this.#bytes.set(text, at + 20)
+    if (name !== null) {
+      v.setUint16(at + 16, OPT_IF_NAME, true)
+      v.setUint16(at + 18, text.length, true)
+      this.#bytes.set(text, at + 20)
+    }
     const option = at + 20 + padded
     v.setUint16(option, OPT_IF_TSRESOL, true)
     v.setUint16(option + 2, 1, true)
@@ -109,7 +111,7 @@ export class CaptureWriter {
     return this.#interfaces++
   }
 
-  /** One packet of `length` bytes at `from`. Does not allocate but for large packets. */
+  /** One packet of `length` bytes at `from`, `original` on the wire. Does not allocate but for large packets. */
   packet(
     iface: number,
     seconds: number,
@@ -117,11 +119,12 @@ export class CaptureWriter {
     bytes: Uint8Array,
     from: number,
     length: number,
+    original = length,
   ): void {
     const total = 32 + ((length + 3) & ~3)
     this.#room(total)
     const at = this.#at
-    this.#header(at, total, iface, seconds, nanos, length, length)
+    this.#header(at, total, iface, seconds, nanos, length, original)
     this.#data(at + 28, bytes, this.#words, from, length)
     this.#view.setUint32(at + total - 4, total, true)
     this.#at += total

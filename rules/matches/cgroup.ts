@@ -21,7 +21,7 @@ export const cgroup: Match<Cgroup> = {
   families: [4, 6],
   chains: ['INPUT', 'OUTPUT', 'POSTROUTING'],
   options: [
-    { flag: 'path', invertible: true },
+    { flag: 'path', holds: 'name cgroup', invertible: true },
     { flag: 'cgroup', invertible: true },
   ],
   help: `cgroup match options:

@@ -14,7 +14,7 @@ export const comment: Match<Comment> = {
   kind: 'match',
   name: 'comment',
   families: [4, 6],
-  options: [{ flag: 'comment', required: true }],
+  options: [{ flag: 'comment', holds: 'comment', required: true }],
   help: `comment match options:
 --comment COMMENT             Attach a comment to a rule
 `,

@@ -568,7 +568,7 @@ export const hashlimit: Match<HashLimit> = {
     { flag: 'hashlimit-htable-gcinterval' },
     { flag: 'hashlimit-htable-expire' },
     { flag: 'hashlimit-mode' },
-    { flag: 'hashlimit-name', required: true },
+    { flag: 'hashlimit-name', holds: 'name limit', required: true },
     { flag: 'hashlimit-rate-match', arg: 'none' },
     { flag: 'hashlimit-rate-interval' },
   ],

@@ -76,8 +76,8 @@ export const iprange: Match<IpRange> = {
   revision: 1,
   families: [4, 6],
   options: [
-    { flag: 'src-range', invertible: true },
-    { flag: 'dst-range', invertible: true },
+    { flag: 'src-range', holds: 'range', invertible: true },
+    { flag: 'dst-range', holds: 'range', invertible: true },
   ],
   help: `iprange match options:
 [!] --src-range ip[-ip]    Match source IP in the specified range

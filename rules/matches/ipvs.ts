@@ -69,7 +69,7 @@ export const ipvs: Match<Ipvs> = {
   options: [
     { flag: 'ipvs', arg: 'none', invertible: true },
     { flag: 'vproto', invertible: true },
-    { flag: 'vaddr', invertible: true },
+    { flag: 'vaddr', holds: 'address', invertible: true },
     { flag: 'vport', invertible: true },
     { flag: 'vdir' },
     { flag: 'vmethod', invertible: true },

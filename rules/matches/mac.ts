@@ -16,7 +16,7 @@ export const mac: Match<Mac> = {
   name: 'mac',
   families: [4, 6],
   chains: ['PREROUTING', 'INPUT', 'FORWARD'],
-  options: [{ flag: 'mac-source', required: true, invertible: true }],
+  options: [{ flag: 'mac-source', holds: 'mac', required: true, invertible: true }],
   help: `mac match options:
 [!] --mac-source XX:XX:XX:XX:XX:XX
 				Match source MAC address

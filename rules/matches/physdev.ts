@@ -47,8 +47,8 @@ export const physdev: Match<PhysDev> = {
   name: 'physdev',
   families: [4, 6],
   options: [
-    { flag: 'physdev-in', invertible: true },
-    { flag: 'physdev-out', invertible: true },
+    { flag: 'physdev-in', holds: 'interface', invertible: true },
+    { flag: 'physdev-out', holds: 'interface', invertible: true },
     { flag: 'physdev-is-in', arg: 'none', invertible: true },
     { flag: 'physdev-is-out', arg: 'none', invertible: true },
     { flag: 'physdev-is-bridged', arg: 'none', invertible: true },

@@ -173,7 +173,12 @@ export const policy: Match<Policy> = {
     { flag: 'dir' },
     { flag: 'pol' },
     { flag: 'strict', arg: 'none' },
-    ...ELEMENT.map((flag) => ({ flag, multiple: true, invertible: true })),
+    ...ELEMENT.map((flag) => ({
+      flag,
+      multiple: true,
+      invertible: true,
+      ...(flag.startsWith('tunnel') && { holds: 'address' as const }),
+    })),
     { flag: 'next', arg: 'none', multiple: true, also: ['strict'] },
   ],
   help: `policy match options:

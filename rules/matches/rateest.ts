@@ -151,12 +151,14 @@ export const rateest: Match<RateEstMatch> = {
   options: [
     {
       flag: 'rateest1',
+      holds: 'name rate',
       aliases: ['rateest'],
       repeatError: twice('rateest1'),
       invertError: "rateest: rateest can't be inverted",
     },
     {
       flag: 'rateest2',
+      holds: 'name rate',
       repeatError: twice('rateest2'),
       invertError: "rateest: rateest can't be inverted",
     },

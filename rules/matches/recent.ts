@@ -261,10 +261,10 @@ export const recent: Match<Recent> = {
     { flag: 'reap', arg: 'none', also: ['seconds'] },
     { flag: 'hitcount' },
     { flag: 'rttl', arg: 'none', excludes: ['set'] },
-    { flag: 'name' },
+    { flag: 'name', holds: 'name list' },
     { flag: 'rsource', arg: 'none' },
     { flag: 'rdest', arg: 'none' },
-    { flag: 'mask' },
+    { flag: 'mask', holds: 'mask' },
   ],
   help: `recent match options:
 [!] --set                       Add source address to list, always matches.

@@ -114,7 +114,7 @@ export const rt: Match<Rt> = {
     { flag: 'rt-segsleft', invertible: true },
     { flag: 'rt-len', invertible: true },
     { flag: 'rt-0-res', arg: 'none' },
-    { flag: 'rt-0-addrs' },
+    { flag: 'rt-0-addrs', holds: 'addresses' },
     { flag: 'rt-0-not-strict', arg: 'none' },
   ],
   help: `rt match options:

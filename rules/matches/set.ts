@@ -102,6 +102,7 @@ export const set: Match<SetMatch> = {
   options: [
     {
       flag: 'match-set',
+      holds: 'set',
       arg: 'two',
       invertible: true,
       multiple: true,

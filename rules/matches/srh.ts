@@ -132,7 +132,11 @@ export const srh: Match<Srh> = {
     'psid',
     'nsid',
     'lsid',
-  ].map((flag) => ({ flag: `srh-${flag}`, invertible: true })),
+  ].map((flag) => ({
+    flag: `srh-${flag}`,
+    invertible: true,
+    ...(flag.endsWith('sid') && { holds: 'address' as const }),
+  })),
   help: `srh match options:
 [!] --srh-next-hdr		next-hdr        Next Header value of SRH
 [!] --srh-hdr-len-eq		hdr_len         Hdr Ext Len value of SRH

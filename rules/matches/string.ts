@@ -129,8 +129,8 @@ export const string: Match<StringMatch> = {
     { flag: 'from' },
     { flag: 'to' },
     { flag: 'algo', required: true },
-    { flag: 'string', invertible: true, excludes: ['hex-string'] },
-    { flag: 'hex-string', invertible: true, excludes: ['string'] },
+    { flag: 'string', holds: 'bytes', invertible: true, excludes: ['hex-string'] },
+    { flag: 'hex-string', holds: 'bytes', invertible: true, excludes: ['string'] },
     { flag: 'icase', arg: 'none' },
   ],
   help: `string match options:

@@ -103,7 +103,7 @@ export const clusterip: Target<ClusterIp> = {
   options: [
     { flag: 'new', arg: 'none' },
     { flag: 'hashmode' },
-    { flag: 'clustermac' },
+    { flag: 'clustermac', holds: 'mac' },
     { flag: 'total-nodes' },
     { flag: 'local-node' },
     { flag: 'hash-init' },

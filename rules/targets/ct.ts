@@ -144,7 +144,7 @@ export const ct: Target<Ct> = {
   options: [
     { flag: 'notrack', arg: 'none' },
     { flag: 'helper' },
-    { flag: 'timeout' },
+    { flag: 'timeout', holds: 'name policy' },
     { flag: 'ctevents' },
     { flag: 'expevents' },
     { flag: 'zone' },

@@ -10,7 +10,7 @@ export const dnat: Target<NatRange> = {
   revision: 2,
   families: [4, 6],
   options: [
-    { flag: 'to-destination', required: true },
+    { flag: 'to-destination', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },
     { flag: 'persistent', arg: 'none' },
   ],

@@ -39,7 +39,7 @@ export const idletimer: Target<IdleTimer> = {
   families: [4, 6],
   options: [
     { flag: 'timeout', required: true },
-    { flag: 'label', required: true },
+    { flag: 'label', holds: 'name timer', required: true },
     { flag: 'alarm', arg: 'none' },
   ],
   help: `IDLETIMER target options:

@@ -31,7 +31,7 @@ export const led: Target<Led> = {
   name: 'LED',
   families: [4, 6],
   options: [
-    { flag: 'led-trigger-id', required: true },
+    { flag: 'led-trigger-id', holds: 'name led', required: true },
     { flag: 'led-delay' },
     { flag: 'led-always-blink', arg: 'none' },
   ],

@@ -368,7 +368,7 @@ export const log: Target<Log> = {
   families: [4, 6],
   options: [
     { flag: 'log-level' },
-    { flag: 'log-prefix' },
+    { flag: 'log-prefix', holds: 'log prefix' },
     ...SWITCHES.map(([name]) => ({ flag: `log-${name}`, arg: 'none' as const })),
   ],
   help: `LOG target options:

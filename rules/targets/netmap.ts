@@ -11,7 +11,7 @@ export const netmap: Target<NatRange> = {
   kind: 'target',
   name: 'NETMAP',
   families: [4, 6],
-  options: [{ flag: 'to', required: true }],
+  options: [{ flag: 'to', holds: 'netmap', required: true }],
   help: `NETMAP target options:
   --to address[/mask]
 				Network address to map to.

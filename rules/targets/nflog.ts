@@ -71,7 +71,7 @@ export const nflog: Target<NfLog> = {
   families: [4, 6],
   options: [
     { flag: 'nflog-group' },
-    { flag: 'nflog-prefix' },
+    { flag: 'nflog-prefix', holds: 'log prefix' },
     { flag: 'nflog-range', excludes: ['nflog-size'] },
     { flag: 'nflog-size', excludes: ['nflog-range'] },
     { flag: 'nflog-threshold' },

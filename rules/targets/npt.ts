@@ -143,8 +143,8 @@ function npt(name: 'SNPT' | 'DNPT', field: number, chains: readonly string[]): T
     tables: ['mangle'],
     chains,
     options: [
-      { flag: 'src-pfx', required: true },
-      { flag: 'dst-pfx', required: true },
+      { flag: 'src-pfx', holds: 'address', required: true },
+      { flag: 'dst-pfx', holds: 'address', required: true },
     ],
     help: `${name} target options:
  --src-pfx prefix/length

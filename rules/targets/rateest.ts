@@ -71,7 +71,7 @@ export const rateestTarget: Target<RateEst> = {
   name: 'RATEEST',
   families: [4, 6],
   options: [
-    { flag: 'rateest-name', required: true },
+    { flag: 'rateest-name', holds: 'name rate', required: true },
     { flag: 'rateest-interval' },
     { flag: 'rateest-ewmalog' },
   ],

@@ -15,7 +15,7 @@ export const secmark: Target<SecMark> = {
   name: 'SECMARK',
   revision: 1,
   families: [4, 6],
-  options: [{ flag: 'selctx', required: true }],
+  options: [{ flag: 'selctx', holds: 'name context', required: true }],
   help: `SECMARK target options:
   --selctx value                     Set the SELinux security context
 `,

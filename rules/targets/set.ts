@@ -117,6 +117,7 @@ export const setTarget: Target<SetTarget> = {
     ...['add-set', 'del-set', 'map-set'].map((flag) => ({
       flag,
       arg: 'two' as const,
+      holds: 'set' as const,
       multiple: true,
       invertible: true,
     })),

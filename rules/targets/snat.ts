@@ -10,7 +10,7 @@ export const snat: Target<NatRange> = {
   revision: 0,
   families: [4, 6],
   options: [
-    { flag: 'to-source', required: true },
+    { flag: 'to-source', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },
     { flag: 'random-fully', arg: 'none' },
     { flag: 'persistent', arg: 'none' },

@@ -51,7 +51,10 @@ export const tee: Target<Tee> = {
   name: 'TEE',
   revision: 1,
   families: [4, 6],
-  options: [{ flag: 'gateway', required: true }, { flag: 'oif' }],
+  options: [
+    { flag: 'gateway', holds: 'address', required: true },
+    { flag: 'oif', holds: 'interface' },
+  ],
   help: `TEE target options:
   --gateway IPADDR    Route packet via the gateway given by address
   --oif NAME          Include oif in route calculation

@@ -33,7 +33,11 @@ export const tproxy: Target<TProxy> = {
   families: [4, 6],
   tables: ['mangle'],
   chains: ['PREROUTING'],
-  options: [{ flag: 'on-port', required: true }, { flag: 'on-ip' }, { flag: 'tproxy-mark' }],
+  options: [
+    { flag: 'on-port', required: true },
+    { flag: 'on-ip', holds: 'address' },
+    { flag: 'tproxy-mark' },
+  ],
   help: `TPROXY target options:
   --on-port port		    Redirect connection to port, or the original port if 0
   --on-ip ip			    Optionally redirect to the given IP

@@ -1,0 +1,102 @@
+// ICMPv6: errors with what they quote, neighbour and router discovery, multicast listeners.
+
+import type { PacketMapper } from './packets.ts'
+
+/** The whole message but its checksum; what nobody knows here is left to the caller as payload. */
+export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth: number): void {
+  const type = at < end ? by.bytes[at]! : 0
+  const address = (offset: number): void => {
+    if (at + offset + 16 <= end) by.address6(at + offset)
+  }
+  // All below 128 are errors (RFC 4443, section 2.1), known or not.
+  if (type < 128) {
+    if (at + 8 < end) by.inner(at + 8, end, depth + 1)
+    return
+  }
+  switch (type) {
+    case 130:
+    case 131:
+    case 132:
+      address(8)
+      for (let i = at + 28; i + 16 <= end; i += 16) by.address6(i)
+      return
+    case 133:
+      options(by, at + 8, end, depth)
+      return
+    case 134:
+      options(by, at + 16, end, depth)
+      return
+    case 135:
+    case 136:
+      address(8)
+      options(by, at + 24, end, depth)
+      return
+    case 137:
+      address(8)
+      address(24)
+      options(by, at + 40, end, depth)
+      return
+    case 143:
+      listeners(by, at, end)
+  }
+}
+
+/** Options of neighbour discovery (RFC 4861, 4191, 8106). */
+function options(by: PacketMapper, from: number, end: number, depth: number): void {
+  for (let at = from; at + 2 <= end; ) {
+    const size = 8 * by.bytes[at + 1]!
+    if (size === 0 || at + size > end) {
+      by.blank(at + 2, end)
+      return
+    }
+    const stop = at + size
+    switch (by.bytes[at]) {
+      case 1:
+      case 2:
+        by.mac(at + 2)
+        by.blank(at + 8, stop)
+        break
+      case 3:
+        if (size >= 32) prefix(by, at + 16, by.bytes[at + 2]!, 16)
+        break
+      case 4:
+        if (size > 8) by.inner(at + 8, stop, depth + 1)
+        break
+      case 5:
+        break
+      case 24:
+        prefix(by, at + 8, by.bytes[at + 2]!, size - 8)
+        break
+      case 25:
+        for (let i = at + 8; i + 16 <= stop; i += 16) by.address6(i)
+        break
+      default:
+        by.blank(at + 2, stop)
+    }
+    at = stop
+  }
+}
+
+/** The first `bytes` of an address; what is not there is zeros, and so it is behind the prefix. */
+function prefix(by: PacketMapper, at: number, length: number, bytes: number): void {
+  const whole = new Uint8Array(16)
+  whole.set(by.bytes.subarray(at, at + Math.min(bytes, 16)))
+  const view = new DataView(whole.buffer)
+  const to = by.mapping.addresses.prefix(
+    6,
+    [view.getInt32(0), view.getInt32(4), view.getInt32(8), view.getInt32(12)],
+    Math.min(length, 128),
+  )
+  for (let i = 0; i < 4; i++) view.setInt32(4 * i, to[i]!)
+  by.bytes.set(whole.subarray(0, Math.min(bytes, 16)), at)
+}
+
+/** Reports of MLDv2 (RFC 3810, section 5.2). */
+function listeners(by: PacketMapper, at: number, end: number): void {
+  for (let record = at + 8; record + 20 <= end; ) {
+    by.address6(record + 4)
+    const stop = record + 20 + 16 * by.u16(record + 2)
+    for (let i = record + 20; i + 16 <= Math.min(stop, end); i += 16) by.address6(i)
+    record = stop + 4 * by.bytes[record + 1]!
+  }
+}
