@@ -26,6 +26,9 @@ export const BYTES = 1
 export const ORDER = 2
 
 const FEWEST = 8
+// Most chains of large rulesets have one rule or none: an array of their own would be most of what they cost.
+const NO_RECORDS = new Float64Array(0)
+const NO_SLOTS = new Int32Array(0)
 
 export class RuleSlots implements Counted {
   readonly id = newCountedId()
@@ -35,9 +38,9 @@ export class RuleSlots implements Counted {
   readonly bySlot: (Rule | null)[] = []
   readonly states: (StateHolders | null)[] = []
   /** RECORD numbers by slot. A new array when it grows. */
-  records = new Float64Array(FEWEST * RECORD)
+  records = NO_RECORDS
   /** By position; the room behind the last rule means nothing. */
-  at = new Int32Array(FEWEST)
+  at = NO_SLOTS
   readonly #free: number[] = []
 
   /** Packets that fitted the rule in a slot. */
@@ -71,25 +74,34 @@ export class RuleSlots implements Counted {
     let tail = 0
     while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
     const removed = []
-    const moved = new Map<Rule, readonly [number, number]>()
-    for (let i = head; i < old.length - tail; i++) {
+    const leaving = old.length - tail - head
+    const coming = rules.length - tail - head
+    // Old rules that may be among the new ones, and what they have counted.
+    const moved = leaving > 0 && coming > 0 ? new Map<Rule, number>() : null
+    const counted = moved === null ? NO_RECORDS : new Float64Array(leaving * 2)
+    for (let i = head; i < head + leaving; i++) {
       const slot = this.at[i]!
       const rule = old[i]!
-      moved.set(rule, [this.records[slot * RECORD + PACKETS]!, this.records[slot * RECORD + BYTES]!])
+      if (moved !== null) {
+        moved.set(rule, i - head)
+        counted[(i - head) * 2] = this.records[slot * RECORD + PACKETS]!
+        counted[(i - head) * 2 + 1] = this.records[slot * RECORD + BYTES]!
+      }
       removed.push({ slot, rule, states: this.states[slot]! })
       this.bySlot[slot] = this.states[slot] = null
       this.#free.push(slot)
     }
     this.#shift(old.length, head, tail, rules.length)
+    this.#reserve(this.bySlot.length + coming - this.#free.length)
     const added: number[] = []
-    for (let i = head; i < rules.length - tail; i++) {
+    for (let i = head; i < head + coming; i++) {
       const rule = rules[i]!
       const slot = this.#take()
-      const counted = moved.get(rule)
+      const before = moved?.get(rule)
       this.bySlot[slot] = rule
       this.states[slot] = makeStates(rule)
-      this.records[slot * RECORD + PACKETS] = counted?.[0] ?? 0
-      this.records[slot * RECORD + BYTES] = counted?.[1] ?? 0
+      this.records[slot * RECORD + PACKETS] = before === undefined ? 0 : counted[before * 2]!
+      this.records[slot * RECORD + BYTES] = before === undefined ? 0 : counted[before * 2 + 1]!
       this.at[i] = slot
       added.push(slot)
     }
@@ -101,7 +113,7 @@ export class RuleSlots implements Counted {
   /** Makes room between the ends that stay. */
   #shift(before: number, head: number, tail: number, after: number): void {
     if (after > this.at.length) {
-      const room = new Int32Array(after + (after >> 3) + FEWEST)
+      const room = new Int32Array(roomFor(after))
       room.set(this.at.subarray(0, head))
       room.set(this.at.subarray(before - tail, before), after - tail)
       this.at = room
@@ -111,15 +123,16 @@ export class RuleSlots implements Counted {
   #take(): number {
     const free = this.#free.pop()
     if (free !== undefined) return free
-    const slot = this.bySlot.length
-    if (slot * RECORD >= this.records.length) {
-      const records = new Float64Array((slot + (slot >> 3) + FEWEST) * RECORD)
-      records.set(this.records)
-      this.records = records
-    }
-    this.bySlot.push(null)
     this.states.push(null)
-    return slot
+    return this.bySlot.push(null) - 1
+  }
+
+  /** Room for the records of that many slots. */
+  #reserve(slots: number): void {
+    if (slots * RECORD <= this.records.length) return
+    const records = new Float64Array(roomFor(slots) * RECORD)
+    records.set(this.records)
+    this.records = records
   }
 
   /** Labels for positions [from, to), between those of their neighbours. */
@@ -153,3 +166,6 @@ export class RuleSlots implements Counted {
     for (let i = 0; i < this.rules.length; i++) this.#setOrder(this.at[i]!, i)
   }
 }
+
+/** Large chains grow often, small ones hardly ever. */
+const roomFor = (count: number): number => (count < FEWEST ? count : count + (count >> 3) + FEWEST)

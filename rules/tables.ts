@@ -10,7 +10,6 @@ import { type Counted, type FlowCache, newCountedId } from '../conntrack/flow-ca
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
-import { byBytes } from './check.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
@@ -64,8 +63,8 @@ export class LoadedChain implements Counted {
   readonly recorded: { run: ChainFn }
   #linear: LinearChain | null = null
   #index: IndexedChain | null = null
-  /** Slots whose rules have state. */
-  readonly #stateful = new Set<number>()
+  /** Slots whose rules have state; null as long as none ever had. */
+  #stateful: Set<number> | null = null
   readonly #table: LoadedTable
 
   constructor(table: LoadedTable, name: string, policy: Chain['policy']) {
@@ -77,7 +76,7 @@ export class LoadedChain implements Counted {
   }
 
   get hasState(): boolean {
-    return this.#stateful.size > 0
+    return this.#stateful !== null && this.#stateful.size > 0
   }
 
   get policyPackets(): number {
@@ -121,12 +120,12 @@ export class LoadedChain implements Counted {
       const edit = this.slots.replace(model.rules, (rule) => makeStates(rule, this.#table))
       for (const { slot, rule, states } of edit.removed) {
         this.#count(rule, -1)
-        this.#stateful.delete(slot)
+        this.#stateful?.delete(slot)
         if (states) this.#table.retire(rule)
       }
       for (const slot of edit.added) {
         this.#count(this.slots.bySlot[slot]!, 1)
-        if (this.slots.states[slot]) this.#stateful.add(slot)
+        if (this.slots.states[slot]) (this.#stateful ??= new Set()).add(slot)
       }
       for (const slot of edit.added) for (const set of setsOf(this.slots.bySlot[slot]!)) env.sets.hold(set)
       for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
@@ -151,7 +150,7 @@ export class LoadedChain implements Counted {
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
   resetState(): void {
     const { bySlot, states } = this.slots
-    for (const slot of this.#stateful) {
+    for (const slot of this.#stateful ?? []) {
       this.#table.retire(bySlot[slot]!)
       fillStates(bySlot[slot]!, states[slot]!, this.#table)
     }
@@ -159,7 +158,7 @@ export class LoadedChain implements Counted {
 
   /** The chain is gone. Its states are over once the new ones of the table are made. */
   end(): void {
-    for (const slot of this.#stateful) this.#table.retire(this.slots.bySlot[slot]!)
+    for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
     for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
   }
 
@@ -307,14 +306,10 @@ function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
  * hashlimit table says how it is made: built-in ones, then the others by name.
  */
 function inOrder({ chains, table }: TableEdit): readonly (readonly [string, Chain | null])[] {
-  const list = [...chains]
-  if (list.length < 2) return list
   const builtin = BUILTIN[table]
-  const rank = (name: string): number => {
-    const at = builtin.indexOf(name)
-    return at < 0 ? builtin.length : at
-  }
-  return list.sort(([a], [b]) => rank(a) - rank(b) || byBytes(a, b))
+  const user = [...chains.keys()].filter((name) => !builtin.includes(name)).sort()
+  const names = [...builtin.filter((name) => chains.has(name)), ...user]
+  return names.map((name) => [name, chains.get(name) ?? null] as const)
 }
 
 /** The observer of one host's tables. */
