@@ -120,7 +120,7 @@ export class Names {
   /** With the user's parts replaced, if it is the text of a program that we know. */
   #own(texts: Texts, text: string, quints: number): string | null {
     for (const { words } of RECOGNISERS) {
-      if (words.beside !== undefined && !this.#chains.has(words.beside)) continue
+      if (words.beside?.some((chain) => this.#chains.has(chain)) === false) continue
       for (const pattern of words[texts] ?? []) {
         const found = new RegExp(pattern.source, 'd').exec(text)
         if (found === null) continue

@@ -38,8 +38,8 @@ export interface Surroundings {
  * `.`, `/`, `:` or `_` between them, `iface` an interface, `hash` a digest, `address` an address with or without a port.
  */
 export interface OwnWords {
-  /** Only where this chain is: others have such names, too. */
-  readonly beside?: string
+  /** Only where one of these chains is: others have such names, too. */
+  readonly beside?: readonly string[]
   readonly chains?: readonly RegExp[]
   readonly sets?: readonly RegExp[]
   readonly comments?: readonly RegExp[]

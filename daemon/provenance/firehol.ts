@@ -6,7 +6,7 @@ const WAYS: Readonly<Record<string, string>> = { in: 'inbound', out: 'outbound',
 
 export const firehol: Recogniser = {
   program: 'FireHOL',
-  words: { beside: 'SMART_REJECT', chains: [/^SMART_REJECT$/, /^(?:in|out|pr)_(?<names>.+)$/] },
+  words: { beside: ['SMART_REJECT'], chains: [/^SMART_REJECT$/, /^(?:in|out|pr)_(?<names>.+)$/] },
   chain(_, name, around) {
     if (!around.has('filter', 'SMART_REJECT')) return null
     if (name === 'SMART_REJECT') return 'reject by protocol'

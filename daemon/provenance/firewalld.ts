@@ -37,7 +37,7 @@ function isPolicy(table: string, chain: string, hook: string, around: Surroundin
 export const firewalld: Recogniser = {
   program: 'firewalld',
   words: {
-    beside: 'INPUT_direct',
+    beside: Object.values(HOOKS).flatMap((hook) => [`${hook}_direct`, `${hook}_ZONES`]),
     chains: [
       GENERAL,
       /^RFC3964_IPv4$/,

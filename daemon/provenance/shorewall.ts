@@ -31,7 +31,7 @@ function zonesOf(chain: string, around: Surroundings): readonly [string, string]
 export const shorewall: Recogniser = {
   program: 'Shorewall',
   words: {
-    beside: 'shorewall',
+    beside: ['shorewall'],
     chains: [
       oneOf(Object.keys(KNOWN)),
       /^sha-(?:lh|rh)-(?<hash>[0-9a-f]+)$/,

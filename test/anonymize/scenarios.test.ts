@@ -18,7 +18,7 @@ import { hex, type Scenario, type Sent, type Step, type StepRun } from '../harne
 import { EngineHost } from '../harness/scenario-engine.ts'
 import { writeHostFolder } from '../harness/scenario-folder.ts'
 import { SEED_OF_RUN } from '../harness/seed.ts'
-import { anonymized, mappedPacket } from './support.ts'
+import { anonymized, leaks, mappedPacket } from './support.ts'
 
 const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 1)
 const FRAMES = 100
@@ -204,6 +204,7 @@ test.each(PROFILES.flatMap((profile) => ALL.map((seed) => [profile, seed] as con
     if (files['ipset-save'] !== undefined)
       files['ipset-save'] = new EngineHost(scenario, new SeededRandom(seed), files).ends(scenario).sets!
     const { files: others, mapping } = anonymized(files)
+    expect(leaks(files, others, mapping)).toEqual([])
     const draws = [new StepRandom(), new StepRandom()] as const
     const a = new EngineHost(scenario, draws[0], files)
     const b = new EngineHost(scenario, draws[1], others)
