@@ -62,8 +62,8 @@ const someOptions = (basis: Basis, type: number): Extension => {
 }
 
 /** A routing header with addresses; `left`: segments left. */
-function routing({ random, world }: Basis, type: number, left: number): Extension {
-  const addresses = Array.from({ length: random.pick([0, 1, 1, 2, 3]) }, () =>
+function routing({ random, world }: Basis, type: number, left: number, least = 0): Extension {
+  const addresses = Array.from({ length: Math.max(least, random.pick([0, 1, 1, 2, 3])) }, () =>
     bytes6(random.pick([random.pick(world.own), random.pick(world.peers).address])),
   )
   // Of type 4 (SRH): last entry, flags, tag; of the others: reserved.
@@ -111,6 +111,8 @@ export function anyChain(basis: Basis): Extension[] {
       () => someOptions(basis, DESTINATION),
       () => routing(basis, random.pick([0, 1, 2, 3, 4, 4, 253]), left),
       () => routing(basis, random.pick([0, 2, 3, 4]), left),
+      // On its way through segments.
+      () => routing(basis, 4, random.pick([1, 1, 2]), 3),
       () => ({ ...routing(basis, 2, 1), bytes: [0, random.pick([1, 3]), 2, 1, 0, 0, 0, 0] }),
       () => atomic(random, random.pick([0, 0, 2, 6])),
       () => authentication(basis),

@@ -55,6 +55,8 @@ const ONE_ANSWER: readonly RegExp[] = [
   /^-m (cgroup|owner) (! )?--(path|uid-owner|gid-owner|suppl-groups)$/,
   // The first always fits.
   /^-m recent (! )?--set$/,
+  // All types.
+  /^-m mh$/,
 ]
 
 testCoverage({
