@@ -19,7 +19,9 @@ import {
 import { isErrorType, RouteEntry } from './route-table.ts'
 
 /** fib_props[].scope: the widest scope that each type may have. */
-const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255]
+const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255, 255]
+/** RTN_MAX */
+const XRESOLVE = 11
 
 function scopeOf(spec: RouteSpec): number {
   const type = spec.type ?? RouteType.Unicast
@@ -214,7 +216,7 @@ export class RouteChecker {
           fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
         if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
       }
-      if (type > RouteType.Nat) fail('Invalid route type')
+      if (type > XRESOLVE) fail('Invalid route type')
       if (LEAST_SCOPE[type]! > scope) fail('Invalid scope')
       if (isErrorType(type)) {
         if (spec.gateway || spec.device || spec.nexthops?.length)

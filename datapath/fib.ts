@@ -315,8 +315,15 @@ export class Fib extends FibLookup {
         // IPv6: one that may share its traffic takes the place of one that may, any other of any other.
         const old =
           route.family === 4 ? beside[0]! : (beside.find((r) => shares(r) === shares(route)) ?? beside[0]!)
-        this.#take(rt, table, old)
-        table.insert(route, route.family === 4)
+        if (route.family === 6) {
+          // In its place (fib6_add_rt2node).
+          this.ends.delete(old)
+          table.replace(old, route)
+          if (old.realm !== 0) rt.realms--
+        } else {
+          this.#take(rt, table, old)
+          table.insert(route, true)
+        }
         if (route.realm !== 0) rt.realms++
         return
       }

@@ -86,12 +86,13 @@ function flagWord(word: string, f: AddressFilter): boolean {
   return true
 }
 
-/** fnmatch(3), as far as labels need it. */
+/** fnmatch(3): `*`, `?`, sets, and backslashes that take the next character for itself. */
 function glob(pattern: string): RegExp {
-  const text = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.')
+  const text = pattern.replace(/\\(.)|\[([!^]?)(\]?[^\]]*)\]|[*?]|[^\w]/gs, (all, one, not, set) => {
+    if (one !== undefined) return `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`
+    if (set !== undefined) return `[${not === '' ? '' : '^'}${set.replace(/[\]\\[]/g, '\\$&')}]`
+    return all === '*' ? '.*' : all === '?' ? '.' : `\\${all}`
+  })
   try {
     return new RegExp(`^${text}$`, 's')
   } catch {
@@ -197,7 +198,8 @@ function show(context: IpContext, line: Line): number {
             if (options.family !== 0 && a.family !== options.family) continue
             if (filter.up && !device.up) continue
             out.object(null, () => {
-              if (fits(context, device, a, filter)) printAddress(context, device, a, options.oneline)
+              if (fits(context, device, a, filter))
+                printAddress(context, device, a, options.oneline || options.echo)
             })
           }
         })
@@ -422,10 +424,23 @@ function modify(context: IpContext, line: Line, change: Change): number {
     line.warn('autojoin needs multicast address\n')
     return 1
   }
-  return context.talk(() => {
-    if (change === 'delete') remove(context, device, d, wildcard)
+  let told: Address | null = null
+  const code = context.talk(() => {
+    if (change === 'delete') told = remove(context, device, d, wildcard)
     else if (d.family === 6) add6(context, device, d, change)
-    else add4(context, device, d, change)
+    else told = add4(context, device, d, change)
+  })
+  if (code === 0 && context.options.echo) echo(context, device, told, change === 'delete')
+  return code
+}
+
+/** The kernel tells of addresses of IPv4 alone. */
+function echo(context: IpContext, device: Device, told: Address | null, gone: boolean): void {
+  const { out } = context
+  out.echo(false, () => {
+    if (told === null) return
+    if (gone) out.any('deleted', true, 'Deleted ')
+    printAddress(context, device, told, true)
   })
 }
 
@@ -440,7 +455,7 @@ function lifeOf(context: IpContext, { valid, preferred }: Draft): Pick<Address, 
 }
 
 /** inet_rtm_newaddr(). */
-function add4(context: IpContext, device: Device, d: Draft, change: Change): void {
+function add4(context: IpContext, device: Device, d: Draft, change: Change): Address | null {
   if (d.family === 0) throw new Refusal('EOPNOTSUPP')
   if (!d.local?.given) throw new Refusal('EINVAL', 'ipv4: Local address is not supplied')
   const length =
@@ -481,13 +496,13 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
     const { metric: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
     context.devices.changeAddress(device, there, {
       ...rest,
-      ...(d.metric === 0 ? (there.metric ? { metric: there.metric } : {}) : { metric: d.metric }),
+      ...(d.metric === 0 ? {} : { metric: d.metric }),
       ...lifeOf(context, d),
     })
-    return
+    return findAddress(device, address)
   }
   // __inet_insert_ifa(): nothing is added, and nothing said.
-  if (word === 0) return
+  if (word === 0) return null
   for (const a of device.addresses)
     if (
       a.family === 4 &&
@@ -498,7 +513,17 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): voi
     )
       throw new Refusal('EINVAL', 'ipv4: Invalid scope value')
   context.devices.addAddress(device, address)
+  return findAddress(device, address)
 }
+
+const findAddress = (device: Device, { words, prefixLength, peer }: Address): Address | null =>
+  device.addresses.find(
+    (a) => a.family === 4 && a.words[0] === words[0] && a.prefixLength === prefixLength && a.peer === peer,
+  ) ?? null
+
+/** rt_scope() of ipv6_addr_type() of a group: by the four bits that say how far it reaches. */
+const multicastScope = (reach: number): number =>
+  reach === 1 ? Scope.Host : reach === 2 ? Scope.Link : reach === 5 ? Scope.Site : Scope.Universe
 
 /** inet6_rtm_newaddr(). */
 function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
@@ -509,7 +534,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   const peer = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null
   const there = device.addresses.find((a) => a.family === 6 && sameWords(a.words, words))
   const metric = d.metric === 0 ? {} : { metric: d.metric }
-  const kept = ['nodad', 'home', 'mngtmpaddr'].filter((f) => d.flags.has(f))
+  const kept = ['nodad', 'home', 'mngtmpaddr', 'autojoin'].filter((f) => d.flags.has(f))
   const flags = kept.length === 0 ? {} : { flags: kept }
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
@@ -524,8 +549,12 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     return
   }
   const top = words[0] >>> 0
-  if (top >>> 24 === 0xff && !d.flags.has('autojoin')) throw new Refusal('EADDRNOTAVAIL', null)
-  if (words.every((w) => w === 0)) throw new Refusal('EADDRNOTAVAIL', null)
+  if (top >>> 24 === 0xff && !d.flags.has('autojoin'))
+    throw new Refusal(
+      'EADDRNOTAVAIL',
+      'ipv6: Cannot assign multicast address without "IFA_F_MCAUTOJOIN" flag',
+    )
+  if (words.every((w) => w === 0)) throw new Refusal('EADDRNOTAVAIL', 'ipv6: Invalid address')
   const loopback = words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
   if (loopback && !device.loopback)
     throw new Refusal('EADDRNOTAVAIL', 'ipv6: Cannot assign loopback address on this device')
@@ -538,11 +567,13 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     peer6: peer,
     scope: loopback
       ? Scope.Host
-      : top >>> 22 === 0x3fa
-        ? Scope.Link
-        : top >>> 22 === 0x3fb
-          ? Scope.Site
-          : Scope.Universe,
+      : top >>> 24 === 0xff
+        ? multicastScope((top >>> 16) & 15)
+        : top >>> 22 === 0x3fa
+          ? Scope.Link
+          : top >>> 22 === 0x3fb
+            ? Scope.Site
+            : Scope.Universe,
     secondary: false,
     label: null,
     ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),
@@ -552,8 +583,8 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   })
 }
 
-/** inet_rtm_deladdr(), inet6_rtm_deladdr(). */
-function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean): void {
+/** inet_rtm_deladdr(), inet6_rtm_deladdr(). Gives the IPv4 address that goes first, with what depends on it. */
+function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean): Address | null {
   if (d.family === 6) {
     const words = d.local?.given ? d.local.words : d.peer?.words
     if (words === undefined) throw new Refusal('EINVAL', 'ipv6: address not supplied')
@@ -563,7 +594,7 @@ function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean)
     )
     if (hit === undefined) throw new Refusal('EADDRNOTAVAIL', 'ipv6: address not found')
     context.devices.removeAddress(device, hit)
-    return
+    return null
   }
   if (d.family === 0) throw new Refusal('EOPNOTSUPP')
   const by = d.peer?.given ? d.peer : wildcard ? null : d.local?.given ? d.local : null
@@ -577,5 +608,16 @@ function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean)
         (a.prefixLength === length && agrees([a.peer ?? a.words[0], 0, 0, 0], by.words, a.prefixLength))),
   )
   if (hit === undefined) throw new Refusal('EADDRNOTAVAIL', 'ipv4: Address not found')
+  const before = [...device.addresses]
   context.devices.removeAddress(device, hit)
+  return (
+    before.find(
+      (a) =>
+        a !== hit &&
+        a.family === 4 &&
+        !device.addresses.includes(a) &&
+        hit.secondary === false &&
+        !device.conf.promoteSecondaries,
+    ) ?? hit
+  )
 }

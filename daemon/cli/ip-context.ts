@@ -14,6 +14,8 @@ export interface IpOptions {
   family: Family | 0
   /** -B, -M, -0 and `ip link`: a family of which this host has neither addresses nor routes; `family` is 0 then. */
   foreign: Foreign | null
+  /** Show what the kernel says that it has done. Not in a batch. */
+  echo: boolean
   /** -c: always, or not. */
   color: boolean
   json: boolean
@@ -34,6 +36,7 @@ export const PLAIN: IpOptions = {
   family: 0,
   foreign: null,
   color: false,
+  echo: false,
   json: false,
   pretty: false,
   oneline: false,

@@ -67,6 +67,20 @@ export class Output {
     }
   }
 
+  /** What -echo shows: one object, of which iproute2 opens some twice. */
+  echo(twice: boolean, fill: () => void): void {
+    if (!this.json || !twice) {
+      this.list(() => this.object(null, fill))
+      return
+    }
+    this.#root = []
+    this.object(null, fill)
+    const pretty = this.#pretty
+    const inner = write(this.#root[0] ?? null, pretty, pretty ? 2 : 0)
+    this.text += pretty ? `[ {${inner}\n${INDENT}} ]\n` : `[{${inner}}]\n`
+    this.#root = null
+  }
+
   /** What is left of a list when the program ends in the middle of it. */
   broken(): void {
     if (this.json) this.text += this.#pretty ? '[ ' : '['

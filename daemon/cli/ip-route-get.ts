@@ -9,7 +9,7 @@ import { isErrorType } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import { ANY, bitsOf } from '../host-folder/address.ts'
-import { type IpContext, Refusal } from './ip-context.ts'
+import { IpContext, Refusal } from './ip-context.ts'
 import { FAILURES, type InputRoute, routeIn, ruleRealm, withTag } from './ip-route-in.ts'
 import {
   NO_FILTER,
@@ -36,6 +36,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let iif: string | null = null
   let oif: string | null = null
   let fibmatch = false
+  let connected = false
   let notify = false
   let protocolSaid = false
   let uid = 0
@@ -51,7 +52,7 @@ export function getRoute(context: IpContext, line: Line): number {
     else if (begins(word, 'mark')) mark = line.number('invalid mark value')
     else if (begins(word, 'oif') || word === 'dev') oif = line.next()
     else if (begins(word, 'notify')) notify = true
-    else if (begins(word, 'connected')) continue
+    else if (begins(word, 'connected')) connected = true
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
     else if (begins(word, 'uid')) uid = line.number('invalid UID\n')
     else if (begins(word, 'fibmatch')) fibmatch = true
@@ -81,7 +82,7 @@ export function getRoute(context: IpContext, line: Line): number {
     devices.push(device)
   }
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
-  let answer: (() => void) | null = null
+  let answer: ((context: IpContext) => void) | null = null
   const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
     const key = newFlowKey()
@@ -102,9 +103,18 @@ export function getRoute(context: IpContext, line: Line): number {
     answer = own === 4 ? get4(context, key, from, uid, fibmatch, notify) : get6(context, key, from, fibmatch)
   })
   if (code !== 0) return code
-  context.out.list(() => context.out.object(null, answer!))
+  context.out.list(() => context.out.object(null, () => answer!(context)))
+  if (!connected || from !== null) return 0
+  // The route is asked for again as it was, and printed as text.
+  const text = new IpContext(context.host, { ...context.options, json: false }, context.session)
+  if (context.options.json) text.options.color = false
+  answer!(text)
+  context.out.raw(text.out.text)
   return 0
 }
+
+/** 224.0.0.1: every interface is in that group. */
+const ALL_HOSTS = 0xe0000001 | 0
 
 /** Without rules of its own a host has its local IPv4 table in the main one. */
 const shownTable = (context: IpContext, r: Route): number =>
@@ -120,7 +130,7 @@ function get4(
   uid: number,
   fibmatch: boolean,
   notify: boolean,
-): () => void {
+): (context: IpContext) => void {
   const { fib, devices } = context.host
   const asked = { ...key }
   const refuse = (): never => {
@@ -143,9 +153,9 @@ function get4(
           (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000)))
     const match = untold ? null : fib.find(asked)
     if (match === null || isErrorType(match.type)) throw new Refusal('EHOSTUNREACH')
-    return () => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match))
+    return (context) => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match))
   }
-  return () => printGet4(context, asked, key, found, from, uid, notify)
+  return (context) => printGet4(context, asked, key, found, from, uid, notify)
 }
 
 function printGet4(
@@ -160,7 +170,7 @@ function printGet4(
   const { out, names, options } = context
   if (r.type !== RouteType.Unicast || options.details)
     out.any('type', names.type(r.type), `${names.type(r.type)} `)
-  const dst = formatAddress(4, [key.d0, 0, 0, 0])
+  const dst = formatAddress(4, [asked.d0, 0, 0, 0])
   out.any('dst', dst, out.paint('inet', `${dst} `))
   if (from !== null && asked.s0 !== 0) {
     const text = formatAddress(4, from.words)
@@ -189,9 +199,13 @@ function printGet4(
     out.plain(asked.mark >= 16 ? `mark 0x${asked.mark.toString(16)} ` : `mark ${asked.mark} `)
   }
   if (realm !== 0) printFlow(context, realm)
-  if (asked.iif === 0) out.any('uid', uid, `uid ${uid} `)
+  // INVALID_UID
+  if (asked.iif === 0 && uid !== 0xffff_ffff) out.any('uid', uid, `uid ${uid} `)
   const flags = [
-    ...(r.type === RouteType.Local || r.type === RouteType.Broadcast || (asked.iif === 0 && device.loopback)
+    ...(r.type === RouteType.Local ||
+    r.type === RouteType.Broadcast ||
+    (r.type === RouteType.Multicast && asked.d0 === ALL_HOSTS) ||
+    (asked.iif === 0 && device.loopback)
       ? ['local']
       : []),
     ...(redirect ? ['redirect'] : []),
@@ -224,20 +238,25 @@ function fromHop(whole: Route, device: Device | null, gateway: Words | null): Ro
 }
 
 /** inet6_rtm_getroute(), rt6_fill_node(). */
-function get6(context: IpContext, key: Key, from: AnyPrefix | null, fibmatch: boolean): () => void {
+function get6(
+  context: IpContext,
+  key: Key,
+  from: AnyPrefix | null,
+  fibmatch: boolean,
+): (context: IpContext) => void {
   const { fib, devices, path } = context.host
   fib.freshNames()
   const { whole, route } = path.routes6.ask(key)
   if (isErrorType(route.type))
     throw new Refusal(path.routes6.isNone(route) ? 'ENETUNREACH' : (ERRORS6[route.type] ?? 'EINVAL'))
   if (fibmatch)
-    return () => {
+    return (context) => {
       const shown = fromHop(whole, route.device, route.gateway)
       printRoute(context, shown, NO_FILTER, shown.table, devices.byIndex[key.iif] ?? null)
     }
   const dst: Words = [key.d0, key.d1, key.d2, key.d3]
   const source = route.source ?? selectAddress6(devices, interfaceOf(route), ...dst)?.words ?? null
-  return () => {
+  return (context) => {
     const { out, names, options } = context
     if (route.type !== RouteType.Unicast || options.details)
       out.any('type', names.type(route.type), `${names.type(route.type)} `)

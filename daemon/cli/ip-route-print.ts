@@ -92,13 +92,19 @@ export function printFlags(context: IpContext, flags: readonly string[]): void {
   for (const flag of flags) out.plain(`${flag} `)
 }
 
+/** RTAX_* in the order of their numbers. */
+export const METRICS: readonly string[] =
+  'mtu window rtt rttvar ssthresh cwnd advmss reordering hoplimit initcwnd features rto_min initrwnd quickack congctl fastopen_no_cookie'.split(
+    ' ',
+  )
+
 export function printMetrics(context: IpContext, mtu: number, extras: Route['extras']): void {
   const { out } = context
   const locked = new Set(extras?.locked ?? [])
-  const metrics: RouteMetric[] = [
-    ...(mtu > 0 || locked.has('mtu') ? [{ name: 'mtu', value: mtu }] : []),
-    ...(extras?.metrics ?? []),
-  ]
+  const given = new Map<string, RouteMetric>(extras?.metrics?.map((metric) => [metric.name, metric]))
+  if (mtu > 0) given.set('mtu', { name: 'mtu', value: mtu })
+  // What is locked shows, though it may be nothing.
+  const metrics = METRICS.flatMap((name) => given.get(name) ?? (locked.has(name) ? [{ name, value: 0 }] : []))
   if (metrics.length === 0) return
   out.array('metrics', () =>
     out.object(null, () => {
@@ -158,7 +164,7 @@ export function printRoute(
   if ((family === 6 || r.metric !== 0) && f.metric === null)
     out.any('metric', r.metric, `metric ${r.metric} `)
   printFlags(context, r.extras?.onlink && (r.nexthops === null || family === 4) ? ['onlink'] : [])
-  if (r.realm !== 0 && r.nexthops === null) printFlow(context, r.realm)
+  if (r.realm !== 0 && r.nexthops === null && f.realmMask !== 0xffff_ffff) printFlow(context, r.realm)
   const end = context.host.fib.ends.get(r)
   if (end !== undefined) {
     const left = Math.trunc((end - context.host.now) / 1000)

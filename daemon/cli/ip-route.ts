@@ -16,7 +16,7 @@ import { isErrorType } from '../../datapath/route-table.ts'
 import { ANY, masked, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { getRoute } from './ip-route-get.ts'
-import { type Filter, printRoute } from './ip-route-print.ts'
+import { type Filter, METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
 import {
   type AnyPrefix,
@@ -65,11 +65,6 @@ export function runRoute(context: IpContext, words: readonly string[]): number {
 
 // -- add, change, replace, append, delete
 
-/** RTAX_* in the order of their numbers; `t`: a time in milliseconds. */
-const METRICS =
-  'mtu window rtt rttvar ssthresh cwnd advmss reordering hoplimit initcwnd features rto_min initrwnd quickack congctl fastopen_no_cookie'.split(
-    ' ',
-  )
 /** Metrics whose names may be shortened. */
 const SHORT = new Set(
   'reordering window cwnd initcwnd initrwnd quickack congctl rttvar ssthresh fastopen_no_cookie'.split(' '),
@@ -128,6 +123,10 @@ function readVia(line: Line, family: Family | 0): AnyPrefix {
   return line.address(text, said === 0 ? family : said)
 }
 
+/** `any` and `all` are addresses of no bytes, `default` is one of zeros, which is none to the kernel. */
+const isNothing = (p: AnyPrefix | null): boolean => p !== null && !p.given
+const isDefault = (p: AnyPrefix | null): boolean => p?.given === true && p.length === -2
+
 function modify(context: IpContext, line: Line, change: Change): number {
   let family: Family | 0 = context.options.family
   const settle = (p: AnyPrefix): AnyPrefix => {
@@ -142,7 +141,6 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let tos = 0
   let metric = 0
   let source: AnyPrefix | null = null
-  let from: AnyPrefix | null = null
   let preference = 0
   let device: string | null = null
   const hop: Hop = { device: null, gateway: null, onlink: false, weight: 1, realm: 0 }
@@ -164,7 +162,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       if (hop.gateway !== null) line.invalid('use nexthop syntax to specify multiple via\n', word)
       hop.gateway = readVia(line, family)
       settle(hop.gateway)
-    } else if (word === 'from') from = settle(line.prefix(line.next(), family))
+    } else if (word === 'from') settle(line.prefix(line.next(), family))
     else if (word === 'tos' || begins(word, 'dsfield'))
       tos = line.named('"tos" value is invalid\n', tosNumber)
     else if (word === 'expires') expires = line.number('"expires" value is invalid\n')
@@ -175,12 +173,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
       const text = line.next()
       if (text !== 'enabled' && text !== 'disabled') line.invalid('"ttl-propagate" value is invalid\n', text)
     } else if (begins(word, 'features')) {
-      let bits = 0
-      while (!line.done && line.peek() === 'ecn') {
-        line.take()
-        bits = 1
-      }
-      if (bits === 0) line.invalid('"features" value not valid\n', line.next())
+      const text = line.next()
+      if (text !== 'ecn') line.invalid('"features" value not valid\n', text)
       metrics.set('features', { name: 'features', value: 'ecn' })
     } else if (metricName !== null) metrics.set(metricName, readMetric(line, metricName, locked))
     else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', realms)
@@ -298,21 +292,23 @@ function modify(context: IpContext, line: Line, change: Change): number {
     scope: own === 6 ? Scope.Universe : (scope ?? ownScope),
     ...(protocol === null ? {} : { protocol }),
     device: out,
-    gateway: behindOther ? null : (hop.gateway?.words ?? null),
-    source: source?.words ?? null,
+    gateway: behindOther || isDefault(hop.gateway) ? null : (hop.gateway?.words ?? null),
+    source: isDefault(source) ? null : (source?.words ?? null),
     mtu: Math.min(Number(mtu), 65520),
     realm: hop.realm,
     nexthops: nexthops.length === 0 ? null : nexthops,
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
-  return context.talk(() => {
+  let told: Route | null = null
+  const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
+    // An address of no bytes: `any`.
+    if ([source, hop.gateway].some(isNothing))
+      throw new Refusal('EINVAL', 'Attribute failed policy validation')
     if (tos !== 0 && own === 6)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
-    if (from !== null && own === 4 && from.length > 0)
-      throw new Refusal('EINVAL', 'Invalid source prefix for route')
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6 && change !== 'delete' && hops.some((h) => h.gateway?.family !== 6))
       throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
@@ -322,7 +318,19 @@ function modify(context: IpContext, line: Line, change: Change): number {
         'EINVAL',
         hopSaid ? 'Nexthop specification and nexthop id are mutually exclusive' : 'Nexthop id does not exist',
       )
-    request(context, spec, change, expires)
+    told = request(context, spec, change, expires)
+  })
+  if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
+  return code
+}
+
+/** -echo: what the kernel says has come or gone. */
+function echo(context: IpContext, told: Route | null, gone: boolean): void {
+  const { out } = context
+  out.echo(true, () => {
+    if (told === null) return
+    if (gone) out.any('deleted', true, 'Deleted ')
+    printRoute(context, told, NO_FILTER)
   })
 }
 
@@ -375,12 +383,15 @@ function readNexthops(
   }
 }
 
+const knownAlgorithms = (context: IpContext): string[] =>
+  (context.host.tunables.text('net.ipv4.tcp_available_congestion_control') ?? 'reno cubic').split(' ')
+
 /** Out of lo a route leads nowhere, unless it is local or that of ::1 (ip6_route_info_create). */
 const isReject6 = (device: Device | null, type: number, { words: w }: Pick<AnyPrefix, 'words'>): boolean =>
   device?.loopback === true && type !== RouteType.Local && !((w[0] | w[1] | w[2]) === 0 && w[3] === 1)
 
 /** `expires`: seconds, FOREVER; IPv4 does not know it. */
-function request(context: IpContext, spec: RouteSpec, change: Change, expires: number): void {
+function request(context: IpContext, spec: RouteSpec, change: Change, expires: number): Route {
   const { fib } = context.host
   if (change === 'delete') {
     const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
@@ -390,7 +401,7 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
       !sameWords(masked(spec.dst, spec.prefixLength), spec.dst)
     )
       throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
-    fib.deleteRoute({
+    return fib.deleteRoute({
       ...rest,
       ...(type ? { type } : {}),
       ...(protocol === undefined ? {} : { protocol }),
@@ -399,19 +410,23 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
       source: source ?? null,
       nexthops: nexthops ?? null,
     })
-    return
   }
+  const algorithm = spec.extras?.metrics?.find(({ name }) => name === 'congctl')?.value
+  if (algorithm !== undefined && !knownAlgorithms(context).includes(String(algorithm)))
+    throw new Refusal('EINVAL', 'Unknown tcp congestion algorithm')
+  // NLM_F_EXCL alone: IPv4 makes nothing, IPv6 does not look.
   if (change === 'test') {
-    const there = fib
-      .routes(spec.family ?? 4, spec.table)
-      .some((r) => sameWords(r.dst, spec.dst) && r.prefixLength === spec.prefixLength)
-    throw new RouteError(there ? 'EEXIST' : 'ENOENT', '')
+    const made = fib.addRoute(spec, 'add', true)
+    if (spec.family === 6) return made
+    fib.removeRoute(made)
+    throw new RouteError('ENOENT', 'No such file or directory')
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
   const route = fib.addRoute(spec, change, true)
   const refuses = isErrorType(route.type) || isReject6(route.device, route.type, { words: route.dst })
   if (expires !== FOREVER && spec.family === 6 && !refuses)
     fib.setEnd(route, context.host.now + expires * 1000)
+  return route
 }
 
 // -- show and flush
@@ -443,6 +458,12 @@ function show(context: IpContext, line: Line, flush: boolean): number {
   }
   let oif: string | null = null
   let iif: string | null = null
+  let mark = 0
+  /** `any` and `all` ask nothing, unless a family was said. */
+  const destination = (text: string): AnyPrefix | null =>
+    (text === 'any' || text === 'all') && family === 0 && context.options.foreign === null
+      ? null
+      : line.prefix(text, family)
   while (!line.done) {
     const word = line.take()
     if (begins(word, 'table')) {
@@ -471,7 +492,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     } else if (begins(word, 'type')) f.type = line.named('node type value is invalid\n', routeType)
     else if (word === 'dev' || word === 'oif') oif = line.next()
     else if (word === 'iif') iif = line.next()
-    else if (word === 'mark') line.number('invalid mark value')
+    else if (word === 'mark') mark = line.number('invalid mark value')
     else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
       f.metric = line.number('"metric" value is invalid\n')
     else if (word === 'via') {
@@ -496,10 +517,10 @@ function show(context: IpContext, line: Line, flush: boolean): number {
       f.from = { family: source.given ? source.family : 0, none }
     } else {
       const text = begins(word, 'to') ? line.next() : word
-      if (begins(text, 'root')) f.root = line.prefix(line.next(), family)
-      else if (begins(text, 'match')) f.match = line.prefix(line.next(), family)
+      if (begins(text, 'root')) f.root = destination(line.next())
+      else if (begins(text, 'match')) f.match = destination(line.next())
       else {
-        f.match = line.prefix(begins(text, 'exact') ? line.next() : text, family)
+        f.match = destination(begins(text, 'exact') ? line.next() : text)
         f.root = f.match
       }
     }
@@ -514,7 +535,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     f.oif = context.device(oif) ?? null
     if (f.oif === null) return line.noDevice(oif)
   }
-  const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
+  const families: readonly Family[] = foreign !== null || mark !== 0 ? [] : family === 0 ? [4, 6] : [family]
   return flush ? flushRoutes(context, line, families, f) : showRoutes(context, line, families, f)
 }
 

@@ -144,17 +144,24 @@ function modify(context: IpContext, line: Line, add: boolean): number {
   if (family === 0) family = 4
   if (!tableSaid && add && action === 1) rule.table = 254
   const own = family === 6 ? 6 : 4
-  return context.talk(() => {
+  let told: Rule | null = null
+  const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EAFNOSUPPORT', 'Rule family not supported')
     if (foreign.source !== 0 && foreign.source !== own) throw new Refusal('EINVAL', 'Invalid source address')
     if (foreign.destination !== 0 && foreign.destination !== own)
       throw new Refusal('EINVAL', 'Invalid dst address')
-    request(context, own, rule, action, add)
+    told = request(context, own, rule, action, add)
   })
+  if (code === 0 && context.options.echo)
+    context.out.echo(true, () => {
+      if (!add) context.out.any('deleted', true, 'Deleted ')
+      printRule(context, told!)
+    })
+  return code
 }
 
 /** What fib_nl2rule() and its kin refuse, then the change. */
-function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): void {
+function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): Rule {
   const { fib } = context.host
   if (add && rule.table === 0 && action === 1 && !rule.l3mdev) rule.table = 254
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
@@ -174,14 +181,13 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     if (family === 4 && ((rule.tos ?? 0) & ~0x1c) !== 0) throw new Refusal('EINVAL', 'Invalid tos')
     // FRA_FLOW is IPv4's.
     const { realm, ...rest } = rule
-    fib.addRule({
+    return fib.addRule({
       ...rest,
       ...(family === 4 && realm ? { realm } : {}),
       family,
       action: named ?? 'nop',
       setBy: rule.setBy ?? 'unspec',
     })
-    return
   }
   const wanted: Partial<RuleSpec> = { family }
   for (const [key, value] of Object.entries(rule) as [keyof RuleSpec, never][]) {
@@ -197,7 +203,7 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   // Nothing makes a rule for NAT.
   if (action === 10) throw new Refusal('ENOENT')
   if (named !== undefined) (wanted as { action: RuleAction }).action = named
-  fib.deleteRule(wanted)
+  return fib.deleteRule(wanted)
 }
 
 function interfaceName(line: Line, key: string): string {

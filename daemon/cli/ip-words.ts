@@ -62,7 +62,7 @@ function ipv4(text: string): number | null {
 /** get_addr_1(); null if it is none of that family (0: either). */
 export function address(text: string, family: Family | 0): AnyPrefix | null {
   if (text === 'default' || text === 'any' || text === 'all')
-    return { family, words: ANY, length: -2, said: true, given: family !== 0 }
+    return { family, words: ANY, length: -2, said: true, given: text === 'default' }
   if (text.includes(':')) {
     const words = family === 4 ? null : parseIpv6(text)
     return words === null ? null : { family: 6, words, length: -1, said: false, given: true }
@@ -229,11 +229,11 @@ export const tableNumber = fromTable(TABLES, 0xffff_ffff)
 export const groupNumber = fromTable(new Map([['default', 0]]), 0xffff_ffff)
 const realmPart = fromTable(new Map([['cosmos', 0]]), 0xffff)
 
-/** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO. */
+/** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO, or that number. */
 export function realms(text: string): number | null {
   const slash = text.indexOf('/')
-  if (slash < 0) return realmPart(text)
-  const from = text.slice(0, slash) === '' ? 0 : realmPart(text.slice(0, slash))
+  if (slash < 0) return realmPart(text) ?? number(text)
+  const from = realmPart(text.slice(0, slash))
   const to = text.slice(slash + 1) === '' ? 0 : realmPart(text.slice(slash + 1))
   return from === null || to === null ? null : ((from << 16) | to) >>> 0
 }

@@ -13,7 +13,7 @@ import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
 import { ipUsage } from './ip-usage.ts'
-import { begins, Exit, Returned } from './ip-words.ts'
+import { begins, Exit, number, Returned } from './ip-words.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'ip utility, iproute2-6.1.0, libbpf 1.1.2\n'
@@ -96,18 +96,20 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
     else if (begins(word, '-batch')) batch = argument()
     else if (begins(word, '-brief')) options.brief = true
     else if (begins(word, '-json')) options.json = true
-    else if (begins(word, '-rcvbuf')) argument()
-    // Differs from Linux: the daemon sees no terminal, `auto` is never.
+    else if (begins(word, '-rcvbuf')) {
+      const text = argument()
+      if (number(text) === null) end('', `Invalid rcvbuf size '${text}'\n`, 255)
+    } // Differs from Linux: the daemon sees no terminal, `auto` is never.
     else if (/^-c(o(l(or?)?)?)?(=(always|auto|never)?)?$/.test(word))
       options.color = !/(auto|never)$/.test(word)
     else if (begins(word, '-help')) end('', ipUsage, 255)
     else if (begins(word, '-netns'))
-      end('', `Cannot open network namespace "${argument()}": No such file or directory\n`, 255)
+      end('', `Cannot open network namespace "${argv[at + 1] ?? '(null)'}": No such file or directory\n`, 255)
     else if (begins(word, '-Numeric')) options.numeric = true
     else if (begins(word, '-all')) continue
-    else if (begins(word, '-echo')) continue
+    else if (begins(word, '-echo')) options.echo = true
     else if (begins(word, '-pretty')) options.pretty = true
-    else end('', `Option "${argv[at]}" is unknown, try "ip -help".\n`, 255)
+    else end('', `Option "${word}" is unknown, try "ip -help".\n`, 255)
   }
   return { options, batch, force, words: argv.slice(at) }
 }
@@ -125,7 +127,9 @@ function runOne(
   session: IpSession | null,
 ): One {
   endLifetimes(engine.host.devices, engine.host.fib, engine.host.now)
-  const context = new IpContext(engine.host, { ...options }, session)
+  // Differs from Linux: in a batch iproute2 takes acknowledgements that are left over for answers.
+  const echo = options.echo && session === null
+  const context = new IpContext(engine.host, { ...options, echo }, session)
   const [object = '', ...rest] = words
   const run = OBJECTS.find(([name]) => begins(object, name))?.[1] ?? null
   if (run === null) {
