@@ -205,8 +205,9 @@ export class Fib extends FibLookup {
   /** In the order in which `ip route show table all` prints them; `table` undefined: all of them. */
   routes(family: Family, table?: number): readonly Route[] {
     const rt = this.of(family)
+    // By bucket (fib_table_hash), in each the youngest first.
     const ids =
-      table === undefined ? [...rt.tables.keys()].sort((a, b) => (a & 0xff) - (b & 0xff) || a - b) : [table]
+      table === undefined ? [...rt.tables.keys()].reverse().sort((a, b) => (a & 0xff) - (b & 0xff)) : [table]
     return ids.flatMap((id) => rt.tables.get(id)?.list() ?? [])
   }
 

@@ -32,6 +32,8 @@ export interface RuleSpec {
   readonly tunnel?: number
   readonly l3mdev?: boolean
   readonly action: RuleAction
+  /** A number that no action has (RTN_*): a blackhole under another name. */
+  readonly otherAction?: number
   readonly table?: number
   /** Priority that `goto` leads to. */
   readonly target?: number

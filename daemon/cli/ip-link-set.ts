@@ -4,7 +4,7 @@
 import type { Address, Device } from '../../datapath/devices.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line, number } from './ip-words.ts'
+import { address, begins, groupNumber, type Line, number } from './ip-words.ts'
 
 export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
 
@@ -83,13 +83,24 @@ function onOff(line: Line, key: string): boolean {
 const validName = (text: string, most = Number.POSITIVE_INFINITY): boolean =>
   text !== '' && Buffer.byteLength(text) <= most && !/[\s/]/.test(text)
 
-/** ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one. */
+/** ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one; a part is read as far as it is hexadecimal. */
 function hardware(line: Line): string {
   const text = line.next()
-  const parts = text.split(':')
-  if (text.includes('.') || parts.length > 32 || !parts.every((part) => /^[\da-f]{1,2}$/i.test(part)))
-    return line.fail(`"${text}" is invalid lladdr.\n`, 1)
-  return parts.map((part) => part.toLowerCase().padStart(2, '0')).join(':')
+  const refuse = (part: string): never => line.fail(`"${part}" is invalid lladdr.\n`, 1)
+  const hex = (n: number): string => n.toString(16).padStart(2, '0')
+  if (text.includes('.')) {
+    const word = address(text, 4)?.words[0]
+    if (word === undefined) return refuse(text)
+    return [24, 16, 8, 0].map((shift) => hex((word >>> shift) & 0xff)).join(':')
+  }
+  const parts = text.split(':').slice(0, 32)
+  return parts
+    .map((part) => {
+      const found = /^\s*([+-]?)(?:0x)?([\da-f]+)/i.exec(part)
+      const value = found === null ? -1 : Number.parseInt(found[2]!, 16) * (found[1] === '-' ? -1 : 1)
+      return value < 0 || value > 255 ? refuse(part) : hex(value)
+    })
+    .join(':')
 }
 
 const bytesOf = (address: string): number => address.split(':').length
@@ -172,7 +183,7 @@ function readWish(context: IpContext, line: Line): Wish {
       const length = value('txqueuelen')
       change('queue', (d) => {
         // tun_device_event() cannot make its rings that long.
-        if (length < 0 && !d.loopback) throw new Refusal('EPERM')
+        if ((length < 0 || length >= 0x1000_0000) && !d.loopback) throw new Refusal('EPERM')
         d.link.txQueueLength = length
       })
     } else if (word === 'mtu') {
@@ -291,6 +302,8 @@ function readWish(context: IpContext, line: Line): Wish {
       refuse('protodown', 'EOPNOTSUPP', 'Protodown not supported by device')
     } else if (word === 'gso_max_size') {
       const size = largest(line, word, 0xffff_ffff)
+      // MAX_TCP_HEADER
+      if (size <= 192) refuse('kind', 'EINVAL', 'integer out of range')
       change('sizes', (d) => {
         if (size > (d.loopback ? 524_280 : 65_536)) throw new Refusal('EINVAL', 'too big gso_max_size')
       })
@@ -338,7 +351,7 @@ function setState(device: Device, state: string): void {
 
 function setAddress(device: Device, address: string): void {
   if (device.link.mac === null) throw new Refusal('EOPNOTSUPP')
-  if (device.loopback ? /^00(:00)*$/.test(address) : (Number.parseInt(address, 16) & 1) === 1)
+  if ((device.loopback && /^00(:00)*$/.test(address)) || (Number.parseInt(address, 16) & 1) === 1)
     throw new Refusal('EADDRNOTAVAIL')
   device.link.mac = cut(device, address)
 }
@@ -368,7 +381,7 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
   const making = verb === 'add' || verb === 'replace'
   if (wish.group !== null && wish.dev === null) {
     if (!line.done) return garbage(line, 255)
-    if (making) return line.fail('group cannot be used when creating devices.\n', 1)
+    if (making) return line.die('group cannot be used when creating devices.\n')
     return changeGroup(context, wish, verb)
   }
   if (!making) {
@@ -400,18 +413,29 @@ function garbage(line: Line, code: 1 | 255 = 1): number {
 
 function set(context: IpContext, target: Device, wish: Wish): void {
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
+  if (wish.type?.endsWith('_slave') && LINK_KINDS.has(wish.type)) throw new Refusal('EOPNOTSUPP')
   const { group, name, up } = wish
   const changes: Change[] = [
     ...wish.changes,
     ...(group === null ? [] : [{ step: 'group' as const, run: (d: Device) => void (d.link.group = group) }]),
     ...(name === null
       ? []
-      : [{ step: 'name' as const, run: (d: Device) => context.devices.rename(d, name) }]),
+      : [{ step: 'name' as const, run: (d: Device) => context.devices.rename(d, freeName(context, name)) }]),
     ...(up === null ? [] : [{ step: 'flags' as const, run: (d: Device) => context.devices.setUp(d, up) }]),
   ]
   changes.sort((a, b) => STEPS.indexOf(a.step) - STEPS.indexOf(b.step))
   for (const { run } of changes) run(target)
   context.devices.touch()
+}
+
+/** __dev_alloc_name(): a pattern takes the first number that is free. */
+function freeName(context: IpContext, name: string): string {
+  if (!name.includes('%')) return name
+  if (!/^[^%]*%d[^%]*$/.test(name)) throw new Refusal('EINVAL')
+  for (let i = 0; ; i++) {
+    const made = name.replace('%d', String(i))
+    if (context.devices.byAnyName(made) === undefined) return made
+  }
 }
 
 /** Emulated links are those of the host folder: none is made or taken away while it runs. */
@@ -422,7 +446,8 @@ function make(context: IpContext, wish: Wish, verb: LinkChange): void {
   const there = name === null ? undefined : context.devices.byName(name)
   if (there !== undefined && verb === 'add') throw new Refusal('EEXIST')
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
-  if (there !== undefined) set(context, there, wish)
+  // rtnl_changelink() replaces nothing.
+  if (there !== undefined) throw new Refusal('EOPNOTSUPP')
   else throw new Refusal('EOPNOTSUPP', 'Unknown device type')
 }
 

@@ -5,11 +5,11 @@ import { type IpContext, Refusal } from './ip-context.ts'
 import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line } from './ip-words.ts'
+import { begins, groupNumber, type Line, scopeNumber } from './ip-words.ts'
 
 export function runLink(context: IpContext, words: readonly string[]): number {
-  const line = context.line(words)
   context.options.foreign = 'link'
+  const line = context.line(words)
   if (line.done) return showLinks(context, line)
   const verb = line.take()
   if (begins(verb, 'add')) return modifyLink(context, line, 'add')
@@ -31,6 +31,7 @@ function xstats(line: Line): number {
   if (!begins(word, 'type')) return line.invalid('unknown option', word)
   const kind = line.next()
   if (!LINK_KINDS.has(kind)) return line.invalid('invalid type', kind)
+  if (/^(bridge|bond)(_slave)?$/.test(kind)) return 0
   return line.fail(`xstats: link type ${kind} doesn't support xstats\n`, 1)
 }
 
@@ -301,6 +302,7 @@ function showLinks(context: IpContext, line: Line): number {
   }
   context.out.list(() => {
     for (const device of context.devices.all()) {
+      if (filter.labelled) break
       if (filter.device !== null && device !== filter.device) continue
       if (isLeftOut(device, filter)) continue
       // Asked for by name a link is shown as it is; otherwise what does not fit leaves an empty object.
@@ -322,6 +324,8 @@ export interface LinkFilter {
   group: number | null
   kind: string | null
   master: boolean
+  /** A label was asked for, which no link has. */
+  labelled?: boolean
 }
 
 const isOfKind = (device: Device, kind: string): boolean => kind === 'tun' && !device.loopback
@@ -351,7 +355,8 @@ function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilt
   let name: string | null = null
   while (!line.done) {
     const word = line.take()
-    if (!linkWord(context, line, word, f)) name = deviceWord(line, word, name, usage)
+    if (!linkWord(context, line, word, f) && !addressWord(line, word, f))
+      name = deviceWord(line, word, name, usage)
   }
   if (name !== null) {
     f.named = name
@@ -360,6 +365,26 @@ function readLinkFilter(context: IpContext, line: Line, usage: string): LinkFilt
   }
   return f
 }
+
+/** Words of the filter that speak of addresses, which links have not: only a label leaves them all out. */
+function addressWord(line: Line, word: string, f: LinkFilter): boolean {
+  if (word === 'to') line.prefix(line.next(), 0)
+  else if (word === 'label') {
+    line.next()
+    f.labelled = true
+  } else if (word === 'scope') {
+    const text = line.next()
+    if (text !== 'all' && scopeNumber(text) === null) line.invalid('invalid "scope"\n', text)
+  } else return ADDRESS_FLAGS.has(word.replace(/^-/, ''))
+  return true
+}
+
+/** Flags of addresses, as words of a filter. */
+export const ADDRESS_FLAGS: ReadonlySet<string> = new Set(
+  'secondary temporary nodad optimistic dadfailed home deprecated tentative permanent mngtmpaddr noprefixroute autojoin stable-privacy dynamic primary'.split(
+    ' ',
+  ),
+)
 
 /** Words of the filter that speak of links; false if it is none. */
 export function linkWord(context: IpContext, line: Line, word: string, f: LinkFilter): boolean {

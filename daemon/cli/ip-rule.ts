@@ -1,6 +1,6 @@
 // ip rule: policy rules, as iprule.c of iproute2 6.1 reads and prints them.
 
-import type { Rule, RuleAction, RuleSpec } from '../../datapath/fib.ts'
+import { RouteType, type Rule, type RuleAction, type RuleSpec } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { bitsOf } from '../host-folder/address.ts'
@@ -38,21 +38,31 @@ export function runRule(context: IpContext, words: readonly string[]): number {
 
 const MARK = /^([^/]*)(?:\/(.*))?$/s
 
-function mark(line: Line, why: string): readonly [number, number] {
+/** VALUE[/MASK]; null: no mask was said. */
+function mark(line: Line, why: string): readonly [number, number | null] {
   const text = line.next()
   const [, value, mask] = MARK.exec(text)!
-  const found = number(value!) ?? line.invalid(why, text)
-  if (mask === undefined) return [found, 0xffff_ffff]
+  const found = number(value!) ?? line.invalid(why, value!)
+  if (mask === undefined) return [found, null]
   return [found, number(mask) ?? line.invalid('fwmask value is invalid\n', mask)]
 }
 
 /** `LOW[-HIGH]` as sscanf("%hu-%hu") takes it. */
 function ports(line: Line, why: string): readonly [number, number] {
   const text = line.next()
-  const found = /^(\d+)(?:-(\d+))?/.exec(text)
+  const found = /^\s*([+-]?\d+)(?:-\s*([+-]?\d+))?/.exec(text)
   if (found === null) return line.invalid(why, text)
   const low = Number(found[1]) & 0xffff
   return [low, found[2] === undefined ? low : Number(found[2]) & 0xffff]
+}
+
+/** `LOW-HIGH` as sscanf("%u-%u") takes it. */
+function uids(line: Line): readonly [number, number] {
+  const text = line.next()
+  const found = /^\s*([+-]?\d+)-\s*([+-]?\d+)/.exec(text) ?? line.invalid('invalid UID range\n', text)
+  const read = (part: string): number =>
+    Math.abs(Number(part)) > 0xffff_ffff ? 0xffff_ffff : Number(part) >>> 0
+  return [read(found[1]!), read(found[2]!)]
 }
 
 type Draft = { -readonly [K in keyof RuleSpec]?: RuleSpec[K] }
@@ -97,11 +107,12 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     else if (word === 'fwmark') {
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       rule.mark = value
-      rule.markMask = mask
+      // fib_nl2rule(): without a mask all bits of a mark that is not zero.
+      rule.markMask = mask ?? (value === 0 ? 0 : 0xffff_ffff)
     } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', realms)
     else if (begins(word, 'protocol'))
       rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
-    else if (word === 'tun_id') rule.tunnel = line.number('"tun_id" value is invalid\n')
+    else if (word === 'tun_id') rule.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'table') || word === 'lookup') {
       rule.table = line.named('invalid table ID\n', tableNumber)
       tableSaid = true
@@ -114,11 +125,8 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     else if (word === 'l3mdev') {
       rule.l3mdev = true
       tableSaid = true
-      rule.table = 0
     } else if (word === 'uidrange') {
-      const text = line.next()
-      const found = /^(\d+)-(\d+)$/.exec(text) ?? line.invalid('invalid UID range\n', text)
-      rule.uids = [Number(found[1]), Number(found[2])]
+      rule.uids = uids(line)
     } else if (begins(word, 'nat') || begins(word, 'map-to')) {
       line.warn('Warning: route NAT is deprecated\n')
       line.address(line.next(), 4)
@@ -128,6 +136,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     else if (word === 'dport') rule.destinationPorts = ports(line, 'invalid port range\n')
     else {
       const kind = word === 'type' ? line.next() : word
+      tableSaid = true
       if (begins(kind, 'help')) line.die(ruleUsage)
       if (begins(kind, 'goto')) {
         action = 2
@@ -137,12 +146,13 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       else action = routeType(kind) ?? line.invalid('Failed to parse rule type', kind)
     }
   }
-  if (rule.l3mdev && rule.table !== 0) {
+  if (rule.l3mdev && rule.table) {
     line.warn('table can not be specified for l3mdev rules\n')
     return 22
   }
+  if (rule.l3mdev) rule.table = 0
   if (family === 0) family = 4
-  if (!tableSaid && add && action === 1) rule.table = 254
+  if (!tableSaid && add) rule.table = 254
   const own = family === 6 ? 6 : 4
   let told: Rule | null = null
   const code = context.talk(() => {
@@ -160,18 +170,33 @@ function modify(context: IpContext, line: Line, add: boolean): number {
   return code
 }
 
+/** fib_empty_table(): the first that is not there, which is made. */
+function emptyTable(context: IpContext): number {
+  const { fib } = context.host
+  let id = 1
+  while (fib.hasTable(4, id)) id++
+  fib.of(4).table(id)
+  return id
+}
+
 /** What fib_nl2rule() and its kin refuse, then the change. */
 function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): Rule {
   const { fib } = context.host
-  if (add && rule.table === 0 && action === 1 && !rule.l3mdev) rule.table = 254
+  if (add && !rule.table && action === 1 && !rule.l3mdev) {
+    if (family === 6) throw new Refusal('EINVAL', 'Invalid table')
+    rule.table = emptyTable(context)
+  }
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
-  if (rule.uids && rule.uids[0] > rule.uids[1]) throw new Refusal('EINVAL', 'Invalid uid range')
+  if (rule.uids && (rule.uids[0] > rule.uids[1] || rule.uids[1] === 0xffff_ffff))
+    throw new Refusal('EINVAL', 'Invalid uid range')
   for (const [range, what] of [
     [rule.sourcePorts, 'sport'],
     [rule.destinationPorts, 'dport'],
   ] as const)
     if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
       throw new Refusal('EINVAL', `Invalid ${what} range`)
+  if (action === 2 && rule.target === undefined)
+    throw new Refusal('EINVAL', 'Missing goto target for action goto')
   if (action === 2 && rule.target !== undefined && rule.target <= priority)
     throw new Refusal('EINVAL', 'Backward goto not supported')
   const named = ACTIONS[action]
@@ -185,24 +210,33 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
       ...rest,
       ...(family === 4 && realm ? { realm } : {}),
       family,
-      action: named ?? 'nop',
+      // What the kernel knows no action for acts as a blackhole.
+      action: named ?? 'blackhole',
+      ...(named === undefined ? { otherAction: action } : {}),
       setBy: rule.setBy ?? 'unspec',
     })
   }
   const wanted: Partial<RuleSpec> = { family }
   for (const [key, value] of Object.entries(rule) as [keyof RuleSpec, never][]) {
     // Zero asks nothing (rule_find).
-    if (key === 'not' || key === 'realm') continue
+    if (key === 'not' || (key === 'realm' && (family === 6 || value === 0)) || key === 'target') continue
     if (
       value === 0 &&
-      (key === 'table' || key === 'priority' || key === 'mark' || key === 'tos' || key === 'tunnel')
+      (key === 'table' ||
+        key === 'priority' ||
+        key === 'mark' ||
+        key === 'markMask' ||
+        key === 'tos' ||
+        key === 'tunnel')
     )
       continue
     ;(wanted as Record<string, unknown>)[key] = value
   }
-  // Nothing makes a rule for NAT.
-  if (action === 10) throw new Refusal('ENOENT')
-  if (named !== undefined) (wanted as { action: RuleAction }).action = named
+  if (action !== 0)
+    Object.assign(wanted, {
+      action: named ?? 'blackhole',
+      otherAction: named === undefined ? action : undefined,
+    })
   return fib.deleteRule(wanted)
 }
 
@@ -214,6 +248,7 @@ function interfaceName(line: Line, key: string): string {
 }
 
 interface Filter {
+  readonly showing: boolean
   not: boolean
   source: AnyPrefix | null
   destination: AnyPrefix | null
@@ -235,6 +270,7 @@ interface Filter {
 
 function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Filter {
   const f: Filter = {
+    showing: verb === 'show',
     not: false,
     source: null,
     destination: null,
@@ -265,15 +301,13 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     else if (begins(word, 'fwmark')) {
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       f.mark = value
-      f.mask = mask
+      f.mask = mask ?? 0
     } else if (word === 'dev' || begins(word, 'iif')) f.iif = interfaceName(line, '"iif"/"dev"')
     else if (word === 'oif') f.oif = interfaceName(line, '"oif"')
     else if (word === 'l3mdev') f.l3mdev = true
     else if (word === 'uidrange') {
-      const text = line.next()
-      const found = /^(\d+)-(\d+)$/.exec(text) ?? line.invalid('invalid UID range\n', text)
-      f.uids = [Number(found[1]), Number(found[2])]
-    } else if (begins(word, 'tun_id')) f.tunnel = line.number('"tun_id" value is invalid\n')
+      f.uids = uids(line)
+    } else if (begins(word, 'tun_id')) f.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'lookup') || begins(word, 'table'))
       f.table = line.named('table id value is invalid\n', tableNumber)
     else if (begins(word, 'from')) f.source = line.prefix(line.next(), family)
@@ -287,7 +321,6 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     else if (word === 'dport') f.destinationPorts = ports(line, 'invalid dport range\n')
     else {
       const to = begins(word, 'to') ? line.next() : word
-      void verb
       f.destination = line.prefix(to, family)
     }
   }
@@ -311,7 +344,8 @@ function passes(rule: Rule, f: Filter): boolean {
     within(rule.source, f.source) &&
     within(rule.destination, f.destination) &&
     (f.tos === null || (rule.tos ?? 0) === f.tos) &&
-    (f.mark === null || (((rule.mark ?? 0) ^ f.mark) & f.mask) === 0) &&
+    (!f.mark || (rule.mark ?? 0) === f.mark) &&
+    (f.mask === 0 || (rule.markMask ?? 0) === f.mask) &&
     (f.iif === null || rule.iif === f.iif) &&
     (f.oif === null || rule.oif === f.oif) &&
     (!f.l3mdev || rule.l3mdev === true) &&
@@ -321,7 +355,8 @@ function passes(rule: Rule, f: Filter): boolean {
     (f.protocol === null || rule.protocol === f.protocol) &&
     same(rule.sourcePorts, f.sourcePorts) &&
     same(rule.destinationPorts, f.destinationPorts) &&
-    (f.setBy === null || (rule.setBy ?? 'kernel') === f.setBy)
+    // `show` reads the protocol and forgets it.
+    (f.setBy === null || f.showing || (rule.setBy ?? 'kernel') === f.setBy)
   )
 }
 
@@ -372,9 +407,10 @@ export function printRule(context: IpContext, rule: Rule): void {
   if (rule.tos) out.any('tos', names.tos(rule.tos), `tos ${names.tos(rule.tos)} `)
   const mask = rule.markMask ?? 0
   if (rule.mark || mask !== 0) {
-    const value = `0x${(rule.mark ?? 0).toString(16)}`
+    const hex = (n: number): string => (n === 0 ? '0' : `0x${n.toString(16)}`)
+    const value = hex(rule.mark ?? 0)
     out.any('fwmark', value, `fwmark ${value}`)
-    if (mask !== 0xffff_ffff) out.any('fwmask', `0x${mask.toString(16)}`, `/0x${mask.toString(16)}`)
+    if (mask !== 0xffff_ffff) out.any('fwmask', hex(mask), `/${hex(mask)}`)
     out.plain(' ')
   }
   const port = (name: string, device: string): void => {
@@ -423,8 +459,9 @@ export function printRule(context: IpContext, rule: Rule): void {
     if (!context.host.fib.rules(family).some((r) => r.priority === rule.target))
       out.any('unresolved', null, '[unresolved] ')
   } else if (rule.action === 'nop') out.any('nop', null, 'nop ')
+  else if (rule.otherAction === RouteType.Nat) out.any('masquerade', null, 'masquerade ')
   else if (rule.action !== 'lookup') {
-    const action = names.type(ACTION_NUMBERS[rule.action]!)
+    const action = names.type(rule.otherAction ?? ACTION_NUMBERS[rule.action]!)
     out.any('action', action, `${action} `)
   }
   const setBy = rule.setBy ?? 'kernel'

@@ -226,7 +226,13 @@ export const scopeNumber = fromTable(SCOPES, 255)
 export const tosNumber = fromTable(DSFIELDS, 255, 16)
 export const protocolNumber = fromTable(PROTOCOL_NUMBERS, 255)
 export const tableNumber = fromTable(TABLES, 0xffff_ffff)
-export const groupNumber = fromTable(new Map([['default', 0]]), 0xffff_ffff)
+/** rtnl_group_a2n(): what strtol(3) gives, as an int that is not negative. */
+export function groupNumber(text: string): number | null {
+  if (text === 'default') return 0
+  const value = number(text, 2 ** 53)
+  return value === null || (value | 0) < 0 ? null : value | 0
+}
+
 const realmPart = fromTable(new Map([['cosmos', 0]]), 0xffff)
 
 /** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO, or that number. */
@@ -261,7 +267,10 @@ const SHORT_TYPES: readonly (readonly [string, number])[] = [
 
 /** inet_proto_a2n(). */
 export function ipProtocolNumber(text: string): number | null {
-  return number(text, 255) ?? IP_PROTOCOLS.get(text) ?? null
+  const lower = text.toLowerCase()
+  // The other names in /etc/protocols are the same in capitals.
+  const alias = text === lower.toUpperCase().replace('IPV6', 'IPv6') ? lower : text
+  return number(text, 255) ?? IP_PROTOCOLS.get(alias) ?? null
 }
 
 function inverse(names: ReadonlyMap<string, number>): ReadonlyMap<number, string> {

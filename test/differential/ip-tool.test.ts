@@ -3,11 +3,11 @@
 //
 // TUNWALL_SEED begins at that seed, TUNWALL_SCENARIOS runs that many sequences.
 
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import type { ToolResult } from '../../daemon/control/protocol.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { IpGrammar } from '../harness/ip-commands.ts'
-import { IP_LINES } from '../harness/ip-lines.ts'
 import { IpWorlds } from '../harness/ip-worlds.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
 
@@ -18,6 +18,14 @@ if (reason !== null) console.warn(`NOT RUN: ip is not compared with the real one
 const FIRST = Number(process.env.TUNWALL_SEED ?? 2000)
 const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 6)
 const LINES = 60
+/** Lists of lines: `## NAME` and what is said, one after the other on one host. */
+const LISTS = readFileSync(new URL('ip-lines.txt', import.meta.url), 'utf8')
+  .split(/^## /m)
+  .slice(1)
+  .map((section) => {
+    const [name = '', ...lines] = section.trim().split('\n')
+    return { name, routes: name.endsWith('[routes]'), lines }
+  })
 const PAUSE = new Int32Array(new SharedArrayBuffer(4))
 
 /** Without what else holds a route just then, a check for duplicates that a batch sees under way, and passing seconds. */
@@ -118,11 +126,11 @@ describe.skipIf(reason !== null)('ip answers as iproute2', () => {
     }
   })
 
-  test.each(IP_LINES)('$name', ({ lines, routes }) => {
+  test.each(LISTS)('$name', { timeout: 60_000 }, ({ lines, routes }) => {
     const worlds = new IpWorlds(routes)
     try {
       const said: string[] = []
-      for (const line of lines.trim().split('\n')) {
+      for (const line of lines) {
         const [command = '', input] = line.split('<<<')
         const argv = [...command.matchAll(/'([^']*)'|(\S+)/g)].map((m) => m[1] ?? m[2]!)
         compare(worlds, argv, input === undefined ? '' : (JSON.parse(input) as string), said, 0)
