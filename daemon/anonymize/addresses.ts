@@ -201,15 +201,16 @@ export class AddressMap {
     const flips = new Uint8Array(16)
     let before = ''
     let mac = ''
+    let leading = true
     for (let i = 0; i < 16; i++) {
       const byte = bytes[i]!
       const eui = i >= 13 && bytes[11] === 0xff && bytes[12] === 0xfe
       const digest = (i >= 8 && i < 11) || eui ? this.#prf.bytes('mac', mac) : this.#prf.bytes('ipv6', before)
       flips[i] = flipsOf(digest, byte)
-      // Universal or local, group or one: as it is.
-      if (i === 8) flips[i] = flips[i]! & 0xfc
+      if (i >= 8 && i < 11) flips[i] = identifierFlips(flips[i]!, i - 8, byte, leading)
       if (i === 11) flips[i] = flips[i]! & ~along(byte, 0xff)
       if (i === 12 && bytes[11] === 0xff) flips[i] = flips[i]! & ~along(byte, 0xfe)
+      if (i >= 8) leading &&= byte === 0
       before += String.fromCharCode(byte)
       if (i >= 8 && i !== 11 && i !== 12) mac += String.fromCharCode(i === 8 ? byte ^ 2 : byte)
     }
@@ -250,9 +251,13 @@ export class AddressMap {
     else if ((bytes[0]! & 1) === 0 && hex !== '000000000000') {
       let before = ''
       const out = Buffer.from(bytes)
+      // So far nothing but zeros, as an interface identifier.
+      let leading = true
       for (const [i, byte] of bytes.entries()) {
         const flips = flipsOf(this.#prf.bytes('mac', before), byte)
-        out[i] = byte ^ (i === 0 ? flips & 0xfc : flips)
+        const own = i === 0 ? byte ^ 2 : byte
+        out[i] = byte ^ (i < 3 ? identifierFlips(flips, i, own, leading) : flips)
+        leading &&= own === 0
         before += String.fromCharCode(byte)
       }
       to = out.toString('hex')
@@ -285,6 +290,15 @@ function flipsOf(digest: Uint8Array, byte: number): number {
     flips = (flips << 1) | ((digest[at >> 3]! >> (at & 7)) & 1)
   }
   return flips
+}
+
+/**
+ * Flips of one of the first three bytes of an interface identifier: universal or local, group or one, stay; and so does the
+ * way to the identifier of zeros, which stands for a subnet itself. `leading`: all bytes before it are zeros.
+ */
+function identifierFlips(flips: number, at: number, byte: number, leading: boolean): number {
+  const kept = at === 0 ? flips & 0xfc : flips
+  return leading ? kept & ~along(byte, 0) : kept
 }
 
 /** Bits of a byte before which it is as `other`. */

@@ -16,10 +16,17 @@ export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth
   switch (type) {
     case 130:
     case 131:
-    case 132:
+    case 132: {
       address(8)
-      for (let i = at + 28; i + 16 <= end; i += 16) by.address6(i)
+      let known = at + 24
+      if (type === 130 && at + 28 <= end) {
+        known = at + 28
+        for (let left = by.u16(at + 26); left > 0 && known + 16 <= end; left--, known += 16)
+          by.address6(known)
+      }
+      by.blank(known, end)
       return
+    }
     case 133:
       options(by, at + 8, end, depth)
       return
@@ -93,10 +100,19 @@ function prefix(by: PacketMapper, at: number, length: number, bytes: number): vo
 
 /** Reports of MLDv2 (RFC 3810, section 5.2). */
 function listeners(by: PacketMapper, at: number, end: number): void {
-  for (let record = at + 8; record + 20 <= end; ) {
-    by.address6(record + 4)
-    const stop = record + 20 + 16 * by.u16(record + 2)
-    for (let i = record + 20; i + 16 <= Math.min(stop, end); i += 16) by.address6(i)
-    record = stop + 4 * by.bytes[record + 1]!
-  }
+  let known = at + 8
+  if (at + 8 <= end)
+    for (let left = by.u16(at + 6); left > 0 && known + 20 <= end; left--) {
+      by.address6(known + 4)
+      let source = known + 20
+      const stop = source + 16 * by.u16(known + 2)
+      for (; source < stop && source + 16 <= end; source += 16) by.address6(source)
+      if (source < stop) {
+        known = source
+        break
+      }
+      known = stop + 4 * by.bytes[known + 1]!
+      by.blank(stop, Math.min(known, end))
+    }
+  by.blank(known, end)
 }

@@ -32,11 +32,15 @@ const ROUTING = 43
 const FRAGMENT = 44
 const DESTINATION = 60
 const MOBILITY = 135
+/** Options of IPv6. */
+const ROUTER_ALERT = 5
+const JUMBO = 0xc2
+const HOME_ADDRESS = 0xc9
 
 /** Packets in packets: deeper is payload. */
 const DEEPEST = 8
-/** Longest TCP header: a fragment that begins before its end may have a part of it. */
-const TCP_HEADER_MAX = 60
+/** TCP's header without options: a fragment that begins before its end has a part of it. */
+const TCP_HEADER = 20
 
 /** What stands below a transport header. */
 interface Below {
@@ -145,21 +149,24 @@ export class PacketMapper {
     })
   }
 
-  /** Record route, source routes, and time stamps with addresses. */
+  /** Record route, source routes, and time stamps with addresses; of other options what they carry is payload. */
   #options4(from: number, end: number): void {
     for (let at = from; at < end; ) {
       const kind = this.bytes[at]!
-      if (kind === 0) return
       if (kind === 1) {
         at++
         continue
       }
-      const length = at + 1 < end ? this.bytes[at + 1]! : 0
-      if (length < 2 || at + length > end) return
+      const length = kind !== 0 && at + 1 < end ? this.bytes[at + 1]! : 0
       const stop = at + length
-      if (kind === 7 || kind === 131 || kind === 137)
+      if (length < 2 || stop > end) {
+        this.blank(at + (kind === 0 ? 1 : 2), end)
+        return
+      }
+      if (kind === 7 || kind === 131 || kind === 137) {
         for (let i = at + 3; i + 4 <= stop; i += 4) this.address4(i)
-      else if (kind === 68 && length > 4 && [1, 3].includes(this.bytes[at + 3]! & 15))
+      } else if (kind !== 68) this.blank(at + 2, stop)
+      else if (length > 4 && [1, 3].includes(this.bytes[at + 3]! & 15))
         for (let i = at + 4; i + 8 <= stop; i += 8) this.address4(i)
       at = stop
     }
@@ -185,7 +192,10 @@ export class PacketMapper {
     let here = at + 40
     let offset = 0
     let more = false
-    while ([HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION, IPPROTO_AH].includes(next)) {
+    while (
+      [ROUTING, FRAGMENT, DESTINATION, IPPROTO_AH].includes(next) ||
+      (next === HOP_BY_HOP && here === at + 40)
+    ) {
       if (here + 8 > stop) {
         this.blank(here, stop)
         return
@@ -200,7 +210,8 @@ export class PacketMapper {
         offset = this.u16(here + 2) & 0xfff8
         more = (bytes[here + 3]! & 1) !== 0
       } else if (next === ROUTING) this.#routing(here, here + size)
-      else if (next !== IPPROTO_AH) this.#options6(here + 2, here + size)
+      else if (next === IPPROTO_AH) this.blank(here + 12, here + size)
+      else this.#options6(here + 2, here + size)
       next = bytes[here]!
       here += size
       if (offset > 0) break
@@ -216,16 +227,22 @@ export class PacketMapper {
       this.blank(at + 4, end)
       return
     }
-    for (let i = 0; i < count && at + 8 + 16 * (i + 1) <= end; i++) this.address6(at + 8 + 16 * i)
+    let known = at + 8
+    for (let left = count; left > 0 && known + 16 <= end; left--, known += 16) this.address6(known)
+    this.blank(known, end)
   }
 
-  /** A home address; the kernel computes checksums without it. */
+  /** A home address, without which the kernel computes checksums; what unknown options carry is payload. */
   #options6(from: number, end: number): void {
     for (let at = from; at < end; ) {
       const kind = this.bytes[at]!
       const length = kind === 0 ? 1 : at + 1 < end ? 2 + this.bytes[at + 1]! : end
-      if (at + length > end) break
-      if (kind === 0xc9 && length === 18) this.address6(at + 2)
+      if (at + length > end) {
+        this.blank(at + 2, end)
+        return
+      }
+      if (kind === HOME_ADDRESS && length === 18) this.address6(at + 2)
+      else if (kind !== ROUTER_ALERT && kind !== JUMBO) this.blank(at + 2, at + length)
       at += length
     }
   }
@@ -301,6 +318,7 @@ export class PacketMapper {
           this.blank(at + 8, end)
           return null
         }
+        this.blank(at + 12, at + size)
         return this.#head(this.bytes[at]!, at + size, end, below)
       }
       case IPPROTO_ESP:
@@ -337,10 +355,10 @@ export class PacketMapper {
   /** Part of a packet, but not the first: of TCP it may still have some header. */
   #laterPart(proto: number, at: number, end: number, { offset, grown }: Below): void {
     let from = at
-    if (proto === IPPROTO_TCP && offset < TCP_HEADER_MAX) {
+    if (proto === IPPROTO_TCP && offset < TCP_HEADER) {
       const sum = at + 16 - offset
       if (sum >= at && sum + 2 <= end) makeUp(this.bytes, sum, grown)
-      from = Math.min(at + TCP_HEADER_MAX - offset, end)
+      from = Math.min(at + TCP_HEADER - offset, end)
     }
     this.#replaceAlike(from, end)
   }
@@ -379,9 +397,14 @@ export class PacketMapper {
 
   #icmp(at: number, end: number, { depth }: Below): void {
     const type = at < end ? this.bytes[at]! : 0
-    if (type === 9)
-      for (let i = at + 8, size = 4 * (this.bytes[at + 5] ?? 0); size > 0 && i + 4 <= end; i += size)
-        this.address4(i)
+    if (type === 9 && at + 8 <= end) {
+      // Routers with how much they are preferred.
+      let known = at + 8
+      if (this.bytes[at + 5] === 2)
+        for (let left = this.bytes[at + 4]!; left > 0 && known + 8 <= end; left--, known += 8)
+          this.address4(known)
+      this.blank(known, end)
+    }
     if (![3, 4, 5, 11, 12].includes(type)) return
     if (type === 5 && at + 8 <= end) this.address4(at + 4)
     if (at + 8 < end) this.inner(at + 8, end, depth + 1)
@@ -396,14 +419,21 @@ export class PacketMapper {
   /** Groups stay; sources of IGMPv3 are addresses. */
   #igmp(at: number, end: number): void {
     const type = at < end ? this.bytes[at]! : 0
-    if (type === 0x11) for (let i = at + 12; i + 4 <= end; i += 4) this.address4(i)
-    if (type !== 0x22) return
-    for (let record = at + 8; record + 8 <= end; ) {
-      const sources = this.u16(record + 2)
-      const stop = record + 8 + 4 * sources
-      for (let i = record + 8; i + 4 <= Math.min(stop, end); i += 4) this.address4(i)
-      record = stop + 4 * this.bytes[record + 1]!
-    }
+    let known = at + 8
+    if (type === 0x11 && at + 12 <= end) {
+      known = at + 12
+      for (let left = this.u16(at + 10); left > 0 && known + 4 <= end; left--, known += 4)
+        this.address4(known)
+    } else if (type === 0x22 && at + 8 <= end)
+      for (let left = this.u16(at + 6); left > 0 && known + 8 <= end; left--) {
+        let source = known + 8
+        const stop = source + 4 * this.u16(known + 2)
+        for (; source < stop && source + 4 <= end; source += 4) this.address4(source)
+        if (source < stop) break
+        known = stop + 4 * this.bytes[known + 1]!
+        this.blank(stop, Math.min(known, end))
+      }
+    this.blank(known, end)
   }
 
   #gre(at: number, end: number, below: Below): number | null {

@@ -115,7 +115,16 @@ test('an IPv4 address within one of IPv6 is mapped as such', () => {
 
 test('an interface identifier made of a MAC address follows it', () => {
   const by = map()
-  for (const mac of ['525400123456', '02421a2b3c4d', '001b21000001', '7c1e52ffffff']) {
+  // Of a connected subnet, too, whose first address stays the first.
+  by.subnet(6, words('fe80::'), 64)
+  for (const mac of [
+    '005400123456',
+    '020000123456',
+    '525400123456',
+    '02421a2b3c4d',
+    '001b21000001',
+    '7c1e52ffffff',
+  ]) {
     const to = Buffer.from(by.mac(mac), 'hex')
     expect(to[0]! & 3).toBe(Number.parseInt(mac.slice(0, 2), 16) & 3)
     const bytes = Buffer.from(mac, 'hex')
