@@ -110,10 +110,10 @@ export class Feed {
     for (let at = 0; at < count; at += BATCH) {
       const n = this.#read(at, count)
       host.now = now + at * 0.0003
-      conntrack.lookAhead(this.#offsets, n)
+      conntrack.ahead.batch(this.#offsets, n)
       for (let i = 0; i < n; i++) {
         const pkt = this.#packetAt(i)
-        pkt.hint = conntrack.hints[i]!
+        pkt.hint = conntrack.ahead.hints[i]!
         host.path.receive(pkt, from)
       }
     }

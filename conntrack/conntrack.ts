@@ -12,14 +12,7 @@ import type { Hook } from '../datapath/hooks.ts'
 import type { Host, TrackerLink } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
 import { checksumOk6, transportChecksumOk } from '../datapath/wire/checksum.ts'
-import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
-import {
-  IPPROTO_GRE,
-  IPPROTO_RAW,
-  IPPROTO_SCTP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-} from '../datapath/wire/protocol.ts'
+import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import { CallIds } from './call-ids.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
@@ -28,6 +21,7 @@ import { type Helper, helpersOf } from './helpers/helper.ts'
 import { HELPERS } from './helpers/index.ts'
 import { conntrackHooks } from './hooks.ts'
 import { TableLimit } from './limit.ts'
+import { LookAhead } from './look-ahead.ts'
 import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
 import { formatReason } from './reasons.ts'
@@ -127,6 +121,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly policies: TimeoutPolicies
   /** How packets of known connections go. */
   readonly flows: FlowCache
+  /** Looks up what is about to be received. */
+  readonly ahead: LookAhead
   /** Null until there is NAT. */
   nat: NatBinder | null = null
   /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
@@ -164,6 +160,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
     this.flows = new FlowCache(host, this)
+    this.ahead = new LookAhead(host, this)
     this.limit = new TableLimit(this)
     this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
@@ -358,54 +355,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   // -- look-ups
-
-  /** What lookAhead() found of each frame: a handle for Packet.hint, or -1. */
-  hints = new Int32Array(256)
-
-  /**
-   * A batch of frames is about to be received: brings the connections of its TCP and UDP packets into the processor's
-   * caches, several at a time, where the packets would wait for theirs one after the other. `offsets`: their first
-   * bytes in frame memory, whose slots hold whole headers. Changes nothing but `hints`. Hot: does not allocate.
-   */
-  lookAhead(offsets: Int32Array, count: number): void {
-    if (count > this.hints.length) this.hints = new Int32Array(count)
-    const { table, hints } = this
-    if (this.#users[4] === 0) {
-      hints.fill(-1, 0, count)
-      return
-    }
-    // A pass for each step, as what a step reads does not wait for what the next packet's reads.
-    const { view } = this.host.memory
-    for (let i = 0; i < count; i++) {
-      const l3 = offsets[i]!
-      let hint = -1
-      if (view.getUint8(l3) === 0x45) {
-        const proto = view.getUint8(l3 + IPV4_PROTOCOL)
-        if (proto === IPPROTO_UDP || proto === IPPROTO_TCP)
-          hint = table.firstOf(
-            view.getInt32(l3 + IPV4_SRC),
-            view.getInt32(l3 + IPV4_DST),
-            view.getInt32(l3 + IPV4_HEADER_LEN),
-            (proto << 8) | 4,
-          )
-      }
-      hints[i] = hint
-    }
-    let touched = 0
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) touched |= table.touch(hints[i]!)
-    table.touched = touched
-    for (let i = 0; i < count; i++) {
-      const hint = hints[i]!
-      const l3 = offsets[i]!
-      if (hint >= 0)
-        hints[i] = table.seek(
-          hint,
-          view.getInt32(l3 + IPV4_SRC),
-          view.getInt32(l3 + IPV4_DST),
-          view.getInt32(l3 + IPV4_HEADER_LEN),
-        )
-    }
-  }
 
   /** Handle of the live entry with the tuple in `t.zone`, or -1. Expired ones met on the way end. Hot. */
   find(t: Tuple): number {

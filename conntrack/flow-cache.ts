@@ -20,7 +20,7 @@ import { Hook } from '../datapath/hooks.ts'
 import type { FlowLink, Host } from '../datapath/host.ts'
 import { wireLength } from '../datapath/offload.ts'
 import { type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
-import { decreaseTtl, setHopLimit } from '../datapath/rewrite.ts'
+import { decreaseTtl, forward4, forwardFrom4, forwardTo4, setHopLimit } from '../datapath/rewrite.ts'
 import type { Memory } from '../datapath/wire/checksum.ts'
 import {
   ECN_MASK,
@@ -34,8 +34,8 @@ import {
 } from '../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, ipv6TrafficClass } from '../datapath/wire/ipv6.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
-import { TCP_CHECKSUM, TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
-import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
+import { TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
+import { UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
 import type { Conntrack } from './conntrack.ts'
 import { seenReply } from './hooks.ts'
 import { Translator } from './nat/manip.ts'
@@ -56,6 +56,7 @@ import {
   USES,
 } from './table.ts'
 import { Tuple, tupleOf } from './tuple.ts'
+import { type Counted, type Effect, Way, Ways } from './ways.ts'
 
 /** What a way may depend on besides what is fixed for its connections; bits. */
 export const Vary = {
@@ -71,77 +72,16 @@ export const Vary = {
   Sets: 32,
 } as const
 
-/** Somebody who counts packets: rules of a chain by slot, the policy of one. */
-export interface Counted {
-  /** Unlike that of any other. */
-  readonly id: number
-  tally(at: number, packets: number, bytes: number): void
-}
-
-let nextId = 0
-/** A number for a Counted. */
-export const newCountedId = (): number => nextId++
-
-/** What a target does to each packet's header. */
-type Effect = (pkt: Packet) => unknown
-
 /** Status bits that every way depends on. */
 const ALWAYS =
   Status.SrcNat | Status.DstNat | Status.SeqAdjust | Status.Confirmed | Status.Dying | Status.NatClash
 /** A packet of a connection was seen that could have been recorded. */
 const SEEN_ONCE = 1
-const FIRST_NUMBER = 2
-/** Numbers of ways are given anew from here on, long before they overflow. */
-const LAST_NUMBER = 0x7ff00000
-const MOST_WAYS = 65536
 /** One packet in so many of connections that could not be recorded is another try. */
 const RETRY = 1024
 /** Ways lost and recorded anew among which hits are looked for, and packets left unrecorded where there were few. */
 const TRIAL = 4096
 const PAUSE = 65536
-
-class Way {
-  /** 0: of connections that could not be recorded. */
-  readonly index: number
-  ctInfo = 0
-  iif = 0
-  statusMask = 0
-  status = 0
-  ctmarkMask = 0
-  ctmark = 0
-  tosMask = 0
-  tos = 0
-  ttlMask = 0
-  ttl = 0
-  flagsMask = 0
-  flags = 0
-  /** Null for way 0 alone. */
-  readonly route: Route | null
-  readonly device: Device | null
-  /** Bytes that may leave in one piece. */
-  mtu = 0
-  translatesDestination = false
-  translatesSource = false
-  /** No header is changed but for one end's address and port, and the hop count. */
-  plain = false
-  before: readonly Effect[] | null = null
-  after: readonly Effect[] | null = null
-  readonly hits: readonly Counted[]
-  readonly places: readonly number[]
-
-  constructor(
-    index: number,
-    route: Route | null,
-    hits: readonly Counted[] = [],
-    places: readonly number[] = [],
-  ) {
-    this.index = index
-    this.route = route
-    this.device = route === null ? null : route.device
-    this.hits = hits
-    this.places = places
-  }
-}
 
 export class FlowCache implements FlowLink {
   #enabled = true
@@ -162,15 +102,9 @@ export class FlowCache implements FlowLink {
   #usable4 = false
   #usable6 = false
   #generation = -1
-  readonly #ways: Way[] = [new Way(0, null)]
+  readonly #ways = new Ways()
   /** Packets of connections that could not be recorded. */
   #misses = 0
-  readonly #byKey = new Map<string, Way>()
-  /** Number of #ways[0] in the entries' FLOW words. */
-  #base = FIRST_NUMBER
-  /** Packets and bytes of each way, not yet told to those who count. */
-  #counts = new Float64Array(1024)
-  #anyCounted = false
   /** Some way depends on the members of sets. */
   #asksSets = false
   #hitsBefore = 0
@@ -261,13 +195,13 @@ export class FlowCache implements FlowLink {
     const o = entry * STRIDE
     const dir = handle & 1
     const number = w[o + dir * TUPLE_WORDS + FLOW]!
-    const index = number - this.#base
+    const index = number - this.#ways.base
     if (index < 0) return this.#first(pkt, handle, number)
     if (index === 0) {
       if (++this.#misses % RETRY === 0) this.#begin(pkt, handle)
       return MISS
     }
-    const way = this.#ways[index]!
+    const way = this.#ways.list[index]!
 
     // What does not take the tracker's word.
     const { bytes } = host.memory
@@ -313,7 +247,7 @@ export class FlowCache implements FlowLink {
   }
 
   /**
-   * As receive(), for a frame that lookAhead() gave a hint for, before anything is parsed: IPv4 with a plain header, a
+   * As receive(), for a frame that LookAhead gave a hint for, before anything is parsed: IPv4 with a plain header, a
    * connection with a way that changes nothing but one address, port and the hop count. All is read and written once.
    * MISS: the packet is as before, but may be judged. Hot: does not allocate unless it is going to record.
    */
@@ -370,9 +304,9 @@ export class FlowCache implements FlowLink {
     const w = table.words
     const o = entry * STRIDE
     const dir = handle & 1
-    const index = w[o + dir * TUPLE_WORDS + FLOW]! - this.#base
+    const index = w[o + dir * TUPLE_WORDS + FLOW]! - this.#ways.base
     if (index <= 0) return MISS
-    const way = this.#ways[index]!
+    const way = this.#ways.list[index]!
     const tos = (first >>> 16) & 0xff
     const ttl = third >>> 24
     const status = w[o + STATUS]!
@@ -391,6 +325,7 @@ export class FlowCache implements FlowLink {
     )
       return MISS
 
+    pkt.iif = device.index
     pkt.l4 = l4
     pkt.end = l3 + total
     pkt.proto = proto
@@ -420,54 +355,23 @@ export class FlowCache implements FlowLink {
     words[o + USES]!--
     pkt.ct = -1
     // The way itself: count, translate, one hop less.
-    const counts = this.#counts
-    const at = index * 2
-    counts[at]!++
-    counts[at + 1]! += total
-    this.#anyCounted = true
+    this.#ways.count(index, total)
     this.hits++
     const { ip4 } = host.counters
     const ecn = IpStat.InNoECTPkts + (tos & ECN_MASK)
     ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + received - l3
     ip4[ecn] = ip4[ecn]! + 1
     ip4[IpStat.OutForwDatagrams] = ip4[IpStat.OutForwDatagrams]! + 1
-    let check = third & 0xffff
-    if (way.translatesSource) {
-      check = lessHop(check)
-      const other = o + (1 - dir) * TUPLE_WORDS
-      const word = words[other + DST]!
-      const port = words[other + PORTS]! & 0xffff
-      const delta = change32(s0, word)
-      check = shifted(check, delta)
-      view.setInt32(l3 + IPV4_SRC, word)
-      view.setUint16(l4, port)
-      this.#mend(view, proto, l4, delta + (~(ports >>> 16) & 0xffff) + port)
-      pkt.sumEnd = 0
-    } else if (way.translatesDestination) {
-      const other = o + (1 - dir) * TUPLE_WORDS
-      const word = words[other + SRC]!
-      const port = words[other + PORTS]! >>> 16
-      const delta = change32(d0, word)
-      check = lessHop(shifted(check, delta))
-      view.setInt32(l3 + IPV4_DST, word)
-      view.setUint16(l4 + 2, port)
-      this.#mend(view, proto, l4, delta + (~(ports & 0xffff) & 0xffff) + port)
-      pkt.sumEnd = 0
-    } else check = lessHop(check)
-    view.setInt32(l3 + IPV4_TTL, ((third & 0xffff0000) - 0x01000000) | check)
-    pkt.iif = device.index
+    pkt.sumEnd = 0
+    const other = o + (1 - dir) * TUPLE_WORDS
+    if (way.translatesSource)
+      forwardFrom4(view, l3, third, s0, ports >>> 16, words[other + DST]!, words[other + PORTS]! & 0xffff)
+    else if (way.translatesDestination)
+      forwardTo4(view, l3, third, d0, ports & 0xffff, words[other + SRC]!, words[other + PORTS]! >>> 16)
+    else forward4(view, l3, third)
     pkt.flags = PathFlag.Forwarded
     if (ct.listening) ct.tell(entry)
     return host.path.transmit(pkt, way.device!)
-  }
-
-  /** The transport checksum after what it covers changed by `delta`. */
-  #mend(view: DataView, proto: number, l4: number, delta: number): void {
-    const at = proto === IPPROTO_UDP ? l4 + UDP_CHECKSUM : l4 + TCP_CHECKSUM
-    const old = view.getUint16(at)
-    if (proto === IPPROTO_UDP && old === 0) return
-    const check = shifted(old, delta)
-    view.setUint16(at, check === 0 && proto === IPPROTO_UDP ? 0xffff : check)
   }
 
   /** Of a packet with ports, which always has a tuple. */
@@ -483,11 +387,7 @@ export class FlowCache implements FlowLink {
     const v4 = pkt.family === 4
     const translate = this.#translate
     const device = way.device!
-    const counts = this.#counts
-    const at = way.index * 2
-    counts[at]!++
-    counts[at + 1]! += pkt.end - pkt.l3
-    this.#anyCounted = true
+    this.#ways.count(way.index, pkt.end - pkt.l3)
     this.hits++
     if (way.before !== null) for (const effect of way.before) effect(pkt)
     if (way.translatesDestination) {
@@ -595,7 +495,7 @@ export class FlowCache implements FlowLink {
       this.#isGood(pkt, route, device, status)
     )
       this.#keep(pkt, device, route, status)
-    else if (lives && this.#generation >= 0) w[o + (this.#handle & 1) * TUPLE_WORDS + FLOW] = this.#base
+    else if (lives && this.#generation >= 0) w[o + (this.#handle & 1) * TUPLE_WORDS + FLOW] = this.#ways.base
     this.recording = false
   }
 
@@ -636,11 +536,11 @@ export class FlowCache implements FlowLink {
     const flagsMask = pkt.proto === IPPROTO_TCP ? this.flagsAsked : 0
     let key = `${routeNumber(route)},${mtu},${device.index},${this.#info},${status & statusMask},${statusMask},${this.#ctmark & ctmarkMask},${ctmarkMask},${this.#tos & tosMask},${tosMask},${this.#ttl & ttlMask},${ttlMask},${this.#flags & flagsMask},${flagsMask}`
     for (let i = 0; i < this.#count; i++) key += `,${this.#hits[i]!.id}:${this.#places[i]}`
-    let way = this.#byKey.get(key)
+    let way = this.#ways.byKey(key)
     if (way === undefined) {
-      if (this.#ways.length >= MOST_WAYS) this.invalidate()
+      if (this.#ways.full) this.invalidate()
       way = new Way(
-        this.#ways.length,
+        this.#ways.list.length,
         route,
         this.#hits.slice(0, this.#count),
         this.#places.slice(0, this.#count),
@@ -667,15 +567,9 @@ export class FlowCache implements FlowLink {
       way.after = this.#after.length === 0 ? null : this.#after
       way.plain =
         way.before === null && way.after === null && !(way.translatesDestination && way.translatesSource)
-      if (way.index * 2 >= this.#counts.length) {
-        const counts = new Float64Array(this.#counts.length * 2)
-        counts.set(this.#counts)
-        this.#counts = counts
-      }
-      this.#ways.push(way)
-      this.#byKey.set(key, way)
+      this.#ways.add(key, way)
     }
-    this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.#base + way.index
+    this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.#ways.base + way.index
     if ((varies & Vary.Sets) !== 0) this.#asksSets = true
     this.records++
   }
@@ -684,12 +578,9 @@ export class FlowCache implements FlowLink {
 
   /** All ways end: what they follow from is about to change, or has. */
   invalidate(): void {
-    this.flush()
-    this.#base += this.#ways.length
-    this.#ways.length = 1
-    this.#byKey.clear()
+    this.#ways.end()
     this.#asksSets = false
-    if (this.#base > LAST_NUMBER) this.#renumber()
+    if (this.#ways.exhausted) this.#renumber()
     this.#generation = -1
   }
 
@@ -699,16 +590,7 @@ export class FlowCache implements FlowLink {
 
   /** Tells those who count of what has passed since they were told last. */
   flush(): void {
-    if (!this.#anyCounted) return
-    this.#anyCounted = false
-    const counts = this.#counts
-    for (const { index, hits, places } of this.#ways) {
-      const packets = counts[index * 2]!
-      if (packets === 0) continue
-      const bytes = counts[index * 2 + 1]!
-      for (let i = 0; i < hits.length; i++) hits[i]!.tally(places[i]!, packets, bytes)
-      counts[index * 2] = counts[index * 2 + 1] = 0
-    }
+    this.#ways.flush()
   }
 
   #renumber(): void {
@@ -716,7 +598,7 @@ export class FlowCache implements FlowLink {
     table.forEach((entry) => {
       table.words[entry * STRIDE + FLOW] = table.words[entry * STRIDE + TUPLE_WORDS + FLOW] = 0
     })
-    this.#base = FIRST_NUMBER
+    this.#ways.restart()
   }
 
   /** Something has changed: ways begin anew, if there can be any. */
@@ -742,23 +624,6 @@ const hopLimit = (pkt: Packet, { bytes }: Memory): number =>
 /** TOS of IPv4. */
 const trafficClass = (pkt: Packet, { view }: Memory): number =>
   pkt.family === 4 ? ipv4Tos(view, pkt.l3) : ipv6TrafficClass(view, pkt.l3)
-
-/** ip_decrease_ttl(): the header checksum. */
-function lessHop(check: number): number {
-  const sum = check + 0x100
-  return (sum + (sum >= 0xffff ? 1 : 0)) & 0xffff
-}
-
-/** RFC 1624: what a word's change adds to a sum. */
-const change32 = (old: number, now: number): number =>
-  (~old >>> 16) + (~old & 0xffff) + (now >>> 16) + (now & 0xffff)
-
-/** RFC 1624 eqn. 3: a checksum after changes that add up to `delta`. */
-function shifted(check: number, delta: number): number {
-  let s = (~check & 0xffff) + delta
-  s = (s & 0xffff) + (s >>> 16)
-  return ~((s & 0xffff) + (s >>> 16)) & 0xffff
-}
 
 const numbers = new WeakMap<Route, number>()
 let nextRoute = 0

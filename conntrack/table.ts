@@ -343,16 +343,15 @@ export class EntryTable {
     return -1
   }
 
-  /** First handle of the bucket of an IPv4 tuple in zone 0, -1 none. Hot. */
-  firstOf(s0: number, d0: number, ports: number, meta: number): number {
-    return this.#buckets[this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0) & this.#mask]! - 1
+  /** Number of the bucket that an IPv4 tuple in zone 0 hashes to. Hot. */
+  bucketOf4(s0: number, d0: number, ports: number, meta: number): number {
+    return this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0) & this.#mask
   }
 
   /** Reads what a packet of the entry will ask for. Of no meaning: somebody has to want it, or V8 would not read it. Hot. */
   touch(handle: number): number {
-    const entry = handle >> 1
-    const o = entry * STRIDE
-    return this.words[o]! | this.words[o + STATUS]! | (this.born[entry]! > 0 ? 1 : 0)
+    const o = (handle >> 1) * STRIDE
+    return this.words[o]! | this.words[o + STATUS]!
   }
 
   /** The handle from `handle` on in its bucket that has the ports and addresses, -1 none. A hint: see isOf(). Hot. */

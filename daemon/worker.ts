@@ -151,8 +151,9 @@ class Gateway {
     this.#tun = tun
     this.#local = local
     tun.onBatch = (offsets, count) => {
-      engine.conntrack.lookAhead(offsets, count)
-      return engine.conntrack.hints
+      const { ahead } = engine.conntrack
+      ahead.batch(offsets, count)
+      return ahead.hints
     }
     tun.onGone = (index) =>
       complain(`${engine.host.devices.byIndex[index]?.name}: its TUN device was removed`)

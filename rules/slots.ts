@@ -5,7 +5,7 @@
 //     at       [4, 0, 1, 7 …]        slot of each position
 //     records  [packets, bytes, order, ·] …  by slot; order: a label, ascending along the chain
 
-import { type Counted, newCountedId } from '../conntrack/flow-cache.ts'
+import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { Rule } from './model.ts'
 

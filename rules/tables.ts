@@ -6,7 +6,8 @@
 // A commit happens between two packets; chains that it does not name are not touched, neither copied nor
 // compiled again. Code is made when the first packet needs it.
 
-import { type Counted, type FlowCache, newCountedId } from '../conntrack/flow-cache.ts'
+import type { FlowCache } from '../conntrack/flow-cache.ts'
+import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
