@@ -239,7 +239,7 @@ export class FlowCache implements FlowLink {
         (words[o + CTMARK]! & way.ctmarkMask) === way.ctmark &&
         words[o + HELPER] === 0
       )
-        return this.#go(pkt, way, entry, dir, ttl)
+        return this.#go(pkt, way, entry, dir)
       if ((words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
     }
     ct.judge(pkt, handle, result)
@@ -381,7 +381,7 @@ export class FlowCache implements FlowLink {
   }
 
   /** The way itself. */
-  #go(pkt: Packet, way: Way, entry: number, dir: number, ttl: number): Fate {
+  #go(pkt: Packet, way: Way, entry: number, dir: number): Fate {
     const host = this.#host
     const { memory } = host
     const v4 = pkt.family === 4
@@ -397,7 +397,7 @@ export class FlowCache implements FlowLink {
     pkt.route = way.route
     pkt.flags |= PathFlag.Forwarded
     if (v4) decreaseTtl(pkt, memory)
-    else setHopLimit(pkt, memory, ttl - 1)
+    else setHopLimit(pkt, memory, hopLimit(pkt, memory) - 1)
     if (way.after !== null) for (const effect of way.after) effect(pkt)
     if (way.translatesSource) {
       if (v4) translate.packet(pkt, entry, dir, Manip.Src)

@@ -212,9 +212,9 @@ function emitExtension(
 ): string {
   const code = target.emit(data, js).text
   if (recorder === undefined) return code
-  if (target.repeats === 'each') return `r.does(pkt, (pkt) => (${code}))`
-  const told = target.repeats === 'once' ? tellFacts(target.reads) : `r.varies |= ${Vary.Never}`
-  return told === '' ? code : `(${told}, ${code})`
+  const told = target.repeats === undefined ? `r.varies |= ${Vary.Never}` : tellFacts(target.reads)
+  const done = target.repeats === 'each' ? `r.does(pkt, (pkt) => (${code}))` : code
+  return told === '' ? done : `(${told}, ${done})`
 }
 
 const STANDARD = {
