@@ -34,7 +34,7 @@ export function readCallFile(call: Pick<ToolCall, 'directory' | 'stdin'>, path: 
     const stat = fstatSync(fd)
     if (stat.isDirectory()) return ''
     if (!stat.isFile()) {
-      if (path === '/dev/null') return ''
+      if (stat.isCharacterDevice() && stat.rdev === DEV_NULL) return ''
       throw Object.assign(new Error('not a regular file'), { code: 'EINVAL' })
     }
     return readFileSync(fd, 'latin1')
@@ -42,6 +42,9 @@ export function readCallFile(call: Pick<ToolCall, 'directory' | 'stdin'>, path: 
     closeSync(fd)
   }
 }
+
+/** makedev(1, 3) */
+const DEV_NULL = 0x103
 
 /** Throws as fs.writeFileSync does. */
 export function writeCallFile(directory: string, path: string, text: string): void {

@@ -427,6 +427,8 @@ class Session {
         : this.#refuse(`${mistake}\nInvalid ${command} command: missing setname`)
     this.#allowed(command, type, spec, options, familyName(type, family))
     if (command === 'test') {
+      // Of a range the kernel is asked for the beginning alone.
+      delete options.ip2To
       this.#commit()
       this.#test(holder, options)
       return

@@ -15,7 +15,8 @@ export const hashIpPortNet: SetType = {
   create: { options: [...FAMILY, ...SIZES, ...HASH_EXTENSIONS, ...PROBES, ...RANGE], ranges: [], help: '' },
   add: { options: ADD_NET, ranges: ['ip-to', 'port-to', 'ip2-to'], help: 'IP,[PROTO:]PORT,IP[/CIDR]' },
   del: { options: [], ranges: ['ip-to', 'port-to', 'ip2-to'], help: 'IP,[PROTO:]PORT,IP[/CIDR]' },
-  test: { options: ['nomatch'], ranges: [], help: 'IP,[PROTO:]PORT,IP[/CIDR]' },
+  // 7.17 lets the end of a range through there, and looks at its beginning.
+  test: { options: ['nomatch'], ranges: ['ip2-to'], help: 'IP,[PROTO:]PORT,IP[/CIDR]' },
   usage: `where depending on the INET family
       IP are valid IPv4 or IPv6 addresses (or hostnames),
       CIDR is a valid IPv4 or IPv6 CIDR prefix.

@@ -679,6 +679,15 @@ function changes(): string[] {
 -F expect
 -F -f ipv4
 -F -f ipv6
+-I -r 10.1.0.2 -q 10.1.0.2 -p icmp --icmp-type 13 --icmp-code 1 -t 1000 -m 5
+-A -r 10.1.0.2 -q 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
+-I -r 10.1.0.2 -q 10.1.0.3 -s 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
+-G -r 10.1.0.2 -q 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0
+-I -r 10.1.0.2 -q 10.1.0.3 -d 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
+-I -r 10.1.0.2 -s 10.1.0.3 -d 10.1.0.5 -p icmp --icmp-type 8 --icmp-code 0 -t 1000 --icmp-id 5
+-I -r 10.1.0.2 -q 10.1.0.3 -s 10.1.0.3 -p udp --sport 5 --dport 6 -t 1000
+-I -r 10.1.0.2 -s 10.1.0.3 -d 10.1.0.5 -p udp --sport 5 --dport 6 -t 1000
+-I -r 2001:db8::1 -q 2001:db8::2 -s 2001:db8::3 -p icmpv6 --icmpv6-type 128 --icmpv6-code 0 -t 1000
 -L -z
 -L -p tcp -z
 `

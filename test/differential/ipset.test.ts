@@ -139,3 +139,31 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
     rmSync(directory, { recursive: true })
   }
 })
+
+/** Lines that once differed, in sequence. */
+const ONCE = `
+create c hash:ip,port,net
+test c 10.0.1.3,icmp:echo-request,10.0.0.0-10.0.1.4
+add c 10.0.0.1,80,10.0.0.0/24
+test c 10.0.0.1,80,10.0.0.0-10.0.0.9
+-q test c 10.0.0.1,80,10.0.0.7-10.0.0.9
+create d hash:ip,port,net family inet6
+test d 2001:db8::1,80,2001:db8::-2001:db8::5
+`
+  .trim()
+  .split('\n')
+
+test.skipIf(reason !== null)('ipset: lines that once differed', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunwall-ipset-'))
+  try {
+    const sets = new Sets(freshHost(new SeededRandom(1)))
+    const steps = ONCE.map((line): IpsetStep => ({ argv: line.split(' '), input: '' }))
+    const real = runRealIpset(steps, directory)
+    for (const [i, step] of steps.entries()) {
+      const ours = { ...runIpset({ ...step, directory }, sets), file: null }
+      expect(maskedAnswer(ours, step), quoted(step)).toEqual(maskedAnswer(real[i]!, step))
+    }
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+})

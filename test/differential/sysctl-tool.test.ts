@@ -1,11 +1,11 @@
 // sysctl of procps 4.0.2 in a namespace against ours: the same command lines, output, complaints and exit status.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { sysctlTool } from '../../daemon/cli/sysctl.ts'
+import { runSysctl, sysctlTool } from '../../daemon/cli/sysctl.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
@@ -199,4 +199,66 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
       }
     },
   )
+})
+
+/** What stands in the directories of --system, below a root of its own. */
+const SYSTEM: Readonly<Record<string, string>> = {
+  'etc/sysctl.d/50-a.conf': 'net.ipv4.ip_forward = 1\n',
+  'usr/lib/sysctl.d/50-a.conf': 'net.ipv4.ip_forward = 0\n',
+  'run/sysctl.d/50-a.conf': 'net.ipv4.ip_forward = 2\n',
+  'usr/lib/sysctl.d/10-b.conf': 'net.ipv4.conf.lo.rp_filter = 2\n',
+  'run/sysctl.d/20-b.conf': 'net.ipv4.conf.lo.rp_filter = 1\njunk\nnet.nope = 1\n',
+  'run/sysctl.d/30-e.conf': 'net.ipv4.ip_default_ttl = x\n-net.ipv4.ip_default_ttl = y\n',
+  'usr/lib/sysctl.d/40-null.conf': 'net.ipv4.ip_default_ttl = 7\n',
+  'etc/sysctl.d/60-x.txt': 'net.ipv4.ip_default_ttl = 8\n',
+  'etc/sysctl.d/.conf': 'net.ipv4.ip_default_ttl = 9\n',
+  'etc/sysctl.d/a.conf': 'net.ipv4.ip_default_ttl = 11\n',
+  'usr/local/lib/sysctl.d/B.conf': 'net.ipv4.ip_default_ttl = 12\n',
+  'etc/sysctl.conf': 'net.ipv4.conf.*.rp_filter = 1\n',
+}
+
+describe.skipIf(reason !== null)('sysctl --system', () => {
+  const root = reason === null ? mkdtempSync(join(tmpdir(), 'tunwall-sysctl-system-')) : ''
+  beforeAll(() => {
+    for (const [path, text] of Object.entries(SYSTEM)) {
+      mkdirSync(join(root, path, '..'), { recursive: true })
+      writeFileSync(join(root, path), text)
+    }
+    mkdirSync(join(root, 'run/sysctl.d/31-directory.conf'))
+    symlinkSync('/dev/null', join(root, 'etc/sysctl.d/40-null.conf'))
+    symlinkSync('/nonexistent', join(root, 'etc/sysctl.d/41-dangling.conf'))
+  })
+  afterAll(() => rmSync(root, { recursive: true, force: true }))
+
+  test.each([
+    '--system',
+    '-q --system',
+    '-e --system',
+    '-N --system',
+    '-b --system',
+    '-n --system -a',
+    '-r ttl --system',
+    '--system -r ttl',
+    '--dry-run --system',
+    '--system nope -Q',
+    '--sys',
+    '-Q --system',
+  ])('%s', (line) => {
+    const argv = line.split(' ')
+    const script = [
+      ...['etc/sysctl.d', 'usr/lib/sysctl.d', 'etc/sysctl.conf'].map(
+        (p) => `mount --bind ${root}/${p} /${p}`,
+      ),
+      `mount --bind ${root}/run /run`,
+      `mount --bind ${root}/usr/local/lib /usr/local/lib`,
+      `exec sysctl ${line}`,
+    ].join(' && ')
+    const { stdout, stderr, status } = spawnSync('unshare', ['-mn', 'sh', '-c', script], { encoding: 'utf8' })
+    const folder = writeFolder(mkdtempSync(join(root, 'host')), { 'host.yaml': 'interfaces: {}\n' })
+    const memory = new FrameMemory(4, 2048)
+    const egress = new MemoryEgress(memory)
+    const host = createEngine(loadHostFolder(folder), { memory, egress, random: new SeededRandom(1) })
+    const call = { tool: 'sysctl', directory: '/', argv, stdin: '' }
+    expect(runSysctl(call, host, root)).toEqual({ stdout, stderr, code: status })
+  })
 })
