@@ -12,6 +12,7 @@ import type { Hook } from '../datapath/hooks.ts'
 import type { Host, TrackerLink } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
 import { checksumOk6, transportChecksumOk } from '../datapath/wire/checksum.ts'
+import { isExtension } from '../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import { CallIds } from './call-ids.ts'
 import { Expectations } from './expect.ts'
@@ -53,7 +54,7 @@ import {
 import { TimeoutPolicies } from './timeouts.ts'
 import { TRACKERS } from './trackers/index.ts'
 import type { Tracked, Tracker, TrackerCore } from './trackers/tracker.ts'
-import { invert, Tuple, tupleOf } from './tuple.ts'
+import { cutTupleOf, invert, Tuple, tupleOf } from './tuple.ts'
 
 /** `conntrack -S`, struct ip_conntrack_stat. */
 export interface ConntrackStats {
@@ -283,7 +284,9 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** The tuple of a packet as it is now, zone left alone (nf_ct_get_tuple). */
   tupleOf(pkt: Packet, into: Tuple): boolean {
-    if (!tupleOf(pkt, this.host.memory.view, into)) return false
+    const { view } = this.host.memory
+    if (pkt.family === 6 && isExtension(pkt.proto)) return cutTupleOf(pkt, view, into)
+    if (!tupleOf(pkt, view, into)) return false
     if (pkt.proto === IPPROTO_GRE) this.callIds.complete(into)
     return true
   }

@@ -20,7 +20,13 @@ import {
 } from '../datapath/wire/icmp.ts'
 import { IP_OFFSET, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN } from '../datapath/wire/ipv6.ts'
-import { NEXTHDR_FRAGMENT, NEXTHDR_NONE, skipHeaders, skipped } from '../datapath/wire/ipv6-headers.ts'
+import {
+  NEXTHDR_FRAGMENT,
+  NEXTHDR_NONE,
+  NEXTHDR_ROUTING,
+  skipHeaders,
+  skipped,
+} from '../datapath/wire/ipv6-headers.ts'
 import {
   IPPROTO_GRE,
   IPPROTO_ICMP,
@@ -158,6 +164,23 @@ export function tupleOf(pkt: Packet, view: DataView, into: Tuple): boolean {
   if (!transportFits(view, proto, pkt.l4, pkt.end)) return false
   into.ports = transportWord(view, proto, pkt.l4, pkt.end)
   return true
+}
+
+/**
+ * The same of an IPv6 packet that ends within its chain of headers: two bytes stand for a whole routing header
+ * (ipv6_skip_exthdr).
+ */
+export function cutTupleOf(pkt: Packet, view: DataView, into: Tuple): boolean {
+  const { proto, l4 } = pkt
+  if (proto !== NEXTHDR_ROUTING || pkt.fragOffset !== 0) return false
+  const at = skipHeaders(view, pkt.l3, pkt.end)
+  if (at < 0) return false
+  pkt.proto = skipped.next
+  pkt.l4 = at
+  const found = tupleOf(pkt, view, into)
+  pkt.proto = proto
+  pkt.l4 = l4
+  return found
 }
 
 /** Conntrack has no DCCP tracker since 6.16: such flows are told apart by address only. */

@@ -53,6 +53,8 @@ const pool = new OraclePool(Number(values.jobs))
 /** Kind of difference to how often it was seen; only the first of a kind is shrunk. */
 const seen = new Map<string, number>()
 let shrunk = 0
+/** How often it is said how far the run is, in scenarios. */
+const SAY_EVERY = 250
 
 /** What was said, and about which line, of a refusal that has the whole set-up below it. */
 function refusalOf(text: string): string {
@@ -115,6 +117,7 @@ async function main(): Promise<number> {
           if (Date.now() > deadline) return
           const verdict = await checkSeed(oracle, s, profile, runEngine, Number(values.frames))
           run++
+          if (run % SAY_EVERY === 0) console.error(`${run} of ${todo.length} scenarios, ${bad} differ`)
           if (verdict.failure === null) return
           bad++
           await show(oracle, verdict.failure, verdict.unsteady)

@@ -13,7 +13,6 @@ import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import type { Host } from '../../datapath/host.ts'
 import { type CtTemplate, Packet } from '../../datapath/packet.ts'
-import { isExtension } from '../../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
@@ -173,8 +172,7 @@ function within(
     zone = tuple.zone || conntrack.table.words[entry * STRIDE + TUPLE_WORDS + ZONE]!
   } else {
     // nf_ct_get_tuplepr(): later fragments have no tuple, nor has a packet without an upper header.
-    const upper = pkt.fragOffset === 0 && !(pkt.family === 6 && isExtension(pkt.proto))
-    if (!upper || !conntrack.tupleOf(pkt, tuple)) {
+    if (pkt.fragOffset !== 0 || !conntrack.tupleOf(pkt, tuple)) {
       pkt.hotdrop = true
       return false
     }

@@ -50,7 +50,7 @@ export function compareRuns(
     ...(expected.snmp === undefined
       ? []
       : compareStats('snmp', expected.snmp, actual.snmp ?? {}, names, actual.snmpAround)),
-    ...compareExpectations(expected.expect ?? [], actual.expect ?? [], names),
+    ...compareExpectations(expected, actual, names),
   ]
 }
 
@@ -532,31 +532,39 @@ function compareStats(
 
 // -- expectations -----------------------------------------------------------------------------------------------
 
-/** `300 proto=6 src=…`: the first word is the timeout. One about to end may be gone on the other side already. */
-function compareExpectations(
-  expected: readonly string[],
-  actual: readonly string[],
-  names: readonly [string, string],
-): Difference[] {
-  const read = (lines: readonly string[]): Flow[] =>
-    lines.map((line) => {
+/**
+ * `300 proto=6 src=…`: the first word is the timeout. One about to end may be gone on the other side already, and so may
+ * that of a connection about to end.
+ */
+function compareExpectations(a: Run, b: Run, names: readonly [string, string]): Difference[] {
+  const read = ({ expect = [] }: Run): Flow[] =>
+    expect.map((line) => {
       const [timeout = '', ...words] = line.trim().split(/\s+/)
       return { text: words.join(' '), timeout: Number(timeout) }
     })
-  const rest = read(actual)
+  const stays = ({ text, timeout }: Flow, { conntrack }: Run): boolean =>
+    timeout! > TIMEOUT_SLACK_S &&
+    !conntrack.some((line) => (readFlow(line).timeout ?? 9) <= TIMEOUT_SLACK_S && isMaster(line, text))
+  const rest = read(b)
   const out: string[] = []
-  for (const e of read(expected)) {
+  for (const e of read(a)) {
     const at = rest.findIndex(
       (r) => r.text === e.text && Math.abs(r.timeout! - e.timeout!) <= TIMEOUT_SLACK_S,
     )
     if (at >= 0) rest.splice(at, 1)
-    else if (e.timeout! > TIMEOUT_SLACK_S) out.push(`    only ${names[0]}: ${e.timeout} ${e.text}`)
+    else if (stays(e, a)) out.push(`    only ${names[0]}: ${e.timeout} ${e.text}`)
   }
-  for (const r of rest)
-    if (r.timeout! > TIMEOUT_SLACK_S) out.push(`    only ${names[1]}: ${r.timeout} ${r.text}`)
+  for (const r of rest) if (stays(r, b)) out.push(`    only ${names[1]}: ${r.timeout} ${r.text}`)
   if (out.length === 0) return []
   const [, helper = ''] = /helper=(\S+)/.exec(out[0]!) ?? []
   return [{ kind: 'flow', signature: `expectation ${helper}`, step: null, text: out.join('\n') }]
+}
+
+/** Whether a conntrack line is the connection that an expectation belongs to. */
+function isMaster(line: string, expectation: string): boolean {
+  const [, src, dst, sport, dport] =
+    /master-src=(\S+) master-dst=(\S+) sport=(\d+) dport=(\d+)/.exec(expectation) ?? []
+  return src !== undefined && line.includes(`src=${src} dst=${dst} sport=${sport} dport=${dport}`)
 }
 
 // -- text -------------------------------------------------------------------------------------------------------

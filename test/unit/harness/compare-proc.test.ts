@@ -4,13 +4,14 @@ import type { Run } from '../../harness/scenario.ts'
 
 const PATH = 'net/ipt_hashlimit/h'
 const NAMES = ['kernel', 'tunwall'] as const
-const run = (text: string, later?: string): Run =>
+const run = (text: string, later?: string, save = ''): Run =>
   ({
+    save,
     proc: { [PATH]: text },
     ...(later === undefined ? {} : { procLater: { [PATH]: later } }),
   }) as unknown as Run
-const differences = (kernel: string, ours: string, later?: string): number =>
-  compareProc(run(kernel), run(ours, later), NAMES).length
+const differences = (kernel: string, ours: string, later?: string, save = ''): number =>
+  compareProc(run(kernel, undefined, save), run(ours, later, save), NAMES).length
 
 describe('tables of hashlimit', () => {
   // A window of a second that has 4 packets in it, and once it is over.
@@ -28,5 +29,15 @@ describe('tables of hashlimit', () => {
     expect(differences(over.replace(':80', ':81'), within, over)).toBe(1)
     expect(differences('3598 10.0.0.1:0->0.0.0.0:80 1 0 2\n', within, over)).toBe(1)
     expect(differences(over + within, within, over)).toBe(1)
+  })
+
+  test('a port that the kernel drew may stand nowhere else', () => {
+    const save = '-A INPUT -j SNAT --to-source 10.0.0.9 --random-fully\n'
+    const other = within.replace(':80', ':40000')
+    expect(differences(other, within, undefined, save)).toBe(0)
+    expect(differences(other, within)).toBe(1)
+    expect(differences(other.replace('10.0.0.1', '10.0.0.2'), within, undefined, save)).toBe(1)
+    expect(differences(other.replace(' 4 1', ' 5 1'), within, undefined, save)).toBe(1)
+    expect(differences(other + within, within, undefined, save)).toBe(1)
   })
 })
