@@ -28,7 +28,7 @@ export function addDiff(program: Command): void {
     .option('--generate <packets>', 'no capture: so many packets at random, of what the rules speak of')
     .option('--find', 'no traffic: search for a packet on which they differ')
     .option('--budget <seconds>', 'how long to search', '60')
-    .option('--save <prefix>', 'what --find found, as PREFIX.pcapng and as PREFIX.yaml for tunwall test')
+    .option('--save <prefix>', 'what --find found, as PREFIX.pcapng and as PREFIX.test.yaml for tunwall test')
     .option('--iface <name>', 'the interface on which frames arrive, where the capture names none')
     .option('--filter <expr>', 'only packets that tcpdump would show for it (needs libpcap)')
     .option('--json', 'as JSON')

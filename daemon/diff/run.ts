@@ -164,7 +164,7 @@ export function diffFind(options: FindOptions): FindAnswer {
   if (options.save === null) return { ...result, provenance, files: [] }
   const files = new OutputFiles()
   try {
-    const names = [`${options.save}.pcapng`, `${options.save}.yaml`] as const
+    const names = [`${options.save}.pcapng`, `${options.save}.test.yaml`] as const
     writePackets(files.bytes(names[0]), difference.sent)
     files.text(names[1], Buffer.from(testOf(difference, names[1], options.a), 'utf8').toString('latin1'))
     files.commit()

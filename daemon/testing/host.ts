@@ -99,7 +99,7 @@ export class Host {
       flush: () => {},
     }
     this.engine = make({ memory: this.#memory, egress, random: this.#random })
-    this.#random.seed()
+    this.#random.mark()
     const { host } = this.engine
     host.now = UPTIME_MS
     host.wall = start
@@ -432,21 +432,30 @@ const isForProcess = (pkt: EnginePacket): boolean =>
   pkt.proto !== (pkt.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) &&
   pkt.sport >= 0
 
-/** Random numbers that can begin anew. */
+/** Random numbers that can begin anew from where the host was made: as its first packet finds them, here as in a replay. */
 class Reseedable implements Random {
   readonly #seed: number
   #numbers: SeededRandom
+  #drawn = 0
+  #atStart = 0
 
   constructor(seed: number) {
     this.#seed = seed
     this.#numbers = new SeededRandom(seed)
   }
 
+  mark(): void {
+    this.#atStart = this.#drawn
+  }
+
+  /** Back to the mark. */
   seed(): void {
     this.#numbers = new SeededRandom(this.#seed)
+    for (let i = 0; i < this.#atStart; i++) this.#numbers.u32()
   }
 
   u32(): number {
+    this.#drawn++
     return this.#numbers.u32()
   }
 }

@@ -1,7 +1,7 @@
 // tunwall diff --find finds what was planted: in rulesets that programs wrote, in kube-proxy's of 1,000 services, in random
 // ones with one rule changed.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -53,6 +53,11 @@ async function find(a: Record<string, string>, b: Record<string, string>, ...opt
   expect(said.stderr).toBe('')
   const answer = JSON.parse(said.stdout) as Answer
   expect(said.status).toBe(answer.found ? 1 : 0)
+  // The test that it writes is one that A passes and B fails.
+  const [one, other] = [`${save}.test.yaml`, `${save}-b.test.yaml`]
+  writeFileSync(other, readFileSync(one, 'utf8').replace(/^host: .*/, 'host: b'))
+  expect((await run('test', one)).status).toBe(0)
+  expect((await run('test', other)).status).toBe(1)
   return { ...answer, save, a0, b0 }
 }
 
