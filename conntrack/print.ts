@@ -19,7 +19,7 @@ import { describe, type Flow, type FlowTuple } from './ctnetlink.ts'
 import type { Expectation } from './expect.ts'
 import { Status } from './table.ts'
 import { SCTP_STATE_NAMES } from './trackers/sctp.ts'
-import { TCP_STATE_NAMES } from './trackers/tcp.ts'
+import { TCP_STATE_NAMES } from './trackers/tcp-states.ts'
 import { Tuple } from './tuple.ts'
 
 export interface FormatOptions {

@@ -59,7 +59,8 @@ import {
 } from '../datapath/wire/tcp.ts'
 import type { Conntrack } from './conntrack.ts'
 import { Event, META, STRIDE } from './table.ts'
-import { TcpState, tcpMaxWindow, tcpState } from './trackers/tcp.ts'
+import { tcpMaxWindow, tcpState } from './trackers/tcp-entry.ts'
+import { TcpState } from './trackers/tcp-states.ts'
 
 /** NF_SYNPROXY_OPT_* */
 export const SynproxyOption = { Mss: 1, Wscale: 2, SackPerm: 4, Timestamp: 8, Ecn: 16 } as const

@@ -17,17 +17,13 @@ import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import {
   TCP_ACK,
   TCP_ACK_SEQ,
-  TCP_CWR,
   TCP_DATA_OFFSET,
-  TCP_ECE,
   TCP_FIN,
   TCP_FLAGS,
   TCP_HEADER_LEN,
-  TCP_PSH,
   TCP_RST,
   TCP_SEQ,
   TCP_SYN,
-  TCP_URG,
   TCP_WINDOW,
   TCPOPT_EOL,
   TCPOPT_NOP,
@@ -35,139 +31,64 @@ import {
   TCPOPT_SACK_PERM,
   TCPOPT_WINDOW,
 } from '../../datapath/wire/tcp.ts'
+import { assure, Event, META, noteEvents, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import {
-  assure,
-  type EntryTable,
-  Event,
-  META,
-  noteEvents,
-  PRIVATE,
-  STATUS,
-  STRIDE,
-  Status,
-} from '../table.ts'
+  END,
+  F_BE_LIBERAL,
+  F_CHALLENGE_ACK,
+  F_CLOSE_INIT,
+  F_MAXACK_SET,
+  F_SACK_PERM,
+  F_SIMULTANEOUS_OPEN,
+  F_UNACKNOWLEDGED,
+  F_WINDOW_SCALE,
+  FLAGS,
+  LAST_ACK,
+  LAST_DIR,
+  LAST_END,
+  LAST_FLAGS,
+  LAST_INDEX,
+  LAST_SEQ,
+  LAST_WIN,
+  LAST_WSCALE,
+  MAXACK,
+  MAXEND,
+  MAXWIN,
+  PRIVATE_END,
+  RETRANS,
+  SCALE_SHIFT,
+  SEEN,
+  STATE,
+  tcpState,
+} from './tcp-entry.ts'
+import {
+  ACK_SET,
+  ANY_FLAGS,
+  CL,
+  CW,
+  ES,
+  FIN_SET,
+  FW,
+  IG,
+  IV,
+  kindOf,
+  LA,
+  NONE_SET,
+  RST_SET,
+  S2,
+  SETS,
+  SR,
+  SS,
+  STATES,
+  SYN_SET,
+  SYNACK_SET,
+  TCP_STATE_NAMES,
+  TRANSITIONS,
+  TW,
+  VALID_FLAGS,
+} from './tcp-states.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
-
-/** enum tcp_conntrack; the numbers are the kernel's. */
-export const TcpState = {
-  None: 0,
-  SynSent: 1,
-  SynRecv: 2,
-  Established: 3,
-  FinWait: 4,
-  CloseWait: 5,
-  LastAck: 6,
-  TimeWait: 7,
-  Close: 8,
-  SynSent2: 9,
-} as const
-
-/** As `conntrack -L` names them. */
-export const TCP_STATE_NAMES = [
-  'NONE',
-  'SYN_SENT',
-  'SYN_RECV',
-  'ESTABLISHED',
-  'FIN_WAIT',
-  'CLOSE_WAIT',
-  'LAST_ACK',
-  'TIME_WAIT',
-  'CLOSE',
-  'SYN_SENT2',
-] as const
-
-// States as the table below writes them; NONE is only an old one. Beyond the real ones: an invalid packet, and one that is let through
-// without being believed, because conntrack may be the one that is out of step.
-const SS = 1
-const SR = 2
-const ES = 3
-const FW = 4
-const CW = 5
-const LA = 6
-const TW = 7
-const CL = 8
-const S2 = 9
-const IV = 10
-const IG = 11
-const STATES = 10
-
-/** enum tcp_bit_set: what of RST, SYN, FIN and ACK a segment is. */
-const SYN_SET = 0
-const SYNACK_SET = 1
-const FIN_SET = 2
-const ACK_SET = 3
-const RST_SET = 4
-const NONE_SET = 5
-const SETS = 6
-
-// biome-ignore format: a table
-/** tcp_conntracks: direction, kind of segment, old state → new state. */
-const TRANSITIONS = Uint8Array.of(
-  // original    NO  SS  SR  ES  FW  CW  LA  TW  CL  S2
-  /* syn    */   SS, SS, IG, IG, IG, IG, IG, SS, SS, S2,
-  /* synack */   IV, IV, SR, IV, IV, IV, IV, IV, IV, SR,
-  /* fin    */   IV, IV, FW, FW, LA, LA, LA, TW, CL, IV,
-  /* ack    */   ES, IV, ES, ES, CW, CW, TW, TW, CL, IV,
-  /* rst    */   IV, CL, CL, CL, CL, CL, CL, CL, CL, CL,
-  /* none   */   IV, IV, IV, IV, IV, IV, IV, IV, IV, IV,
-  // reply
-  /* syn    */   IV, S2, IV, IV, IV, IV, IV, SS, IV, S2,
-  /* synack */   IV, SR, IG, IG, IG, IG, IG, IG, IG, SR,
-  /* fin    */   IV, IV, FW, FW, LA, LA, LA, TW, CL, IV,
-  /* ack    */   IV, IG, SR, ES, CW, CW, TW, TW, CL, IG,
-  /* rst    */   IV, CL, CL, CL, CL, CL, CL, CL, CL, CL,
-  /* none   */   IV, IV, IV, IV, IV, IV, IV, IV, IV, IV,
-)
-
-/** tcp_valid_flags; PSH, ECE and CWR may always be set. */
-const VALID_FLAGS = new Uint8Array(64)
-for (const flags of [
-  TCP_SYN,
-  TCP_SYN | TCP_URG,
-  TCP_SYN | TCP_ACK,
-  TCP_RST,
-  TCP_RST | TCP_ACK,
-  TCP_FIN | TCP_ACK,
-  TCP_FIN | TCP_ACK | TCP_URG,
-  TCP_ACK,
-  TCP_ACK | TCP_URG,
-])
-  VALID_FLAGS[flags] = 1
-const ANY_FLAGS = TCP_ECE | TCP_CWR | TCP_PSH
-
-// Private words. Those of one direction follow each other; the other direction's are SEEN words on.
-const SEEN = 5
-const END = PRIVATE
-const MAXEND = PRIVATE + 1
-const MAXWIN = PRIVATE + 2
-const MAXACK = PRIVATE + 3
-/** Flags below, and the window scale << 8. */
-const FLAGS = PRIVATE + 4
-const LAST_SEQ = PRIVATE + 10
-const LAST_ACK = PRIVATE + 11
-const LAST_END = PRIVATE + 12
-// Bytes of table.bytes, from four times the entry's first word on.
-const STATE = (PRIVATE + 13) * 4
-const LAST_DIR = STATE + 1
-const LAST_INDEX = STATE + 2
-const RETRANS = STATE + 3
-const LAST_FLAGS = STATE + 4
-const LAST_WSCALE = STATE + 5
-/** Of table.halves, from twice the entry's first word on. */
-const LAST_WIN = STATE / 2 + 3
-const PRIVATE_END = PRIVATE + 15
-
-/** IP_CT_TCP_FLAG_*; the last two are only in LAST_FLAGS. */
-const F_WINDOW_SCALE = 0x01
-const F_SACK_PERM = 0x02
-const F_CLOSE_INIT = 0x04
-const F_BE_LIBERAL = 0x08
-const F_UNACKNOWLEDGED = 0x10
-const F_MAXACK_SET = 0x20
-const F_CHALLENGE_ACK = 0x40
-const F_SIMULTANEOUS_OPEN = 0x80
-const SCALE_SHIFT = 8
 
 /** Indices of timeouts: the states, then these two. */
 const T_RETRANS = 10
@@ -190,38 +111,6 @@ const after = (a: number, b: number): boolean => ((b - a) | 0) < 0
 
 /** Of words taken as unsigned. */
 const below = (a: number, b: number): boolean => (a ^ -0x80000000) < (b ^ -0x80000000)
-
-/** The kind of segment (get_conntrack_index). */
-function kindOf(flags: number): number {
-  if ((flags & TCP_RST) !== 0) return RST_SET
-  if ((flags & TCP_SYN) !== 0) return (flags & TCP_ACK) !== 0 ? SYNACK_SET : SYN_SET
-  if ((flags & TCP_FIN) !== 0) return FIN_SET
-  return (flags & TCP_ACK) !== 0 ? ACK_SET : NONE_SET
-}
-
-/** State of an entry, for NAT (nf_nat_used_tuple_harder) and for printing. */
-export function tcpState({ bytes }: EntryTable, entry: number): number {
-  return bytes[entry * STRIDE * 4 + STATE]!
-}
-
-/** The largest window that a direction announced (seen[dir].td_maxwin). */
-export function tcpMaxWindow(words: Int32Array, entry: number, dir: number): number {
-  return words[entry * STRIDE + MAXWIN + dir * SEEN]!
-}
-
-/** One past the highest sequence number that the original direction sent (seen[0].td_end); signed. NAT asks it. */
-export function tcpSentEnd(words: Int32Array, entry: number): number {
-  return words[entry * STRIDE + END]!
-}
-
-/**
- * What a direction's window check goes by, unsigned: one past the highest sequence number that was sent, one past the
- * highest that may be, the largest window announced. For explanations.
- */
-export function tcpWindow(words: Int32Array, entry: number, dir: number): readonly [number, number, number] {
-  const o = entry * STRIDE + dir * SEEN
-  return [words[o + END]! >>> 0, words[o + MAXEND]! >>> 0, words[o + MAXWIN]! >>> 0]
-}
 
 export function createTcp(core: TrackerCore): Tracker {
   const { table } = core

@@ -3,7 +3,7 @@
 
 import type { FlowTuple } from '../../conntrack/ctnetlink.ts'
 import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
-import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp.ts'
+import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp-states.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { DCCP_STATES, long, protocolOf } from './conntrack-protocols.ts'
 import { type Command, Complaint, type Key, type Long, OutputBit, type Wish } from './conntrack-wish.ts'

@@ -2,7 +2,7 @@
 
 import { Status } from '../../conntrack/table.ts'
 import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
-import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp.ts'
+import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp-states.ts'
 import { REASONS, Reason } from '../../datapath/counters.ts'
 import type { Route } from '../../datapath/fib.ts'
 import { HOOK_NAMES, type Hook } from '../../datapath/hooks.ts'

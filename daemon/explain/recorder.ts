@@ -22,7 +22,7 @@ import {
   Status,
   TUPLE_WORDS,
 } from '../../conntrack/table.ts'
-import { tcpWindow } from '../../conntrack/trackers/tcp.ts'
+import { tcpWindow } from '../../conntrack/trackers/tcp-entry.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import { Reason } from '../../datapath/counters.ts'
 import type { Fate } from '../../datapath/fate.ts'

@@ -9,7 +9,8 @@
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
 import { META, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../../conntrack/table.ts'
-import { TcpState, tcpState } from '../../conntrack/trackers/tcp.ts'
+import { tcpState } from '../../conntrack/trackers/tcp-entry.ts'
+import { TcpState } from '../../conntrack/trackers/tcp-states.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
 import type { Host } from '../../datapath/host.ts'
 import { type CtTemplate, Packet } from '../../datapath/packet.ts'
