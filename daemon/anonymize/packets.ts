@@ -192,10 +192,8 @@ export class PacketMapper {
     let here = at + 40
     let offset = 0
     let more = false
-    while (
-      [ROUTING, FRAGMENT, DESTINATION, IPPROTO_AH].includes(next) ||
-      (next === HOP_BY_HOP && here === at + 40)
-    ) {
+    // As conntrack skips them: in any order.
+    while ([HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION, IPPROTO_AH].includes(next)) {
       if (here + 8 > stop) {
         this.blank(here, stop)
         return

@@ -124,10 +124,11 @@ function isLeftOut(bytes: Uint8Array): boolean {
   return late || (part && (proto === 1 || proto === 58))
 }
 
-/** NAT leaves DCCP's checksum alone, and those behind an authentication header: they are stale by what addresses make. */
+/** NAT leaves checksums of DCCP and of mobility headers alone, and those behind an authentication header: they are stale by what addresses make. */
 function withoutStale(bytes: Uint8Array): Uint8Array {
   const { proto, at } = transportOf(bytes)
   if (proto === 33) bytes.fill(0, at + 6, at + 8)
+  if (proto === 135) bytes.fill(0, at + 4, at + 6)
   return bytes[0]! >> 4 === 4 && proto === 51 ? bytes.subarray(0, at) : bytes
 }
 

@@ -38,10 +38,12 @@ export function mappedPacket(mapping: Mapping, packet: Uint8Array): Uint8Array {
 
 const TOKEN = /[\da-f:]*:[\da-f:.]*|\d+(?:\.\d+){3}/gi
 
-/** Masks are no addresses. */
+/** Masks are no addresses, and what a mask with holes left of one is none of its own. */
 const addressesIn = (text: string): Set<string> => {
   const found = new Set<string>()
-  for (const [word] of text.replace(/(\/|mask )[\da-f:.]+/gi, '').matchAll(TOKEN)) {
+  for (const [word] of text
+    .replace(/[\da-f:.]+\/(\d+\.|[\da-f]*:)[\da-f:.]+|(\/|mask )[\da-f:.]+/gi, '')
+    .matchAll(TOKEN)) {
     const address = parseEither(word)
     if (address !== null) found.add(formatAddress(address.family, address.words))
   }
