@@ -187,6 +187,10 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     rule.table = emptyTable(context)
   }
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
+  if (action === 2 && rule.target === undefined)
+    throw new Refusal('EINVAL', 'Missing goto target for action goto')
+  if (action === 2 && rule.target !== undefined && rule.target <= priority)
+    throw new Refusal('EINVAL', 'Backward goto not supported')
   if (rule.uids && (rule.uids[0] > rule.uids[1] || rule.uids[1] === 0xffff_ffff))
     throw new Refusal('EINVAL', 'Invalid uid range')
   for (const [range, what] of [
@@ -195,10 +199,6 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   ] as const)
     if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
       throw new Refusal('EINVAL', `Invalid ${what} range`)
-  if (action === 2 && rule.target === undefined)
-    throw new Refusal('EINVAL', 'Missing goto target for action goto')
-  if (action === 2 && rule.target !== undefined && rule.target <= priority)
-    throw new Refusal('EINVAL', 'Backward goto not supported')
   const named = ACTIONS[action]
   if (add) {
     // fib4_rule_configure(), fib6_rule_configure().
@@ -367,7 +367,7 @@ function show(context: IpContext, line: Line, verb: 'show' | 'flush'): number {
   const filter = readFilter(context, line, verb)
   const { fib } = context.host
   if (context.options.foreign !== null) {
-    if (verb === 'show') context.out.broken()
+    context.out.broken()
     return line.fail('RTNETLINK answers: Address family not supported by protocol\nDump terminated\n', 255)
   }
   if (verb === 'flush') {

@@ -94,7 +94,10 @@ export class IpGrammar {
   }
 
   line(): string[] {
-    return this.#chance(0.04) ? this.#nonsense() : [...this.#options(), ...this.#command()]
+    // In a batch -echo is another matter (docs/parity.md).
+    return this.#chance(0.04)
+      ? this.#nonsense()
+      : [...this.#maybe(0.03, '-echo'), ...this.#options(), ...this.#command()]
   }
 
   #command(): string[] {
@@ -130,7 +133,7 @@ export class IpGrammar {
       ...this.#maybe(0.05, this.#short('-statistics', 2), ...this.#maybe(0.3, '-s')),
       ...this.#maybe(0.1, this.#one(['-c', '-color', '-c=always', '-co='])),
       ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope', '-c=alw'])),
-      ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
+      ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all', '-resolve'])),
     ]
   }
 
@@ -369,14 +372,20 @@ export class IpGrammar {
           ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8', 'CS1', '3', 'zz']))),
           ...this.#maybe(0.12, 'proto', this.#one([...PROTOCOLS, 'nope'])),
           ...(six ? [] : this.#maybe(0.08, 'scope', this.#one(['link', 'global', 'host', '17', 'nope']))),
-          ...this.#maybe(0.12, 'src', this.#address(six)),
+          ...this.#maybe(
+            0.12,
+            'src',
+            this.#chance(0.06) ? this.#one(['any', 'default']) : this.#address(six),
+          ),
           ...this.#maybe(0.1, 'mtu', ...this.#maybe(0.3, 'lock'), this.#one(['1400', '0', '70000', 'x'])),
           ...this.#maybe(
             0.05,
             this.#one(['window', 'advmss', 'initcwnd', 'hoplimit', 'cwnd', 'ssthresh']),
             this.#one(['10', '0', '255']),
           ),
-          ...(six ? [] : this.#maybe(0.06, 'realm', this.#one(['5', '1/2', 'cosmos', 'x']))),
+          ...(six
+            ? []
+            : this.#maybe(0.06, 'realm', this.#one(['5', '1/2', 'cosmos', 'x', '65536', '1/', '/1']))),
           ...this.#maybe(0.05, 'onlink'),
           ...this.#maybe(
             six ? 0.1 : 0.02,
@@ -394,7 +403,7 @@ export class IpGrammar {
               ['initrwnd', this.#one(['10', '0'])],
               ['quickack', this.#one(['0', '1', '2'])],
               ['fastopen_no_cookie', this.#one(['0', '1', '2'])],
-              ['congctl', this.#one(['reno', 'lock'])],
+              ['congctl', this.#one(['reno', 'nope'])],
               ['features', this.#one(['ecn', 'x'])],
               ['ttl-propagate', this.#one(['enabled', 'disabled', 'x'])],
               ['as', 'to', '10.0.0.1'],
@@ -447,6 +456,7 @@ export class IpGrammar {
           ...this.#maybe(0.1, 'mark', this.#one(['5', '0x10', 'x'])),
           ...(six ? [] : this.#maybe(0.08, 'tos', this.#one(['0x10', '8']))),
           ...this.#maybe(0.1, 'fibmatch'),
+          ...this.#maybe(0.04, 'connected'),
           ...this.#maybe(0.04, 'ipproto', this.#one(['tcp', 'udp', 'icmp', '47', 'x'])),
           ...this.#maybe(0.04, 'sport', this.#one(['5', 'x', '70000'])),
           ...this.#maybe(0.04, 'dport', this.#one(['80', '0'])),
@@ -465,6 +475,7 @@ export class IpGrammar {
             ['dev', this.#device()],
             ['proto', this.#one(PROTOCOLS)],
             ['cache'],
+            [this.#one(['all', 'any', 'default'])],
           ]),
         ]
       default:
@@ -507,14 +518,18 @@ export class IpGrammar {
       ...this.#maybe(0.1, 'not'),
       ...this.#maybe(0.5, 'from', this.#prefix(six)),
       ...this.#maybe(0.2, 'to', this.#prefix(six)),
-      ...this.#maybe(0.2, 'fwmark', this.#one(['5', '0x10/0xf0', '1/1', 'x', '7/z'])),
+      ...this.#maybe(
+        0.2,
+        'fwmark',
+        this.#one(['5', '0x10/0xf0', '1/1', 'x', '7/z', '0', '0/0xff', '5/0', '/5']),
+      ),
       ...this.#maybe(0.15, this.#one(['iif', 'dev']), this.#device()),
       ...this.#maybe(0.1, 'oif', this.#device()),
       ...this.#maybe(0.08, 'tos', this.#one(['0x10', '8', 'CS1', '3', 'zz'])),
-      ...this.#maybe(0.08, 'ipproto', this.#one(['tcp', 'udp', '47', '200', 'nope'])),
-      ...this.#maybe(0.06, 'sport', this.#one(['5', '5-10', '10-5', 'x'])),
+      ...this.#maybe(0.08, 'ipproto', this.#one(['tcp', 'udp', '47', '200', 'nope', 'TCP', '0', '256'])),
+      ...this.#maybe(0.06, 'sport', this.#one(['5', '5-10', '10-5', 'x', '-5', '5-6-7', '65535'])),
       ...this.#maybe(0.06, 'dport', this.#one(['80', '1-65535', '0'])),
-      ...this.#maybe(0.05, 'uidrange', this.#one(['0-5', '5-0', '7'])),
+      ...this.#maybe(0.05, 'uidrange', this.#one(['0-5', '5-0', '7', '1-5x', '0-4294967295'])),
       ...this.#maybe(
         0.02,
         ...this.#one([['l3mdev'], ['tun_id', this.#one(['5', 'x'])], ['dsfield', this.#one(['8', 'x'])]]),
@@ -539,7 +554,7 @@ export class IpGrammar {
         ['blackhole'],
         ['unreachable'],
         ['prohibit'],
-        ['type', 'blackhole'],
+        ['type', this.#one(['blackhole', 'local', 'throw', '12', '0'])],
         [],
         ['frob'],
       ])
@@ -557,7 +572,7 @@ export class IpGrammar {
           ...this.#maybe(0.08, 'suppress_prefixlength', this.#one(['0', '16', 'x'])),
           ...this.#maybe(0.05, 'suppress_ifgroup', this.#one(['default', '7'])),
           ...this.#maybe(0.05, 'protocol', this.#one(PROTOCOLS)),
-          ...this.#maybe(0.05, 'realms', this.#one(['1/2', '3', 'x'])),
+          ...this.#maybe(0.05, 'realms', this.#one(['1/2', '3', 'x', '65536', '1/', '/1'])),
         ]
       case 3:
       case 4:
@@ -579,6 +594,8 @@ export class IpGrammar {
           ...this.#maybe(0.15, 'from', this.#prefix(six)),
           ...this.#maybe(0.1, 'table', this.#one(TABLES)),
           ...this.#maybe(0.1, 'iif', this.#device()),
+          ...this.#maybe(0.06, 'fwmark', this.#one(['5', '0x10', '0/0xff', '5/0'])),
+          ...this.#maybe(0.06, 'proto', this.#one([...PROTOCOLS, 'all'])),
         ]
     }
   }
