@@ -106,9 +106,16 @@ export function getRoute(context: IpContext, line: Line): number {
   context.out.list(() => context.out.object(null, () => answer!(context)))
   if (!connected || from !== null) return 0
   // The route is asked for again as it was, and printed as text.
-  const text = new IpContext(context.host, { ...context.options, json: false }, context.session)
-  if (context.options.json) text.options.color = false
+  const { json, color } = context.options
+  const options = { ...context.options, json: false, color: color && !json }
+  const text = new IpContext(context.host, options, context.session)
   answer!(text)
+  if (!/[ m]src /.test(text.out.text) && (own === 4 || fibmatch)) {
+    // Without a source it ends before its JSON does.
+    context.out.text = context.out.text.replace(/ ?\]\n$/, '')
+    line.warn('Failed to connect the route\n')
+    return 1
+  }
   context.out.raw(text.out.text)
   return 0
 }
