@@ -76,7 +76,9 @@ export function mapSets(sets: Sets, mapping: Mapping): string {
     const family: Family = set.family === 6 ? 6 : 4
     const to = mapping.names.set(textOf(name))
     const header = mapOptions(data.header(), family, mapping)
-    text += `create ${to} ${type.name}${joined(writeOptions(type, header, set.family, true))}\n`
+    // Which ipset save does not say.
+    const forced = header.forceadd === true ? ' forceadd' : ''
+    text += `create ${to} ${type.name}${joined(writeOptions(type, header, set.family, true))}${forced}\n`
     for (const member of data.members()) {
       const mapped = mapOptions(member, family, mapping)
       const options = joined(writeOptions(type, mapped, set.family, false))

@@ -5,18 +5,18 @@ import type { Command } from 'commander'
 import { CommandError, ExitCode, PlaceError, systemReason } from '../errors.ts'
 
 interface AnonymizeWords {
-  readonly host: readonly string[]
-  readonly out: readonly string[]
-  readonly in: readonly string[]
-  readonly to: readonly string[]
+  readonly host?: readonly string[]
+  readonly out?: readonly string[]
+  readonly in?: readonly string[]
+  readonly to?: readonly string[]
   readonly key?: string
   readonly keyFile?: string
   readonly map?: string
-  readonly keep: readonly string[]
+  readonly keep?: readonly string[]
   readonly keepPayload?: boolean
 }
 
-const several = (word: string, before: readonly string[]): string[] => [...before, word]
+const several = (word: string, before: readonly string[] = []): string[] => [...before, word]
 
 export function addAnonymize(program: Command): void {
   program
@@ -24,17 +24,17 @@ export function addAnonymize(program: Command): void {
     .description(
       'map addresses, prefixes preserved, and names of host folders and captures, to show them to others',
     )
-    .option('--host <dir>', 'a host folder; again for more', several, [])
-    .option('--out <dir>', 'where it goes, anonymized: not there yet, or empty', several, [])
-    .option('--in <file>', 'a capture, pcapng or pcap; again for more', several, [])
-    .option('--to <file>', 'where it goes, anonymized: pcapng', several, [])
+    .option('--host <dir>', 'a host folder; again for more', several)
+    .option('--out <dir>', 'where it goes, anonymized: not there yet, or empty', several)
+    .option('--in <file>', 'a capture, pcapng or pcap; again for more', several)
+    .option('--to <file>', 'where it goes, anonymized: pcapng', several)
     .option(
       '--key <text>',
       'the same key maps alike, another time and for other hosts; without, one is drawn',
     )
     .option('--key-file <file>', 'the key is what the file has')
     .option('--map <file>', 'write the private mapping there, for the owner: new names to old ones')
-    .option('--keep <name>', 'a name, address or ADDRESS/LENGTH that stays; again for more', several, [])
+    .option('--keep <name>', 'a name, address or ADDRESS/LENGTH that stays; again for more', several)
     .option('--keep-payload', 'leave what packets carry; without, it becomes zeros')
     .action(async (words: AnonymizeWords) => {
       const hosts = pairs(words.host, words.out, '--host', '--out')
@@ -46,7 +46,7 @@ export function addAnonymize(program: Command): void {
         captures,
         key,
         map: words.map ?? null,
-        keep: words.keep,
+        keep: words.keep ?? [],
         keepPayload: words.keepPayload === true,
       })
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
@@ -54,23 +54,24 @@ export function addAnonymize(program: Command): void {
         ...(hosts.length > 0 ? [`${files} files`] : []),
         ...(captures.length > 0 ? [`${packets} packets`] : []),
       ]
-      const out = words.to.includes('-') ? process.stderr : process.stdout
+      const out = words.to?.includes('-') === true ? process.stderr : process.stdout
       out.write(`anonymized ${parts.join(', ')}\n`)
     })
 }
 
 function pairs(
-  from: readonly string[],
-  to: readonly string[],
+  from: readonly string[] | undefined,
+  to: readonly string[] | undefined,
   one: string,
   other: string,
 ): (readonly [string, string])[] {
-  if (from.length !== to.length)
+  const [sources, places] = [from ?? [], to ?? []]
+  if (sources.length !== places.length)
     throw new CommandError(
-      `expected as many ${other} as ${one}, not ${to.length} and ${from.length}`,
+      `expected as many ${other} as ${one}, not ${places.length} and ${sources.length}`,
       ExitCode.Unusable,
     )
-  return from.map((path, i) => [path, to[i]!] as const)
+  return sources.map((path, i) => [path, places[i]!] as const)
 }
 
 function keyOf({ key, keyFile }: AnonymizeWords): Buffer | null {

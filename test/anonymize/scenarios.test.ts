@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { makeUp } from '../../daemon/anonymize/checksums.ts'
+import { makeUp, sumOf } from '../../daemon/anonymize/checksums.ts'
 import type { Mapping } from '../../daemon/anonymize/mapping.ts'
 import { PlaceError } from '../../daemon/errors.ts'
 import { SeededRandom } from '../harness/frames.ts'
@@ -86,6 +86,16 @@ function quotedSums(bytes: Uint8Array): Uint8Array {
     // Nor is an address mapped of which a half is quoted.
     if (bytes[inner]! >= 128) bytes.fill(0, inner + 4)
   }
+  // Nor is one right where NAT changed what the host itself was about to send.
+  const at = proto === 6 ? inner + 16 : proto === 17 ? inner + 6 : 0
+  if (at > 0 && quote + length === bytes.length) {
+    const addresses = v4 ? sumOf(bytes, quote + 12, quote + 20) : sumOf(bytes, quote + 8, quote + 40)
+    const sum = addresses + proto + bytes.length - inner + sumOf(bytes, inner, bytes.length)
+    if (sum % 0xffff !== 0) {
+      bytes.fill(0, l4 + 2, l4 + 4)
+      bytes.fill(0, at, at + 2)
+    }
+  }
   return bytes
 }
 
@@ -115,13 +125,19 @@ function transportOf(bytes: Uint8Array): { proto: number; at: number; part: bool
   return { proto, at, part, late }
 }
 
+/** A part of which TCP's header may be the beginning, though the first part may say another protocol. */
+function isEarly(bytes: Uint8Array): boolean {
+  if (bytes[0]! >> 4 === 4) return (((bytes[6]! << 8) | bytes[7]!) & 0x1fff) * 8 < 20
+  return bytes[6] !== 44 || (((bytes[42]! << 8) | bytes[43]!) & 0xfff8) < 20
+}
+
 /**
  * Errors in parts: what they quote may be cut in the middle of an address. And fragment headers behind others: Linux then
  * takes the transport header for one of those, and its checksum for what stands there.
  */
 function isLeftOut(bytes: Uint8Array): boolean {
   const { proto, part, late } = transportOf(bytes)
-  return late || (part && (proto === 1 || proto === 58))
+  return late || (part && [1, 6, 58].includes(proto) && (proto !== 6 || isEarly(bytes)))
 }
 
 /** NAT leaves checksums of DCCP and of mobility headers alone, and those behind an authentication header: they are stale by what addresses make. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { FrameMapper } from '../../daemon/anonymize/captures.ts'
 import { HostFiles } from '../../daemon/anonymize/host.ts'
 import { Mapping, type MappingOptions } from '../../daemon/anonymize/mapping.ts'
-import { parseEither } from '../../daemon/host-folder/address.ts'
+import { masked, parseEither, parsePrefix } from '../../daemon/host-folder/address.ts'
 import { LinkType } from '../../datapath/ports/pcap.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { writeFolder } from '../harness/capture.ts'
@@ -75,6 +75,18 @@ export function leaks(
     const to = addresses.text(word)?.split('/')[0]
     const whole = addresses.text(word.split('/')[0]!)
     for (const image of [to, whole]) if (image != null) images.add(image)
+    // Rules have networks, whatever was written.
+    const prefix = parsePrefix(word)
+    if (prefix === null) continue
+    const network = masked(prefix.words, prefix.prefixLength)
+    images.add(formatAddress(prefix.family, addresses.prefix(prefix.family, network, prefix.prefixLength)))
+  }
+  // A range that is a prefix begins and ends as that does.
+  for (const [, from, to] of before.matchAll(/([\da-f.:]+)-([\da-f.:]+)/gi)) {
+    const [min, max] = [parseEither(from!), parseEither(to!)]
+    if (min === null || max === null || min.family !== max.family) continue
+    for (const end of addresses.range(min.family, min.words, max.words))
+      images.add(formatAddress(min.family, end))
   }
   const shown = addressesIn(after)
   for (const address of addressesIn(before))
