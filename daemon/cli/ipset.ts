@@ -320,12 +320,15 @@ class Session {
       return found
     })
     const options: SetOptions = {}
+    this.#ignoredWords = ''
     this.#options(type, type.create, rest, options, 'family')
     this.#options(type, type.create, rest, options, 'others')
     this.#mandatory(type, options)
     this.#allowed('create', type, type.create, options, familyName(type, options.family))
     this.#commit()
     this.#guard('create', () => this.#sets.create(name, type, options, this.#exist))
+    // A complaint takes the place of what was warned of.
+    if (this.#ignoredWords !== '') this.#warn(`Warning: ${this.#ignoredWords}\n`)
   }
 
   #mandatory(type: SetType, options: SetOptions): void {
@@ -376,10 +379,6 @@ class Session {
         }
       })
       for (const slot of slots) given.add(slot)
-    }
-    if (this.#ignoredWords !== '') {
-      this.#warn(`Warning: ${this.#ignoredWords}\n`)
-      this.#ignoredWords = ''
     }
   }
 

@@ -149,6 +149,10 @@ test c 10.0.0.1,80,10.0.0.0-10.0.0.9
 -q test c 10.0.0.1,80,10.0.0.7-10.0.0.9
 create d hash:ip,port,net family inet6
 test d 2001:db8::1,80,2001:db8::-2001:db8::5
+create e hash:ip probes 4
+create e hash:ip probes 4 resize 5
+-exist create e hash:ip resize 50
+create f hash:ip probes 4 netmask 33
 `
   .trim()
   .split('\n')
