@@ -201,7 +201,8 @@ export class HashSet implements SetData {
       },
       'one',
     )
-    return result > 0 || (result === NOMATCH && options.nomatch === true)
+    // ip_set_enomatch(): who asks for `nomatch` is told of such elements alone.
+    return options.nomatch === true ? result === NOMATCH : result > 0
   }
 
   flush(): void {

@@ -153,6 +153,13 @@ create e hash:ip probes 4
 create e hash:ip probes 4 resize 5
 -exist create e hash:ip resize 50
 create f hash:ip probes 4 netmask 33
+create n hash:net
+add n 10.0.0.2/28
+add n 10.2.0.0/24 nomatch
+test n 10.0.0.2 nomatch
+test n 10.0.0.0/28 nomatch
+test n 10.2.0.1 nomatch
+test n 10.2.0.1
 `
   .trim()
   .split('\n')
