@@ -263,7 +263,8 @@ export class Path {
     copy.oif = device.index
     const verdict = postRouting(copy)
     if (verdict !== Verdict.Accept || this.#backlog.length >= BACKLOG) {
-      this.refuse(copy, verdict === Verdict.Accept ? Verdict.Drop : verdict)
+      if (verdict === Verdict.Accept) this.drop(copy, Reason.Looped)
+      else this.refuse(copy, verdict)
       host.packets.give(copy)
       return
     }

@@ -23,8 +23,10 @@ function hasAddress(device: Device): boolean {
 function realmOf(pkt: Packet, host: Host): number {
   const { route } = pkt
   if (route === null) return 0
-  const own = pkt.local || route.type === RouteType.Unicast ? route.realm : 0
-  const device = pkt.local ? undefined : host.devices.byIndex[pkt.iif]
+  // A copy of TEE's goes by a route of the host's own: nobody looked at its source.
+  const out = pkt.local || pkt.socketless
+  const own = out || route.type === RouteType.Unicast ? route.realm : 0
+  const device = out ? undefined : host.devices.byIndex[pkt.iif]
   if ((own & 0xffff0000) !== 0 || device === undefined) return own
   // What is for many is asked for from nowhere, and not at all if it came from nowhere (brd_input, ip_mc_validate_source).
   const many = route.type === RouteType.Broadcast || route.type === RouteType.Multicast

@@ -11,6 +11,7 @@ import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { procFiles } from '../../daemon/proc.ts'
 import { formatNetstat, formatSnmp, formatSnmp6 } from '../../daemon/statistics.ts'
 import { runTool } from '../../daemon/tools.ts'
+import { Reason } from '../../datapath/counters.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
 import { load, Packet } from '../../datapath/packet.ts'
@@ -225,7 +226,8 @@ export function runEngine(
   const early = around(Math.max(steps.at(-1)?.at ?? 0, endAt - END_SLACK_MS))
   host.advance(endAt, wall + endAt)
   const ends = host.ends(scenario)
-  const run: Run = { wall, steps, endAt, ...ends, snmpAround: [early, around(endAt + END_SLACK_MS)] }
+  const endless = host.engine.host.counters.drops[Reason.Looped]! > 0
+  const run: Run = { wall, steps, endAt, ...ends, endless, snmpAround: [early, around(endAt + END_SLACK_MS)] }
   if (!scenario.iptables.includes('--hashlimit-rate-match')) return run
   // Windows of rates end where somebody looks: nobody has before.
   const later = play(scenario, kernel, captured, null).host

@@ -116,6 +116,8 @@ export interface Run {
   readonly snmp?: Readonly<Record<string, number>>
   /** The same a little before and behind the end, on tunwall's side: timers are not that exact. */
   readonly snmpAround?: readonly [Readonly<Record<string, number>>, Readonly<Record<string, number>>]
+  /** tunwall dropped a packet that goes round and round for ever. */
+  readonly endless?: boolean
   /** `conntrack -S`, all processors together. */
   readonly stats?: Readonly<Record<string, number>>
 }
