@@ -159,6 +159,8 @@ const inOrder = (device: Device): Address[] => [
 
 function show(context: IpContext, line: Line): number {
   const { out, options, devices } = context
+  // The family that was said in front, not that of a prefix behind `to`.
+  const preferred = options.family
   const asked = readFilter(context, line)
   // Links are not looked at when addresses of a label are.
   const filter = asked.label === null ? asked : { ...asked, kind: null, master: false }
@@ -182,7 +184,7 @@ function show(context: IpContext, line: Line): number {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
       // The kernel leaves out links of another kind, unless they are asked for from one family.
-      if (options.family === 0 && isLeftOut(device, filter)) continue
+      if (preferred === 0 && isLeftOut(device, filter)) continue
       const all = linkAlone ? [] : inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue
