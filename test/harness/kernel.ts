@@ -71,8 +71,9 @@ const COLLECTED = 0x40000000
 const MOST_ENDS = 5
 /** A busy machine's workers have come by (nf_nat_masq_schedule). */
 const WORKER_MS = 60
-/** So long may it take to look at everything, milliseconds. */
+/** So long may it take to look at everything, milliseconds; a busy machine is asked so often. */
 const SLOW_MS = 300
+const MOST_SLOW = 25
 /** A question may take this long besides the pauses it asks for. */
 const PATIENCE_MS = 30_000
 
@@ -442,9 +443,9 @@ export class KernelHost {
       if (records !== null) said.push(...splitRecords(records))
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
-      const silent =
-        after.before.length === 0 && after.at - last.at <= SLOW_MS && early.stdout === snmp.stdout
-      if (!silent && again < MOST_ENDS) {
+      const slow = after.at - last.at > SLOW_MS
+      const silent = after.before.length === 0 && early.stdout === snmp.stdout
+      if (again < (silent && slow ? MOST_SLOW : MOST_ENDS) && (slow || !silent)) {
         // A timer ended meanwhile, or may have, perhaps without a word: it is not sure that the counters know.
         this.#runs[this.#runs.length - 1] = { ...after, before: [...last.before, ...after.before] }
         continue
