@@ -82,10 +82,13 @@ function compareFrames(expected: Run, actual: Run, names: readonly [string, stri
   return out
 }
 
-/** `actual` with frames that a timer sent moved to where `expected` has them, if that is only a little later. */
+/**
+ * `actual` with frames that a timer sent moved to where `expected` has them, if that is only a little later, or between a
+ * step and the look at what it sent.
+ */
 function lateTimers(expected: readonly StepRun[], actual: readonly StepRun[]): readonly StepRun[] {
   if (actual.every((s) => s.before.length === 0)) return actual
-  const out = actual.map((s) => ({ ...s, before: [...s.before] }))
+  const out = actual.map((s) => ({ ...s, before: [...s.before], sent: [...s.sent] }))
   const places = new Map(expected.map((s, i) => [s.id, i]))
   const byId = new Map(out.map((s) => [s.id, s]))
   const holds = (list: readonly Sent[], one: Sent): boolean =>
@@ -95,6 +98,15 @@ function lateTimers(expected: readonly StepRun[], actual: readonly StepRun[]): r
     if (at === undefined) continue
     for (const frame of [...step.before]) {
       if (holds(expected[at]!.before, frame)) continue
+      const during = [expected[at]!, expected[at - 1]].find(
+        (s) => s !== undefined && holds(s.sent, frame) && !holds(byId.get(s.id)?.sent ?? [], frame),
+      )
+      if (during !== undefined) {
+        step.before.splice(step.before.indexOf(frame), 1)
+        const place = during.sent.findIndex((s) => holds([s], frame))
+        byId.get(during.id)?.sent.splice(place, 0, frame)
+        continue
+      }
       // It was sent between a step and the one before.
       const later = expected.find(
         (s, i) => i > at && expected[i - 1]!.at - step.at <= TIMER_SLACK_MS && holds(s.before, frame),
