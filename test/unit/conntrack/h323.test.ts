@@ -109,6 +109,7 @@ describe('random messages', () => {
       const places: Place[] = []
       const bytes = encode(type, {
         random,
+        honest: true,
         want: new Set([...want, 'ipAddress']),
         place: () => {
           places.push({
