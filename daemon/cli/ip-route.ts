@@ -571,9 +571,10 @@ function showRoutes(context: IpContext, line: Line, families: readonly Family[],
 
 function flushRoutes(context: IpContext, line: Line, families: readonly Family[], f: Filter): number {
   const { out, options } = context
+  const onlyIpv6 = families.length === 1 && families[0] === 6
   if (f.cloned) {
-    if (families[0] === 4 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
-    if (families.length === 1 && families[0] === 4) return 0
+    if (!onlyIpv6 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
+    if (families[0] === 4) return 0
   }
   const refused = families.find((family) => missingTable(context, family, f.table))
   if (refused !== undefined) {
@@ -591,10 +592,8 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
   }
   if (options.stats > 0)
     out.raw(
-      round === 0
-        ? f.cloned && families[0] === 4
-          ? ''
-          : 'Nothing to flush.\n'
+      round === 0 && (!f.cloned || onlyIpv6)
+        ? 'Nothing to flush.\n'
         : `*** Flush is complete after ${round} round${round > 1 ? 's' : ''} ***\n`,
     )
   return 0
