@@ -634,7 +634,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if (pkt.family === 6 && pkt.proto !== IPPROTO_SCTP) return checksumOk6(pkt, this.host.memory, true)
     if (pkt.csumOk) return true
     if (!transportChecksumOk(pkt, this.host.memory)) {
-      pkt.residue = 0
+      if (pkt.family === 4) pkt.residue = 0
       return false
     }
     pkt.csumOk = true

@@ -168,6 +168,8 @@ export class Packet {
   arrival: Device | null = null
   /** Chosen route, null before routing. */
   route: Route | null = null
+  /** IPv4: realm of the route back to its source, in the upper half, as the way in was looked up (fib_combine_itag). */
+  sourceRealm = 0
   trace = false
   /** A transport match found the header cut short: the table answers DROP (xt_action_param.hotdrop). */
   hotdrop = false
@@ -179,7 +181,7 @@ export class Packet {
    * IPv6: what the sum of transport and pseudo header was when conntrack made it, right or wrong (CHECKSUM_COMPLETE with
    * csum_complete_sw): folded, 0xffff is right. -1: nobody made one, or nothing can change its verdict any more
    * (CHECKSUM_NONE; with csumOk CHECKSUM_UNNECESSARY). -2: ip6_forward() forgot it (CHECKSUM_NONE again, but csumOk is
-   * what it was). See checksumOk6() in wire/checksum.ts. IPv4: 0 if conntrack found it wrong, else -1.
+   * what it was). -3: it came back by lo, where its sum was found right for good. See checksumOk6() in wire/checksum.ts. IPv4: 0 if conntrack found it wrong, else -1.
    */
   residue = -1
   /**
@@ -262,6 +264,7 @@ export class Packet {
     this.iif = this.oif = 0
     this.arrival = null
     this.route = null
+    this.sourceRealm = 0
     this.trace = false
     this.hotdrop = false
     this.fragMaxSize = 0

@@ -295,6 +295,7 @@ export class Path {
       place(to, from, slot + HEADROOM)
       host.memory.bytes.copyWithin(to.l3, from.l3, from.end)
     }
+    to.sourceRealm = from.sourceRealm
     to.ct = from.ct
     to.ctInfo = from.ctInfo
     from.ct = -1

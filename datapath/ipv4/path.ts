@@ -194,6 +194,7 @@ export class Ipv4Path {
   #routeInput(pkt: Packet, d0: number, device: Device): Reason {
     const host = this.#host
     const fib = host.fib
+    pkt.sourceRealm = 0
     if (isMulticast4(d0)) return this.#routeMulticast(pkt, d0, device)
     const epoch = (fib.generation + host.devices.generation) | 0
     const s0 = pkt.s0
@@ -218,7 +219,8 @@ export class Ipv4Path {
       pkt.flags |= this.#cacheFlags[h]!
       return this.#cacheReasons[h] as Reason
     }
-    this.#cacheable = !fib.asksPorts
+    // Realms: what the source's route has is not among what is kept.
+    this.#cacheable = !fib.asksPorts && !fib.usesRealms
     pkt.route = null
     pkt.flags &= ~ROUTE_FLAGS
     const reason = this.#routeSlow(pkt, d0, device)
@@ -364,8 +366,10 @@ export class Ipv4Path {
       if (found.type !== RouteType.Local) return -Reason.MartianSource
       if (!conf.acceptLocal) return -Reason.LocalSource
     }
-    if (found.uses(device) || (found.type === RouteType.Local && device.loopback))
-      return onLink(found.first())
+    const there = found.uses(device) || (found.type === RouteType.Local && device.loopback)
+    // fib_combine_itag(): a device without addresses learns nothing from a route that leads elsewhere.
+    if (there || hasAddress4(device)) pkt.sourceRealm = found.first().realm << 16
+    if (there) return onLink(found.first())
     if (!hasAddress4(device)) return rpf === 0 ? 0 : -Reason.ReversePath
     if (rpf === 1) return -Reason.ReversePath
     key.oif = device.index

@@ -15,7 +15,7 @@ import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
-import { fold, pseudo6, sumHolds, sumView, transportChecksumOk } from '../wire/checksum.ts'
+import { fold, pseudo6, sumHolds, sumView, transportChecksumOk, VERIFIED } from '../wire/checksum.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
@@ -355,7 +355,9 @@ export class Replies6 {
     if (at < 0 || skipped.next !== IPPROTO_TCP || at + TCP_HEADER_LEN > cause.end) return false
     if ((tcpFlags(view, at) & TCP_RST) !== 0) return false
     // What conntrack found out is forgotten in ip6_forward().
-    const known = cause.csumPartial || (cause.residue === -1 ? cause.csumOk : this.#believes(cause, hook))
+    const known =
+      cause.csumPartial ||
+      (cause.residue === -1 || cause.residue === VERIFIED ? cause.csumOk : this.#believes(cause, hook))
     if (!known && !this.#sumsUp(cause, at, IPPROTO_TCP)) return false
     const key = this.#keyTo(cause)
     this.#fromDestination(cause)

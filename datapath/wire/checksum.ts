@@ -185,6 +185,9 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
 export const sumHolds = (pkt: Packet): boolean =>
   pkt.residue >= 0 && (pkt.residue - pkt.headerShift) % 0xffff === 0
 
+/** Packet.residue of what came back by lo and was found right there, for good (CHECKSUM_UNNECESSARY). */
+export const VERIFIED = -3
+
 /** It comes from this host itself, and is not the copy of a multicast packet (dev_loopback_xmit). */
 const looped = ({ arrival, pktType }: Packet): boolean =>
   arrival?.loopback === true && pktType !== PacketType.Loopback
@@ -194,10 +197,10 @@ const looped = ({ arrival, pktType }: Packet): boolean =>
  * INPUT; elsewhere a sum that was made before is believed. Hot: does not allocate.
  */
 export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boolean {
-  if (pkt.residue === -1) {
+  if (pkt.residue === -1 || pkt.residue === VERIFIED) {
     if (pkt.csumOk) {
       // What is made here has a right sum, but nobody has looked yet; come back by lo it may still be so.
-      if ((pkt.local || looped(pkt)) && !pkt.csumPartial) {
+      if (pkt.residue === -1 && (pkt.local || looped(pkt)) && !pkt.csumPartial) {
         pkt.residue = 0xffff
         pkt.headerShift = 0
       }
@@ -206,7 +209,7 @@ export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boole
   } else if (pkt.residue >= 0) {
     if (!inward) return true
     if (sumHolds(pkt)) {
-      pkt.residue = -1
+      pkt.residue = looped(pkt) ? VERIFIED : -1
       pkt.csumOk = true
       return true
     }
