@@ -12,7 +12,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { refusals } from '../test/harness/generate.ts'
 import { PROFILES, type Profile } from '../test/harness/generate-world.ts'
-import { type Oracle, OraclePool, whyNoKernel } from '../test/harness/kernel.ts'
+import { type Oracle, whyNoKernel } from '../test/harness/kernel.ts'
+import { OraclePool } from '../test/harness/oracle-pool.ts'
 import { parseRun, parseScenario } from '../test/harness/scenario.ts'
 import { checkSeed, plan, reduce, report } from '../test/harness/scenario-check.ts'
 import { runEngine } from '../test/harness/scenario-engine.ts'
@@ -93,6 +94,7 @@ async function main(): Promise<number> {
   }
   let run = 0
   let bad = 0
+  let lost = 0
   const started = Date.now()
   if (values.file !== undefined) {
     for (const file of values.file)
@@ -112,25 +114,37 @@ async function main(): Promise<number> {
     console.log(`seed ${seed}`)
     const todo = plan(seed, Number(values.scenarios), profiles)
     await Promise.all(
-      todo.map(([s, profile]) =>
-        pool.use(async (oracle) => {
+      todo.map(([s, profile]) => {
+        const once = async (oracle: Oracle): Promise<void> => {
           if (Date.now() > deadline) return
           const verdict = await checkSeed(oracle, s, profile, runEngine, Number(values.frames))
           run++
           if (run % SAY_EVERY === 0) console.error(`${run} of ${todo.length} scenarios, ${bad} differ`)
           if (verdict.failure === null) return
           bad++
-          await show(oracle, verdict.failure, verdict.unsteady)
-        }),
-      ),
+          await show(oracle, verdict.failure, verdict.unsteady).catch((error: Error) => {
+            console.log(
+              `DIFFERENT ${profile}-${s}: not shrunk: ${error.message}\n${report(verdict.failure!)}`,
+            )
+          })
+        }
+        // A scenario that could not be run is no reason to give up the others.
+        return pool.use(once).catch((first) =>
+          pool.use(once).catch((error: Error) => {
+            lost++
+            console.log(`NOT RUN ${profile}-${s}: ${error.message} (before: ${first.message})`)
+          }),
+        )
+      }),
     )
   }
   for (const [kind, times] of [...seen].sort((a, b) => b[1] - a[1]))
     console.log(`${String(times).padStart(6)} ${kind}`)
   if (refusals.length > 0) console.log(`${refusals.length} set-ups were refused:`)
   for (const text of refusals.slice(0, 10)) console.log(`  ${refusalOf(text)}`)
+  if (lost > 0) console.log(`${lost} scenarios could not be run`)
   console.log(`${run} scenarios, ${bad} differ, ${((Date.now() - started) / 1000).toFixed(1)} s`)
-  return bad === 0 ? 0 : 1
+  return bad + lost === 0 ? 0 : 1
 }
 
 main()

@@ -4,7 +4,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { compareRuns, readFlow } from '../harness/compare.ts'
 import * as build from '../harness/frames.ts'
 import { generate } from '../harness/generate.ts'
-import { OraclePool, runKernel, whyNoKernel } from '../harness/kernel.ts'
+import { runKernel, whyNoKernel } from '../harness/kernel.ts'
+import { OraclePool } from '../harness/oracle-pool.ts'
 import {
   hex,
   parseScenario,

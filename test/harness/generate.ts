@@ -257,12 +257,18 @@ const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpCon
 const conversationsOf = (profile: Kind, family: World['family']) =>
   profile === 'helpers' ? HELPER_CONVERSATIONS[family] : profile === 'h323' ? [H323Conversation] : OTHERS
 
+/** So many turns in a row may pass without a frame. */
+const MOST_IDLE = 10_000
+
 async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
   const active: Conversation[] = []
-  while (recorder.frames < frames) {
+  for (let idle = 0, before = 0; recorder.frames < frames; idle++) {
+    if (recorder.frames !== before) idle = 0
+    before = recorder.frames
+    if (idle > MOST_IDLE) throw new Error(`nobody says anything after ${before} frames`)
     if (random.once(CHANGES[profile] ?? Number.MAX_SAFE_INTEGER))
       await recorder.change(profile === 'routing' ? drawRoutingChange(recorder) : drawChange(recorder))
     if (random.below(talks + mix.noise) >= talks) {

@@ -77,6 +77,11 @@ const MOST_SLOW = 25
 /** A question may take this long besides the pauses it asks for. */
 const PATIENCE_MS = 30_000
 
+/** Thrown when an oracle process has ended or does not answer: the machine's fault, not the scenario's. */
+export class OracleGone extends Error {
+  override readonly name = 'OracleGone'
+}
+
 /** One oracle process. Questions are answered in order. */
 export class Oracle {
   readonly #child: ChildProcess
@@ -92,13 +97,15 @@ export class Oracle {
     this.#child.stdin!.on('error', () => {})
     this.#child.on('error', (e) => this.#die(e))
     this.#child.on('exit', (code, signal) =>
-      this.#die(new Error(`the oracle process ended: ${signal ?? code}`)),
+      this.#die(new OracleGone(`the oracle process ended: ${signal ?? code}`)),
     )
   }
 
+  /** Whoever still waits for an answer hears of it when the process has ended; one that does not end is killed. */
   close(): void {
-    this.#dead ??= new Error('the oracle process was closed')
+    this.#dead ??= new OracleGone('the oracle process was closed')
     this.#child.stdin!.end()
+    setTimeout(() => this.#child.kill('SIGKILL'), PATIENCE_MS).unref()
   }
 
   #die(reason: Error): void {
@@ -135,7 +142,7 @@ export class Oracle {
     if (this.#dead !== null) return Promise.reject(this.#dead)
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#die(new Error(`the oracle did not answer ${op} within ${patienceMs} ms`))
+        this.#die(new OracleGone(`the oracle did not answer ${op} within ${patienceMs} ms`))
         this.#child.kill('SIGKILL')
       }, patienceMs)
       this.#waiting.push({ resolve, reject, timer })
@@ -535,54 +542,4 @@ export async function runKernel(oracle: Oracle, scenario: Scenario): Promise<Run
   await host.setUp()
   await host.take(scenario.steps)
   return host.finish()
-}
-
-/** A few oracle processes: most of a scenario's time is spent in pauses, so many can wait at once. */
-export class OraclePool {
-  readonly #free: Oracle[] = []
-  readonly #all: Oracle[] = []
-  readonly #waiting: ((o: Oracle) => void)[] = []
-  readonly #size: number
-
-  constructor(size: number) {
-    this.#size = size
-  }
-
-  /** Gives `work` an oracle of its own. One whose work failed is not used again. */
-  async use<T>(work: (oracle: Oracle) => Promise<T>): Promise<T> {
-    const oracle = await this.#take()
-    let sound = false
-    try {
-      const result = await work(oracle)
-      sound = true
-      return result
-    } finally {
-      let back = oracle
-      if (!sound) {
-        oracle.close()
-        this.#all.splice(this.#all.indexOf(oracle), 1)
-        back = new Oracle()
-        this.#all.push(back)
-      }
-      const next = this.#waiting.shift()
-      if (next === undefined) this.#free.push(back)
-      else next(back)
-    }
-  }
-
-  #take(): Promise<Oracle> | Oracle {
-    const free = this.#free.pop()
-    if (free !== undefined) return free
-    if (this.#all.length < this.#size) {
-      const made = new Oracle()
-      this.#all.push(made)
-      return made
-    }
-    return new Promise((resolve) => this.#waiting.push(resolve))
-  }
-
-  close(): void {
-    for (const oracle of this.#all.splice(0)) oracle.close()
-    this.#free.length = 0
-  }
 }
