@@ -303,9 +303,7 @@ export class DrawnRandom implements Random {
   /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
   #aim(drawn: Drawn): void {
     const { source, destination } = drawn
-    // Which rule it was is not known: one that draws nothing, if there is one.
-    const known = destination === null || this.#fixed.has(destination)
-    const destinations = known ? [] : this.#asked(drawn, destination, false)
+    const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
     const asked: Asked[][] = []
     let full = false
     if (source !== null && source !== 0) {
@@ -318,9 +316,14 @@ export class DrawnRandom implements Random {
     // before the first.
     if (destinations.length > 0) asked.push(full ? destinations.map(following) : destinations)
     const both = leading(asked.flat())
-    // No number leads to both: then destination NAT comes first.
-    this.#next =
-      both === null ? asked.reverse().map((one) => leading(one) ?? leading(one.slice(0, 1))) : [both]
+    if (both !== null) {
+      this.#next = [both]
+      return
+    }
+    // No number leads to both. Which rule it was is not known: one that draws nothing, if there is one.
+    if (asked.length > 1 && destination !== null && this.#fixed.has(destination)) asked.pop()
+    // Else destination NAT comes first.
+    this.#next = asked.reverse().map((one) => leading(one) ?? leading(one.slice(0, 1)))
   }
 
   /** The ranges from which `port` may have been drawn. */
