@@ -89,6 +89,7 @@ export function sameRule(a: Rule, b: Rule): boolean {
       r.tunnel ?? 0,
       r.l3mdev ?? false,
       r.action,
+      r.otherAction ?? 0,
       r.action === 'lookup' ? (r.table ?? Table.Main) : 0,
       r.target ?? 0,
       r.suppressPrefixLength ?? -1,

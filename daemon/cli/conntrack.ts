@@ -387,9 +387,12 @@ function remove(wish: Wish, { conntrack }: Engine, said: Said): number {
 }
 
 function get(wish: Wish, { conntrack }: Engine, said: Said): number {
-  // The library cannot write such a tuple, and the tool reads errno all the same.
+  // The library cannot write such a tuple, and the tool reads errno all the same: what the missing file of labels left
+  // there, or nothing.
   if (wish.flow.reply.protocol !== undefined && wish.flow.reply.family === undefined)
-    throw new Complaint('Operation failed: Success', 1)
+    throw (wish.outputs & OutputBit.Labels) !== 0
+      ? failed(Errno.NoEntry, 'get')
+      : new Complaint('Operation failed: Success', 1)
   const entry = find(conntrack, wish.flow, wish.family)
   if (entry < 0) throw failed(entry, 'get')
   const flow = describe(conntrack, entry)

@@ -206,7 +206,9 @@ function show(context: IpContext, line: Line): number {
           }
         })
         if (options.brief) out.plain('\n')
-        if (withLink && filter.label === null && !options.brief && options.stats > 0) {
+        // Behind `ip link` in a batch they stand with the link.
+        const later = !context.session.links && !options.brief && options.stats > 0
+        if (withLink && filter.label === null && later) {
           printStatistics(context, device)
           out.plain('\n')
         }

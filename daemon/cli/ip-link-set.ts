@@ -398,11 +398,20 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
       return garbage(line)
     }
   } else if (making) return line.fail('Not enough information: "type" argument is required\n', 1)
-  return context.talk(() => {
-    if (making) make(context, wish, verb)
-    else if (verb === 'delete') throw new Refusal('EOPNOTSUPP')
-    else set(context, target!, wish)
-  })
+  return answered(
+    context,
+    context.talk(() => {
+      if (making) make(context, wish, verb)
+      else if (verb === 'delete') throw new Refusal('EOPNOTSUPP')
+      else set(context, target!, wish)
+    }),
+  )
+}
+
+/** -echo: the kernel has sent an acknowledgement and nothing else, of which an empty object is shown. */
+function answered(context: IpContext, code: 0 | 2): number {
+  if (code === 0 && context.options.echo) context.out.echo(false, () => {})
+  return code
 }
 
 /** 255: the program ends there. */
@@ -454,11 +463,14 @@ function make(context: IpContext, wish: Wish, verb: LinkChange): void {
 /** Every link of a group; without one nothing is done, but to delete it. */
 function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
   const members = context.devices.all().filter((d) => d.link.group === wish.group)
-  return context.talk(() => {
-    if (verb === 'delete') {
-      if (wish.group === 0) throw new Refusal('EPERM')
-      throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
-    }
-    for (const member of members) set(context, member, { ...wish, group: null, name: null })
-  })
+  return answered(
+    context,
+    context.talk(() => {
+      if (verb === 'delete') {
+        if (wish.group === 0) throw new Refusal('EPERM')
+        throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
+      }
+      for (const member of members) set(context, member, { ...wish, group: null, name: null })
+    }),
+  )
 }

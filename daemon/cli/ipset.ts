@@ -52,6 +52,8 @@ class Stop extends Error {
 
 /** IPSET_PARAMETER_PROBLEM */
 const parameter = (text: string): Stop => new Stop(2, `${NAME}${text}\n${HINT}`)
+/** What the kernel says of a message that lacks something. */
+const protocolError = (): Stop => problem('Kernel error received: ipset protocol error')
 /** IPSET_OTHER_PROBLEM, or an error of the session. */
 const problem = (text: string): Stop => new Stop(1, `${NAME}${text}\n`)
 
@@ -198,6 +200,12 @@ class Session {
     return problem(`Error in line ${line}: ${last}`)
   }
 
+  /** What `ipset -` says and then goes on, as nobody looks at what custom_error() gives back. */
+  #complain(complaint: Stop): void {
+    if (!this.#interactive) throw complaint
+    this.stderr += complaint.message
+  }
+
   #warn(text: string): void {
     if (!this.#quiet) this.stderr += text
   }
@@ -323,7 +331,7 @@ class Session {
     this.#ignoredWords = ''
     this.#options(type, type.create, rest, options, 'family')
     this.#options(type, type.create, rest, options, 'others')
-    this.#mandatory(type, options)
+    if (this.#mandatory(type, options)) throw protocolError()
     this.#allowed('create', type, type.create, options, familyName(type, options.family))
     this.#commit()
     this.#guard('create', () => this.#sets.create(name, type, options, this.#exist))
@@ -331,13 +339,15 @@ class Session {
     if (this.#ignoredWords !== '') this.#warn(`Warning: ${this.#ignoredWords}\n`)
   }
 
-  #mandatory(type: SetType, options: SetOptions): void {
-    if (!type.name.startsWith('bitmap:')) return
+  /** check_mandatory(): whether something is missing. */
+  #mandatory(type: SetType, options: SetOptions): boolean {
+    if (!type.name.startsWith('bitmap:')) return false
     const ports = type.parts[0]!.kind === 'port'
     const from = ports ? options.port : options.ip
     const to = ports ? options.portTo : (options.ipTo ?? options.cidr)
-    if (from === undefined) throw parameter("Mandatory option `range' is missing")
-    if (to === undefined) throw parameter("Mandatory option `to' is missing")
+    if (from !== undefined && to !== undefined) return false
+    this.#complain(parameter(`Mandatory option \`${from === undefined ? 'range' : 'to'}' is missing`))
+    return true
   }
 
   /** call_parser(): `family` comes first, as it says how addresses are read. */
@@ -391,19 +401,10 @@ class Session {
 
   /** check_allowed(): forms of an element that the command does not take. */
   #allowed(command: Command, type: SetType, spec: CommandSpec, options: SetOptions, family: string): void {
-    const { ranges } = spec
-    const refuse = (what: string): Stop =>
-      problem(`${what} is not allowed in command ${command} with set type ${type.name} and family ${family}`)
-    if (options.ipTo !== undefined && !ranges.includes('ip-to')) throw refuse('FROM-TO IP range')
-    if (options.cidr !== undefined && !ranges.includes('cidr') && !ranges.includes('ip-to'))
-      throw refuse('IP/CIDR range')
-    if (options.portTo !== undefined && !ranges.includes('port-to')) throw refuse('FROM-TO port range')
-    const plain = type.parts.some((part) => part.kind === 'single2')
-    const odd = options.cidr2 !== undefined && plain ? 28 : 29
-    if (odd === 28 || (options.ip2To !== undefined && !ranges.includes('ip2-to')))
-      throw problem(
-        `There are not allowed options (${odd}) but ${spec.options.length === 0 ? 'option list is empty' : "can't resolve them"}. It's a bug, please report the problem.`,
-      )
+    const why = notAllowed(type, spec, options)
+    if (why === null) return
+    const where = `in command ${command} with set type ${type.name} and family ${family}`
+    this.#complain(problem(why.endsWith('.') ? why : `${why} is not allowed ${where}`))
   }
 
   // -- add, del, test
@@ -466,9 +467,11 @@ class Session {
     const found = isIn(set.data, options)
     // The flag of `physdev:` is lost on the way to the message.
     const { physdev: _, ...shown } = options
+    // ipset_print_ip() asks for the end of the first address, whichever it prints.
+    if (shown.ip2 !== undefined && shown.ipTo !== undefined) shown.ip2To = shown.ipTo
     const element = writeElement(set.type, shown, set.family)
     if (found) this.#warn(`Warning: ${element} is in set ${name}.\n`)
-    else throw new Stop(1, `${element} is NOT in set ${name}.\n`)
+    else throw new Stop(1, this.#quiet ? '' : `${element} is NOT in set ${name}.\n`)
   }
 
   /** ipset_commit(): what waits is done in order, up to the first that is refused. */
@@ -605,6 +608,17 @@ class Session {
     }
     this.#commit()
   }
+}
+
+/** The first form of an element that a command does not take. */
+function notAllowed(type: SetType, { ranges, options: known }: CommandSpec, o: SetOptions): string | null {
+  if (o.ipTo !== undefined && !ranges.includes('ip-to')) return 'FROM-TO IP range'
+  if (o.cidr !== undefined && !ranges.includes('cidr') && !ranges.includes('ip-to')) return 'IP/CIDR range'
+  if (o.portTo !== undefined && !ranges.includes('port-to')) return 'FROM-TO port range'
+  const plain = type.parts.some((part) => part.kind === 'single2')
+  const odd = o.cidr2 !== undefined && plain ? 28 : 29
+  if (odd === 29 && (o.ip2To === undefined || ranges.includes('ip2-to'))) return null
+  return `There are not allowed options (${odd}) but ${known.length === 0 ? 'option list is empty' : "can't resolve them"}. It's a bug, please report the problem.`
 }
 
 /** Whatever the kernel minds, the element is not in the set (ip_set_utest). */

@@ -302,12 +302,12 @@ export class HashSet implements SetData {
       const at = this.#at[parts.indexOf('port')]!
       for (let port = ports.from; ; port++) {
         key[at] = port | ((options.proto ?? 0) << 16)
-        this.#overSecond(options, second, cidr2, one, then)
+        this.#overSecond(options, second, cidr2, reach, then)
         if (one || port >= ports.to) return
       }
     }
     const inner =
-      ports === null && second > 0 ? () => this.#overSecond(options, second, cidr2, one, then) : overPorts
+      ports === null && second > 0 ? () => this.#overSecond(options, second, cidr2, reach, then) : overPorts
     if (this.#cidrAt >= 0) key[this.#cidrAt] = physdev
     if (first === null) {
       inner()
@@ -361,11 +361,7 @@ export class HashSet implements SetData {
         then()
         return
       }
-      this.#overNets(range, (address, length) => {
-        key[0] = address
-        this.#setCidr(0, length)
-        then()
-      })
+      this.#overNets(range, 0, reach, then)
       return
     }
     if (from === 0 && this.#shape.masks) throw new SetError('HASH_ELEM')
@@ -391,7 +387,7 @@ export class HashSet implements SetData {
     const step = this.#shape.masks ? 2 ** (32 - this.#netmask) : 1
     const addresses = Math.floor((end - start) / step) + 1
     if (reach === 'present' && addresses > this.#table.rows) {
-      for (const address of this.#addressesWithin(start, end))
+      for (const address of this.#addressesWithin(0, start, end))
         if ((address - start) % step === 0) {
           key[0] = address | 0
           then()
@@ -409,18 +405,18 @@ export class HashSet implements SetData {
     }
   }
 
-  /** First addresses of elements, from `start` to `end`. */
-  #addressesWithin(start: number, end: number): Set<number> {
+  /** Addresses of elements at offset `at` of their keys, from `start` to `end`. */
+  #addressesWithin(at: number, start: number, end: number): Set<number> {
     const { keys, rows, stride } = this.#table
     const found = new Set<number>()
     for (let row = 0; row < rows; row++) {
-      const address = keys[row * stride]! >>> 0
+      const address = keys[row * stride + at]! >>> 0
       if (this.#table.used(row) && address >= start && address <= end) found.add(address)
     }
     return found
   }
 
-  #overSecond(options: SetOptions, part: number, cidr: number, one: boolean, then: () => void): void {
+  #overSecond(options: SetOptions, part: number, cidr: number, reach: Reach, then: () => void): void {
     if (part < 0) {
       then()
       return
@@ -430,7 +426,7 @@ export class HashSet implements SetData {
     const words = options.ip2 ?? [0, 0, 0, 0]
     const isNet = this.#shape.parts[part] === 'net'
     const which = this.#nets.indexOf(at)
-    if (one || this.#family === 6 || !isNet || options.ip2To === undefined) {
+    if (reach === 'one' || this.#family === 6 || !isNet || options.ip2To === undefined) {
       const mask = isNet ? prefixMask(cidr, this.#family) : ONES
       for (let i = 0; i < this.#words; i++)
         key[at + i] = words[i]! & mask[i]! & (this.#shape.netMasks ? this.#bitmask[i]! : -1)
@@ -438,11 +434,7 @@ export class HashSet implements SetData {
       then()
       return
     }
-    this.#overNets(this.#netRange(words[0], options.ip2To, cidr), (address, length) => {
-      key[at] = address
-      this.#setCidr(which, length)
-      then()
-    })
+    this.#overNets(this.#netRange(words[0], options.ip2To, cidr), which, reach, then)
   }
 
   #netRange(word: number, to: Words | undefined, cidr: number): Span {
@@ -457,17 +449,38 @@ export class HashSet implements SetData {
     return range
   }
 
-  /** The largest networks that together are the range (ip_set_range_to_cidr). */
-  #overNets(range: Span, then: (address: number, length: number) => void): void {
-    for (let from = range.from; from <= range.to; ) {
+  /**
+   * The largest networks that together are the range (ip_set_range_to_cidr), each as part `which` of the key. As the
+   * kernel compares ends as sequence numbers, no network ends 2^31 or more before the end of the range: it goes on by
+   * single addresses there.
+   */
+  #overNets({ from, to }: Span, which: number, reach: Reach, then: () => void): void {
+    const at = this.#nets[which]!
+    const take = (address: number, length: number): void => {
+      this.#key[at] = address | 0
+      this.#setCidr(which, length)
+      then()
+    }
+    const far = to - 2 ** 31
+    for (let start = from; start <= to; ) {
       let length = 32
       while (length > 1) {
         const size = 2 ** (33 - length)
-        if (from % size !== 0 || from + size - 1 > range.to) break
+        if (start % size !== 0 || start + size - 1 > to) break
         length--
       }
-      then(from | 0, length)
-      from += 2 ** (32 - length)
+      if (start + 2 ** (32 - length) - 1 <= far) {
+        const end = endOfSingles(start, to)
+        if (reach === 'present')
+          for (const address of this.#addressesWithin(at, start, end - 1)) take(address, 32)
+        else
+          for (let i = reach === 'last' ? Math.max(start, end - 2 * this.#maxelem) : start; i < end; i++)
+            take(i, 32)
+        start = end
+        continue
+      }
+      take(start, length)
+      start += 2 ** (32 - length)
     }
   }
 
@@ -767,6 +780,16 @@ export class HashSet implements SetData {
     if (pkt === null ? this.extensions.expired(row) : !this.extensions.met(row, pkt, ext!)) return 0
     return this.#nomatches && (this.#table.flags[row]! & FLAG_NOMATCH) !== 0 ? NOMATCH : 1
   }
+}
+
+/** The first address, from `start` on, at which a network begins that ends less than 2^31 before `to`. */
+function endOfSingles(start: number, to: number): number {
+  const near = to - 2 ** 31 + 1
+  for (let size = 2 ** 31; size > 1; size /= 2) {
+    const first = near - (near % size)
+    if (first >= start && first + size - 1 <= to) return first
+  }
+  return near
 }
 
 /** A test looks at one element only, the first of a range. */

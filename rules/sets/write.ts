@@ -18,9 +18,9 @@ function ip(
   family: number,
 ): string {
   if (words === undefined) return ''
-  const text = address(words, family)
-  if (to !== undefined) return `${text}-${address(to, family)}`
-  return cidr === undefined || cidr === (family === 6 ? 128 : 32) ? text : `${text}/${cidr}`
+  const length = cidr === undefined || cidr === (family === 6 ? 128 : 32) ? '' : `/${cidr}`
+  const text = `${address(words, family)}${length}`
+  return to === undefined ? text : `${text}-${address(to, family)}${length}`
 }
 
 function protoPort({ proto = 0, port = 0, portTo }: SetOptions): string {

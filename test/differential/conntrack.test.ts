@@ -644,6 +644,8 @@ nope
 -V -L
 -L -t 5
 -C -o extended
+-G -p udp -s fe::2 -d fe::1 --sport 2 --dport 80 --reply-port-src 2
+-G -p udp -s fe::2 -d fe::1 --sport 2 --dport 80 --reply-port-src 2 -o xml,labels
 -G -o extended -p udp -s 10.0.0.2 -d 10.1.0.2 --sport 2000 --dport 53
 -L -b 100000
 -D expect

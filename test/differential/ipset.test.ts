@@ -56,7 +56,7 @@ function masked(text: string, ordered: boolean): string {
   return [...out, ...run.sort()].join('\n')
 }
 
-const CARRIED = /^ipset v7\.17: (Kernel error received: ipset|Internal) protocol error\n/gm
+const CARRIED = /^ipset v7\.17: Internal protocol error\n/gm
 
 /** Bitmaps and lists have an order anyway. */
 const ORDERED = /^--?s(orted)?$/
@@ -70,6 +70,36 @@ const maskedAnswer = ({ code, stdout, stderr, file }: IpsetAnswer, { argv }: Ips
     stderr: argv.includes('-') ? stderr.replaceAll(CARRIED, '') : stderr,
     file: file === null ? null : masked(file, ordered),
   }
+}
+
+const BUFFER = 8192
+
+/**
+ * Elements that ends of 7.17's buffer cut are made whole: where less than 12 bytes are left of each 8 KiB, it prints no
+ * port (`10.0.0.1,gre` for `10.0.0.1,gre:0`; ipset_print_port), and where less than 24 are, no interface.
+ */
+function made(real: string, ours: string): string {
+  if (real.length < BUFFER / 2 || real === ours) return real
+  const wholes = new Set(ours.split('\n'))
+  for (const line of real.split('\n')) wholes.delete(line)
+  const known = new Set(ours.split('\n'))
+  let cuts = 1 + (2 * real.length) / BUFFER
+  return real
+    .split('\n')
+    .map((line) => {
+      if (known.has(line) || cuts < 1) return line
+      for (const whole of wholes) {
+        const more = whole.length - line.length
+        const at = [...whole].findIndex((letter, i) => letter !== line[i])
+        if (more <= 0 || more > 40 || at < 0 || !/[:,]/.test(whole[at]!)) continue
+        if (whole.slice(0, at) + whole.slice(at + more) !== line) continue
+        cuts--
+        wholes.delete(whole)
+        return whole
+      }
+      return line
+    })
+    .join('\n')
 }
 
 /** What -file left behind, which goes. */
@@ -119,8 +149,9 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
       // 7.17 was killed by a signal: nothing to compare with.
       if (answer.code === null) continue
       const history = steps.slice(0, i + 1).filter((step) => step !== SAVE)
+      const whole = { ...answer, stdout: made(answer.stdout, ours[i]!.stdout) }
       expect(maskedAnswer(ours[i]!, steps[i]!), `seed ${seed}\n${history.map(quoted).join('\n')}`).toEqual(
-        maskedAnswer(answer, steps[i]!),
+        maskedAnswer(whole, steps[i]!),
       )
     }
     const saved = real.at(-1)!.stdout
@@ -160,6 +191,35 @@ test n 10.0.0.2 nomatch
 test n 10.0.0.0/28 nomatch
 test n 10.2.0.1 nomatch
 test n 10.2.0.1
+create big hash:net maxelem 100
+add big 1.0.0.5-250.0.0.1
+save big
+create far hash:net
+add far 62.255.255.250-191.0.0.0
+save far
+add far 0.0.0.0-255.255.255.254
+add far 1.0.0.0-129.0.0.0
+-! del far 1.0.0.0-129.0.0.0
+-! add far 127.255.255.254-255.255.255.254
+del far 1.0.0.0-250.0.0.0
+save far
+create pair hash:ip,port,net maxelem 50
+add pair 10.0.0.1,80,63.255.255.250-192.0.0.0
+add pair 10.0.0.1,80,1.0.0.0-192.0.0.0
+save pair
+create o hash:ip,port,ip
+add o 10.0.0.1,80,10.0.0.1
+create p hash:ip,port,net
+create b bitmap:ip range 10.0.0.0/24
+- <<< test o 10.0.0.1-10.0.0.4,80,10.0.0.1
+- <<< test p 10.0.0.1-10.0.0.4,80,10.0.0.1/24
+- <<< test p 10.0.0.1,80-90,10.0.0.1-10.0.0.5
+- <<< -q test p 10.0.0.1,80-90,10.0.0.1-10.0.0.5
+- <<< test b 10.0.0.0/22
+- <<< -q test b 10.0.0.0/22
+- <<< create x bitmap:ip
+- <<< create x bitmap:port
+- <<< create x bitmap:ip from 10.0.0.1
 `
   .trim()
   .split('\n')
@@ -168,7 +228,10 @@ test.skipIf(reason !== null)('ipset: lines that once differed', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tunwall-ipset-'))
   try {
     const sets = new Sets(freshHost(new SeededRandom(1)))
-    const steps = ONCE.map((line): IpsetStep => ({ argv: line.split(' '), input: '' }))
+    const steps = ONCE.map((line): IpsetStep => {
+      const [argv = '', input = ''] = line.split(' <<< ')
+      return { argv: argv.split(' '), input }
+    })
     const real = runRealIpset(steps, directory)
     for (const [i, step] of steps.entries()) {
       const ours = { ...runIpset({ ...step, directory }, sets), file: null }

@@ -581,7 +581,7 @@ export class IpsetWords {
         ],
         input: this.#file(7),
       }
-    if (this.#one(60))
+    if (this.#one(40))
       return { argv: [...(this.#one(8) ? this.#environment() : []), '-'], input: this.#file(1) }
     if (this.#one(7)) return { argv: this.#listing(), input: '' }
     if (this.#one(30))

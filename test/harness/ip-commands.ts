@@ -133,7 +133,8 @@ export class IpGrammar {
       ...this.#maybe(0.05, this.#short('-statistics', 2), ...this.#maybe(0.3, '-s')),
       ...this.#maybe(0.1, this.#one(['-c', '-color', '-c=always', '-co='])),
       ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope', '-c=alw'])),
-      ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all', '-resolve'])),
+      // Not -resolve: it asks name servers, and waits for them.
+      ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
     ]
   }
 
