@@ -117,7 +117,7 @@ export class Nat {
           return family === 4 ? translate.icmpError(pkt, manip, out && pkt.local) : translate6(pkt, true, 0)
         if ((table.words[entry * STRIDE + STATUS]! & done) === 0) {
           const verdict = this.#bind(pkt, manip, done, lookup)
-          if (verdict !== Verdict.Accept) return verdict
+          if (verdict !== Verdict.Accept || this.#passed) return verdict
         } else if (out && info !== CtInfo.RelatedReply && this.#deviceChanged(entry, pkt)) return Verdict.Drop
       }
       const dir = info >= CtInfo.EstablishedReply ? 1 : 0
@@ -135,8 +135,9 @@ export class Nat {
     const { table } = this.#conntrack
     const { path } = this.#host
     return (pkt) => {
+      this.#passed = false
       const verdict = run(pkt)
-      if (verdict !== Verdict.Accept || pkt.ct < 0) return verdict
+      if (verdict !== Verdict.Accept || this.#passed || pkt.ct < 0) return verdict
       const dir = pkt.ctInfo >= CtInfo.EstablishedReply ? TUPLE_WORDS : 0
       const o = pkt.ct * STRIDE
       const to = o + dir + DST
@@ -153,7 +154,7 @@ export class Nat {
 
   /**
    * NFQUEUE with --queue-bypass and nobody at the queue: the packet goes on, but as its verdict was not ACCEPT, a NAT
-   * hook that asked its rules leaves the connection unbound, and asks them again for the next packet.
+   * hook that asked its rules leaves the connection unbound and the packet as it is, and asks again for the next one.
    */
   passOver(): Verdict {
     this.#passed = true
@@ -163,8 +164,8 @@ export class Nat {
   /** First packet at a hook of this manip: the rules, or the null binding. */
   #bind(pkt: Packet, manip: Manip, done: number, lookup: HookFn | null): Verdict {
     const entry = pkt.ct
+    this.#passed = false
     if (lookup !== null) {
-      this.#passed = false
       const verdict = lookup(pkt)
       if (verdict !== Verdict.Accept || this.#passed) return verdict
       if ((this.#conntrack.table.words[entry * STRIDE + STATUS]! & done) !== 0) return Verdict.Accept
