@@ -3,19 +3,24 @@
 //
 //     position  0  1  2  3 …         as the chain reads
 //     at       [4, 0, 1, 7 …]        slot of each position
-//     records  [packets, bytes, order, ·] …  by slot; order: a label, ascending along the chain
+//     records  [packets, bytes, order, ·] …  by slot, from `base`; order: a label, ascending along the chain
+//
+// A chain that was written from its start to its end is straight: its slots are its positions. Most chains are, and
+// share what says so. Chains of few rules share an array of records, too.
 
 import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { Rule } from './model.ts'
 
+export interface Removed {
+  readonly slot: number
+  readonly rule: Rule
+  readonly states: StateHolders | null
+}
+
 /** What an edit did, by slot, each in the order of the chain. */
 export interface SlotEdit {
-  readonly removed: readonly {
-    readonly slot: number
-    readonly rule: Rule
-    readonly states: StateHolders | null
-  }[]
+  readonly removed: readonly Removed[]
   readonly added: readonly number[]
 }
 
@@ -25,37 +30,121 @@ export const PACKETS = 0
 export const BYTES = 1
 export const ORDER = 2
 
+/** Chains of more slots have records of their own. */
+const MOST_POOLED = 64
 const FEWEST = 8
-// Most chains of large rulesets have one rule or none: an array of their own would be most of what they cost.
-const NO_RECORDS = new Float64Array(0)
-const NO_SLOTS = new Int32Array(0)
+
+const NO_RULES: readonly Rule[] = []
+const NO_STATES: readonly (StateHolders | null)[] = []
+const NONE_REMOVED: readonly Removed[] = []
+
+/** Records of one chain or of many. `records` is another array once it has grown. */
+export interface Records {
+  records: Float64Array
+}
+
+const NO_RECORDS: Records = { records: new Float64Array(0) }
+
+/** The records of a table's short chains, each in a room of its own. */
+export class RecordPool implements Records {
+  records = new Float64Array(1024)
+  #used = 0
+  /** By size in slots: where rooms are that were given back. */
+  readonly #free: number[][] = []
+
+  /** Room for that many slots, zeroed: the index of its first number. */
+  take(slots: number): number {
+    const free = this.#free[slots]?.pop()
+    if (free !== undefined) {
+      this.records.fill(0, free, free + slots * RECORD)
+      return free
+    }
+    const base = this.#used
+    this.#used += slots * RECORD
+    if (this.#used > this.records.length) {
+      const records = new Float64Array(this.#used * 2)
+      records.set(this.records)
+      this.records = records
+    }
+    return base
+  }
+
+  give(base: number, slots: number): void {
+    if (slots === 0) return
+    while (this.#free.length <= slots) this.#free.push([])
+    this.#free[slots]!.push(base)
+  }
+}
+
+/** 0, 1, 2 … for all straight chains; a longer one when one of them needs it. */
+let positions = Int32Array.from({ length: 1024 }, (_, i) => i)
+
+function positionsTo(count: number): Int32Array {
+  if (count > positions.length) positions = Int32Array.from({ length: roomFor(count) }, (_, i) => i)
+  return positions
+}
+
+/** Counts from 0, shared by all who ask. */
+const upTo: (readonly number[])[] = []
+
+function range(from: number, to: number): readonly number[] {
+  if (from > 0 || to > MOST_POOLED) return Array.from({ length: to - from }, (_, i) => from + i)
+  while (upTo.length <= to) upTo.push(Array.from({ length: upTo.length }, (_, i) => i))
+  return upTo[to]!
+}
 
 export class RuleSlots implements Counted {
   readonly id = newCountedId()
   /** By position; the array of the chain's model. */
-  rules: readonly Rule[] = []
-  /** By slot. */
-  readonly bySlot: (Rule | null)[] = []
-  readonly states: (StateHolders | null)[] = []
-  /** RECORD numbers by slot. A new array when it grows. */
-  records = NO_RECORDS
+  rules: readonly Rule[] = NO_RULES
+  /** By slot. Of a straight chain these are `rules`. */
+  bySlot: readonly (Rule | null)[] = NO_RULES
   /** By position; the room behind the last rule means nothing. */
-  at = NO_SLOTS
-  readonly #free: number[] = []
+  at: Int32Array = positions
+  /** Its records, and where those of slot 0 begin: both are others once the chain is too long for the pool. */
+  store: Records = NO_RECORDS
+  base = 0
+  readonly #pool: RecordPool
+  /** Slots that there is room for. */
+  #capacity = 0
+  #states = NO_STATES
+  /** Null: the chain is straight. */
+  #free: number[] | null = null
+
+  constructor(pool: RecordPool) {
+    this.#pool = pool
+  }
 
   /** Packets that fitted the rule in a slot. */
   tally(slot: number, packets: number, bytes: number): void {
-    const at = slot * RECORD
-    this.records[at + PACKETS]! += packets
-    this.records[at + BYTES]! += bytes
+    this.setCounters(slot, this.packetsOf(slot) + packets, this.bytesOf(slot) + bytes)
+  }
+
+  setCounters(slot: number, packets: number, bytes: number): void {
+    const at = this.base + slot * RECORD
+    this.store.records[at + PACKETS] = packets
+    this.store.records[at + BYTES] = bytes
+  }
+
+  packetsOf(slot: number): number {
+    return this.store.records[this.base + slot * RECORD + PACKETS]!
+  }
+
+  bytesOf(slot: number): number {
+    return this.store.records[this.base + slot * RECORD + BYTES]!
   }
 
   orderOf(slot: number): number {
-    return this.records[slot * RECORD + ORDER]!
+    return this.store.records[this.base + slot * RECORD + ORDER]!
   }
 
   #setOrder(slot: number, label: number): void {
-    this.records[slot * RECORD + ORDER] = label
+    this.store.records[this.base + slot * RECORD + ORDER] = label
+  }
+
+  /** Null: the rule there has none. */
+  statesOf(slot: number): StateHolders | null {
+    return this.#states[slot] ?? null
   }
 
   get count(): number {
@@ -73,41 +162,98 @@ export class RuleSlots implements Counted {
     while (head < shorter && old[head] === rules[head]) head++
     let tail = 0
     while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
-    const removed = []
     const leaving = old.length - tail - head
     const coming = rules.length - tail - head
-    // Old rules that may be among the new ones, and what they have counted.
-    const moved = leaving > 0 && coming > 0 ? new Map<Rule, number>() : null
-    const counted = moved === null ? NO_RECORDS : new Float64Array(leaving * 2)
+    const counted = leaving > 0 && coming > 0 ? this.#countersOf(head, leaving) : null
+    const removed = leaving === 0 ? NONE_REMOVED : this.#removedOf(head, leaving)
+    const added =
+      tail === 0 && (head === 0 || this.#free === null)
+        ? this.#straighten(rules, head)
+        : this.#edit(rules, head, leaving, coming)
+    for (const slot of added) {
+      const rule = this.bySlot[slot]!
+      const states = makeStates(rule)
+      if (states !== null || this.#states.length > slot) this.#setStates(slot, states)
+      const before = counted?.get(rule)
+      this.setCounters(slot, before?.packets ?? 0, before?.bytes ?? 0)
+    }
+    this.#label(head, rules.length - tail)
+    return { removed, added }
+  }
+
+  /** The chain is gone: its records are others' from now on. */
+  release(): void {
+    if (this.store === this.#pool) this.#pool.give(this.base, this.#capacity)
+    this.store = NO_RECORDS
+    this.#capacity = 0
+  }
+
+  /** What rules that may come again have counted. */
+  #countersOf(head: number, leaving: number): Map<Rule, { packets: number; bytes: number }> {
+    const counted = new Map<Rule, { packets: number; bytes: number }>()
     for (let i = head; i < head + leaving; i++) {
       const slot = this.at[i]!
-      const rule = old[i]!
-      if (moved !== null) {
-        moved.set(rule, i - head)
-        counted[(i - head) * 2] = this.records[slot * RECORD + PACKETS]!
-        counted[(i - head) * 2 + 1] = this.records[slot * RECORD + BYTES]!
-      }
-      removed.push({ slot, rule, states: this.states[slot]! })
-      this.bySlot[slot] = this.states[slot] = null
-      this.#free.push(slot)
+      counted.set(this.rules[i]!, { packets: this.packetsOf(slot), bytes: this.bytesOf(slot) })
     }
-    this.#shift(old.length, head, tail, rules.length)
-    this.#reserve(this.bySlot.length + coming - this.#free.length)
+    return counted
+  }
+
+  #removedOf(head: number, leaving: number): Removed[] {
+    const removed: Removed[] = []
+    for (let i = head; i < head + leaving; i++) {
+      const slot = this.at[i]!
+      removed.push({ slot, rule: this.rules[i]!, states: this.statesOf(slot) })
+    }
+    return removed
+  }
+
+  /** The chain's rules from `head` on are new: each gets its position for a slot. */
+  #straighten(rules: readonly Rule[], head: number): readonly number[] {
+    if (head === 0) {
+      this.#free = null
+      this.#states = NO_STATES
+    }
+    this.rules = this.bySlot = rules
+    this.at = positionsTo(rules.length)
+    this.#reserve(rules.length)
+    return range(head, rules.length)
+  }
+
+  /** Rules change between others: those that come get slots that are free. */
+  #edit(rules: readonly Rule[], head: number, leaving: number, coming: number): number[] {
+    const before = this.rules.length
+    if (this.#free === null) {
+      this.#free = []
+      this.at = this.at.slice(0, roomFor(before))
+      this.bySlot = this.rules.slice()
+    }
+    const free = this.#free
+    const bySlot = this.bySlot as (Rule | null)[]
+    for (let i = head; i < head + leaving; i++) {
+      const slot = this.at[i]!
+      bySlot[slot] = null
+      if (this.#states.length > slot) this.#setStates(slot, null)
+      free.push(slot)
+    }
+    this.#shift(before, head, before - head - leaving, rules.length)
     const added: number[] = []
     for (let i = head; i < head + coming; i++) {
-      const rule = rules[i]!
-      const slot = this.#take()
-      const before = moved?.get(rule)
-      this.bySlot[slot] = rule
-      this.states[slot] = makeStates(rule)
-      this.records[slot * RECORD + PACKETS] = before === undefined ? 0 : counted[before * 2]!
-      this.records[slot * RECORD + BYTES] = before === undefined ? 0 : counted[before * 2 + 1]!
+      const slot = free.pop() ?? bySlot.push(null) - 1
+      bySlot[slot] = rules[i]!
       this.at[i] = slot
       added.push(slot)
     }
+    this.bySlot = bySlot
     this.rules = rules
-    this.#label(head, rules.length - tail)
-    return { removed, added }
+    this.#reserve(bySlot.length)
+    return added
+  }
+
+  #setStates(slot: number, states: StateHolders | null): void {
+    if (this.#states === NO_STATES) this.#states = []
+    const all = this.#states as (StateHolders | null)[]
+    while (all.length <= slot) all.push(null)
+    all[slot] = states
   }
 
   /** Makes room between the ends that stay. */
@@ -120,19 +266,29 @@ export class RuleSlots implements Counted {
     } else if (before !== after) this.at.copyWithin(after - tail, before - tail, before)
   }
 
-  #take(): number {
-    const free = this.#free.pop()
-    if (free !== undefined) return free
-    this.states.push(null)
-    return this.bySlot.push(null) - 1
-  }
-
   /** Room for the records of that many slots. */
   #reserve(slots: number): void {
-    if (slots * RECORD <= this.records.length) return
-    const records = new Float64Array(roomFor(slots) * RECORD)
-    records.set(this.records)
-    this.records = records
+    if (slots <= this.#capacity) return
+    const before = this.#capacity
+    const { store, base } = this
+    const capacity = before === 0 ? slots : roomFor(slots)
+    this.#capacity = capacity
+    if (capacity <= MOST_POOLED) {
+      this.base = this.#pool.take(capacity)
+      this.store = this.#pool
+    } else {
+      const records = new Float64Array(capacity * RECORD)
+      records.set(store.records.subarray(base, base + before * RECORD))
+      if (before > MOST_POOLED) {
+        store.records = records
+        return
+      }
+      this.base = 0
+      this.store = { records }
+    }
+    if (before === 0) return
+    if (capacity <= MOST_POOLED) this.store.records.copyWithin(this.base, base, base + before * RECORD)
+    this.#pool.give(base, before)
   }
 
   /** Labels for positions [from, to), between those of their neighbours. */

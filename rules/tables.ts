@@ -18,7 +18,7 @@ import type { Callable, ChainFn, ChainSource, StateHolders } from './compile/rul
 import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
 import type { RuleObserver } from './observe.ts'
-import { BYTES, PACKETS, RECORD, RuleSlots } from './slots.ts'
+import { RecordPool, RuleSlots } from './slots.ts'
 
 /** Chains to put in place, or to take away (null). */
 export interface TableEdit {
@@ -48,7 +48,7 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
 export class LoadedChain implements Counted {
   readonly id = newCountedId()
   model: Chain
-  readonly slots = new RuleSlots()
+  readonly slots: RuleSlots
   #policyPackets = 0
   #policyBytes = 0
   /** Rules here that need connection tracking. */
@@ -57,23 +57,30 @@ export class LoadedChain implements Counted {
   tracing = 0
   /** Rules here that change what later rules are looked up by, and let the walk go on. */
   rewriting = 0
-  run: ChainFn
-  /** The same for packets that TRACE has marked, and for tables with such rules. */
-  readonly traced: { run: ChainFn }
-  /** The same for a packet that the flow cache records. */
-  readonly recorded: { run: ChainFn }
+  run: ChainFn = compileAndRun
+  #traced: Later | null = null
+  #recorded: Later | null = null
   #linear: LinearChain | null = null
   #index: IndexedChain | null = null
   /** Slots whose rules have state; null as long as none ever had. */
   #stateful: Set<number> | null = null
   readonly #table: LoadedTable
 
-  constructor(table: LoadedTable, name: string, policy: Chain['policy']) {
+  /** Without rules, until they are put in force. */
+  constructor(table: LoadedTable, model: Chain) {
     this.#table = table
-    this.model = { name, policy, rules: [] }
-    this.run = this.#compileAndRun
-    this.traced = { run: this.#traceAndRun }
-    this.recorded = { run: this.#recordAndRun }
+    this.model = model
+    this.slots = new RuleSlots(table.records)
+  }
+
+  /** For packets that TRACE has marked, and for tables with such rules. */
+  get traced(): Callable {
+    return (this.#traced ??= new Later(this, 'compileTraced'))
+  }
+
+  /** For a packet that the flow cache records. */
+  get recorded(): Callable {
+    return (this.#recorded ??= new Later(this, 'compileRecorded'))
   }
 
   get hasState(): boolean {
@@ -104,11 +111,11 @@ export class LoadedChain implements Counted {
   /** [packets, bytes] of each rule in turn; a copy. */
   get counters(): Float64Array {
     this.#table.flows.flush()
-    const { at, records, count } = this.slots
-    const out = new Float64Array(count * 2)
-    for (let i = 0; i < count; i++) {
-      out[i * 2] = records[at[i]! * RECORD + PACKETS]!
-      out[i * 2 + 1] = records[at[i]! * RECORD + BYTES]!
+    const { slots } = this
+    const out = new Float64Array(slots.count * 2)
+    for (let i = 0; i < slots.count; i++) {
+      out[i * 2] = slots.packetsOf(slots.at[i]!)
+      out[i * 2 + 1] = slots.bytesOf(slots.at[i]!)
     }
     return out
   }
@@ -126,7 +133,7 @@ export class LoadedChain implements Counted {
       }
       for (const slot of edit.added) {
         this.#count(this.slots.bySlot[slot]!, 1)
-        if (this.slots.states[slot]) (this.#stateful ??= new Set()).add(slot)
+        if (this.slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
       }
       for (const slot of edit.added) for (const set of setsOf(this.slots.bySlot[slot]!)) env.sets.hold(set)
       for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
@@ -137,23 +144,21 @@ export class LoadedChain implements Counted {
 
   /** Code is made anew when the next packet comes. */
   recompile(): void {
-    this.run = this.#compileAndRun
-    this.traced.run = this.#traceAndRun
-    this.recorded.run = this.#recordAndRun
+    this.run = compileAndRun
+    this.#traced?.again()
+    this.#recorded?.again()
   }
 
   setCounters(index: number, { packets, bytes }: Counters): void {
-    const at = this.slots.at[index]! * RECORD
-    this.slots.records[at + PACKETS] = packets
-    this.slots.records[at + BYTES] = bytes
+    this.slots.setCounters(this.slots.at[index]!, packets, bytes)
   }
 
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
   resetState(): void {
-    const { bySlot, states } = this.slots
+    const { slots } = this
     for (const slot of this.#stateful ?? []) {
-      this.#table.retire(bySlot[slot]!)
-      fillStates(bySlot[slot]!, states[slot]!, this.#table)
+      this.#table.retire(slots.bySlot[slot]!)
+      fillStates(slots.bySlot[slot]!, slots.statesOf(slot)!, this.#table)
     }
   }
 
@@ -161,6 +166,7 @@ export class LoadedChain implements Counted {
   end(): void {
     for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
     for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
+    this.slots.release()
   }
 
   #count(rule: Rule, by: 1 | -1): void {
@@ -205,29 +211,25 @@ export class LoadedChain implements Counted {
     return this.#index
   }
 
-  #compileAndRun: ChainFn = (pkt, hook) => {
+  /** Makes `run`. */
+  compile(): void {
     const table = this.#table
     const source = this.#source((name) => table.chain(name))
     if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
     this.run = this.#told(source, (this.#index ?? this.#linear)!.run)
-    return this.run(pkt, hook)
   }
 
-  #recordAndRun: ChainFn = (pkt, hook) => {
+  compileRecorded(): ChainFn {
     const table = this.#table
     // The index is as the last commit left it once `run` is made.
-    if (
-      this.run === this.#compileAndRun &&
-      this.#settleIndex(this.#source((name) => table.chain(name))) !== null
-    )
+    if (this.run === compileAndRun && this.#settleIndex(this.#source((name) => table.chain(name))) !== null)
       this.run = this.#index!.run
     const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
-    this.recorded.run = this.#index?.recorded(source) ?? compileLinear(source, null).run
-    return this.recorded.run(pkt, hook)
+    return this.#index?.recorded(source) ?? compileLinear(source, null).run
   }
 
-  #traceAndRun: ChainFn = (pkt, hook) => {
+  compileTraced(): ChainFn {
     const table = this.#table
     const rules = this.slots.count
     const source = this.#source((name) => table.chain(name).traced)
@@ -235,8 +237,7 @@ export class LoadedChain implements Counted {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
-    this.traced.run = this.#told(source, run)
-    return this.traced.run(pkt, hook)
+    return this.#told(source, run)
   }
 
   /** trace_packet(): rule `index` fits, or the end is reached. */
@@ -246,6 +247,31 @@ export class LoadedChain implements Counted {
     const rule = rules[index]
     const kind = rule !== undefined && !isVerdictAlone(rule) ? 'rule' : policy === null ? 'return' : 'policy'
     env.host.events.trace?.({ table: name, chain: this.model.name, kind, rule: index + 1, pkt })
+  }
+}
+
+/** The code of a chain that has none yet. */
+function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
+  this.compile()
+  return this.run(pkt, hook)
+}
+
+/** Code that is made when the first packet comes. */
+class Later implements Callable {
+  run: ChainFn
+  readonly #first: ChainFn
+
+  constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
+    this.#first = (pkt, hook) => {
+      this.run = chain[make]()
+      return this.run(pkt, hook)
+    }
+    this.run = this.#first
+  }
+
+  /** What was made is old. */
+  again(): void {
+    this.run = this.#first
   }
 }
 
@@ -326,6 +352,8 @@ export class LoadedTable {
   readonly watch: Watch
   /** Built-in chains first, then user chains in order of creation. */
   readonly chains = new Map<string, LoadedChain>()
+  /** Those of short chains. */
+  readonly records = new RecordPool()
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
@@ -340,7 +368,8 @@ export class LoadedTable {
     this.env = env
     this.names = names
     this.watch = watch
-    for (const chain of BUILTIN[name]) this.chains.set(chain, new LoadedChain(this, chain, 'ACCEPT'))
+    for (const chain of BUILTIN[name])
+      this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))
     this.#register()
   }
 
@@ -374,7 +403,7 @@ export class LoadedTable {
         this.chains.delete(name)
         continue
       }
-      const chain = loaded ?? new LoadedChain(this, name, model.policy)
+      const chain = loaded ?? new LoadedChain(this, model)
       chain.replace(model)
       if (loaded === undefined) this.chains.set(name, chain)
       this.#count(chain, 1)

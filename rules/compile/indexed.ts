@@ -6,7 +6,7 @@
 // The same rules are asked in the same order as in straight code, but for those that cannot fit; so verdict, counters and
 // every effect are the same.
 
-import type { Family, Packet } from '../../datapath/packet.ts'
+import type { Packet } from '../../datapath/packet.ts'
 import {
   IPPROTO_DCCP,
   IPPROTO_SCTP,
@@ -15,7 +15,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import { CONTINUE } from '../extension.ts'
-import { ORDER, RECORD, type RuleSlots, type SlotEdit } from '../slots.ts'
+import { ORDER, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
 import { type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
@@ -59,7 +59,7 @@ class IndexWalk {
   pieceOrder = new Float64Array([Number.POSITIVE_INFINITY])
   /** Pieces before the first keyed rule. */
   headPieces = 0
-  records: Float64Array
+  readonly store: Records
   lists: Int32Array
   /** By slot; null until a packet asks. */
   readonly codes: (ChainFn | null)[] = []
@@ -72,7 +72,7 @@ class IndexWalk {
   constructor(source: ChainSource, keys: RuleKeys) {
     this.#source = source
     this.#keys = keys
-    this.records = source.slots.records
+    this.store = source.slots.store
     this.lists = keys.lists
     this.settle()
     this.run = this.#generate()
@@ -81,7 +81,6 @@ class IndexWalk {
   /** Takes over what the keys have become. */
   settle(): void {
     const { slots } = this.#source
-    this.records = slots.records
     this.lists = this.#keys.lists
     while (this.codes.length < slots.bySlot.length) this.codes.push(null)
     this.#wholeIsGood = false
@@ -133,20 +132,21 @@ class IndexWalk {
 
   #generate(): ChainFn {
     const { tables, markMask } = this.#keys
+    const { base } = this.#source.slots
     const marked = tables.some(({ signature }) => signature.mark)
     const which = tables.map((_, i) => i)
     const text = `
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
 return ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
-  const { pieces, pieceOrder, records, lists, codes, headPieces } = chain
+  const { pieces, pieceOrder, lists, codes, headPieces } = chain, { records } = chain.store
   let v = 0, piece = 0
   for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
   for (;;) {
     ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
-    ${tables.map((table, i) => emitLookUp(i, table, this.#source.family, markMask)).join('\n    ')}
-    ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i)}`).join('; ')} }` : ''}
+    ${tables.map((table, i) => emitLookUp(i, table, this.#source, markMask)).join('\n    ')}
+    ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i, base)}`).join('; ')} }` : ''}
     for (;;) {
       let best = pieceOrder[piece], from = -1
       ${which.map((i) => `if (o${i} < best) { best = o${i}; from = ${i} }`).join('\n      ')}
@@ -155,7 +155,7 @@ return ((pkt, hook) => {
       else {
         let slot = 0
         switch (from) {
-          ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i)}; break`).join('\n          ')}
+          ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
         }
         const code = codes[slot]
         v = code === null ? chain.make(slot)(pkt, hook) : code(pkt, hook)
@@ -178,6 +178,8 @@ export class IndexedChain {
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   readonly #walk: IndexWalk
+  readonly #store: Records
+  readonly #base: number
   /** In the form that tells the flow cache; null until it is asked for. */
   #recorded: IndexWalk | null = null
 
@@ -194,6 +196,8 @@ export class IndexedChain {
     this.#source = source
     this.#keys = keys
     this.#walk = new IndexWalk(source, keys)
+    this.#store = source.slots.store
+    this.#base = source.slots.base
   }
 
   get run(): ChainFn {
@@ -211,8 +215,11 @@ export class IndexedChain {
    * packet.
    */
   edited({ removed, added }: SlotEdit): boolean {
-    const { count } = this.#source.slots
+    const { slots } = this.#source
+    const { count } = slots
     this.#recorded = null
+    // Code knows where the records of its rules are.
+    if (slots.store !== this.#store || slots.base !== this.#base) return false
     if (removed.length + added.length > 64 + (count >> 2)) return false
     for (const { slot, rule } of removed) {
       this.#keys.remove(slot, rule)
@@ -230,13 +237,19 @@ export class IndexedChain {
 }
 
 /** To the next slot of the list at p; p = 0: of one slot. */
-const advance = (i: number): string =>
-  `if (p${i} === 0) o${i} = Infinity; else { s${i} = lists[++p${i}]; o${i} = ${orderOf(i)} }`
+const advance = (i: number, base: number): string =>
+  `if (p${i} === 0) o${i} = Infinity; else { s${i} = lists[++p${i}]; o${i} = ${orderOf(i, base)} }`
 
-const orderOf = (i: number): string => `s${i} < 0 ? Infinity : records[s${i} * ${RECORD} + ${ORDER}]`
+const orderOf = (i: number, base: number): string =>
+  `s${i} < 0 ? Infinity : records[s${i} * ${RECORD} + ${base + ORDER}]`
 
 /** Sets p, s and o to the list in table `i` for the packet, if there is one; mirrors RuleKeys' hashes. */
-function emitLookUp(i: number, { signature }: KeyTable, family: Family, markMask: number): string {
+function emitLookUp(
+  i: number,
+  { signature }: KeyTable,
+  { family, slots }: ChainSource,
+  markMask: number,
+): string {
   const steps: string[] = []
   const mixIn = (value: string): void => {
     steps.push(`h = Math.imul(h ^ ${value}, 0x9e3779b1); h ^= h >>> 15`)
@@ -259,7 +272,7 @@ function emitLookUp(i: number, { signature }: KeyTable, family: Family, markMask
       const { cells, wrap } = t${i}
       for (let c = (h << 1) & wrap; cells[c + 1] !== 0; c = (c + 2) & wrap) if (cells[c] === h) {
         if ((s${i} = cells[c + 1] - 1) < 0) s${i} = lists[p${i} = -1 - s${i}]
-        o${i} = ${orderOf(i)}
+        o${i} = ${orderOf(i, slots.base)}
         break
       } }`
   if (signature.dport) return `if (pkt.dport >= 0) ${find}`

@@ -32,7 +32,7 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
   const piece: Piece = {
     slots,
     rules: slots.map((slot) => source.slots.bySlot[slot]!),
-    states: slots.map((slot) => source.slots.states[slot]!),
+    states: slots.map((slot) => source.slots.statesOf(slot)),
     run: (pkt, hook) => {
       piece.run =
         traced === undefined
@@ -51,11 +51,15 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
 
 /** The piece does what one made now for slots[from …] would do. */
 function stillGood(piece: Piece, source: ChainSource, slots: readonly number[], from: number): boolean {
-  const { bySlot, states } = source.slots
+  const { bySlot } = source.slots
   if (from + piece.slots.length > slots.length) return false
   for (let i = 0; i < piece.slots.length; i++) {
     const slot = slots[from + i]!
-    if (piece.slots[i] !== slot || piece.rules[i] !== bySlot[slot] || piece.states[i] !== states[slot])
+    if (
+      piece.slots[i] !== slot ||
+      piece.rules[i] !== bySlot[slot] ||
+      piece.states[i] !== source.slots.statesOf(slot)
+    )
       return false
   }
   return true

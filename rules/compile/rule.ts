@@ -7,7 +7,7 @@ import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
-import { BYTES, RECORD, type RuleSlots } from '../slots.ts'
+import { BYTES, RECORD, type Records, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
 import { Bindings, Code, type DeviceNames, type Js, type JsOf, makeJs, ShapeBindings } from './template.ts'
 
@@ -131,7 +131,7 @@ function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, j
  */
 export function emitRule(slot: number, count: string, source: ChainSource, js: JsOf): string {
   const rule = source.slots.bySlot[slot]!
-  const states = source.slots.states[slot] ?? NO_STATE
+  const states = source.slots.statesOf(slot) ?? NO_STATE
   const conditions = emitConditions(rule, states, source, js)
   const mayHotdrop =
     rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
@@ -236,17 +236,19 @@ function textOf(
 ): string {
   const js = makeJs(source.env, source.family, bindings, source.names, STATELESS)
   const rules = slots.map((slot, i) => {
-    const at = bindings.literal(slot * RECORD)
+    const at = bindings.literal(source.slots.base + slot * RECORD)
     const count =
       `c.records[${at}]++; c.records[${at} + ${BYTES}] += pkt.end - pkt.l3;` +
-      (source.recorder === undefined ? '' : `r.hit(c, ${bindings.literal(slot)});`)
+      (source.recorder === undefined
+        ? ''
+        : `r.hit(${js.bind(source.slots).text}, ${bindings.literal(slot)});`)
     return emitRule(slot, tell === undefined ? count : `${count} ${tell(i, js)}`, source, js)
   })
   // In parentheses V8 compiles the inner function at once, instead of reading it twice.
   return `${bindings.prologue()} return ((pkt, hook) => { let v = 0${source.observed?.observer.misses === true ? ', f = 0' : ''};\n${rules.join('\n')}\nreturn ${end} })`
 }
 
-type MakeCode = (values: readonly unknown[], slots: RuleSlots, recorder: FlowCache | undefined) => ChainFn
+type MakeCode = (values: readonly unknown[], store: Records, recorder: FlowCache | undefined) => ChainFn
 const makeCode = (text: string): MakeCode => new Function('k', 'c', 'r', text) as MakeCode
 
 /** Long ones are seldom alike. */
@@ -271,11 +273,15 @@ export function codeOf(source: ChainSource, slots: readonly number[], end: numbe
   }
   const make = shape ?? makeCode(text)
   if (shape === null) shapes.set(text, make)
-  return make(bindings.values, source.slots, source.recorder)
+  return make(bindings.values, source.slots.store, source.recorder)
 }
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
 export function codeAlone(source: ChainSource, slots: readonly number[], end: number, tell?: Tell): ChainFn {
   const bindings = new Bindings()
-  return makeCode(textOf(source, bindings, slots, end, tell))(bindings.values, source.slots, source.recorder)
+  return makeCode(textOf(source, bindings, slots, end, tell))(
+    bindings.values,
+    source.slots.store,
+    source.recorder,
+  )
 }

@@ -265,8 +265,9 @@ describe('compiled chains', () => {
       ])
       for (const [i, rule] of rules.entries())
         expect([chain.counters[i * 2], chain.counters[i * 2 + 1]]).toEqual(before.get(rule) ?? [0, 0])
-      for (const holders of chain.slots.states)
-        for (const holder of holders ?? []) if (holder.s !== null) expect(holder.s).toEqual({ count: 0 })
+      for (const slot of chain.slots.at.subarray(0, chain.slots.count))
+        for (const holder of chain.slots.statesOf(slot) ?? [])
+          if (holder.s !== null) expect(holder.s).toEqual({ count: 0 })
     }
   })
 
