@@ -211,7 +211,7 @@ export class Links {
   }
 
   #checkRule(rule: Rule, hooks: readonly string[], after: ChainSource): TableError | null {
-    if (rule.matches.length === 0 && rule.target.kind !== 'extension') return null
+    if (rule.plain === true || (rule.matches.length === 0 && rule.target.kind !== 'extension')) return null
     const { protocol } = rule.base
     const use: CheckContext = {
       family: this.family,

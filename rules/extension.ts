@@ -70,6 +70,8 @@ interface Extension<D> {
    * these data there is none, and none will be asked for again.
    */
   state?(data: D, env: CompileEnv, family: Family): object | null
+  /** With these data `state` gives null, which need not be asked. */
+  stateless?(data: D): boolean
   /** The rule's state is not needed any more: after the new ones of the whole table are made (as destroy does). */
   release?(data: D, env: CompileEnv, family: Family): void
   /** Needs connection tracking in this family (nf_ct_netns_get): see kernel-notes 8. */

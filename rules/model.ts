@@ -55,6 +55,11 @@ export interface Rule {
   readonly matches: readonly MatchUse[]
   readonly target: TargetUse
   readonly place: Place | null
+  /**
+   * Its extensions keep nothing, hold nothing, need nothing and may stand in any chain: when the rule comes or goes none of
+   * them is asked. Absent: not known.
+   */
+  readonly plain?: boolean
 }
 
 export interface Chain {

@@ -59,15 +59,30 @@ export function parseTo(text: string, o: Options): NatRange {
   if (colon >= 0) {
     ports = parsePorts(text.slice(colon + 1), o)
     // `:80` and `[]:80` leave the address alone.
-    if (colon === 0 || colon === 2) return { ...NO_RANGE, ...ports }
+    if (colon === 0 || colon === 2) return rangeOf(null, null, ports)
     if (open < 0) until = colon
   }
   const addresses = text.slice(from, until)
   const dash = addresses.indexOf('-')
   const min = address(dash < 0 ? addresses : addresses.slice(0, dash), o.family)
   const max = dash < 0 ? min : address(addresses.slice(dash + 1), o.family)
-  return { ...NO_RANGE, ...ports, min, max }
+  return rangeOf(min, max, ports)
 }
+
+/** Written out: there are many of these in a ruleset of kube-proxy. */
+const rangeOf = (min: NatRange['min'], max: NatRange['max'], ports: Ports): NatRange => ({
+  min,
+  max,
+  minPort: ports.minPort,
+  maxPort: ports.maxPort,
+  hasPorts: ports.hasPorts,
+  basePort: ports.basePort,
+  offset: ports.offset,
+  random: false,
+  randomFully: false,
+  persistent: false,
+  netmap: false,
+})
 
 function address(text: string, family: Family): AddressWords {
   const words = parseAddress(family, text)

@@ -10,7 +10,15 @@ import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import { byBytes, type ChainSource, calleeOf, Links } from './check.ts'
 import { sameRule } from './equal.ts'
-import { BUILTIN, type Chain, type Counters, type Rule, TABLE_NAMES, type TableName } from './model.ts'
+import {
+  BUILTIN,
+  type Chain,
+  type Counters,
+  type Rule,
+  TABLE_NAMES,
+  type TableName,
+  type TargetUse,
+} from './model.ts'
 import type { TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'
 import { VERDICTS } from './text/registry.ts'
@@ -112,6 +120,8 @@ interface DraftChain {
   /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. Null: none. */
   set: Map<Rule, Counters> | null
   setPolicy: Counters | null
+  /** What all jumps to it share; null until the first. */
+  jump: (TargetUse & { readonly kind: 'jump' }) | null
 }
 
 const ZERO: Counters = { packets: 0, bytes: 0 }
@@ -229,6 +239,14 @@ export class Draft implements ChainSource {
     return this.#cleared ? null : (this.view.chains.get(name)?.model.name ?? null)
   }
 
+  /** A jump to the chain, or null if there is none. */
+  jumpTo(name: string): (TargetUse & { readonly kind: 'jump' }) | null {
+    const drafted = this.#chains.get(name)
+    if (drafted) return (drafted.jump ??= { kind: 'jump', chain: drafted.name })
+    const chain = this.chainName(name)
+    return chain === null ? null : { kind: 'jump', chain }
+  }
+
   // --- editing; each throws TableError as libiptc would fail
 
   /** iptables-restore without --noflush: no rules, no user chains; policies and their counters stay. */
@@ -245,6 +263,7 @@ export class Draft implements ChainSource {
         rules: [],
         set: null,
         setPolicy: null,
+        jump: null,
       })
     }
   }
@@ -316,7 +335,7 @@ export class Draft implements ChainSource {
 
   create(name: string): void {
     if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST', 'Chain already exists')
-    this.#chains.set(name, { name, policy: null, rules: [], set: null, setPolicy: null })
+    this.#chains.set(name, { name, policy: null, rules: [], set: null, setPolicy: null, jump: null })
   }
 
   remove(name: string): void {
@@ -337,7 +356,7 @@ export class Draft implements ChainSource {
     const references = this.references(old)
     this.#chains.set(old, null)
     this.#last = null
-    this.#chains.set(name, { name, policy: null, rules: [...chain.rules], set, setPolicy: null })
+    this.#chains.set(name, { name, policy: null, rules: [...chain.rules], set, setPolicy: null, jump: null })
     if (references === 0) return
     for (const caller of this.names()) {
       if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) continue
@@ -418,6 +437,7 @@ export class Draft implements ChainSource {
       rules: [...model.rules],
       set: null,
       setPolicy: null,
+      jump: null,
     }
     this.#chains.set(name, chain)
     this.#last = chain

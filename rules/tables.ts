@@ -170,6 +170,7 @@ export class LoadedChain implements Counted {
   }
 
   #count(rule: Rule, by: 1 | -1): void {
+    if (rule.plain === true) return
     if (needsTracking(rule)) this.tracking += by
     if (rule.target.kind !== 'extension') return
     const { target } = rule.target
@@ -292,7 +293,8 @@ const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protoco
 const NO_SETS: readonly string[] = []
 
 /** Sets that the rule holds, once for each time. */
-function setsOf({ matches, target }: Rule): readonly string[] {
+function setsOf({ matches, target, plain }: Rule): readonly string[] {
+  if (plain === true) return NO_SETS
   let sets: string[] | null = null
   for (const { match, data } of matches) if (match.sets) (sets ??= []).push(...match.sets(data))
   if (target.kind === 'extension' && target.target.sets)
@@ -301,6 +303,7 @@ function setsOf({ matches, target }: Rule): readonly string[] {
 }
 
 function makeStates(rule: Rule, table: LoadedTable): StateHolders | null {
+  if (rule.plain === true) return null
   const count = rule.matches.length
   let holders: { s: object | null }[] | null = null
   for (let i = 0; i <= count; i++) {

@@ -99,6 +99,7 @@ export const statistic: Match<Statistic> = {
       return `statistic mode random ${invert}probability ${printProbability(m.threshold)}`
     return `statistic mode nth ${invert}every ${m.every}${m.packet === 0 ? '' : ` packet ${m.packet}`}`
   },
+  stateless: (m) => m.mode === 'random',
   state: (m): NthState | null => (m.mode === 'nth' ? { count: m.every - 1 - m.packet } : null),
   reads: (m) => (m.mode === 'random' ? ['random'] : ['state']),
   emit(m, js) {

@@ -22,7 +22,9 @@ const QUOTE = 34
 const DASH = 45
 const DOT = 46
 const SLASH = 47
-const MAX_MEMO = 200_000
+/** Uses of an extension that are kept by their text: comments and the like come again, targets with addresses hardly ever. */
+const MOST_MATCHES = 200_000
+const MOST_TARGETS = 4096
 const NO_WORDS: readonly string[] = []
 const NO_MATCHES: readonly MatchUse[] = []
 const ANY_PROTOCOL = { number: 0, invert: false }
@@ -30,14 +32,22 @@ const ANY_PROTOCOL = { number: 0, invert: false }
 /** Chains by name, for jumps: the name as the table holds it, or null. */
 export interface ChainNames {
   chainName(name: string): string | null
+  /** A jump to it, or null. */
+  jumpTo(name: string): (TargetUse & { readonly kind: 'jump' }) | null
   isBuiltin(name: string): boolean
 }
 
 type Protocol = BaseMatch['protocol']
 
-interface NamedTarget {
+interface KnownMatch {
+  readonly use: MatchUse
+  readonly plain: boolean
+}
+
+interface KnownTarget {
   readonly name: string
   readonly use: TargetUse
+  readonly plain: boolean
 }
 
 /** Masks of IPv4 prefixes, made once. */
@@ -51,8 +61,8 @@ const NO_TARGET: TargetUse = { kind: 'none' }
 export class FastLines {
   readonly #registry: Registry
   readonly #family: Family
-  readonly #matches = new Map<string, Map<string, MatchUse>>()
-  readonly #targets = new Map<string, Map<string, NamedTarget>>()
+  readonly #matches = new Map<string, Map<string, KnownMatch>>()
+  readonly #targets = new Map<string, Map<string, KnownTarget>>()
   readonly #protocols = new Map<string, Protocol>()
   /** Rules without addresses and interfaces share their base. */
   readonly #plainBases = new Map<Protocol, BaseMatch>()
@@ -62,9 +72,11 @@ export class FastLines {
   base: BaseMatch = emptyBase(null)
   matches: readonly MatchUse[] = NO_MATCHES
   target: TargetUse = NO_TARGET
+  /** See Rule.plain. */
+  plain = true
 
   readonly #found: MatchUse[] = []
-  #lastMemo: { protocol: Protocol; memo: Map<string, MatchUse> } | null = null
+  #lastMemo: { protocol: Protocol; memo: Map<string, KnownMatch> } | null = null
   #source: AddressMatch | null = null
   #destination: AddressMatch | null = null
   #in: InterfaceMatch | null = null
@@ -77,7 +89,7 @@ export class FastLines {
     this.#family = family
   }
 
-  /** Reads `line` from `from` to `end` (its line end left out). False: ask CommandParser. */
+  /** Reads the line in `text` from `from` to `end` (its line end left out). False: ask CommandParser. */
   read(line: string, from: number, end: number, table: string, chains: ChainNames): boolean {
     if (line.charCodeAt(from) !== DASH || line[from + 1] !== 'A' || line.charCodeAt(from + 2) !== BLANK)
       return false
@@ -86,7 +98,10 @@ export class FastLines {
     if (stop === at || stop - at > MAX_NAME) return false
     const start = line.charCodeAt(at)
     if (start === DASH || start === QUOTE || start === 33) return false
-    if (line.slice(at, stop) !== this.chain) this.chain = line.slice(at, stop)
+    if (stop - at !== this.chain.length || !line.startsWith(this.chain, at)) {
+      const name = line.slice(at, stop)
+      this.chain = chains.chainName(name) ?? name
+    }
     this.#source = null
     this.#destination = null
     this.#in = null
@@ -94,6 +109,7 @@ export class FastLines {
     this.#fragment = null
     this.#protocol = null
     this.target = NO_TARGET
+    this.plain = true
     const matches = this.#found
     matches.length = 0
     at = stop + 1
@@ -158,10 +174,11 @@ export class FastLines {
             if (stop < 0) return false
             const memo = this.#matchMemo(this.#protocol)
             const text = line.slice(at, stop)
-            const use = memo.get(text) ?? this.#parseMatch(text, memo)
-            if (use === null) return false
-            for (const other of matches) if (other.match === use.match) return false
-            matches.push(use)
+            const known = memo.get(text) ?? this.#parseMatch(text, memo)
+            if (known === null) return false
+            for (const other of matches) if (other.match === known.use.match) return false
+            matches.push(known.use)
+            if (!known.plain) this.plain = false
             break
           }
         case 106 /* j */:
@@ -190,25 +207,35 @@ export class FastLines {
   }
 
   /** A match with its options, each spelled in full; null if it takes CommandParser to read it. */
-  #parseMatch(text: string, memo: Map<string, MatchUse>): MatchUse | null {
+  #parseMatch(text: string, memo: Map<string, KnownMatch>): KnownMatch | null {
     const words: string[] = []
     splitWords(text, 0, words)
     const loaded = this.#registry.match(words[0]!, this.#family)
     const parsed = loaded === null ? null : this.#parse(loaded, words)
     if (parsed === null) return null
-    return remember(memo, text, { match: loaded!.extension, data: parsed.data })
+    const { extension } = loaded!
+    const known = {
+      use: { match: extension, data: parsed.data },
+      plain: isPlain(extension, parsed.data, this.#protocol),
+    }
+    return remember(memo, text, known, MOST_MATCHES)
   }
 
   /** The same for a target. */
-  #parseTarget(text: string, memo: Map<string, NamedTarget>): NamedTarget | null {
+  #parseTarget(text: string, memo: Map<string, KnownTarget>): KnownTarget | null {
     const words: string[] = []
     splitWords(text, 0, words)
     const name = words[0]!
     const loaded = this.#registry.target(name, this.#family)
     const parsed = loaded === null ? null : this.#parse(loaded, words)
     if (parsed === null) return null
-    const use: TargetUse = { kind: 'extension', target: loaded!.extension, data: parsed.data }
-    return remember(memo, text, { name: loaded!.extension.name, use })
+    const { extension } = loaded!
+    const known: KnownTarget = {
+      name: extension.name,
+      use: { kind: 'extension', target: extension, data: parsed.data },
+      plain: isPlain(extension, parsed.data, this.#protocol) && extension.writes === undefined,
+    }
+    return remember(memo, text, known, MOST_TARGETS)
   }
 
   #parse<E extends Match | Target>(loaded: Loadable<E>, words: readonly string[]): { data: unknown } | null {
@@ -295,10 +322,11 @@ export class FastLines {
         this.target = verdict
         return table !== 'nat' || text !== 'DROP'
       }
-      const name = chains.chainName(text)
-      if (name !== null) {
-        if (chains.isBuiltin(name) || this.#registry.isTargetName(name, this.#family)) return false
-        this.target = { kind: 'jump', chain: name }
+      const jump = chains.jumpTo(text)
+      if (jump !== null) {
+        if (chains.isBuiltin(jump.chain) || this.#registry.isTargetName(jump.chain, this.#family))
+          return false
+        this.target = jump
         return true
       }
     }
@@ -307,10 +335,11 @@ export class FastLines {
     const known = memo.get(text) ?? this.#parseTarget(text, memo)
     if (known === null || chains.chainName(known.name) !== null) return false
     this.target = known.use
+    if (!known.plain) this.plain = false
     return true
   }
 
-  #matchMemo(protocol: Protocol): Map<string, MatchUse> {
+  #matchMemo(protocol: Protocol): Map<string, KnownMatch> {
     if (this.#lastMemo !== null && this.#lastMemo.protocol === protocol) return this.#lastMemo.memo
     const memo = memoOf(this.#matches, protocol)
     this.#lastMemo = { protocol, memo }
@@ -318,10 +347,24 @@ export class FastLines {
   }
 }
 
-function remember<V>(memo: Map<string, V>, text: string, value: V): V {
-  if (memo.size >= MAX_MEMO) memo.clear()
-  memo.set(own(text), value)
+function remember<V>(memo: Map<string, V>, text: string, value: V, most: number): V {
+  if (memo.size >= most) memo.clear()
+  // The memo lives no longer than the text that this is cut from.
+  memo.set(text, value)
   return value
+}
+
+/** What Rule.plain says, of one extension. */
+function isPlain(ext: Match | Target, data: unknown, protocol: Protocol): boolean {
+  if (ext.state !== undefined && ext.stateless?.(data) !== true) return false
+  if (ext.tracks !== undefined || ext.sets !== undefined || ext.check !== undefined) return false
+  if (ext.tables !== undefined || ext.chains !== undefined || ext.name === 'TRACE') return false
+  const { protocols } = ext
+  return (
+    protocols === undefined ||
+    protocols.length === 0 ||
+    (protocol !== null && !protocol.invert && protocols.includes(protocol.number))
+  )
 }
 
 function memoOf<V>(memos: Map<string, Map<string, V>>, protocol: Protocol): Map<string, V> {
@@ -343,9 +386,16 @@ const emptyBase = (protocol: Protocol): BaseMatch => ({
   fragment: null,
 })
 
+const scratch = Buffer.alloc(256)
+
 /** A copy of a string that was cut from a longer one, so that it does not keep the whole text alive. */
-export const own = (text: string): string =>
-  text.length < 13 ? text : Buffer.from(text, 'latin1').toString('latin1')
+export function own(text: string): string {
+  // What is this short V8 copies by itself.
+  if (text.length < 13) return text
+  if (text.length > scratch.length) return Buffer.from(text, 'latin1').toString('latin1')
+  scratch.write(text, 'latin1')
+  return scratch.toString('latin1', 0, text.length)
+}
 
 /** Index of the next blank, or `end`. */
 function wordEnd(line: string, at: number, end: number): number {

@@ -67,21 +67,26 @@ function push(words: string[], word: string): void {
   words.push(word)
 }
 
-/**
- * Lines of a text, each with its line end if it has one, as fgets() gives them. Text behind a byte 0 in a line is not
- * seen, as C's strings end there.
- */
+/** One past the line at `from`, its line end included: as much as fgets() gives at once. */
+export function lineEnd(text: string, from: number): number {
+  const newline = text.indexOf('\n', from)
+  const end = newline < 0 ? text.length : newline + 1
+  return end - from > MAX_LINE ? from + MAX_LINE : end
+}
+
+/** Lines of a text, each with its line end if it has one, as they are seen. */
 export function* lines(text: string): Generator<string> {
-  const zeros = text.includes('\0')
-  let at = 0
-  while (at < text.length) {
-    const newline = text.indexOf('\n', at)
-    let end = newline < 0 ? text.length : newline + 1
-    if (end - at > MAX_LINE) end = at + MAX_LINE
-    const zero = zeros ? text.indexOf('\0', at) : -1
-    yield text.slice(at, zero >= 0 && zero < end ? zero : end)
+  for (let at = 0; at < text.length; ) {
+    const end = lineEnd(text, at)
+    yield beforeZero(text.slice(at, end))
     at = end
   }
+}
+
+/** What is seen of a line: C's strings end at a byte 0. */
+export function beforeZero(line: string): string {
+  const zero = line.indexOf('\0')
+  return zero < 0 ? line : line.slice(0, zero)
 }
 
 /** strtok() by blanks. */

@@ -2,14 +2,22 @@
 // iptables-restore 1.8.9. Also the loader of rules files, which says where a mistake stands.
 
 import type { Family } from '../../datapath/packet.ts'
-import type { Counters } from '../model.ts'
+import type { Counters, Rule } from '../model.ts'
 import { OptionError } from '../options.ts'
 import type { Draft, RulesetAccess } from '../ruleset.ts'
 import { CommandParser } from './command.ts'
 import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
 import { execute, type Sink } from './execute.ts'
 import { FastLines, own } from './fast.ts'
-import { fields, LineError, lines, type RuleCounters, ruleCounters, splitWords } from './line.ts'
+import {
+  beforeZero,
+  fields,
+  LineError,
+  lineEnd,
+  type RuleCounters,
+  ruleCounters,
+  splitWords,
+} from './line.ts'
 import { MAX_NAME, type Registry } from './registry.ts'
 
 export interface RestoreOptions {
@@ -52,6 +60,8 @@ export class Restore {
   #inTable = false
   #table = ''
   #testing: boolean
+  /** There are bytes 0 in the text. */
+  #zeros = false
   /** Of the line being read, from 1. */
   line = 0
 
@@ -71,23 +81,26 @@ export class Restore {
 
   /** Throws ToolError, OptionError, LineError, ToolStop or LineFailed; tables committed before stay so. */
   run(text: string): void {
-    for (const line of lines(text)) {
+    this.#zeros = text.includes('\0')
+    for (let at = 0; at < text.length; ) {
+      const next = lineEnd(text, at)
       this.line++
-      this.#read(line)
+      this.#read(text, at, next)
+      at = next
     }
     if (this.#inTable) throw new EndMissing(`${this.#o.program}: COMMIT expected at line ${this.line + 1}`)
   }
 
-  #read(line: string): void {
-    const { only, verbose, sink } = this.#o
-    const first = line[0]
-    if (first === '\n') return
-    if (first === '#') {
-      if (verbose) sink.out(line)
-      return
-    }
+  /** The line of the text from `from` to `next`, its line end included. */
+  #read(text: string, from: number, next: number): void {
+    const { only } = this.#o
     try {
-      if (this.#inTable && line === 'COMMIT\n') {
+      if (this.#inTable && this.#fast !== null && this.#plainRule(this.#fast, text, from, next)) return
+      const line = beforeZero(text.slice(from, next))
+      const first = line[0]
+      if (first === '\n') return
+      if (first === '#') this.#remark(line)
+      else if (this.#inTable && line === 'COMMIT\n') {
         this.#inTable = false
         const draft = this.#draft!
         this.#draft = null
@@ -100,6 +113,10 @@ export class Restore {
       if (!(error instanceof TableError)) throw error
       if (!this.#skips(only)) throw new LineFailed(this.#o.program, this.line, error)
     }
+  }
+
+  #remark(line: string): void {
+    if (this.#o.verbose) this.#o.sink.out(line)
   }
 
   #skips(only: string | null | undefined): boolean {
@@ -164,9 +181,22 @@ export class Restore {
     throw new ToolError(`invalid policy counters for chain '${chain}'`, 2, 0)
   }
 
+  /** `-A CHAIN …` as iptables-save prints it. False: something else. */
+  #plainRule(fast: FastLines, text: string, from: number, next: number): boolean {
+    if (this.#zeros) return false
+    const end = text.charCodeAt(next - 1) === 10 ? next - 1 : next
+    const draft = this.#draft!
+    if (!fast.read(text, from, end, this.#table, draft)) return false
+    draft.append(fast.chain, this.#ruleOf(fast), null)
+    return true
+  }
+
+  #ruleOf({ base, matches, target, plain }: FastLines): Rule {
+    return { base, matches, target, place: { file: this.#o.file, line: this.line, column: 1 }, plain }
+  }
+
   #rule(line: string): void {
     const draft = this.#draft!
-    const place = { file: this.#o.file, line: this.line, column: 1 }
     const fast = this.#fast
     let end = line.endsWith('\n') ? line.length - 1 : line.length
     let from = 0
@@ -182,13 +212,10 @@ export class Restore {
       }
       if (this.#o.counters !== false) counters = found
     }
+    // Without counters it has been tried, or there is a byte 0 somewhere, which is rare.
     const count = counters === null ? null : plainCounters(counters)
-    if (
-      fast !== null &&
-      (counters === null || count !== null) &&
-      fast.read(line, from, end, this.#table, draft)
-    ) {
-      draft.append(fast.chain, { base: fast.base, matches: fast.matches, target: fast.target, place }, count)
+    if (fast !== null && count !== null && fast.read(line, from, end, this.#table, draft)) {
+      draft.append(fast.chain, this.#ruleOf(fast), count)
       return
     }
 
@@ -201,7 +228,7 @@ export class Restore {
     for (let i = ruleAt; i < words.length; i++) words[i] = own(words[i]!)
     const command = this.#parser.parse(words, this.#table)
     if (command === null) return
-    execute(command, draft, this.#o.sink, place)
+    execute(command, draft, this.#o.sink, { file: this.#o.file, line: this.line, column: 1 })
   }
 
   /** The column of word `index` of a rule line, counted from 1. */
