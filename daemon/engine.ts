@@ -174,6 +174,12 @@ function addDevices(host: Host, interfaces: readonly InterfaceConfig[]): void {
     at(origin, '', () => {
       devices.add(name, mtu, { index, up, loopback, pointToPoint, mac }).link.group = group
     })
+  // When all have their first names, which nobody may have for another.
+  for (const { name, altNames } of interfaces)
+    for (const other of altNames)
+      at(other.origin, `altname "${other.name}": `, () => {
+        devices.addAltName(devices.byName(name)!, other.name)
+      })
 }
 
 function addAddresses(host: Host, interfaces: readonly InterfaceConfig[], byHand: boolean): void {

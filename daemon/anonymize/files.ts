@@ -53,6 +53,8 @@ const ADDRESS: Shape = {
 }
 
 const LINK: Shape = {
+  altnames: (value, whole, mapping) =>
+    Array.isArray(value) ? value.map((one) => iface(one, whole, mapping)) : undefined,
   ...copies(
     'ifindex link_index flags mtu qdisc operstate group txqlen link_type link_netnsid link_pointtopoint',
   ),

@@ -51,8 +51,16 @@ export type PortConfig =
       readonly origin: Origin
     }
 
+/** A name that `ip` takes for an interface's, and rules may be about; packets know the first one alone. */
+export interface AltName {
+  readonly name: string
+  readonly origin: Origin
+}
+
 export interface InterfaceConfig {
   readonly name: string
+  /** Other names (`altname` of ip link), in the order of the file. */
+  readonly altNames: readonly AltName[]
   /** ifindex; given by ip-addr.json, else the next free one. */
   readonly index: number
   readonly mtu: number

@@ -177,7 +177,19 @@ function mergeInterfaces(
       byIndex.set(merged.index, merged)
     }
   }
+  checkNames([...byName.values()])
   return [...byIndex.entries()].sort((a, b) => a[0] - b[0]).map(([, found]) => withSecondaries(found))
+}
+
+/** No name is that of two interfaces. */
+function checkNames(interfaces: readonly InterfaceConfig[]): void {
+  const taken = new Map(interfaces.map(({ name, origin }) => [name, origin]))
+  for (const { altNames } of interfaces)
+    for (const { name, origin } of altNames) {
+      const other = taken.get(name)
+      if (other !== undefined) clash(`altname "${name}" is a name already, of`, origin, other)
+      taken.set(name, origin)
+    }
 }
 
 function loopback(origin: Origin): InterfaceConfig {
@@ -193,6 +205,7 @@ function loopback(origin: Origin): InterfaceConfig {
   }
   return {
     name: 'lo',
+    altNames: [],
     index: 1,
     mtu: LOOPBACK_MTU,
     up: true,
@@ -215,6 +228,7 @@ function newInterface(word: InterfaceWords, index: number): InterfaceConfig {
   for (const address of word.addresses) addAddress(addresses, address)
   return {
     name: word.name,
+    altNames: [],
     index,
     mtu: word.mtu?.value ?? 1500,
     up: word.up?.value ?? true,

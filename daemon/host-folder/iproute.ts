@@ -19,6 +19,7 @@ import {
   SCOPE_UNIVERSE,
   TABLE_MAIN,
   type TableNames,
+  validAltName,
   validInterfaceName,
 } from './names.ts'
 import type { Cursor } from './source.ts'
@@ -66,6 +67,10 @@ export function readInterfaces(root: Cursor): InterfaceConfig[] {
     }
     return {
       name,
+      altNames: (item.get('altnames')?.list() ?? []).map((other) => ({
+        name: read(other, 'other name of an interface', (text) => (validAltName(text) ? text : null)),
+        origin: other,
+      })),
       index: index.integer(1, 0x7fff_ffff),
       mtu: item.need('mtu').integer(0, 0x7fff_ffff),
       up: flags.includes('UP'),

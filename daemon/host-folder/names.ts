@@ -132,3 +132,7 @@ const RESERVED_NAMES = ['.', '..', 'all', 'default']
 export function validInterfaceName(name: string): boolean {
   return Buffer.byteLength(name) <= 15 && /^[^\s/:]+$/.test(name) && !RESERVED_NAMES.includes(name)
 }
+
+/** check_altifname(): 1 to 127 bytes (ALTIFNAMSIZ) without slash and blank. */
+export const validAltName = (name: string): boolean =>
+  Buffer.byteLength(name) <= 127 && /^[^\s/]+$/.test(name)

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { afterFiles } from '../../daemon/after.ts'
+import { ipTool } from '../../daemon/cli/ip.ts'
 import { createEngine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { SeededRandom } from '../../daemon/random.ts'
@@ -50,6 +51,8 @@ ip addr add 10.5.0.1/16 metric 77 dev tap0
 ip addr add 10.6.0.1/24 noprefixroute dev tap0
 ip addr add 10.7.0.1/24 dev down0
 ip addr add 2001:db8::1/64 dev eth0 nodad
+ip link property add dev eth0 altname uplink altname averyveryverylongnameindeed
+ip link property add dev tap0 altname lan0
 ip route add default via 10.0.0.9
 ip route add default via 10.5.0.9 metric 5
 ip route add 20.0.0.0/8 via 10.0.0.8 metric 100 mtu 1300 src 10.0.0.2
@@ -75,6 +78,8 @@ ip rule add to 20.1.0.0/16 fwmark 3 prohibit
 ip rule add not to 20.0.0.0/8 fwmark 4 blackhole
 ip rule add fwmark 5 lookup main suppress_prefixlength 0
 ip rule add fwmark 6 goto 32766
+ip rule add iif lan0 lookup 100
+ip rule add oif uplink lookup main priority 45
 ip -6 route add default via 2001:db8::9 dev eth0
 ip -6 rule add from 2001:db8::/32 table 7
 sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.tap0.forwarding=0 net.ipv4.conf.tun/15.rp_filter=2
@@ -157,6 +162,27 @@ test.skipIf(missing !== null)(
           !/nf_conntrack_(count|buckets)|\.mtu |tcp_(allowed|available)_congestion_control/.test(text),
       )
     expect(differing).toEqual([])
+
+    // Other names: whatever takes a name takes them, and the first one is shown.
+    const ip = (line: string): string =>
+      ipTool.run({ tool: 'ip', directory: '/', argv: line.split(' '), stdin: '' }, engine).stdout
+    // Nobody is behind the namespace's devices.
+    const connected = (text: string): string =>
+      text.replace(
+        /"?NO-CARRIER"?,|,"?LOWER_UP"?|state \w+ |"operstate":"\w+",|(UNKNOWN|DOWN) +| linkdown/g,
+        '',
+      )
+    for (const line of [
+      'link show dev uplink',
+      '-j link show dev lan0',
+      '-br addr show dev averyveryverylongnameindeed',
+      'rule show',
+      'rule show iif lan0',
+      '-4 route show dev uplink table all',
+      'route get 10.0.0.77 oif uplink',
+      'route get 10.0.0.77 from 10.5.0.8 iif lan0',
+    ])
+      expect(connected(ip(line)), line).toBe(connected(shell(`ip ${line}`).stdout))
 
     // The way out, as `ip route get` says it.
     const random = new SeededRandom(Number(process.env.TUNWALL_SEED ?? 1))

@@ -82,6 +82,17 @@ describe('ip -j', () => {
     ).toEqual([['10.5.0.1', 24, 0x0a0500ff]])
   })
 
+  test('other names', () => {
+    const named = ADDR.replace('"mtu"', `"altnames":["enp0s3","${'x'.repeat(127)}"],"mtu"`)
+    const [, eth0, eth1] = load({ 'ip-addr.json': named }).interfaces
+    expect(eth0!.altNames.map((a) => a.name)).toEqual(['enp0s3', 'x'.repeat(127)])
+    expect(eth1!.altNames).toEqual([])
+    for (const wrong of ['""', '"a b"', '"a/b"', `"${'x'.repeat(128)}"`, '7'])
+      expect(mistake({ 'ip-addr.json': ADDR.replace('"mtu"', `"altnames":[${wrong}],"mtu"`) })).toMatch(
+        /^ip-addr\.json:1:\d+: (?:.* is no other name of an interface|must be other name of an interface, not .*)$/,
+      )
+  })
+
   // Each line as `ip -j route show table all` of iproute2 6.1 printed it for a route added in a namespace.
   const routes: [string, string][] = [
     [
@@ -296,12 +307,23 @@ sysctls:
     expect(host.sysctls.map((s) => s.value)).toEqual(['1', '4096\t131072\t33554432'])
   })
 
+  const named = (names: string): string => ADDR.replace('"mtu"', `"altnames":[${names}],"mtu"`)
   const yaml = (text: string): Record<string, string> => ({ 'ip-addr.json': ADDR, 'host.yaml': text })
   const clashes: [string, Record<string, string>, RegExp][] = [
     [
       'mtu',
       yaml('interfaces:\n  eth0:\n    mtu: 1400\n'),
       /^host\.yaml:3:10: mtu 1400 .* ip-addr\.json:1:2$/,
+    ],
+    [
+      'altname',
+      { 'ip-addr.json': named('"uplink","eth1"') },
+      /^ip-addr\.json:1:\d+: altname "eth1" is a name already, of .*ip-addr\.json:1:\d+$/,
+    ],
+    [
+      'altname in host.yaml',
+      { 'ip-addr.json': named('"uplink"'), 'host.yaml': 'interfaces:\n  uplink: {}\n' },
+      /^ip-addr\.json:1:\d+: altname "uplink" is a name already, of .*host\.yaml:2:11$/,
     ],
     [
       'address',
