@@ -14,7 +14,14 @@ import type { Family, Packet } from '../datapath/packet.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
-import type { Callable, ChainFn, ChainSource, StateHolders } from './compile/rule.ts'
+import {
+  type Callable,
+  type ChainFn,
+  type ChainSource,
+  STATELESS,
+  type StateHolders,
+} from './compile/rule.ts'
+import { Bindings, type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
 import type { RuleObserver } from './observe.ts'
@@ -186,10 +193,10 @@ export class LoadedChain implements Counted {
   }
 
   #source(callee: (name: string) => Callable): ChainSource {
-    const { family, name, env, names, watch } = this.#table
+    const { family, name, env, names, watch, js } = this.#table
     const { observer } = watch
     const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
-    return { family, slots: this.slots, env, names, observed, callee }
+    return { family, slots: this.slots, env, names, observed, callee, js }
   }
 
   /** A built-in chain's code, with its walks told to the observer. */
@@ -357,6 +364,8 @@ export class LoadedTable {
   readonly chains = new Map<string, LoadedChain>()
   /** Those of short chains. */
   readonly records = new RecordPool()
+  /** What makes the code of its chains. */
+  readonly js: JsOf
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
@@ -370,6 +379,7 @@ export class LoadedTable {
     this.name = name
     this.env = env
     this.names = names
+    this.js = makeJs(env, family, new Bindings(), names, STATELESS)
     this.watch = watch
     for (const chain of BUILTIN[name])
       this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))

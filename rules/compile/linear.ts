@@ -100,8 +100,9 @@ export interface LinearChain {
 /** All rules in order; pieces of `old` stay where they are still good. */
 export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
   const { at, count } = source.slots
-  const slots = [...at.subarray(0, count)]
   if (count === 0) return { pieces: [], run: () => CONTINUE }
+  const slots: number[] = []
+  for (let i = 0; i < count; i++) slots.push(at[i]!)
   if (count <= RULES_A_FUNCTION) return { pieces: [], run: codeOf(source, slots, CONTINUE) }
   const pieces = cutRun(source, slots, byFirstSlot(old?.pieces ?? []))
   return {

@@ -9,7 +9,7 @@ import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, RECORD, type Records, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
-import { Bindings, Code, type DeviceNames, type Js, type JsOf, makeJs, ShapeBindings } from './template.ts'
+import { Bindings, Code, type DeviceNames, type Js, type JsOf, ShapeBindings } from './template.ts'
 
 /**
  * chain(pkt, hook): CONTINUE when the end was reached, or RETURN; a Verdict when the walk is over. Of a part of a chain:
@@ -36,6 +36,8 @@ export interface ChainSource {
   /** Who hears of the rules that fit; null: nobody, and the code has no trace of it. */
   readonly observed: Observed | null
   callee(chain: string): Callable
+  /** Serves the code of one chain after the other. */
+  readonly js: JsOf
   /** The code tells it what it asks and counts; absent: it does not. */
   readonly recorder?: FlowCache
 }
@@ -234,7 +236,9 @@ function textOf(
   end: number,
   tell?: Tell,
 ): string {
-  const js = makeJs(source.env, source.family, bindings, source.names, STATELESS)
+  const { js } = source
+  js.bindings = bindings
+  js.holder = STATELESS
   const rules = slots.map((slot, i) => {
     const at = bindings.literal(source.slots.base + slot * RECORD)
     const count =

@@ -45,6 +45,9 @@ export interface DeviceNames {
   idOf(name: string): number
 }
 
+/** By the number of values: they are the same for all code. */
+const prologues = ['']
+
 /** Objects that a piece of generated code refers to. */
 export class Bindings {
   readonly values: unknown[] = []
@@ -68,8 +71,12 @@ export class Bindings {
 
   /** `const k0 = k[0], …;` for the head of the closure. */
   prologue(): string {
-    if (this.values.length === 0) return ''
-    return `const ${this.values.map((_, i) => `k${i} = k[${i}]`).join(', ')};`
+    const { length } = this.values
+    while (prologues.length <= length) {
+      const at = prologues.length - 1
+      prologues.push(`${prologues[at]}const k${at} = k[${at}]; `)
+    }
+    return prologues[length]!
   }
 }
 
@@ -90,6 +97,8 @@ export interface Holder {
 export interface JsOf extends Js {
   /** The use that `state` means from now on. */
   holder: Holder
+  /** What the code binds from now on. */
+  bindings: Bindings
 }
 
 /** A tag for uses of extensions, the first with its state in `holder`. */
@@ -101,6 +110,7 @@ export function makeJs(
   holder: Holder,
 ): JsOf {
   const hole = (value: Hole): string => {
+    const { bindings } = js
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
       return bindings.literal(value)
@@ -118,17 +128,21 @@ export function makeJs(
   }
   const join = (parts: readonly Code[], operator: string, empty: string): Code =>
     new Code(parts.length === 0 ? empty : parts.map((p) => `(${p.text})`).join(operator))
-  const js = Object.assign(tag, {
+  const js: JsOf = Object.assign(tag, {
     holder,
-    bind: (value: object) => bindings.bind(value),
+    bindings,
+    bind: (value: object) => js.bindings.bind(value),
     all: (parts: readonly Code[]) => join(parts, ' && ', 'true'),
     any: (parts: readonly Code[]) => join(parts, ' || ', 'false'),
     device: (of: 'in' | 'out', pattern: string) =>
-      new Code(`${bindings.bind(names.pattern(pattern)).text}.t[pkt.${of === 'in' ? 'iif' : 'oif'}] === 1`),
+      new Code(
+        `${js.bindings.bind(names.pattern(pattern)).text}.t[pkt.${of === 'in' ? 'iif' : 'oif'}] === 1`,
+      ),
     env,
     family,
+    state: new Code(''),
   })
   // Binds only when it is asked for, which Object.assign would do at once.
-  Object.defineProperty(js, 'state', { get: () => new Code(`${bindings.bind(js.holder).text}.s`) })
-  return js as unknown as JsOf
+  Object.defineProperty(js, 'state', { get: () => new Code(`${js.bindings.bind(js.holder).text}.s`) })
+  return js
 }
