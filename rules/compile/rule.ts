@@ -107,8 +107,8 @@ function emitAddress(on: AddressMatch, side: 's' | 'd', js: Js): Code[] {
 }
 
 const FIELDS = {
-  s: ['pkt.s0', 'pkt.s1', 'pkt.s2', 'pkt.s3'].map((t) => new Code(t)),
-  d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map((t) => new Code(t)),
+  s: ['pkt.s0', 'pkt.s1', 'pkt.s2', 'pkt.s3'].map((t) => new Code(t, true)),
+  d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map((t) => new Code(t, true)),
 } as const
 
 /** Conditions of a rule, in the kernel's order: by number (see RuleObserver.miss), and as expressions. */

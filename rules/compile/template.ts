@@ -7,8 +7,11 @@ import type { CompileEnv } from '../extension.ts'
 /** A piece of JavaScript made by a template; extensions have no other way to make one. */
 export class Code {
   readonly text: string
-  constructor(text: string) {
+  /** One name or a member of one: needs no parentheses. */
+  readonly isName: boolean
+  constructor(text: string, isName = false) {
     this.text = text
+    this.isName = isName
   }
   toString(): string {
     return this.text
@@ -45,13 +48,16 @@ export interface DeviceNames {
   idOf(name: string): number
 }
 
+/** Values that are looked through one by one. */
+const MOST_SEARCHED = 48
 /** By the number of values: they are the same for all code. */
 const prologues = ['']
 
 /** Objects that a piece of generated code refers to. */
 export class Bindings {
   readonly values: unknown[] = []
-  readonly #index = new Map<object, number>()
+  /** Where the objects are, once there are many values; most code binds few. */
+  #index: Map<unknown, number> | null = null
 
   /** How a number or a string stands in the code. */
   literal(value: number | string): string {
@@ -60,13 +66,14 @@ export class Bindings {
   }
 
   bind(value: object): Code {
-    let at = this.#index.get(value)
-    if (at === undefined) {
-      at = this.values.length
-      this.values.push(value)
-      this.#index.set(value, at)
+    const { values } = this
+    let at = this.#index === null ? values.indexOf(value) : (this.#index.get(value) ?? -1)
+    if (at < 0) {
+      at = values.push(value) - 1
+      if (this.#index !== null) this.#index.set(value, at)
+      else if (values.length > MOST_SEARCHED) this.#index = new Map(values.map((bound, i) => [bound, i]))
     }
-    return new Code(`k${at}`)
+    return new Code(`k${at}`, true)
   }
 
   /** `const k0 = k[0], …;` for the head of the closure. */
@@ -118,7 +125,7 @@ export function makeJs(
     if (typeof value === 'boolean') return String(value)
     if (typeof value === 'string') return bindings.literal(value)
     if (value === null) return 'null'
-    if (value instanceof Code) return /^[\w.]+$/.test(value.text) ? value.text : `(${value.text})`
+    if (value instanceof Code) return value.isName ? value.text : `(${value.text})`
     return bindings.bind(value).text
   }
   const tag = (strings: TemplateStringsArray, ...holes: Hole[]): Code => {
@@ -143,6 +150,6 @@ export function makeJs(
     state: new Code(''),
   })
   // Binds only when it is asked for, which Object.assign would do at once.
-  Object.defineProperty(js, 'state', { get: () => new Code(`${js.bindings.bind(js.holder).text}.s`) })
+  Object.defineProperty(js, 'state', { get: () => new Code(`${js.bindings.bind(js.holder).text}.s`, true) })
   return js
 }
