@@ -128,6 +128,12 @@ export class Extensions {
     return end !== FOR_EVER && end < this.#host.now
   }
 
+  /** True if the row's time was over at `at`, monotonic ms. */
+  endedBefore(row: number, at: number): boolean {
+    const end = this.#expiry?.[row] ?? FOR_EVER
+    return end !== FOR_EVER && end < at
+  }
+
   get expires(): boolean {
     return this.timeout >= 0
   }

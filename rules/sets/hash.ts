@@ -101,6 +101,12 @@ export class HashSet implements SetData {
   /** The whole addresses of the packet's networks while prefix lengths are tried. */
   readonly #whole = new Int32Array(8)
   #cursor = 0
+  /** Sets of networks with timeouts: what has expired still counts until the collector comes by. */
+  readonly #collects: boolean
+  /** Monotonic ms when it comes by next. */
+  collectAt = Number.POSITIVE_INFINITY
+  /** And how often, ms. */
+  readonly #collectEvery: number
   readonly #hashsize: number
   readonly #maxelem: number
   readonly #netmask: number
@@ -154,6 +160,9 @@ export class HashSet implements SetData {
     this.#lengths = nets.map(() => [])
     this.#key = new Int32Array(next)
     this.extensions = new Extensions(options, env.host)
+    this.#collects = this.#cidrAt >= 0 && this.extensions.expires
+    this.#collectEvery = collectEvery(this.extensions.timeout)
+    if (this.#collects) this.collectAt = env.host.now + FIRST_COLLECT_MS
     this.#table = new ElementTable(next, hashed, this.#initval, (rows) => this.extensions.grow(rows))
   }
 
@@ -161,6 +170,7 @@ export class HashSet implements SetData {
 
   add(options: SetOptions, exist: boolean): void {
     this.extensions.check(options)
+    this.#collect()
     const flags = (options.nomatch ? FLAG_NOMATCH : 0) | (options.wildcard ? FLAG_WILDCARD : 0)
     if (options.nomatch) this.#nomatches = true
     this.#each(
@@ -180,6 +190,7 @@ export class HashSet implements SetData {
 
   del(options: SetOptions, exist: boolean): void {
     this.extensions.check(options)
+    this.#collect()
     this.#each(
       options,
       () => {
@@ -193,6 +204,7 @@ export class HashSet implements SetData {
 
   test(options: SetOptions): boolean {
     this.extensions.check(options)
+    this.#collect()
     let result = 0
     this.#each(
       firstOf(options),
@@ -510,7 +522,7 @@ export class HashSet implements SetData {
 
   #insert(flags: number): number {
     const table = this.#table
-    if (this.extensions.expires) this.#sweep(2)
+    if (this.extensions.expires && !this.#collects) this.#sweep(2)
     if (table.size >= this.#maxelem) {
       if (this.extensions.expires) this.#sweep(table.rows)
       if (table.size >= this.#maxelem) {
@@ -544,6 +556,20 @@ export class HashSet implements SetData {
       this.#cursor = (this.#cursor + 1) % table.rows
       if (table.used(this.#cursor) && this.extensions.expired(this.#cursor)) this.#remove(this.#cursor)
     }
+  }
+
+  /**
+   * mtype_gc(): the collector comes by every third of the set's timeout, and only then an expired network stops to count
+   * for its prefix length, and to end a search among interfaces. Here it comes by when somebody next asks. Hot.
+   */
+  #collect(): void {
+    const { now } = this.#env.host
+    if (now < this.collectAt) return
+    const last = now - ((now - this.collectAt) % this.#collectEvery)
+    this.collectAt = last + this.#collectEvery
+    const table = this.#table
+    for (let row = 0; row < table.rows; row++)
+      if (table.used(row) && this.extensions.endedBefore(row, last)) this.#remove(row)
   }
 
   /** mtype_add_cidr() and mtype_del_cidr(). */
@@ -602,12 +628,14 @@ export class HashSet implements SetData {
   // -- the packet's side
 
   match(pkt: Packet, dirs: number, ext: PacketExtension): number {
+    if (this.#collects) this.#collect()
     if (this.#table.size === 0 || !this.#fill(pkt, dirs)) return 0
     for (let which = 0; which < this.#nets.length; which++) this.#setCidr(which, this.#hostMask)
     return this.#lookup(pkt, ext)
   }
 
   addPacket(pkt: Packet, dirs: number, ext: PacketExtension): boolean {
+    if (this.#collects) this.#collect()
     if (!this.#fill(pkt, dirs) || !this.#cut()) return false
     const row = this.#findExact()
     if (row >= 0) {
@@ -617,7 +645,7 @@ export class HashSet implements SetData {
       this.extensions.putPacket(row, pkt, ext, !expired)
       return true
     }
-    if (this.extensions.expires) this.#sweep(2)
+    if (this.extensions.expires && !this.#collects) this.#sweep(2)
     if (this.#table.size >= this.#maxelem) {
       if (this.extensions.expires) this.#sweep(this.#table.rows)
       if (this.#table.size >= this.#maxelem && !this.#forceadd) return false
@@ -627,6 +655,7 @@ export class HashSet implements SetData {
   }
 
   delPacket(pkt: Packet, dirs: number, _ext: PacketExtension): boolean {
+    if (this.#collects) this.#collect()
     if (!this.#fill(pkt, dirs) || !this.#cut()) return false
     const row = this.#findExact()
     if (row < 0 || this.extensions.expired(row)) return false
@@ -781,6 +810,15 @@ export class HashSet implements SetData {
     return this.#nomatches && (this.#table.flags[row]! & FLAG_NOMATCH) !== 0 ? NOMATCH : 1
   }
 }
+
+/** The collector of a set first comes by so long after it was created, ms. */
+const FIRST_COLLECT_MS = 1000
+/** It comes by that often at least, seconds. */
+const SELDOM = 180
+
+/** IPSET_GC_PERIOD(), in ms, of a default timeout in seconds. */
+const collectEvery = (timeout: number): number =>
+  timeout < 3 ? 1000 : Math.min(Math.trunc(timeout / 3), SELDOM) * 1000
 
 /** The first address, from `start` on, at which a network begins that ends less than 2^31 before `to`. */
 function endOfSingles(start: number, to: number): number {

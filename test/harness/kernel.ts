@@ -231,6 +231,8 @@ export class KernelHost {
   #uptime = 0
   /** Steps across two jiffies; and one for what the host itself said when the rules were in force already. */
   #straddling = 0
+  /** When the sets were made, on the oracle's clock. */
+  #setsAt = Number.NaN
   /** Of IPv6, when the set-up was over: it has spoken of groups by then. */
   #statistics: Record<string, number> = {}
 
@@ -277,6 +279,8 @@ export class KernelHost {
       silent = settled ? silent + 1 : 0
     }
     if (scenario.sets !== undefined) {
+      await this.#take([{ id: -1, pause: 0 }])
+      this.#setsAt = this.#start + this.#runs.at(-1)!.at
       const restored = await oracle.run(['ipset', 'restore'], scenario.sets)
       if (restored.status !== 0) throw new Refused(`ipset: ${restored.stderr}\n${scenario.sets}`)
     }
@@ -466,7 +470,7 @@ export class KernelHost {
         steps: [...this.#runs],
         endAt: last.at,
         save: save.stdout,
-        ...(sets === null ? {} : { sets: sets.stdout }),
+        ...(sets === null ? {} : { sets: sets.stdout, setsAt: this.#setsAt - this.#start }),
         conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
         ...(records === null ? {} : { records: said }),
         ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),

@@ -17,6 +17,7 @@ import type { Random } from '../../datapath/host.ts'
 import { load, Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
+import { HashSet } from '../../rules/sets/hash.ts'
 import { Records } from './records.ts'
 import {
   hasHelpers,
@@ -59,13 +60,14 @@ export class EngineHost {
 
   /**
    * `captured`: the host folder as the tools printed it of the kernel's namespace; without it the short form,
-   * host.yaml, says the same. `jiffies`: of the kernel's run when it began, milliseconds.
+   * host.yaml, says the same. `jiffies`: of the kernel's run when it began, milliseconds. `setsAt`: as in Run.
    */
   constructor(
     scenario: Scenario,
     random: Random,
     captured: Readonly<Record<string, string>> | null,
     jiffies = 0,
+    setsAt = 0,
   ) {
     this.#uptime = UPTIME_MS + (jiffies % UPTIME_MS)
     const directory = mkdtempSync(join(tmpdir(), 'tunwall-scenario-'))
@@ -83,6 +85,9 @@ export class EngineHost {
       this.#records = new Records(this.engine.host)
       this.#jiffies = hasProc(scenario)
       this.engine.host.now = this.#uptime
+      for (const { set } of this.engine.sets.all())
+        if (set.data instanceof HashSet && Number.isFinite(set.data.collectAt))
+          set.data.collectAt += this.#uptime + setsAt
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }
@@ -185,7 +190,7 @@ function play(
   log: ((record: LogRecord) => void) | null,
 ): { host: EngineHost; steps: StepRun[] } {
   const random = new DrawnRandom(scenario, kernel)
-  const host = new EngineHost(scenario, random, captured, kernel.uptime)
+  const host = new EngineHost(scenario, random, captured, kernel.uptime, kernel.setsAt)
   host.engine.host.events.log = log
   const steps: StepRun[] = []
   const commands = new Map(scenario.steps.map((step) => [step.id, step.command]))

@@ -102,6 +102,8 @@ export interface Run {
   readonly save: string
   /** `ipset save`, if the scenario has sets. */
   readonly sets?: string
+  /** When they were made, milliseconds since the run began: negative. From there on their collectors come by. */
+  readonly setsAt?: number
   /** Lists and tables that rules keep, as below /proc: path to text. */
   readonly proc?: Readonly<Record<string, string>>
   /** Those a moment later: reading them takes the kernel a while, and brings what it shows up to date. Not of the kernel. */

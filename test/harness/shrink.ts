@@ -24,8 +24,24 @@ export async function compareOnce(oracle: Oracle, scenario: Scenario, runner: Ru
   return { scenario, kernel, differences: judge(scenario, kernel, runner) }
 }
 
-/** An engine that throws is a difference too. */
+/** Sets of networks whose collector comes by every second, and how late the kernel may be. */
+const COLLECTED = /^create \S+ hash:\S*net\S* .*timeout /m
+const LATE_MS = Array.from({ length: 20 }, (_, i) => (i + 1) * 50)
+
+/**
+ * What differs. The collector of expired networks is a deferrable timer, late on an idle processor: nothing that
+ * follows from when it came by is a difference.
+ */
 export function judge(scenario: Scenario, kernel: Run, runner: Runner): Difference[] {
+  const found = judgeOnce(scenario, kernel, runner)
+  if (found.length === 0 || kernel.setsAt === undefined || !COLLECTED.test(scenario.sets ?? '')) return found
+  for (const late of LATE_MS)
+    if (judgeOnce(scenario, { ...kernel, setsAt: kernel.setsAt + late }, runner).length === 0) return []
+  return found
+}
+
+/** An engine that throws is a difference too. */
+function judgeOnce(scenario: Scenario, kernel: Run, runner: Runner): Difference[] {
   try {
     return compareRuns(kernel, runner(scenario, kernel))
   } catch (error) {

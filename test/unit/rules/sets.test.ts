@@ -208,3 +208,17 @@ test('save -terse -output plain: elements without their heading', () => {
   expect(done('-t -o plain save')).toMatch(/Number of entries: 1\n80\n$/)
   expect(done('-t list')).toMatch(/Number of entries: 1\n$/)
 })
+
+test('hash:net,iface: an expired network ends the search until the collector comes by', () => {
+  const { host, done, ipset } = world()
+  done('create n hash:net,iface timeout 5')
+  done('add n 10.0.0.1,eth0 timeout 2')
+  done('add n 10.0.0.0/24,eth1 timeout 0')
+  const found = (now: number): boolean => {
+    host.now = now
+    return ipset('test n 10.0.0.1,eth1').code === 0
+  }
+  expect([1000, 2500, 2999, 3000, 3001].map(found)).toEqual([false, false, false, true, true])
+  host.now = 2500
+  expect(done('save n')).not.toContain('eth0')
+})
