@@ -92,8 +92,6 @@ function readIp(
   const slash = separator(text, '/')
   const dash = rangeDash(text)
   const close = slash < 0 && text.startsWith('[') ? text.indexOf(']') + 1 : 0
-  if (close > 0 && close < text.length && text[close] !== '-')
-    throw syntax(`range separator expected after '${text.slice(0, close)}'`)
   const host = slash >= 0 && text.slice(slash + 1) === (familyOf(options) === 4 ? '32' : '128')
   if (form === 'single' && (dash >= 0 || (slash >= 0 && !host)))
     throw syntax(`plain IP address must be supplied: ${text}`)
@@ -101,6 +99,8 @@ function readIp(
   if (form === 'netrange' && slash < 0 && dash < 0)
     throw syntax(`IP/cidr or IP-IP range must be specified: ${text}`)
   if (form === 'ipnet' && dash >= 0) throw syntax(`IP address or IP/cidr must be specified: ${text}`)
+  if (close > 0 && close < text.length && text[close] !== '-')
+    throw syntax(`range separator expected after '${text.slice(0, close)}'`)
   const family = familyOf(options)
   let from = text
   let to: string | null = null

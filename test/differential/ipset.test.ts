@@ -113,6 +113,16 @@ function taken(file: string): string | null {
   }
 }
 
+const asBytes = (text: string): string => Buffer.from(text).toString('latin1')
+const asText = (bytes: string): string => Buffer.from(bytes, 'latin1').toString()
+
+/** Ours, whose strings are bytes, a character for each. */
+function run({ argv, input }: IpsetStep, sets: Sets, directory: string): Omit<IpsetAnswer, 'file'> {
+  const call = { argv: argv.map(asBytes), input: asBytes(input), directory }
+  const { code, stdout, stderr } = runIpset(call, sets)
+  return { code, stdout: asText(stdout), stderr: asText(stderr) }
+}
+
 const quoted = ({ argv, input }: IpsetStep): string =>
   `ipset ${argv.map((word) => (/[ "']|^$/.test(word) ? `'${word}'` : word)).join(' ')}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}`
 
@@ -140,9 +150,9 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
     const ours: IpsetAnswer[] = []
     for (let i = 0; i < STEPS; i++)
       for (const step of [words.step(), SAVE]) {
-        const { code, stdout, stderr } = runIpset({ ...step, directory }, sets)
+        const answer = run(step, sets, directory)
         steps.push(step)
-        ours.push({ code, stdout, stderr, file: taken(join(directory, 'out')) })
+        ours.push({ ...answer, file: taken(join(directory, 'out')) })
       }
     const real = runRealIpset(steps, directory)
     for (const [i, answer] of real.entries()) {
@@ -160,12 +170,12 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
     if (/^create ((?!\S+ (hash|bitmap|list):)|.* (bit|net)mask )/m.test(saved)) return
     // What the kernel saved loads and prints back the same, line for line.
     const again = new Sets(freshHost(random))
-    expect(runIpset({ argv: ['restore'], input: saved, directory }, again)).toEqual({
+    expect(run({ argv: ['restore'], input: saved }, again, directory)).toEqual({
       stdout: '',
       stderr: '',
       code: 0,
     })
-    expect(runIpset({ argv: ['save'], input: '', directory }, again).stdout).toBe(saved)
+    expect(run(SAVE, again, directory).stdout).toBe(saved)
   } finally {
     rmSync(directory, { recursive: true })
   }
@@ -211,6 +221,21 @@ create o hash:ip,port,ip
 add o 10.0.0.1,80,10.0.0.1
 create p hash:ip,port,net
 create b bitmap:ip range 10.0.0.0/24
+create m bitmap:ip,mac range 10.0.0.0/24
+create six hash:net,port family inet6
+add m [10.0.0.1]x
+add m [10.0.0.1]x-foo
+add m [10.0.0.1]x/24
+add b [10.0.0.1]x-foo
+add b [10.0.0.1]x/24
+add b 10.0.0.1-[10.0.0.3]x
+add six [2001:db8::1]x-foo,80
+add six [2001:db8::1]x,80
+add six [2001:db8::1]-[2001:db8::2],80
+create é hash:ip
+create ééééééééééééééé hash:ip
+create éééééééééééééééé hash:ip
+list é
 - <<< test o 10.0.0.1-10.0.0.4,80,10.0.0.1
 - <<< test p 10.0.0.1-10.0.0.4,80,10.0.0.1/24
 - <<< test p 10.0.0.1,80-90,10.0.0.1-10.0.0.5
@@ -234,7 +259,7 @@ test.skipIf(reason !== null)('ipset: lines that once differed', () => {
     })
     const real = runRealIpset(steps, directory)
     for (const [i, step] of steps.entries()) {
-      const ours = { ...runIpset({ ...step, directory }, sets), file: null }
+      const ours = { ...run(step, sets, directory), file: null }
       expect(maskedAnswer(ours, step), quoted(step)).toEqual(maskedAnswer(real[i]!, step))
     }
   } finally {
