@@ -512,10 +512,10 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
     throw new Complaint(`Failed to open file ${name} for reading`)
   }
   const wishes: Wish[] = []
-  for (const line of text.split('\n')) {
+  for (const line of text.split(/(?<=\n)/)) {
     // fgets(3) reads on behind a NUL, and nobody looks there.
     const bare = line.replace(/^[ \t]+|\0.*/gs, '')
-    if (bare === '' || bare.startsWith('#')) continue
+    if (bare === '' || bare === '\n' || bare.startsWith('#')) continue
     const wish = parseOptions(words(bare))
     said.err += wish.warnings
     wishes.push(wish)
@@ -549,12 +549,37 @@ const NOT_IN_FILES: Readonly<Record<string, string>> = {
 
 const LONGEST_WORD = 1023
 
-/** Words of a line: parted by white space, but for what stands in double quotes. */
+/** MAX_ARGC without the name of the program and the end. */
+const MOST_WORDS = 253
+
+/** Words of a line: parted by white space, but for what stands in double quotes, with which a word ends. */
 function words(line: string): string[] {
   const out: string[] = []
-  for (const [, quoted, bare] of line.matchAll(/"((?:[^"\\]|\\.)*)"|([^\s"]+)/g))
-    out.push(quoted === undefined ? bare! : quoted.replace(/\\(.)/g, '$1'))
-  if (out.some((word) => word.length > LONGEST_WORD)) throw new Complaint('Parameter too long!')
+  let word = ''
+  let quoted = false
+  let escaped = false
+  const add = (): void => {
+    if (out.length >= MOST_WORDS) throw new Complaint('too many arguments')
+    out.push(word)
+    word = ''
+  }
+  const more = (letter: string): void => {
+    word += letter
+    if (word.length > LONGEST_WORD) throw new Complaint('Parameter too long!')
+  }
+  for (const letter of line) {
+    if (quoted && !escaped && letter === '\\') escaped = true
+    else if (quoted && (escaped || letter !== '"')) {
+      escaped = false
+      more(letter)
+    } else if (letter === '"') {
+      if (quoted) add()
+      quoted = !quoted
+    } else if (/[ \t\n]/.test(letter)) {
+      if (word !== '') add()
+    } else more(letter)
+  }
+  if (word !== '') add()
   return out
 }
 

@@ -327,6 +327,13 @@ interface Draft {
   preferred: number
 }
 
+/** Bytes of a request of ipaddr_modify(), and of them for attributes. */
+const REQUEST_SIZE = 280
+const REQUEST = REQUEST_SIZE - 24
+
+/** Bytes of an attribute that holds a text. */
+const attribute = (text: string): number => (Buffer.byteLength(text, 'latin1') + 1 + 4 + 3) & ~3
+
 function modify(context: IpContext, line: Line, change: Change): number {
   const d: Draft = {
     family: context.options.family,
@@ -375,8 +382,21 @@ function modify(context: IpContext, line: Line, change: Change): number {
       anycast = true
     } else if (word === 'scope') d.scope = line.named('invalid scope value.', scopeNumber)
     else if (word === 'dev') dev = line.next()
-    else if (word === 'label') d.label = line.next()
-    else if (begins(word, 'metric') || begins(word, 'priority') || begins(word, 'preference'))
+    else if (word === 'label') {
+      const text = line.next()
+      // addattr_l(): what does not fit into the request is left out of it.
+      const address = d.family === 6 ? 20 : 8
+      const said = [
+        d.local,
+        d.peer,
+        typeof d.broadcast === 'number' || null,
+        anycast || null,
+        d.metric || null,
+      ]
+      const room = REQUEST - address * said.filter((one) => one !== null).length
+      if (attribute(text) > room) line.warn(`addattr_l ERROR: message exceeded bound of ${REQUEST_SIZE}\n`)
+      else d.label = text
+    } else if (begins(word, 'metric') || begins(word, 'priority') || begins(word, 'preference'))
       d.metric = line.number('"metric" value is invalid\n')
     else if (begins(word, 'valid_lft')) d.valid = lifetimeOf('valid_lft value')
     else if (begins(word, 'preferred_lft')) d.preferred = lifetimeOf('preferred_lft value')

@@ -29,9 +29,19 @@ function write(value: Json, pretty: boolean, depth: number): string {
     const inner = `\n${INDENT.repeat(depth + 1)}`
     return `{${inner}${lines.join(`,${inner}`)}\n${INDENT.repeat(depth)}}`
   }
-  // jsonw_puts() writes an apostrophe with a backslash.
-  return typeof value === 'string' ? JSON.stringify(value).replaceAll("'", "\\'") : JSON.stringify(value)
+  return typeof value === 'string' ? `"${escaped(value)}"` : JSON.stringify(value)
 }
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '\t': '\\t',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\f': '\\f',
+  '\b': '\\b',
+}
+
+/** jsonw_puts(): an apostrophe has a backslash too, and other control characters are printed as they are. */
+const escaped = (text: string): string => text.replace(/[\t\n\r\f\b\\"']/g, (c) => ESCAPES[c] ?? `\\${c}`)
 
 export class Output {
   /** Standard output so far. */

@@ -176,6 +176,8 @@ function parse(argv: readonly string[]): Wish {
           0,
         )
       }
+      if (attached !== undefined && long !== 'load' && long !== 'pattern')
+        throw new Early(USAGE, `sysctl: option '--${long}' doesn't allow an argument\n`, 0)
       if (long === 'load' && attached !== undefined) wish.operands.unshift(attached)
       set(LONG[long]!, () => attached ?? argument(rest, `option '--${long}' requires an argument`))
     } else if (word.startsWith('-') && word.length > 1) {
@@ -238,18 +240,24 @@ const CLASSES: Readonly<Record<string, string>> = {
 const DEPRECATED = /\.(base_reachable|retrans)_time$/
 
 /**
- * The name with dots between its parts. As sysctl(8): whichever of `/` and `.` comes first separates, the other
- * stands inside a name (`net/ipv4/conf/eth0.100/…` is `net.ipv4.conf.eth0/100.…`).
+ * slashdot(): a name with `to` between its parts. Whichever of `/` and `.` comes first separates, the other stands inside
+ * a name (`net/ipv4/conf/eth0.100/…` is `net.ipv4.conf.eth0/100.…`). Tells once of two in a row.
  */
-function dotted(name: string): string {
+function separated(name: string, to: '.' | '/', warn: (rest: string) => void): string {
   const first = /[./]/.exec(name)?.[0]
-  if (first !== '/') return name
+  if (first === undefined || first === to) return name
+  const twice = /[./]{2}/.exec(name)
+  if (twice !== null) warn(name.slice(twice.index))
   return name.replace(/[./]/g, (c) => (c === '/' ? '.' : '/'))
 }
 
-/** As a path below /proc/sys. */
-function path(name: string): string {
-  return name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
+/** The name, dotted, of what is behind a path below /proc/sys: `.`, `..` and empty parts lead where they always do. */
+function nameOf(path: string): string {
+  const parts: string[] = []
+  for (const part of path.split('/'))
+    if (part === '..') parts.pop()
+    else if (part !== '' && part !== '.') parts.push(part.replaceAll('.', '/'))
+  return parts.join('.')
 }
 
 /** Where --system looks, and what it reads last. */
@@ -267,8 +275,10 @@ const LONGEST = 4096 - 10
 
 /** One assignment of a command line or a file. `value` null: `-key` alone, which patterns leave out. */
 interface Setting {
-  /** As it prints, dotted. */
+  /** With dots between its parts. */
   readonly name: string
+  /** Below /proc/sys, as it was said. */
+  readonly path: string
   readonly value: string | null
 }
 
@@ -326,13 +336,25 @@ class Session {
     return this.#names.some((n) => n.startsWith(`${name}.`))
   }
 
+  #warn = (rest: string): void => {
+    this.#err += `sysctl: separators should not be repeated: ${rest}\n`
+  }
+
+  /** The path goes through a file as if it were a directory. */
+  #throughFile(path: string): boolean {
+    for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1))
+      if (this.#tunables.text(nameOf(path.slice(0, at))) !== undefined) return true
+    return false
+  }
+
   /** stat(2) of what is not there. */
-  #missing(name: string): string {
-    for (let at = name.indexOf('.'); at >= 0; at = name.indexOf('.', at + 1))
-      if (this.#tunables.text(name.slice(0, at)) !== undefined)
-        return `sysctl: cannot stat /proc/sys/${path(name)}: Not a directory\n`
-    const reason = path(name).length >= LONGEST ? 'File name too long' : 'No such file or directory'
-    return `sysctl: cannot stat /proc/sys/${path(name)}: ${reason}\n`
+  #missing(path: string): string {
+    const reason = this.#throughFile(path)
+      ? 'Not a directory'
+      : path.length >= LONGEST
+        ? 'File name too long'
+        : 'No such file or directory'
+    return `sysctl: cannot stat /proc/sys/${path}: ${reason}\n`
   }
 
   /** One name, or all below it. */
@@ -342,27 +364,40 @@ class Session {
       this.#code -= 1
       return
     }
-    const name = dotted(given)
-    const value = this.#tunables.text(name)
+    const shown = this.#shown(given)
+    const path = separated(given, '/', this.#warn)
+    const name = nameOf(path)
+    const through = this.#throughFile(path)
+    const value = through ? undefined : this.#tunables.text(name)
     if (value !== undefined) {
       const unreadable = this.#tunables.unreadable(name)
       // A read that fails is not said, but for the exit status.
       if (unreadable === 'failing') this.#code += 1
-      else if (unreadable === null && this.#wanted(name)) this.#print(name, value)
+      else if (unreadable === null && this.#wanted(shown)) this.#print(shown, value)
       return
     }
-    const below = this.#names.filter((n) => n.startsWith(`${name}.`))
+    const below = through ? [] : this.#names.filter((n) => n.startsWith(`${name}.`))
     if (below.length === 0 && !this.#wish.ignore) {
-      this.#err += this.#missing(name)
+      this.#err += this.#missing(path)
       this.#code += 1
     }
-    for (const each of below) this.#show(each)
+    const plain = path === name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
+    for (const each of below) {
+      const rest = each.slice(name.length + 1).replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
+      this.#show(each, plain ? each : this.#shown(`${path}/${rest}`))
+    }
   }
 
-  #show(name: string): void {
+  /** A name as it is printed, which is made twice. */
+  #shown(given: string): string {
+    separated(given, '.', this.#warn)
+    return separated(given, '.', this.#warn)
+  }
+
+  #show(name: string, shown = name): void {
     if (DEPRECATED.test(name) && !this.#wish.deprecated) return
-    if (this.#wanted(name) && this.#tunables.unreadable(name) === null)
-      this.#print(name, this.#tunables.text(name)!)
+    if (this.#wanted(shown) && this.#tunables.unreadable(name) === null)
+      this.#print(shown, this.#tunables.text(name)!)
   }
 
   #wanted(name: string): boolean {
@@ -383,9 +418,10 @@ class Session {
     // -r looks at all of the line, its dash, value and end too.
     if (!this.#wanted(whole)) return null
     const dash = key.startsWith('-')
-    const name = dotted(dash ? key.slice(1) : key)
-    if (equals >= 0) return { name, value: line.slice(equals + 1).trim() }
-    if (dash) return { name, value: null }
+    const path = separated(dash ? key.slice(1) : key, '/', this.#warn)
+    const name = nameOf(path)
+    if (equals >= 0) return { name, path, value: line.slice(equals + 1).trim() }
+    if (dash) return { name, path, value: null }
     this.#err += `sysctl: ${file}(${number}): invalid syntax, continuing...\n`
     return null
   }
@@ -393,25 +429,26 @@ class Session {
   write(assignment: string): void {
     const setting = assignment.length < 2 ? null : this.#parse('command line', 0, assignment)
     if (setting === null || setting.value === null) this.#code |= setting === null ? 1 : 0
-    else this.#set(setting.name, setting.value)
+    else this.#set(setting.name, setting.value, setting.path)
   }
 
-  #set(name: string, value: string): void {
-    if (name === '') {
+  #set(name: string, value: string, path: string): void {
+    if (path === '') {
       this.#complain('Path is not under /proc/sys/: /proc/sys/')
       return
     }
-    if (this.#tunables.text(name) === undefined) {
-      // What nobody may write, and directories, are said and still end well.
-      if (this.#isDirectory(name)) this.#err += `sysctl: setting key "${name}": Invalid argument\n`
-      else if (!this.#wish.ignore) {
-        this.#err += this.#missing(name)
+    const directory = this.#isDirectory(name)
+    if (this.#throughFile(path) || (this.#tunables.text(name) === undefined && !directory)) {
+      if (!this.#wish.ignore) {
+        this.#err += this.#missing(path)
         this.#code |= 1
       }
       return
     }
-    if (this.#tunables.isReadOnly(name)) {
-      this.#err += `sysctl: setting key "${name}": Invalid argument\n`
+    const shown = separated(path, '.', this.#warn)
+    // What nobody may write, and directories, are said and still end well.
+    if (directory || this.#tunables.isReadOnly(name)) {
+      this.#err += `sysctl: setting key "${shown}": Invalid argument\n`
       return
     }
     try {
@@ -421,14 +458,14 @@ class Session {
       }
     } catch (error) {
       if (!(error instanceof TunableError)) throw error
-      this.#complain(`setting key "${name}": ${error.reason}`)
+      this.#complain(`setting key "${shown}": ${error.reason}`)
       return
     }
     const { names, quiet, values, binary, dryRun } = this.#wish
     if (quiet && !dryRun) return
     if (names) this.#out += `${value}\n`
     else if (binary) this.#out += value
-    else this.#out += values ? `${value}\n` : `${name} = ${value}\n`
+    else this.#out += values ? `${value}\n` : `${shown} = ${value}\n`
   }
 
   /** A sysctl.conf: comments, `name = value`; names that stand for themselves go before patterns. */
@@ -478,10 +515,17 @@ class Session {
   /** All that the files say, once they have been read. */
   apply(settings: readonly Setting[]): void {
     const own = new Set(settings.filter(({ name }) => !PATTERN.test(name)).map(({ name }) => name))
-    for (const { name, value } of settings) {
+    for (const { name, value, path } of settings) {
       if (value === null) continue
-      if (!PATTERN.test(name)) this.#set(name, value)
-      else for (const each of this.#matching(name)) if (!own.has(each)) this.#set(each, value)
+      if (!PATTERN.test(name)) this.#set(name, value, path)
+      else
+        for (const each of this.#matching(name))
+          if (!own.has(each))
+            this.#set(
+              each,
+              value,
+              separated(each, '/', () => {}),
+            )
     }
   }
 

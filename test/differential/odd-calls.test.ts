@@ -195,6 +195,322 @@ ipset create s7 $(printf 'x%.0s' {1..300})
 sysctl $(printf 'x%.0s' {1..300})=1
 sysctl net.$(printf 'x%.0s' {1..9000})=1
 conntrack -L -o $(printf 'x%.0s' {1..300})
+iptables-restore <utf16
+ip6tables-restore <utf16
+iptables-xml <utf16
+ipset restore <utf16
+ip -batch utf16
+sysctl -p utf16
+conntrack -R utf16
+iptables-restore <crlf
+iptables -S
+iptables-restore -n <nolf
+iptables -S
+ipset restore <crlfset
+ipset list crlf -terse | head -2
+ipset restore <nolfset
+ip -batch crlfip
+ip -batch nolfip
+sysctl -p crlfctl
+sysctl -p nolfctl
+sysctl net.ipv4.ip_default_ttl
+iptables-restore <bom
+ipset restore <bom
+iptables-restore <nul
+iptables-xml <nul
+ipset restore <nulset
+ip -batch nulip
+iptables-restore <quotes
+iptables-restore --test <quotes
+iptables-restore <blank
+iptables-restore <words
+iptables-restore <words2
+ipset restore <words
+ip -batch words
+ip -force -batch words
+conntrack -R words
+sysctl -p words
+iptables-xml <words
+iptables-restore -T nope <f4
+iptables-restore -T '' <f4
+iptables-restore -w
+iptables-restore -w x <f4
+iptables-restore --nope <f4
+iptables-restore -t filter -t nat <f4
+iptables-restore f4 f4
+iptables-restore -M
+iptables-restore -h
+iptables-save -t
+iptables-save -t nope
+iptables-save -t ''
+iptables-save -t $(printf 'x%.0s' {1..300})
+iptables-save extra words
+iptables-save --nope
+iptables-save -d
+iptables-save -M /nonexistent
+iptables-save -V
+ip6tables-save
+ip6tables-save -c
+ip6tables-save -t nope
+ip6tables-save >&-
+ip6tables-save -f ''
+ip6tables-save -t filter -f out
+iptables-xml -x
+iptables-xml -c -v f4
+iptables-xml -h
+iptables-xml f4 f4
+iptables-xml <&-
+iptables-xml -V
+iptables -A INPUT -p tcp --dport
+iptables -A INPUT -p
+iptables -A
+iptables -A INPUT -j
+iptables -A INPUT -m comment --comment
+iptables -A INPUT -m comment --comment "$(printf 'x%.0s' {1..300})"
+iptables -A INPUT -m comment --comment $'\xff\xfe\x01'
+iptables -A INPUT -m comment --comment $'a\nb' -j ACCEPT
+iptables -A INPUT -j LOG --log-prefix $'\xc3\xa4\x1b\n'
+iptables -S INPUT
+iptables -A INPUT -j $(printf 'x%.0s' {1..300})
+iptables -A INPUT -m $(printf 'x%.0s' {1..300})
+iptables -A $(printf 'x%.0s' {1..300}) -j ACCEPT
+iptables -N $(printf 'x%.0s' {1..29})
+iptables -A INPUT -i $(printf 'x%.0s' {1..300})
+iptables -A INPUT -i $'\xff'
+iptables -A INPUT -i 'a b'
+iptables -A INPUT -i ''
+iptables -A INPUT -i '+'
+iptables -t $(printf 'x%.0s' {1..300}) -L
+iptables -A INPUT -s $(printf '1.2.3.4,%.0s' {1..200})5.6.7.8
+iptables -S INPUT | wc -l
+iptables -F
+iptables -L INPUT 1 2 3
+iptables -R INPUT
+iptables -R INPUT 0 -j ACCEPT
+iptables -I INPUT 0 -j ACCEPT
+iptables -I INPUT -1 -j ACCEPT
+iptables -I INPUT 5 -j ACCEPT
+iptables -Z INPUT x
+iptables -P INPUT
+iptables -P INPUT x
+iptables -P nope ACCEPT
+iptables -E INPUT x
+iptables -X INPUT
+iptables -w x -L
+iptables -w -1 -L
+iptables -W 5 -L
+iptables -4 -6 -L
+iptables -6 -A INPUT -j ACCEPT
+iptables -h nope
+iptables -m nope -h
+iptables -V extra
+iptables --ver
+iptables --l
+iptables --list-r
+iptables -c 1 2 -L
+iptables -c 1 -A INPUT
+iptables -c x 5 -A INPUT -j ACCEPT
+iptables -A INPUT -j ACCEPT -c 9007199254740991 0
+iptables -nvxL --line
+ipset create $(printf 'x%.0s' {1..31}) hash:ip
+ipset destroy $(printf 'x%.0s' {1..31})
+ipset create cm hash:ip comment
+ipset add cm 1.2.3.4 comment $'\xff\x01"'
+ipset add cm 1.2.3.4 comment $'\xff\x01\n'
+ipset add cm 1.2.3.5 comment $'a\tb'
+ipset list cm -sorted | tail -2
+ipset save cm | grep -a 1.2.3.5
+ipset -o xml list cm | grep -a 1.2.3.5
+ipset list '' ''
+ipset test
+ipset - </dev/null
+ipset - <&-
+ipset - <utf16
+ipset - <f8
+ipset -q - <words
+ipset -o xml
+ipset -o
+ipset -f
+ipset -! -! -! list nope
+ipset -quiet -quiet add nope 1
+ipset --
+ipset -x
+ipset help nope
+ipset list -t -n -s -o save
+ipset swap cm cm
+ipset rename cm cm
+ipset create lst list:set size 4294967296
+ipset create lst list:set size -1
+ipset add cm 1.2.3.4/0
+ipset add cm 0.0.0.0/1 timeout 5
+ipset add cm 1.2.3.4-
+ipset del cm -
+ipset add cm 1.2.3.4 1.2.3.5
+conntrack -L -L
+conntrack -F
+conntrack -L -o xml
+conntrack -L -o xml,,extended
+conntrack -L -w 99999
+conntrack -L --sport 5
+conntrack -L -p tcp --sport
+conntrack -L -p tcp --state ''
+conntrack -L -p udp --state NONE
+conntrack -L -s 1.2.3.4/-1
+conntrack -L -s 1.2.3.4/33
+conntrack -L -f ipv6 -s 1.2.3.4
+conntrack -L -d ::1 -s 1.2.3.4
+conntrack -L -n ''
+conntrack -L -g 1.2.3.4:
+conntrack -L -g 1.2.3.4:99999
+conntrack -L -g :
+conntrack -L -g '[::1]:5'
+conntrack -I
+conntrack -I -p tcp
+conntrack -I -p tcp -s 1.2.3.4 -d 2.3.4.5 --sport 1 --dport 2 -t -5 --state NONE
+conntrack -I -p 255 -s 1.2.3.4 -d 2.3.4.5 -t 5
+conntrack -I -p 256 -s 1.2.3.4 -d 2.3.4.5 -t 5
+conntrack -D -p tcp
+conntrack -G
+conntrack -F extra
+conntrack -C extra
+conntrack -S extra
+conntrack -V extra
+conntrack -U -m 5
+conntrack -L -m 0x
+conntrack -L -m 5/
+conntrack -L -m /5
+conntrack -L --label x
+conntrack -L -b 1
+conntrack -E --nope
+conntrack -h -p nope
+conntrack --lis
+conntrack -L -u ,
+conntrack -L -i x
+conntrack -L -c 99999999999
+conntrack -R crlfct
+conntrack -R nolfct
+conntrack -D -p udp
+conntrack -R quoted
+ip addr show dev $(printf 'x%.0s' {1..300})
+ip addr show dev 'a b'
+ip addr add 10.0.0.1/24 dev lo label $(printf 'x%.0s' {1..300})
+ip addr add 10.0.0.1/24 dev lo label $'lo:\xff'
+ip -o -4 addr show lo
+ip -j -4 addr show lo
+ip addr del 10.0.0.1/24 dev lo
+ip link set dev lo alias $(printf 'x%.0s' {1..256})
+ip link set dev lo alias $'\xff\x1b"\\'
+ip link show lo
+ip -j link show lo
+ip -j -p link show lo
+ip link set dev lo alias ''
+ip link set dev lo name ''
+ip link set dev lo name $(printf 'x%.0s' {1..16})
+ip link set dev lo name 'a/b'
+ip link set dev lo group $(printf 'x%.0s' {1..300})
+ip link set dev lo mtu
+ip link set dev lo mtu 0x5dc
+ip link set dev lo mtu 99999999999
+ip link set dev lo qlen 4294967296
+ip link set dev
+ip link set
+ip link property add dev lo altname $(printf 'x%.0s' {1..128})
+ip link property add dev lo altname $'\xff\xfe'
+ip link show dev $'\xff\xfe'
+ip -j link show dev lo
+ip link property del dev lo altname $'\xff\xfe'
+ip route add
+ip route add default
+ip route add 10.0.0.0/8
+ip route add 10.0.0.0/33 dev lo
+ip route add 10.0.0.0/-1 dev lo
+ip route add 10.0.0.0/8/8 dev lo
+ip route add 10..0.0 dev lo
+ip route add 0x0a000000/8 dev lo
+ip route show 0x0a000000/8
+ip route add $'10.0.0.0/8\n' dev lo
+ip route flush
+ip route flush table 4294967296
+ip route get
+ip route get 1.2.3.4 5.6.7.8
+ip route get 1.2.3.4 from
+ip route get 1.2.3.4 mark 99999999999
+ip route show type nope
+ip route show proto 256
+ip route show scope 256
+ip rule add
+ip rule add table
+ip rule add from 1.2.3.4/33
+ip rule add fwmark x
+ip rule add fwmark 1/x
+ip rule add iif $(printf 'x%.0s' {1..16})
+ip rule add iif ''
+ip rule add iif $'\xff'
+ip rule show
+ip -j rule show
+ip rule del pref 32765
+ip rule del
+ip rule show nope
+ip rule flush extra
+ip nope
+ip a b c
+ip -family nope a
+ip -f inet6
+ip -4 -6 -0 a show lo
+ip -n nope a
+ip -nope
+ip -batch
+ip -batch f6 -batch f6
+ip -rcvbuf x a
+ip -l x a show lo
+ip -V extra
+ip -c=nope a
+ip -br -j -p -s -s -o a show lo
+ip help
+ip addr help
+ip rout help | head -1
+sysctl -p crlfctl nolfctl
+sysctl -w
+sysctl -w net.ipv4.ip_forward
+sysctl -w =1
+sysctl =
+sysctl net.ipv4.ip_forward==1
+sysctl net.ipv4.ip_forward= 1
+sysctl 'net.ipv4.ip_forward = 1'
+sysctl net.ipv4.ip_forward=1=2
+sysctl net/ipv4/ip_forward
+sysctl net//ipv4//ip_forward
+sysctl /net/ipv4/ip_forward
+sysctl net.ipv4.ip_forward.
+sysctl .net.ipv4.ip_forward
+sysctl net.ipv4.conf
+sysctl net.ipv4.conf=1
+sysctl ../net/ipv4/ip_forward
+sysctl net/../net/ipv4/ip_forward
+sysctl net.ipv4.conf.*.forwarding
+sysctl net.ipv4.conf.nope.forwarding=1
+sysctl net.ipv4.ip_forward=$(printf '1%.0s' {1..5000})
+sysctl net.ipv4.ip_forward=-1
+sysctl net.ipv4.ip_forward=0x1
+sysctl net.ipv4.ip_forward='1 2'
+sysctl net.ipv4.ip_forward=' 1'
+sysctl net.ipv4.ip_forward='1 '
+sysctl net.ipv4.ip_local_port_range='5 4'
+sysctl net.ipv4.ip_local_port_range='1024 2048 4096'
+sysctl net.ipv4.ip_local_port_range=$'1024\t2048'
+sysctl net.ipv4.ip_local_port_range
+sysctl -n -e -q nope.nope
+sysctl -e nope.nope=1
+sysctl --nope
+sysctl -aN -r '^net.ipv4.ip_f'
+sysctl -a -r
+sysctl -b -n net.ipv4.ip_forward net.ipv4.ip_forward
+sysctl --pattern '(' -a
+sysctl --system=1
+conntrack -R quoted2
+sysctl -V -a
+sysctl -h | head -1
+sysctl -d
 iptables -L 2>&- >&-
 ip addr 2>&- >&-
 ipset list nope 2>&- >&-
@@ -210,6 +526,27 @@ const FILES: Readonly<Record<string, string>> = {
   // Bytes of no text, NUL among them; a line of ten megabytes.
   f8: Array.from({ length: 3000 }, (_, i) => String.fromCharCode((i * i * 31 + (i >> 3)) & 0xff)).join(''),
   f9: `add ${'x'.repeat(10_000_000)}\n`,
+  utf16: `\xff\xfe${[...'*filter\nCOMMIT\n'].map((letter) => `${letter}\0`).join('')}`,
+  bom: '\xef\xbb\xbf*filter\nCOMMIT\n',
+  crlf: '*filter\r\n:INPUT ACCEPT [0:0]\r\n-A INPUT -j ACCEPT\r\nCOMMIT\r\n',
+  nolf: '*filter\n-A INPUT -j DROP\nCOMMIT',
+  crlfset: 'create crlf hash:ip\r\nadd crlf 1.2.3.4\r\nCOMMIT\r\n',
+  nolfset: 'create nolf hash:ip\nadd nolf 1.2.3.4',
+  crlfip: 'addr show lo\r\n',
+  nolfip: 'addr show lo',
+  crlfctl: 'net.ipv4.ip_default_ttl=66\r\n',
+  nolfctl: 'net.ipv4.ip_default_ttl=67',
+  crlfct: '-I -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 -t 50\r\n',
+  nolfct: '-I -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 -t 50',
+  quoted: '"-I" "-s" "1.1.1.1" -d 2.2.2.2 -p "udp --sport 1\n',
+  quoted2: '-A -s "a\\"b"c\n',
+  nul: '*filter\n-A INPUT -j DR\0OP\nCOMMIT\n',
+  nulset: 'create nul hash:ip\nadd nul 1.2.3\0.4\n',
+  nulip: 'addr sh\0ow lo\n',
+  quotes: `*filter\n-A INPUT -m comment --comment "a \\"b\\" 'c" -j ACCEPT\n-A INPUT -m comment --comment "open -j DROP\nCOMMIT\n`,
+  blank: `${' \t'.repeat(5000)}\n\n\n# ${'x'.repeat(20_000)}\n`,
+  words: `*filter\n-A INPUT ${'x '.repeat(300)}\nCOMMIT\n`,
+  words2: `*filter\n-A INPUT ${'x'.repeat(1100)} -j ACCEPT\nCOMMIT\n`,
 }
 
 const missing = ['ipset', 'conntrack', 'sysctl', 'ip'].find(

@@ -53,6 +53,40 @@ net.ipv4.nope=1
 net.ipv4.ip_forward net.nope net.ipv4.ip_default_ttl
 -w net.ipv4.ip_forward=1 net.nope=1 net.ipv4.ip_default_ttl=63
 net.ipv4.ip_default_ttl
+net//ipv4//ip_forward
+net//ipv4//nope
+net..ipv4..ip_forward
+net..ipv4..nope
+net/ipv4/ip_forward/
+net/ipv4/route//
+/net/ipv4/nope
+.net.nope
+net//ipv4//ip_forward=1
+net..ipv4..ip_forward=1
+net..ipv4..nope=1
+net//ipv4//nope=1
+/net/ipv4/ip_forward=1
+.net.ipv4.ip_forward=1
+net/../net/ipv4/ip_forward=1
+../net/ipv4/ip_forward=1
+///net/ipv4/ip_forward
+//net/ipv4/ip_forward=1
+-N net//ipv4//ip_forward
+-r nope net//ipv4//ip_forward
+-r ip net//ipv4//ip_forward
+-e net//ipv4//nope
+net/ipv4/conf/lo//forwarding
+net.ipv4.conf.lo/.forwarding
+net/ipv4/./ip_forward=1
+net.ipv4.conf..lo.forwarding
+net//ipv4/route
+net/ipv4/ip_forward/..
+net/ipv4/ip_forward/=1
+net//ipv4/=1
+net//ipv4/ip_default_ttl=999
+net..ipv4..ip_default_ttl=999
+--all=1
+--names=1 net.ipv4.ip_forward
 net.ipv4.ip_default_ttl=0
 net.ipv4.ip_default_ttl=256
 net.ipv4.ip_default_ttl=x
