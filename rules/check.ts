@@ -31,16 +31,36 @@ const NO_RULES: readonly Rule[] = []
 const ALL = 'all'
 
 /** What an edit brings, gathered chain by chain. */
-interface Edit {
+class Edit {
   /** New rules by chain. */
-  readonly fresh: Map<string, ReadonlySet<Rule> | typeof ALL>
+  readonly fresh = new Map<string, ReadonlySet<Rule> | typeof ALL>()
   /** New jumps, from and to; cut off once they are `many`. */
-  readonly jumps: (readonly [string, string])[]
-  many: boolean
-  /** Jumps that came less those that went, by callee. */
-  readonly deltas: Map<string, number>
+  readonly jumps: (readonly [string, string])[] = []
+  many = false
   /** Some jump went. */
-  removed: boolean
+  removed = false
+  readonly #deltas = new Map<string, number>()
+  /** The callee of the last jumps, which often are to the same, and how many those are. */
+  #last = ''
+  #count = 0
+
+  /** A jump to `callee` came (1) or went (-1). */
+  jump(callee: string, by: 1 | -1): void {
+    if (callee !== this.#last) this.#settle(callee)
+    this.#count += by
+  }
+
+  /** Jumps that came less those that went, by callee. */
+  get deltas(): ReadonlyMap<string, number> {
+    this.#settle('')
+    return this.#deltas
+  }
+
+  #settle(next: string): void {
+    if (this.#count !== 0) this.#deltas.set(this.#last, (this.#deltas.get(this.#last) ?? 0) + this.#count)
+    this.#last = next
+    this.#count = 0
+  }
 }
 
 /** More new jumps than this, and the whole table is walked once instead of once for each. */
@@ -75,7 +95,7 @@ export class Links {
    * TableError and changes nothing if the kernel would refuse.
    */
   update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
-    const edit: Edit = { fresh: new Map(), jumps: [], many: false, deltas: new Map(), removed: false }
+    const edit = new Edit()
     for (const [name, chain] of changed) {
       const old = before.chain(name)?.rules ?? NO_RULES
       const rules = chain?.rules ?? NO_RULES
@@ -162,13 +182,12 @@ export class Links {
     const builtin = BUILTIN[this.table]
     const order = findLoop(builtin, after)
     const hooks = new Map<string, number>()
-    for (const [i, name] of builtin.entries()) hooks.set(name, 1 << i)
     for (let i = order.length - 1; i >= 0; i--) {
-      const mask = hooks.get(order[i]!) ?? 0
-      for (const rule of after.chain(order[i]!)?.rules ?? []) {
-        const callee = calleeOf(rule)
-        if (callee !== null) hooks.set(callee, (hooks.get(callee) ?? 0) | mask)
-      }
+      const chain = order[i]!
+      const own = builtin.indexOf(chain.name)
+      if (own >= 0) chain.hooks |= 1 << own
+      hooks.set(chain.name, chain.hooks)
+      for (const callee of chain.callees) callee.hooks |= chain.hooks
     }
     return hooks
   }
@@ -268,7 +287,7 @@ function compare(
     }
     const callee = calleeOf(rule)
     if (callee === null) continue
-    edit.deltas.set(callee, (edit.deltas.get(callee) ?? 0) - 1)
+    edit.jump(callee, -1)
     edit.removed = true
   }
   if (come === 0) return
@@ -279,7 +298,7 @@ function compare(
     fresh?.add(rule)
     const callee = calleeOf(rule)
     if (callee === null) continue
-    edit.deltas.set(callee, (edit.deltas.get(callee) ?? 0) + 1)
+    edit.jump(callee, 1)
     if (edit.jumps.length < MANY_JUMPS) edit.jumps.push([name, callee])
     else edit.many = true
   }
@@ -335,35 +354,55 @@ export function inKernelOrder(names: Iterable<string>, builtin: readonly string[
 /** strcmp() for the names that chains have. */
 export const byBytes = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
+/** A chain that a walk has come to. */
+class Visited {
+  readonly name: string
+  readonly rules: readonly Rule[]
+  /** Of its rules, the one to look at next. */
+  at = 0
+  onPath = true
+  /** Those it jumps to, once for each jump. */
+  readonly callees: Visited[] = []
+  /** Built-in chains that lead to it, as bits. */
+  hooks = 0
+
+  constructor(name: string, rules: readonly Rule[]) {
+    this.name = name
+    this.rules = rules
+  }
+}
+
 /** Depth-first from `starts`; throws ELOOP for a chain that leads back to itself. Returns chains, callees first. */
-function findLoop(starts: Iterable<string>, chains: ChainSource): string[] {
-  const finished: string[] = []
-  const state = new Map<string, boolean>() // true: on the path; false: done
-  const path: { name: string; rules: readonly Rule[]; at: number }[] = []
-  const enter = (name: string): void => {
-    state.set(name, true)
-    path.push({ name, rules: chains.chain(name)?.rules ?? [], at: 0 })
+function findLoop(starts: Iterable<string>, chains: ChainSource): Visited[] {
+  const finished: Visited[] = []
+  const all = new Map<string, Visited>()
+  const path: Visited[] = []
+  const enter = (name: string): Visited => {
+    const chain = new Visited(name, chains.chain(name)?.rules ?? NO_RULES)
+    all.set(name, chain)
+    path.push(chain)
+    return chain
   }
   for (const start of starts) {
-    if (state.has(start)) continue
+    if (all.has(start)) continue
     enter(start)
     while (path.length > 0) {
       const top = path[path.length - 1]!
       if (top.at === top.rules.length) {
-        state.set(top.name, false)
-        finished.push(top.name)
+        top.onPath = false
+        finished.push(top)
         path.pop()
         continue
       }
       const rule = top.rules[top.at++]!
-      const callee = calleeOf(rule)
-      if (callee === null) continue
-      const seen = state.get(callee)
-      if (seen === true) {
-        const round = [...path.slice(path.findIndex((p) => p.name === callee)).map((p) => p.name), callee]
+      const name = calleeOf(rule)
+      if (name === null) continue
+      const seen = all.get(name)
+      if (seen?.onPath === true) {
+        const round = [...path.slice(path.indexOf(seen)).map((chain) => chain.name), name]
         throw kernelError('ELOOP', `${errnoText('ELOOP')}: ${round.join(' -> ')}`, rule.place)
       }
-      if (seen === undefined) enter(callee)
+      top.callees.push(seen ?? enter(name))
     }
   }
   return finished
