@@ -96,9 +96,9 @@ export class Fib extends FibLookup {
 
   /**
    * Adds a route. `verify`: the gateway must be on a link (fib_check_nh); without, routes may be listed in any
-   * order. Throws RouteError.
+   * order. `end`: host.now at which an IPv6 route goes by itself. Throws RouteError.
    */
-  addRoute(spec: RouteSpec, mode: AddMode = 'add', verify = false): Route {
+  addRoute(spec: RouteSpec, mode: AddMode = 'add', verify = false, end: number | null = null): Route {
     // fib_new_table() comes before what may still be refused.
     if (verify && ((spec.tos ?? 0) & 3) === 0)
       this.of(spec.family ?? 4).table(spec.table ?? tableFor(spec.type ?? 1))
@@ -106,7 +106,8 @@ export class Fib extends FibLookup {
     // fib_create_info() asks once; later the address is found anew only when it is needed.
     if (route.family === 4) for (const path of route.paths ?? []) this.askOwnAddress(path)
     this.#shareState(route)
-    this.#insert(route, mode, verify)
+    this.#insert(route, mode, verify, end)
+    if (end !== null) this.ends.set(route, end)
     if (route.family === 4 && route.type === RouteType.Local && route.protocol !== 'kernel')
       this.v4.customLocal = true
     this.changed()
@@ -301,7 +302,7 @@ export class Fib extends FibLookup {
   }
 
   /** fib_table_insert(), fib6_add_rt2node(). */
-  #insert(route: RouteEntry, mode: AddMode, verify: boolean): void {
+  #insert(route: RouteEntry, mode: AddMode, verify: boolean, end: number | null): void {
     const rt = this.of(route.family)
     const table = rt.table(route.table)
     const beside = table
@@ -334,8 +335,10 @@ export class Fib extends FibLookup {
         for (const r of beside)
           for (const h of hopsOf(r))
             if (r.derived && !verify && h.device === route.device && route.gateway === null) return
-            else if (hops.some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
+            else if (hops.some((o) => o.device === h.device && sameWords(o.gateway, h.gateway))) {
+              if (this.ends.has(r)) this.#renew(table, r, route.mtu, end)
               throw new RouteError('EEXIST', 'File exists')
+            }
         const sharer = shares(route) ? beside.find(shares) : undefined
         if (sharer !== undefined) {
           table.replace(sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
@@ -353,6 +356,15 @@ export class Fib extends FibLookup {
     }
     table.insert(route, mode === 'prepend' && route.family === 4)
     if (route.realm !== 0) rt.realms++
+  }
+
+  /** A route that ends by itself takes its end, and an MTU, from another just like it, which is refused. */
+  #renew(table: RouteTable, old: RouteEntry, mtu: number, end: number | null): void {
+    this.ends.delete(old)
+    const renewed = mtu === 0 ? old : new RouteEntry({ ...old, mtu })
+    if (renewed !== old) table.replace(old, renewed)
+    this.setEnd(renewed, end)
+    this.changed()
   }
 
   #take(rt: Routing, table: RouteTable, route: RouteEntry): void {

@@ -75,11 +75,10 @@ function property(context: IpContext, line: Line): number {
   const device = context.device(name)
   if (device === undefined) return line.noDevice(name)
   return context.talk(() => {
-    if (altNames.some((altName) => altName.length > 127))
-      throw new Refusal('EINVAL', 'Attribute failed policy validation')
     // One after the other: those in front of one that is refused stay.
     for (const altName of altNames)
-      if (begins(verb, 'add')) context.devices.addAltName(device, altName)
+      if (altName.length > 127) throw new Refusal('EINVAL', 'Attribute failed policy validation')
+      else if (begins(verb, 'add')) context.devices.addAltName(device, altName)
       else context.devices.removeAltName(device, altName)
   })
 }

@@ -422,11 +422,10 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
     throw new RouteError('ENOENT', 'No such file or directory')
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
-  const route = fib.addRoute(spec, change, true)
-  const refuses = isErrorType(route.type) || isReject6(route.device, route.type, { words: route.dst })
-  if (expires !== FOREVER && spec.family === 6 && !refuses)
-    fib.setEnd(route, context.host.now + expires * 1000)
-  return route
+  const type = spec.type ?? RouteType.Unicast
+  const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
+  const mortal = expires !== FOREVER && spec.family === 6 && !refuses
+  return fib.addRoute(spec, change, true, mortal ? context.host.now + expires * 1000 : null)
 }
 
 // -- show and flush
