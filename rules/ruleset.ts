@@ -409,7 +409,7 @@ export class Draft implements ChainSource {
         }
       counters.set(name, { ...(policy !== null && { policy: chain.setPolicy ?? ZERO }), rules: positions })
     }
-    return { family: this.view.family, table: this.view.name, chains, counters }
+    return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters }
   }
 
   // --- inside

@@ -153,9 +153,9 @@ export class RuleSlots implements Counted {
 
   /**
    * Puts new rules in force. Those that are the same objects at both ends keep slot, counters and state; those between
-   * that are there again keep their counters.
+   * that are there again keep their counters. `anew`: none of them is there again.
    */
-  replace(rules: readonly Rule[], makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
+  replace(rules: readonly Rule[], anew: boolean, makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
     const old = this.rules
     const shorter = Math.min(old.length, rules.length)
     let head = 0
@@ -164,7 +164,7 @@ export class RuleSlots implements Counted {
     while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
     const leaving = old.length - tail - head
     const coming = rules.length - tail - head
-    const counted = leaving > 0 && coming > 0 ? this.#countersOf(head, leaving) : null
+    const counted = leaving > 0 && coming > 0 && !anew ? this.#countersOf(head, leaving) : null
     const removed = leaving === 0 ? NONE_REMOVED : this.#removedOf(head, leaving)
     const added =
       tail === 0 && (head === 0 || this.#free === null)

@@ -32,6 +32,8 @@ export interface TableEdit {
   readonly family: Family
   readonly table: TableName
   readonly chains: ReadonlyMap<string, Chain | null>
+  /** No rule of before is among the new ones. */
+  readonly anew?: boolean
   /** New values of counters (restore -c, -Z, -c PKTS BYTES): by chain; policy, and rules by position. */
   readonly counters?: ReadonlyMap<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>
 }
@@ -128,11 +130,11 @@ export class LoadedChain implements Counted {
   }
 
   /** Puts a new version in force; rules that are the same objects keep their counters. */
-  replace(model: Chain): void {
+  replace(model: Chain, anew: boolean): void {
     const { env } = this.#table
     this.model = model
     if (model.rules !== this.slots.rules) {
-      const edit = this.slots.replace(model.rules, (rule) => makeStates(rule, this.#table))
+      const edit = this.slots.replace(model.rules, anew, (rule) => makeStates(rule, this.#table))
       for (const { slot, rule, states } of edit.removed) {
         this.#count(rule, -1)
         this.#stateful?.delete(slot)
@@ -417,7 +419,7 @@ export class LoadedTable {
         continue
       }
       const chain = loaded ?? new LoadedChain(this, model)
-      chain.replace(model)
+      chain.replace(model, edit.anew === true)
       if (loaded === undefined) this.chains.set(name, chain)
       this.#count(chain, 1)
       if (chain.hasState) this.#stateful.add(chain)
