@@ -15,6 +15,7 @@ import { type HookFn, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { Ipv4Path } from './ipv4/path.ts'
 import { Ipv6Path } from './ipv6/path.ts'
+import type { PathMtus6 } from './ipv6/pmtu.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
 import { type Family, FragmentList, type Packet, PacketType, place } from './packet.ts'
 import { parse } from './parse.ts'
@@ -33,6 +34,7 @@ export class Path {
   onDrop: ((pkt: Packet, reason: Reason) => void) | null = null
   /** Where IPv6 packets go. */
   readonly routes6: Ipv6Routes
+  readonly pathMtus6: PathMtus6
   /** Why the packet at hand ended. */
   why: Reason = Reason.None
 
@@ -49,6 +51,7 @@ export class Path {
     this.#ipv4 = new Ipv4Path(host, this)
     this.#ipv6 = new Ipv6Path(host, this)
     this.routes6 = this.#ipv6.routes
+    this.pathMtus6 = this.#ipv6.pathMtus
   }
 
   /** Why the last packet ended as it did: a word of REASONS, '' for a forwarded one. */

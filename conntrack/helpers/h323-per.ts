@@ -304,7 +304,7 @@ export class PerReader {
     const which = this.#bits(7)
     if (which < additions.known && additions.stop === true) return true
     this.#align()
-    if (which >= additions.known && this.#short(2, 0)) return false
+    if (this.#short(2, 0)) return false
     const chosen = which < additions.known ? additions.kept[which] : undefined
     return this.#wrapped(chosen ?? NOTHING, chosen === undefined ? null : keptIn(into, chosen))
   }

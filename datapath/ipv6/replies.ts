@@ -159,7 +159,10 @@ export class Replies6 {
     if (limited && !this.#peerAllow(cause)) return false
     const way = host.path.routes6.outputWithSource(key, cause)
     if (way === null) return false
-    if (!host.ipv6.icmpErrorAnycastAsUnicast && isAnycast(way, key.d0, key.d1, key.d2, key.d3)) return false
+    const anycast =
+      isAnycast(way, key.d0, key.d1, key.d2, key.d3) ||
+      this.#clonedAnycast(way, key.d0, key.d1, key.d2, key.d3)
+    if (!host.ipv6.icmpErrorAnycastAsUnicast && anycast) return false
     host.path.routes6.asAnswered(cause)
 
     const quote = Math.min(cause.end - cause.l3, IPV6_MIN_MTU - IPV6_HEADER_LEN - ICMP_HEADER_LEN)
@@ -254,6 +257,24 @@ export class Replies6 {
     }
     host.icmpLimit.consume()
     return true
+  }
+
+  /**
+   * ip6_rt_cache_alloc(): the copy of a link's route with a path MTU of its own is an anycast address's, if it is for the
+   * first address of the link. isAnycast() holds those of more than two addresses for that anyway.
+   */
+  #clonedAnycast(way: Route, d0: number, d1: number, d2: number, d3: number): boolean {
+    const { path, now } = this.#host
+    const { dst } = way
+    return (
+      way.prefixLength === 127 &&
+      way.gateway === null &&
+      dst[3] === d3 &&
+      dst[2] === d2 &&
+      dst[1] === d1 &&
+      dst[0] === d0 &&
+      path.pathMtus6.get(way, d0, d1, d2, d3, now) !== 0
+    )
   }
 
   // -- answers of the local stack

@@ -182,7 +182,8 @@ export class DrawnRandom implements Random {
   readonly #always: boolean
   /** The same of a rule for sources. */
   readonly #alwaysSource: boolean
-  readonly #flows = new Map<string, Drawn>()
+  /** By flow; several where zones keep apart what has the same tuple. */
+  readonly #flows = new Map<string, Drawn[]>()
   /** Of fragmented packets. */
   readonly #first = new Map<string, Ends>()
   /** All that went in, for what helpers read. */
@@ -220,8 +221,10 @@ export class DrawnRandom implements Random {
           (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
         destinationAddress: replySrc,
       }
-      // Of two in different zones, the one that had to give way drew.
-      if ((drawn.source ?? drawn.destination) !== null || !this.#flows.has(flow)) this.#flows.set(flow, drawn)
+      // Of two in different zones, the one that had to give way drew; if both did, judge() tries both orders.
+      const drew = (d: Drawn): boolean => (d.source ?? d.destination) !== null
+      const known = this.#flows.get(flow)?.filter(drew) ?? []
+      this.#flows.set(flow, drew(drawn) || known.length === 0 ? [...known, drawn] : known)
     }
   }
 
@@ -243,43 +246,62 @@ export class DrawnRandom implements Random {
     const went = headers === null ? null : this.#endsOf(injected, headers)
     const frames = step.sent.map((s) => s.bytes)
     const quotes = frames.map(redirected).filter((f) => f !== null)
+    const said = (bytes: Uint8Array): Drawn | null => this.#drawnIn(bytes, injected, headers, went, quotes)
     for (const bytes of [...frames, ...quotes]) {
-      const h = headersOf(bytes)
-      const came = h === null ? null : portsOf(bytes, h)
-      if (h === null || came === null) continue
-      const { protocol } = h
-      // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
-      // the other way round.
-      const same = headers !== null && sameNumbers(bytes, h, injected, headers)
-      const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
-      const addressOf = (which: 0 | 1, of = h): string => (which === 0 ? of.src : of.dst)
-      const ends = {
-        protocol,
-        sourceAddress: addressOf(source),
-        destinationAddress: addressOf(destination),
-      }
-      const again = (which: 0 | 1): boolean =>
-        same &&
-        this.#always &&
-        (addressOf(which) !== addressOf(which, headers) ||
-          this.#ranges.some((range) => range.random && mayHold(range, ends, came[which], which === 0)))
-      const fresh = (which: 0 | 1): number | null => {
-        const port = came[which]
-        const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
-        return port === 0 || (known && !again(which)) ? null : port
-      }
-      const drawn = {
-        ...ends,
-        // Sources are translated later than redirects quote them; identifiers are the source to both kinds of NAT.
-        source: quotes.includes(bytes) && !isIcmp(protocol) ? null : fresh(source),
-        destination: isIcmp(protocol) ? null : fresh(destination),
-      }
-      if (drawn.source === null && drawn.destination === null) continue
+      const drawn = said(bytes)
+      if (drawn === null) continue
       this.#aim(drawn)
+      // An identifier may be drawn twice, for each kind of NAT: a redirect quotes what came of the first.
+      const first = isIcmp(drawn.protocol) ? quotes.map(said).find((d) => d !== null)?.source : undefined
+      if (first !== undefined && first !== drawn.source) this.#next.unshift(first)
       return
     }
-    const drawn = went === null ? undefined : this.#flows.get(went.flow)
-    if (drawn !== undefined) this.#aim(drawn)
+    const candidates = went === null ? undefined : this.#flows.get(went.flow)
+    if (candidates === undefined) return
+    this.#aim(candidates[0]!)
+    // Packets of the same connection draw nothing: any later one may be the first of the next zone's.
+    if (candidates.length > 1) candidates.shift()
+  }
+
+  /** Ports in a frame, or a redirect's quote, that `injected` did not bring; null if there are none. */
+  #drawnIn(
+    bytes: Uint8Array,
+    injected: Uint8Array,
+    headers: Headers | null,
+    went: Ends | null,
+    quotes: readonly Uint8Array[],
+  ): Drawn | null {
+    const h = headersOf(bytes)
+    const came = h === null ? null : portsOf(bytes, h)
+    if (h === null || came === null) return null
+    const { protocol } = h
+    // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
+    // the other way round.
+    const same = headers !== null && sameNumbers(bytes, h, injected, headers)
+    const [source, destination] = same ? ([0, 1] as const) : ([1, 0] as const)
+    const addressOf = (which: 0 | 1, of = h): string => (which === 0 ? of.src : of.dst)
+    const ends = {
+      protocol,
+      sourceAddress: addressOf(source),
+      destinationAddress: addressOf(destination),
+    }
+    const again = (which: 0 | 1): boolean =>
+      same &&
+      this.#always &&
+      (addressOf(which) !== addressOf(which, headers) ||
+        this.#ranges.some((range) => range.random && mayHold(range, ends, came[which], which === 0)))
+    const fresh = (which: 0 | 1): number | null => {
+      const port = came[which]
+      const known = same ? went?.ports[which] === port : went?.ports.includes(port) === true
+      return port === 0 || (known && !again(which)) ? null : port
+    }
+    const drawn = {
+      ...ends,
+      // Sources are translated later than redirects quote them; identifiers are the source to both kinds of NAT.
+      source: quotes.includes(bytes) && !isIcmp(protocol) ? null : fresh(source),
+      destination: isIcmp(protocol) ? null : fresh(destination),
+    }
+    return drawn.source === null && drawn.destination === null ? null : drawn
   }
 
   /** Fragments of an identification that went in. */
