@@ -15,11 +15,11 @@ import { checksumOk6, transportChecksumOk } from '../datapath/wire/checksum.ts'
 import { isExtension } from '../datapath/wire/ipv6-headers.ts'
 import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import { CallIds } from './call-ids.ts'
+import { Events } from './events.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
 import { FlowCache } from './flow-cache.ts'
-import { type Helper, helpersOf } from './helpers/helper.ts'
-import { HELPERS } from './helpers/index.ts'
+import { HelperRegistry } from './helpers/registry.ts'
 import { conntrackHooks } from './hooks.ts'
 import { TableLimit } from './limit.ts'
 import { LookAhead } from './look-ahead.ts'
@@ -27,16 +27,15 @@ import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
 import { formatReason } from './reasons.ts'
 import { Sequences } from './seqadj.ts'
+import { Settings } from './settings.ts'
 import { Synproxy } from './synproxy.ts'
 import {
   CTMARK,
-  clearEvents,
   EntryTable,
   EVENTS,
   Event,
   EXTENSIONS,
   Extension,
-  eventsOf,
   HELPER,
   infoOf,
   MASTER,
@@ -79,20 +78,18 @@ export interface NatBinder {
   setupEntry(entry: number, range: NatRange, manip: Manip): number
 }
 
-/** Hears of an event: bits of Event; `program`: number of the program that caused it, 0 a packet or the clock. */
-export type EventListener = (entry: number, events: number, program: number) => void
-
 /** What `resolve` answers besides a handle. */
 const NONE = -1
 const FULL = -2
 
 /** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
 const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
-/** nf_ct_alloc_hashtable: buckets come in pages. */
-const BUCKETS_A_PAGE = 512
+
 export class Conntrack implements TrackerLink, TrackerCore {
   readonly host: Host
   readonly table: EntryTable
+  readonly events: Events
+  readonly helpers: HelperRegistry
   readonly expectations: Expectations
   readonly stats: ConntrackStats = {
     found: 0,
@@ -135,28 +132,23 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** nf_conntrack_checksum. */
   checksum = true
 
+  readonly #settings: Settings
   readonly #wheel: ExpiryWheel
   readonly #trackers = new Map<number, Tracker>()
   /** By protocol number. Bare functions: a call through them stays cheap, however many kinds there are. */
   readonly #track: ((pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked)[] = []
   readonly #byProtocol: Tracker[] = []
-  readonly #helpers: Helper[] = []
   readonly #users: Record<Family, number> = { 4: 0, 6: 0 }
   readonly #undo: Record<Family, (() => void)[]> = { 4: [], 6: [] }
   readonly #tuple = new Tuple()
   readonly #reply = new Tuple()
-  /** What nf_conntrack_buckets says. */
-  #buckets = 262144
-  #acct = false
-  #timestamps = false
-  #events = 2
-  #logInvalid = 0
   /** Connlabel rules in use (net->ct.labels_used): new entries get labels. */
   #labelUsers = 0
 
   constructor(host: Host) {
     this.host = host
     this.table = new EntryTable(host.random.u32(), 1024, 262144)
+    this.events = new Events(this.table)
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
@@ -165,7 +157,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.limit = new TableLimit(this)
     this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
-    this.#declareTunables()
+    this.#settings = new Settings(this)
     for (const make of TRACKERS) {
       const tracker = make(this)
       this.#trackers.set(tracker.protocol, tracker)
@@ -176,7 +168,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       this.#byProtocol.push(tracker)
       this.#track.push(tracker.packet)
     }
-    for (const kind of HELPERS) for (const helper of helpersOf(kind, this)) this.registerHelper(helper)
+    this.helpers = new HelperRegistry(this)
     host.tracker = this
   }
 
@@ -521,12 +513,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const o = entry * STRIDE
     const status = w[o + STATUS]!
     if ((status & Status.Dying) !== 0) return false
-    if (this.listening) this.report(entry, Event.Destroy, report)
+    if (this.events.listening) this.events.report(entry, Event.Destroy, report)
     w[o + STATUS] = status | Status.Dying
     if (w[o + HELPER] !== 0) {
       // Held, so that the end of the last connection that it expected does not free it here.
       w[o + USES]!++
-      this.#helpers[w[o + HELPER]! - 1]!.destroy?.(entry)
+      this.helpers.of(entry)!.destroy?.(entry)
       w[o + USES]!--
     }
     this.expectations.removeOf(entry)
@@ -648,7 +640,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** nf_conntrack_log_invalid is this protocol, or all, and somebody listens. */
   #logs(protocol: number): boolean {
-    const wanted = this.#logInvalid
+    const wanted = this.#settings.logInvalid
     return wanted !== 0 && this.onInvalid !== null && (wanted === protocol || wanted === IPPROTO_RAW)
   }
 
@@ -693,34 +685,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.host.tunables.declare({ name: `net.netfilter.${name}`, default: value, min: 0, max, apply })
   }
 
-  // -- helpers
-
-  /** Makes a helper known to CT --helper. Returns the undo: its connections lose it. */
-  registerHelper(helper: Helper): () => void {
-    this.#helpers.push(helper)
-    const number = this.#helpers.length
-    return () => {
-      for (const e of this.expectations.all()) if (e.name === helper.name) this.expectations.remove(e)
-      this.table.forEach((entry) => {
-        const at = entry * STRIDE + HELPER
-        if (this.table.words[at] === number) this.table.words[at] = 0
-      })
-      // The number stays taken, so that nobody else's connections get the helper.
-      this.#helpers[number - 1] = { ...helper, name: '', help: () => 1 }
-    }
-  }
-
-  /** Number of a helper + 1, 0 if unknown (nf_conntrack_helper_try_module_get). */
-  helperNumber(name: string, family: Family, protocol: number): number {
-    return (
-      this.#helpers.findIndex((h) => h.name === name && h.family === family && h.protocol === protocol) + 1
-    )
-  }
-
-  helperOf(entry: number): Helper | null {
-    return this.#helpers[this.table.words[entry * STRIDE + HELPER]! - 1] ?? null
-  }
-
   // -- making and freeing
 
   /** init_conntrack. The entry, not yet in the hash; NONE if nothing can answer it, FULL. */
@@ -744,11 +708,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const w = table.words
     const o = entry * STRIDE
     let extensions = 0
-    if (this.#acct) {
+    if (this.#settings.acct) {
       extensions |= Extension.Acct
       table.clearAcct(entry)
     }
-    if (this.#timestamps) extensions |= Extension.Timestamp
+    if (this.#settings.timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
     if (this.#wantEvents()) extensions |= Extension.Events
     if (template !== null) {
@@ -772,7 +736,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       table.setExtra(entry, SECMARK, table.extraOf(expected.master, SECMARK))
       expected.onMatch?.(entry, expected)
     } else if (template !== null && template.helper !== null) {
-      w[o + HELPER] = this.helperNumber(template.helper, pkt.family, pkt.proto)
+      w[o + HELPER] = this.helpers.number(template.helper, pkt.family, pkt.proto)
       if (w[o + HELPER] !== 0) w[o + STATUS] = Status.Helper
     }
     return entry
@@ -780,7 +744,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** nf_ct_ecache_ext_add: by nf_conntrack_events, 2 only while somebody listens. */
   #wantEvents(): boolean {
-    return this.#events === 1 || (this.#events === 2 && this.listening)
+    const { events } = this.#settings
+    return events === 1 || (events === 2 && this.events.listening)
   }
 
   /** An entry that a program wants, not yet in the hash (ctnetlink_create_conntrack); -1 if the table is full. */
@@ -792,11 +757,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     table.setTuple(entry, 1, reply)
     table.born[entry] = this.host.now
     let extensions = 0
-    if (this.#acct) {
+    if (this.#settings.acct) {
       extensions |= Extension.Acct
       table.clearAcct(entry)
     }
-    if (this.#timestamps) extensions |= Extension.Timestamp
+    if (this.#settings.timestamps) extensions |= Extension.Timestamp
     if (this.#labelUsers > 0) extensions |= Extension.Labels
     if (this.#wantEvents()) extensions |= Extension.Events
     table.words[entry * STRIDE + EXTENSIONS] = extensions
@@ -806,55 +771,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Gives up an entry of createEntry that did not get into the hash. */
   abandon(entry: number): void {
     this.#free(entry)
-  }
-
-  // -- events
-
-  /** Somebody wants to hear of events. */
-  listening = false
-  readonly #listeners = new Set<EventListener>()
-
-  /** Tells `listener` of every event from now on (ctnetlink_conntrack_event). Returns the undo. */
-  listen(listener: EventListener): () => void {
-    if (this.#listeners.size === 0)
-      // What happened before is nobody's news.
-      this.table.forEach((entry) => {
-        clearEvents(this.table.words, entry * STRIDE)
-      })
-    this.#listeners.add(listener)
-    this.listening = true
-    return () => {
-      this.#listeners.delete(listener)
-      this.listening = this.#listeners.size > 0
-    }
-  }
-
-  /** Something to tell of an entry when its packet has passed (nf_conntrack_event_cache). */
-  note(entry: number, event: number): void {
-    noteEvents(this.table.words, entry * STRIDE, event)
-  }
-
-  /** A packet has passed: tells what it changed, in one event (nf_ct_deliver_cached_events). */
-  tell(entry: number): void {
-    const w = this.table.words
-    const o = entry * STRIDE
-    const events = eventsOf(w, o)
-    if (events === 0 || (w[o + STATUS]! & (Status.Confirmed | Status.Dying)) !== Status.Confirmed) return
-    clearEvents(w, o)
-    this.report(entry, events, 0)
-  }
-
-  /** nf_conntrack_eventmask_report. `program`: number of the program whose wish it was, 0 none. */
-  report(entry: number, events: number, program: number): void {
-    const w = this.table.words
-    const o = entry * STRIDE
-    if (!this.listening || (w[o + STATUS]! & Status.Confirmed) === 0) return
-    if ((w[o + EXTENSIONS]! & Extension.Events) === 0) return
-    const asked = this.table.extraOf(entry, EVENTS)
-    const mask = asked === 0 ? 0xffff : asked & 0xffff
-    // The kernel tells of beginnings and ends whatever CT --ctevents says (asked of 6.18).
-    if ((events & (mask | Event.New | Event.Related | Event.Destroy)) === 0) return
-    for (const listener of [...this.#listeners]) listener(entry, events, program)
   }
 
   /** Puts an unconfirmed entry into the hash (__nf_conntrack_confirm's end). `both`: false for a clashing one. */
@@ -882,70 +798,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.onDestroy?.(entry)
     if ((w[o + STATUS]! & Status.SeqAdjust) !== 0) this.sequences.forget(entry)
     this.synproxy.forget(entry)
-    if (w[o + HELPER] !== 0) this.#helpers[w[o + HELPER]! - 1]!.forget?.(entry)
+    if (w[o + HELPER] !== 0) this.helpers.of(entry)!.forget?.(entry)
     const master = w[o + MASTER]! - 1
     if (master >= 0 && w[o + META]! >> 8 === IPPROTO_GRE) this.callIds.forget(master)
     w[o + STATUS] = Status.Dying
     this.table.destroy(entry)
     if (master >= 0) this.put(master)
-  }
-
-  #declareTunables(): void {
-    this.host.tunables.declare({
-      name: 'net.netfilter.nf_conntrack_max',
-      default: 262144,
-      min: 0,
-      max: 0x7fffffff,
-      unit: 'entries',
-      apply: (value) => {
-        this.limit.max = value
-      },
-    })
-    this.host.tunables.alias('net.nf_conntrack_max', 'net.netfilter.nf_conntrack_max')
-    this.host.tunables.declare({
-      name: 'net.netfilter.nf_conntrack_buckets',
-      default: 262144,
-      min: 1,
-      max: 0x4000000,
-      unit: 'entries',
-      read: () => this.#buckets,
-      // Differs from Linux: rounded up to a power of two inside.
-      apply: (value) => {
-        this.#buckets = Math.ceil(value / BUCKETS_A_PAGE) * BUCKETS_A_PAGE
-        this.table.rehash(value)
-      },
-    })
-    this.host.tunables.declare({
-      name: 'net.netfilter.nf_conntrack_count',
-      default: 0,
-      unit: 'entries',
-      readOnly: true,
-      read: () => this.count,
-    })
-    this.declare('nf_conntrack_acct', 0, 1, (value) => {
-      this.#acct = value !== 0
-    })
-    this.declare('nf_conntrack_checksum', 1, 1, (value) => {
-      this.checksum = value !== 0
-    })
-    this.declare('nf_conntrack_events', 2, 2, (value) => {
-      this.#events = value
-    })
-    this.host.tunables.declare({
-      name: 'net.netfilter.nf_conntrack_expect_max',
-      default: 4096,
-      min: 1,
-      max: 0x7fffffff,
-      unit: 'entries',
-      apply: (value) => {
-        this.expectations.max = value
-      },
-    })
-    this.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
-      this.#logInvalid = value
-    })
-    this.declare('nf_conntrack_timestamp', 0, 1, (value) => {
-      this.#timestamps = value !== 0
-    })
   }
 }

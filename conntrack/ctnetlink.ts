@@ -143,7 +143,7 @@ export function describe(ct: Conntrack, entry: number, events: number | null = n
   const secmark = ct.table.extraOf(entry, SECMARK) >>> 0
   if (secmark !== 0 && !destroyed) flow.secmark = secmark
   if (!destroyed) {
-    const helper = ct.helperOf(entry)
+    const helper = ct.helpers.of(entry)
     if (helper !== null && helper.name !== '') flow.helper = helper.name
   }
   if (!destroyed && (words[o + EXTENSIONS]! & Extension.Labels) !== 0)
@@ -237,7 +237,7 @@ export function createExpectation(
   if (mask.src === undefined || mask.dst === undefined) return Errno.Invalid
   const entry = find(ct, master, family)
   if (entry < 0) return entry
-  const helper = ct.helperOf(entry)
+  const helper = ct.helpers.of(entry)
   if (helper === null) return Errno.NotSupported
   const [s0, s1, s2, s3] = mask.src
   const made = ct.expectations.add(
@@ -315,7 +315,7 @@ export function create(
   ct.stats.insert++
   ct.insert(entry, true)
   clearEvents(table.words, o)
-  ct.report(entry, Event.New | REPORTED, report)
+  ct.events.report(entry, Event.New | REPORTED, report)
   return entry
 }
 
@@ -357,7 +357,7 @@ function changeStatus(ct: Conntrack, entry: number, status: number, known: numbe
 /** ctnetlink_change_conntrack: 0 or a negative errno; what was changed before the failure stays. */
 export function change(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean, report: number): number {
   const failed = changed(ct, entry, flow, natAsked)
-  if (failed === 0) ct.report(entry, REPORTED, report)
+  if (failed === 0) ct.events.report(entry, REPORTED, report)
   return failed
 }
 

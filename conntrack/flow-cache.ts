@@ -370,7 +370,7 @@ export class FlowCache implements FlowLink {
       forwardTo4(view, l3, third, d0, ports & 0xffff, words[other + SRC]!, words[other + PORTS]! >>> 16)
     else forward4(view, l3, third)
     pkt.flags = PathFlag.Forwarded
-    if (ct.listening) ct.tell(entry)
+    if (ct.events.listening) ct.events.tell(entry)
     return host.path.transmit(pkt, way.device!)
   }
 
@@ -403,7 +403,7 @@ export class FlowCache implements FlowLink {
       if (v4) translate.packet(pkt, entry, dir, Manip.Src)
       else translate.packet6(pkt, entry, dir, Manip.Src)
     }
-    if (this.#conntrack.listening) this.#conntrack.tell(entry)
+    if (this.#conntrack.events.listening) this.#conntrack.events.tell(entry)
     const stats = v4 ? host.counters.ip4 : host.counters.ip6
     stats[IpStat.OutForwDatagrams] = stats[IpStat.OutForwDatagrams]! + 1
     return host.path.transmit(pkt, device)

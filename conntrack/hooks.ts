@@ -168,7 +168,7 @@ export function confirm(ct: Conntrack, pkt: Packet): Verdict {
   }
   const verdict = (status & Status.Confirmed) !== 0 ? Verdict.Accept : confirmNew(ct, pkt, entry)
   if (ct.flows.recording) ct.flows.confirmed(pkt)
-  if (ct.listening && pkt.ct >= 0 && verdict === Verdict.Accept) ct.tell(pkt.ct)
+  if (ct.events.listening && pkt.ct >= 0 && verdict === Verdict.Accept) ct.events.tell(pkt.ct)
   return verdict
 }
 
@@ -185,7 +185,7 @@ export function seenReply(ct: Conntrack, o: number): void {
 function help(ct: Conntrack, pkt: Packet, entry: number, status: number): Verdict {
   if (pkt.ctInfo === CtInfo.RelatedReply) return Verdict.Accept
   const dir = ct.direction(pkt)
-  const verdict = (ct.helperOf(entry)?.help(pkt, entry, dir) ?? Verdict.Accept) as Verdict
+  const verdict = (ct.helpers.of(entry)?.help(pkt, entry, dir) ?? Verdict.Accept) as Verdict
   if (verdict !== Verdict.Accept) return verdict
   if ((status & Status.SeqAdjust) === 0 || ct.host.devices.byIndex[pkt.iif]?.loopback === true)
     return Verdict.Accept

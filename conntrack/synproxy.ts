@@ -512,7 +512,7 @@ export class Synproxy {
           null,
         )
         sequences.init(entry, dir, (own.isn - seq) | 0)
-        this.#conntrack.note(entry, Event.SeqAdjust)
+        this.#conntrack.events.note(entry, Event.SeqAdjust)
         opts.swapStamps()
         const win = view.getUint16(l4 + TCP_WINDOW) >> wscale
         this.#send(this.#segment(pkt, false, (seq + 1) | 0, ack, TCP_ACK, win), pkt.ct, null)
@@ -536,7 +536,7 @@ export class Synproxy {
     }
     own.isn = view.getInt32(pkt.l4 + TCP_ACK_SEQ)
     if ((opts.options & O.Timestamp) !== 0) own.its = opts.tsecr
-    this.#conntrack.note(pkt.ct, Event.Synproxy)
+    this.#conntrack.events.note(pkt.ct, Event.Synproxy)
     return true
   }
 

@@ -103,7 +103,7 @@ export class RasMessages {
       protocol: IPPROTO_UDP,
       sport: null,
       dport: said.port,
-      helper: ct.helperNumber('RAS', familyOf(ct, entry), IPPROTO_UDP),
+      helper: ct.helpers.number('RAS', familyOf(ct, entry), IPPROTO_UDP),
     })
     return announce(ct, e) === ExpectError.None
   }
@@ -138,7 +138,7 @@ export class RasMessages {
       sport: null,
       dport: said.port,
       flags: ExpectFlag.Permanent,
-      helper: ct.helperNumber('Q.931', familyOf(ct, entry), IPPROTO_TCP),
+      helper: ct.helpers.number('Q.931', familyOf(ct, entry), IPPROTO_TCP),
     })
     if (this.#nat.needed(m)) return this.#nat.signalPort(m, said, e, first)
     if (announce(ct, e) !== ExpectError.None) return false
@@ -210,7 +210,7 @@ export class RasMessages {
       sport: null,
       dport: said.port,
       flags: ExpectFlag.Permanent,
-      helper: ct.helperNumber('Q.931', familyOf(ct, entry), IPPROTO_TCP),
+      helper: ct.helpers.number('Q.931', familyOf(ct, entry), IPPROTO_TCP),
     })
     return announce(ct, e) === ExpectError.None
   }

@@ -253,7 +253,7 @@ class H323 {
     // The kernel has one helper for both families, and says UDP of it.
     const e = {
       ...this.#fromOther(m, IPPROTO_TCP, said.port),
-      helper: ct.helperNumber('H.245', familyOf(ct, m.entry), IPPROTO_UDP),
+      helper: ct.helpers.number('H.245', familyOf(ct, m.entry), IPPROTO_UDP),
     }
     if (this.#nat.changes(m)) return this.#nat.signalPort(m, said, e)
     return announce(ct, e) === ExpectError.None
@@ -273,7 +273,7 @@ class H323 {
       protocol: IPPROTO_TCP,
       sport: null,
       dport: said.port,
-      helper: ct.helperNumber('Q.931', familyOf(ct, entry), IPPROTO_TCP),
+      helper: ct.helpers.number('Q.931', familyOf(ct, entry), IPPROTO_TCP),
     })
     if (this.#nat.changes(m)) return this.#nat.callForwarding(m, said, e)
     return announce(ct, e) === ExpectError.None

@@ -130,7 +130,7 @@ export function expectation(ct: Conntrack, master: number, a: Announcement): Exp
     class: a.class ?? 0,
     helper: a.helper ?? 0,
     flags: a.flags ?? 0,
-    name: ct.helperOf(master)?.name ?? '',
+    name: ct.helpers.of(master)?.name ?? '',
     expires: 0,
     onMatch: null,
     nat: null,
@@ -139,7 +139,7 @@ export function expectation(ct: Conntrack, master: number, a: Announcement): Exp
 
 /** nf_ct_expect_related(), under the policy of its class. ExpectError. `anyMaster`: NF_CT_EXP_F_SKIP_MASTER. */
 export function announce(ct: Conntrack, e: Expectation, anyMaster = false): number {
-  const policy = ct.helperOf(e.master)?.policies?.[e.class]
+  const policy = ct.helpers.of(e.master)?.policies?.[e.class]
   e.expires = ct.host.now + (policy?.seconds ?? 0) * 1000
   return ct.expectations.add(e, ct.host.now, policy?.max ?? 0, anyMaster)
 }
@@ -170,7 +170,7 @@ export function refuse(ct: Conntrack, pkt: Packet, entry: number, why: string): 
   const { iif, oif } = pkt
   // The line names no devices.
   pkt.iif = pkt.oif = 0
-  ct.onInvalid?.(pkt, `nf_ct_${ct.helperOf(entry)?.name}: dropping packet: ${why} `)
+  ct.onInvalid?.(pkt, `nf_ct_${ct.helpers.of(entry)?.name}: dropping packet: ${why} `)
   pkt.iif = iif
   pkt.oif = oif
   return Verdict.Drop

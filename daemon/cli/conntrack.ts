@@ -642,7 +642,7 @@ function followFlows(wish: Wish, { conntrack }: Engine, say: Say) {
   let shown = 0
   if (wish.given.has('buffer-size'))
     say('', `NOTICE: Netlink socket buffer size has been set to ${bufferSize(wish.bufferSize)} bytes.\n`)
-  const stop = conntrack.listen((entry, events, program) => {
+  const stop = conntrack.events.listen((entry, events, program) => {
     const what = happening(events)
     if ((kinds & KIND_BITS[what]) === 0) return
     const flow = describe(conntrack, entry, events)

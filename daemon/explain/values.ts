@@ -124,7 +124,7 @@ const VALUES: Readonly<Record<string, MatchValue>> = {
   hashlimit: (pkt, engine) => `${addresses(pkt, engine)}: on the other side of the limit`,
   hbh: headers,
   helper: (pkt, { conntrack }) => {
-    const name = pkt.ct < 0 ? undefined : conntrack.helperOf(pkt.ct)?.name
+    const name = pkt.ct < 0 ? undefined : conntrack.helpers.of(pkt.ct)?.name
     return name === undefined ? 'no helper' : `helper ${name}`
   },
   hl: ttl,

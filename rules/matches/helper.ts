@@ -20,7 +20,7 @@ function expectedBy(pkt: Packet, conntrack: Conntrack, name: string): boolean {
   if (pkt.ct < 0) return false
   const master = conntrack.table.words[pkt.ct * STRIDE + MASTER]! - 1
   if (master < 0) return false
-  const helper = conntrack.helperOf(master)
+  const helper = conntrack.helpers.of(master)
   return helper !== null && (name === '' || name.startsWith(helper.name))
 }
 

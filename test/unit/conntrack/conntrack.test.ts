@@ -523,7 +523,7 @@ describe('helpers and expectations', () => {
         return Verdict.Accept
       },
     }
-    rig.ct.registerHelper(helper)
+    rig.ct.helpers.register(helper)
     templated(rig, there(), template({ helper: 'ftp' }))
     return { rig, master: rig.entries()[0]!, seen }
   }
@@ -604,10 +604,10 @@ describe('helpers and expectations', () => {
 
   it('a helper that goes leaves its connections', () => {
     const rig = new Rig()
-    const undo = rig.ct.registerHelper({ name: 'x', family: 4, protocol: 17, help: () => Verdict.Drop })
+    const undo = rig.ct.helpers.register({ name: 'x', family: 4, protocol: 17, help: () => Verdict.Drop })
     expect(templated(rig, there(), template({ helper: 'x' }))).toBe('N!')
     undo()
-    expect(rig.ct.helperNumber('x', 4, 17)).toBe(0)
+    expect(rig.ct.helpers.number('x', 4, 17)).toBe(0)
     expect(templated(rig, there(), template({ helper: 'x' }))).toBe('N')
     expect(rig.ct.table.words[rig.entries()[0]! * STRIDE + HELPER]).toBe(0)
   })

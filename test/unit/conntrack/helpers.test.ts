@@ -160,7 +160,7 @@ test('a master that ends takes its calls with it, and is freed once', () => {
 
   let master = -1
   conntrack.forEach((entry) => {
-    if (conntrack.helperOf(entry)?.name === 'pptp') master = entry
+    if (conntrack.helpers.of(entry)?.name === 'pptp') master = entry
   })
   expect(conntrack.kill(master)).toBe(true)
   expect(conntrack.table.used).toBe(0)
