@@ -198,10 +198,13 @@ export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply
 /** Not DCCP: no tracker of its own since 6.16. */
 const PORTED = new Set([6, 17, 47, 132, 136])
 
-/** The zones of the two directions that a message asks for; null: it asks twice. */
+/** Ports are told of the protocol's entries. */
+export const hasPorts = (protocol: number): boolean => PORTED.has(protocol)
+
+/** The zones of the two directions that a message asks for; null: one behind another (ctnetlink_parse_tuple_zone). */
 function zones(flow: Flow): readonly [number, number] | null {
-  const asked = [flow.zone, flow.origZone, flow.replyZone].filter((z) => z !== undefined && z !== 0)
-  if (asked.length > 1) return null
+  const asked = [flow.zone, flow.origZone, flow.replyZone].filter((z) => z !== undefined)
+  if (asked.slice(0, -1).some((z) => z !== 0)) return null
   const both = flow.zone ?? 0
   return [both || (flow.origZone ?? 0), both || (flow.replyZone ?? 0)]
 }

@@ -125,7 +125,7 @@ export class RouteChecker {
       table: spec.table ?? tableFor(type),
       tos: spec.tos ?? 0,
       // IP6_RT_PRIO_USER.
-      metric: spec.metric || (family === 6 && !derived && !followsAddress(spec) ? 1024 : 0),
+      metric: spec.metric || (family === 6 && !derived && (verify || !followsAddress(spec)) ? 1024 : 0),
       scope,
       protocol: spec.protocol ?? 'boot',
       device,

@@ -12,6 +12,7 @@ import {
   type Flow,
   type FlowTuple,
   find,
+  hasPorts,
   type Words,
 } from '../../conntrack/ctnetlink.ts'
 import { Errno } from '../../conntrack/errno.ts'
@@ -79,7 +80,7 @@ const sameWords = (a: Words | undefined, b: Words | undefined): boolean =>
  * nfct_cmp over one direction. `strict`: what is asked for must be there (NFCT_CMP_MASK). Keys of GRE are not
  * compared.
  */
-function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple): boolean {
+function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple, strict = true): boolean {
   if (side.family !== undefined && side.family !== other.family) return false
   if (side.protocol !== undefined) {
     if (side.protocol !== other.protocol) return false
@@ -87,7 +88,7 @@ function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple):
       if (wish.icmpId !== undefined && wish.icmpId !== flow.icmpId) return false
       if (wish.icmpCode !== undefined && wish.icmpCode !== flow.icmpCode) return false
       if (wish.icmpType !== undefined && wish.icmpType !== flow.icmpType) return false
-    } else if (side.protocol !== 47) {
+    } else if (side.protocol !== 47 && (strict || hasPorts(side.protocol))) {
       if (side.sport !== undefined && side.sport !== other.sport) return false
       if (side.dport !== undefined && side.dport !== other.dport) return false
     }
@@ -324,9 +325,9 @@ function update(wish: Wish, { conntrack }: Engine, said: Said): number {
     if (!natMatches(wish, flow) || !networkMatches(wish, flow)) continue
     if (asked.id !== undefined && asked.id !== flow.id) continue
     const tuple = ['src', 'dst', 'protonum'].some((name) => given.has(name))
-    if (tuple && !sideMatches(wanted, wanted.orig, flow, flow.orig)) continue
+    if (tuple && !sideMatches(wanted, wanted.orig, flow, flow.orig, false)) continue
     const reply = ['reply-src', 'reply-dst', 'protonum'].some((name) => given.has(name))
-    if (reply && !sideMatches(wanted, wanted.reply, flow, flow.reply)) continue
+    if (reply && !sideMatches(wanted, wanted.reply, flow, flow.reply, false)) continue
     const changed = changes(wish, flow)
     if (changed === null) continue
     const target = find(conntrack, changed, wish.family)

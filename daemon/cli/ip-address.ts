@@ -189,7 +189,10 @@ function show(context: IpContext, line: Line): number {
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue
       out.object(null, () => {
-        const shown = fitsState(device, filter)
+        // From IPv6 the kernel says nothing of kinds and groups: none is of a kind, and all of any group.
+        const shown = context.short
+          ? fitsState(device, { ...filter, group: null }) && filter.kind === null
+          : fitsState(device, filter)
         const withLink = options.brief || !options.oneline || linkAlone
         if (withLink && !shown) return
         // With a label in the filter the link itself is passed over.

@@ -159,6 +159,22 @@ function compare(words: string): void {
   expect(comparable(conntrackTool.run(call, engine)), words).toEqual(comparable(real(['conntrack', ...argv])))
 }
 
+/** Lines that follow upon each other, of protocols whose ports nobody tracks. */
+const UNTRACKED = `
+-I -s 10.0.0.2 -d 10.1.0.2 -p dccp --sport 5 --dport 1 --state OPEN --role client -t 500
+-L -p dccp --dport 7
+-D -p dccp --dport 7
+-U -p dccp --dport 7 -t 600
+-U -p dccp --dport 7 -t 600 -f ipv4
+-U -p dccp --reply-port-dst 7 -t 700 -f ipv4
+-L -p dccp
+-I -s 10.0.0.2 -d 10.1.0.2 -p udplite --sport 5 --dport 1 -t 500
+-U -p udplite --dport 7 -t 600 -f ipv4
+-U -p udplite --dport 1 -t 600 -f ipv4
+`
+  .trim()
+  .split('\n')
+
 describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
   beforeAll(() => {
     startEngine()
@@ -178,6 +194,11 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
     compare(words)
     compare('-L')
     compare('-C')
+  })
+
+  test('ports that are not tracked', () => {
+    refill()
+    for (const words of UNTRACKED) compare(words)
   })
 
   test(`random command lines, seed ${SEED}`, () => {
@@ -692,6 +713,11 @@ function changes(): string[] {
 -I -r 2001:db8::1 -q 2001:db8::2 -s 2001:db8::3 -p icmpv6 --icmpv6-type 128 --icmpv6-code 0 -t 1000
 -L -z
 -L -p tcp -z
+-I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 7 --orig-zone 0
+-I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 7 --reply-zone 0
+-I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 0 --orig-zone 3
+-I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 --orig-zone 3 --reply-zone 0
+-I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 --orig-zone 0 --reply-zone 3
 `
     .trim()
     .split('\n')
