@@ -43,6 +43,7 @@ import {
   IPPROTO_ESP,
   IPPROTO_GRE,
   IPPROTO_ICMP,
+  IPPROTO_RAW,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -257,7 +258,8 @@ export class Replies {
 
   /**
    * icmp_unreach(), icmp_redirect() and icmp_socket_deliver() on a host where nobody listens: true unless the error is
-   * counted as one that nobody asked for, or that says too little. TCP and UDP miss the socket; others do not look.
+   * counted as one that nobody asked for, or that says too little. TCP and UDP miss the socket, those of IPPROTO_RAW hear nothing; others
+   * do not look.
    */
   #quoteConcernsNobody(pkt: Packet, type: number): boolean {
     const { memory, ipv4, fib } = this.#host
@@ -285,7 +287,12 @@ export class Replies {
         return true
     }
     if (inner + header + 8 > pkt.end) return false
-    return protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP && protocol !== IPPROTO_UDPLITE
+    return (
+      protocol !== IPPROTO_TCP &&
+      protocol !== IPPROTO_UDP &&
+      protocol !== IPPROTO_UDPLITE &&
+      protocol !== IPPROTO_RAW
+    )
   }
 
   /** icmp_echo(): the request back, with its code, identifier, sequence, data, TOS and options. */

@@ -37,7 +37,14 @@ import {
   skipHeaders,
   skipped,
 } from '../wire/ipv6-headers.ts'
-import { IPPROTO_ICMPV6, IPPROTO_PIM, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE } from '../wire/protocol.ts'
+import {
+  IPPROTO_ICMPV6,
+  IPPROTO_PIM,
+  IPPROTO_RAW,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../wire/udp.ts'
 import { quoteOfRedirect, receiveNdisc } from './ndisc.ts'
 import { destinationOptionsOk } from './options.ts'
@@ -245,12 +252,12 @@ export class LocalStack6 {
 
   /**
    * icmpv6_notify(): whether an error about the packet quoted at `inner` counts as one that says too little, or that
-   * nobody asked for: TCP and UDP look for a socket, others do not.
+   * nobody asked for: TCP and UDP look for a socket, and sockets of IPPROTO_RAW hear nothing; others do not look.
    */
   #nobodyAsked(pkt: Packet, inner: number): boolean {
     if (quotedUpper(this.#host.memory.view, inner, pkt.end) < 0) return true
     const { next } = skipped
-    return next === IPPROTO_TCP || next === IPPROTO_UDP || next === IPPROTO_UDPLITE
+    return next === IPPROTO_TCP || next === IPPROTO_UDP || next === IPPROTO_UDPLITE || next === IPPROTO_RAW
   }
 
   /**

@@ -310,6 +310,8 @@ export async function* follow(
   sport: number | null = null,
 ): AsyncGenerator<void, void> {
   const { random } = w
+  // Commands may announce addresses of the other family.
+  if (to.address.includes(':') !== (w.world.family === 6)) return
   const port = sport ?? random.pick([...w.world.clientPorts, 20])
   const target = random.once(12) ? { ...to, port: (to.port + 1) & 0xffff } : to
   const from = random.once(14) ? random.pick(w.world.peers) : { ...end.view.local, dev: end.view.dev }
