@@ -49,6 +49,8 @@ export interface OptionSpec {
   /** Extensions with a parser of their own: the message for a second use, or for a `!` that may not stand there. */
   readonly repeatError?: string
   readonly invertError?: string
+  /** An inversion is minded before a repetition. */
+  readonly invertFirst?: boolean
 }
 
 /**
@@ -239,6 +241,24 @@ interface Use {
   readonly words: readonly string[]
 }
 
+/** Why an option may not be given like that, or again; null: it may. */
+export function refusedUse(
+  extension: string,
+  spec: OptionSpec,
+  given: boolean,
+  inverted: boolean,
+): string | null {
+  const again =
+    spec.multiple !== true && given
+      ? (spec.repeatError ?? `${extension}: option "--${spec.flag}" can only be used once.\n`)
+      : null
+  const turned =
+    inverted && spec.invertible !== true
+      ? (spec.invertError ?? `${extension}: option "--${spec.flag}" cannot be inverted.\n`)
+      : null
+  return spec.invertFirst === true ? (turned ?? again) : (again ?? turned)
+}
+
 /** Options of one use of an extension, filled by the parser in the order of the command line. */
 export class ParsedOptions implements Options {
   readonly family: Family
@@ -267,11 +287,8 @@ export class ParsedOptions implements Options {
 
   /** One option met, with its words: usually one, none for a switch (xtables_option_parse). */
   add(spec: OptionSpec, inverted: boolean, words: readonly string[]): void {
-    const { flag } = spec
-    if (spec.multiple !== true && this.has(flag))
-      throw this.#fail(spec.repeatError ?? `${this.extension}: option "--${flag}" can only be used once.\n`)
-    if (inverted && spec.invertible !== true)
-      throw this.#fail(spec.invertError ?? `${this.extension}: option "--${flag}" cannot be inverted.\n`)
+    const refusal = refusedUse(this.extension, spec, this.has(spec.flag), inverted)
+    if (refusal !== null) throw this.#fail(refusal)
     this.#uses.push({ spec, inverted, words })
   }
 

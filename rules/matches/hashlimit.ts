@@ -169,7 +169,8 @@ function parseMask(o: Options, flag: string): number {
     throw new OptionError(
       `hashlimit: bad value for option "--${flag}", neither a valid network mask nor valid CIDR (0-${bits}).\n`,
     )
-  return prefixLength(mask, o.family)
+  // A mask with holes is -1 in a byte.
+  return prefixLength(mask, o.family) & 0xff
 }
 
 function parseInterval(text: string): number {
@@ -642,7 +643,7 @@ export const hashlimit: Match<HashLimit> = {
   list: (m) => format(m, '', true),
   check(m) {
     if (m.gcInterval === 0 || m.expire === 0) return 'hashlimit: no time between collections, or to live'
-    if (m.sourceMask < 0 || m.destinationMask < 0) return 'hashlimit: a mask with holes'
+    if (Math.max(m.sourceMask, m.destinationMask) > 128) return 'hashlimit: a mask with holes'
     if (m.rateMatch) {
       if (m.average === 0n || m.average > U32) return { errno: 'ERANGE', reason: 'hashlimit: invalid rate' }
     } else if (m.bytes) {

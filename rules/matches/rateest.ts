@@ -155,12 +155,14 @@ export const rateest: Match<RateEstMatch> = {
       aliases: ['rateest'],
       repeatError: twice('rateest1'),
       invertError: "rateest: rateest can't be inverted",
+      invertFirst: true,
     },
     {
       flag: 'rateest2',
       holds: 'name rate',
       repeatError: twice('rateest2'),
       invertError: "rateest: rateest can't be inverted",
+      invertFirst: true,
     },
     ...(['bps', 'pps'] as const).flatMap((kind) => [
       {
@@ -168,6 +170,7 @@ export const rateest: Match<RateEstMatch> = {
         arg: 'next' as const,
         repeatError: twice(`rateest-${kind}1`),
         invertError: `rateest: rateest-${kind} can't be inverted`,
+        invertFirst: true,
       },
       {
         flag: `rateest-${kind}2`,
@@ -175,6 +178,7 @@ export const rateest: Match<RateEstMatch> = {
         arg: 'next' as const,
         repeatError: twice(`rateest-${kind}2`),
         invertError: `rateest: rateest-${kind} can't be inverted`,
+        invertFirst: true,
       },
     ]),
     {
@@ -182,6 +186,7 @@ export const rateest: Match<RateEstMatch> = {
       arg: 'none',
       repeatError: twice('rateest-delta'),
       invertError: "rateest: rateest-delta can't be inverted",
+      invertFirst: true,
     },
     { flag: 'rateest-lt', ...once },
     { flag: 'rateest-gt', ...once },

@@ -14,7 +14,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { AddressMatch, Counters, MatchUse, TargetUse } from '../model.ts'
-import { MissingOption, OptionError, type OptionSpec, ParsedOptions } from '../options.ts'
+import { MissingOption, OptionError, type OptionSpec, ParsedOptions, refusedUse } from '../options.ts'
 import { networks } from './command-addresses.ts'
 import { badValue, type Gather, tryParse } from './command-mistakes.ts'
 import { type Command, type Op, VARIANT } from './command-model.ts'
@@ -325,11 +325,9 @@ class Parse {
     const words = value === null ? [] : [value]
     if ((spec.arg === 'two' || spec.arg === 'next') && this.#hasArgument())
       words.push(this.#argv[this.#at++]!)
-    const { name } = use.loaded.extension
-    if (spec.multiple !== true && use.given.some((g) => g.spec === spec))
-      throw new OptionError(spec.repeatError ?? `${name}: option "--${spec.flag}" can only be used once.\n`)
-    if (this.#invert && spec.invertible !== true)
-      throw new OptionError(spec.invertError ?? `${name}: option "--${spec.flag}" cannot be inverted.\n`)
+    const given = spec.multiple !== true && use.given.some((g) => g.spec === spec)
+    const refusal = refusedUse(use.loaded.extension.name, spec, given, this.#invert)
+    if (refusal !== null) throw new OptionError(refusal)
     use.given.push({
       spec,
       inverted: this.#invert,

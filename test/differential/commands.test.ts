@@ -118,6 +118,15 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       ],
       ['iptables', '-A', 'INPUT', '-m', 'hashlimit', '--hashlimit-htable-expire', 'x', '-j', 'ACCEPT'],
       ['iptables', '-A', 'INPUT', '-m', 'hashlimit', '--hashlimit-rate-interval', '0x10', '-j', 'ACCEPT'],
+      ...['33', '32', '255.0.255.0', '129', '-1'].map((mask) => [
+        'iptables',
+        ...'-v -A INPUT -m hashlimit --hashlimit-upto 1/s --hashlimit-name n --hashlimit-srcmask'.split(' '),
+        mask,
+      ]),
+      ...['--rateest1 a ! --rateest1 b', '--rateest-bps1 5 ! --rateest-bps1 6'].map((words) => [
+        'iptables',
+        ...`-A INPUT -m rateest ${words}`.split(' '),
+      ]),
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
     ]
     const calls: Call[] = lines.map(([tool, ...argv]) => ({ tool: tool as Call['tool'], argv, stdin: '' }))
