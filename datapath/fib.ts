@@ -453,10 +453,10 @@ export class Fib extends FibLookup {
       const route = this.#checker.make(spec, true, false)
       const table = this.of(route.family).table(route.table)
       const there = table.chain(route.dst, route.prefixLength)
-      // The host folder listed it.
-      if (there.some((r) => sameRoute(r, route) || sameAnycast(r, route))) continue
-      table.insert(route)
-      have.set(text, route)
+      // The host folder listed it: it goes with its address all the same.
+      const listed = there.find((r) => sameRoute(r, route) || sameAnycast(r, route))
+      if (listed === undefined) table.insert(route)
+      have.set(text, listed ?? route)
     }
     this.changed()
   }

@@ -321,9 +321,25 @@ export class Replies {
     view.setUint32(l4 + ICMP_HEADER_LEN, view.getUint32(pkt.l4 + ICMP_HEADER_LEN))
     view.setUint32(l4 + ICMP_HEADER_LEN + 4, now)
     view.setUint32(l4 + ICMP_HEADER_LEN + 8, now)
-    this.#sealIcmp(answer, l4)
+    const first = answer.fragList === null ? answer.end - l4 : answer.fragList.sizes[0]!
+    if (l4 + first < answer.end) this.#sealCutTimestamps(answer, pkt, first)
+    else this.#sealIcmp(answer, l4)
     this.#sendIcmp(answer, 0)
     return true
+  }
+
+  /**
+   * Where the first fragment has no room for the times, __ip_append_data() goes on with the request, as many bytes before
+   * its data as the times lack; the checksum is over the times and those bytes.
+   */
+  #sealCutTimestamps(answer: Packet, request: Packet, first: number): void {
+    const { view, bytes } = this.#host.memory
+    const { l4, end } = answer
+    view.setUint16(l4 + ICMP_CHECKSUM, 0)
+    const sum = fold(sumView(view, l4, end))
+    const from = request.l4 + ICMP_HEADER_LEN - (end - l4 - first)
+    bytes.copyWithin(l4 + first, from, request.l4 + ICMP_HEADER_LEN)
+    view.setUint16(l4 + ICMP_CHECKSUM, ~fold(sum + sumView(view, l4 + first, end)))
   }
 
   /** icmp_reply(): a packet with its header done, ICMP's type set; `data` bytes behind the ICMP header. */
