@@ -148,17 +148,21 @@ function runOne(
   return { stdout: context.out.text, stderr: context.err, code, ended }
 }
 
-/** makeargs(): words, or quoted ones, that end where their quote does. Null: one never ends. */
-function splitLine(text: string): string[] | null {
+/** MAX_ARGS of a batch, with the end. */
+const MOST_WORDS = 511
+
+/** makeargs(): words, or quoted ones, that end where their quote does; or what is wrong with the line. */
+function splitLine(text: string): string[] | string {
   const words: string[] = []
   let at = 0
   for (;;) {
     while (at < text.length && ' \t\r\n'.includes(text[at]!)) at++
     if (at >= text.length) return words
+    if (words.length === MOST_WORDS) return 'Too many arguments to command'
     const quote = text[at]!
     if (quote === '"' || quote === "'") {
       const end = text.indexOf(quote, at + 1)
-      if (end < 0) return null
+      if (end < 0) return 'Unterminated quoted string'
       words.push(text.slice(at + 1, end))
       at = end + 1
     } else {
@@ -213,7 +217,7 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   for (const { line, number, cut } of batchLines(text)) {
     if (cut) stderr += 'Missing continuation line\n'
     const words = splitLine(line)
-    if (words === null) return { stdout, stderr: `${stderr}Unterminated quoted string\n`, code: 1 }
+    if (typeof words === 'string') return { stdout, stderr: `${stderr}${words}\n`, code: 1 }
     if (words.length === 0) continue
     const result = runOne(engine, parsed.options, words, session)
     stdout += result.stdout

@@ -39,6 +39,8 @@ const MAX_LINE = 1023
 /** MAX_ARGS: words of a line. */
 const MAX_WORDS = 32
 const MAX_TYPE_NAME = 31
+/** IPSET_ERRORBUFLEN without the line end and the final 0. */
+const MAX_REPORT = 1022
 const PROMPT = 'ipset> '
 
 /** The command is over: exit status and what stands on standard error. */
@@ -196,8 +198,11 @@ class Session {
    */
   #refuse(text: string, line = this.#line): Stop {
     const last = text.slice(text.lastIndexOf('\n') + 1)
-    if (line === 0 || (last !== text && last.startsWith('cannot parse'))) return problem(text)
-    return problem(`Error in line ${line}: ${last}`)
+    const said =
+      line === 0 || (last !== text && last.startsWith('cannot parse'))
+        ? text
+        : `Error in line ${line}: ${last}`
+    return problem(said.slice(0, MAX_REPORT))
   }
 
   /** What `ipset -` says and then goes on, as nobody looks at what custom_error() gives back. */
@@ -222,6 +227,7 @@ class Session {
   }
 
   #run(argv: readonly string[]): void {
+    if (argv.length >= MAX_WORDS) throw parameter('Line is too long to parse.')
     const rest = this.#environment(argv)
     const word = rest.shift()
     if (word === '-' && this.#line === 0 && !this.#interactive) {

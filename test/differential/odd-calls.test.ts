@@ -511,6 +511,44 @@ conntrack -R quoted2
 sysctl -V -a
 sysctl -h | head -1
 sysctl -d
+ip6tables-restore <f9
+iptables-xml <f9
+ipset - <f9
+iptables-restore --test <f9
+iptables-restore <f10
+iptables-xml <f10
+ip6tables-restore <f10
+ipset restore <f11
+ipset list many -terse | tail -1
+ip -batch f12
+ip -force -batch f12
+sysctl $(head -c 100000 f9)
+sysctl net.ipv4.ip_forward=$(head -c 100000 f9)
+iptables $(head -c 100000 f9)
+iptables -A INPUT -j $(head -c 100000 f9)
+iptables -A INPUT -s $(head -c 100000 f9)
+ipset $(head -c 100000 f9)
+ipset add many $(head -c 100000 f9)
+ipset create $(head -c 100000 f9) hash:ip
+conntrack $(head -c 100000 f9)
+conntrack -L -s $(head -c 100000 f9)
+conntrack -L -p $(head -c 100000 f9)
+ip $(head -c 100000 f9)
+ip route add $(head -c 100000 f9)
+ip addr add $(head -c 100000 f9) dev lo
+ip link show $(head -c 100000 f9)
+iptables $(printf -- '-n %.0s' {1..300}) -L
+iptables $(printf -- 'x %.0s' {1..300})
+ipset $(printf -- 'x %.0s' {1..300})
+ipset list $(printf -- '-q %.0s' {1..40})
+conntrack $(printf -- '-L %.0s' {1..300})
+ip $(printf -- '-4 %.0s' {1..300}) route
+ip route show $(printf -- 'table 5 %.0s' {1..300})
+sysctl $(printf -- '-q %.0s' {1..300}) net.ipv4.ip_forward
+env LC_ALL=en_US.UTF-8 iptables -N $'caf\u00e9'
+env LC_ALL=tr_TR.UTF-8 iptables -S | tail -1
+env LANG=de_DE ipset list nope
+iptables -X
 iptables -L 2>&- >&-
 ip addr 2>&- >&-
 ipset list nope 2>&- >&-
@@ -539,6 +577,9 @@ const FILES: Readonly<Record<string, string>> = {
   crlfct: '-I -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 -t 50\r\n',
   nolfct: '-I -s 1.1.1.1 -d 2.2.2.2 -p udp --sport 1 --dport 2 -t 50',
   quoted: '"-I" "-s" "1.1.1.1" -d 2.2.2.2 -p "udp --sport 1\n',
+  f10: `*filter\n-A INPUT -m comment --comment "${'x'.repeat(1_000_000)}" -j ACCEPT\nCOMMIT\n`,
+  f11: `create many hash:ip\n${Array.from({ length: 20_000 }, (_, i) => `add many 10.1.${i >> 8}.${i & 255}\n`).join('')}`,
+  f12: `addr show lo ${'\\\n'.repeat(3000)} up\n${'link '.repeat(5000)}\n${'"'.repeat(4001)}\n`,
   quoted2: '-A -s "a\\"b"c\n',
   nul: '*filter\n-A INPUT -j DR\0OP\nCOMMIT\n',
   nulset: 'create nul hash:ip\nadd nul 1.2.3\0.4\n',
