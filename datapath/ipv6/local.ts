@@ -151,6 +151,11 @@ export class LocalStack6 {
           continue
         }
         default:
+          // What conntrack summed up was another part of the packet.
+          if (pkt.l4 !== start && pkt.residue !== -1) {
+            pkt.residue = -1
+            pkt.csumOk = pkt.csumPartial
+          }
           pkt.l4 = start
           pkt.proto = next
           counters.count6(isKnown(next) ? IpStat.InDelivers : IpStat.InUnknownProtos)

@@ -87,9 +87,11 @@ interface PortRange {
   readonly random: boolean
   /** The rule's, null: any, or any but one. */
   readonly protocol: string | null
-  /** Addresses it translates to at the same time, null: whatever it finds. */
-  readonly addresses: readonly [bigint, bigint] | null
+  readonly addresses: Addresses
 }
+
+/** The first and the last that a rule translates to, null: whatever it finds. */
+type Addresses = readonly [bigint, bigint] | null
 
 const NAMES: Readonly<Record<number, string>> = {
   1: 'icmp',
@@ -122,6 +124,19 @@ function portRanges(iptables: string): PortRange[] {
     })
   }
   return out.sort((x, y) => x.size - y.size)
+}
+
+/** The addresses of rules for sources that draw even when the port could stay. */
+function drawingSources(iptables: string): Addresses[] {
+  const out: Addresses[] = []
+  for (const line of iptables.split('\n')) {
+    if (!/-j (SNAT|MASQUERADE).* --random/.test(line)) continue
+    const [, where] = /--to-source (\S+)/.exec(line) ?? []
+    const [, inside, plain] = /^(?:\[([^\]]+)\]|([\d.]+(?:-[\d.]+)?))/.exec(where ?? '') ?? []
+    const [from, to = from] = (inside ?? plain ?? where ?? '').split('-')
+    out.push(from ? [numberOf(from), numberOf(to!)] : null)
+  }
+  return out
 }
 
 /** Ports that destinations get without a draw: those of rules that name one alone. */
@@ -180,8 +195,8 @@ export class DrawnRandom implements Random {
   readonly #helpers: boolean
   /** Some rule draws even when the port could stay: then the draw may give the very same port. */
   readonly #always: boolean
-  /** The same of a rule for sources. */
-  readonly #alwaysSource: boolean
+  /** The same of rules for sources: the addresses that they give. */
+  readonly #alwaysSource: readonly Addresses[]
   /** By flow; several where zones keep apart what has the same tuple. */
   readonly #flows = new Map<string, Drawn[]>()
   /** Of fragmented packets. */
@@ -198,7 +213,7 @@ export class DrawnRandom implements Random {
     this.#fixed = fixedPorts(scenario.iptables)
     this.#helpers = hasHelpers(scenario)
     this.#always = scenario.iptables.includes('--random')
-    this.#alwaysSource = /(SNAT|MASQUERADE).* --random/.test(scenario.iptables)
+    this.#alwaysSource = drawingSources(scenario.iptables)
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
@@ -332,7 +347,9 @@ export class DrawnRandom implements Random {
       const inside = this.#asked(drawn, source, true)
       asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
       // No rule asked for another source: all ports of the destination's range were taken.
-      full = inside.length === 0 && !this.#alwaysSource
+      const at = numberOf(drawn.sourceAddress)
+      const always = this.#alwaysSource.some((a) => a === null || (at >= a[0] && at <= a[1]))
+      full = inside.length === 0 && !always
     }
     // Destinations are drawn only from ranges that a rule names. From a full one the last port tried is kept: the one
     // before the first.
