@@ -8,6 +8,7 @@ import { createEngine, type Engine } from '../../../daemon/engine.ts'
 import { PlaceError } from '../../../daemon/errors.ts'
 import { loadHostFolder } from '../../../daemon/host-folder/index.ts'
 import { SeededRandom } from '../../../daemon/random.ts'
+import { runTool } from '../../../daemon/tools.ts'
 import type { Route } from '../../../datapath/fib.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../../datapath/ring.ts'
@@ -47,6 +48,31 @@ const LISTED =
   '{"type":"local","dst":"10.0.0.1","dev":"eth0","table":"local","protocol":"kernel","scope":"host","prefsrc":"10.0.0.1","flags":[]}]'
 
 describe('routes', () => {
+  test('that the folder lists go with their address, an anycast one too', () => {
+    const listed = (type: string, dst: string, table: string): string =>
+      `{"type":"${type}","dst":"${dst}","dev":"eth0","table":"${table}","protocol":"kernel","metric":${table === 'main' ? 256 : 0},"flags":[],"pref":"medium"}`
+    const engine = build({
+      'ip-addr.json':
+        '[{"ifindex":4,"ifname":"eth0","flags":["UP","POINTOPOINT","MULTICAST"],"mtu":1500,"addr_info":[{"family":"inet6","local":"2001:db8::1","prefixlen":64,"scope":"global"}]}]',
+      'ip6-route.json': `[${listed('unicast', '2001:db8::/64', 'main')},${listed('anycast', '2001:db8::', 'local')},${listed('local', '2001:db8::1', 'local')}]`,
+      sysctl: 'net.ipv6.conf.all.forwarding = 1\nnet.ipv6.conf.eth0.forwarding = 1\n',
+    })
+    const ours = (): string[] =>
+      engine.host.fib
+        .routes(6)
+        .map(show)
+        .filter((text) => text.includes('2001:db8::'))
+        .sort()
+    expect(ours()).toEqual([
+      '1 2001:db8::/64 eth0 254 kernel',
+      '2 2001:db8::1/128 eth0 255 kernel',
+      '4 2001:db8::/128 eth0 255 kernel',
+    ])
+    const argv = ['addr', 'del', '2001:db8::1/64', 'dev', 'eth0']
+    runTool({ tool: 'ip', directory: '/', argv, stdin: '' }, engine)
+    expect(ours()).toEqual([])
+  })
+
   test('follow from addresses', () => {
     const { host } = build({ 'ip-addr.json': ADDR })
     expect(host.devices.byName('eth0')).toMatchObject({ index: 4, mtu: 1400, up: true, pointToPoint: true })
