@@ -275,12 +275,19 @@ function insert(wish: Wish, engine: Engine): number {
     throw failed(Errno.Exists, 'create')
   }
   if (known !== Errno.NoEntry) throw failed(known, wish.command)
+  // __build_protonat(): the library tells the port of these alone.
+  const ported = asked.orig.protocol === 6 || asked.orig.protocol === 17
+  const natOf = (nat: NatFilter | null): NatFilter | null =>
+    nat === null || ported ? nat : { ...nat, port: null }
   const made = create(
     conntrack,
     nat,
     asked,
     wish.family,
-    { src: given.has('src-nat') ? wish.snat : null, dst: given.has('dst-nat') ? wish.dnat : null },
+    {
+      src: given.has('src-nat') ? natOf(wish.snat) : null,
+      dst: given.has('dst-nat') ? natOf(wish.dnat) : null,
+    },
     ++programs,
   )
   if (made >= 0) return 1

@@ -46,7 +46,7 @@ const escaped = (text: string): string => text.replace(/[\t\n\r\f\b\\"']/g, (c) 
 export class Output {
   /** Standard output so far. */
   text = ''
-  readonly json: boolean
+  readonly #asJson: boolean
   readonly #pretty: boolean
   /** What ends a line inside a record: `\` with -o. */
   readonly lineEnd: string
@@ -56,15 +56,20 @@ export class Output {
   readonly #colored: boolean
 
   constructor(json: boolean, pretty: boolean, oneline: boolean, color: boolean) {
-    this.json = json
+    this.#asJson = json
     this.#colored = color && !json
     this.#pretty = pretty
     this.lineEnd = oneline ? '\\' : '\n'
   }
 
+  /** is_json_context(): what is printed outside of a list is text, whatever was asked for. */
+  get json(): boolean {
+    return this.#root !== null
+  }
+
   /** new_json_obj() and delete_json_obj(). */
   list(fill: () => void): void {
-    if (!this.json) {
+    if (!this.#asJson) {
       fill()
       return
     }
@@ -79,7 +84,7 @@ export class Output {
 
   /** What -echo shows: one object, of which iproute2 opens some twice. */
   echo(twice: boolean, fill: () => void): void {
-    if (!this.json || !twice) {
+    if (!this.#asJson || !twice) {
       this.list(() => this.object(null, fill))
       return
     }
@@ -93,7 +98,7 @@ export class Output {
 
   /** What is left of a list when the program ends in the middle of it. */
   broken(): void {
-    if (this.json) this.text += this.#pretty ? '[ ' : '['
+    if (this.#asJson) this.text += this.#pretty ? '[ ' : '['
   }
 
   /** One object of the list, or a member object when a name is given. */
