@@ -412,21 +412,31 @@ export class Ipv6DeviceConf {
 
   /** addrconf_sysctl_forward(), addrconf_sysctl_disable() and their kin. */
   #write(name: string, i: number, value: number): void {
-    this.#rows.get(name)![i] = value
+    const row = this.#rows.get(name)!
+    const changed = row[i] !== value
+    row[i] = value
     if (this.#quiet) return
     if (name === ALL) {
-      if (i === FORWARDING) this.#conf.forwarding = value !== 0
+      if (i === FORWARDING) {
+        this.#conf.forwarding = value !== 0
+        // addrconf_forward_change(): said again or not.
+        if (value === 0) this.#spread(FORCE_FORWARDING, 0)
+      }
       if (i === HOP_LIMIT) this.#conf.hopLimit = value
       if (i === ACCEPT_SOURCE_ROUTE) this.#conf.acceptSourceRoute = value
-      if (CONF[i]!.spreads) {
-        this.#quiet = true
-        for (const other of this.#rows.keys())
-          if (other !== ALL && (other !== DEFAULT || CONF[i]!.spreads === true))
-            this.#tunables.set(nameOf(other, CONF[i]!.name), value)
-        this.#quiet = false
-      }
+      if (CONF[i]!.spreads === true || (CONF[i]!.spreads === 'devices' && changed)) this.#spread(i, value)
     }
     for (const device of this.#devices.all()) if (this.#rows.has(device.name)) this.#apply(device)
+  }
+
+  /** What `all` says is written to every device. */
+  #spread(i: number, value: number): void {
+    const spec = CONF[i]!
+    this.#quiet = true
+    for (const other of this.#rows.keys())
+      if (other !== ALL && (other !== DEFAULT || spec.spreads === true))
+        this.#tunables.set(nameOf(other, spec.name), value)
+    this.#quiet = false
   }
 
   #apply(device: Device): void {

@@ -224,6 +224,11 @@ export const conntrack: Match<ConntrackTest> = {
       protocol: asked(o, 'ctproto', (flag) => {
         const number = protocolNumber(o.text(flag))
         if (number === null) throw new OptionError(`unknown protocol "${o.text(flag)}" specified`)
+        // XT_INV_PROTO, which is looked for, is the bit of an inverted --ctstatus.
+        const given = o.given()
+        const before = given.slice(0, given.indexOf(flag)).includes('ctstatus')
+        if (number === 0 && before && o.inverted('ctstatus'))
+          throw new OptionError('conntrack: rule would never match protocol')
         return number
       }),
       addresses: {

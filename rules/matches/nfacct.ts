@@ -21,6 +21,7 @@ export const nfacct: Match<NfAcct> = {
 `,
   parse(o) {
     const name = o.text('nfacct-name')
+    if (name.includes('\n')) throw new OptionError('Newlines not allowed in --nfacct-name')
     if (name === '') throw new OptionError('Argument must have a minimum length of 1 characters\n')
     return { name: cutBytes(name, MAX_NAME) }
   },

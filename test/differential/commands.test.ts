@@ -127,6 +127,10 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         'iptables',
         ...`-A INPUT -m rateest ${words}`.split(' '),
       ]),
+      ...['! --ctproto 0', '! --ctstatus EXPECTED --ctproto 0', '--ctproto 0 ! --ctstatus EXPECTED'].map(
+        (words) => ['iptables', ...`-A INPUT -m conntrack ${words} -m addrtype --src-type FOO`.split(' ')],
+      ),
+      ['iptables', ...'-A INPUT -m nfacct --nfacct-name'.split(' '), 'a\nb', '--nfacct-name', 'c'],
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
     ]
     const calls: Call[] = lines.map(([tool, ...argv]) => ({ tool: tool as Call['tool'], argv, stdin: '' }))

@@ -53,6 +53,16 @@ net.ipv4.nope=1
 net.ipv4.ip_forward net.nope net.ipv4.ip_default_ttl
 -w net.ipv4.ip_forward=1 net.nope=1 net.ipv4.ip_default_ttl=63
 net.ipv4.ip_default_ttl
+net.ipv6.conf.lo.force_forwarding=1
+net.ipv6.conf.all.forwarding=0
+net.ipv6.conf.lo.force_forwarding
+net.ipv6.conf.all.force_forwarding=1
+net.ipv6.conf.lo.force_forwarding
+net.ipv6.conf.lo.force_forwarding=0
+net.ipv6.conf.all.force_forwarding=1
+net.ipv6.conf.lo.force_forwarding
+net.ipv6.conf.all.forwarding=0
+net.ipv6.conf.all.force_forwarding=0
 net//ipv4//ip_forward
 net//ipv4//nope
 net..ipv4..ip_forward
