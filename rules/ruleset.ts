@@ -228,6 +228,13 @@ export class Draft implements ChainSource {
     }
   }
 
+  /** Rules of a chain that no commit has seen yet. */
+  isNew(name: string): (rule: Rule) => boolean {
+    if (!this.#chains.get(name)) return () => false
+    const loaded = new Set(this.view.chains.get(name)?.model.rules ?? [])
+    return (rule) => !loaded.has(rule)
+  }
+
   references(name: string): number {
     return (this.#cleared ? 0 : this.#links.references(name)) + (this.#moved().get(name) ?? 0)
   }

@@ -137,6 +137,20 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
     const zeroed =
       '*filter\n:INPUT ACCEPT [5:6]\n[3:4] -A INPUT -j ACCEPT\n-A INPUT -j DROP\n-Z INPUT\n-Z\nCOMMIT\n'
     calls.push({ tool: 'iptables-restore', argv: ['-c'], stdin: zeroed })
+    const listed = [
+      '-A a -j RETURN\n-S',
+      '-A a -j b\n-S',
+      '-A a -g b\n-vS',
+      'COMMIT\n*filter\n-A b -j a\n-S b',
+      '-L',
+    ]
+    for (const text of listed)
+      calls.push({
+        tool: 'iptables-restore',
+        argv: ['-n'],
+        stdin: `*filter\n:a - [0:0]\n:b - [0:0]\n${text}\nCOMMIT\n`,
+      })
+    calls.push({ tool: 'iptables', argv: ['-A', 'a', '-s', '1.1.1.1,2.2.2.2', '-j', 'b', '-v'], stdin: '' })
     expect(compare(calls)).toBeNull()
   })
 
