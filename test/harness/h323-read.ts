@@ -26,8 +26,15 @@ function placesIn(bytes: Uint8Array, value: Value | null, path: readonly string[
 const read = (type: Type, bytes: Uint8Array, from = 0): Value | null =>
   new PerReader(bytes).read(type, 0, from, bytes.length)
 
-/** Messages of a stream, as they are: whole ones only. */
+/** No message begins with a byte like these: the first ones of words. */
+const TEXT = 0x30
+
+/** Messages of a stream, as they are: whole ones only. One whose header came before it is all of its segment. */
 function* messagesIn(bytes: Uint8Array): Generator<Uint8Array> {
+  if (bytes.length > 0 && (bytes[0] !== 3 || bytes[1] !== 0) && bytes[0]! < TEXT) {
+    yield Uint8Array.from(bytes)
+    return
+  }
   for (let at = 0; at + 4 <= bytes.length; ) {
     const size = (bytes[at + 2]! << 8) | bytes[at + 3]!
     if (bytes[at] !== 3 || size < 4 || at + size > bytes.length) return
