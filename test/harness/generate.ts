@@ -2,6 +2,7 @@
 // runs the scenario, and what far ends send follows from what the kernel let through. The result is concrete
 // bytes, the same for every later run.
 
+import { PlaceError } from '../../daemon/errors.ts'
 import {
   type Conversation,
   EchoConversation,
@@ -374,13 +375,26 @@ export async function rehearse(
   start: (scenario: Scenario) => Taker,
   frames: number = FRAMES,
 ): Promise<Scenario> {
-  const drawn = Math.imul(seed, 16) | 0
   const { kind, family } = kindOf(profile)
-  const world = makeWorld(drawn, kind, family)
-  const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, wall, world)
-  const recorder = new Recorder(start(bare), world, kind, stream(drawn, 'traffic'))
-  await talk(recorder, kind, frames)
-  return { ...bare, steps: recorder.steps }
+  let refusal: unknown
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const drawn = (Math.imul(seed, 16) + attempt) | 0
+    const world = makeWorld(drawn, kind, family)
+    const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, wall, world)
+    let taker: Taker
+    try {
+      taker = start(bare)
+    } catch (e) {
+      // Rules that cannot be loaded are passed over here as well.
+      if (!(e instanceof PlaceError)) throw e
+      refusal = e
+      continue
+    }
+    const recorder = new Recorder(taker, world, kind, stream(drawn, 'traffic'))
+    await talk(recorder, kind, frames)
+    return { ...bare, steps: recorder.steps }
+  }
+  throw refusal
 }
 
 /** Set-ups that the kernel or its tools refused while scenarios were drawn: for whoever improves the generator. */

@@ -241,6 +241,25 @@ export class DrawnRandom implements Random {
       const known = this.#flows.get(flow)?.filter(drew) ?? []
       this.#flows.set(flow, drew(drawn) || known.length === 0 ? [...known, drawn] : known)
     }
+    this.#learn(kernel)
+  }
+
+  /** Connections that are gone in the end: a later packet of theirs may show what the first one drew. */
+  #learn(kernel: Run): void {
+    for (const { injected, sent } of kernel.steps) {
+      const headers = injected === null ? null : headersOf(injected)
+      if (injected === null || headers === null) continue
+      const went = this.#endsOf(injected, headers)
+      if (went === null || this.#flows.has(went.flow)) continue
+      for (const { bytes } of sent) {
+        const h = headersOf(bytes)
+        if (h === null || !sameNumbers(bytes, h, injected, headers)) continue
+        const drawn = this.#drawnIn(bytes, injected, headers, went, [])
+        if (drawn !== null) this.#flows.set(went.flow, [drawn])
+        break
+      }
+    }
+    this.#first.clear()
   }
 
   /** Looks at what the kernel did with the frame that goes in now. */
