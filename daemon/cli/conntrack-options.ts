@@ -138,8 +138,8 @@ const COMMANDS: Readonly<Record<string, readonly [Command, Command | null]>> = {
 }
 const LONG_OF: Readonly<Record<string, string>> = { U: 'update', A: 'add' }
 
-/** Reads a command line. Throws Complaint. */
-export function parseOptions(argv: readonly string[]): Wish {
+/** Reads a command line; `outputs`: what -o has said before. Throws Complaint. */
+export function parseOptions(argv: readonly string[], outputs = 0): Wish {
   const wish: Wish = {
     command: null,
     table: 'conntrack',
@@ -153,7 +153,7 @@ export function parseOptions(argv: readonly string[]): Wish {
     statusMask: 0,
     snat: null,
     dnat: null,
-    outputs: 0,
+    outputs,
     events: 0,
     bufferSize: 0,
     protocol: null,

@@ -520,11 +520,14 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
     throw new Complaint(`Failed to open file ${name} for reading`)
   }
   const wishes: Wish[] = []
+  let outputs = 0
   for (const line of text.split(/(?<=\n)/)) {
     // fgets(3) reads on behind a NUL, and nobody looks there.
     const bare = line.replace(/^[ \t]+|\0.*/gs, '')
     if (bare === '' || bare === '\n' || bare.startsWith('#')) continue
-    const wish = parseOptions(words(bare))
+    // What -o says holds for all lines, those before too.
+    const wish = parseOptions(words(bare), outputs)
+    outputs = wish.outputs
     said.err += wish.warnings
     wishes.push(wish)
   }
@@ -533,7 +536,7 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
       throw new Complaint(
         `Cannot use command \`${NOT_IN_FILES[command ?? ''] ?? 'unknown'}' with --load-file`,
       )
-  for (const wish of wishes) run(wish, engine, said)
+  for (const wish of wishes) run({ ...wish, outputs }, engine, said)
   return 0
 }
 

@@ -189,8 +189,6 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
   if (action === 2 && rule.target === undefined)
     throw new Refusal('EINVAL', 'Missing goto target for action goto')
-  if (action === 2 && rule.target !== undefined && rule.target <= priority)
-    throw new Refusal('EINVAL', 'Backward goto not supported')
   if (rule.uids && (rule.uids[0] > rule.uids[1] || rule.uids[1] === 0xffff_ffff))
     throw new Refusal('EINVAL', 'Invalid uid range')
   for (const [range, what] of [
@@ -199,6 +197,9 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   ] as const)
     if (range && (range[0] === 0 || range[1] === 0 || range[0] > range[1] || range[1] === 0xffff))
       throw new Refusal('EINVAL', `Invalid ${what} range`)
+  // fib_nl2rule_rtnl()
+  if (action === 2 && rule.target !== undefined && rule.target <= priority)
+    throw new Refusal('EINVAL', 'Backward goto not supported')
   const named = ACTIONS[action]
   if (add) {
     // fib4_rule_configure(), fib6_rule_configure().

@@ -211,6 +211,23 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
     compare('-C')
   })
 
+  test('-R: what -o says holds for all lines', () => {
+    const command = (words: string): string =>
+      `-I -s 10.7.0.2 -d 10.0.0.7 -p udp --sport 5 --dport ${words}\n`
+    const end = '-D -s 10.7.0.2 -o extended\n'
+    for (const text of [
+      `-D -p tcp -o labels\n-D -p udp -o xml\n`,
+      `${command('6 -t 500')}${command('7 -t 500 -o xml')}-D -s 10.7.0.2 --dport 6 -p udp\n`,
+      `${end}${end}-D -p udp -o save\n`,
+      end,
+    ]) {
+      refill()
+      writeFileSync(join(root, 'commands'), text)
+      compare(`-R ${join(root, 'commands')}`)
+      compare('-L')
+    }
+  })
+
   test('ports that are not tracked', () => {
     refill()
     for (const words of UNTRACKED) compare(words)
