@@ -397,9 +397,18 @@ function firstFit(chain: RouteEntry[], tos: number, oif: number, leastScope: num
   return null
 }
 
-/** rt6_score_route() of a next hop; -1: it does not count. `preference`: of the route, as IPV6_DECODE_PREF() gives it. */
-function score(device: Device | null, preference: number, oif: number, strict: boolean): number {
-  if (device === null || !device.up) return -1
+/**
+ * rt6_score_route() of a next hop; -1: it does not count. `preference`: of the route, as IPV6_DECODE_PREF() gives it. What
+ * refuses is of lo, and needs no link.
+ */
+function score(
+  device: Device | null,
+  type: number,
+  preference: number,
+  oif: number,
+  strict: boolean,
+): number {
+  if (device === null || (!device.up && !isErrorType(type))) return -1
   const fits = oif === 0 || device.index === oif
   return !fits && strict ? -1 : (fits ? 2 : 0) | (preference << 2)
 }
@@ -413,14 +422,14 @@ function bestFit(chain: RouteEntry[], oif: number, strict: boolean): RouteEntry 
     if (best !== null && r.metric !== best.metric) break
     const preference = (r.extras?.preference ?? 0) ^ 2
     if (r.paths === null) {
-      const p = score(r.device, preference, oif, strict)
+      const p = score(r.device, r.type, preference, oif, strict)
       if (p > points) {
         points = p
         best = r
       }
     } else
       for (let j = 0; j < r.paths.length; j++) {
-        const p = score(r.paths[j]!.device, preference, oif, strict)
+        const p = score(r.paths[j]!.device, r.type, preference, oif, strict)
         if (p > points) {
           points = p
           best = r
