@@ -59,7 +59,9 @@ function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): bool
       (sequence && u16(a, 4) - x.l4 === u16(b, 4) - y.l4 && (!isIcmp(x.protocol) || a[x.l4] === b[y.l4]))
     )
   const id = u16(a, 4)
-  return id === u16(b, 4) && (id !== 0 || sequence)
+  // A later fragment has no number to compare, but an answer goes back to where it came from.
+  const onward = y.fragment !== null && y.fragment.offset > 0 && x.dst !== y.src
+  return id === u16(b, 4) && (id !== 0 || sequence || onward)
 }
 
 /** Ports after translation, where they changed, and the addresses beside them. */
@@ -69,6 +71,8 @@ interface Drawn {
   readonly sourceAddress: string
   readonly destination: number | null
   readonly destinationAddress: string
+  /** The destination is what it was: perhaps nobody drew it. */
+  readonly kept?: boolean
 }
 
 /** Where a packet comes from and goes to. */
@@ -334,6 +338,7 @@ export class DrawnRandom implements Random {
       // Sources are translated later than redirects quote them; identifiers are the source to both kinds of NAT.
       source: quotes.includes(bytes) && !isIcmp(protocol) ? null : fresh(source),
       destination: isIcmp(protocol) ? null : fresh(destination),
+      kept: same && went?.ports[1] === came[1],
     }
     return drawn.source === null && drawn.destination === null ? null : drawn
   }
@@ -379,7 +384,7 @@ export class DrawnRandom implements Random {
       return
     }
     // No number leads to both. Which rule it was is not known: one that draws nothing, if there is one.
-    if (asked.length > 1 && destination !== null && this.#fixed.has(destination)) asked.pop()
+    if (asked.length > 1 && destination !== null && (drawn.kept || this.#fixed.has(destination))) asked.pop()
     // Else destination NAT comes first.
     this.#next = asked.reverse().map((one) => leading(one) ?? leading(one.slice(0, 1)))
   }
