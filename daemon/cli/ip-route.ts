@@ -154,8 +154,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
   while (!line.done) {
     const word = line.take()
     const metricName = metricOf(word)
-    if (word === 'src') source = settle(line.address(line.next(), family))
-    else if (word === 'as') {
+    if (word === 'src') {
+      const found = line.address(line.next(), family)
+      // `default` has as many bytes as the family's addresses, which is none yet.
+      source = settle(found.family === 0 ? { ...found, given: false } : found)
+    } else if (word === 'as') {
       const text = line.next()
       settle(line.address(text === 'to' ? line.next() : text, family))
     } else if (word === 'via') {
@@ -305,6 +308,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     // An address of no bytes: `any`.
     if ([source, hop.gateway].some(isNothing))
       throw new Refusal('EINVAL', 'Attribute failed policy validation')
+    if (own === 6 && isDefault(hop.gateway)) throw new Refusal('EINVAL', 'Invalid gateway address')
     if (tos !== 0 && own === 6)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
