@@ -238,7 +238,10 @@ function modify(context: IpContext, line: Line, change: Change): number {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
     nexthops.push({
       device: d!,
-      gateway: h.gateway === null || h.gateway.family !== own ? null : h.gateway.words,
+      gateway:
+        h.gateway === null || h.gateway.family !== own || (own === 4 && isDefault(h.gateway))
+          ? null
+          : h.gateway.words,
       ...(h.gateway !== null && h.gateway.family !== own && own === 4 ? { via6: h.gateway.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
