@@ -7,7 +7,7 @@
 
 import type { Random } from '../../datapath/host.ts'
 import { SeededRandom } from './frames.ts'
-import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, numberOf, TCP, u16, u32 } from './headers.ts'
+import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, isIpv6, numberOf, TCP, u16, u32 } from './headers.ts'
 import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
 import { announcedDraws, joined } from './scenario-draws-helpers.ts'
 
@@ -147,6 +147,21 @@ function drawingSources(iptables: string): Addresses[] {
 const fixedPorts = (iptables: string): ReadonlySet<number> =>
   new Set([...iptables.matchAll(/--to-(?:ports |destination \S*:)(\d+)(?=\s)/g)].map((m) => Number(m[1])))
 
+/**
+ * Whether a rule to these addresses may give `address`, which can lie outside of them: words are chosen one by one, and
+ * behind one that is not the last address's any will do (find_best_ips_proto).
+ */
+function mayGive([first, last]: NonNullable<Addresses>, address: string): boolean {
+  const at = numberOf(address)
+  for (let shift = isIpv6(address) ? 96n : 0n; shift >= 0n; shift -= 32n) {
+    const word = (n: bigint): bigint => BigInt.asUintN(32, n >> shift)
+    if (BigInt.asUintN(32, word(at) - word(first)) > BigInt.asUintN(32, word(last) - word(first)))
+      return false
+    if (word(at) !== word(last)) return true
+  }
+  return true
+}
+
 /** Whether a rule with this range may have given a packet `port`, and the addresses that it has now. */
 function mayHold(
   range: PortRange,
@@ -159,8 +174,7 @@ function mayHold(
   if (range.source !== source && !isIcmp(protocol)) return false
   if (range.protocol !== null && range.protocol !== NAMES[protocol]) return false
   if (range.addresses === null) return true
-  const at = numberOf(range.source ? sourceAddress : destinationAddress)
-  return at >= range.addresses[0] && at <= range.addresses[1]
+  return mayGive(range.addresses, range.source ? sourceAddress : destinationAddress)
 }
 
 /** A port to be reached in a range of `size` ports from `min` on. */
@@ -371,8 +385,7 @@ export class DrawnRandom implements Random {
       const inside = this.#asked(drawn, source, true)
       asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
       // No rule asked for another source: all ports of the destination's range were taken.
-      const at = numberOf(drawn.sourceAddress)
-      const always = this.#alwaysSource.some((a) => a === null || (at >= a[0] && at <= a[1]))
+      const always = this.#alwaysSource.some((a) => a === null || mayGive(a, drawn.sourceAddress))
       full = inside.length === 0 && !always
     }
     // Destinations are drawn only from ranges that a rule names. From a full one the last port tried is kept: the one
