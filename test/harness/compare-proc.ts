@@ -107,8 +107,10 @@ function sameLimits(x: string, y: string, later: string, draws: boolean): boolea
   const ours = new Map(b.map((l) => [l.key, l]))
   const theirs = new Set(a.map((l) => l.key))
   if (a.length !== b.length || a.some((l) => ours.has(l.key) && !fits(l, ours.get(l.key)!))) return false
-  const rest = b.filter((l) => !theirs.has(l.key))
-  for (const one of a.filter((l) => !ours.has(l.key))) {
+  // The least credit to the least: a greater one of theirs fits a smaller one of ours, but not the other way round.
+  const byCredit = (one: Limit, other: Limit): number => (one.credit < other.credit ? -1 : 1)
+  const rest = b.filter((l) => !theirs.has(l.key)).sort(byCredit)
+  for (const one of a.filter((l) => !ours.has(l.key)).sort(byCredit)) {
     const at = rest.findIndex((l) => draws && withoutPorts(l.key) === withoutPorts(one.key) && fits(one, l))
     if (at < 0) return false
     rest.splice(at, 1)

@@ -40,4 +40,13 @@ describe('tables of hashlimit', () => {
     expect(differences(other.replace(' 4 1', ' 5 1'), within, undefined, save)).toBe(1)
     expect(differences(other + within, within, undefined, save)).toBe(1)
   })
+
+  test('lines with other ports are told apart by what they have left', () => {
+    const line = (port: number, credit: number): string =>
+      `58 0.0.0.0:443->0.0.0.0:${port} ${credit} 27487790600000 13743895300000\n`
+    const kernel = line(14680, 27487790600000) + line(32530, 15393162741664)
+    const ours = line(34196, 13743895300000) + line(34459, 27487790600000)
+    expect(differences(kernel, ours, undefined, '-j SNAT --random')).toBe(0)
+    expect(differences(ours, kernel, undefined, '-j SNAT --random')).toBe(1)
+  })
 })
