@@ -30,6 +30,11 @@ export interface Address {
   readonly deprecated?: boolean
   /** IPv6 peer (point to point), four words; null or absent: none. */
   readonly peer6?: readonly [number, number, number, number] | null
+  /**
+   * Metric of the route to its peer6, which is made when the address comes and stays as it is; null: the link was down
+   * then, or the peer is another by now. Absent: that of the address.
+   */
+  readonly peerRoute?: number | null
 }
 
 /** What of a link only `ip link` shows and sets; packets do not ask for it. */

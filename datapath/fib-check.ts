@@ -210,6 +210,7 @@ export class RouteChecker {
     if (family === 4) {
       const scope = scopeOf(spec)
       const first = spec.nexthops?.[0]
+      if (spec.badGateway && type <= XRESOLVE && LEAST_SCOPE[type]! <= scope) fail(spec.badGateway)
       if (first) {
         if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
         if (spec.gateway && !sameWords(first.gateway, spec.gateway))

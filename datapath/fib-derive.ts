@@ -18,16 +18,7 @@ export function derive6(device: Device, address: Address): RouteSpec[] {
       metric: 0,
     },
   ]
-  const prefixRoute = (words: Words, prefixLength: number): RouteSpec => ({
-    ...common,
-    type: RouteType.Unicast,
-    dst: maskedWords(words, prefixLength),
-    prefixLength,
-    table: Table.Main,
-    metric: address.metric || KERNEL_METRIC6,
-  })
-  if (!device.up) return routes
-  // addrconf_join_anycast(): a router is any router of its subnets.
+  // addrconf_join_anycast(): a router is any router of its subnets, those of a link that is down as well.
   const subnet = maskedWords(address.words, address.prefixLength)
   if (device.conf6.forwarding && address.prefixLength < 127 && subnet.some((w) => w !== 0))
     routes.push({
@@ -38,12 +29,32 @@ export function derive6(device: Device, address: Address): RouteSpec[] {
       table: Table.Local,
       metric: 0,
     })
+  if (!device.up) return routes
   // The peer's route stands whatever noprefixroute says of the address itself (__ipv6_ifa_notify).
-  if (address.peer6) routes.push(prefixRoute(address.peer6, 128))
+  const peerMetric = address.peerRoute === undefined ? address.metric : address.peerRoute
+  if (address.peer6 && peerMetric !== null) routes.push(toPrefix6(device, address.peer6, 128, peerMetric))
   if (!address.noPrefixRoute && !isOwnLoopback(device, address))
-    routes.push(prefixRoute(address.words, address.prefixLength))
+    routes.push(toPrefix6(device, address.words, address.prefixLength, address.metric))
   return routes
 }
+
+/** addrconf_prefix_route(). */
+export const toPrefix6 = (
+  device: Device,
+  words: Words,
+  prefixLength: number,
+  metric: number | undefined,
+): RouteSpec => ({
+  family: 6,
+  protocol: 'kernel',
+  scope: Scope.Universe,
+  device,
+  type: RouteType.Unicast,
+  dst: maskedWords(words, prefixLength),
+  prefixLength,
+  table: Table.Main,
+  metric: metric || KERNEL_METRIC6,
+})
 
 /** init_loopback(): ::1 of lo comes without a route to its prefix. */
 const isOwnLoopback = (device: Device, { words: w }: Address): boolean =>

@@ -8,9 +8,9 @@
 import type { Devices } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
 import { RouteChecker } from './fib-check.ts'
-import { derive, derive6, describe, multicast6 } from './fib-derive.ts'
+import { derive, derive6, describe, multicast6, toPrefix6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
-import { followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
+import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
 import { checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -26,7 +26,7 @@ import {
   tableFor,
   type Words,
 } from './route.ts'
-import { isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
+import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 
 export type { Rule, RuleAction, RulePrefix, RuleSpec } from './policy-rules.ts'
@@ -62,8 +62,11 @@ export class Fib extends FibLookup {
         if (address.family === 4) this.#revive(device, true)
         // addrconf_add_dev() puts the multicast route back if somebody took it away.
         if (address.family === 6) this.#missMulticast6(device)
+        if (old?.family === 6) this.#leavePeer6(device, address, old)
         this.#follow(device)
-        if (address.family === 6) followLifetime(this, device, address, before, old)
+        if (address.family !== 6) return
+        followLifetime(this, device, address, before, old)
+        if (old !== undefined) this.#followPeer6(device, address, old)
       },
       addressRemoved: (device, address) => {
         this.#keepPrefix6(device, address)
@@ -79,11 +82,13 @@ export class Fib extends FibLookup {
       linkChanged: (device) => {
         this.v6.followed = true
         this.#revive(device, device.up)
+        this.#revive6(device)
         if (!device.up) this.#linkDown(device)
         this.#follow(device)
       },
       deviceAdded: (device) => this.#follow(device),
       ipv6Changed: (device) => {
+        this.#revive6(device)
         // rt6_disable_ip(): whatever leads through the device goes.
         if (device.conf6.disabled) this.#throughGone6(device)
         this.#follow(device)
@@ -178,7 +183,7 @@ export class Fib extends FibLookup {
       const left = hit.nexthops.filter(
         (h) => (spec.device && h.device !== spec.device) || !same(h.gateway, spec.gateway),
       )
-      table.replace(hit, siblings(hit, left))
+      this.#alter(table, hit, siblings(hit, left))
     } else this.#take(rt, table, hit)
     this.changed()
     return hit
@@ -341,7 +346,7 @@ export class Fib extends FibLookup {
             }
         const sharer = shares(route) ? beside.find(shares) : undefined
         if (sharer !== undefined) {
-          table.replace(sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
+          this.#alter(table, sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
           return
         }
       } else if (beside.some((r) => sameRoute(r, route))) throw new RouteError('EEXIST', 'File exists')
@@ -365,6 +370,14 @@ export class Fib extends FibLookup {
     if (renewed !== old) table.replace(old, renewed)
     this.setEnd(renewed, end)
     this.changed()
+  }
+
+  /** The same IPv6 route in other words: it ends when it would have. */
+  #alter(table: RouteTable, old: RouteEntry, route: RouteEntry): void {
+    table.replace(old, route)
+    const end = this.ends.get(old)
+    this.ends.delete(old)
+    if (end !== undefined) this.ends.set(route, end)
   }
 
   #take(rt: Routing, table: RouteTable, route: RouteEntry): void {
@@ -461,6 +474,46 @@ export class Fib extends FibLookup {
     this.changed()
   }
 
+  /** inet6_addr_modify(): a route to a peer that is no more the address's stays behind, that to its prefix goes. */
+  #leavePeer6(device: Device, address: Address, old: Address): void {
+    if (!old.peer6 || sameWords(old.peer6, address.peer6 ?? null)) return
+    this.#derived
+      .get(device)
+      ?.delete(describe(toPrefix6(device, old.peer6, 128, old.peerRoute ?? old.metric)))
+    if (old.noPrefixRoute || !isPermanent(old)) return
+    const route = this.#peerPrefix6(device, old.peer6, old.prefixLength)
+    if (route !== undefined) this.removeRoute(route)
+  }
+
+  /** inet6_addr_modify(): unlike a new address a changed one has a route to the prefix of its peer. */
+  #followPeer6(device: Device, address: Address, old: Address): void {
+    if (!address.peer6 || address.noPrefixRoute || !device.up || device.conf6.disabled) return
+    const spec = toPrefix6(device, address.peer6, address.prefixLength, address.metric)
+    const there = this.#peerPrefix6(device, address.peer6, address.prefixLength)
+    const end = endOf(address)
+    if (there !== undefined && isPermanent(old) && !old.noPrefixRoute) {
+      if (there.metric === spec.metric) {
+        this.setEnd(there, end)
+        return
+      }
+      this.removeRoute(there)
+    }
+    try {
+      this.addRoute(spec, 'add', false, end)
+    } catch (error) {
+      if (!(error instanceof RouteError)) throw error
+    }
+  }
+
+  /** addrconf_get_prefix_route() of a peer. */
+  #peerPrefix6(device: Device, peer: Words, prefixLength: number): RouteEntry | undefined {
+    const { dst } = toPrefix6(device, peer, prefixLength, 0)
+    return this.v6.tables
+      .get(Table.Main)
+      ?.chain(dst, prefixLength)
+      .find((r) => r.device === device && r.gateway === null && r.nexthops === null)
+  }
+
   #missMulticast6(device: Device): void {
     const text = describe(multicast6(device))
     const have = this.#derived.get(device)
@@ -490,7 +543,7 @@ export class Fib extends FibLookup {
     for (const table of this.v6.tables.values())
       for (const route of table.list())
         if (route.source !== null && sameWords(route.source, address.words))
-          table.replace(route, new RouteEntry({ ...route, source: null }))
+          this.#alter(table, route, new RouteEntry({ ...route, source: null }))
     this.changed()
   }
 
@@ -518,6 +571,14 @@ export class Fib extends FibLookup {
             }
   }
 
+  /** fib6_ifdown(), fib6_ifup(). */
+  #revive6(device: Device): void {
+    for (const table of this.v6.tables.values())
+      if (table.multipathRoutes > 0)
+        for (const route of table.list())
+          for (const path of route.paths ?? []) if (path.device === device) path.dead = !carries6(device)
+  }
+
   /** fib_disable_ip(): routes through the device go, local ones stay. */
   #linkDown(device: Device): void {
     this.#sweep(this.v4, (r) => r.nexthopScope !== Scope.Nowhere && allThrough(r, device))
@@ -526,22 +587,23 @@ export class Fib extends FibLookup {
 
   #throughGone6(device: Device): void {
     this.#sweep(this.v6, (r) => allThrough(r, device))
-    // rt6_ifdown(): of several next hops those through the device go one by one.
+  }
+
+  #deviceGone(device: Device): void {
+    this.#derived.delete(device)
+    for (const rt of [this.v4, this.v6]) this.#sweep(rt, (r) => allThrough(r, device))
+    // fib6_ifdown(): of several next hops those through the device go one by one.
     for (const table of this.v6.tables.values())
       for (const r of table.list())
         if (r.nexthops?.some((h) => h.device === device))
-          table.replace(
+          this.#alter(
+            table,
             r,
             siblings(
               r,
               r.nexthops.filter((h) => h.device !== device),
             ),
           )
-  }
-
-  #deviceGone(device: Device): void {
-    this.#derived.delete(device)
-    for (const rt of [this.v4, this.v6]) this.#sweep(rt, (r) => allThrough(r, device))
     this.forgetDevices()
   }
 

@@ -48,7 +48,7 @@ export function endLifetimes(devices: Devices, fib: Fib, now: number): void {
 }
 
 /** ms at which the prefix route of an address ends, or null. */
-const endOf = ({ lifetime }: Address): number | null =>
+export const endOf = ({ lifetime }: Address): number | null =>
   lifetime === undefined || lifetime.valid === FOREVER ? null : lifetime.since + lifetime.valid * 1000
 
 /**

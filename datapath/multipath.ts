@@ -129,11 +129,11 @@ export class Multipath {
     const paths = route.paths!
     const h = this.#hash6(key, pkt, early)
     let total = 0
-    for (let i = 0; i < paths.length; i++) if (paths[i]!.device!.up) total += paths[i]!.weight
+    for (let i = 0; i < paths.length; i++) if (!paths[i]!.dead) total += paths[i]!.weight
     let sum = 0
     for (let i = 0; i < paths.length; i++) {
       const path = paths[i]!
-      if (!path.device!.up) continue
+      if (path.dead) continue
       sum += path.weight
       // rt6_upper_bound_set().
       if (h <= Math.floor((sum * 0x80000000 + (total >> 1)) / total) - 1) return path

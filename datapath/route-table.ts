@@ -30,6 +30,9 @@ type RouteFields = Omit<
   readonly weight?: number
 }
 
+/** Next hops out of a device are alive (fib6_ifdown, fib6_ifup). */
+export const carries6 = (device: Device): boolean => device.up && !device.conf6.disabled
+
 /** A route as it stands in a table; fib.ts has the meaning of the fields. */
 export class RouteEntry {
   readonly family: Family
@@ -59,7 +62,7 @@ export class RouteEntry {
   readonly paths: readonly RouteEntry[] | null
   /** One of several next hops: the address that the host would have there when it was last asked for (nh_saddr). */
   ownAddress = 0
-  /** One of several next hops whose device has no address, or is down (RTNH_F_DEAD). */
+  /** One of several next hops whose device is down, or has no address, or knows no IPv6 (RTNH_F_DEAD). */
   dead = false
   /** Of one of several next hops; 1 otherwise. */
   readonly weight: number
@@ -93,18 +96,19 @@ export class RouteEntry {
       this.paths = null
       return
     }
-    this.paths = o.nexthops.map(
-      (h) =>
-        new RouteEntry({
-          ...o,
-          nexthops: null,
-          weight: h.weight,
-          device: h.device,
-          gateway: h.gateway,
-          ...(h.via6 ? { extras: { ...o.extras, via6: h.via6 } } : {}),
-          nexthopScope: h.scope ?? (h.gateway === null && !h.via6 ? Scope.Host : Scope.Link),
-        }),
-    )
+    this.paths = o.nexthops.map((h) => {
+      const path = new RouteEntry({
+        ...o,
+        nexthops: null,
+        weight: h.weight,
+        device: h.device,
+        gateway: h.gateway,
+        ...(h.via6 ? { extras: { ...o.extras, via6: h.via6 } } : {}),
+        nexthopScope: h.scope ?? (h.gateway === null && !h.via6 ? Scope.Host : Scope.Link),
+      })
+      path.dead = o.family === 6 && !carries6(h.device)
+      return path
+    })
   }
 
   /** fib_info_nh_uses_dev(). Does not allocate. */
@@ -403,12 +407,13 @@ function firstFit(chain: RouteEntry[], tos: number, oif: number, leastScope: num
  */
 function score(
   device: Device | null,
+  dead: boolean,
   type: number,
   preference: number,
   oif: number,
   strict: boolean,
 ): number {
-  if (device === null || (!device.up && !isErrorType(type))) return -1
+  if (device === null || dead || (!device.up && !isErrorType(type))) return -1
   const fits = oif === 0 || device.index === oif
   return !fits && strict ? -1 : (fits ? 2 : 0) | (preference << 2)
 }
@@ -422,14 +427,14 @@ function bestFit(chain: RouteEntry[], oif: number, strict: boolean): RouteEntry 
     if (best !== null && r.metric !== best.metric) break
     const preference = (r.extras?.preference ?? 0) ^ 2
     if (r.paths === null) {
-      const p = score(r.device, r.type, preference, oif, strict)
+      const p = score(r.device, false, r.type, preference, oif, strict)
       if (p > points) {
         points = p
         best = r
       }
     } else
       for (let j = 0; j < r.paths.length; j++) {
-        const p = score(r.paths[j]!.device, r.type, preference, oif, strict)
+        const p = score(r.paths[j]!.device, r.paths[j]!.dead, r.type, preference, oif, strict)
         if (p > points) {
           points = p
           best = r

@@ -113,6 +113,8 @@ export interface RouteSpec {
   readonly mtu?: number
   readonly realm?: number
   readonly nexthops?: readonly Nexthop[] | null
+  /** What a next hop with an empty gateway is refused with, once it is that one's turn (fib_get_nhs). */
+  readonly badGateway?: string | null
   readonly extras?: RouteExtras | null
 }
 

@@ -353,6 +353,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let dev: string | null = null
   let localText = ''
   let anycast = false
+  /** An attribute without bytes: `any`. */
+  let empty = false
   let lifetime = false
   const settle = (p: AnyPrefix): void => {
     if (d.family === 0) d.family = p.family
@@ -369,6 +371,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       if (d.peer?.given) line.duplicate('peer', text)
       d.peer = line.prefix(text, d.family)
       settle(d.peer)
+      empty ||= !d.peer.given
     } else if (begins(word, 'broadcast') || word === 'brd') {
       const text = line.next()
       if (d.broadcast !== null) line.duplicate('broadcast', text)
@@ -376,6 +379,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       else {
         const found = line.address(text, d.family)
         settle(found)
+        if (!found.given && d.family === 4) empty = true
         d.broadcast = found.words[0]
       }
     } else if (word === 'anycast') {
@@ -415,6 +419,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       localText = text
       d.local = line.prefix(text, d.family)
       settle(d.local)
+      empty ||= !d.local.given
     }
   }
   if (dev === null) {
@@ -453,6 +458,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   }
   let told: Address | null = null
   const code = context.talk(() => {
+    if (empty && d.family !== 0) throw new Refusal('EINVAL', 'Attribute failed policy validation')
     if (change === 'delete') told = remove(context, device, d, wildcard)
     else if (d.family === 6) add6(context, device, d, change)
     else told = add4(context, device, d, change)
@@ -566,8 +572,11 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
     const { flags: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
+    const other = peer !== null && (!there.peer6 || !sameWords(peer, there.peer6))
     context.devices.changeAddress(device, there, {
       ...rest,
+      ...(other ? { peer6: peer } : {}),
+      peerRoute: other ? null : there.peerRoute === undefined ? (there.metric ?? 0) : there.peerRoute,
       ...metric,
       ...flags,
       noPrefixRoute: d.flags.has('noprefixroute'),
@@ -592,6 +601,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     broadcast: null,
     peer: null,
     peer6: peer,
+    ...(peer === null ? {} : { peerRoute: device.up ? d.metric : null }),
     scope: loopback
       ? Scope.Host
       : top >>> 24 === 0xff

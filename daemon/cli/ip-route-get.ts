@@ -85,6 +85,16 @@ export function getRoute(context: IpContext, line: Line): number {
   let answer: ((context: IpContext) => void) | null = null
   const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
+    // inet_rtm_valid_getroute_req(), inet6_rtm_valid_getroute_req()
+    const whole = bitsOf(own)
+    if (from !== null && from.length !== 0 && from.length !== whole)
+      throw new Refusal(
+        'EINVAL',
+        `ipv${own}: Invalid values in header for ${own === 4 ? 'route get' : 'get route'} request`,
+      )
+    if (notify && own === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
+    if (from?.given && from.length === 0)
+      throw new Refusal('EINVAL', `ipv${own}: rtm_src_len and rtm_dst_len must be ${whole} for IPv${own}`)
     const key = newFlowKey()
     key.family = own
     ;[key.d0, key.d1, key.d2, key.d3] = dst!.words
@@ -99,7 +109,6 @@ export function getRoute(context: IpContext, line: Line): number {
     key.dport = port.dport
     if (protocolSaid && ![6, 17, own === 4 ? 1 : 58].includes(port.protocol))
       throw new Refusal('EOPNOTSUPP', 'Unsupported ip proto')
-    if (notify && own === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
     answer = own === 4 ? get4(context, key, from, uid, fibmatch, notify) : get6(context, key, from, fibmatch)
   })
   if (code !== 0) return code

@@ -3,6 +3,7 @@
 import { type Device, Scope } from '../../datapath/devices.ts'
 import { type Route, type RouteMetric, RouteType, Table, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { carries6 } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { bitsOf } from '../host-folder/address.ts'
 import type { IpContext } from './ip-context.ts'
@@ -180,6 +181,7 @@ export function printRoute(
   }
   if (r.nexthops !== null) {
     const hops = r.nexthops
+    const alive = (device: Device): boolean => (family === 6 ? carries6(device) : device.up)
     out.array('nexthops', () => {
       for (const hop of hops)
         out.object(null, () => {
@@ -189,9 +191,9 @@ export function printRoute(
           out.any('dev', hop.device.name, `dev ${hop.device.name} `)
           out.any('weight', hop.weight, `weight ${hop.weight} `)
           printFlags(context, [
-            ...(hop.device.up ? [] : ['dead']),
+            ...(alive(hop.device) ? [] : ['dead']),
             ...(hop.onlink ? ['onlink'] : []),
-            ...(hop.device.up ? [] : ['linkdown']),
+            ...(alive(hop.device) ? [] : ['linkdown']),
           ])
         })
     })

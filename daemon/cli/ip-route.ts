@@ -155,9 +155,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     const word = line.take()
     const metricName = metricOf(word)
     if (word === 'src') {
-      const found = line.address(line.next(), family)
-      // `default` has as many bytes as the family's addresses, which is none yet.
-      source = settle(found.family === 0 ? { ...found, given: false } : found)
+      source = settle(line.address(line.next(), family))
     } else if (word === 'as') {
       const text = line.next()
       settle(line.address(text === 'to' ? line.next() : text, family))
@@ -236,13 +234,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const nexthops: Nexthop[] = []
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
+    const behindIt = h.gateway !== null && h.gateway.family === (own === 4 ? 6 : 4)
     nexthops.push({
       device: d!,
-      gateway:
-        h.gateway === null || h.gateway.family !== own || (own === 4 && isDefault(h.gateway))
-          ? null
-          : h.gateway.words,
-      ...(h.gateway !== null && h.gateway.family !== own && own === 4 ? { via6: h.gateway.words } : {}),
+      gateway: h.gateway === null || behindIt || (own === 4 && isDefault(h.gateway)) ? null : h.gateway.words,
+      ...(behindIt && own === 4 ? { via6: h.gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
       ...(h.realm === 0 ? {} : { realm: h.realm }),
@@ -303,13 +299,14 @@ function modify(context: IpContext, line: Line, change: Change): number {
     mtu: Math.min(Number(mtu), 65520),
     realm: hop.realm,
     nexthops: nexthops.length === 0 ? null : nexthops,
+    badGateway: refusalOf(hops, own),
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
   let told: Route | null = null
   const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
     // An address of no bytes: `any`.
-    if ([source, hop.gateway].some(isNothing))
+    if (isNothing(source) || (!behindOther && isNothing(hop.gateway)))
       throw new Refusal('EINVAL', 'Attribute failed policy validation')
     if (own === 6 && isDefault(hop.gateway)) throw new Refusal('EINVAL', 'Invalid gateway address')
     if (tos !== 0 && own === 6)
@@ -317,8 +314,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (((tos ?? 0) & 3) !== 0 && own === 4)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
-    if (own === 6 && change !== 'delete' && hops.some((h) => h.gateway?.family !== 6))
-      throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
+    if (own === 6)
+      for (const h of hops) {
+        if (h.gateway?.family !== 4 && isNothing(h.gateway)) throw new Refusal('EINVAL', spec.badGateway!)
+        if (change !== 'delete' && h.gateway?.family !== 6)
+          throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
+      }
+    if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
     const hopSaid = out !== null || hop.gateway !== null || hops.length > 0
     if (nexthopId !== 0 || (nexthopSaid && own === 6 && hopSaid))
       throw new Refusal(
@@ -329,6 +331,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
   })
   if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
   return code
+}
+
+/** What the kernel says of the first gateway without bytes (fib_gw_from_attr, fib_gw_from_via); null if none is. */
+function refusalOf(hops: readonly Hop[], own: Family): string | null {
+  const found = hops.find((h) => isNothing(h.gateway))?.gateway
+  if (!found) return null
+  return found.family === 0 || found.family === own
+    ? `Invalid IPv${own} address in RTA_GATEWAY`
+    : `Invalid IPv${found.family} address in RTA_VIA`
 }
 
 /** -echo: what the kernel says has come or gone. */

@@ -26,7 +26,7 @@ export interface AnyPrefix {
   readonly length: number
   /** A length was written (or `default`). */
   readonly said: boolean
-  /** There is an address at all. */
+  /** There is an address at all: `any` and `all` have no bytes, and `default` has none without a family. */
   readonly given: boolean
 }
 
@@ -62,7 +62,7 @@ function ipv4(text: string): number | null {
 /** get_addr_1(); null if it is none of that family (0: either). */
 export function address(text: string, family: Family | 0): AnyPrefix | null {
   if (text === 'default' || text === 'any' || text === 'all')
-    return { family, words: ANY, length: -2, said: true, given: text === 'default' }
+    return { family, words: ANY, length: -2, said: true, given: text === 'default' && family !== 0 }
   if (text.includes(':')) {
     const words = family === 4 ? null : parseIpv6(text)
     return words === null ? null : { family: 6, words, length: -1, said: false, given: true }
@@ -74,7 +74,7 @@ export function address(text: string, family: Family | 0): AnyPrefix | null {
 /** get_prefix_1(). */
 export function prefix(text: string, family: Family | 0): AnyPrefix | null {
   if (text === 'default' || text === 'any' || text === 'all')
-    return { family, words: ANY, length: 0, said: true, given: false }
+    return { family, words: ANY, length: 0, said: true, given: text === 'default' && family !== 0 }
   const slash = text.indexOf('/')
   const found = address(slash < 0 ? text : text.slice(0, slash), family)
   if (found === null) return null
