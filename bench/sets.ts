@@ -7,6 +7,7 @@ import { Conntrack } from '../conntrack/conntrack.ts'
 import { Nat } from '../conntrack/nat/nat.ts'
 import { runIpset } from '../daemon/cli/ipset.ts'
 import { SeededRandom } from '../daemon/random.ts'
+import { Hook } from '../datapath/hooks.ts'
 import { Host } from '../datapath/host.ts'
 import { Packet } from '../datapath/packet.ts'
 import { CountingEgress } from '../datapath/ports/memory.ts'
@@ -14,7 +15,7 @@ import { FrameMemory } from '../datapath/ring.ts'
 import { formatIpv4 } from '../datapath/wire/address.ts'
 import { IPPROTO_TCP } from '../datapath/wire/protocol.ts'
 import { PatternTables } from '../rules/compile/names.ts'
-import { Bindings, makeJs } from '../rules/compile/template.ts'
+import { functionOf, makeJs } from '../rules/compile/template.ts'
 import { set as setMatch } from '../rules/matches/set.ts'
 import { Sets } from '../rules/sets/store.ts'
 import { median, ratio, table } from './stats.ts'
@@ -115,16 +116,13 @@ function measure(kind: Kind, members: number): Measured {
   const { user, system } = process.cpuUsage(start)
   const load = (user + system) / 1e6
   if (restored.code !== 0) throw new Error(restored.stderr)
-  const bindings = new Bindings()
   const env = { host, conntrack, nat: new Nat(host, conntrack), sets }
-  const js = makeJs(env, 4, bindings, new PatternTables(host.devices), { s: null })
+  const js = makeJs(env, 4, new PatternTables(host.devices))
   const dirs = Array.from({ length: kind.directions }, () => true)
   const none = { op: 0, value: 0n }
   const use = { set: 'm', dirs, bits: (1 << kind.directions) - 1 }
   const code = setMatch.emit({ ...use, invert: false, flags: 0, packets: none, bytes: none }, js)
-  const test = new Function('k', `${bindings.prologue()} return (pkt) => ${code.text}`)(bindings.values) as (
-    pkt: Packet,
-  ) => boolean
+  const test = functionOf(js, code) as (pkt: Packet, hook: number) => boolean
   const random = new SeededRandom(9)
   // Not in the order in which they were added.
   for (let i = hits.length - 1; i > 0; i--) {
@@ -142,7 +140,7 @@ function measure(kind: Kind, members: number): Measured {
       const at = i % addresses.length
       pkt.s0 = addresses[at]! | spread
       pkt.sport = portOf(addresses[at]!)
-      if (test(pkt)) found++
+      if (test(pkt, Hook.Forward)) found++
     }
     return found
   }

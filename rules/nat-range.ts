@@ -3,7 +3,7 @@
 //     10.0.0.1-10.0.0.9:8000-8010/5000      [2001:db8::1]:80      :80      8000-8010
 //     addresses         ports     base
 
-import type { NatRange } from '../conntrack/nat/range.ts'
+import type { Manip, NatRange } from '../conntrack/nat/range.ts'
 import type { Family } from '../datapath/packet.ts'
 import { type AddressWords, formatAddress, parseAddress } from '../datapath/wire/address.ts'
 import {
@@ -13,6 +13,7 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
 } from '../datapath/wire/protocol.ts'
+import type { Code, Js } from './compile/template.ts'
 import { OptionError, type Options } from './options.ts'
 import { strtoul } from './text/numbers.ts'
 import { servicePort } from './text/services.ts'
@@ -155,6 +156,18 @@ export function formatPorts(range: NatRange): string {
   if (range.maxPort !== range.minPort) text += `-${range.maxPort}`
   if (range.offset) text += `/${range.basePort}`
   return text
+}
+
+const isSame = (a: AddressWords, b: AddressWords): boolean => a.every((word, i) => word === b[i])
+
+/** SNAT or DNAT to a range. Where it is one address and at most one port, the code has the numbers in it. */
+export function emitSetup(range: NatRange, manip: Manip, js: Js): Code {
+  const { nat } = js.env
+  const { min, max, minPort, maxPort, hasPorts, offset, random, randomFully, persistent, netmap } = range
+  const isOne = min !== null && max !== null && isSame(min, max) && minPort === maxPort
+  if (!isOne || js.family === 6 || offset || random || randomFully || persistent || netmap)
+    return js`${nat}.setup(pkt, ${range}, ${manip})`
+  return js`${nat}.setup4(pkt, ${min[0]}, ${hasPorts ? minPort : -1}, ${manip})`
 }
 
 /** A range behind its option, and the flags with `dashes` before each: `--to-source 10.0.0.1 --random`. */

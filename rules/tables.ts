@@ -14,14 +14,9 @@ import type { Family, Packet } from '../datapath/packet.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
-import {
-  type Callable,
-  type ChainFn,
-  type ChainSource,
-  STATELESS,
-  type StateHolders,
-} from './compile/rule.ts'
-import { Bindings, type JsOf, makeJs } from './compile/template.ts'
+import { type Callable, type ChainFn, type ChainSource, call, type StateHolders } from './compile/rule.ts'
+import { type Made, NO_VALUES } from './compile/shapes.ts'
+import { type JsOf, makeJs, type Values } from './compile/template.ts'
 import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
 import type { RuleObserver } from './observe.ts'
@@ -54,7 +49,10 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
 }
 
 /** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
-export class LoadedChain implements Counted {
+export class LoadedChain implements Counted, Callable {
+  // What jumps need stands together.
+  run: ChainFn = compileAndRun
+  k: Values = NO_VALUES
   readonly id = newCountedId()
   model: Chain
   readonly slots: RuleSlots
@@ -66,7 +64,6 @@ export class LoadedChain implements Counted {
   tracing = 0
   /** Rules here that change what later rules are looked up by, and let the walk go on. */
   rewriting = 0
-  run: ChainFn = compileAndRun
   #traced: Later | null = null
   #recorded: Later | null = null
   #linear: LinearChain | null = null
@@ -154,6 +151,7 @@ export class LoadedChain implements Counted {
   /** Code is made anew when the next packet comes. */
   recompile(): void {
     this.run = compileAndRun
+    this.k = NO_VALUES
     this.#traced?.again()
     this.#recorded?.again()
   }
@@ -205,9 +203,9 @@ export class LoadedChain implements Counted {
   #told({ observed }: ChainSource, run: ChainFn): ChainFn {
     if (observed === null || this.model.policy === null) return run
     const { observer, chain } = observed
-    return (pkt, hook) => {
+    return (pkt, hook, k) => {
       observer.walk(chain, pkt)
-      const verdict = run(pkt, hook)
+      const verdict = run(pkt, hook, k)
       observer.walked(chain, pkt, verdict)
       return verdict
     }
@@ -227,19 +225,21 @@ export class LoadedChain implements Counted {
     const source = this.#source((name) => table.chain(name))
     if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
-    this.run = this.#told(source, (this.#index ?? this.#linear)!.run)
+    const { run, k } = (this.#index ?? this.#linear)!
+    this.run = this.#told(source, run)
+    this.k = k
   }
 
-  compileRecorded(): ChainFn {
+  compileRecorded(): Made {
     const table = this.#table
     // The index is as the last commit left it once `run` is made.
     if (this.run === compileAndRun && this.#settleIndex(this.#source((name) => table.chain(name))) !== null)
       this.run = this.#index!.run
     const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
-    return this.#index?.recorded(source) ?? compileLinear(source, null).run
+    return this.#index?.recorded(source) ?? compileLinear(source, null)
   }
 
-  compileTraced(): ChainFn {
+  compileTraced(): Made {
     const table = this.#table
     const rules = this.slots.count
     const source = this.#source((name) => table.chain(name).traced)
@@ -247,7 +247,7 @@ export class LoadedChain implements Counted {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
-    return this.#told(source, run)
+    return { run: this.#told(source, run), k: NO_VALUES }
   }
 
   /** trace_packet(): rule `index` fits, or the end is reached. */
@@ -263,18 +263,21 @@ export class LoadedChain implements Counted {
 /** The code of a chain that has none yet. */
 function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
   this.compile()
-  return this.run(pkt, hook)
+  return this.run(pkt, hook, this.k)
 }
 
 /** Code that is made when the first packet comes. */
 class Later implements Callable {
   run: ChainFn
+  k: Values = NO_VALUES
   readonly #first: ChainFn
 
   constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
     this.#first = (pkt, hook) => {
-      this.run = chain[make]()
-      return this.run(pkt, hook)
+      const { run, k } = chain[make]()
+      this.run = run
+      this.k = k
+      return run(pkt, hook, k)
     }
     this.run = this.#first
   }
@@ -282,6 +285,7 @@ class Later implements Callable {
   /** What was made is old. */
   again(): void {
     this.run = this.#first
+    this.k = NO_VALUES
   }
 }
 
@@ -381,7 +385,7 @@ export class LoadedTable {
     this.name = name
     this.env = env
     this.names = names
-    this.js = makeJs(env, family, new Bindings(), names, STATELESS)
+    this.js = makeJs(env, family, names)
     this.watch = watch
     for (const chain of BUILTIN[name])
       this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))
@@ -484,7 +488,7 @@ export class LoadedTable {
     return (pkt) => {
       names.refresh()
       const plain = !flows.recording && !pkt.trace && this.#tracing === 0
-      const verdict = plain ? chain.run(pkt, hook) : this.#observe(chain, pkt, hook)
+      const verdict = plain ? chain.run(pkt, hook, chain.k) : this.#observe(chain, pkt, hook)
       if (verdict !== CONTINUE) return verdict as Verdict
       if (pkt.trace) chain.trace(pkt, chain.model.rules.length)
       if (flows.recording) flows.hit(chain, 0)
@@ -497,12 +501,12 @@ export class LoadedTable {
   #observe(chain: LoadedChain, pkt: Packet, hook: Hook): number {
     if (pkt.trace || this.#tracing > 0) {
       this.flows.spoil()
-      return chain.traced.run(pkt, hook)
+      return call(chain.traced, pkt, hook)
     }
     // Connections are bound by the nat table when they begin.
-    if (this.name !== 'nat') return chain.recorded.run(pkt, hook)
+    if (this.name !== 'nat') return call(chain.recorded, pkt, hook)
     this.flows.spoil()
-    return chain.run(pkt, hook)
+    return chain.run(pkt, hook, chain.k)
   }
 }
 

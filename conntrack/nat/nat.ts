@@ -203,6 +203,14 @@ export class Nat {
     return this.#setup(pkt.ct, manip)
   }
 
+  /** As setup() for a range of one IPv4 address and one port, or none (-1), and nothing else: most ranges are. */
+  setup4(pkt: Packet, address: number, port: number, manip: Manip): Verdict {
+    if (pkt.ct < 0) return Verdict.Accept
+    this.#range.nothing().address(address, 0, 0, 0)
+    if (port >= 0) this.#range.port(port)
+    return this.#setup(pkt.ct, manip)
+  }
+
   /** nf_nat_setup_info for an entry that a helper expected. A Verdict. */
   setupEntry(entry: number, range: NatRange, manip: Manip): Verdict {
     this.#range.load(range)

@@ -79,6 +79,13 @@ export class Range {
     return this
   }
 
+  /** One port. */
+  port(port: number): this {
+    this.hasPorts = true
+    this.minPort = this.maxPort = port
+    return this
+  }
+
   get single(): boolean {
     const { min, max } = this
     return min[0] === max[0] && min[1] === max[1] && min[2] === max[2] && min[3] === max[3]

@@ -19,6 +19,8 @@ import { ORDER, RECORD, type Records, type RuleSlots, type SlotEdit } from '../s
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
 import { type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
+import { type Made, NO_VALUES } from './shapes.ts'
+import type { Values } from './template.ts'
 
 /** Costs of a packet that fits nothing, in rules of straight code; measured by `npm run bench rules`. */
 const COST_OF_TABLE = 6
@@ -51,8 +53,9 @@ function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
 }
 
 /** Walks a chain by its keys with one form of its rules' code. */
-class IndexWalk {
+class IndexWalk implements Made {
   readonly run: ChainFn
+  readonly k = NO_VALUES
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
   pieces: Piece[] = []
@@ -61,8 +64,9 @@ class IndexWalk {
   headPieces = 0
   readonly store: Records
   lists: Int32Array
-  /** By slot; null until a packet asks. */
+  /** By slot, what it is called with; null until a packet asks. */
   readonly codes: (ChainFn | null)[] = []
+  readonly values: Values[] = []
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   /** All rules as straight code, for the packets that a look-up is not good for. */
@@ -82,16 +86,26 @@ class IndexWalk {
   settle(): void {
     const { slots } = this.#source
     this.lists = this.#keys.lists
-    while (this.codes.length < slots.bySlot.length) this.codes.push(null)
+    while (this.codes.length < slots.bySlot.length) {
+      this.codes.push(null)
+      this.values.push(NO_VALUES)
+    }
     this.#wholeIsGood = false
     this.#cutLoose()
   }
 
   /** The code of a single rule, made now. */
   make(slot: number): ChainFn {
-    const code = codeOf(this.#source, [slot], NEXT)
-    this.codes[slot] = code
-    return code
+    const { run, k } = codeOf(this.#source, [slot], NEXT)
+    this.codes[slot] = run
+    this.values[slot] = k
+    return run
+  }
+
+  /** The rule there is gone. */
+  forget(slot: number): void {
+    this.codes[slot] = null
+    this.values[slot] = NO_VALUES
   }
 
   /** For a packet that a look-up is not good for. */
@@ -100,7 +114,7 @@ class IndexWalk {
       this.#whole = compileLinear(this.#source, this.#whole)
       this.#wholeIsGood = true
     }
-    return this.#whole.run(pkt, hook)
+    return this.#whole.run(pkt, hook, this.#whole.k)
   }
 
   /** Loose rules that follow each other in the chain make pieces. */
@@ -139,9 +153,9 @@ class IndexWalk {
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
 return ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
-  const { pieces, pieceOrder, lists, codes, headPieces } = chain, { records } = chain.store
+  const { pieces, pieceOrder, lists, codes, values, headPieces } = chain, { records } = chain.store
   let v = 0, piece = 0
-  for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook)) !== ${NEXT}) return v
+  for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook, pieces[piece].k)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
   for (;;) {
     ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
@@ -151,14 +165,14 @@ return ((pkt, hook) => {
       let best = pieceOrder[piece], from = -1
       ${which.map((i) => `if (o${i} < best) { best = o${i}; from = ${i} }`).join('\n      ')}
       if (best === Infinity) return ${CONTINUE}
-      if (from < 0) v = pieces[piece++].run(pkt, hook)
+      if (from < 0) { v = pieces[piece].run(pkt, hook, pieces[piece].k); piece++ }
       else {
         let slot = 0
         switch (from) {
           ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
         }
         const code = codes[slot]
-        v = code === null ? chain.make(slot)(pkt, hook) : code(pkt, hook)
+        v = code === null ? chain.make(slot)(pkt, hook, values[slot]) : code(pkt, hook, values[slot])
       }
       if (v !== ${NEXT}) return v
       ${marked ? 'if (pkt.mark !== mark) { mark = pkt.mark; after = best; break }' : ''}
@@ -174,11 +188,10 @@ return ((pkt, hook) => {
   }
 }
 
-export class IndexedChain {
+export class IndexedChain implements Made {
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   readonly #walk: IndexWalk
-  readonly #store: Records
   readonly #base: number
   /** In the form that tells the flow cache; null until it is asked for. */
   #recorded: IndexWalk | null = null
@@ -196,7 +209,6 @@ export class IndexedChain {
     this.#source = source
     this.#keys = keys
     this.#walk = new IndexWalk(source, keys)
-    this.#store = source.slots.store
     this.#base = source.slots.base
   }
 
@@ -204,10 +216,14 @@ export class IndexedChain {
     return this.#walk.run
   }
 
+  get k(): Values {
+    return this.#walk.k
+  }
+
   /** The same walk by the code of another source of the same rules. */
-  recorded(source: ChainSource): ChainFn {
+  recorded(source: ChainSource): Made {
     this.#recorded ??= new IndexWalk(source, this.#keys)
-    return this.#recorded.run
+    return this.#recorded
   }
 
   /**
@@ -219,11 +235,11 @@ export class IndexedChain {
     const { count } = slots
     this.#recorded = null
     // Code knows where the records of its rules are.
-    if (slots.store !== this.#store || slots.base !== this.#base) return false
+    if (slots.store !== this.#walk.store || slots.base !== this.#base) return false
     if (removed.length + added.length > 64 + (count >> 2)) return false
     for (const { slot, rule } of removed) {
       this.#keys.remove(slot, rule)
-      this.#walk.codes[slot] = null
+      this.#walk.forget(slot)
     }
     for (const slot of added) this.#keys.add(slot)
     return !this.#keys.worn && this.#keys.loose * 8 < count * 7

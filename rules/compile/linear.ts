@@ -7,6 +7,8 @@ import type { Packet } from '../../datapath/packet.ts'
 import { CONTINUE } from '../extension.ts'
 import type { Rule } from '../model.ts'
 import { type ChainFn, type ChainSource, codeAlone, codeOf, NEXT, type StateHolders } from './rule.ts'
+import { NO_VALUES } from './shapes.ts'
+import type { Values } from './template.ts'
 
 /** Hears that the packet fits the rule in this position; of the end as of one rule more. */
 export type TraceFn = (pkt: Packet, index: number) => void
@@ -20,6 +22,7 @@ export interface Piece {
   readonly rules: readonly (Rule | null)[]
   readonly states: readonly (StateHolders | null)[]
   run: ChainFn
+  k: Values
 }
 
 /** Where a piece's rules stand in the chain, and whom to tell of those that fit. */
@@ -34,17 +37,20 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
     rules: slots.map((slot) => source.slots.bySlot[slot]!),
     states: slots.map((slot) => source.slots.statesOf(slot)),
     run: (pkt, hook) => {
-      piece.run =
+      const made =
         traced === undefined
           ? codeOf(source, slots, NEXT)
           : codeAlone(
               source,
               slots,
               NEXT,
-              (i, js) => `${js.bind(traced.trace).text}(pkt, ${traced.first + i});`,
+              (i, js) => js.statement`${js.bind(traced.trace)}(pkt, ${traced.first + i});`,
             )
-      return piece.run(pkt, hook)
+      piece.run = made.run
+      piece.k = made.k
+      return made.run(pkt, hook, made.k)
     },
+    k: NO_VALUES,
   }
   return piece
 }
@@ -95,25 +101,28 @@ export const byFirstSlot = (pieces: readonly Piece[]): Map<number, Piece> =>
 export interface LinearChain {
   readonly pieces: readonly Piece[]
   readonly run: ChainFn
+  readonly k: Values
 }
 
 /** All rules in order; pieces of `old` stay where they are still good. */
 export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
   const { at, count } = source.slots
-  if (count === 0) return { pieces: [], run: () => CONTINUE }
+  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_VALUES }
   const slots: number[] = []
   for (let i = 0; i < count; i++) slots.push(at[i]!)
-  if (count <= RULES_A_FUNCTION) return { pieces: [], run: codeOf(source, slots, CONTINUE) }
+  if (count <= RULES_A_FUNCTION) return { pieces: [], ...codeOf(source, slots, CONTINUE) }
   const pieces = cutRun(source, slots, byFirstSlot(old?.pieces ?? []))
   return {
     pieces,
     run: (pkt, hook) => {
       for (let i = 0; i < pieces.length; i++) {
-        const verdict = pieces[i]!.run(pkt, hook)
+        const piece = pieces[i]!
+        const verdict = piece.run(pkt, hook, piece.k)
         if (verdict !== NEXT) return verdict
       }
       return CONTINUE
     },
+    k: NO_VALUES,
   }
 }
 
@@ -127,7 +136,8 @@ export function compileTraced(source: ChainSource, trace: TraceFn): ChainFn {
   }
   return (pkt, hook) => {
     for (let i = 0; i < pieces.length; i++) {
-      const verdict = pieces[i]!.run(pkt, hook)
+      const piece = pieces[i]!
+      const verdict = piece.run(pkt, hook, piece.k)
       if (verdict !== NEXT) return verdict
     }
     trace(pkt, count)

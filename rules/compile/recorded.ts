@@ -1,11 +1,11 @@
-// What a rule tells the flow cache while a packet is being recorded (`r`, a FlowCache): which of the facts that it asks for
+// What a rule tells the flow cache while a packet is being recorded: which of the facts that it asks for
 // may be others for the next packet of the connection. It is told where the rule asks, so that a rule which fails before
 // tells of nothing.
 
-import { Vary } from '../../conntrack/flow-cache.ts'
+import { type FlowCache, Vary } from '../../conntrack/flow-cache.ts'
 import type { Fact } from '../extension.ts'
 import type { MatchUse } from '../model.ts'
-import type { Js } from './template.ts'
+import { type Code, EMPTY, type JsOf } from './template.ts'
 
 /** Facts that are not here can change with anything. 0: fixed for a connection and direction, as long as ways last. */
 const VARIES: Partial<Record<Fact, number>> = {
@@ -33,19 +33,25 @@ const VARIES: Partial<Record<Fact, number>> = {
 const variesBy = (facts: readonly Fact[]): number =>
   facts.reduce((bits, fact) => bits | (VARIES[fact] ?? Vary.Never), 0)
 
-/** Expression that tells of them, '' if there is nothing to tell. */
-export function tellFacts(facts: readonly Fact[]): string {
+/** Expression that tells of them, EMPTY if there is nothing to tell. */
+export function tellFacts(facts: readonly Fact[], recorder: FlowCache, js: JsOf): Code {
   const bits = variesBy(facts)
-  return bits === 0 ? '' : `r.varies |= ${bits}`
+  return bits === 0 ? EMPTY : js.statement`${js.bind(recorder)}.varies |= ${bits}`
 }
 
 /** As tellFacts, for one match of a rule. */
-export function tellMatch({ match, data }: MatchUse, js: Js): string {
-  if (match.varies !== undefined) return `r.varies |= ${match.varies(data, js).text}`
+export function tellMatch({ match, data }: MatchUse, recorder: FlowCache, js: JsOf): Code {
+  const r = js.bind(recorder)
+  if (match.varies !== undefined) return js.statement`${r}.varies |= ${match.varies(data, js)}`
   const facts = typeof match.reads === 'function' ? match.reads(data) : match.reads
   const flags = match.tcpFlags?.(data) ?? -1
-  if (flags < 0) return tellFacts(facts)
-  const others = tellFacts(facts.filter((fact) => fact !== 'tcp'))
+  if (flags < 0) return tellFacts(facts, recorder, js)
+  const others = tellFacts(
+    facts.filter((fact) => fact !== 'tcp'),
+    recorder,
+    js,
+  )
   if (flags === 0) return others
-  return others === '' ? `r.flagsAsked |= ${flags}` : `${others}, r.flagsAsked |= ${flags}`
+  const asked = js.statement`${r}.flagsAsked |= ${flags}`
+  return others === EMPTY ? asked : js.statement`${others}, ${asked}`
 }

@@ -7,15 +7,26 @@ import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
-import { BYTES, RECORD, type Records, type RuleSlots } from '../slots.ts'
+import { BYTES, RECORD, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
-import { Bindings, Code, type DeviceNames, type Js, type JsOf, ShapeBindings } from './template.ts'
+import { type Made, makeAlone, makeShared } from './shapes.ts'
+import {
+  type Code,
+  type DeviceNames,
+  EMPTY,
+  FIRST,
+  fixed,
+  type Js,
+  type JsOf,
+  STATELESS,
+  type Values,
+} from './template.ts'
 
 /**
- * chain(pkt, hook): CONTINUE when the end was reached, or RETURN; a Verdict when the walk is over. Of a part of a chain:
- * NEXT when the packet goes on behind it.
+ * chain(pkt, hook, k): CONTINUE when the end was reached, or RETURN; a Verdict when the walk is over. Of a part of a chain:
+ * NEXT when the packet goes on behind it. Chains of one shape share a function; `k` is what they differ in.
  */
-export type ChainFn = (pkt: Packet, hook: number) => number
+export type ChainFn = (pkt: Packet, hook: number, k: Values) => number
 
 /** The packet goes on with the next rule. */
 export const NEXT = -2
@@ -23,7 +34,10 @@ export const NEXT = -2
 /** What a chain's code refers to; stable over recompilation of the chains it jumps to. */
 export interface Callable {
   run: ChainFn
+  k: Values
 }
+
+export const call = (callee: Callable, pkt: Packet, hook: number): number => callee.run(pkt, hook, callee.k)
 
 /** Where one rule's own state lives, by match; the last is the target's. */
 export type StateHolders = readonly { s: object | null }[]
@@ -42,7 +56,6 @@ export interface ChainSource {
   readonly recorder?: FlowCache
 }
 
-export const STATELESS = { s: null }
 const NO_STATE: StateHolders = []
 
 const asksProtocol = (base: BaseMatch): boolean => base.protocol !== null && base.protocol.number !== 0
@@ -107,8 +120,8 @@ function emitAddress(on: AddressMatch, side: 's' | 'd', js: Js): Code[] {
 }
 
 const FIELDS = {
-  s: ['pkt.s0', 'pkt.s1', 'pkt.s2', 'pkt.s3'].map((t) => new Code(t, true)),
-  d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map((t) => new Code(t, true)),
+  s: ['pkt.s0', 'pkt.s1', 'pkt.s2', 'pkt.s3'].map(fixed),
+  d: ['pkt.d0', 'pkt.d1', 'pkt.d2', 'pkt.d3'].map(fixed),
 } as const
 
 /** Conditions of a rule, in the kernel's order: by number (see RuleObserver.miss), and as expressions. */
@@ -121,8 +134,8 @@ function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, j
     const use = rule.matches[i]!
     js.holder = states[i] ?? STATELESS
     const asked = use.match.emit(use.data, js)
-    const told = source.recorder === undefined ? '' : tellMatch(use, js)
-    parts.push([BASE_PARTS.length + i, told === '' ? asked : new Code(`(${told}, ${asked.text})`)])
+    const told = source.recorder === undefined ? EMPTY : tellMatch(use, source.recorder, js)
+    parts.push([BASE_PARTS.length + i, told === EMPTY ? asked : js.statement`(${told}, ${asked})`])
   }
   return parts
 }
@@ -131,50 +144,62 @@ function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, j
  * A statement for the rule in `slot`: returns where the walk ends, falls through where it goes on. `count`: what adds the
  * packet to its counters.
  */
-export function emitRule(slot: number, count: string, source: ChainSource, js: JsOf): string {
+function emitRule(slot: number, count: Code, source: ChainSource, js: JsOf): Code {
   const rule = source.slots.bySlot[slot]!
   const states = source.slots.statesOf(slot) ?? NO_STATE
   const conditions = emitConditions(rule, states, source, js)
   const mayHotdrop =
     rule.matches.some((use) => use.match.hotdrop === true) || (source.family === 6 && asksProtocol(rule.base))
   const tell = source.observed === null ? null : new Telling(source.observed, slot, js)
-  const hotdrop = mayHotdrop ? `if (pkt.hotdrop) { ${tell?.hotdrop() ?? ''} return ${Verdict.Drop}; }` : ''
-  const body = `${count} ${tell?.hit() ?? ''} ${emitTarget(rule, states, source, js, hotdrop, tell)}`
+  const hotdrop = mayHotdrop
+    ? js.statement`if (pkt.hotdrop) { ${tell?.hotdrop() ?? EMPTY} return ${Verdict.Drop}; }`
+    : EMPTY
+  const target = emitTarget(rule, states, source, js, hotdrop, tell)
+  const body = js.statement`${count} ${tell?.hit() ?? EMPTY} ${target}`
   if (tell?.asksMisses !== true) {
-    const condition = js.all(conditions.map(([, code]) => code)).text
-    return `if (${condition}) { ${body} }${mayHotdrop ? ` else ${hotdrop}` : ''}`
+    const condition = js.all(conditions.map(([, code]) => code))
+    return mayHotdrop
+      ? js.statement`if (${condition}) { ${body} } else ${hotdrop}`
+      : js.statement`if (${condition}) { ${body} }`
   }
   // Each condition once, in order: the first that fails is told.
-  const tests = conditions.map(([number, code]) => `!(${code.text}) ? ${js`${number}`.text} : `).join('')
-  return `f = ${tests}-1; if (f < 0) { ${body} } else { ${tell.miss()} ${hotdrop} }`
+  const failed = conditions.reduceRight(
+    (rest, [number, code]) => js.statement`!(${code}) ? ${number} : ${rest}`,
+    js.statement`-1`,
+  )
+  return js.statement`f = ${failed}; if (f < 0) { ${body} } else { ${tell.miss()} ${hotdrop} }`
 }
 
 /** What observed code says, as statements. */
 class Telling {
   readonly asksMisses: boolean
-  readonly #to: string
-  readonly #rule: string
+  readonly #js: JsOf
+  readonly #to: Code
+  readonly #chain: number
+  readonly #slot: number
 
   constructor({ observer, chain }: Observed, slot: number, js: JsOf) {
     this.asksMisses = observer.misses
-    this.#to = js.bind(observer).text
-    this.#rule = js`${chain}, ${slot}`.text
+    this.#js = js
+    this.#to = js.bind(observer)
+    this.#chain = chain
+    this.#slot = slot
   }
 
-  hit(): string {
-    return `${this.#to}.hit(${this.#rule}, pkt);`
+  hit(): Code {
+    return this.#js.statement`${this.#to}.hit(${this.#chain}, ${this.#slot}, pkt);`
   }
 
-  did(): string {
-    return `${this.#to}.did(pkt);`
+  did(): Code {
+    return this.#js.statement`${this.#to}.did(pkt);`
   }
 
-  hotdrop(): string {
-    return `${this.#to}.hotdrop(${this.#rule});`
+  hotdrop(): Code {
+    return this.#js.statement`${this.#to}.hotdrop(${this.#chain}, ${this.#slot});`
   }
 
-  miss(): string {
-    return `${this.#to}.miss(${this.#rule}, f, pkt);`
+  miss(): Code {
+    return this.#js.statement`${this.#to}.miss(${this.#chain}, ${this.#slot}, f, pkt);`
   }
 }
 
@@ -183,26 +208,30 @@ function emitTarget(
   states: StateHolders,
   source: ChainSource,
   js: JsOf,
-  hotdrop: string,
+  hotdrop: Code,
   tell: Telling | null,
-): string {
+): Code {
   const use = rule.target
   switch (use.kind) {
     case 'none':
       return hotdrop
     case 'standard':
-      return `${hotdrop} return ${STANDARD[use.verdict]};`
-    case 'jump':
-      return `${hotdrop} if ((v = ${js.bind(source.callee(use.chain)).text}.run(pkt, hook)) !== ${CONTINUE}) return v;`
-    case 'goto':
-      return `${hotdrop} return ${js.bind(source.callee(use.chain)).text}.run(pkt, hook);`
+      return js.statement`${hotdrop} return ${STANDARD[use.verdict]};`
+    case 'jump': {
+      const callee = js.bind(source.callee(use.chain))
+      return js.statement`${hotdrop} if ((v = ${callee}.run(pkt, hook, ${callee}.k)) !== ${CONTINUE}) return v;`
+    }
+    case 'goto': {
+      const callee = js.bind(source.callee(use.chain))
+      return js.statement`${hotdrop} return ${callee}.run(pkt, hook, ${callee}.k);`
+    }
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
       const code = emitExtension(use, source, js)
-      const did = tell?.did() ?? ''
-      if (use.target.flow === 'continue') return `${code}; ${did} ${hotdrop}`
-      if (use.target.flow === 'final') return `v = ${code}; ${did} ${hotdrop} return v;`
-      return `v = ${code}; ${did} ${hotdrop} if (v !== ${CONTINUE}) return v;`
+      const did = tell?.did() ?? EMPTY
+      if (use.target.flow === 'continue') return js.statement`${code}; ${did} ${hotdrop}`
+      if (use.target.flow === 'final') return js.statement`v = ${code}; ${did} ${hotdrop} return v;`
+      return js.statement`v = ${code}; ${did} ${hotdrop} if (v !== ${CONTINUE}) return v;`
     }
   }
 }
@@ -211,12 +240,16 @@ function emitExtension(
   { target, data }: TargetUse & { readonly kind: 'extension' },
   { recorder }: ChainSource,
   js: JsOf,
-): string {
-  const code = target.emit(data, js).text
+): Code {
+  const code = target.emit(data, js)
   if (recorder === undefined) return code
-  const told = target.repeats === undefined ? `r.varies |= ${Vary.Never}` : tellFacts(target.reads)
-  const done = target.repeats === 'each' ? `r.does(pkt, (pkt) => (${code}))` : code
-  return told === '' ? done : `(${told}, ${done})`
+  const r = js.bind(recorder)
+  const told =
+    target.repeats === undefined
+      ? js.statement`${r}.varies |= ${Vary.Never}`
+      : tellFacts(target.reads, recorder, js)
+  const done = target.repeats === 'each' ? js.statement`${r}.does(pkt, (pkt) => (${code}))` : code
+  return told === EMPTY ? done : js.statement`(${told}, ${done})`
 }
 
 const STANDARD = {
@@ -227,65 +260,30 @@ const STANDARD = {
 } as const
 
 /** What a rule tells when it fits: a statement, by its place among the slots. */
-type Tell = (place: number, js: JsOf) => string
+type Tell = (place: number, js: JsOf) => Code
 
-function textOf(
-  source: ChainSource,
-  bindings: Bindings,
-  slots: readonly number[],
-  end: number,
-  tell?: Tell,
-): string {
-  const { js } = source
-  js.bindings = bindings
+/** The rules as a function's body. */
+function emitRules(source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Code {
+  const { js, recorder, observed } = source
+  js.begin(source.slots.store)
   js.holder = STATELESS
+  const { base } = source.slots
   const rules = slots.map((slot, i) => {
-    const at = bindings.literal(source.slots.base + slot * RECORD)
-    const count =
-      `c.records[${at}]++; c.records[${at} + ${BYTES}] += pkt.end - pkt.l3;` +
-      (source.recorder === undefined
-        ? ''
-        : `r.hit(${js.bind(source.slots).text}, ${bindings.literal(slot)});`)
-    return emitRule(slot, tell === undefined ? count : `${count} ${tell(i, js)}`, source, js)
+    const at = js.literal(base + slot * RECORD)
+    let count = js.statement`${FIRST}.records[${at}]++; ${FIRST}.records[${at} + ${BYTES}] += pkt.end - pkt.l3;`
+    if (recorder !== undefined)
+      count = js.statement`${count} ${js.bind(recorder)}.hit(${js.bind(source.slots)}, ${js.literal(slot)});`
+    if (tell !== undefined) count = js.statement`${count} ${tell(i, js)}`
+    return emitRule(slot, count, source, js)
   })
-  // In parentheses V8 compiles the inner function at once, instead of reading it twice.
-  return `${bindings.prologue()} return ((pkt, hook) => { let v = 0${source.observed?.observer.misses === true ? ', f = 0' : ''};\n${rules.join('\n')}\nreturn ${end} })`
+  const misses = observed?.observer.misses === true ? js.statement`let f = 0;` : EMPTY
+  return js.statement`{ let v = 0; ${misses}\n${js.lines(rules)}\nreturn ${end} }`
 }
 
-type MakeCode = (values: readonly unknown[], store: Records, recorder: FlowCache | undefined) => ChainFn
-const makeCode = (text: string): MakeCode => new Function('k', 'c', 'r', text) as MakeCode
-
-/** Long ones are seldom alike. */
-const LONGEST_SHAPE = 16_384
-const MOST_SHAPES = 1024
-/** By text: what makes the code of what it binds; null after the first time. */
-const shapes = new Map<string, MakeCode | null>()
-
-/**
- * Code for the rules in `slots`, which falls through with `end`. Rules that differ in their numbers and names alone have
- * one shape: from the second time on they share a text, which is compiled and optimised once.
- */
-export function codeOf(source: ChainSource, slots: readonly number[], end: number): ChainFn {
-  const bindings = new ShapeBindings()
-  const text = textOf(source, bindings, slots, end)
-  if (text.length > LONGEST_SHAPE) return codeAlone(source, slots, end)
-  const shape = shapes.get(text)
-  if (shape === undefined) {
-    if (shapes.size >= MOST_SHAPES) shapes.delete(shapes.keys().next().value!)
-    shapes.set(text, null)
-    return codeAlone(source, slots, end)
-  }
-  const make = shape ?? makeCode(text)
-  if (shape === null) shapes.set(text, make)
-  return make(bindings.values, source.slots.store, source.recorder)
-}
+/** Code for the rules in `slots`, which falls through with `end`. */
+export const codeOf = (source: ChainSource, slots: readonly number[], end: number): Made =>
+  makeShared(source.js, emitRules(source, slots, end))
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
-export function codeAlone(source: ChainSource, slots: readonly number[], end: number, tell?: Tell): ChainFn {
-  const bindings = new Bindings()
-  return makeCode(textOf(source, bindings, slots, end, tell))(
-    bindings.values,
-    source.slots.store,
-    source.recorder,
-  )
-}
+export const codeAlone = (source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Made =>
+  makeAlone(source.js, emitRules(source, slots, end, tell))

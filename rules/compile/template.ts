@@ -1,22 +1,65 @@
 // Safe templates for generated code. A template's holes take numbers, booleans, strings (all quoted), other Code,
-// or objects, which are bound by reference as constants of the closure: no text of a rule ever becomes code.
+// or objects, which are bound by reference: no text of a rule ever becomes code.
+//
+//     js`…${hole}…` ─┬─▶ Code: the template and its holes; text only if somebody wants it
+//                    ├─▶ values: numbers, strings and objects, in the order of their holes
+//                    └─▶ trail: which templates met which kinds of holes
+//
+// Code with equal trails has equal text, but for its values: who has met a trail before need not write it again.
 
-import type { Family } from '../../datapath/packet.ts'
+import type { Family, Packet } from '../../datapath/packet.ts'
 import type { CompileEnv } from '../extension.ts'
+
+/** What a hole has become: a boolean, null, Code, or text that is put in as it is. */
+type Part = boolean | null | string | Code
 
 /** A piece of JavaScript made by a template; extensions have no other way to make one. */
 export class Code {
-  readonly text: string
-  /** One name or a member of one: needs no parentheses. */
+  /** By template: strings between the holes. By joining: the operator alone. A name: its text alone. */
+  readonly strings: readonly string[]
+  readonly holes: readonly Part[]
+  /** Its place among what was emitted; of a name below 0, and no other's. */
+  readonly id: number
+  /** A name, or a member of one: needs no parentheses. */
   readonly isName: boolean
-  constructor(text: string, isName = false) {
-    this.text = text
-    this.isName = isName
-  }
-  toString(): string {
-    return this.text
+  readonly kind: CodeKind
+
+  constructor(kind: CodeKind, strings: readonly string[], holes: readonly Part[], id: number) {
+    this.kind = kind
+    this.strings = strings
+    this.holes = holes
+    this.id = id
+    this.isName = kind === 'name' || kind === 'literal' || kind === 'value' || kind === 'member'
   }
 }
+
+/**
+ * 'expression' and 'member' have their parts in parentheses, 'statement' as they are; 'all' joins in parentheses, 'lines'
+ * as they are. A 'literal' is a number or a string, a 'value' an object, of those that belong to the code alone.
+ */
+type CodeKind = 'expression' | 'member' | 'statement' | 'all' | 'lines' | 'name' | 'literal' | 'value'
+
+const NO_HOLES: readonly Part[] = []
+let names = 0
+const ofNoDraft = (kind: CodeKind, text: string): Code => new Code(kind, [text], NO_HOLES, -++names)
+
+/** A fixed word of generated code, made once for all. */
+export const fixed = (text: string): Code => ofNoDraft('name', text)
+
+export const EMPTY = fixed('')
+
+/** By number, made as they are needed: `${name}0`, `${name}1` … */
+function numbered(kind: CodeKind, name: string): (at: number) => Code {
+  const made: Code[] = []
+  return (at) => {
+    while (made.length <= at) made.push(ofNoDraft(kind, `${name}${made.length}`))
+    return made[at]!
+  }
+}
+
+const literalAt = numbered('literal', '')
+const valueAt = numbered('value', '')
+const commonAt = numbered('name', 'g')
 
 export type Hole = number | boolean | string | Code | object | null
 
@@ -48,108 +91,250 @@ export interface DeviceNames {
   idOf(name: string): number
 }
 
-/** Values that are looked through one by one. */
-const MOST_SEARCHED = 48
-/** By the number of values: they are the same for all code. */
-const prologues = ['']
-
-/** Objects that a piece of generated code refers to. */
-export class Bindings {
-  readonly values: unknown[] = []
-  /** Where the objects are, once there are many values; most code binds few. */
-  #index: Map<unknown, number> | null = null
-
-  /** How a number or a string stands in the code. */
-  literal(value: number | string): string {
-    if (typeof value === 'string') return JSON.stringify(value)
-    return value < 0 ? `(${value})` : String(value)
-  }
-
-  bind(value: object): Code {
-    const { values } = this
-    let at = this.#index === null ? values.indexOf(value) : (this.#index.get(value) ?? -1)
-    if (at < 0) {
-      at = values.push(value) - 1
-      if (this.#index !== null) this.#index.set(value, at)
-      else if (values.length > MOST_SEARCHED) this.#index = new Map(values.map((bound, i) => [bound, i]))
-    }
-    return new Code(`k${at}`, true)
-  }
-
-  /** `const k0 = k[0], …;` for the head of the closure. */
-  prologue(): string {
-    const { length } = this.values
-    while (prologues.length <= length) {
-      const at = prologues.length - 1
-      prologues.push(`${prologues[at]}const k${at} = k[${at}]; `)
-    }
-    return prologues[length]!
-  }
-}
-
-/** For code that many rules share: their numbers and strings are bound too, so that rules of one shape have one text. */
-export class ShapeBindings extends Bindings {
-  override literal(value: number | string): string {
-    this.values.push(value)
-    return `k${this.values.length - 1}`
-  }
-}
-
 /** Where the state of an extension's use lives. */
 export interface Holder {
   s: object | null
 }
 
+export const STATELESS: Holder = { s: null }
+
+/** What code refers to as `k[0]`, `k[1]` …: numbers, strings and objects of its own. */
+export type Values = readonly unknown[]
+
+/** The first value, which begin() was given. */
+export const FIRST = valueAt(0)
+
 /** A tag that serves one use of an extension after the other: making one costs more than using it. */
 export interface JsOf extends Js {
   /** The use that `state` means from now on. */
   holder: Holder
-  /** What the code binds from now on. */
-  bindings: Bindings
+  /** The code emitted from now on is a piece of its own, whose `k[0]` is `first`. */
+  begin(first: object | null): void
+  /** The number of templates that were emitted since begin(), and what they were; good until the next begin(). */
+  readonly trail: Trail
+  /** What was bound since begin(); a copy. */
+  values(): Values
+  /** Objects that are the host's or the program's, and not one rule's: `g0`, `g1` … */
+  common(): readonly object[]
+  /**
+   * The text. `alone`: with its numbers and strings in it, and objects of its own as k0, k1 …; else all of them are `k[n]`, so
+   * that the text serves all code with the same trail.
+   */
+  text(code: Code, alone: boolean): string
+  /** A statement: numbers are written as they are, Code without parentheses. */
+  statement(strings: TemplateStringsArray, ...holes: (number | Code)[]): Code
+  lines(parts: readonly Code[]): Code
+  /** A number or a string of the rule. */
+  literal(value: number | string): Code
 }
 
-/** A tag for uses of extensions, the first with its state in `holder`. */
-export function makeJs(
-  env: CompileEnv,
-  family: Family,
-  bindings: Bindings,
-  names: DeviceNames,
-  holder: Holder,
-): JsOf {
-  const hole = (value: Hole): string => {
-    const { bindings } = js
-    if (typeof value === 'number') {
-      if (!Number.isFinite(value)) throw new TypeError(`generated code cannot hold ${value}`)
-      return bindings.literal(value)
+/** Words that tell what was emitted. */
+export class Trail {
+  words = new Int32Array(1024)
+  length = 0
+
+  add(word: number): void {
+    if (this.length === this.words.length) {
+      const longer = new Int32Array(this.length * 2)
+      longer.set(this.words)
+      this.words = longer
     }
-    if (typeof value === 'boolean') return String(value)
-    if (typeof value === 'string') return bindings.literal(value)
-    if (value === null) return 'null'
-    if (value instanceof Code) return value.isName ? value.text : `(${value.text})`
-    return bindings.bind(value).text
+    this.words[this.length++] = word
+  }
+}
+
+// First words of what a hole was, of an operator; templates and common objects have numbers behind these.
+const LITERAL = 1
+const FALSE = 2
+const TRUE = 3
+const NULL = 4
+const CODE = 5
+const VALUE = 6
+const COMMON = 7
+const TEXT = 8
+const STATE = 9
+const ALL = 10
+const ANY = 11
+const LINES = 12
+const FIRST_ID = 16
+
+/** Numbers for templates and common objects, for as long as they live. */
+const ids = new WeakMap<object, number>()
+let lastId = FIRST_ID
+function idOf(of: object): number {
+  let id = ids.get(of)
+  if (id === undefined) ids.set(of, (id = ++lastId))
+  return id
+}
+
+const MEMBER_STATE = ['', '.s']
+const OPERATORS = { [ALL]: [' && '], [ANY]: [' || '], [LINES]: ['\n'] } as const
+const IS_ON = { in: ['', '.t[pkt.iif] === 1'], out: ['', '.t[pkt.oif] === 1'] } as const
+const TRUE_CODE = fixed('true')
+const FALSE_CODE = fixed('false')
+
+/** Objects that code of many rules asks for: what they are called does not tell one rule from the other. */
+const commonOf = ({ host, conntrack, nat, sets }: CompileEnv): ReadonlySet<object> =>
+  new Set<object>([host, conntrack, nat, sets, host.memory, host.memory.bytes, host.random, conntrack.flows])
+
+/** A tag for uses of extensions, one after the other. begin() comes before the first. */
+export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsOf {
+  const commons = commonOf(env)
+  const trail = new Trail()
+  let values: unknown[] = []
+  let common: object[] = []
+  let steps = 0
+
+  const emitted = (kind: CodeKind, strings: readonly string[], holes: readonly Part[]): Code =>
+    new Code(kind, strings, holes, steps++)
+  const literal = (value: number | string): Code => {
+    trail.add(LITERAL)
+    return literalAt(values.push(value) - 1)
+  }
+  const bind = (value: object): Code => {
+    if (typeof value === 'function' || commons.has(value)) {
+      trail.add(COMMON)
+      trail.add(idOf(value))
+      const at = common.indexOf(value)
+      return commonAt(at < 0 ? common.push(value) - 1 : at)
+    }
+    trail.add(VALUE)
+    return valueAt(values.push(value) - 1)
+  }
+  const part = (hole: Hole): Part => {
+    if (typeof hole === 'number') {
+      if (!Number.isFinite(hole)) throw new TypeError(`generated code cannot hold ${hole}`)
+      return literal(hole)
+    }
+    if (typeof hole === 'string') return literal(hole)
+    if (typeof hole === 'boolean') {
+      trail.add(hole ? TRUE : FALSE)
+      return hole
+    }
+    if (hole === null) {
+      trail.add(NULL)
+      return null
+    }
+    if (!(hole instanceof Code)) return bind(hole)
+    trail.add(CODE)
+    trail.add(hole.id)
+    return hole
   }
   const tag = (strings: TemplateStringsArray, ...holes: Hole[]): Code => {
-    let text = strings[0]!
-    for (let i = 0; i < holes.length; i++) text += hole(holes[i]!) + strings[i + 1]!
-    return new Code(text)
+    trail.add(idOf(strings))
+    // The array of holes is the call's own.
+    for (let i = 0; i < holes.length; i++) holes[i] = part(holes[i]!)
+    return emitted('expression', strings, holes as Part[])
   }
-  const join = (parts: readonly Code[], operator: string, empty: string): Code =>
-    new Code(parts.length === 0 ? empty : parts.map((p) => `(${p.text})`).join(operator))
+  const statement = (strings: TemplateStringsArray, ...holes: (number | Code)[]): Code => {
+    trail.add(idOf(strings))
+    const parts = holes as (number | Part)[]
+    for (let i = 0; i < parts.length; i++) {
+      const hole = parts[i]!
+      if (typeof hole !== 'number') {
+        parts[i] = part(hole)
+        continue
+      }
+      trail.add(TEXT)
+      trail.add(hole)
+      parts[i] = String(hole)
+    }
+    return emitted('statement', strings, parts as Part[])
+  }
+  const join = (parts: readonly Code[], operator: keyof typeof OPERATORS): Code => {
+    trail.add(operator)
+    trail.add(parts.length)
+    for (const { id } of parts) trail.add(id)
+    return emitted(operator === LINES ? 'lines' : 'all', OPERATORS[operator], parts)
+  }
   const js: JsOf = Object.assign(tag, {
-    holder,
-    bindings,
-    bind: (value: object) => js.bindings.bind(value),
-    all: (parts: readonly Code[]) => join(parts, ' && ', 'true'),
-    any: (parts: readonly Code[]) => join(parts, ' || ', 'false'),
-    device: (of: 'in' | 'out', pattern: string) =>
-      new Code(
-        `${js.bindings.bind(names.pattern(pattern)).text}.t[pkt.${of === 'in' ? 'iif' : 'oif'}] === 1`,
-      ),
+    holder: STATELESS,
+    begin: (first: object | null) => {
+      trail.length = 0
+      steps = 0
+      // An object in front: arrays of numbers alone would be of another kind to V8.
+      values = [first]
+      common = []
+    },
+    trail,
+    values: () => values.slice(),
+    common: () => common,
+    text: (code: Code, alone: boolean) => write(code, values, alone),
+    statement,
+    lines: (parts: readonly Code[]) => join(parts, LINES),
+    literal,
+    bind,
+    all: (parts: readonly Code[]) => (parts.length === 0 ? TRUE_CODE : join(parts, ALL)),
+    any: (parts: readonly Code[]) => (parts.length === 0 ? FALSE_CODE : join(parts, ANY)),
+    device: (of: 'in' | 'out', pattern: string) => {
+      const on = bind(names.pattern(pattern))
+      trail.add(of === 'in' ? TRUE : FALSE)
+      return emitted('expression', IS_ON[of], [on])
+    },
     env,
     family,
-    state: new Code(''),
+    state: EMPTY,
   })
+  const state = (): Code => {
+    trail.add(STATE)
+    return emitted('member', MEMBER_STATE, [bind(js.holder)])
+  }
   // Binds only when it is asked for, which Object.assign would do at once.
-  Object.defineProperty(js, 'state', { get: () => new Code(`${js.bindings.bind(js.holder).text}.s`, true) })
+  Object.defineProperty(js, 'state', { get: state })
+  js.begin(null)
   return js
+}
+
+/** How a number or a string stands in code of its own. */
+function quoted(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  const number = value as number
+  return number < 0 ? `(${number})` : String(number)
+}
+
+function write(code: Code, values: Values, alone: boolean): string {
+  const { kind, strings, holes } = code
+  switch (kind) {
+    case 'name':
+      return strings[0]!
+    case 'literal': {
+      const at = Number(strings[0])
+      return alone ? quoted(values[at]) : `k[${at}]`
+    }
+    case 'value':
+      return alone ? `k${strings[0]}` : `k[${strings[0]}]`
+    case 'lines':
+      return holes.map((part) => write(part as Code, values, alone)).join(strings[0])
+    case 'all':
+      return holes.map((part) => `(${write(part as Code, values, alone)})`).join(strings[0])
+    default: {
+      let text = strings[0]!
+      for (let i = 0; i < holes.length; i++) {
+        const part = holes[i]!
+        if (!(part instanceof Code)) text += String(part)
+        else if (part.isName || kind === 'statement') text += write(part, values, alone)
+        else text += `(${write(part, values, alone)})`
+        text += strings[i + 1]!
+      }
+      return text
+    }
+  }
+}
+
+/** `const k1 = k[1], … g0 = g[0], …;` for the head of code that stands alone. */
+export function prologue(values: Values, common: readonly object[]): string {
+  let text = ''
+  for (let i = 0; i < values.length; i++) if (typeof values[i] === 'object') text += `const k${i} = k[${i}]; `
+  return text + commonPrologue(common)
+}
+
+export const commonPrologue = (common: readonly object[]): string =>
+  common.map((_, i) => `const g${i} = g[${i}]; `).join('')
+
+/** One expression as a function of its own. */
+export function functionOf(js: JsOf, code: Code): (pkt: Packet, hook: number) => unknown {
+  const values = js.values()
+  const common = js.common()
+  const text = `${prologue(values, common)} return (pkt, hook) => ${js.text(code, true)}`
+  return new Function('k', 'g', text)(values, common) as (pkt: Packet, hook: number) => unknown
 }

@@ -2,7 +2,7 @@
 
 import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { flags, formatRange, formatUse, parseTo } from '../nat-range.ts'
+import { emitSetup, flags, formatRange, formatUse, parseTo } from '../nat-range.ts'
 
 export const dnat: Target<NatRange> = {
   kind: 'target',
@@ -27,5 +27,5 @@ export const dnat: Target<NatRange> = {
   list: (range, _numeric, family) => formatUse('to:', formatRange(range, family), range, ''),
   reads: ['conntrack'],
   flow: 'final',
-  emit: (range, js) => js`${js.env.nat}.setup(pkt, ${range}, ${Manip.Dst})`,
+  emit: (range, js) => emitSetup(range, Manip.Dst, js),
 }

@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest'
 import { Hook, Verdict } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { call } from '../../rules/compile/rule.ts'
 import { hashLimitTables } from '../../rules/matches/hashlimit.ts'
 import { recentLists } from '../../rules/matches/recent.ts'
 import type { Chain, Rule } from '../../rules/model.ts'
@@ -229,7 +230,7 @@ describe('named things over commits', () => {
     const table = hashLimitTables(world.host).get('4n')
     expect(list).not.toBeNull()
     expect(table).not.toBeNull()
-    tables.table(4, 'filter').chain('FORWARD').run(from(world, A), Hook.Forward)
+    call(tables.table(4, 'filter').chain('FORWARD'), from(world, A), Hook.Forward)
     expect(list!.lines()).toHaveLength(1)
     // A chain that is made anew with another rule of the same name, and the first one gone.
     put(tables, 'other', [rule('-m recent --name x --rcheck')])

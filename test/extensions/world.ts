@@ -20,7 +20,7 @@ import { parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 import { ipv6HopLimit } from '../../datapath/wire/ipv6.ts'
 import { PatternTables } from '../../rules/compile/names.ts'
 import { emitBase } from '../../rules/compile/rule.ts'
-import { Bindings, type Code, type Js, makeJs } from '../../rules/compile/template.ts'
+import { type Code, functionOf, type Js, makeJs } from '../../rules/compile/template.ts'
 import type { Match, Target } from '../../rules/extension.ts'
 import { Sets } from '../../rules/sets/store.ts'
 import { SeededRandom } from '../harness/frames.ts'
@@ -122,11 +122,9 @@ export class World {
 
   /** What `emit` gives, as a function of the packet and the hook. */
   #run(family: Family, state: object | null, emit: (js: Js) => Code): (pkt: Packet, hook: number) => unknown {
-    const bindings = new Bindings()
-    const names = new PatternTables(this.host.devices)
-    const code = emit(makeJs(this.env, family, bindings, names, { s: state }))
-    const text = `${bindings.prologue()} return (pkt, hook) => ${code.text}`
-    return new Function('k', text)(bindings.values) as (pkt: Packet, hook: number) => unknown
+    const js = makeJs(this.env, family, new PatternTables(this.host.devices))
+    js.holder = { s: state }
+    return functionOf(js, emit(js))
   }
 
   #compile(extension: Match | Target, data: unknown, family: Family) {

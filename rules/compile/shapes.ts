@@ -1,0 +1,66 @@
+// Functions of generated code. Rules that differ in their numbers and names alone have one shape: from the second time on
+// they share a function, which is written, compiled and optimised once. What they differ in stands in their values.
+
+import type { ChainFn } from './rule.ts'
+import { type Code, commonPrologue, type JsOf, prologue, type Trail, type Values } from './template.ts'
+
+/** A function and the values to call it with. */
+export interface Made {
+  readonly run: ChainFn
+  readonly k: Values
+}
+
+/** Words of a trail; longer ones are seldom alike. */
+const LONGEST_TRAIL = 4096
+const MOST_SHAPES = 1024
+
+interface Shape {
+  readonly trail: Int32Array
+  /** Null after the first time. */
+  run: ChainFn | null
+}
+
+/** By a hash of the trail. */
+const shapes = new Map<number, Shape>()
+
+export const NO_VALUES: Values = []
+
+function hashOf({ words, length }: Trail): number {
+  let hash = length
+  for (let i = 0; i < length; i++) hash = (Math.imul(hash, 31) + words[i]!) | 0
+  return hash
+}
+
+function isTrail(of: Int32Array, { words, length }: Trail): boolean {
+  if (of.length !== length) return false
+  for (let i = 0; i < length; i++) if (of[i] !== words[i]) return false
+  return true
+}
+
+/** Code for all that emit the same, from the second of them on. */
+export function makeShared(js: JsOf, body: Code): Made {
+  const { trail } = js
+  if (trail.length > LONGEST_TRAIL) return makeAlone(js, body)
+  const hash = hashOf(trail)
+  const shape = shapes.get(hash)
+  if (shape === undefined || !isTrail(shape.trail, trail)) {
+    if (shapes.size >= MOST_SHAPES) shapes.delete(shapes.keys().next().value!)
+    shapes.set(hash, { trail: trail.words.slice(0, trail.length), run: null })
+    return makeAlone(js, body)
+  }
+  if (shape.run === null) {
+    const common = js.common()
+    // In parentheses V8 compiles the inner function at once, instead of reading it twice.
+    const text = `${commonPrologue(common)} return ((pkt, hook, k) => ${js.text(body, false)})`
+    shape.run = new Function('g', text)(common) as ChainFn
+  }
+  return { run: shape.run, k: js.values() }
+}
+
+/** Code whose numbers stand in its text. */
+export function makeAlone(js: JsOf, body: Code): Made {
+  const values = js.values()
+  const common = js.common()
+  const text = `${prologue(values, common)} return ((pkt, hook) => ${js.text(body, true)})`
+  return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_VALUES }
+}
