@@ -3,13 +3,17 @@
 
 import { describe, expect, test } from 'vitest'
 import type { Family } from '../../datapath/packet.ts'
+import { PatternTables } from '../../rules/compile/names.ts'
+import { makeJs } from '../../rules/compile/template.ts'
 import { matches } from '../../rules/matches/index.ts'
 import { OptionError, ParsedOptions } from '../../rules/options.ts'
+import type { Sets } from '../../rules/sets/store.ts'
 import { targets } from '../../rules/targets/index.ts'
 import { PrintEnds } from '../../rules/text/errors.ts'
 import { splitWords } from '../../rules/text/line.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { parseRule } from './rule.ts'
+import { World } from './world.ts'
 
 const SEED = 20_261_121
 const ROUNDS = 300
@@ -254,6 +258,32 @@ for (const of of [4, 6] as const)
         }
       })
   })
+
+describe('what emits the same is the same code but for its values', () => {
+  const world = new World()
+  const sets: Sets = Object.assign(Object.create(world.sets), { lookup: () => ({}) })
+  for (const of of [4, 6] as const)
+    for (const [name, generate] of Object.entries(rules).filter(([known]) => has(known, of)))
+      test(`${name}, IPv${of}`, () => {
+        family = of
+        const js = makeJs({ ...world.env, sets }, of, new PatternTables(world.host.devices))
+        const seen = new Map<string, { text: string; values: number; common: readonly object[] }>()
+        for (let i = 0; i < ROUNDS; i++) {
+          const { matches, target } = parseRule(words(generate()), of)
+          js.begin(null)
+          const codes = matches.map(({ match, data }) => match.emit(data, js))
+          if (target !== null) codes.push(target.target.emit(target.data, js))
+          const text = js.text(js.lines(codes), false)
+          const trail = js.trail.words.slice(0, js.trail.length).join(' ')
+          const common = [...js.common()]
+          const known = seen.get(trail) ?? { text, values: js.values().length, common }
+          seen.set(trail, known)
+          expect(text).toBe(known.text)
+          expect(js.values()).toHaveLength(known.values)
+          expect(common.every((object, at) => object === known.common[at])).toBe(true)
+        }
+      })
+})
 
 test('no text makes an extension throw anything but OptionError or PrintEnds', () => {
   const pieces = [
