@@ -45,7 +45,10 @@ function redirected(frame: Uint8Array): Uint8Array | null {
 
 /** What a packet passed on keeps: its identification, and TCP its sequence number, which a reset has anew. */
 function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): boolean {
-  if (x.family !== y.family || x.protocol !== y.protocol) return false
+  if (x.family !== y.family) return false
+  // A later fragment of IPv6 names what the first one begins with, which may be another header than that of transport.
+  const later = y.family === 6 && y.fragment !== null && y.fragment.offset > 0 && !(y.protocol in NAMES)
+  if (x.protocol !== y.protocol && !later) return false
   const sequence = x.protocol !== TCP || u32(a, x.l4 + 4) === u32(b, y.l4 + 4)
   // The last fragment says little of the packet that it makes whole: an answer to it would be another protocol's.
   if (x.family === 6 && y.fragment !== null && (y.fragment.more || y.fragment.offset > 0))
@@ -365,7 +368,8 @@ export class DrawnRandom implements Random {
   /** Ports and flow of a packet, of later fragments those of the first one. */
   #endsOf(frame: Uint8Array, h: Headers): Ends | null {
     const { src, dst, protocol, fragment, l4 } = h
-    const key = `${fragment?.id} ${protocol} ${src} ${dst}`
+    // Fragments of IPv6 belong together whatever protocol they name.
+    const key = `${fragment?.id} ${h.family === 6 ? '' : protocol} ${src} ${dst}`
     const ports = portsOf(frame, h)
     if (ports === null) return this.#first.get(key) ?? null
     const kind = isIcmp(protocol) ? `${frame[l4]}/${frame[l4 + 1]}` : ''
