@@ -44,6 +44,8 @@ type Step = (typeof STEPS)[number]
 
 interface Change {
   readonly step: Step
+  /** The attribute: of two the kernel takes the last. Flags are no attributes. */
+  readonly key: string
   readonly run: (d: Device) => void
 }
 
@@ -147,8 +149,10 @@ function readWish(context: IpContext, line: Line): Wish {
     }
     return one.read(line, key, most)
   }
-  const change = (step: Step, run: (d: Device) => void): void => {
-    wish.changes.push({ step, run })
+  const change = (step: Step, run: (d: Device) => void, key: string = step): void => {
+    const before = step === 'flags' || step === 'kind' ? -1 : wish.changes.findIndex((c) => c.key === key)
+    if (before >= 0) wish.changes.splice(before, 1)
+    wish.changes.push({ step, key, run })
   }
   const refuse = (step: Step, code: string, told: string | null = null): void =>
     change(step, () => {
@@ -175,7 +179,7 @@ function readWish(context: IpContext, line: Line): Wish {
       change('address', (d) => setAddress(d, address))
     } else if (begins(word, 'broadcast') || word === 'brd') {
       const address = hardware(line)
-      change('address check', (d) => longEnough(d, address))
+      change('address check', (d) => longEnough(d, address), 'broadcast check')
       change('broadcast', (d) => {
         if (d.link.mac !== null) d.link.broadcast = cut(d, address)
       })
@@ -242,7 +246,7 @@ function readWish(context: IpContext, line: Line): Wish {
       if (context.device(text) === undefined) line.invalid('Device does not exist\n', text)
       refuse('master', 'EOPNOTSUPP')
     } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
-    else if (begins(word, 'nomaster')) continue
+    else if (begins(word, 'nomaster')) change('master', () => {})
     else if (begins(word, 'dynamic')) {
       const on = onOff(line, 'dynamic')
       change('flags', (d) => {
@@ -304,25 +308,45 @@ function readWish(context: IpContext, line: Line): Wish {
       const size = largest(line, word, 0xffff_ffff)
       // MAX_TCP_HEADER
       if (size <= 192) refuse('kind', 'EINVAL', 'integer out of range')
-      change('sizes', (d) => {
-        if (size > (d.loopback ? 524_280 : 65_536)) throw new Refusal('EINVAL', 'too big gso_max_size')
-      })
-      change('size', (d) => {
-        d.link.gsoMaxSize = size
-      })
+      change(
+        'sizes',
+        (d) => {
+          if (size > (d.loopback ? 524_280 : 65_536)) throw new Refusal('EINVAL', 'too big gso_max_size')
+        },
+        'check of gso_max_size',
+      )
+      change(
+        'size',
+        (d) => {
+          d.link.gsoMaxSize = size
+        },
+        'gso_max_size',
+      )
     } else if (word === 'gso_max_segs') {
       const segments = largest(line, word, 65_535)
-      change('size', (d) => {
-        d.link.gsoMaxSegments = segments
-      })
+      change(
+        'size',
+        (d) => {
+          d.link.gsoMaxSegments = segments
+        },
+        word,
+      )
     } else if (word === 'gro_max_size') {
       const size = largest(line, word, 0xffff_ffff)
-      change('sizes', () => {
-        if (size > 524_280) throw new Refusal('EINVAL', 'too big gro_max_size')
-      })
-      change('size', (d) => {
-        d.link.groMaxSize = size
-      })
+      change(
+        'sizes',
+        () => {
+          if (size > 524_280) throw new Refusal('EINVAL', 'too big gro_max_size')
+        },
+        'check of gro_max_size',
+      )
+      change(
+        'size',
+        (d) => {
+          d.link.groMaxSize = size
+        },
+        'gro_max_size',
+      )
     } else if (word === 'parentdev') line.next()
     else {
       if (begins(word, 'help')) line.die(linkUsage)
@@ -426,11 +450,21 @@ function set(context: IpContext, target: Device, wish: Wish): void {
   const { group, name, up } = wish
   const changes: Change[] = [
     ...wish.changes,
-    ...(group === null ? [] : [{ step: 'group' as const, run: (d: Device) => void (d.link.group = group) }]),
+    ...(group === null
+      ? []
+      : [{ step: 'group' as const, key: 'group', run: (d: Device) => void (d.link.group = group) }]),
     ...(name === null
       ? []
-      : [{ step: 'name' as const, run: (d: Device) => context.devices.rename(d, freeName(context, name)) }]),
-    ...(up === null ? [] : [{ step: 'flags' as const, run: (d: Device) => context.devices.setUp(d, up) }]),
+      : [
+          {
+            step: 'name' as const,
+            key: 'name',
+            run: (d: Device) => context.devices.rename(d, freeName(context, name)),
+          },
+        ]),
+    ...(up === null
+      ? []
+      : [{ step: 'flags' as const, key: 'flags', run: (d: Device) => context.devices.setUp(d, up) }]),
   ]
   changes.sort((a, b) => STEPS.indexOf(a.step) - STEPS.indexOf(b.step))
   for (const { run } of changes) run(target)
