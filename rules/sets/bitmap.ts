@@ -5,7 +5,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { prefixMask, type Words } from '../text/address.ts'
 import { Extensions, type PacketExtension } from './extensions.ts'
-import { portWord } from './hash.ts'
+import { portWord } from './port-word.ts'
 import { type SetData, type SetEnv, SetError, type SetMember, type SetOptions } from './set-type.ts'
 
 /** IPSET_BITMAP_MAX_RANGE + 1. */

@@ -1,6 +1,7 @@
 // hash:ip,port,ip: elements are an address, a protocol and port, an address.
 
-import { HashSet, type HashShape } from './hash.ts'
+import { HashSet } from './hash.ts'
+import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD, FAMILY, HASH_EXTENSIONS, PROBES, RANGE, SIZES } from './words.ts'
 

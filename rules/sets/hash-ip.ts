@@ -1,6 +1,7 @@
 // hash:ip: elements are an address.
 
-import { HashSet, type HashShape } from './hash.ts'
+import { HashSet } from './hash.ts'
+import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD, FAMILY, HASH_EXTENSIONS, PROBES, SIZES } from './words.ts'
 

@@ -1,6 +1,7 @@
 // hash:mac: elements are a MAC.
 
-import { HashSet, type HashShape } from './hash.ts'
+import { HashSet } from './hash.ts'
+import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD, HASH_EXTENSIONS, SIZES } from './words.ts'
 

@@ -1,6 +1,7 @@
 // hash:net,iface: elements are a network, an interface.
 
-import { HashSet, type HashShape } from './hash.ts'
+import { HashSet } from './hash.ts'
+import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD_NET, FAMILY, HASH_EXTENSIONS, SIZES } from './words.ts'
 

@@ -4,8 +4,8 @@
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import { parseAddress, type Words } from '../text/address.ts'
 import { protocolName, protocolNumber, servicePort } from '../text/services.ts'
-import { withPorts } from './hash.ts'
 import { ICMP_NAMES, ICMPV6_NAMES, type IcmpNames } from './icmp-names.ts'
+import { withPorts } from './port-word.ts'
 import type { Part, SetOptions, SetType } from './set-type.ts'
 
 /** A complaint in ipset's words; several lines if it tried several ways. */
