@@ -17,6 +17,7 @@ import { covers, defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
 import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } from './route.ts'
 import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
+import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN } from './wire/ipv6.ts'
@@ -36,7 +37,10 @@ export class Routing {
   custom = false
   /** A local route was put in by hand (fib_has_custom_local_routes). */
   customLocal = false
+  /** Routes with realms. */
   realms = 0
+  /** Some rule has realms. */
+  ruleRealms = false
   /** Routes that follow from links alone are wanted: not after a captured table has been taken as it is. */
   followed = true
   /** What rules and routes look at besides the destination; the rest need not be in a cache's key. */
@@ -389,10 +393,62 @@ export class FibLookup {
   /**
    * ip_route_output_key_hash_rcu(): the way out for a packet made here. Fills key.s0 if it was 0, key.d0 likewise.
    * Null: there is none; `failure` says why. `anySource` (FLOWI_FLAG_ANYSRC): the source need not be the host's.
-   * `cause`: the packet that is answered, by which one of several next hops is chosen then. IPv4. Allocates at most
-   * once for each device.
+   * `cause`: the packet that is answered, by which one of several next hops is chosen then. `known`: the destination is
+   * a next hop (FLOWI_FLAG_KNOWN_NH). IPv4. Allocates at most once for each device and, with rules that have realms,
+   * once for each next hop and realm.
    */
-  output(key: FlowKey, anySource = false, cause: Packet | null = null): Route | null {
+  output(key: FlowKey, anySource = false, cause: Packet | null = null, known = false): Route | null {
+    if (!this.v4.ruleRealms) return this.#output(key, anySource, cause)
+    const { oif } = key
+    this.#realmOut = 0
+    const route = this.#output(key, anySource, cause)
+    if (route === null) return null
+    // __mkroute_output(): what is kept of the next hop, and when.
+    const elsewhere = route.type === RouteType.Local && oif !== 0 && oif !== route.device!.index
+    const cached =
+      route.table !== 0 &&
+      route.type !== RouteType.Broadcast &&
+      !elsewhere &&
+      (!known || (route.gateway !== null && route.nexthopScope === Scope.Link))
+    return this.#withRealms(route, cached ? 'output' : null, this.#realmOut, this.#sharedOut)
+  }
+
+  /** Realms of the rule that the last output() went by, and whether its route has one next hop. */
+  #realmOut = 0
+  #sharedOut = true
+  readonly #realms = new RuleRealms()
+
+  /** `kept`: the direction in which a next hop keeps what the first packet's rule gave; null: it does not. */
+  #withRealms(
+    route: RouteEntry,
+    kept: 'input' | 'output' | null,
+    realm: number,
+    shared: boolean,
+  ): RouteEntry {
+    const realms = this.#realms
+    realms.begin((this.generation + this.devices.generation) | 0)
+    return realms.tag(route, kept === null ? realm : realms.keep(route, shared, kept, realm))
+  }
+
+  /** The realms of the policy rule that decides about an IPv4 key (fib_rules_tclass()), FROM << 16 | TO. */
+  ruleRealm(key: FlowKey): number {
+    if (!this.v4.ruleRealms) return 0
+    const { failure } = this
+    this.freshNames()
+    this.walk(this.v4, key)
+    this.failure = failure
+    return this.decided?.realm ?? 0
+  }
+
+  /**
+   * rt_set_nexthop(): the route by which a packet is forwarded, with realms of its rule. `kept`: those that its next hop
+   * keeps; `shared`: it may be other routes' too, being the only one.
+   */
+  forwardingRealms(route: RouteEntry, realm: number, kept: boolean, shared: boolean): RouteEntry {
+    return this.v4.ruleRealms ? this.#withRealms(route, kept ? 'input' : null, realm, shared) : route
+  }
+
+  #output(key: FlowKey, anySource: boolean, cause: Packet | null): RouteEntry | null {
     const devices = this.devices
     const limited = key.d0 === -1
     const multicast = isMulticast4(key.d0)
@@ -427,6 +483,10 @@ export class FibLookup {
       return this.#toSelf
     }
     const found = this.find(key)
+    if (this.v4.ruleRealms) {
+      this.#realmOut = this.ruleRealm(key)
+      this.#sharedOut = found?.paths === null
+    }
     if (found === null || isErrorType(found.type)) {
       if (key.oif === 0 || out === null) return null
       // Routing tables that do not know a destination on the given interface: it is on the link.
@@ -461,7 +521,7 @@ export class FibLookup {
    * Out of a device whatever the tables say: 255.255.255.255, 224/4, and what no table knows. A multicast route of a
    * prefix shorter than /4 is not one.
    */
-  #outSpecial(key: FlowKey, out: Device, route: RouteEntry | null, limited: boolean): Route | null {
+  #outSpecial(key: FlowKey, out: Device, route: RouteEntry | null, limited: boolean): RouteEntry | null {
     if (!this.#mayLeave(key, out)) return null
     if (!limited && route !== null && route.prefixLength >= 4) {
       if (route.type === RouteType.Multicast) return route
@@ -536,8 +596,13 @@ export class FibLookup {
     return this.v4.custom || this.v4.customLocal
   }
 
+  /** Some policy rule for IPv4 has realms. */
+  get rulesHaveRealms(): boolean {
+    return this.v4.ruleRealms
+  }
+  /** Some route or policy rule for IPv4 has (fib_num_tclassid_users). */
   get usesRealms(): boolean {
-    return this.v4.realms > 0
+    return this.v4.realms > 0 || this.v4.ruleRealms
   }
 
   /** Whether look-ups depend on more of a packet than the destination, for caches of what follows from them. */
@@ -595,6 +660,7 @@ export class FibLookup {
       rt.asksSource = any((r) => r.source)
       rt.asksMark = any((r) => r.markMask)
       rt.asksIif = any((r) => r.iif)
+      rt.ruleRealms = any((r) => r.realm)
       const asks = (r: Rule) => r.protocol || r.sourcePorts || r.destinationPorts
       rt.asksPorts = any(asks)
       rt.dissects = any((r) => r.iif !== LOOPBACK && asks(r))

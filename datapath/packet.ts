@@ -168,7 +168,10 @@ export class Packet {
   arrival: Device | null = null
   /** Chosen route, null before routing. */
   route: Route | null = null
-  /** IPv4: realm of the route back to its source, in the upper half, as the way in was looked up (fib_combine_itag). */
+  /**
+   * IPv4: realms of the route back to its source, and of that look-up's policy rule, as the way in was looked up: where it
+   * leads in the upper half (fib_combine_itag).
+   */
   sourceRealm = 0
   trace = false
   /** A transport match found the header cut short: the table answers DROP (xt_action_param.hotdrop). */

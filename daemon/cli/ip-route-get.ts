@@ -10,7 +10,7 @@ import { formatAddress } from '../../datapath/wire/address.ts'
 import { isMulticast4 } from '../../datapath/wire/ipv4.ts'
 import { ANY, bitsOf } from '../host-folder/address.ts'
 import { IpContext, Refusal } from './ip-context.ts'
-import { FAILURES, type InputRoute, routeIn, ruleRealm, withTag } from './ip-route-in.ts'
+import { FAILURES, type InputRoute, routeIn } from './ip-route-in.ts'
 import {
   NO_FILTER,
   PREFERENCES,
@@ -158,7 +158,7 @@ function get4(
   else {
     const route = fib.output(key)
     if (route === null) return refuse()
-    found = { route, realm: withTag(route.realm, ruleRealm(context.host, asked)), redirect: false }
+    found = { route, realm: route.realm, redirect: false }
   }
   if (fibmatch) {
     // Decided without the tables, or against them: out of the interface that was asked for.

@@ -1,12 +1,13 @@
 // What ip_route_input_rcu() makes of the packet that `ip route get … iif` is about, and the realms of its route.
 
-import { type Device, Scope } from '../../datapath/devices.ts'
+import type { Device } from '../../datapath/devices.ts'
 import { type Route, RouteFailure, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import { Packet, PathFlag } from '../../datapath/packet.ts'
 import { fill4 } from '../../datapath/parse.ts'
 import { HEADROOM } from '../../datapath/ring.ts'
 import type { FlowKey } from '../../datapath/route.ts'
+import { withRealm } from '../../datapath/rule-realms.ts'
 import { Refusal } from './ip-context.ts'
 
 export interface InputRoute {
@@ -58,47 +59,10 @@ export function routeIn(host: Host, key: FlowKey, iif: Device): InputRoute {
     if (failure !== RouteFailure.None) throw new Refusal(FAILURES[failure]!)
     return {
       route,
-      realm: realmIn(host, key, iif, route),
+      realm: withRealm(route.type === RouteType.Unicast ? route.realm : 0, pkt.sourceRealm) >>> 0,
       redirect: (pkt.flags & PathFlag.DoRedirect) !== 0,
     }
   } finally {
     memory.give(slot)
   }
-}
-
-/** set_class_tag(): either half counts where there is none yet. */
-export const withTag = (realm: number, tag: number): number =>
-  (realm | ((realm & 0xffff) === 0 ? tag & 0xffff : 0) | (realm >>> 16 === 0 ? tag & 0xffff0000 : 0)) >>> 0
-
-/** fib_rules_tclass(): the realms of the policy rule that decides. */
-export function ruleRealm(host: Host, key: FlowKey): number {
-  const { fib } = host
-  fib.freshNames()
-  fib.walk(fib.of(4), key)
-  return fib.decided?.realm ?? 0
-}
-
-/** rt_set_nexthop() and fib_combine_itag(): of the way on, and of that back to the source. */
-function realmIn(host: Host, asked: FlowKey, iif: Device, route: Route): number {
-  const { fib } = host
-  const forwarded = route.type === RouteType.Unicast
-  const own = forwarded ? withTag(route.realm, ruleRealm(host, asked)) : 0
-  if (!fib.usesRealms && !fib.rules(4).some((rule) => rule.realm)) return own
-  const back = {
-    ...asked,
-    d0: asked.s0,
-    s0: route.type === RouteType.Broadcast ? 0 : asked.d0,
-    iif: forwarded ? route.device!.index : 0,
-    oif: 0,
-    mark: iif.conf.srcValidMark ? asked.mark : 0,
-    sport: asked.dport,
-    dport: asked.sport,
-  }
-  const found = fib.find(back)
-  if (found === null || (found.type !== RouteType.Unicast && found.type !== RouteType.Local)) return own
-  // A device without addresses learns nothing from a route that leads elsewhere.
-  if (!found.uses(iif) && !iif.addresses.some((a) => a.family === 4 && a.scope < Scope.Nowhere)) return own
-  const rule = ruleRealm(host, back)
-  const tag = ((found.first().realm << 16) >>> 0 || (rule << 16) >>> 0) | (rule >>> 16)
-  return withTag(own, tag >>> 0)
 }

@@ -282,19 +282,19 @@ export class Ipv4Path {
 
     // ip_mkroute_input()
     if (found.paths !== null && !fib.choosesByAddresses(pkt)) this.#cacheable = false
-    const route = fib.forwarding(found, key, pkt)
-    const out = route.device!
+    const way = fib.forwarding(found, key, pkt)
+    const realm = fib.ruleRealm(key)
+    const out = way.device!
     const valid = this.#validateSource(pkt, s0, d0, out.index, device)
     if (valid < 0) return -valid as Reason
     if (
       out === device &&
       valid > 0 &&
       out.conf.sendRedirects &&
-      (out.conf.sharedMedia ||
-        this.#host.devices.onLink4(out, s0, route.gateway === null ? 0 : route.gateway[0]))
+      (out.conf.sharedMedia || this.#host.devices.onLink4(out, s0, way.gateway === null ? 0 : way.gateway[0]))
     )
       pkt.flags |= PathFlag.DoRedirect
-    pkt.route = route
+    pkt.route = fib.forwardingRealms(way, realm, pkt.sourceRealm === 0, found.paths === null)
     return Reason.None
   }
 
@@ -368,7 +368,11 @@ export class Ipv4Path {
     }
     const there = found.uses(device) || (found.type === RouteType.Local && device.loopback)
     // fib_combine_itag(): a device without addresses learns nothing from a route that leads elsewhere.
-    if (there || hasAddress4(device)) pkt.sourceRealm = found.first().realm << 16
+    if (there || hasAddress4(device)) {
+      const rule = fib.ruleRealm(key)
+      pkt.sourceRealm = found.first().realm << 16 || rule << 16
+      pkt.sourceRealm |= rule >>> 16
+    }
     if (there) return onLink(found.first())
     if (!hasAddress4(device)) return rpf === 0 ? 0 : -Reason.ReversePath
     if (rpf === 1) return -Reason.ReversePath
@@ -628,7 +632,7 @@ export class Ipv4Path {
     key.oif = oif
     key.tos = ipv4Tos(view, copy.l3) & TOS_MASK
     key.protocol = key.sport = key.dport = 0
-    const route = host.fib.output(key)
+    const route = host.fib.output(key, false, null, true)
     if (route === null) this.#path.drop(copy, Reason.NoRoute)
     else {
       this.#duplicating = true

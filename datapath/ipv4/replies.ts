@@ -69,6 +69,7 @@ import {
 } from '../wire/tcp.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../wire/udp.ts'
 import { buildOptions, echoOptions, specificDestination, timestampOf } from './options.ts'
+import { relookup } from './relookup.ts'
 
 /** IPTOS_PREC_INTERNETCONTROL: what errors have in the precedence bits. */
 const INTERNET_CONTROL = 0xc0
@@ -155,6 +156,7 @@ export class Replies {
     if (!echoOptions(cause, host, this.#optionBytes, options)) return false
     const way = this.#route(cause, source, tos, options, IPPROTO_ICMP, (type << 8) | code)
     if (way === null) return false
+    if (host.fib.rulesHaveRealms) relookup(host, cause)
     const peer = this.#key.d0
     if (limited && !this.#peerAllow(peer, way)) return false
 

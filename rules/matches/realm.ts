@@ -1,8 +1,10 @@
 // realm: the realm of a packet's route (libxt_realm of iptables 1.8.9, realm_mt() of xt_realm.c): that of the route to
-// the destination, and in the upper half, unless that route has one there, that of the route to the source.
+// the destination and of the policy rule that chose it, and in the upper half, unless there is one there, that of the
+// route to the source.
 
 import { RouteType } from '../../datapath/fib.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { withRealm } from '../../datapath/rule-realms.ts'
 import type { Match } from '../extension.ts'
 import { formatNamedMask, type NamedMask, parseNamedMask } from './named-mask.ts'
 
@@ -15,7 +17,7 @@ function realmOf(pkt: Packet): number {
   // A copy of TEE's goes by a route of the host's own: nobody looked at its source.
   const out = pkt.local || pkt.socketless
   const own = out || route.type === RouteType.Unicast ? route.realm : 0
-  return (own & 0xffff0000) !== 0 || out ? own : own | pkt.sourceRealm
+  return out ? own : withRealm(own, pkt.sourceRealm)
 }
 
 export const realm: Match<NamedMask> = {
@@ -32,6 +34,5 @@ export const realm: Match<NamedMask> = {
   print: (m) => `${m.invert ? '! ' : ''}--realm ${formatNamedMask(m, DEFAULT_NAME, false)}`,
   list: (m, numeric) => `${m.invert ? '! ' : ''}realm ${formatNamedMask(m, DEFAULT_NAME, numeric)}`,
   reads: ['source', 'destination', 'in', 'ports', 'mark', 'tos', 'fib'],
-  // Differs from Linux: realms of policy rules do not count.
   emit: (m, js) => js`((${js.bind(realmOf)}(pkt) & ${m.mask | 0}) === ${m.value | 0}) !== ${m.invert}`,
 }

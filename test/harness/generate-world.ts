@@ -252,7 +252,31 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
     rules.push(...more.rules)
     Object.assign(sysctls, routingSysctls(own, family, devices))
   }
+  if (family === 4 && (profile === 'extensions' || profile === 'routing'))
+    rules.push(...ruleRealms(stream(seed, 'rule realms'), rules, net))
   return { ...net, devices, family, routes, rules, sysctls, clientPorts, serverPorts, marks }
+}
+
+/** Gives realms to some of `rules`, in place; and more rules, which have nothing else to say. */
+function ruleRealms(random: SeededRandom, rules: string[], { peers, prefixes }: Networks): string[] {
+  if (!random.once(3)) return []
+  const realms = (): string => ` realms ${random.pick(['3', '7', '5/3', '7/3', '5/0', '3/7'])}`
+  for (const [i, rule] of rules.entries())
+    if (!/ (prohibit|unreachable|blackhole|goto|nop|realms) /.test(rule) && random.once(2))
+      rules[i] = rule.replace(/(?= priority )/, realms())
+  const one = (priority: number): string => {
+    const where = random.pick([
+      `from ${random.pick(prefixes)}`,
+      `to ${random.pick(prefixes)}`,
+      `from ${random.pick(peers).address}`,
+      `to ${random.pick(peers).address}`,
+      'tos 0x10',
+      'iif lo',
+      '',
+    ])
+    return `${where} lookup main${realms()} priority ${priority}`.trimStart()
+  }
+  return Array.from({ length: 1 + random.below(3) }, (_, i) => one(1200 + i))
 }
 
 function makeSysctls(
