@@ -156,6 +156,7 @@ export class RuleSlots implements Counted {
    * that are there again keep their counters. `anew`: none of them is there again.
    */
   replace(rules: readonly Rule[], anew: boolean, makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
+    if (this.#capacity === 0) return this.#fill(rules, makeStates)
     const old = this.rules
     const shorter = Math.min(old.length, rules.length)
     let head = 0
@@ -186,6 +187,18 @@ export class RuleSlots implements Counted {
     if (this.store === this.#pool) this.#pool.give(this.base, this.#capacity)
     this.store = NO_RECORDS
     this.#capacity = 0
+  }
+
+  /** The first rules of a chain: its records are zeros. */
+  #fill(rules: readonly Rule[], makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
+    const added = this.#straighten(rules, 0)
+    const { records } = this.store
+    for (let slot = 0; slot < rules.length; slot++) {
+      records[this.base + slot * RECORD + ORDER] = slot
+      const states = makeStates(rules[slot]!)
+      if (states !== null || this.#states.length > slot) this.#setStates(slot, states)
+    }
+    return { removed: NONE_REMOVED, added }
   }
 
   /** What rules that may come again have counted. */

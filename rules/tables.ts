@@ -138,10 +138,12 @@ export class LoadedChain implements Counted, Callable {
         if (states) this.#table.retire(rule)
       }
       for (const slot of edit.added) {
-        this.#count(this.slots.bySlot[slot]!, 1)
+        const rule = this.slots.bySlot[slot]!
+        if (rule.plain === true) continue
+        this.#count(rule, 1)
         if (this.slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
+        for (const set of setsOf(rule)) env.sets.hold(set)
       }
-      for (const slot of edit.added) for (const set of setsOf(this.slots.bySlot[slot]!)) env.sets.hold(set)
       for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
       if (this.#index?.edited(edit) === false) this.#index = null
     }
@@ -348,11 +350,10 @@ function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
  * The edit's chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a
  * hashlimit table says how it is made: built-in ones, then the others by name.
  */
-function inOrder({ chains, table }: TableEdit): readonly (readonly [string, Chain | null])[] {
+function inOrder({ chains, table }: TableEdit): readonly string[] {
   const builtin = BUILTIN[table]
   const user = [...chains.keys()].filter((name) => !builtin.includes(name)).sort()
-  const names = [...builtin.filter((name) => chains.has(name)), ...user]
-  return names.map((name) => [name, chains.get(name) ?? null] as const)
+  return [...builtin.filter((name) => chains.has(name)), ...user]
 }
 
 /** The observer of one host's tables. */
@@ -411,7 +412,8 @@ export class LoadedTable {
   apply(edit: TableEdit): void {
     this.flows.invalidate()
     const rewriting = this.#rewriting
-    for (const [name, model] of inOrder(edit)) {
+    for (const name of inOrder(edit)) {
+      const model = edit.chains.get(name) ?? null
       const loaded = this.chains.get(name)
       if (loaded) {
         this.#count(loaded, -1)
