@@ -7,7 +7,7 @@ import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
 import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
-import { BYTES, RECORD, type RuleSlots } from '../slots.ts'
+import { BYTES, PACKETS, RECORD, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
 import { type Made, makeAlone, makeShared } from './shapes.ts'
 import {
@@ -267,10 +267,13 @@ function emitRules(source: ChainSource, slots: readonly number[], end: number, t
   const { js, recorder, observed } = source
   js.begin(source.slots.store)
   js.holder = STATELESS
-  const { base } = source.slots
+  const first = slots[0]!
+  const at = js.literal(source.slots.base + first * RECORD)
   const rules = slots.map((slot, i) => {
-    const at = js.literal(base + slot * RECORD)
-    let count = js.statement`${FIRST}.records[${at}]++; ${FIRST}.records[${at} + ${BYTES}] += pkt.end - pkt.l3;`
+    // Chains that differ in where their records begin alone have one shape.
+    const packets = (slot - first) * RECORD + PACKETS
+    const bytes = packets - PACKETS + BYTES
+    let count = js.statement`${FIRST}.records[${at} + ${packets}]++; ${FIRST}.records[${at} + ${bytes}] += pkt.end - pkt.l3;`
     if (recorder !== undefined)
       count = js.statement`${count} ${js.bind(recorder)}.hit(${js.bind(source.slots)}, ${js.literal(slot)});`
     if (tell !== undefined) count = js.statement`${count} ${tell(i, js)}`

@@ -8,6 +8,7 @@
 // Code with equal trails has equal text, but for its values: who has met a trail before need not write it again.
 
 import type { Family, Packet } from '../../datapath/packet.ts'
+import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import type { CompileEnv } from '../extension.ts'
 
 /** What a hole has become: a boolean, null, Code, or text that is put in as it is. */
@@ -173,6 +174,9 @@ const IS_ON = { in: ['', '.t[pkt.iif] === 1'], out: ['', '.t[pkt.oif] === 1'] } 
 const TRUE_CODE = fixed('true')
 const FALSE_CODE = fixed('false')
 
+/** Numbers that are written as they are: protocols, no bits, all bits. They make more shapes, but not many more. */
+const SMALL: ReadonlySet<number> = new Set([-1, 0, 1, 2, IPPROTO_TCP, IPPROTO_UDP])
+
 /** Objects that code of many rules asks for: what they are called does not tell one rule from the other. */
 const commonOf = ({ host, conntrack, nat, sets }: CompileEnv): ReadonlySet<object> =>
   new Set<object>([host, conntrack, nat, sets, host.memory, host.memory.bytes, host.random, conntrack.flows])
@@ -201,10 +205,15 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
     trail.add(VALUE)
     return valueAt(values.push(value) - 1)
   }
+  const written = (value: number): string => {
+    trail.add(TEXT)
+    trail.add(value)
+    return quoted(value)
+  }
   const part = (hole: Hole): Part => {
     if (typeof hole === 'number') {
       if (!Number.isFinite(hole)) throw new TypeError(`generated code cannot hold ${hole}`)
-      return literal(hole)
+      return SMALL.has(hole) ? written(hole) : literal(hole)
     }
     if (typeof hole === 'string') return literal(hole)
     if (typeof hole === 'boolean') {
@@ -231,13 +240,7 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
     const parts = holes as (number | Part)[]
     for (let i = 0; i < parts.length; i++) {
       const hole = parts[i]!
-      if (typeof hole !== 'number') {
-        parts[i] = part(hole)
-        continue
-      }
-      trail.add(TEXT)
-      trail.add(hole)
-      parts[i] = String(hole)
+      parts[i] = typeof hole === 'number' ? written(hole) : part(hole)
     }
     return emitted('statement', strings, parts as Part[])
   }
