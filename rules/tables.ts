@@ -232,6 +232,13 @@ export class LoadedChain implements Counted, Callable {
     this.k = k
   }
 
+  /** Makes code before a packet asks for it, of about `most` rules; of how many it did. 0: it is all there. */
+  warm(most: number): number {
+    if (this.run !== compileAndRun) return this.#index?.warm(most) ?? 0
+    this.compile()
+    return 1 + this.slots.count
+  }
+
   compileRecorded(): Made {
     const table = this.#table
     // The index is as the last commit left it once `run` is made.
@@ -376,6 +383,8 @@ export class LoadedTable {
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
+  /** Chains whose code may not be made yet. */
+  readonly #cold = new Set<LoadedChain>()
   #tracking = 0
   #tracing = 0
   #rewriting = 0
@@ -420,12 +429,16 @@ export class LoadedTable {
         this.#stateful.delete(loaded)
       }
       if (model === null) {
-        loaded?.end()
+        if (loaded) {
+          loaded.end()
+          this.#cold.delete(loaded)
+        }
         this.chains.delete(name)
         continue
       }
       const chain = loaded ?? new LoadedChain(this, model)
       chain.replace(model, edit.anew === true)
+      this.#cold.add(chain)
       if (loaded === undefined) this.chains.set(name, chain)
       this.#count(chain, 1)
       if (chain.hasState) this.#stateful.add(chain)
@@ -436,6 +449,17 @@ export class LoadedTable {
     this.#retired.length = 0
     for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
     this.#followTracking()
+  }
+
+  /** Makes code of about `rules` rules; of how many it did. */
+  warm(rules: number): number {
+    let made = 0
+    for (const chain of this.#cold) {
+      for (let now = -1; now !== 0 && made < rules; made += now) now = chain.warm(rules - made)
+      if (made >= rules) break
+      this.#cold.delete(chain)
+    }
+    return made
   }
 
   #count(chain: LoadedChain, by: 1 | -1): void {
@@ -552,6 +576,16 @@ export class Tables {
     this.#env.conntrack.flows.observed = observer !== null
     for (const of of Object.values(this.#tables))
       for (const table of of.values()) for (const chain of table.chains.values()) chain.reobserve()
+  }
+
+  /**
+   * Makes code that no packet has asked for yet, of about `rules` rules: for when there is nothing else to do. False: there
+   * is none left.
+   */
+  warm(rules: number): boolean {
+    for (const of of [this.#tables[4], this.#tables[6]])
+      for (const table of of.values()) if (table.warm(rules) > 0) return true
+    return false
   }
 
   /** Puts edits in force together. They must have passed check.ts. */

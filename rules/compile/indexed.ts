@@ -72,6 +72,8 @@ class IndexWalk implements Made {
   /** All rules as straight code, for the packets that a look-up is not good for. */
   #whole: LinearChain | null = null
   #wholeIsGood = false
+  /** Slots before this one are warm(). */
+  #warmTo = 0
 
   constructor(source: ChainSource, keys: RuleKeys) {
     this.#source = source
@@ -102,9 +104,23 @@ class IndexWalk implements Made {
     return run
   }
 
+  /** Makes the code of up to `most` rules that no packet has asked yet; how many it made. */
+  warm(most: number): number {
+    const { bySlot } = this.#source.slots
+    let made = 0
+    for (; this.#warmTo < bySlot.length && made < most; this.#warmTo++) {
+      const slot = this.#warmTo
+      if (bySlot[slot] === null || this.codes[slot] !== null || this.#keys.isLoose(slot)) continue
+      this.make(slot)
+      made++
+    }
+    return made
+  }
+
   /** The rule there is gone. */
   forget(slot: number): void {
     this.codes[slot] = null
+    this.#warmTo = Math.min(this.#warmTo, slot)
     this.values[slot] = NO_VALUES
   }
 
@@ -243,6 +259,11 @@ export class IndexedChain implements Made {
     }
     for (const slot of added) this.#keys.add(slot)
     return !this.#keys.worn && this.#keys.loose * 8 < count * 7
+  }
+
+  /** Makes code that no packet has asked for yet, of up to `most` rules; of how many it did. */
+  warm(most: number): number {
+    return this.#walk.warm(most)
   }
 
   /** Takes over what the keys have become. */

@@ -205,6 +205,7 @@ test.each([4, 6] as const)(`IPv%d: seeds from ${SEED}`, (family) => {
     const hook = family === 4 ? 'run4' : 'run6'
     for (let round = 0; round < 4; round++) {
       for (let n = 0; n < 60; n++) {
+        if (d.chance(8)) indexed.tables.warm(d.below(40))
         const make = packet(d)
         const [ours, theirs] = [make(), make()]
         const said = [
