@@ -267,12 +267,25 @@ export class Ipv6Routes {
   /** fib6_rule_lookup(), with the next hop chosen. */
   #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host
+    this.#pkt = pkt
     const found = this.#walk(key, oif, strict, hasSource)
+    this.#pkt = null
     this.shared = found.paths !== null
     if (found.type === RouteType.Local || isJoined(found)) return fib.loopOf(found)
     if (found.paths === null) return found
     const route = fib.share6(found, key, pkt, this.#early)
     return strict && oif !== 0 && route.device!.index !== oif ? found.through(oif)! : route
+  }
+
+  /** Whose way #find() looks for. */
+  #pkt: Packet | null = null
+
+  /** The next hop that will be taken: by its device rules suppress routes (fib6_rule_suppress). */
+  #taken(route: RouteEntry, key: FlowKey, oif: number, strict: boolean): RouteEntry {
+    if (route.paths === null) return route
+    if (this.#matching) return route.through(oif) ?? route.first()
+    const taken = this.#host.fib.share6(route, key, this.#pkt, this.#early)
+    return strict && oif !== 0 && taken.device!.index !== oif ? (route.through(oif) ?? taken) : taken
   }
 
   #walk(key: FlowKey, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
@@ -299,7 +312,7 @@ export class Ipv6Routes {
           if (isErrorType(route.type)) return route
           if (route.prefixLength <= (rule.suppressPrefixLength ?? -1)) break
           const group = rule.suppressGroup ?? -1
-          if (group >= 0 && route.device!.link.group === group) break
+          if (group >= 0 && this.#taken(route, key, oif, strict).device!.link.group === group) break
           return route
         }
         case 'goto': {
