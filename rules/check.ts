@@ -32,7 +32,9 @@ const ALL = 'all'
 
 /** What an edit brings, gathered chain by chain. */
 class Edit {
-  /** New rules by chain. */
+  /** No rule of before is left: all are new, and all jumps are counted. */
+  readonly anew: boolean
+  /** New rules by chain, unless all are. */
   readonly fresh = new Map<string, ReadonlySet<Rule> | typeof ALL>()
   /** New jumps, from and to; cut off once they are `many`. */
   readonly jumps: (readonly [string, string])[] = []
@@ -44,6 +46,11 @@ class Edit {
   #last = ''
   #count = 0
 
+  constructor(anew: boolean) {
+    this.anew = anew
+    this.many = anew
+  }
+
   /** A jump to `callee` came (1) or went (-1). */
   jump(callee: string, by: 1 | -1): void {
     if (callee !== this.#last) this.#settle(callee)
@@ -51,7 +58,7 @@ class Edit {
   }
 
   /** Jumps that came less those that went, by callee. */
-  get deltas(): ReadonlyMap<string, number> {
+  get deltas(): Map<string, number> {
     this.#settle('')
     return this.#deltas
   }
@@ -71,7 +78,7 @@ export class Links {
   readonly table: TableName
   readonly #host: Host | null
   /** Rules that jump to a chain, by its name; 0 is left out. */
-  readonly #references = new Map<string, number>()
+  #references = new Map<string, number>()
   /**
    * Built-in chains that lead to a chain, as bits of their position in BUILTIN. After jumps were taken away it may
    * have bits too many (`#loose`); it is made exact before anything is refused for it.
@@ -95,11 +102,11 @@ export class Links {
    * TableError and changes nothing if the kernel would refuse.
    */
   update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
-    const edit = new Edit()
+    const edit = new Edit(after.anew === true)
     for (const [name, chain] of changed) {
-      const old = before.chain(name)?.rules ?? NO_RULES
+      const old = edit.anew ? NO_RULES : (before.chain(name)?.rules ?? NO_RULES)
       const rules = chain?.rules ?? NO_RULES
-      if (old !== rules) compare(name, old, rules, after.anew === true, edit)
+      if (old !== rules) compare(name, old, rules, edit)
     }
 
     const hooks = new Map<string, number>()
@@ -117,24 +124,22 @@ export class Links {
     if (edit.many) {
       exact = this.#walkAll(after)
       grown = new Set()
-      for (const [name, mask] of exact) if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0) grown.add(name)
+      if (!edit.anew)
+        for (const [name, mask] of exact) if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0) grown.add(name)
     }
 
     const maskOf = (name: string): number =>
       exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooks.get(name) ?? 0)
-    const refused = this.#checkRules(changed, grown, edit.fresh, after, maskOf)
+    const refused = this.#checkRules(changed, grown, edit, after, maskOf)
     if (refused !== null) {
       if (exact !== null || (!this.#loose && !edit.removed)) throw refused
       exact = this.#walkAll(after)
-      const again = this.#checkRules(changed, grown, edit.fresh, after, (name) => exact!.get(name) ?? 0)
+      const again = this.#checkRules(changed, grown, edit, after, (name) => exact!.get(name) ?? 0)
       if (again !== null) throw again
     }
 
-    for (const [name, by] of edit.deltas) {
-      const count = this.references(name) + by
-      if (count > 0) this.#references.set(name, count)
-      else this.#references.delete(name)
-    }
+    if (edit.anew) this.#references = edit.deltas
+    else this.#refer(edit.deltas)
     if (exact !== null) {
       this.#hooks = exact
       this.#loose = false
@@ -143,6 +148,14 @@ export class Links {
     for (const [name, mask] of hooks) this.#hooks.set(name, mask)
     for (const [name, chain] of changed) if (chain === null) this.#hooks.delete(name)
     this.#loose ||= edit.removed
+  }
+
+  #refer(deltas: ReadonlyMap<string, number>): void {
+    for (const [name, by] of deltas) {
+      const count = this.references(name) + by
+      if (count > 0) this.#references.set(name, count)
+      else this.#references.delete(name)
+    }
   }
 
   /** Carries hooks along new jumps, and finds the loops that they close. `hooks` gets the new masks. */
@@ -195,14 +208,14 @@ export class Links {
   #checkRules(
     changed: ReadonlyMap<string, Chain | null>,
     grown: ReadonlySet<string>,
-    fresh: Edit['fresh'],
+    { anew, fresh }: Edit,
     after: ChainSource,
     maskOf: (name: string) => number,
   ): TableError | null {
     const builtin = BUILTIN[this.table]
     const byMask = new Map<number, readonly string[]>()
     const checkChain = (name: string): TableError | null => {
-      const some = grown.has(name) ? ALL : fresh.get(name)
+      const some = anew || grown.has(name) ? ALL : fresh.get(name)
       if (some === undefined) return null
       const mask = maskOf(name)
       let hooks = byMask.get(mask)
@@ -217,11 +230,11 @@ export class Links {
       }
       return null
     }
-    const names = new Set([...changed.keys(), ...grown])
+    const names = anew ? changed.keys() : new Set([...changed.keys(), ...grown])
     for (const name of names)
       if (checkChain(name) !== null) {
         // The kernel names the first in its own order.
-        for (const first of inKernelOrder(names, builtin)) {
+        for (const first of inKernelOrder([...changed.keys(), ...grown], builtin)) {
           const error = checkChain(first)
           if (error !== null) return error
         }
@@ -262,13 +275,7 @@ function* rulesBefore(rule: Rule, chains: ChainSource): Generator<Rule> {
 }
 
 /** Counts the jumps that came and went in one chain, and collects its new rules. */
-function compare(
-  name: string,
-  old: readonly Rule[],
-  rules: readonly Rule[],
-  anew: boolean,
-  edit: Edit,
-): void {
+function compare(name: string, old: readonly Rule[], rules: readonly Rule[], edit: Edit): void {
   const shorter = Math.min(old.length, rules.length)
   let head = 0
   while (head < shorter && old[head] === rules[head]) head++
@@ -276,7 +283,7 @@ function compare(
   while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
   const gone = old.length - tail - head
   const come = rules.length - tail - head
-  const survivors = anew || gone === 0 || come === 0 ? null : new Set(rules.slice(head, head + come))
+  const survivors = gone === 0 || come === 0 ? null : new Set(rules.slice(head, head + come))
   let kept: Set<Rule> | null = null
   for (let i = head; i < head + gone; i++) {
     const rule = old[i]!
@@ -299,10 +306,11 @@ function compare(
     const callee = calleeOf(rule)
     if (callee === null) continue
     edit.jump(callee, 1)
+    if (edit.many) continue
     if (edit.jumps.length < MANY_JUMPS) edit.jumps.push([name, callee])
     else edit.many = true
   }
-  edit.fresh.set(name, fresh ?? ALL)
+  if (!edit.anew) edit.fresh.set(name, fresh ?? ALL)
 }
 
 /** xt_check_match() and xt_check_target(), then the extension's own checkentry. */
