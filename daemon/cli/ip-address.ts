@@ -162,8 +162,8 @@ function show(context: IpContext, line: Line): number {
   // The family that was said in front, not that of a prefix behind `to`.
   const preferred = options.family
   const asked = readFilter(context, line)
-  // Links are not looked at when addresses of a label are.
-  const filter = asked.label === null ? asked : { ...asked, kind: null, master: false }
+  // The tool does not look at links when addresses of a label are asked for.
+  const filter = asked.label === null ? asked : { ...asked, kind: null, master: false, group: null }
   if (filter.missing !== null) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
@@ -184,7 +184,7 @@ function show(context: IpContext, line: Line): number {
     for (const device of devices.all()) {
       if (filter.device !== null && device !== filter.device) continue
       // The kernel leaves out links of another kind, unless they are asked for from one family.
-      if (preferred === 0 && isLeftOut(device, filter)) continue
+      if (preferred === 0 && isLeftOut(device, asked)) continue
       const all = linkAlone ? [] : inOrder(device)
       const wanted = all.filter((a) => fits(context, device, a, filter))
       if (wanted.length === 0 && !(all.length === 0 && options.family === 0)) continue
