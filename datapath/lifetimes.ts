@@ -66,7 +66,8 @@ export function followLifetime(
   const route = fib.prefixRoute6(device, address)
   if (route === undefined) return
   const owned = old !== undefined && isPermanent(old) && !old.noPrefixRoute
-  if (route !== before || owned || fib.ends.has(route)) fib.setEnd(route, endOf(address))
+  // What leads to lo is made as what refuses, without an end (ip6_route_info_create).
+  if (route !== before ? !device.loopback : owned || fib.ends.has(route)) fib.setEnd(route, endOf(address))
 }
 
 /**

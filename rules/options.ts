@@ -10,6 +10,7 @@
 
 import type { Family } from '../datapath/packet.ts'
 import { parseAddress, parseHost, prefixLength, prefixMask, type Words } from './text/address.ts'
+import { hostNamed } from './text/host-names.ts'
 import { strtoul, strtoull, wholeNumber } from './text/numbers.ts'
 import { resolvePort } from './text/services.ts'
 
@@ -218,9 +219,9 @@ export function macBytes(text: string): number[] {
   })
 }
 
-/** getaddrinfo() of a numeric host. Differs from Linux: names are not resolved, so that a ruleset means the same anywhere. */
+/** getaddrinfo(). Differs from Linux: no name but localhost is resolved, so that a ruleset means the same anywhere. */
 export function hostWords(text: string, family: Family): Words {
-  const words = parseHost(text, family)
+  const words = parseHost(text, family) ?? hostNamed(text, family)
   if (words !== null) return words
   let reason = 'Name or service not known'
   const other = family === 4 ? parseAddress(text.replace(/%.*/, ''), 6) : parseAddress(text, 4)

@@ -47,6 +47,8 @@ interface Change {
   /** The attribute: of two the kernel takes the last. Flags are no attributes. */
   readonly key: string
   readonly run: (d: Device) => void
+  /** What it is refused with, whatever the link. */
+  readonly refusal?: Refusal
 }
 
 interface Wish {
@@ -149,15 +151,15 @@ function readWish(context: IpContext, line: Line): Wish {
     }
     return one.read(line, key, most)
   }
-  const change = (step: Step, run: (d: Device) => void, key: string = step): void => {
+  const push = (change: Change): void => {
+    const { step, key } = change
     const before = step === 'flags' || step === 'kind' ? -1 : wish.changes.findIndex((c) => c.key === key)
     if (before >= 0) wish.changes.splice(before, 1)
-    wish.changes.push({ step, key, run })
+    wish.changes.push(change)
   }
+  const change = (step: Step, run: (d: Device) => void, key: string = step): void => push({ step, key, run })
   const refuse = (step: Step, code: string, told: string | null = null): void =>
-    change(step, () => {
-      throw new Refusal(code, told)
-    })
+    push({ step, key: step, run: () => {}, refusal: new Refusal(code, told) })
   while (!line.done) {
     const word = line.take()
     if (word === 'up' || word === 'down') wish.up = word === 'up'
@@ -426,8 +428,10 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
     context,
     context.talk(() => {
       if (making) make(context, wish, verb)
-      else if (verb === 'delete') throw new Refusal('EOPNOTSUPP')
-      else set(context, target!, wish)
+      else if (verb === 'delete') {
+        checkDeletion(wish)
+        throw new Refusal('EOPNOTSUPP')
+      } else set(context, target!, wish)
     }),
   )
 }
@@ -467,7 +471,10 @@ function set(context: IpContext, target: Device, wish: Wish): void {
       : [{ step: 'flags' as const, key: 'flags', run: (d: Device) => context.devices.setUp(d, up) }]),
   ]
   changes.sort((a, b) => STEPS.indexOf(a.step) - STEPS.indexOf(b.step))
-  for (const { run } of changes) run(target)
+  for (const { run, refusal } of changes) {
+    if (refusal !== undefined) throw refusal
+    run(target)
+  }
   context.devices.touch()
 }
 
@@ -494,6 +501,19 @@ function make(context: IpContext, wish: Wish, verb: LinkChange): void {
   else throw new Refusal('EOPNOTSUPP', 'Unknown device type')
 }
 
+/** What the kernel refuses before it looks for a link. */
+function checkEarly(wish: Wish, steps: readonly Step[]): void {
+  for (const step of steps)
+    for (const change of wish.changes) if (change.step === step && change.refusal) throw change.refusal
+}
+
+/** rtnl_dellink(): the attributes are read, a namespace is none of its own. */
+function checkDeletion(wish: Wish): void {
+  checkEarly(wish, ['kind'])
+  if (wish.changes.some(({ step }) => step === 'netns'))
+    throw new Refusal('EINVAL', 'specified netns attribute not supported')
+}
+
 /** Every link of a group; without one nothing is done, but to delete it. */
 function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
   const members = context.devices.all().filter((d) => d.link.group === wish.group)
@@ -501,9 +521,11 @@ function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
     context,
     context.talk(() => {
       if (verb === 'delete') {
+        checkDeletion(wish)
         if (wish.group === 0) throw new Refusal('EPERM')
         throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
       }
+      if (members.length === 0) checkEarly(wish, ['kind', 'netns', 'netnsid'])
       for (const member of members) set(context, member, { ...wish, group: null, name: null })
     }),
   )

@@ -77,7 +77,7 @@ export function prefix(text: string, family: Family | 0): AnyPrefix | null {
     return { family, words: ANY, length: 0, said: true, given: text === 'default' && family !== 0 }
   const slash = text.indexOf('/')
   const found = address(slash < 0 ? text : text.slice(0, slash), family)
-  if (found === null) return null
+  if (found === null || found.said) return null
   const bits = found.family === 0 ? 0 : bitsOf(found.family)
   if (slash < 0) return { ...found, length: bits }
   const tail = text.slice(slash + 1)

@@ -12,7 +12,8 @@ import { CtInfo } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
-import { formatAddress, formatNetwork, prefixLength, type Words } from '../text/address.ts'
+import { formatAddress, formatMask, prefixLength, type Words } from '../text/address.ts'
+import { nameOf } from '../text/host-names.ts'
 import { protocolNumber } from '../text/services.ts'
 import { abbreviates, inRange, listItems, printRange, type Range, words } from './parts.ts'
 
@@ -141,20 +142,17 @@ function asked<T>(o: Options, flag: string, read: (flag: string) => T): Asked<T>
 }
 
 /** A mask with holes is printed as none, as libxt_conntrack prints it. */
-function formatTest({ words: address, mask }: AddressTest, family: 4 | 6): string {
-  return prefixLength(mask, family) < 0
-    ? formatAddress(address, family)
-    : formatNetwork(address, mask, family)
+function formatTest({ words: address, mask }: AddressTest, family: 4 | 6, numeric: boolean): string {
+  if (!numeric && address.every((w) => w === 0)) return 'anywhere'
+  const host = numeric ? formatAddress(address, family) : nameOf(address, family)
+  return prefixLength(mask, family) < 0 ? host : host + formatMask(mask, family)
 }
 
 /** One option as print and list write it, `dashes` before its name. */
 function format(m: ConntrackTest, dashes: string, family: 4 | 6, numeric: boolean): string {
   const put = <T>(name: string, test: Asked<T> | null, text: (value: T) => string): string =>
     test === null ? '' : `${test.invert ? '! ' : ''}${dashes}${name} ${text(test.value)}`
-  const address = (test: AddressTest): string =>
-    !numeric && test.words.every((w) => w === 0) && test.mask.every((w) => w === 0)
-      ? 'anywhere'
-      : formatTest(test, family)
+  const address = (test: AddressTest): string => formatTest(test, family, numeric)
   return words(
     put('ctstate', m.state, printState),
     put('ctproto', m.protocol, String),

@@ -4,6 +4,7 @@
 import type { Match } from '../extension.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 import { formatAddress, formatMask, type Words } from '../text/address.ts'
+import { nameOf } from '../text/host-names.ts'
 import { protocolNumber } from '../text/services.ts'
 import { words } from './parts.ts'
 
@@ -54,7 +55,7 @@ function format(m: Ipvs, dash: string, numeric: boolean, family: 4 | 6): string 
     m.protocol === null ? '' : `${not(m.protocol)}${dash}proto ${m.protocol.number}`,
     m.address === null
       ? ''
-      : `${not(m.address)}${dash}vaddr ${any ? 'anywhere' : formatAddress(m.address.words, family) + formatMask(m.address.mask, family)}`,
+      : `${not(m.address)}${dash}vaddr ${any ? 'anywhere' : (numeric ? formatAddress : nameOf)(m.address.words, family) + formatMask(m.address.mask, family)}`,
     m.port === null ? '' : `${not(m.port)}${dash}vport ${m.port.number}`,
     m.reply === null ? '' : `${dash}vdir ${m.reply ? 'REPLY' : 'ORIGINAL'}`,
     m.method === null ? '' : `${not(m.method)}${dash}vmethod ${m.method.name}`,

@@ -260,7 +260,7 @@ export const recent: Match<Recent> = {
     { flag: 'seconds' },
     { flag: 'reap', arg: 'none', also: ['seconds'] },
     { flag: 'hitcount' },
-    { flag: 'rttl', arg: 'none', excludes: ['set'] },
+    { flag: 'rttl', arg: 'none', excludes: ['set', 'remove'] },
     { flag: 'name', holds: 'name list' },
     { flag: 'rsource', arg: 'none' },
     { flag: 'rdest', arg: 'none' },

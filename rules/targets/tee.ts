@@ -7,6 +7,7 @@ import type { CompileEnv, Target } from '../extension.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { formatAddress, type Words } from '../text/address.ts'
+import { nameOf } from '../text/host-names.ts'
 
 export interface Tee {
   readonly gateway: Words
@@ -66,8 +67,11 @@ export const tee: Target<Tee> = {
   }),
   print: (m, family) =>
     words(`--gateway ${formatAddress(m.gateway, family)}`, m.oif === '' ? '' : `--oif ${m.oif}`),
-  list: (m, _, family) =>
-    words(`TEE gw:${formatAddress(m.gateway, family)}`, m.oif === '' ? '' : `oif=${m.oif}`),
+  list: (m, numeric, family) =>
+    words(
+      `TEE gw:${(numeric ? formatAddress : nameOf)(m.gateway, family)}`,
+      m.oif === '' ? '' : `oif=${m.oif}`,
+    ),
   check: (m) => (m.gateway.every((word) => word === 0) ? 'TEE: 0.0.0.0 and :: not allowed' : null),
   state: (m, env) => new Way(m.oif, env),
   reads: [],

@@ -3,6 +3,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { AddressMatch } from '../model.ts'
 import { maskWords, numericIpv4, parseAddress, parseHost, prefixMask, type Words } from './address.ts'
+import { hostNamed, networkNamed } from './host-names.ts'
 import { wholeNumber } from './numbers.ts'
 
 /** Ends the command. */
@@ -32,9 +33,9 @@ function hostOf(text: string, family: Family, bad: Bad): Words {
   }
   const words = parseHost(text, family)
   if (words !== null) return words
-  // Differs from Linux: no resolver is asked; localhost alone is known.
-  if (text === 'localhost') return family === 4 ? [0x7f000001, 0, 0, 0] : [0, 0, 0, 1]
-  return bad(`host/network \`${text}' not found`)
+  const network = family === 4 ? networkNamed(text) : null
+  if (network !== null) return [network, 0, 0, 0]
+  return hostNamed(text, family) ?? bad(`host/network \`${text}' not found`)
 }
 
 function maskOf(text: string | null, family: Family, bad: Bad): Words {

@@ -12,6 +12,7 @@ import type {
 } from '../model.ts'
 import { formatAddress, formatMask, prefixLength } from './address.ts'
 import { PrintEnds } from './errors.ts'
+import { nameOf } from './host-names.ts'
 import { protocolName } from './services.ts'
 
 /** Counters of a saved rule: not at all, in front (`[1:2] -A …`), or as -S -v (`-c 1 2`). */
@@ -221,13 +222,10 @@ const fragmentFlags = (fragment: BaseMatch['fragment']): string =>
 const interfaceName = (match: InterfaceMatch | null, any: string): string =>
   match === null ? any : `${match.invert ? '!' : ''}${match.name}`
 
-/** Differs from Linux: no resolver is asked; 127.0.0.1 alone has a name. */
+/** As legacy prints an address: of IPv6 nothing but the address says whether it is any, of IPv4 the mask. */
 function listAddress(match: AddressMatch | null, family: Family, numeric: boolean): string {
-  if (match === null || (!numeric && match.mask.every((w) => w === 0)))
+  if (match === null || (!numeric && (family === 4 ? match.mask : match.words).every((w) => w === 0)))
     return numeric ? (family === 4 ? '0.0.0.0/0' : '::/0') : 'anywhere'
   const { words, mask } = match
-  const isLocalhost =
-    family === 4 ? words[0] === 0x7f000001 : words[3] === 1 && (words[0] | words[1] | words[2]) === 0
-  const host = !numeric && isLocalhost ? 'localhost' : formatAddress(words, family)
-  return host + formatMask(mask, family)
+  return (numeric ? formatAddress(words, family) : nameOf(words, family)) + formatMask(mask, family)
 }

@@ -75,7 +75,7 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
   })
 
   test('lines that once differed', () => {
-    const lines: readonly (readonly string[])[] = [
+    const lines: (readonly string[])[] = [
       [
         'iptables',
         '-v',
@@ -133,6 +133,43 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       ['iptables', ...'-A INPUT -m nfacct --nfacct-name'.split(' '), 'a\nb', '--nfacct-name', 'c'],
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
     ]
+    const named = [
+      '-s loopback',
+      '-s LOOPBACK/8 -d link-local/16',
+      '-s default',
+      '! -d default/8',
+      '-s 169.254.0.0/16 ! -d 0.0.0.0/32',
+      '-s lo',
+      '-m conntrack --ctorigsrc 127.0.0.0/8 --ctrepldst 0.0.0.0/8 ! --ctreplsrc 169.254.0.0',
+      '-m conntrack --ctorigsrc 127.0.0.1/255.0.255.0 --ctorigdst 0.0.0.0',
+      '-m conntrack --ctorigsrc LocalHost/8',
+      '-m conntrack --ctorigsrc loopback',
+      '-m recent --set --mask localhost',
+      '-m policy --dir in --pol ipsec --strict --mode tunnel --tunnel-src localhost/8',
+      '-m recent --rttl ! --remove',
+      '-m recent --rcheck --rttl --remove',
+      '-j TEE --gateway 127.0.0.0 -t mangle',
+      '-j TEE --gateway localhost -t mangle',
+    ]
+    const named6 = [
+      '-s ::/16 ! -d ::/128',
+      '-s ::1/64',
+      '-s localhost',
+      '-s loopback',
+      '-m conntrack --ctorigsrc ::/16 --ctrepldst ::1 --ctreplsrc localhost/64',
+      '-s ::1',
+    ]
+    for (const [tool, all] of [
+      ['iptables', named],
+      ['ip6tables', named6],
+    ] as const) {
+      for (const words of all)
+        lines.push(
+          [tool, ...`-A INPUT ${words}`.split(' ')],
+          [tool, ...`-A PREROUTING ${words} -t mangle`.split(' ')],
+        )
+      for (const words of ['-L', '-nL', '-vL', '-S']) lines.push([tool, words, '-t', 'mangle'], [tool, words])
+    }
     const calls: Call[] = lines.map(([tool, ...argv]) => ({ tool: tool as Call['tool'], argv, stdin: '' }))
     const zeroed =
       '*filter\n:INPUT ACCEPT [5:6]\n[3:4] -A INPUT -j ACCEPT\n-A INPUT -j DROP\n-Z INPUT\n-Z\nCOMMIT\n'

@@ -135,6 +135,24 @@ export class IpGrammar {
       ...this.#maybe(0.03, this.#one(['-c=auto', '-co=never', '-c=never', '-colo=nope', '-c=alw'])),
       // Not -resolve: it asks name servers, and waits for them.
       ...this.#maybe(0.03, this.#one(['-iec', '-human', '-all'])),
+      ...this.#maybe(
+        0.03,
+        ...this.#one([
+          ['-t'],
+          ['-ts'],
+          ['-rc', '2000'],
+          ['-rcvbuf', 'x'],
+          ['-loops', '3'],
+          ['-l', '1'],
+          ['--json'],
+          ['--brief'],
+          ['-f', 'inet'],
+          ['-f', 'inet6'],
+          ['-family', 'inet'],
+          ['-j', '-p'],
+          ['-s', '-s', '-d'],
+        ]),
+      ),
     ]
   }
 
@@ -198,6 +216,7 @@ export class IpGrammar {
   }
 
   #address(six: boolean): string {
+    if (this.#chance(0.02)) return this.#one(['any', 'all', 'default'])
     if (this.#chance(WRONG)) return this.#one(six ? V6_BAD : V4_BAD)
     return six ? this.#one(V6) : this.#one(V4)
   }
@@ -210,6 +229,7 @@ export class IpGrammar {
   }
 
   #prefix(six: boolean): string {
+    if (this.#chance(0.03)) return this.#one(['any', 'all', '0/0', '0.0.0.0/0', '10.0.0.0/255.0.0.0'])
     if (this.#chance(WRONG)) return this.#one(six ? V6_BAD : V4_BAD)
     return this.#one(six ? V6_PREFIXES : V4_PREFIXES)
   }
@@ -228,7 +248,10 @@ export class IpGrammar {
           ...this.#maybe(0.1, 'local'),
           this.#local(six),
           ...(six
-            ? this.#maybe(0.1, this.#one(['nodad', 'home', 'noprefixroute', 'tentative']))
+            ? [
+                ...this.#maybe(0.1, this.#one(['nodad', 'home', 'noprefixroute', 'tentative'])),
+                ...this.#maybe(0.12, this.#one(['peer', 'remote']), this.#local(true)),
+              ]
             : [
                 ...this.#maybe(
                   0.25,
@@ -257,8 +280,11 @@ export class IpGrammar {
         return [
           object,
           this.#short('delete', 1),
-          this.#local(six),
-          ...this.#maybe(0.05, 'peer', this.#local(six)),
+          ...this.#maybe(0.96, this.#local(six)),
+          ...this.#maybe(0.08, 'peer', this.#local(six)),
+          ...this.#maybe(0.05, 'label', this.#one(['t0:1', 'abc', 't1'])),
+          ...this.#maybe(0.04, 'brd', this.#one(['+', '10.0.0.255'])),
+          ...this.#maybe(0.04, 'scope', this.#one(['link', 'host', 'global'])),
           ...this.#maybe(0.97, 'dev', this.#device()),
         ]
       case 5:
@@ -298,6 +324,8 @@ export class IpGrammar {
             ]),
           ),
           ...this.#maybe(0.05, 'type', this.#one(['tun', 'bridge', 'nope'])),
+          ...this.#maybe(0.03, 'group', this.#one(['default', '7', 'x'])),
+          ...this.#maybe(0.02, 'master', this.#device()),
         ]
     }
   }
@@ -443,6 +471,12 @@ export class IpGrammar {
           ...this.#maybe(0.15, 'table', this.#one(TABLES)),
           ...this.#maybe(0.1, 'metric', this.#one(['5', '100', '0'])),
           ...this.#maybe(0.05, 'proto', this.#one(PROTOCOLS)),
+          ...this.#maybe(0.05, 'src', this.#address(six)),
+          ...this.#maybe(0.05, 'tos', this.#one(['0x10', '8', '0'])),
+          ...this.#maybe(0.05, 'scope', this.#one(['link', 'global', 'host'])),
+          ...this.#maybe(0.04, this.#one(['mtu', 'realm', 'advmss']), this.#one(['5', '1400'])),
+          ...this.#maybe(0.04, 'onlink'),
+          ...this.#maybe(0.03, 'pref', this.#one(['low', 'high'])),
         ]
       case 7:
       case 8:
@@ -451,7 +485,7 @@ export class IpGrammar {
           object,
           this.#one(['get', 'g']),
           this.#address(six),
-          ...this.#maybe(0.15, 'from', this.#address(six)),
+          ...this.#maybe(0.15, 'from', this.#chance(0.1) ? this.#prefix(six) : this.#address(six)),
           ...this.#maybe(0.1, 'oif', this.#device()),
           ...this.#maybe(0.06, 'iif', this.#device()),
           ...this.#maybe(0.1, 'mark', this.#one(['5', '0x10', 'x'])),
@@ -496,7 +530,23 @@ export class IpGrammar {
           ...this.#maybe(0.08, 'type', this.#one(['local', 'unicast', 'blackhole', 'broadcast'])),
           ...this.#maybe(0.05, 'via', this.#address(six)),
           ...this.#maybe(0.05, 'src', this.#address(six)),
-          ...this.#maybe(0.05, 'metric', '5'),
+          ...this.#maybe(0.05, this.#one(['metric', 'prio', 'preference']), this.#one(['5', '1024', 'x'])),
+          ...this.#maybe(
+            0.05,
+            ...this.#one([
+              ['oif', this.#device()],
+              ['iif', this.#device()],
+              ['mark', '5'],
+              ['type', this.#one(['throw', 'prohibit', 'unreachable', 'multicast', 'anycast', 'x'])],
+              ['via', this.#prefix(six)],
+              ['src', this.#prefix(six)],
+              ['via', 'inet6', this.#address(true)],
+              ['tos', this.#one(['8', '0', 'zz'])],
+              ['realms', this.#one(['1/2', '5', 'x'])],
+              ['table', 'cache'],
+              ['root', this.#prefix(six), 'match', this.#prefix(six)],
+            ]),
+          ),
           ...this.#maybe(
             0.03,
             ...this.#one([
@@ -517,7 +567,9 @@ export class IpGrammar {
   #selector(six: boolean): string[] {
     return [
       ...this.#maybe(0.1, 'not'),
+      ...this.#maybe(0.02, 'to', 'all'),
       ...this.#maybe(0.5, 'from', this.#prefix(six)),
+      ...this.#maybe(0.03, 'iif', 'lo'),
       ...this.#maybe(0.2, 'to', this.#prefix(six)),
       ...this.#maybe(
         0.2,
@@ -597,6 +649,29 @@ export class IpGrammar {
           ...this.#maybe(0.1, 'iif', this.#device()),
           ...this.#maybe(0.06, 'fwmark', this.#one(['5', '0x10', '0/0xff', '5/0'])),
           ...this.#maybe(0.06, 'proto', this.#one([...PROTOCOLS, 'all'])),
+          ...this.#maybe(
+            0.1,
+            ...this.#one([
+              ['to', this.#prefix(six)],
+              ['oif', this.#device()],
+              ['dev', this.#device()],
+              ['not'],
+              ['tos', this.#one(['8', '0x10', 'zz'])],
+              ['dsfield', '8'],
+              ['pref', this.#one(['10', '100', '32766', 'x'])],
+              ['lookup', this.#one([...TABLES, 'all'])],
+              ['ipproto', this.#one(['tcp', '47'])],
+              ['sport', '5'],
+              ['dport', '1-65535'],
+              ['uidrange', '0-5'],
+              ['tun_id', '5'],
+              ['l3mdev'],
+              ['suppress_prefixlength', '0'],
+              ['goto', '50'],
+              ['type', 'blackhole'],
+              ['realms', '3'],
+            ]),
+          ),
         ]
     }
   }
