@@ -19,15 +19,17 @@ export class Settings {
 
   constructor(conntrack: Conntrack) {
     const { tunables } = conntrack.host
-    tunables.declare({
-      name: 'net.netfilter.nf_conntrack_max',
-      default: 262144,
-      min: 0,
-      max: 0x7fffffff,
-      unit: 'entries',
-      apply: (value) => {
-        conntrack.limit.max = value
-      },
+    const most = (name: string, initial: number, min: number, apply: (value: number) => void): void =>
+      tunables.declare({
+        name: `net.netfilter.${name}`,
+        default: initial,
+        min,
+        max: 0x7fffffff,
+        unit: 'entries',
+        apply,
+      })
+    most('nf_conntrack_max', 262144, 0, (value) => {
+      conntrack.limit.max = value
     })
     tunables.alias('net.nf_conntrack_max', 'net.netfilter.nf_conntrack_max')
     tunables.declare({
@@ -59,15 +61,8 @@ export class Settings {
     conntrack.declare('nf_conntrack_events', 2, 2, (value) => {
       this.events = value
     })
-    tunables.declare({
-      name: 'net.netfilter.nf_conntrack_expect_max',
-      default: 4096,
-      min: 1,
-      max: 0x7fffffff,
-      unit: 'entries',
-      apply: (value) => {
-        conntrack.expectations.max = value
-      },
+    most('nf_conntrack_expect_max', 4096, 1, (value) => {
+      conntrack.expectations.max = value
     })
     conntrack.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
       this.logInvalid = value

@@ -184,7 +184,8 @@ export class Packet {
    * IPv6: what the sum of transport and pseudo header was when conntrack made it, right or wrong (CHECKSUM_COMPLETE with
    * csum_complete_sw): folded, 0xffff is right. -1: nobody made one, or nothing can change its verdict any more
    * (CHECKSUM_NONE; with csumOk CHECKSUM_UNNECESSARY). -2: ip6_forward() forgot it (CHECKSUM_NONE again, but csumOk is
-   * what it was). -3: it came back by lo, where its sum was found right for good. See checksumOk6() in wire/checksum.ts. IPv4: 0 if conntrack found it wrong, else -1.
+   * what it was). -3: it came back by lo, where its sum was found right for good. See checksumOk6() in wire/checksum.ts.
+   * IPv4: 0 if conntrack found it wrong, else -1.
    */
   residue = -1
   /**

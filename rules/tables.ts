@@ -14,11 +14,12 @@ import type { Family, Packet } from '../datapath/packet.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
-import { type Callable, type ChainFn, type ChainSource, call, type StateHolders } from './compile/rule.ts'
+import { type Callable, type ChainFn, type ChainSource, call } from './compile/rule.ts'
 import { type Made, NO_VALUES } from './compile/shapes.ts'
 import { type JsOf, makeJs, type Values } from './compile/template.ts'
-import { CONTINUE, type CompileEnv, type Fact } from './extension.ts'
+import { CONTINUE, type CompileEnv } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import { fillStates, makeStates, needsTracking, releaseStates, rewrites, setsOf, traces } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { RecordPool, RuleSlots } from './slots.ts'
 
@@ -128,10 +129,10 @@ export class LoadedChain implements Counted, Callable {
 
   /** Puts a new version in force; rules that are the same objects keep their counters. */
   replace(model: Chain, anew: boolean): void {
-    const { env } = this.#table
+    const { env, family } = this.#table
     this.model = model
     if (model.rules !== this.slots.rules) {
-      const edit = this.slots.replace(model.rules, anew, (rule) => makeStates(rule, this.#table))
+      const edit = this.slots.replace(model.rules, anew, (rule) => makeStates(rule, env, family))
       for (const { slot, rule, states } of edit.removed) {
         this.#count(rule, -1)
         this.#stateful?.delete(slot)
@@ -165,9 +166,10 @@ export class LoadedChain implements Counted, Callable {
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
   resetState(): void {
     const { slots } = this
+    const { env, family } = this.#table
     for (const slot of this.#stateful ?? []) {
       this.#table.retire(slots.bySlot[slot]!)
-      fillStates(slots.bySlot[slot]!, slots.statesOf(slot)!, this.#table)
+      fillStates(slots.bySlot[slot]!, slots.statesOf(slot)!, env, family)
     }
   }
 
@@ -181,10 +183,8 @@ export class LoadedChain implements Counted, Callable {
   #count(rule: Rule, by: 1 | -1): void {
     if (rule.plain === true) return
     if (needsTracking(rule)) this.tracking += by
-    if (rule.target.kind !== 'extension') return
-    const { target } = rule.target
-    if (target.name === 'TRACE') this.tracing += by
-    if (target.flow !== 'final' && target.writes?.some((fact) => KEYS.has(fact))) this.rewriting += by
+    if (traces(rule)) this.tracing += by
+    if (rewrites(rule)) this.rewriting += by
   }
 
   /** Code for an observer, or without one, is made from scratch. */
@@ -302,57 +302,6 @@ class Later implements Callable {
 const isVerdictAlone = ({ base, matches, target }: Rule): boolean =>
   target.kind === 'standard' && matches.length === 0 && Object.values(base).every((part) => part === null)
 
-function needsTracking(rule: Rule): boolean {
-  const asks = (tracks: boolean | ((data: unknown) => boolean) | undefined, data: unknown): boolean =>
-    typeof tracks === 'function' ? tracks(data) : tracks === true
-  if (rule.matches.some((use) => asks(use.match.tracks, use.data))) return true
-  return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
-}
-
-/** What rules are looked up by: a target that writes these and goes on would make the look-up's answer old. */
-const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protocol', 'ports', 'in', 'out'])
-
-const NO_SETS: readonly string[] = []
-
-/** Sets that the rule holds, once for each time. */
-function setsOf({ matches, target, plain }: Rule): readonly string[] {
-  if (plain === true) return NO_SETS
-  let sets: string[] | null = null
-  for (const { match, data } of matches) if (match.sets) (sets ??= []).push(...match.sets(data))
-  if (target.kind === 'extension' && target.target.sets)
-    (sets ??= []).push(...target.target.sets(target.data))
-  return sets ?? NO_SETS
-}
-
-function makeStates(rule: Rule, table: LoadedTable): StateHolders | null {
-  if (rule.plain === true) return null
-  const count = rule.matches.length
-  let holders: { s: object | null }[] | null = null
-  for (let i = 0; i <= count; i++) {
-    const s = makeState(rule, i, table)
-    if (s === null) continue
-    holders ??= Array.from({ length: count + 1 }, () => ({ s: null }))
-    holders[i]!.s = s
-  }
-  return holders
-}
-
-/** State of match `i`, or of the target behind the last match. */
-function makeState({ matches, target }: Rule, i: number, { env, family }: LoadedTable): object | null {
-  const use = matches[i]
-  if (use !== undefined) return use.match.state?.(use.data, env, family) ?? null
-  return target.kind === 'extension' ? (target.target.state?.(target.data, env, family) ?? null) : null
-}
-
-function fillStates(rule: Rule, holders: StateHolders, table: LoadedTable): void {
-  for (let i = 0; i < holders.length; i++) holders[i]!.s = makeState(rule, i, table)
-}
-
-function releaseStates(rule: Rule, { env, family }: LoadedTable): void {
-  for (const use of rule.matches) use.match.release?.(use.data, env, family)
-  if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env, family)
-}
-
 /**
  * The edit's chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a
  * hashlimit table says how it is made: built-in ones, then the others by name.
@@ -445,7 +394,7 @@ export class LoadedTable {
     }
     if (rewriting > 0 !== this.#rewriting > 0) for (const chain of this.chains.values()) chain.recompile()
     for (const chain of this.#stateful) chain.resetState()
-    for (const rule of this.#retired) releaseStates(rule, this)
+    for (const rule of this.#retired) releaseStates(rule, this.env, this.family)
     this.#retired.length = 0
     for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
     this.#followTracking()

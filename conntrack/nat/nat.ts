@@ -128,8 +128,8 @@ export class Nat {
   }
 
   /**
-   * nf_nat_ipv4_local_fn, nf_nat_ipv6_local_fn: what this host sends in a connection whose destination is not what its replies come from is
-   * routed anew, whether or not this packet was changed: an ICMP error about it is not.
+   * nf_nat_ipv4_local_fn, nf_nat_ipv6_local_fn: what this host sends in a connection whose destination is not what its
+   * replies come from is routed anew, whether or not this packet was changed: an ICMP error about it is not.
    */
   #routedAnew(run: HookFn): HookFn {
     const { table } = this.#conntrack

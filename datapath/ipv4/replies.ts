@@ -260,8 +260,8 @@ export class Replies {
 
   /**
    * icmp_unreach(), icmp_redirect() and icmp_socket_deliver() on a host where nobody listens: true unless the error is
-   * counted as one that nobody asked for, or that says too little. TCP and UDP miss the socket, those of IPPROTO_RAW hear nothing; others
-   * do not look.
+   * counted as one that nobody asked for, or that says too little. TCP and UDP miss the socket, those of IPPROTO_RAW
+   * hear nothing; others do not look.
    */
   #quoteConcernsNobody(pkt: Packet, type: number): boolean {
     const { memory, ipv4, fib } = this.#host

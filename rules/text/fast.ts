@@ -11,6 +11,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { AddressMatch, BaseMatch, InterfaceMatch, MatchUse, TargetUse } from '../model.ts'
+import { isPlain } from '../needs.ts'
 import { OptionError, ParsedOptions } from '../options.ts'
 import { prefixMask, type Words } from './address.ts'
 import { splitWords } from './line.ts'
@@ -233,7 +234,7 @@ export class FastLines {
     const known: KnownTarget = {
       name: extension.name,
       use: { kind: 'extension', target: extension, data: parsed.data },
-      plain: isPlain(extension, parsed.data, this.#protocol) && extension.writes === undefined,
+      plain: isPlain(extension, parsed.data, this.#protocol),
     }
     return remember(memo, text, known, MOST_TARGETS)
   }
@@ -352,19 +353,6 @@ function remember<V>(memo: Map<string, V>, text: string, value: V, most: number)
   // The memo lives no longer than the text that this is cut from.
   memo.set(text, value)
   return value
-}
-
-/** What Rule.plain says, of one extension. */
-function isPlain(ext: Match | Target, data: unknown, protocol: Protocol): boolean {
-  if (ext.state !== undefined && ext.stateless?.(data) !== true) return false
-  if (ext.tracks !== undefined || ext.sets !== undefined || ext.check !== undefined) return false
-  if (ext.tables !== undefined || ext.chains !== undefined || ext.name === 'TRACE') return false
-  const { protocols } = ext
-  return (
-    protocols === undefined ||
-    protocols.length === 0 ||
-    (protocol !== null && !protocol.invert && protocols.includes(protocol.number))
-  )
 }
 
 function memoOf<V>(memos: Map<string, Map<string, V>>, protocol: Protocol): Map<string, V> {
