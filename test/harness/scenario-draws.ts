@@ -302,7 +302,14 @@ export class DrawnRandom implements Random {
     const frames = step.sent.map((s) => s.bytes)
     const quotes = frames.map(redirected).filter((f) => f !== null)
     const said = (bytes: Uint8Array): Drawn | null => this.#drawnIn(bytes, injected, headers, went, quotes)
-    for (const bytes of [...frames, ...quotes]) {
+    // A copy of TEE's, of a packet that another address was given, shows no port that was drawn afterwards.
+    const all = [...frames, ...quotes]
+    const drew = (bytes: Uint8Array): boolean => {
+      const drawn = said(bytes)
+      return drawn !== null && (drawn.source !== null || drawn.kept !== true)
+    }
+    const telling = all.find(drew)
+    for (const bytes of telling === undefined ? all : [telling]) {
       const drawn = said(bytes)
       if (drawn === null) continue
       this.#aim(drawn)
