@@ -15,7 +15,7 @@ import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
 import { type Callable, type ChainFn, type ChainSource, call } from './compile/rule.ts'
-import { type Made, NO_VALUES } from './compile/shapes.ts'
+import { type Made, NO_VALUES, Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs, type Values } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
@@ -195,10 +195,10 @@ export class LoadedChain implements Counted, Callable {
   }
 
   #source(callee: (name: string) => Callable): ChainSource {
-    const { family, name, env, names, watch, js } = this.#table
+    const { family, name, env, names, watch, js, shapes } = this.#table
     const { observer } = watch
     const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
-    return { family, slots: this.slots, env, names, observed, callee, js }
+    return { family, slots: this.slots, env, names, observed, callee, js, shapes }
   }
 
   /** A built-in chain's code, with its walks told to the observer. */
@@ -329,6 +329,7 @@ export class LoadedTable {
   readonly records = new RecordPool()
   /** What makes the code of its chains. */
   readonly js: JsOf
+  readonly shapes = new Shapes()
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []

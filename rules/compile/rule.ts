@@ -9,7 +9,7 @@ import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, PACKETS, RECORD, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
-import { type Made, makeAlone, makeShared } from './shapes.ts'
+import { type Made, makeAlone, type Shapes } from './shapes.ts'
 import {
   type Code,
   type DeviceNames,
@@ -52,6 +52,7 @@ export interface ChainSource {
   callee(chain: string): Callable
   /** Serves the code of one chain after the other. */
   readonly js: JsOf
+  readonly shapes: Shapes
   /** The code tells it what it asks and counts; absent: it does not. */
   readonly recorder?: FlowCache
 }
@@ -285,7 +286,7 @@ function emitRules(source: ChainSource, slots: readonly number[], end: number, t
 
 /** Code for the rules in `slots`, which falls through with `end`. */
 export const codeOf = (source: ChainSource, slots: readonly number[], end: number): Made =>
-  makeShared(source.js, emitRules(source, slots, end))
+  source.shapes.make(source.js, emitRules(source, slots, end))
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
 export const codeAlone = (source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Made =>

@@ -20,9 +20,6 @@ interface Shape {
   run: ChainFn | null
 }
 
-/** By a hash of the trail. */
-const shapes = new Map<number, Shape>()
-
 export const NO_VALUES: Values = []
 
 function hashOf({ words, length }: Trail): number {
@@ -37,30 +34,36 @@ function isTrail(of: Int32Array, { words, length }: Trail): boolean {
   return true
 }
 
-/** Code for all that emit the same, from the second of them on. */
-export function makeShared(js: JsOf, body: Code): Made {
-  const { trail } = js
-  if (trail.length > LONGEST_TRAIL) return makeAlone(js, body)
-  const hash = hashOf(trail)
-  const shape = shapes.get(hash)
-  if (shape === undefined || !isTrail(shape.trail, trail)) {
-    if (shapes.size >= MOST_SHAPES) shapes.delete(shapes.keys().next().value!)
-    shapes.set(hash, { trail: trail.words.slice(0, trail.length), run: null })
-    return makeAlone(js, body)
-  }
-  if (shape.run === null) {
-    const common = js.common()
-    // In parentheses V8 compiles the inner function at once, instead of reading it twice.
-    const text = `${commonPrologue(common)} return ((pkt, hook, k) => ${js.text(body, false)})`
-    shape.run = new Function('g', text)(common) as ChainFn
-  }
-  return { run: shape.run, k: js.values() }
-}
-
 /** Code whose numbers stand in its text. */
 export function makeAlone(js: JsOf, body: Code): Made {
   const values = js.values()
   const common = js.common()
   const text = `${prologue(values, common)} return ((pkt, hook) => ${js.text(body, true)})`
   return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_VALUES }
+}
+
+/** The functions of one table. */
+export class Shapes {
+  /** By a hash of the trail. */
+  readonly #shapes = new Map<number, Shape>()
+
+  /** Code for all that emit the same, from the second of them on. */
+  make(js: JsOf, body: Code): Made {
+    const { trail } = js
+    if (trail.length > LONGEST_TRAIL) return makeAlone(js, body)
+    const hash = hashOf(trail)
+    const shape = this.#shapes.get(hash)
+    if (shape === undefined || !isTrail(shape.trail, trail)) {
+      if (this.#shapes.size >= MOST_SHAPES) this.#shapes.delete(this.#shapes.keys().next().value!)
+      this.#shapes.set(hash, { trail: trail.words.slice(0, trail.length), run: null })
+      return makeAlone(js, body)
+    }
+    if (shape.run === null) {
+      const common = js.common()
+      // In parentheses V8 compiles the inner function at once, instead of reading it twice.
+      const text = `${commonPrologue(common)} return ((pkt, hook, k) => ${js.text(body, false)})`
+      shape.run = new Function('g', text)(common) as ChainFn
+    }
+    return { run: shape.run, k: js.values() }
+  }
 }
