@@ -39,12 +39,12 @@ function hostBitsClear(w: Words, length: number): boolean {
   })
 }
 
-/** RTF_REJECT: an error type, or a route out of lo that is neither local nor of ::1 (fib6_is_reject). */
+/** RTF_REJECT: an error type, or a route out of lo that is neither local, nor an address's own, nor of ::1 (fib6_is_reject). */
 const isRejected6 = (r: RouteEntry): boolean =>
   isErrorType(r.type) ||
   (r.device?.loopback === true &&
     r.type !== RouteType.Local &&
-    r.type !== RouteType.Anycast &&
+    !(r.type === RouteType.Anycast && r.protocol === 'kernel') &&
     !(r.prefixLength === 128 && sameWords(r.dst, [0, 0, 0, 1])))
 
 /** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */

@@ -184,7 +184,7 @@ function parse(argv: readonly string[]): Wish {
       for (let i = 1; i < word.length; i++) {
         const letter = word[i]!
         const tail = word.slice(i + 1)
-        if ((letter === 'p' || letter === 'f') && tail !== '') {
+        if (letter === 'p' && tail !== '') {
           set(letter, () => '')
           wish.operands.unshift(tail)
           break
@@ -540,7 +540,7 @@ class Session {
 
 export const sysctlTool: Tool = {
   names: ['sysctl'],
-  wantsInput: (argv) => argv.includes('-'),
+  wantsInput: (argv) => argv.some((word) => /^(-|-\w*p-|--l\w*=-)$/.test(word)),
   run: (call, engine) => runSysctl(call, engine),
 }
 
@@ -552,7 +552,11 @@ export function runSysctl(call: ToolCall, engine: Engine, root = '/'): ToolResul
     if (wish.system) session.applySystem(root)
     else if (wish.load) {
       const files = wish.operands.length > 0 ? wish.operands : [SYSTEM_FILE]
-      session.apply(files.flatMap((file) => session.loadFile(file, call)))
+      // Standard input has been read to its end by the first that names it.
+      const ends = (file: string, i: number): boolean => file === '-' && files.indexOf('-') < i
+      session.apply(
+        files.flatMap((file, i) => session.loadFile(file, ends(file, i) ? { ...call, stdin: '' } : call)),
+      )
     } else if (wish.all) session.readAll()
     else if (wish.operands.length === 0)
       return call.argv.length === 0

@@ -21,6 +21,7 @@ const NO_NAMES = 'Warning: cannot open /etc/xtables/connlabel.conf: No such file
 
 /** Differs from Linux: there is no connlabel.conf, so labels have numbers only. */
 function parseLabel(text: string, warn: (text: string) => void): number {
+  if (text === '') throw new OptionError('Argument must have a minimum length of 1 characters\n')
   const bit = wholeNumber(text, 0, 0xffff)
   if (bit !== null) return bit
   warn(NO_NAMES)

@@ -9,6 +9,8 @@ import { WholeError } from '../options.ts'
 import type { SetTtl } from './ttl.ts'
 
 const MODES = ['set', 'dec', 'inc'] as const
+/** The numbers of the options. */
+const NUMBERED: readonly string[] = ['set', 'inc', 'dec']
 const LISTED = { set: 'set to', inc: 'increment by', dec: 'decrement by' } as const
 
 /** By so much up or down, within 0 to 255. Does not allocate. */
@@ -24,6 +26,7 @@ export const hl: Target<SetTtl> = {
   tables: ['mangle'],
   options: MODES.map((mode) => ({
     flag: `hl-${mode}`,
+    id: NUMBERED.indexOf(mode),
     excludes: MODES.filter((other) => other !== mode).map((other) => `hl-${other}`),
   })),
   help: `HL target options

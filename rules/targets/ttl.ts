@@ -13,6 +13,8 @@ export interface SetTtl {
 }
 
 const MODES = ['set', 'dec', 'inc'] as const
+/** The numbers of the options. */
+const NUMBERED: readonly string[] = ['set', 'inc', 'dec']
 const LISTED = { set: 'set to', inc: 'increment by', dec: 'decrement by' } as const
 
 /** By so much up or down, within 0 to 255. Does not allocate. */
@@ -28,6 +30,7 @@ export const ttl: Target<SetTtl> = {
   tables: ['mangle'],
   options: MODES.map((mode) => ({
     flag: `ttl-${mode}`,
+    id: NUMBERED.indexOf(mode),
     excludes: MODES.filter((other) => other !== mode).map((other) => `ttl-${other}`),
   })),
   help: `TTL target options

@@ -147,11 +147,15 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       '-m recent --set --mask localhost',
       '-m policy --dir in --pol ipsec --strict --mode tunnel --tunnel-src localhost/8',
       '-m recent --rttl ! --remove',
+      '-j TTL --ttl-dec 1 --ttl-inc 1 --ttl-set 1',
+      '-j TTL --ttl-inc 1 --ttl-dec 1',
       '-m recent --rcheck --rttl --remove',
       '-j TEE --gateway 127.0.0.0 -t mangle',
       '-j TEE --gateway localhost -t mangle',
     ]
     const named6 = [
+      '-j HL --hl-dec 1 --hl-inc 1 --hl-set 1',
+      '-m connlabel --label  --set --set',
       '-s ::/16 ! -d ::/128',
       '-s ::1/64',
       '-s localhost',

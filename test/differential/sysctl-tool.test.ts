@@ -139,6 +139,8 @@ net.ipv4.ip_local_reserved_ports=5,3-4
 net.ipv4.ip_local_reserved_ports
 net.netfilter.nf_log.2=nope
 net.netfilter.nf_log.2=nf_log_ipv4
+-f-
+-fe /nonexistent
 -p /nonexistent`.split('\n')
 
 let engine: Engine
