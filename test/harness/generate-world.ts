@@ -244,7 +244,8 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
   const clientPorts = shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4)
   const serverPorts = shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4)
   const sysctls = makeSysctls(seed, profile, family, devices)
-  if (profile === 'routing') {
+  // Extensions meet policy routing too.
+  if (profile === 'routing' || (profile === 'extensions' && stream(seed, 'routes besides').once(4))) {
     const own = stream(seed, 'routing')
     const ports = [...clientPorts, ...serverPorts]
     const more = addRouting({ random: own, family, net, devices, marks, ports })
