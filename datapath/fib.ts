@@ -142,27 +142,33 @@ export class Fib extends FibLookup {
           same(via6Of(h), via6),
       )
     }
-    const hit = table?.chain(spec.dst, spec.prefixLength).find(
-      (r) =>
-        (family === 6 || r.tos === (spec.tos ?? 0)) &&
-        (family === 6 || spec.type === undefined || r.type === spec.type) &&
-        (spec.metric === undefined || spec.metric === 0 || r.metric === spec.metric) &&
-        (family === 6 ||
-          spec.scope === undefined ||
-          spec.scope === Scope.Nowhere ||
-          r.scope === spec.scope) &&
-        (spec.protocol === undefined || r.protocol === spec.protocol) &&
-        (family === 6 || same(r.source, spec.source)) &&
-        through(r) &&
-        (!spec.nexthops ||
-          ((r.nexthops?.length ?? 1) === spec.nexthops.length &&
-            spec.nexthops.every((h, i) => {
-              const o = r.nexthops?.[i] ?? r
-              return (
-                (!h.device || h.device === o.device) && same(o.gateway, h.gateway) && same(via6Of(o), h.via6)
-              )
-            }))),
-    )
+    // fib_nh_match(): beside a device or a gateway next hops are not looked at, nor those that the route has not.
+    const alone = spec.device || spec.gateway || spec.extras?.via6
+    const amongHops = (r: RouteEntry, hops: readonly Nexthop[]): boolean =>
+      hopsOf(r).length <= hops.length &&
+      hopsOf(r).every((o, i) => {
+        const h = hops[i]!
+        const via6 = r.nexthops === null ? r.extras?.via6 : o.via6
+        return (
+          (!h.device || h.device === o.device) && same(o.gateway, h.gateway) && same(via6 ?? null, h.via6)
+        )
+      })
+    const hit = table
+      ?.chain(spec.dst, spec.prefixLength)
+      .find(
+        (r) =>
+          (family === 6 || r.tos === (spec.tos ?? 0)) &&
+          (family === 6 || spec.type === undefined || r.type === spec.type) &&
+          (spec.metric === undefined || spec.metric === 0 || r.metric === spec.metric) &&
+          (family === 6 ||
+            spec.scope === undefined ||
+            spec.scope === Scope.Nowhere ||
+            r.scope === spec.scope) &&
+          (spec.protocol === undefined || r.protocol === spec.protocol) &&
+          (family === 6 || same(r.source, spec.source)) &&
+          through(r) &&
+          (!spec.nexthops || alone || amongHops(r, spec.nexthops)),
+      )
     if (!this.hasTable(family, spec.table ?? tableFor(spec.type ?? RouteType.Unicast)))
       throw new RouteError('ESRCH', 'FIB table does not exist', true)
     if (table === undefined || hit === undefined) {

@@ -244,7 +244,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       ...(h.realm === 0 ? {} : { realm: h.realm }),
     })
   }
-  const behindOther = hop.gateway !== null && hop.gateway.family !== own
+  const behindOther = hop.gateway?.family === (own === 4 ? 6 : 4)
   const extras = {
     ...(hop.onlink ? { onlink: true } : {}),
     ...(behindOther ? { via6: hop.gateway!.words } : {}),
@@ -308,7 +308,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
     // An address of no bytes: `any`.
     if (isNothing(source) || (!behindOther && isNothing(hop.gateway)))
       throw new Refusal('EINVAL', 'Attribute failed policy validation')
-    if (own === 6 && isDefault(hop.gateway)) throw new Refusal('EINVAL', 'Invalid gateway address')
+    if (own === 6 && !behindOther && isDefault(hop.gateway))
+      throw new Refusal('EINVAL', 'Invalid gateway address')
     if (tos !== 0 && own === 6)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)

@@ -241,7 +241,9 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
       if (i % 100 === 0 || Date.now() - filled > 8000) refill()
       engine.host.now += 5
       const { words, input } = randomStep(random)
-      const lines = /^-[IAUDFRL]/.test(words) ? [words, '-L -o save', '-L expect'] : [words]
+      const lines = /^-(-?[IAUDFRL]|-(create|add|update|delete|flush|dump))/.test(words)
+        ? [words, '-L -o save', '-L expect']
+        : [words]
       for (const line of lines) {
         if (line === words && input !== '') writeFileSync(join(root, 'commands'), input)
         const difference = differs(line)
@@ -393,7 +395,7 @@ function answerLines(answer: { stdout: string; stderr: string; code: number | nu
 
 /** A random command line, or a file of them for -R. */
 function randomStep(random: SeededRandom): { words: string; input: string } {
-  if (random.u32() % 100 >= 6) return { words: randomWords(random), input: '' }
+  if (random.u32() % 100 >= 6) return { words: spelled(randomWords(random), random), input: '' }
   const lines = Array.from({ length: 1 + (random.u32() % 5) }, () => {
     const words = randomWords(random)
     switch (random.u32() % 10) {
@@ -410,6 +412,56 @@ function randomStep(random: SeededRandom): { words: string; input: string } {
   })
   // Not from standard input: the tool opens it anew, which a socket does not like.
   return { words: `-R ${join(root, 'commands')}`, input: `${lines.join('\n')}\n` }
+}
+
+/** Long names of options, as people write them in scripts. */
+const LONG: Readonly<Record<string, readonly string[]>> = {
+  '-L': ['--dump'],
+  '-I': ['--create'],
+  '-A': ['--add'],
+  '-U': ['--update'],
+  '-D': ['--delete'],
+  '-G': ['--get'],
+  '-F': ['--flush'],
+  '-C': ['--count'],
+  '-S': ['--stats'],
+  '-s': ['--src', '--orig-src'],
+  '-d': ['--dst', '--orig-dst'],
+  '-r': ['--reply-src'],
+  '-q': ['--reply-dst'],
+  '-p': ['--proto'],
+  '-t': ['--timeout'],
+  '-u': ['--status'],
+  '-o': ['--output'],
+  '-m': ['--mark'],
+  '-f': ['--family'],
+  '-n': ['--src-nat'],
+  '-g': ['--dst-nat'],
+  '-j': ['--any-nat'],
+  '-w': ['--zone'],
+  '-z': ['--zero'],
+}
+
+/** The same words, some options by their long names, some with their values behind them. */
+function spelled(text: string, random: SeededRandom): string {
+  const words = text.split(' ')
+  const out: string[] = []
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!
+    const dice = random.u32() % 100
+    const long = LONG[word]
+    const name = long !== undefined && dice < 18 ? long[dice % long.length]! : word
+    const next = words[i + 1] ?? ''
+    const value = next !== '' && !next.startsWith('-') && i > 0
+    if (value && name.startsWith('--') && random.u32() % 100 < 30) {
+      out.push(`${name}=${next}`)
+      i++
+    } else if (value && /^-[spdtmfw]$/.test(name) && random.u32() % 100 < 6) {
+      out.push(name + next)
+      i++
+    } else out.push(name)
+  }
+  return out.join(' ')
 }
 
 /** A random command line: every option at some time, right and wrong. Addresses and ports are few, so that they meet. */
@@ -501,6 +553,15 @@ function randomWords(random: SeededRandom): string {
         '-l x',
         '-c 3',
         '-i 9',
+        '--id 9',
+        '-l 3',
+        '--label-del',
+        '--dump',
+        '-u SNAT,DNAT',
+        '-u SRC_NAT,DST_NAT',
+        '-u OFFLOAD',
+        '-o',
+        '-E',
         '--label-add y',
         '--nope',
         '-Z',
