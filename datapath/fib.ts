@@ -256,7 +256,9 @@ export class Fib extends FibLookup {
   addRule(spec: RuleSpec): Rule {
     const rt = this.of(spec.family ?? 4)
     const rule = checkedRule(rt.family, rt.rules, spec)
-    if (rt.rules.some((r) => sameRule(r, rule))) throw new RouteError('EEXIST', 'File exists')
+    // rule_exists() does not look at FIB_RULE_INVERT.
+    if (rt.rules.some((r) => sameRule({ ...r, not: rule.not ?? false }, rule)))
+      throw new RouteError('EEXIST', 'File exists')
     // fib6_rule_configure() makes the table, fib4_rule_configure() does not.
     if (rt.family === 6 && rule.action === 'lookup' && !rule.l3mdev) rt.table(rule.table ?? Table.Main)
     const at = rt.rules.findIndex((r) => r.priority > rule.priority)
