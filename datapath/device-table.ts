@@ -37,6 +37,8 @@ export interface DeviceListener {
   mtuChanged?(device: Device): void
   /** device.conf6.forwarding or disabled changed. */
   ipv6Changed?(device: Device): void
+  /** device.link.noArp changed, and the device is up. */
+  arpChanged?(device: Device): void
 }
 
 export interface DeviceOptions {
@@ -392,6 +394,12 @@ export class Devices {
   /** What `device.link` says has changed: what was looked up by it is old. */
   touch(): void {
     this.generation++
+  }
+
+  /** device.link.noArp says something else. */
+  arpChanged(device: Device): void {
+    this.generation++
+    if (device.up) for (const l of this.#listeners) l.arpChanged?.(device)
   }
 
   setMtu(device: Device, mtu: number): void {

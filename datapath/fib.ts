@@ -5,6 +5,7 @@
 //                                               │
 //     packets ──▶ fib-lookup ───────────────────┘
 
+import { AddressChecks } from './address-checks.ts'
 import type { Devices } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
 import { RouteChecker } from './fib-check.ts'
@@ -28,6 +29,7 @@ import {
 } from './route.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
+import { IPV6_MIN_MTU } from './tunables-ipv6.ts'
 
 export type { Rule, RuleAction, RulePrefix, RuleSpec } from './policy-rules.ts'
 export {
@@ -69,6 +71,7 @@ export class Fib extends FibLookup {
         if (old !== undefined) this.#followPeer6(device, address, old)
       },
       addressRemoved: (device, address) => {
+        this.checks.forget(device, address)
         this.#keepPrefix6(device, address)
         this.#follow(device)
         if (address.family === 6) leaveLifetime(this, device, address)
@@ -91,6 +94,8 @@ export class Fib extends FibLookup {
         this.#revive6(device)
         // rt6_disable_ip(): whatever leads through the device goes.
         if (device.conf6.disabled) this.#throughGone6(device)
+        // ipv6_ac_destroy_dev(): too small an MTU for IPv6 takes it away altogether.
+        if (device.conf6.disabled && device.mtu < IPV6_MIN_MTU) this.#joinedForever.delete(device)
         this.#follow(device)
       },
       deviceRemoved: (device) => this.#deviceGone(device),
@@ -427,6 +432,35 @@ export class Fib extends FibLookup {
 
   /** The derived routes of each device, as they stand in the tables. */
   readonly #derived = new Map<Device, Map<string, RouteEntry>>()
+  /** Addresses whose check for duplicates has begun again. */
+  readonly checks = new AddressChecks()
+  /** Anycast addresses that have more users than addresses stand for (aca_users): their routes neither go nor come. */
+  readonly #joinedForever = new Map<Device, Set<string>>()
+
+  /**
+   * addrconf_dad_completed() of the addresses whose check is over: routes that somebody took away come again, and a
+   * subnet's anycast address is joined once more, though it is left but once. `now`: host.now.
+   */
+  finishChecks(now: number): void {
+    this.checks.finish(now, (device, address) => {
+      const have = this.#derived.get(device)
+      for (const spec of derive6(device, address)) {
+        const text = describe(spec)
+        if (spec.type === RouteType.Anycast) {
+          const joined = this.#joinedForever.get(device) ?? new Set<string>()
+          this.#joinedForever.set(device, joined.add(text))
+        } else if (spec.type === RouteType.Local || isPeer(address, spec)) {
+          const route = have?.get(text)
+          if (route !== undefined && !this.#stands(route)) have!.delete(text)
+        }
+      }
+      this.#follow(device)
+    })
+  }
+
+  #stands(route: RouteEntry): boolean {
+    return this.of(route.family).table(route.table).chain(route.dst, route.prefixLength).includes(route)
+  }
 
   /**
    * fib_add_ifaddr(), fib_del_ifaddr(), addrconf_prefix_route() and their kin for all addresses of a device at once:
@@ -438,17 +472,12 @@ export class Fib extends FibLookup {
       for (const spec of address.family === 4 ? derive(device, address) : derive6(device, address))
         wanted.set(describe(spec), spec)
     const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
-    if (device.up && device.link.multicast && !device.conf6.disabled) {
+    if (device.up && !device.loopback && !device.conf6.disabled) {
       const spec = multicast6(device)
       const text = describe(spec)
       if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
     }
     this.#derived.set(device, have)
-    if (device.up && device.link.multicast && !device.conf6.disabled) {
-      const spec = multicast6(device)
-      const text = describe(spec)
-      if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
-    }
     // A local route stays when the link goes down, though one would not be made then.
     const kept = new Set<string>()
     if (!device.up)
@@ -456,8 +485,9 @@ export class Fib extends FibLookup {
         if (address.family === 4)
           for (const spec of derive(device, address, true))
             if (spec.type === RouteType.Local) kept.add(describe(spec))
+    const forever = this.#joinedForever.get(device)
     for (const [text, route] of have) {
-      if (wanted.has(text) || kept.has(text)) continue
+      if (wanted.has(text) || kept.has(text) || forever?.has(text)) continue
       have.delete(text)
       const rt = this.of(route.family)
       const table = rt.table(route.table)
@@ -470,7 +500,7 @@ export class Fib extends FibLookup {
       )
     }
     for (const [text, spec] of wanted) {
-      if (have.has(text)) continue
+      if (have.has(text) || forever?.has(text)) continue
       const route = this.#checker.make(spec, true, false)
       const table = this.of(route.family).table(route.table)
       const there = table.chain(route.dst, route.prefixLength)
@@ -527,8 +557,7 @@ export class Fib extends FibLookup {
     const have = this.#derived.get(device)
     const route = have?.get(text)
     if (route === undefined) return
-    const table = this.of(6).table(route.table)
-    if (!table.chain(route.dst, route.prefixLength).includes(route)) have!.delete(text)
+    if (!this.#stands(route)) have!.delete(text)
   }
 
   /** fib_sync_down_addr(): routes that prefer an address that no device has any more. */
@@ -599,6 +628,8 @@ export class Fib extends FibLookup {
 
   #deviceGone(device: Device): void {
     this.#derived.delete(device)
+    this.checks.forgetDevice(device)
+    this.#joinedForever.delete(device)
     for (const rt of [this.v4, this.v6]) this.#sweep(rt, (r) => allThrough(r, device))
     // fib6_ifdown(): of several next hops those through the device go one by one.
     for (const table of this.v6.tables.values())
@@ -634,6 +665,10 @@ const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gateway !== 
 
 const via6Of = (h: RouteEntry | Nexthop): Words | null =>
   (h instanceof RouteEntry ? h.extras?.via6 : h.via6) ?? null
+
+/** The route to the peer of an address. */
+const isPeer = (address: Address, spec: RouteSpec): boolean =>
+  spec.prefixLength === 128 && sameWords(address.peer6 ?? null, spec.dst ?? null)
 
 const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
   r.nexthops ?? [

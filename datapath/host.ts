@@ -134,6 +134,7 @@ export class Host {
     declareStack(this.tunables, this.devices)
     this.fib = new Fib(this.devices, this.memory, this.ipv4)
     this.fib.multipath6 = this.ipv6
+    this.devices.listen({ arpChanged: (device) => this.#checkAgain(device) })
     this.devices.addAddress(this.devices.loopback, {
       family: 4,
       words: [0x7f000001, 0, 0, 0],
@@ -150,5 +151,19 @@ export class Host {
     this.fragments = new Fragments(this)
     this.fragments6 = new Fragments6(this)
     this.path = new Path(this)
+  }
+
+  /** addrconf_dad_run(): each IPv6 address waits some part of router_solicitation_delay. */
+  #checkAgain(device: Device): void {
+    const delay = this.tunables.get(
+      `net.ipv6.conf.${device.name.replaceAll('.', '/')}.router_solicitation_delay`,
+    )
+    // A negative one counts as unsigned jiffies, of 4 ms.
+    const range = delay < 0 ? 2 ** 34 + delay * 1000 : delay * 1000
+    this.fib.checks.restart(
+      device,
+      () => this.now + (range === 0 ? 0 : (this.random.u32() / 2 ** 32) * range),
+    )
+    this.fib.finishChecks(this.now)
   }
 }

@@ -44,6 +44,7 @@ export function endLifetimes(devices: Devices, fib: Fib, now: number): void {
       }
     devices.mortal = mortal
   }
+  fib.finishChecks(now)
   for (const [route, end] of fib.ends) if (end <= now) fib.removeRoute(route)
 }
 

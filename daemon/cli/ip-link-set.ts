@@ -471,9 +471,14 @@ function set(context: IpContext, target: Device, wish: Wish): void {
       : [{ step: 'flags' as const, key: 'flags', run: (d: Device) => context.devices.setUp(d, up) }]),
   ]
   changes.sort((a, b) => STEPS.indexOf(a.step) - STEPS.indexOf(b.step))
-  for (const { run, refusal } of changes) {
-    if (refusal !== undefined) throw refusal
-    run(target)
+  const { noArp } = target.link
+  try {
+    for (const { run, refusal } of changes) {
+      if (refusal !== undefined) throw refusal
+      run(target)
+    }
+  } finally {
+    if (target.link.noArp !== noArp) context.devices.arpChanged(target)
   }
   context.devices.touch()
 }

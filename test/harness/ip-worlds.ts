@@ -44,9 +44,9 @@ export class IpWorlds {
     }
     run('ip', 'netns', 'add', this.#namespace)
     const inside = (script: string): void => run('ip', 'netns', 'exec', this.#namespace, 'sh', '-c', script)
-    // Link-local addresses are made from chance, duplicate detection takes time.
+    // Link-local addresses are made from chance, duplicate detection takes time, and begins again after a random one.
     inside(
-      'sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0 net.ipv4.fib_multipath_hash_seed=77; ip link set lo up',
+      'sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitation_delay=0 net.ipv6.conf.lo.router_solicitation_delay=0 net.ipv4.fib_multipath_hash_seed=77; ip link set lo up',
     )
     if (routes) inside(`sysctl -qw ${FORWARDING.map((name) => `${name}=1`).join(' ')}`)
     for (const name of IP_DEVICES) {
@@ -64,6 +64,8 @@ export class IpWorlds {
     })
     this.engine.host.tunables.set('net.ipv4.fib_multipath_hash_seed', 77)
     if (routes) for (const name of FORWARDING) this.engine.host.tunables.set(name, 1)
+    for (const name of ['default', 'lo', ...IP_DEVICES])
+      this.engine.host.tunables.set(`net.ipv6.conf.${name}.router_solicitation_delay`, 0)
     for (const name of ['default', ...IP_DEVICES])
       this.engine.host.tunables.set(`net.ipv6.conf.${name}.addr_gen_mode`, 1)
   }
