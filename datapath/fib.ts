@@ -126,15 +126,17 @@ export class Fib extends FibLookup {
 
   /**
    * Removes the first route that fits: prefix and tos must, the rest where given (fib_table_delete, ip6_route_del).
-   * Throws RouteError ESRCH if there is none.
+   * `said`: the metrics that an IPv4 route must have. Throws RouteError ESRCH if there is none.
    */
-  deleteRoute(spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>): Route {
+  deleteRoute(spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>, said?: SaidMetrics): Route {
     const family = spec.family ?? 4
     if (family === 6 && spec.nexthops?.length) return this.#deleteEach(spec, spec.nexthops)
     const rt = this.of(family)
     const table = rt.tables.get(spec.table ?? tableFor(spec.type ?? RouteType.Unicast))
     const same = (a: Words | null, b: Words | null | undefined): boolean =>
       b === undefined || b === null || sameWords(a, b)
+    // RTF_GATEWAY with `::` is what has no gateway.
+    const gatewayOf = (h: RouteEntry | Nexthop): Words | null => h.gateway ?? (family === 6 ? NOWHERE : null)
     const through = (r: RouteEntry): boolean => {
       const via6 = spec.extras?.via6
       if (!spec.device && !spec.gateway && !via6) return true
@@ -143,7 +145,7 @@ export class Fib extends FibLookup {
       return all.some(
         (h) =>
           (!spec.device || h.device === spec.device) &&
-          same(h.gateway, spec.gateway) &&
+          same(gatewayOf(h), spec.gateway) &&
           same(via6Of(h), via6),
       )
     }
@@ -172,6 +174,7 @@ export class Fib extends FibLookup {
           (spec.protocol === undefined || r.protocol === spec.protocol) &&
           (family === 6 || same(r.source, spec.source)) &&
           through(r) &&
+          (family === 6 || said === undefined || hasMetrics(r, said)) &&
           (!spec.nexthops || alone || amongHops(r, spec.nexthops)),
       )
     if (!this.hasTable(family, spec.table ?? tableFor(spec.type ?? RouteType.Unicast)))
@@ -183,7 +186,7 @@ export class Fib extends FibLookup {
       if (
         atRoot &&
         unowned &&
-        !spec.gateway &&
+        (!spec.gateway || sameWords(spec.gateway, NOWHERE)) &&
         !spec.metric &&
         (spec.device ?? this.devices.loopback).loopback
       )
@@ -192,7 +195,7 @@ export class Fib extends FibLookup {
     }
     if (family === 6 && hit.nexthops !== null && spec.gateway) {
       const left = hit.nexthops.filter(
-        (h) => (spec.device && h.device !== spec.device) || !same(h.gateway, spec.gateway),
+        (h) => (spec.device && h.device !== spec.device) || !same(gatewayOf(h), spec.gateway),
       )
       this.#alter(table, hit, siblings(hit, left))
     } else this.#take(rt, table, hit)
@@ -665,6 +668,24 @@ const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gateway !== 
 
 const via6Of = (h: RouteEntry | Nexthop): Words | null =>
   (h instanceof RouteEntry ? h.extras?.via6 : h.via6) ?? null
+
+/** Metrics by name, as they were said: zero and '' are those that are not there; and names of locked ones. */
+interface SaidMetrics {
+  readonly values: ReadonlyMap<string, number | string>
+  readonly locked: readonly string[]
+}
+
+/** fib_metrics_match(). */
+function hasMetrics({ mtu, extras }: RouteEntry, { values, locked }: SaidMetrics): boolean {
+  for (const [name, value] of values) {
+    const own = name === 'mtu' ? mtu : (extras?.metrics?.find((m) => m.name === name)?.value ?? 0)
+    if (own !== (value || 0)) return false
+  }
+  return locked.length === 0 || locked.join() === (extras?.locked ?? []).join()
+}
+
+/** `::`. */
+const NOWHERE: Words = [0, 0, 0, 0]
 
 /** The route to the peer of an address. */
 const isPeer = (address: Address, spec: RouteSpec): boolean =>

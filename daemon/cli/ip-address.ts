@@ -560,7 +560,7 @@ const multicastScope = (reach: number): number =>
 
 /** inet6_rtm_newaddr(). */
 function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
-  if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL', 'ipv6: address not supplied')
+  if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL')
   if (device.mtu < 1280 && !device.loopback) throw new Refusal('EINVAL')
   const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
   const words = d.local?.given ? d.local.words : d.peer!.words
@@ -624,7 +624,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
 function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean): Address | null {
   if (d.family === 6) {
     const words = d.local?.given ? d.local.words : d.peer?.words
-    if (words === undefined) throw new Refusal('EINVAL', 'ipv6: address not supplied')
+    if (words === undefined) throw new Refusal('EINVAL')
     const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
     const hit = device.addresses.find(
       (a) => a.family === 6 && a.prefixLength === length && sameWords(a.words, words),

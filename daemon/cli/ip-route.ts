@@ -294,7 +294,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     scope: own === 6 ? Scope.Universe : (scope ?? ownScope),
     ...(protocol === null ? {} : { protocol }),
     device: out,
-    gateway: behindOther || isDefault(hop.gateway) ? null : (hop.gateway?.words ?? null),
+    gateway: behindOther || (isDefault(hop.gateway) && own === 4) ? null : (hop.gateway?.words ?? null),
     source: isDefault(source) ? null : (source?.words ?? null),
     mtu: Math.min(Number(mtu), 65520),
     realm: hop.realm,
@@ -308,8 +308,6 @@ function modify(context: IpContext, line: Line, change: Change): number {
     // An address of no bytes: `any`.
     if (isNothing(source) || (!behindOther && isNothing(hop.gateway)))
       throw new Refusal('EINVAL', 'Attribute failed policy validation')
-    if (own === 6 && !behindOther && isDefault(hop.gateway))
-      throw new Refusal('EINVAL', 'Invalid gateway address')
     if (tos !== 0 && own === 6)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
@@ -328,7 +326,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
         'EINVAL',
         hopSaid ? 'Nexthop specification and nexthop id are mutually exclusive' : 'Nexthop id does not exist',
       )
-    told = request(context, spec, change, expires)
+    told =
+      change === 'delete' ? remove(context, spec, metrics, locked) : request(context, spec, change, expires)
   })
   if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
   return code
@@ -409,18 +408,25 @@ const knownAlgorithms = (context: IpContext): string[] =>
 const isReject6 = (device: Device | null, type: number, { words: w }: Pick<AnyPrefix, 'words'>): boolean =>
   device?.loopback === true && type !== RouteType.Local && !((w[0] | w[1] | w[2]) === 0 && w[3] === 1)
 
-/** `expires`: seconds, FOREVER; IPv4 does not know it. */
-function request(context: IpContext, spec: RouteSpec, change: Change, expires: number): Route {
-  const { fib } = context.host
-  if (change === 'delete') {
-    const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
-    if (
-      spec.family === 4 &&
-      spec.prefixLength < 32 &&
-      !sameWords(masked(spec.dst, spec.prefixLength), spec.dst)
-    )
-      throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
-    return fib.deleteRoute({
+function remove(
+  context: IpContext,
+  spec: RouteSpec,
+  metrics: ReadonlyMap<string, RouteMetric>,
+  locked: ReadonlySet<string>,
+): Route {
+  const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
+  if (
+    spec.family === 4 &&
+    spec.prefixLength < 32 &&
+    !sameWords(masked(spec.dst, spec.prefixLength), spec.dst)
+  )
+    throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
+  const values = new Map<string, number | string>()
+  // An algorithm that nobody knows is as none (tcp_ca_get_key_by_name).
+  for (const { name, value } of metrics.values())
+    values.set(name, name === 'congctl' && !knownAlgorithms(context).includes(String(value)) ? '' : value)
+  return context.host.fib.deleteRoute(
+    {
       ...rest,
       ...(type ? { type } : {}),
       ...(protocol === undefined ? {} : { protocol }),
@@ -428,8 +434,19 @@ function request(context: IpContext, spec: RouteSpec, change: Change, expires: n
       gateway: gateway ?? null,
       source: source ?? null,
       nexthops: nexthops ?? null,
-    })
-  }
+    },
+    { values, locked: METRICS.filter((name) => locked.has(name)) },
+  )
+}
+
+/** `expires`: seconds, FOREVER; IPv4 does not know it. */
+function request(
+  context: IpContext,
+  spec: RouteSpec,
+  change: Exclude<Change, 'delete'>,
+  expires: number,
+): Route {
+  const { fib } = context.host
   const algorithm = spec.extras?.metrics?.find(({ name }) => name === 'congctl')?.value
   if (algorithm !== undefined && !knownAlgorithms(context).includes(String(algorithm)))
     throw new Refusal('EINVAL', 'Unknown tcp congestion algorithm')
