@@ -104,7 +104,9 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
 }
 
 /** Rules whose code is made in a turn that has no packets: a fraction of a millisecond. */
-const RULES_A_TURN = 32
+const RULES_A_TURN = 16
+/** So long after a command nothing is made ahead: more of them may follow. */
+const PAUSE_MS = 1000
 
 /** Characters that a follower is told in one turn at most; what is beyond is lost, as in a full netlink socket. */
 const MAX_SAID = 4 * 1024 * 1024
@@ -146,6 +148,8 @@ class Gateway {
   #timersAt = 0
   /** Timers have more to do than one turn allows. */
   #behind = false
+  /** host.now from which code may be made ahead. */
+  #warmAt = 0
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
   readonly #following = new Map<number, { end: () => ToolResult; stdout: string; stderr: string }>()
 
@@ -180,9 +184,15 @@ class Gateway {
         batches = 0
         this.#betweenBatches()
       }
-      const atOnce = more || (!this.#behind && this.#engine.tables.warm(RULES_A_TURN))
+      const atOnce = more || (!this.#behind && this.#warm())
       if (tun.wait(atOnce ? 0 : this.#behind ? BEHIND_MS : TICK_MS)) this.#serve()
     }
+  }
+
+  /** With nothing else to do, code is made that packets will ask for. False: there is none left, or not now. */
+  #warm(): boolean {
+    const { host, tables } = this.#engine
+    return host.now >= this.#warmAt && tables.warm(RULES_A_TURN)
   }
 
   #betweenBatches(): void {
@@ -235,13 +245,15 @@ class Gateway {
   #serve(): void {
     for (;;) {
       const received = receiveMessageOnPort(port)
-      if (received === undefined) return
+      if (received === undefined) break
       const message = received.message as ToWorker
       if (message.kind === 'stop') this.#running = false
       else if (message.kind === 'end') this.#end(message.id)
       else if (!this.#follow(message.id, message.call))
         say({ kind: 'result', id: message.id, result: this.#answer(message.call) })
     }
+    this.#setClock()
+    this.#warmAt = this.#engine.host.now + PAUSE_MS
   }
 
   #follow(id: number, call: ToolCall): boolean {
