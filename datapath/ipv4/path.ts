@@ -421,6 +421,8 @@ export class Ipv4Path {
     const view = host.memory.view
     const l3 = pkt.l3
     if (pkt.pktType !== PacketType.Host) return this.#path.drop(pkt, Reason.LinkBroadcast)
+    // skb_forward_csum()
+    pkt.residue = -1
     if (view.getUint8(l3 + IPV4_TTL) <= 1) {
       host.counters.count4(IpStat.InHdrErrors)
       host.replies.icmpError(pkt, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0)

@@ -420,7 +420,10 @@ export class Replies {
     if (cause.l4 + TCP_HEADER_LEN > cause.end) return false
     if ((tcpFlags(host.memory.view, cause.l4) & TCP_RST) !== 0) return false
     // What conntrack found out is forgotten in ip_forward(), and was about another destination behind a source route.
-    const known = cause.csumPartial || (hook !== Hook.Forward && cause.opt.srr === 0 && cause.csumOk)
+    const known =
+      cause.csumPartial ||
+      (hook !== Hook.Forward && cause.opt.srr === 0 && cause.csumOk) ||
+      this.#believes(cause, hook)
     if (!known && !this.#sumsUp(cause, IPPROTO_TCP)) return false
     if (cause.route === null || toMany(cause.route)) return false
     this.#options.clear()
@@ -446,10 +449,16 @@ export class Replies {
    * nf_send_unreach(): the other types of REJECT, `code` of destination unreachable. Silent for later fragments and
    * wrong checksums; a protocol without one that is known here must sum up to zero, as in the kernel.
    */
-  icmpReject(cause: Packet, code: number, _hook: Hook): boolean {
+  icmpReject(cause: Packet, code: number, hook: Hook): boolean {
     if (cause.family !== 4 || cause.fragOffset !== 0) return false
-    if (!cause.csumOk && this.#verifies(cause) && !this.#sumsUp(cause, cause.proto)) return false
+    const known = cause.csumOk || !this.#verifies(cause) || this.#believes(cause, hook)
+    if (!known && !this.#sumsUp(cause, cause.proto)) return false
     return this.icmpError(cause, ICMP_DEST_UNREACH, code, 0)
+  }
+
+  /** nf_ip_checksum() in OUTPUT takes any sum that was made before for right (CHECKSUM_COMPLETE): of what TEE copied. */
+  #believes(cause: Packet, hook: Hook): boolean {
+    return cause.residue >= 0 && hook === Hook.LocalOut
   }
 
   /** nf_reject_verify_csum(): whether the packet should have a checksum over all of it; a cut UDP header should. */
