@@ -3,6 +3,7 @@
 
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
+import { isJoined } from '../../datapath/ipv6/routes.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { tosOf } from '../../datapath/rewrite.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
@@ -75,7 +76,7 @@ function passes6(pkt: Packet, host: Host, m: RpFilter): boolean {
   key.oif = linkLocal || !m.loose ? device.index : 0
   const found = host.path.routes6.lookup(key, linkLocal, unicast)
   key.protocol = 0
-  if (isErrorType(found.type) || found.type === RouteType.Anycast) return false
+  if (isErrorType(found.type) || isJoined(found)) return false
   if (found.type === RouteType.Local) return m.acceptLocal
   return m.loose || found.device === device
 }

@@ -172,6 +172,9 @@ const UNTRACKED = `
 -I -s 10.0.0.2 -d 10.1.0.2 -p dccp --sport 5 --dport 1 --state OPEN --role client -t 500
 -L -p dccp --dport 7
 -D -p dccp --dport 7
+-L -p dccp --dport 0
+-L -p dccp --orig-port-src 65536
+-D -p dccp --reply-port-src 0
 -U -p dccp --dport 7 -t 600
 -U -p dccp --dport 7 -t 600 -f ipv4
 -U -p dccp --reply-port-dst 7 -t 700 -f ipv4
