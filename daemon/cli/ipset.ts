@@ -318,8 +318,10 @@ class Session {
 
   #help(name: string | null): void {
     const type = name === null ? null : (typeOf(name) ?? undefined)
-    this.stdout += ipsetHelp(type ?? null, this.#quiet || type === undefined)
-    if (type === undefined && !this.#quiet) throw parameter(`Unknown settype: \`${name}'`)
+    // In a conversation -quiet is of no account.
+    const brief = this.#quiet && !this.#interactive
+    this.stdout += ipsetHelp(type ?? null, brief || type === undefined)
+    if (type === undefined && !brief) throw parameter(`Unknown settype: \`${name}'`)
   }
 
   // -- create

@@ -245,6 +245,15 @@ list é
 - <<< create x bitmap:ip
 - <<< create x bitmap:port
 - <<< create x bitmap:ip from 10.0.0.1
+-q help
+-q help hash:ip
+-q help nope
+-q - <<< help
+-q - <<< help hash:ip
+-q - <<< help nope
+- <<< -q help
+- <<< -q help nope
+-q - <<< test o 10.0.0.1,80,10.0.0.1
 `
   .trim()
   .split('\n')
