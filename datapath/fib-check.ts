@@ -6,6 +6,7 @@ import { type Device, Scope } from './devices.ts'
 import type { FibLookup } from './fib-lookup.ts'
 import type { Family } from './packet.ts'
 import {
+  isJoined,
   type Nexthop,
   newFlowKey,
   RouteError,
@@ -44,7 +45,7 @@ const isRejected6 = (r: RouteEntry): boolean =>
   isErrorType(r.type) ||
   (r.device?.loopback === true &&
     r.type !== RouteType.Local &&
-    !(r.type === RouteType.Anycast && r.protocol === 'kernel') &&
+    !isJoined(r) &&
     !(r.prefixLength === 128 && sameWords(r.dst, [0, 0, 0, 1])))
 
 /** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */
@@ -333,4 +334,4 @@ export class RouteChecker {
 
 /** addrconf_f6i_alloc(): what the kernel makes of an address has metric 0, as a captured table says. */
 const followsAddress = (spec: RouteSpec): boolean =>
-  spec.protocol === 'kernel' && (spec.type === RouteType.Local || spec.type === RouteType.Anycast)
+  isJoined(spec) || (spec.protocol === 'kernel' && spec.type === RouteType.Local)

@@ -189,6 +189,10 @@ export function newFlowKey(): FlowKey {
   }
 }
 
+/** RTF_ANYCAST: an anycast address that the host has joined. One that was put in as a route only comes in. */
+export const isJoined = ({ type, protocol }: Pick<RouteSpec, 'type' | 'protocol'>): boolean =>
+  type === RouteType.Anycast && protocol === 'kernel'
+
 /** The table that a route of this type goes to if none is said. */
 export function tableFor(type: number): number {
   return type === RouteType.Local ||

@@ -88,12 +88,12 @@ function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple, 
       if (wish.icmpId !== undefined && wish.icmpId !== flow.icmpId) return false
       if (wish.icmpCode !== undefined && wish.icmpCode !== flow.icmpCode) return false
       if (wish.icmpType !== undefined && wish.icmpType !== flow.icmpType) return false
-    } else if (side.protocol !== 47 && !hasPorts(side.protocol)) {
-      // Not told, though shown as 0: of DCCP.
-      if (strict && (side.sport !== undefined || side.dport !== undefined)) return false
     } else if (side.protocol !== 47) {
-      if (side.sport !== undefined && side.sport !== other.sport) return false
-      if (side.dport !== undefined && side.dport !== other.dport) return false
+      // Of DCCP they are not told, though shown as 0.
+      const told = hasPorts(side.protocol)
+      const fits = (port: number | undefined, own: number | undefined): boolean =>
+        port === undefined || (told ? port === own : !strict)
+      if (!fits(side.sport, other.sport) || !fits(side.dport, other.dport)) return false
     }
   }
   if (side.src !== undefined && !sameWords(side.src, other.src)) return false

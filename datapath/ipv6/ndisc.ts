@@ -6,10 +6,10 @@ import type { Device } from '../devices.ts'
 import { type Route, RouteType, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
+import { isJoined } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry } from '../route-table.ts'
 import { NDISC_NEIGHBOUR_ADVERTISEMENT, NDISC_REDIRECT } from '../wire/icmp6.ts'
 import { IPV6_DST, IPV6_HEADER_LEN, IPV6_HOP_LIMIT } from '../wire/ipv6.ts'
-import { isJoined } from './routes.ts'
 import { selectAddress6 } from './source-address.ts'
 
 const IPV6_MIN_MTU = 1280

@@ -14,6 +14,7 @@ import { writePartialChecksum } from '../offload.ts'
 import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
+import { isJoined } from '../route.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
 import { fold, pseudo6, sumHolds, sumView, transportChecksumOk, VERIFIED } from '../wire/checksum.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
@@ -66,7 +67,7 @@ import {
   tcpSrcPort,
 } from '../wire/tcp.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN } from '../wire/udp.ts'
-import { hopLimitOf, interfaceOf, isAnycast, isJoined, needsInterface } from './routes.ts'
+import { hopLimitOf, interfaceOf, isAnycast, needsInterface } from './routes.ts'
 import { selectAddress6 } from './source-address.ts'
 
 const IPV6_MIN_MTU = 1280

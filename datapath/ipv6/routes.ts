@@ -12,6 +12,7 @@ import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } fr
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
+import { isJoined } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, type RouteTable } from '../route-table.ts'
 import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
@@ -47,10 +48,6 @@ export function hopLimitOf(route: Route): number {
 
 /** ip6_dst_idev(): the interface that a route stands for; its device is lo if the route leads to this host. */
 export const interfaceOf = (route: Route): Device => (route as RouteEntry).origin ?? route.device!
-
-/** RTF_ANYCAST: an anycast address that the host has joined. One that was put in as a route only comes in. */
-export const isJoined = (route: Route): boolean =>
-  route.type === RouteType.Anycast && route.protocol === 'kernel'
 
 /** fib6_is_reject(): a route out of lo that is for no address of this host leads nowhere, though it is no error. */
 export const isReject = (route: Route): boolean =>

@@ -3,9 +3,9 @@
 
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
-import { isJoined } from '../../datapath/ipv6/routes.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { tosOf } from '../../datapath/rewrite.ts'
+import { isJoined } from '../../datapath/route.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import { IPV6_NEXT_HEADER } from '../../datapath/wire/ipv6.ts'

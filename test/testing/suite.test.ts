@@ -345,18 +345,24 @@ test('the command: filter, exit statuses, colours', async () => {
   expect(said.join('')).toMatch(/1 test, 1 packet: 1 passed/)
 })
 
-test('--watch runs again when a file changes', async () => {
-  const path = write(TWO.replace('expect: dropped', 'expect: forwarded'), 'watch.test.yaml')
-  const child = spawn(process.execPath, [MAIN, 'test', path, '--watch', '--no-color'])
-  let text = ''
+/** `tunwall test --watch`; `until`: what it said so far fits. */
+function watching(path: string, ...more: string[]) {
+  const child = spawn(process.execPath, [MAIN, 'test', path, '--watch', '--no-color', ...more])
+  let said = ''
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
-    text += part
+    said += part
   })
   const until = async (pattern: RegExp): Promise<void> => {
-    for (const end = Date.now() + 30_000; Date.now() < end && !pattern.test(text); )
+    for (const end = Date.now() + 30_000; Date.now() < end && !pattern.test(said); )
       await new Promise((resolve) => setTimeout(resolve, 20))
-    expect(text).toMatch(pattern)
+    expect(said).toMatch(pattern)
   }
+  return { child, until, text: () => said }
+}
+
+test('--watch runs again when a file changes', async () => {
+  const path = write(TWO.replace('expect: dropped', 'expect: forwarded'), 'watch.test.yaml')
+  const { child, until } = watching(path)
   try {
     await until(/2 passed[\s\S]*waiting for a change\n$/)
     writeFileSync(path, TWO)
@@ -373,24 +379,7 @@ test('--watch sees tests in folders that are new', async () => {
   mkdirSync(top)
   writeFileSync(join(top, 'one.test.yaml'), TWO)
   // What it writes itself is no change.
-  const child = spawn(process.execPath, [
-    MAIN,
-    'test',
-    top,
-    '--watch',
-    '--no-color',
-    '--junit',
-    join(top, 'report.xml'),
-  ])
-  let text = ''
-  child.stdout.setEncoding('utf8').on('data', (part: string) => {
-    text += part
-  })
-  const until = async (pattern: RegExp): Promise<void> => {
-    for (const end = Date.now() + 30_000; Date.now() < end && !pattern.test(text); )
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    expect(text).toMatch(pattern)
-  }
+  const { child, until, text } = watching(top, '--junit', join(top, 'report.xml'))
   try {
     await until(/1 passed, 1 failed[\s\S]*waiting for a change\n$/)
     mkdirSync(join(top, 'new/deep'), { recursive: true })
@@ -398,9 +387,9 @@ test('--watch sees tests in folders that are new', async () => {
     await until(/2 passed, 2 failed[\s\S]*waiting for a change\n$/)
     writeFileSync(join(top, 'new/deep/two.test.yaml'), TWO.replace('expect: dropped', 'expect: forwarded'))
     await until(/3 passed, 1 failed[\s\S]*waiting for a change\n$/)
-    const rounds = text.split('waiting for a change').length
+    const rounds = text().split('waiting for a change').length
     await new Promise((resolve) => setTimeout(resolve, 500))
-    expect(text.split('waiting for a change').length).toBe(rounds)
+    expect(text().split('waiting for a change').length).toBe(rounds)
   } finally {
     child.kill()
   }
