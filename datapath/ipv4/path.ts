@@ -714,12 +714,21 @@ export class Ipv4Path {
     }
     const verdict = host.hooks.run4[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    if ((pkt.flags & PathFlag.Broadcast) !== 0) this.#countOut(pkt, RouteType.Broadcast)
-    else if (route.type !== RouteType.Unicast) this.#countOut(pkt, route.type)
     return this.#finishOutput(pkt, device)
   }
 
-  /** What leaves for more than one host. */
+  /** ip_finish_output2(): what leaves for more than one host is counted, each piece of it. */
+  #transmit(pkt: Packet, device: Device): Fate {
+    const { type } = pkt.route!
+    if (type !== RouteType.Unicast || (pkt.flags & PathFlag.Broadcast) !== 0)
+      this.#countOut(pkt, type === RouteType.Unicast ? RouteType.Broadcast : type)
+    return this.#path.transmit(pkt, device)
+  }
+
+  readonly #emit = (pkt: Packet): void => {
+    this.#transmit(pkt, pkt.route!.device!)
+  }
+
   #countOut(pkt: Packet, type: number): void {
     const { counters } = this.#host
     const length = pkt.end - pkt.l3
@@ -730,15 +739,15 @@ export class Ipv4Path {
   /** ip_finish_output_gso(): a segment that is larger than the way out is wide. */
   readonly #cut = (piece: Packet): void => {
     const mtu = this.mtu(piece.route!, piece.d0, (piece.flags & PathFlag.Forwarded) !== 0)
-    if (piece.end - piece.l3 <= mtu) this.#path.emit(piece)
-    else this.#host.fragments.fragmentAndSend(piece, mtu, this.#path.emit)
+    if (piece.end - piece.l3 <= mtu) this.#emit(piece)
+    else this.#host.fragments.fragmentAndSend(piece, mtu, this.#emit)
   }
 
   /** ip_finish_output() and ip_fragment(). */
   #finishOutput(pkt: Packet, device: Device): Fate {
     const host = this.#host
     const mtu = this.mtu(pkt.route!, pkt.d0, (pkt.flags & PathFlag.Forwarded) !== 0)
-    if (wireLength(pkt, host.memory) <= mtu && pkt.fragMaxSize === 0) return this.#path.transmit(pkt, device)
+    if (wireLength(pkt, host.memory) <= mtu && pkt.fragMaxSize === 0) return this.#transmit(pkt, device)
     const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
     const cuttable = pkt.fragMaxSize !== 0 || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
@@ -750,7 +759,7 @@ export class Ipv4Path {
     if (pkt.gsoSize > 0) host.offloads.segment(pkt, this.#cut)
     else {
       if (pkt.csumPending) completeChecksum(pkt, host.memory)
-      host.fragments.fragmentAndSend(pkt, mtu, this.#path.emit)
+      host.fragments.fragmentAndSend(pkt, mtu, this.#emit)
     }
     this.#path.why = Reason.None
     return this.#path.end(pkt, pkt.local ? Fate.Replied : Fate.Forwarded)
