@@ -96,6 +96,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   addAddresses(host, config.interfaces, true)
   for (const [family, { routes }] of [[4, config.ipv4] as const, [6, config.ipv6] as const])
     for (const route of routes) addRoute(host, family, route)
+  host.fib.live = true
   setSysctls(host, config)
   // Rules name sets, so these come first.
   if (config.ipset !== null) loadSets(config.ipset, sets)

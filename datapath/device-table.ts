@@ -28,6 +28,10 @@ export interface DeviceListener {
   addressAdded?(device: Device, address: Address, old?: Address): void
   /** After it has gone from device.addresses. */
   addressRemoved?(device: Device, address: Address): void
+  /** A primary address is about to go, and leaves its subnet to its secondary ones: this is one of them. */
+  primaryLeaves?(device: Device, address: Address, primary: Address): void
+  /** It has gone: what is left of its subnet, the first one primary by now. */
+  primaryLeft?(device: Device, address: Address): void
   /** device.up changed. */
   linkChanged?(device: Device): void
   deviceAdded?(device: Device): void
@@ -473,23 +477,34 @@ export class Devices {
     )
     if (at < 0) throw new DeviceError('EADDRNOTAVAIL', 'Address not found')
     const gone = device.addresses[at]!
-    if (gone.family === 4 && !gone.secondary) {
-      const dependants = device.addresses.filter(
-        (a) =>
-          a.family === 4 &&
-          a.secondary &&
-          a.prefixLength === gone.prefixLength &&
-          inSubnet(prefixOf(gone), a),
-      )
-      if (!device.conf.promoteSecondaries)
-        for (const d of dependants) this.#drop(device, device.addresses.indexOf(d))
-      else if (dependants.length > 0) {
-        device.addresses.splice(device.addresses.indexOf(dependants[0]!), 1)
-        const primaries = device.addresses.findLastIndex((a) => a.family === 4 && !a.secondary)
-        device.addresses.splice(primaries + 1, 0, { ...dependants[0]!, secondary: false })
-      }
+    const dependants =
+      gone.family === 4 && !gone.secondary
+        ? device.addresses.filter(
+            (a) =>
+              a.family === 4 &&
+              a.secondary &&
+              a.prefixLength === gone.prefixLength &&
+              inSubnet(prefixOf(gone), a),
+          )
+        : []
+    if (device.conf.promoteSecondaries && dependants.length > 0) {
+      this.#promote(device, gone, dependants)
+      return
     }
+    for (const d of dependants) this.#drop(device, device.addresses.indexOf(d))
     this.#drop(device, device.addresses.indexOf(gone))
+  }
+
+  /** __inet_del_ifa(): the first secondary address takes the place of a primary one. */
+  #promote(device: Device, gone: Address, dependants: readonly Address[]): void {
+    for (const l of this.#listeners) for (const d of dependants) l.primaryLeaves?.(device, d, gone)
+    this.#drop(device, device.addresses.indexOf(gone))
+    const promoted = { ...dependants[0]!, secondary: false }
+    device.addresses.splice(device.addresses.indexOf(dependants[0]!), 1)
+    const primaries = device.addresses.findLastIndex((a) => a.family === 4 && !a.secondary)
+    device.addresses.splice(primaries + 1, 0, promoted)
+    for (const l of this.#listeners)
+      for (const d of [promoted, ...dependants.slice(1)]) l.primaryLeft?.(device, d)
   }
 
   #drop(device: Device, at: number): void {

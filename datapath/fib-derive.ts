@@ -1,9 +1,7 @@
-// Routes that follow from addresses (fib_add_ifaddr, fib_magic; addrconf_prefix_route and its kin).
+// Routes that follow from IPv6 addresses (addrconf_prefix_route and its kin); fib-addresses.ts has those of IPv4.
 
 import { type Address, type Device, Scope } from './devices.ts'
 import { type RouteSpec, RouteType, Table, type Words } from './route.ts'
-import { prefixMask4 } from './wire/address.ts'
-import { isZeronet4 } from './wire/ipv4.ts'
 
 /** The routes that one IPv6 address brings (ip6_ins_rt of addrconf_f6i_alloc, addrconf_prefix_route). */
 export function derive6(device: Device, address: Address): RouteSpec[] {
@@ -84,52 +82,5 @@ function maskedWords(w: Words, length: number): Words {
   return [word(0), word(1), word(2), word(3)]
 }
 
-/** The routes that one address brings (fib_add_ifaddr, fib_magic). */
-export function derive(device: Device, address: Address, up = device.up): RouteSpec[] {
-  const mask = prefixMask4(address.prefixLength)
-  const own = address.words[0]
-  const prefix = (address.peer ?? own) & mask
-  // Routes of a secondary address prefer the primary one of its subnet.
-  const primary = address.secondary
-    ? device.addresses.find(
-        (a) =>
-          a.family === 4 &&
-          !a.secondary &&
-          a.prefixLength === address.prefixLength &&
-          ((a.peer ?? a.words[0]) & mask) === prefix,
-      )
-    : address
-  if (primary === undefined) return []
-  const route = (type: number, dst: number, prefixLength: number, metric = 0): RouteSpec => ({
-    type,
-    dst: [dst, 0, 0, 0],
-    prefixLength,
-    table: type === RouteType.Unicast ? Table.Main : Table.Local,
-    scope: type === RouteType.Local ? Scope.Host : Scope.Link,
-    protocol: 'kernel',
-    device,
-    source: primary.words,
-    metric,
-  })
-  const routes = [route(RouteType.Local, own, 32)]
-  if (!up) return routes
-  if (address.broadcast !== null && address.broadcast !== -1 && address.broadcast !== 0)
-    routes.push(route(RouteType.Broadcast, address.broadcast, 32))
-  if (!isZeronet4(prefix) && !address.secondary && (prefix !== own || address.prefixLength < 32)) {
-    if (!address.noPrefixRoute)
-      routes.push(
-        route(
-          device.loopback ? RouteType.Local : RouteType.Unicast,
-          prefix,
-          address.prefixLength,
-          address.metric ?? 0,
-        ),
-      )
-    if (address.prefixLength < 31) routes.push(route(RouteType.Broadcast, prefix | ~mask, 32))
-  }
-  return routes
-}
-
 /** Two specs of one text are the same derived route. */
-export const describe = (s: RouteSpec): string =>
-  `${s.family ?? 4} ${s.type} ${s.dst}/${s.prefixLength} ${s.source?.[0]} ${s.metric ?? 0}`
+export const describe = (s: RouteSpec): string => `${s.type} ${s.dst}/${s.prefixLength} ${s.metric ?? 0}`

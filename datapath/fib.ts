@@ -8,8 +8,9 @@
 import { AddressChecks } from './address-checks.ts'
 import type { Devices } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
+import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib-addresses.ts'
 import { RouteChecker } from './fib-check.ts'
-import { derive, derive6, describe, multicast6, toPrefix6 } from './fib-derive.ts'
+import { derive6, describe, multicast6, toPrefix6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
 import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
@@ -60,30 +61,42 @@ export class Fib extends FibLookup {
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
       addressAdded: (device, address, old) => {
-        const before = address.family === 6 ? this.prefixRoute6(device, address) : undefined
-        if (address.family === 4) this.#revive(device, true)
-        // addrconf_add_dev() puts the multicast route back if somebody took it away.
-        if (address.family === 6) this.#missMulticast6(device)
-        if (old?.family === 6) this.#leavePeer6(device, address, old)
+        if (address.family === 4) {
+          if (old === undefined) addAddressRoutes(this, device, address)
+          else changePrefixMetric(this, device, address, old)
+          this.#revive(device, true)
+          this.changed()
+          return
+        }
+        const before = this.prefixRoute6(device, address)
+        if (old === undefined) this.#miss6(device, address)
+        else this.#leavePeer6(device, address, old)
         this.#follow(device)
-        if (address.family !== 6) return
         followLifetime(this, device, address, before, old)
         if (old !== undefined) this.#followPeer6(device, address, old)
       },
       addressRemoved: (device, address) => {
+        if (address.family === 4) {
+          removeAddressRoutes(this, device, address)
+          // fib_disable_ip(): without any address nothing leads through the device.
+          if (!device.addresses.some((a) => a.family === 4)) {
+            this.#revive(device, false)
+            this.#sweep(this.v4, (r) => !isErrorType(r.type) && allThrough(r, device))
+          }
+          this.changed()
+          return
+        }
         this.checks.forget(device, address)
         this.#keepPrefix6(device, address)
         this.#follow(device)
-        if (address.family === 6) leaveLifetime(this, device, address)
-        this.#addressGone(address)
-        // fib_disable_ip(): without any address nothing leads through the device.
-        if (address.family === 4 && !device.addresses.some((a) => a.family === 4)) {
-          this.#revive(device, false)
-          this.#sweep(this.v4, (r) => !isErrorType(r.type) && allThrough(r, device))
-        }
+        leaveLifetime(this, device, address)
+        this.#forgetSource6(address)
       },
+      primaryLeaves: (device, address, primary) => removeAddressRoutes(this, device, address, primary),
+      primaryLeft: (device, address) => addAddressRoutes(this, device, address),
       linkChanged: (device) => {
         this.v6.followed = true
+        if (device.up) for (const a of device.addresses) if (a.family === 4) addAddressRoutes(this, device, a)
         this.#revive(device, device.up)
         this.#revive6(device)
         if (!device.up) this.#linkDown(device)
@@ -433,7 +446,9 @@ export class Fib extends FibLookup {
 
   // -- what follows from addresses
 
-  /** The derived routes of each device, as they stand in the tables. */
+  /** The host stands: from now on routes are made only for source addresses that it has. Before, they come in any order. */
+  live = false
+  /** The derived IPv6 routes of each device, as they stand in the tables. */
   readonly #derived = new Map<Device, Map<string, RouteEntry>>()
   /** Addresses whose check for duplicates has begun again. */
   readonly checks = new AddressChecks()
@@ -465,15 +480,11 @@ export class Fib extends FibLookup {
     return this.of(route.family).table(route.table).chain(route.dst, route.prefixLength).includes(route)
   }
 
-  /**
-   * fib_add_ifaddr(), fib_del_ifaddr(), addrconf_prefix_route() and their kin for all addresses of a device at once:
-   * what differs is changed.
-   */
+  /** addrconf_prefix_route() and its kin for all IPv6 addresses of a device at once: what differs is changed. */
   #follow(device: Device): void {
     const wanted = new Map<string, RouteSpec>()
     for (const address of device.addresses)
-      for (const spec of address.family === 4 ? derive(device, address) : derive6(device, address))
-        wanted.set(describe(spec), spec)
+      if (address.family === 6) for (const spec of derive6(device, address)) wanted.set(describe(spec), spec)
     const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
     if (device.up && !device.loopback && !device.conf6.disabled) {
       const spec = multicast6(device)
@@ -481,16 +492,9 @@ export class Fib extends FibLookup {
       if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
     }
     this.#derived.set(device, have)
-    // A local route stays when the link goes down, though one would not be made then.
-    const kept = new Set<string>()
-    if (!device.up)
-      for (const address of device.addresses)
-        if (address.family === 4)
-          for (const spec of derive(device, address, true))
-            if (spec.type === RouteType.Local) kept.add(describe(spec))
     const forever = this.#joinedForever.get(device)
     for (const [text, route] of have) {
-      if (wanted.has(text) || kept.has(text) || forever?.has(text)) continue
+      if (wanted.has(text) || forever?.has(text)) continue
       have.delete(text)
       const rt = this.of(route.family)
       const table = rt.table(route.table)
@@ -555,26 +559,24 @@ export class Fib extends FibLookup {
       .find((r) => r.device === device && r.gateway === null && r.nexthops === null)
   }
 
-  #missMulticast6(device: Device): void {
-    const text = describe(multicast6(device))
+  /**
+   * A new address puts back what somebody took away: the multicast route (addrconf_add_dev), those to its prefix and its
+   * peer; but not the anycast address of its subnet, which is joined already.
+   */
+  #miss6(device: Device, address: Address): void {
     const have = this.#derived.get(device)
-    const route = have?.get(text)
-    if (route === undefined) return
-    if (!this.#stands(route)) have!.delete(text)
+    if (have === undefined) return
+    for (const spec of [multicast6(device), ...derive6(device, address)]) {
+      const text = describe(spec)
+      const route = have.get(text)
+      if (route !== undefined && spec.type !== RouteType.Anycast && !this.#stands(route)) have.delete(text)
+    }
   }
 
-  /** fib_sync_down_addr(): routes that prefer an address that no device has any more. */
-  #addressGone(address: Address): void {
-    if (address.family === 6) {
-      this.#forgetSource6(address)
-      return
-    }
-    if (this.devices.hasAddress4(address.words[0])) return
+  /** fib_sync_down_addr(): routes that prefer an address that the host has no more. */
+  sourceGone4(word: number): void {
     // Other tables keep theirs (fib_tb_id).
-    this.#sweep(
-      this.v4,
-      (r) => r.table === Table.Main && r.source !== null && r.source[0] === address.words[0],
-    )
+    this.#sweep(this.v4, (r) => r.table === Table.Main && r.source !== null && r.source[0] === word)
   }
 
   /** rt6_remove_prefsrc(): the routes stay, without their preferred source. */
