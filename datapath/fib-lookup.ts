@@ -25,6 +25,8 @@ import { IPV6_HEADER_LEN } from './wire/ipv6.ts'
 const ANY: Words = [0, 0, 0, 0]
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
 const LOOPBACK_INDEX = 1
+/** 224.0.0.1, the one group that every interface is in. */
+export const ALL_HOSTS = 0xe0000001 | 0
 
 /** Rules and tables of one family. */
 export class Routing {
@@ -97,6 +99,7 @@ export class FibLookup {
   #namesGeneration = -1
   /** Routes that stand in no table, by RouteType and ifindex. */
   readonly #out: (RouteEntry | undefined)[][] = Array.from({ length: 6 }, () => [])
+  readonly #outHeard: (RouteEntry | undefined)[] = []
   #toSelf: RouteEntry | null = null
 
   constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
@@ -104,7 +107,7 @@ export class FibLookup {
     this.#memory = memory
     this.#multipath = new Multipath(memory, conf)
     this.broadcastIn = this.special(RouteType.Broadcast, devices.loopback)
-    this.multicastIn = this.special(RouteType.Multicast, devices.loopback)
+    this.multicastIn = hearing(this.special(RouteType.Multicast, devices.loopback))
   }
 
   // -- look-ups
@@ -523,7 +526,12 @@ export class FibLookup {
    */
   #outSpecial(key: FlowKey, out: Device, route: RouteEntry | null, limited: boolean): RouteEntry | null {
     if (!this.#mayLeave(key, out)) return null
+    const heard = key.d0 === ALL_HOSTS
     if (!limited && route !== null && route.prefixLength >= 4) {
+      if (heard) {
+        route.joined ??= hearing(new RouteEntry({ ...route, type: RouteType.Multicast }))
+        return route.joined
+      }
       if (route.type === RouteType.Multicast) return route
       route.recast ??= new RouteEntry({ ...route, type: RouteType.Multicast })
       return route.recast
@@ -533,10 +541,11 @@ export class FibLookup {
       : isMulticast4(key.d0)
         ? RouteType.Multicast
         : RouteType.Unicast
-    const cache = this.#out[type]!
+    const cache = heard ? this.#outHeard : this.#out[type]!
     let special = cache[out.index]
     if (special === undefined || special.device !== out) {
       special = this.special(type, out)
+      if (heard) hearing(special)
       while (cache.length <= out.index) cache.push(undefined)
       cache[out.index] = special
     }
@@ -569,12 +578,17 @@ export class FibLookup {
   /** Routes that stand in no table are made anew: a device has gone. */
   protected forgetDevices(): void {
     for (const cache of this.#out) cache.length = 0
+    this.#outHeard.length = 0
   }
 
-  /** A local or broadcast route as packets to this host carry it: its device is the loopback device. */
+  /**
+   * A local or broadcast route as packets to this host carry it: its device is the loopback device. So is that of a unicast
+   * route by which something made here went to the loopback device (RTCF_LOCAL of __mkroute_output()).
+   */
   loopOf(route: RouteEntry): RouteEntry {
     route.loop ??= new RouteEntry({
       ...route,
+      type: route.type === RouteType.Unicast ? RouteType.Local : route.type,
       device: this.devices.loopback,
       origin: route.device,
       gateway: null,
@@ -691,3 +705,8 @@ const LOOPBACK = 'lo'
 
 /** 224.0.0.0/24. */
 const isLocalMulticast = (word: number): boolean => word >>> 8 === 0xe00000
+
+function hearing(route: RouteEntry): RouteEntry {
+  route.heard = true
+  return route
+}

@@ -20,6 +20,8 @@ import type { Ipv6Routes } from './ipv6/routes.ts'
 import { type Family, FragmentList, type Packet, PacketType, place } from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
+import { RouteType } from './route.ts'
+import type { RouteEntry } from './route-table.ts'
 
 /** netdev_max_backlog: packets to this host itself that may wait. */
 const BACKLOG = 1000
@@ -245,6 +247,15 @@ export class Path {
     }
     copy.arrival = device
     copy.pktType = PacketType.Host
+    const { route } = copy
+    // A route that ip_route_output_key() found.
+    if (
+      pkt.family === 4 &&
+      route !== null &&
+      route.type === RouteType.Unicast &&
+      (pkt.local || pkt.socketless)
+    )
+      copy.route = this.#host.fib.loopOf(route as RouteEntry)
     this.#backlog.push(copy)
   }
 

@@ -15,6 +15,8 @@ type RouteFields = Omit<
   RouteEntry,
   | 'loop'
   | 'recast'
+  | 'joined'
+  | 'heard'
   | 'paths'
   | 'uses'
   | 'through'
@@ -70,6 +72,10 @@ export class RouteEntry {
   loop: RouteEntry | null = null
   /** The same route under another type: a broadcast one as bc_forwarding has it, a unicast one for multicast. */
   recast: RouteEntry | null = null
+  /** The same route as a multicast one to a group that this host is in. */
+  joined: RouteEntry | null = null
+  /** A multicast route that the host hears itself on (RTCF_LOCAL). */
+  heard = false
 
   constructor(o: RouteFields) {
     this.family = o.family

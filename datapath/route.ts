@@ -90,6 +90,8 @@ export interface Route {
   readonly realm: number
   readonly nexthops: readonly Nexthop[] | null
   readonly extras: RouteExtras | null
+  /** A multicast route out of here, to a group that this host is in (RTCF_LOCAL). */
+  readonly heard: boolean
 }
 
 /** A route as `ip route add` says it. */

@@ -11,6 +11,7 @@ import { IpStat, Reason, UdpStat } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
 import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, usesGateway } from '../fib.ts'
+import { ALL_HOSTS } from '../fib-lookup.ts'
 import { DefragUser } from '../fragments.ts'
 import { Hook, Priority, Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
@@ -65,8 +66,6 @@ import { PathMtus } from './pmtu.ts'
 
 const ICMP_REDIR_HOST = 1
 
-/** 224.0.0.1, the one group that every interface is in. */
-const ALL_HOSTS = 0xe0000001 | 0
 const IP_MAX_MTU = 0xffff
 /** Datagrams up to here are summed up before anything else is done with them. */
 const CHECKSUM_BREAK = 76
@@ -159,7 +158,11 @@ export class Ipv4Path {
       return this.#forward(pkt, device)
     }
     if (type === RouteType.Unreachable) return this.#routeError(pkt, device)
-    if (type !== RouteType.Local) this.#countIn(pkt, type)
+    if (type !== RouteType.Local) {
+      this.#countIn(pkt, type)
+      // Out of lo to a group that nobody here is in: dst_discard().
+      if (type === RouteType.Multicast && !pkt.route!.heard) return this.#path.drop(pkt, Reason.Multicast)
+    }
     return this.#deliver(pkt)
   }
 
@@ -704,13 +707,16 @@ export class Ipv4Path {
     if (route.type !== RouteType.Unicast && !device.loopback && route.type !== RouteType.Local) {
       // ip_mc_output(): the host hears what it sends to everybody.
       pkt.iif = 0
-      if (route.type === RouteType.Broadcast || pkt.d0 === ALL_HOSTS)
+      if (route.type === RouteType.Broadcast || route.heard) {
         this.#path.loopCopy(
           pkt,
           device,
           host.hooks.run4[Hook.PostRouting]!,
           route.type === RouteType.Broadcast ? host.fib.broadcastIn : host.fib.multicastIn,
         )
+        if (route.heard && host.memory.view.getUint8(pkt.l3 + IPV4_TTL) === 0)
+          return this.#path.drop(pkt, Reason.Ttl)
+      }
     }
     const verdict = host.hooks.run4[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
