@@ -300,7 +300,7 @@ function flush(context: IpContext, line: Line): number {
     if (onePass && !filter.set.has('secondary')) break
     if (options.maxLoops !== 0 && round >= options.maxLoops) {
       line.warn(`*** Flush remains incomplete after ${round} rounds. ***\n`)
-      return 1
+      return 255
     }
   }
   if (options.stats > 0)

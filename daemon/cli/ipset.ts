@@ -211,8 +211,11 @@ class Session {
     this.stderr += complaint.message
   }
 
+  /** A line of restore that is warned of is the last one, though nothing failed. */
   #warn(text: string): void {
-    if (!this.#quiet) this.stderr += text
+    if (this.#quiet) return
+    this.stderr += text
+    if (this.#line > 0) throw new Stop(0, '')
   }
 
   /** What libipset or the kernel refuse, in ipset's words. */
@@ -427,12 +430,16 @@ class Session {
     const spec = type[command]
     const mistake = this.#readElement(command, type, text, options)
     this.#options(type, spec, rest, options, 'others', mistake)
-    if (mistake !== null)
-      throw spec.options.length === 0
-        ? problem(
-            "There are missing mandatory flags but can't check them. It's a bug, please report the problem.",
-          )
-        : this.#refuse(`${mistake}\nInvalid ${command} command: missing setname`)
+    if (mistake !== null) {
+      const missing = `Invalid ${command} command: missing setname`
+      if (spec.options.length > 0) throw this.#refuse(`${mistake}\n${missing}`)
+      this.#complain(
+        problem(
+          "There are missing mandatory flags but can't check them. It's a bug, please report the problem.",
+        ),
+      )
+      throw this.#refuse(missing)
+    }
     this.#allowed(command, type, spec, options, familyName(type, family))
     if (command === 'test') {
       // Of a range the kernel is asked for the beginning alone.

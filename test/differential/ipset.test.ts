@@ -254,6 +254,21 @@ list é
 - <<< -q help
 - <<< -q help nope
 -q - <<< test o 10.0.0.1,80,10.0.0.1
+- <<< del b icmpv6:1/1
+- <<< del m 10.0.0.6,icmpv6:1/1
+- <<< del b 10.0.0.6,icmpv6:1/1
+- <<< add b 10.0.0.6,icmpv6:1/1
+- <<< test b 10.0.0.6,icmpv6:1/1
+- <<< test o 10.0.0.6,x
+- <<< del six 2001:db8::1
+restore <<< test o 10.0.0.1,80,10.0.0.1\ncreate w1 hash:ip\n
+restore <<< add b 10.0.0.9\ntest b 10.0.0.9\nlist -f none/out b\n
+restore <<< create w2 hash:ip probes 4\ncreate w3 hash:ip\n
+restore <<< -q create w4 hash:ip probes 4\ncreate w5 hash:ip\n
+-q restore <<< test b 10.0.0.9\ncreate w6 hash:ip\n
+restore <<< test b 10.0.0.10\ncreate w7 hash:ip\n
+restore <<< create w2 hash:ip probes 4\n
+save
 `
   .trim()
   .split('\n')
@@ -264,7 +279,7 @@ test.skipIf(reason !== null)('ipset: lines that once differed', () => {
     const sets = new Sets(freshHost(new SeededRandom(1)))
     const steps = ONCE.map((line): IpsetStep => {
       const [argv = '', input = ''] = line.split(' <<< ')
-      return { argv: argv.split(' '), input }
+      return { argv: argv.split(' '), input: input.replaceAll('\\n', '\n') }
     })
     const real = runRealIpset(steps, directory)
     for (const [i, step] of steps.entries()) {
