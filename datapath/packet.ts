@@ -118,6 +118,8 @@ export class FragmentList {
   header = 0
   /** IPv6: the shortest headers that one of the pieces came with, its fragment header among them. */
   least = 0
+  /** A copy that waits to come in again has a share in them: the packet is cut anew (skb_shared() in ip_do_fragment()). */
+  shared = false
   readonly sizes = new Uint16Array(8192)
 }
 

@@ -233,6 +233,11 @@ export class Path {
 
   // -- back to this host
 
+  /** Packets that wait to come in again. */
+  get waiting(): number {
+    return this.#backlog.length
+  }
+
   /** loopback_xmit(): the packet comes in again once the present one is done; route, mark and entry stay with it. */
   #loop(pkt: Packet, device: Device): void {
     if (this.#backlog.length >= BACKLOG) {

@@ -504,6 +504,7 @@ export class FragmentLists {
   take(header: number): FragmentList {
     const list = this.#lists[this.#next++ & 3]!
     list.count = 0
+    list.shared = false
     list.header = header
     return list
   }
@@ -512,7 +513,7 @@ export class FragmentLists {
 /** Whether a packet may leave in the pieces it came in: ip_do_fragment()'s test of the geometry. */
 export function fits(list: FragmentList, room: number): boolean {
   const { count, sizes } = list
-  if (count < 2) return false
+  if (count < 2 || list.shared) return false
   for (let i = 0; i < count; i++)
     if (sizes[i]! > room || ((sizes[i]! & 7) !== 0 && i < count - 1)) return false
   return true

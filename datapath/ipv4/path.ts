@@ -566,7 +566,8 @@ export class Ipv4Path {
         pkt.sumEnd = 0
       }
     }
-    pkt.csumOk = pkt.csumPartial
+    // What ip_mc_output() gave back to this host is believed, if nobody summed it up on the way (dev_loopback_xmit()).
+    if (pkt.pktType !== PacketType.Loopback || pkt.residue >= 0) pkt.csumOk = pkt.csumPartial
     const toMany = pkt.route!.type !== RouteType.Local
     // Of what goes to many, a short datagram is summed up nonetheless, and of all others conntrack's word is taken.
     const looked = !toMany || pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK
@@ -643,7 +644,9 @@ export class Ipv4Path {
       this.#duplicating = true
       copy.route = route
       // nf_dup_ipv4_route() leaves the way out as the device of the copy.
+      const waiting = this.#path.waiting
       this.localOut(copy, route.device!.index)
+      if (pkt.fragList !== null && this.#path.waiting > waiting) pkt.fragList.shared = true
       this.#duplicating = false
     }
     host.packets.give(copy)

@@ -471,7 +471,7 @@ function truncated(view: DataView, at: number, end: number, next: number): boole
 /** Whether a packet may leave in the pieces it consists of: the geometry, and room for the headers in front of them. */
 function fits6(list: FragmentList, header: number, room: number): boolean {
   const { count, sizes } = list
-  if (count < 2) return false
+  if (count < 2 || list.shared) return false
   const first = IPV6_HEADER_LEN + sizes[0]! - header
   if (first > room || (first & 7) !== 0) return false
   for (let i = 1; i < count; i++)

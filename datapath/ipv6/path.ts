@@ -348,7 +348,9 @@ export class Ipv6Path {
       this.copied = copy
       copy.route = route
       // nf_dup_ipv6_route() leaves the way out as the device of the copy.
+      const waiting = this.#path.waiting
       this.localOut(copy, route.device!.index)
+      if (pkt.fragList !== null && this.#path.waiting > waiting) pkt.fragList.shared = true
       this.copied = null
     }
     host.packets.give(copy)

@@ -99,6 +99,25 @@ const LATE: readonly Hook[] = ['FORWARD', 'OUTPUT', 'POSTROUTING']
 const MANGLE: readonly Table[] = ['mangle']
 const NAT: readonly Table[] = ['nat']
 
+/**
+ * From where copies come in again that make copies only once: groups, broadcasts, this host itself. In PREROUTING and INPUT
+ * they would go round for ever, as would those of IPv6 out of lo.
+ */
+const TEE_ONCE = ['FORWARD', 'OUTPUT', 'POSTROUTING'] as const
+const GROUPS = {
+  4: ['224.0.0.1', '224.0.0.5', '239.1.2.3', '255.255.255.255'],
+  6: ['ff02::1', 'ff02::2', 'ff05::1234'],
+} as const
+
+function teeGateway(d: Draw): string {
+  const { peers, broadcasts, refused, own, virtual, family } = d.world
+  if (!d.only(...TEE_ONCE) || !d.random.once(3)) return d.pick(peers).address
+  return d.pick([...GROUPS[family], ...broadcasts, ...refused, ...own, ...virtual])
+}
+
+const teeDevice = (d: Draw): string =>
+  d.family === 4 && d.only(...TEE_ONCE) && d.random.once(4) ? 'lo' : d.pick(d.world.devices).name
+
 export const TARGETS: readonly TargetEntry[] = [
   { name: 'AUDIT', draw: (d) => `--type ${d.pick(['accept', 'drop', 'reject'])}` },
   { name: 'CHECKSUM', tables: MANGLE, draw: () => '--checksum-fill' },
@@ -343,11 +362,7 @@ export const TARGETS: readonly TargetEntry[] = [
     tables: MANGLE,
     // Its copies hide from scenario-draws.ts which ports the kernel drew: not where NAT is the subject.
     weight: (profile) => (profile === 'extensions' ? 1 : 0),
-    draw: (d) =>
-      words(
-        `--gateway ${d.pick(d.world.peers).address}`,
-        d.random.once(4) ? `--oif ${d.pick(d.world.devices).name}` : '',
-      ),
+    draw: (d) => words(`--gateway ${teeGateway(d)}`, d.random.once(4) ? `--oif ${teeDevice(d)}` : ''),
   },
   {
     name: 'TOS',
