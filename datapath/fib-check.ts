@@ -81,11 +81,6 @@ export class RouteChecker {
           return { ...h, device: h.device ?? via.device!, ...(scope === Scope.Link ? {} : { scope }) }
         })
       : null
-    // rt6_duplicate_nexthop()
-    if (verify && family === 6 && hops !== null)
-      for (const [i, h] of hops.entries())
-        if (hops.slice(0, i).some((o) => o.device === h.device && sameWords(o.gateway, h.gateway)))
-          throw new RouteError('EEXIST', 'File exists')
     const via6 = hops === null ? spec.extras?.via6 : hops.length === 1 ? hops[0]!.via6 : undefined
     // One next hop alone is the route's own.
     const only = hops?.length === 1 ? hops[0]! : null
@@ -241,12 +236,19 @@ export class RouteChecker {
       return
     }
     const refused = isErrorType(type)
+    const seen: Nexthop[] = []
     for (const hop of hops) {
-      if (!refused) this.#verifyHop6(spec, hop)
-      else if (hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
-      else if (hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+      const device = refused ? null : this.#verifyHop6(spec, hop)
+      if (refused && hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
+      if (refused && hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
       if (spec.source && this.owner6(spec.source, refused ? null : (hop.device ?? null)) === null)
         fail('Invalid source address')
+      if (device === null) continue
+      // rt6_duplicate_nexthop(), before the next one is looked at.
+      const gateway = hop.gateway ?? null
+      if (seen.some((o) => o.device === device && sameWords(o.gateway, gateway)))
+        throw new RouteError('EEXIST', 'File exists')
+      seen.push({ device, gateway, weight: 1 })
     }
   }
 
@@ -278,7 +280,8 @@ export class RouteChecker {
     this.#onLink(4, hop.gateway, device, spec)
   }
 
-  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): void {
+  /** The device that packets for the next hop leave through. */
+  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): Device {
     const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
       throw new RouteError(code, why, true)
     }
@@ -289,6 +292,7 @@ export class RouteChecker {
     if (device === null || (device.mtu < 1280 && !device.loopback))
       throw new RouteError('ENODEV', 'No such device')
     if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
+    return device
   }
 
   /** ip6_validate_gw(): the device that a gateway is behind. Throws RouteError. */

@@ -70,7 +70,10 @@ export class Fib extends FibLookup {
         }
         const before = this.prefixRoute6(device, address)
         if (old === undefined) this.#miss6(device, address)
-        else this.#leavePeer6(device, address, old)
+        else {
+          this.#leavePeer6(device, address, old)
+          this.#changePrefix6(device, address, old)
+        }
         this.#follow(device)
         followLifetime(this, device, address, before, old)
         if (old !== undefined) this.#followPeer6(device, address, old)
@@ -87,7 +90,12 @@ export class Fib extends FibLookup {
           return
         }
         this.checks.forget(device, address)
-        this.#keepPrefix6(device, address)
+        this.#leavePrefix6(device, address)
+        // The route to its peer goes, whoever else has that peer.
+        if (address.peer6 && device.up) {
+          const route = this.#onLink6(device, address.peer6, 128, true)
+          if (route !== undefined) this.removeRoute(route)
+        }
         this.#follow(device)
         leaveLifetime(this, device, address)
         this.#forgetSource6(address)
@@ -436,12 +444,44 @@ export class Fib extends FibLookup {
       .find((r) => r.device === device && r.metric === spec.metric && r.protocol === 'kernel')
   }
 
-  /** The prefix route of a mortal address outlives it, and ends by itself (ipv6_del_addr). */
-  #keepPrefix6(device: Device, gone: Address): void {
-    if (gone.family !== 6 || isPermanent(gone) || !device.up || device.conf6.disabled) return
+  /**
+   * check_cleanup_prefix_route(): an address goes, or is to have no prefix route any more. The one that there is goes with
+   * the last permanent address of its prefix; that of a mortal one ends by itself, and others stay.
+   */
+  #leavePrefix6(device: Device, gone: Address): void {
+    if (!device.up || device.conf6.disabled || gone.noPrefixRoute) return
+    this.#derived.get(device)?.delete(describe(prefixOf6(device, gone)))
+    if (!isPermanent(gone)) return
+    const { dst } = prefixOf6(device, gone)
+    for (const other of device.addresses)
+      if (
+        other.family === 6 &&
+        !sameWords(other.words, gone.words) &&
+        other.prefixLength === gone.prefixLength &&
+        sameWords(prefixOf6(device, other).dst, dst)
+      )
+        return
+    const route = this.#onLink6(device, gone.words, gone.prefixLength)
+    if (route !== undefined) this.removeRoute(route)
+  }
+
+  /** inet6_addr_modify(), modify_prefix_route(): the route to the prefix follows the address, whoever else needs it. */
+  #changePrefix6(device: Device, address: Address, old: Address): void {
+    if (!device.up || device.conf6.disabled) return
+    const had = isPermanent(old) && !old.noPrefixRoute
+    if (address.noPrefixRoute) {
+      if (had) this.#leavePrefix6(device, old)
+      return
+    }
     const have = this.#derived.get(device)
-    const route = this.prefixRoute6(device, gone)
-    for (const [text, each] of have ?? []) if (each === route) have!.delete(text)
+    have?.delete(describe(prefixOf6(device, old)))
+    const spec = prefixOf6(device, address)
+    const there = had ? this.#onLink6(device, address.words, address.prefixLength) : undefined
+    if (there !== undefined && there.metric === spec.metric) have?.set(describe(spec), there)
+    else {
+      have?.delete(describe(spec))
+      if (there !== undefined) this.removeRoute(there)
+    }
   }
 
   // -- what follows from addresses
@@ -513,7 +553,9 @@ export class Fib extends FibLookup {
       const there = table.chain(route.dst, route.prefixLength)
       // The host folder listed it: it goes with its address all the same.
       const listed = there.find((r) => sameRoute(r, route) || sameAnycast(r, route))
-      if (listed === undefined) table.insert(route)
+      // fib6_add_rt2node(): whatever else leads there the same way keeps it out.
+      const kept = there.some((r) => r.metric === route.metric && r.device === device && !r.gateway)
+      if (listed === undefined && !kept) table.insert(route)
       have.set(text, listed ?? route)
     }
     this.changed()
@@ -526,7 +568,7 @@ export class Fib extends FibLookup {
       .get(device)
       ?.delete(describe(toPrefix6(device, old.peer6, 128, old.peerRoute ?? old.metric)))
     if (old.noPrefixRoute || !isPermanent(old)) return
-    const route = this.#peerPrefix6(device, old.peer6, old.prefixLength)
+    const route = this.#onLink6(device, old.peer6, old.prefixLength)
     if (route !== undefined) this.removeRoute(route)
   }
 
@@ -534,7 +576,7 @@ export class Fib extends FibLookup {
   #followPeer6(device: Device, address: Address, old: Address): void {
     if (!address.peer6 || address.noPrefixRoute || !device.up || device.conf6.disabled) return
     const spec = toPrefix6(device, address.peer6, address.prefixLength, address.metric)
-    const there = this.#peerPrefix6(device, address.peer6, address.prefixLength)
+    const there = this.#onLink6(device, address.peer6, address.prefixLength)
     const end = endOf(address)
     if (there !== undefined && isPermanent(old) && !old.noPrefixRoute) {
       if (there.metric === spec.metric) {
@@ -550,13 +592,13 @@ export class Fib extends FibLookup {
     }
   }
 
-  /** addrconf_get_prefix_route() of a peer. */
-  #peerPrefix6(device: Device, peer: Words, prefixLength: number): RouteEntry | undefined {
-    const { dst } = toPrefix6(device, peer, prefixLength, 0)
+  /** addrconf_get_prefix_route(): the first route to a prefix through a device, without a gateway unless `any`. */
+  #onLink6(device: Device, words: Words, prefixLength: number, any = false): RouteEntry | undefined {
+    const { dst } = toPrefix6(device, words, prefixLength, 0)
     return this.v6.tables
       .get(Table.Main)
       ?.chain(dst, prefixLength)
-      .find((r) => r.device === device && r.gateway === null && r.nexthops === null)
+      .find((r) => r.device === device && r.nexthops === null && (any || r.gateway === null))
   }
 
   /**
@@ -688,6 +730,10 @@ function hasMetrics({ mtu, extras }: RouteEntry, { values, locked }: SaidMetrics
 
 /** `::`. */
 const NOWHERE: Words = [0, 0, 0, 0]
+
+/** The route to the prefix of an address. */
+const prefixOf6 = (device: Device, { words, prefixLength, metric }: Address): RouteSpec =>
+  toPrefix6(device, words, prefixLength, metric)
 
 /** The route to the peer of an address. */
 const isPeer = (address: Address, spec: RouteSpec): boolean =>
