@@ -707,14 +707,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     table.born[entry] = this.host.now
     const w = table.words
     const o = entry * STRIDE
-    let extensions = 0
-    if (this.#settings.acct) {
-      extensions |= Extension.Acct
-      table.clearAcct(entry)
-    }
-    if (this.#settings.timestamps) extensions |= Extension.Timestamp
-    if (this.#labelUsers > 0) extensions |= Extension.Labels
-    if (this.#wantEvents()) extensions |= Extension.Events
+    let extensions = this.#extend(entry)
     if (template !== null) {
       if (template.timeoutPolicy !== null)
         extensions |= this.policies.number(template.timeoutPolicy) << POLICY_SHIFT
@@ -742,6 +735,19 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return entry
   }
 
+  /** Extension bits that a new entry has by the settings of now. */
+  #extend(entry: number): number {
+    let extensions = 0
+    if (this.#settings.acct) {
+      extensions |= Extension.Acct
+      this.table.clearAcct(entry)
+    }
+    if (this.#settings.timestamps) extensions |= Extension.Timestamp
+    if (this.#labelUsers > 0) extensions |= Extension.Labels
+    if (this.#wantEvents()) extensions |= Extension.Events
+    return extensions
+  }
+
   /** nf_ct_ecache_ext_add: by nf_conntrack_events, 2 only while somebody listens. */
   #wantEvents(): boolean {
     const { events } = this.#settings
@@ -756,15 +762,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     table.setTuple(entry, 0, original)
     table.setTuple(entry, 1, reply)
     table.born[entry] = this.host.now
-    let extensions = 0
-    if (this.#settings.acct) {
-      extensions |= Extension.Acct
-      table.clearAcct(entry)
-    }
-    if (this.#settings.timestamps) extensions |= Extension.Timestamp
-    if (this.#labelUsers > 0) extensions |= Extension.Labels
-    if (this.#wantEvents()) extensions |= Extension.Events
-    table.words[entry * STRIDE + EXTENSIONS] = extensions
+    table.words[entry * STRIDE + EXTENSIONS] = this.#extend(entry)
     return entry
   }
 

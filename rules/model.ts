@@ -38,6 +38,16 @@ export interface BaseMatch {
   readonly fragment: { readonly invert: boolean } | null
 }
 
+/** Of a rule that asks nothing but its matches. */
+export const NO_BASE: BaseMatch = {
+  source: null,
+  destination: null,
+  inInterface: null,
+  outInterface: null,
+  protocol: null,
+  fragment: null,
+}
+
 export interface MatchUse<D = unknown> {
   readonly match: Match<D>
   readonly data: D

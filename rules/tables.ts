@@ -482,7 +482,7 @@ export class LoadedTable {
     // Connections are bound by the nat table when they begin.
     if (this.name !== 'nat') return call(chain.recorded, pkt, hook)
     this.flows.spoil()
-    return chain.run(pkt, hook, chain.k)
+    return call(chain, pkt, hook)
   }
 }
 

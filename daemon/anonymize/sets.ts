@@ -1,6 +1,7 @@
 // Sets: elements and options by their meaning (SetOptions), whatever the type, printed as ipset save prints them.
 
 import type { Family } from '../../datapath/packet.ts'
+import { NO_BASE } from '../../rules/model.ts'
 import type { SetOptions } from '../../rules/sets/set-type.ts'
 import type { Sets } from '../../rules/sets/store.ts'
 import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
@@ -10,15 +11,7 @@ import type { Mapping } from './mapping.ts'
 import { freezeNetwork, freezeSpan, type Within } from './values.ts'
 
 function within(mapping: Mapping, family: Family, file: string): Within {
-  const base = {
-    source: null,
-    destination: null,
-    inInterface: null,
-    outInterface: null,
-    protocol: null,
-    fragment: null,
-  }
-  return { mapping, family, chain: '', base, where: `${file}:1:1` }
+  return { mapping, family, chain: '', base: NO_BASE, where: `${file}:1:1` }
 }
 
 /** `file`: for remarks. */

@@ -1,19 +1,10 @@
 // One condition of a rule, as iptables-save writes it: `-s 10.0.0.0/8`, `-m tcp --dport 80`.
 
 import type { Family } from '../../datapath/packet.ts'
-import type { Rule } from '../../rules/model.ts'
+import { NO_BASE, type Rule } from '../../rules/model.ts'
 import { BASE_PARTS } from '../../rules/observe.ts'
 import { saveRule } from '../../rules/text/print.ts'
 import { textOf } from '../bytes.ts'
-
-const NOTHING: Rule['base'] = {
-  source: null,
-  destination: null,
-  inInterface: null,
-  outInterface: null,
-  protocol: null,
-  fragment: null,
-}
 
 /** `condition`: as RuleObserver.miss has it. */
 export function conditionText(rule: Rule, condition: number, family: Family): string {
@@ -22,9 +13,9 @@ export function conditionText(rule: Rule, condition: number, family: Family): st
   const alone: Rule = {
     base:
       part === undefined
-        ? NOTHING
+        ? NO_BASE
         : {
-            ...NOTHING,
+            ...NO_BASE,
             ...(part === 'source' && { source: base.source }),
             ...(part === 'destination' && { destination: base.destination }),
             ...(part === 'in' && { inInterface: base.inInterface }),

@@ -6,7 +6,15 @@
 import type { Packet } from '../../datapath/packet.ts'
 import { CONTINUE } from '../extension.ts'
 import type { Rule } from '../model.ts'
-import { type ChainFn, type ChainSource, codeAlone, codeOf, NEXT, type StateHolders } from './rule.ts'
+import {
+  type Callable,
+  type ChainFn,
+  type ChainSource,
+  codeAlone,
+  codeOf,
+  NEXT,
+  type StateHolders,
+} from './rule.ts'
 import { NO_VALUES } from './shapes.ts'
 import type { Values } from './template.ts'
 
@@ -17,12 +25,10 @@ export type TraceFn = (pkt: Packet, index: number) => void
 const RULES_A_FUNCTION = 96
 
 /** Some rules that follow each other, and their code: made when the first packet comes this far. */
-export interface Piece {
+export interface Piece extends Callable {
   readonly slots: readonly number[]
   readonly rules: readonly (Rule | null)[]
   readonly states: readonly (StateHolders | null)[]
-  run: ChainFn
-  k: Values
 }
 
 /** Where a piece's rules stand in the chain, and whom to tell of those that fit. */

@@ -10,7 +10,14 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
-import type { AddressMatch, BaseMatch, InterfaceMatch, MatchUse, TargetUse } from '../model.ts'
+import {
+  type AddressMatch,
+  type BaseMatch,
+  type InterfaceMatch,
+  type MatchUse,
+  NO_BASE,
+  type TargetUse,
+} from '../model.ts'
 import { isPlain } from '../needs.ts'
 import { OptionError, ParsedOptions } from '../options.ts'
 import { prefixMask, type Words } from './address.ts'
@@ -70,7 +77,7 @@ export class FastLines {
 
   /** What read() found. */
   chain = ''
-  base: BaseMatch = emptyBase(null)
+  base: BaseMatch = NO_BASE
   matches: readonly MatchUse[] = NO_MATCHES
   target: TargetUse = NO_TARGET
   /** See Rule.plain. */
@@ -286,7 +293,7 @@ export class FastLines {
     ) {
       let base = this.#plainBases.get(protocol)
       if (base === undefined) {
-        base = emptyBase(protocol)
+        base = { ...NO_BASE, protocol }
         this.#plainBases.set(protocol, base)
       }
       return base
@@ -364,15 +371,6 @@ function memoOf<V>(memos: Map<string, Map<string, V>>, protocol: Protocol): Map<
   }
   return memo
 }
-
-const emptyBase = (protocol: Protocol): BaseMatch => ({
-  source: null,
-  destination: null,
-  inInterface: null,
-  outInterface: null,
-  protocol,
-  fragment: null,
-})
 
 const scratch = Buffer.alloc(256)
 

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { Mapping } from '../../daemon/anonymize/mapping.ts'
 import { freezeOptions, mapOptions, type Within } from '../../daemon/anonymize/values.ts'
 import { matches } from '../../rules/matches/index.ts'
+import { NO_BASE } from '../../rules/model.ts'
 import { setTypes } from '../../rules/sets/index.ts'
 import { targets } from '../../rules/targets/index.ts'
 import { parseRule, shellWords } from '../extensions/rule.ts'
@@ -131,15 +132,7 @@ test.each([
   ['tables6', 6],
 ] as const)('all recorded rules (%s): addresses and names change, and nothing else', (folder, family) => {
   const mapping = new Mapping({ key: Buffer.from('k'), keep: [], keepPayload: true })
-  const base = {
-    source: null,
-    destination: null,
-    inInterface: null,
-    outInterface: null,
-    protocol: null,
-    fragment: null,
-  }
-  const within: Within = { mapping, family, chain: 'FORWARD', base, where: 'rules:1:1' }
+  const within: Within = { mapping, family, chain: 'FORWARD', base: NO_BASE, where: 'rules:1:1' }
   const texts: { text: string; options: Parameters<typeof mapOptions>[1] }[] = []
   for (const line of recordedRules(folder)) {
     let rule: ReturnType<typeof parseRule>

@@ -7,7 +7,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { call } from '../../rules/compile/rule.ts'
 import { hashLimitTables } from '../../rules/matches/hashlimit.ts'
 import { recentLists } from '../../rules/matches/recent.ts'
-import type { Chain, Rule } from '../../rules/model.ts'
+import { type Chain, NO_BASE, type Rule } from '../../rules/model.ts'
 import { Tables } from '../../rules/tables.ts'
 import { tcp, udp } from '../harness/frames.ts'
 import { parseRule, shellWords } from './rule.ts'
@@ -201,14 +201,7 @@ describe('named things over commits', () => {
   const rule = (text: string): Rule => {
     const { matches } = parseRule(shellWords(text))
     return {
-      base: {
-        source: null,
-        destination: null,
-        inInterface: null,
-        outInterface: null,
-        protocol: null,
-        fragment: null,
-      },
+      base: NO_BASE,
       matches,
       target: { kind: 'none' },
       place: null,

@@ -4,7 +4,7 @@
 import { describe, expect, test } from 'vitest'
 import { type ChainSource, Links } from '../../rules/check.ts'
 import { matches } from '../../rules/matches/index.ts'
-import type { Chain, Rule } from '../../rules/model.ts'
+import { type Chain, NO_BASE, type Rule } from '../../rules/model.ts'
 import { MemoryStore, Ruleset } from '../../rules/ruleset.ts'
 import { targets } from '../../rules/targets/index.ts'
 import { Registry } from '../../rules/text/registry.ts'
@@ -66,15 +66,6 @@ test(`saved tables read back unchanged, the short and the long way (seed ${SEED}
   expect(rules).toBeGreaterThan(500)
 })
 
-const base = {
-  source: null,
-  destination: null,
-  inInterface: null,
-  outInterface: null,
-  protocol: null,
-  fragment: null,
-} as const
-
 describe('Links', () => {
   const masquerade = registry.target('MASQUERADE', 4)!.extension
   const NAMES = ['a', 'b', 'c', 'd', 'e', 'f']
@@ -129,7 +120,7 @@ describe('Links', () => {
   })
 
   const randomRule = (dice: CommandDice): Rule => ({
-    base,
+    base: NO_BASE,
     matches: [],
     target: dice.chance(0.12)
       ? { kind: 'extension', target: masquerade, data: {} }
@@ -148,7 +139,7 @@ test('an append to a large table touches one chain', () => {
   const tools = new OurTools()
   expect(tools.run({ tool: 'iptables-restore', argv: [], stdin: lines.join('\n') }).stderr).toBe('')
   const draft = tools.rulesets.open(4, 'filter')!
-  draft.append('c7', { base, matches: [], target: { kind: 'jump', chain: 'c8' }, place: null }, null)
+  draft.append('c7', { base: NO_BASE, matches: [], target: { kind: 'jump', chain: 'c8' }, place: null }, null)
   expect([...draft.edit().chains.keys()]).toEqual(['c7'])
   tools.rulesets.commit(draft)
   expect(tools.run({ tool: 'iptables', argv: ['-S', 'c7'], stdin: '' }).stdout).toBe(

@@ -7,7 +7,7 @@ import { nameFits } from '../../../rules/compile/names.ts'
 import { call } from '../../../rules/compile/rule.ts'
 import { type Code, makeJs } from '../../../rules/compile/template.ts'
 import type { CompileEnv, Match, Target } from '../../../rules/extension.ts'
-import { type BaseMatch, BUILTIN, type Chain, type Rule, type TargetUse } from '../../../rules/model.ts'
+import { BUILTIN, type Chain, NO_BASE, type Rule, type TargetUse } from '../../../rules/model.ts'
 import { type LoadedTable, Tables } from '../../../rules/tables.ts'
 
 /** mulberry32: a seed gives a stream. */
@@ -19,15 +19,6 @@ function random(seed: number): () => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296
   }
-}
-
-const NO_BASE: BaseMatch = {
-  source: null,
-  destination: null,
-  inInterface: null,
-  outInterface: null,
-  protocol: null,
-  fragment: null,
 }
 
 const markIs: Match<number> = {
