@@ -238,6 +238,18 @@ export class Path {
     return this.#backlog.length
   }
 
+  /**
+   * A copy of `pkt` was sent when so many packets waited: is it among those that wait now, then it has a share in the
+   * pieces that pkt was put together from. One that left in pieces of its own has none.
+   */
+  sharePieces(pkt: Packet, waiting: number): void {
+    const length = pkt.end - pkt.l3
+    for (let i = waiting; i < this.#backlog.length; i++) {
+      const copy = this.#backlog[i]!
+      if (copy.end - copy.l3 === length) pkt.fragList!.shared = true
+    }
+  }
+
   /** loopback_xmit(): the packet comes in again once the present one is done; route, mark and entry stay with it. */
   #loop(pkt: Packet, device: Device): void {
     if (this.#backlog.length >= BACKLOG) {

@@ -552,6 +552,7 @@ export function pieceOf(
   piece.pktType = pkt.pktType
   piece.local = pkt.local
   piece.flags = pkt.flags
+  if (pkt.ct < 0) piece.ctInfo = pkt.ctInfo
   piece.csumOk = true
   return piece
 }

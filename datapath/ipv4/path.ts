@@ -646,7 +646,7 @@ export class Ipv4Path {
       // nf_dup_ipv4_route() leaves the way out as the device of the copy.
       const waiting = this.#path.waiting
       this.localOut(copy, route.device!.index)
-      if (pkt.fragList !== null && this.#path.waiting > waiting) pkt.fragList.shared = true
+      if (pkt.fragList !== null) this.#path.sharePieces(pkt, waiting)
       this.#duplicating = false
     }
     host.packets.give(copy)
