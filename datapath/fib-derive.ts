@@ -1,7 +1,7 @@
 // Routes that follow from IPv6 addresses (addrconf_prefix_route and its kin); fib-addresses.ts has those of IPv4.
 
 import { type Address, type Device, Scope } from './devices.ts'
-import { type RouteSpec, RouteType, Table, type Words } from './route.ts'
+import { type RouteSpec, RouteType, sameWords, Table, type Words } from './route.ts'
 
 /** The routes that one IPv6 address brings (ip6_ins_rt of addrconf_f6i_alloc, addrconf_prefix_route). */
 export function derive6(device: Device, address: Address): RouteSpec[] {
@@ -81,6 +81,14 @@ function maskedWords(w: Words, length: number): Words {
   }
   return [word(0), word(1), word(2), word(3)]
 }
+
+/** The route to the prefix of an address. */
+export const prefixOf6 = (device: Device, { words, prefixLength, metric }: Address): RouteSpec =>
+  toPrefix6(device, words, prefixLength, metric)
+
+/** The route to the peer of an address. */
+export const isPeer = (address: Address, spec: RouteSpec): boolean =>
+  spec.prefixLength === 128 && sameWords(address.peer6 ?? null, spec.dst ?? null)
 
 /** Two specs of one text are the same derived route. */
 export const describe = (s: RouteSpec): string => `${s.type} ${s.dst}/${s.prefixLength} ${s.metric ?? 0}`

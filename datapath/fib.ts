@@ -10,11 +10,11 @@ import type { Devices } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
 import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib-addresses.ts'
 import { RouteChecker } from './fib-check.ts'
-import { derive6, describe, multicast6, toPrefix6 } from './fib-derive.ts'
+import { derive6, describe, isPeer, multicast6, prefixOf6, toPrefix6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
 import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
-import { checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
+import { answers, checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
 import {
   type AddMode,
@@ -28,6 +28,18 @@ import {
   tableFor,
   type Words,
 } from './route.ts'
+import {
+  allThrough,
+  hasMetrics,
+  hopsOf,
+  NOWHERE,
+  type SaidMetrics,
+  sameAnycast,
+  sameRoute,
+  shares,
+  siblings,
+  via6Of,
+} from './route-match.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { IPV6_MIN_MTU } from './tunables-ipv6.ts'
@@ -450,7 +462,7 @@ export class Fib extends FibLookup {
    */
   #leavePrefix6(device: Device, gone: Address): void {
     if (!device.up || device.conf6.disabled || gone.noPrefixRoute) return
-    this.#derived.get(device)?.delete(describe(prefixOf6(device, gone)))
+    this.#forgetPrefix6(device, gone)
     if (!isPermanent(gone)) return
     const { dst } = prefixOf6(device, gone)
     for (const other of device.addresses)
@@ -465,6 +477,19 @@ export class Fib extends FibLookup {
     if (route !== undefined) this.removeRoute(route)
   }
 
+  /** The prefix route of an address is no more its own: it may stay. What others of the device have is still theirs. */
+  #forgetPrefix6(device: Device, address: Address): void {
+    const text = describe(prefixOf6(device, address))
+    const shared = device.addresses.some(
+      (a) =>
+        a.family === 6 &&
+        !a.noPrefixRoute &&
+        !sameWords(a.words, address.words) &&
+        describe(prefixOf6(device, a)) === text,
+    )
+    if (!shared) this.#derived.get(device)?.delete(text)
+  }
+
   /** inet6_addr_modify(), modify_prefix_route(): the route to the prefix follows the address, whoever else needs it. */
   #changePrefix6(device: Device, address: Address, old: Address): void {
     if (!device.up || device.conf6.disabled) return
@@ -473,8 +498,8 @@ export class Fib extends FibLookup {
       if (had) this.#leavePrefix6(device, old)
       return
     }
+    this.#forgetPrefix6(device, old)
     const have = this.#derived.get(device)
-    have?.delete(describe(prefixOf6(device, old)))
     const spec = prefixOf6(device, address)
     const there = had ? this.#onLink6(device, address.words, address.prefixLength) : undefined
     if (there !== undefined && there.metric === spec.metric) have?.set(describe(spec), there)
@@ -706,102 +731,3 @@ export class Fib extends FibLookup {
     this.changed()
   }
 }
-
-/** rt6_qualify_for_ecmp(): routes behind a gateway share the traffic of one prefix and metric. */
-const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gateway !== null
-
-const via6Of = (h: RouteEntry | Nexthop): Words | null =>
-  (h instanceof RouteEntry ? h.extras?.via6 : h.via6) ?? null
-
-/** Metrics by name, as they were said: zero and '' are those that are not there; and names of locked ones. */
-interface SaidMetrics {
-  readonly values: ReadonlyMap<string, number | string>
-  readonly locked: readonly string[]
-}
-
-/** fib_metrics_match(). */
-function hasMetrics({ mtu, extras }: RouteEntry, { values, locked }: SaidMetrics): boolean {
-  for (const [name, value] of values) {
-    const own = name === 'mtu' ? mtu : (extras?.metrics?.find((m) => m.name === name)?.value ?? 0)
-    if (own !== (value || 0)) return false
-  }
-  return locked.length === 0 || locked.join() === (extras?.locked ?? []).join()
-}
-
-/** `::`. */
-const NOWHERE: Words = [0, 0, 0, 0]
-
-/** The route to the prefix of an address. */
-const prefixOf6 = (device: Device, { words, prefixLength, metric }: Address): RouteSpec =>
-  toPrefix6(device, words, prefixLength, metric)
-
-/** The route to the peer of an address. */
-const isPeer = (address: Address, spec: RouteSpec): boolean =>
-  spec.prefixLength === 128 && sameWords(address.peer6 ?? null, spec.dst ?? null)
-
-const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
-  r.nexthops ?? [
-    { device: r.device!, gateway: r.gateway, weight: 1, ...(r.extras?.onlink ? { onlink: true } : {}) },
-  ]
-
-/** An IPv6 route with other next hops. */
-function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntry {
-  const one = hops.length === 1 ? hops[0]! : null
-  return new RouteEntry({
-    ...route,
-    nexthops: one === null ? hops : null,
-    device: hops[0]!.device,
-    gateway: one === null ? null : one.gateway,
-  })
-}
-
-function allThrough(route: RouteEntry, device: Device): boolean {
-  return route.paths === null
-    ? route.device === device
-    : route.paths.every((p) => p.dead || p.device === device)
-}
-
-/** rule_find(): the rule has everything that is said, and may have more. */
-function answers(rule: Rule, said: Partial<RuleSpec>): boolean {
-  return (Object.keys(said) as (keyof RuleSpec)[]).every((key) => {
-    const a = rule[key] ?? null
-    const b = said[key] ?? null
-    if (a === b) return true
-    if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return false
-    if ('words' in a && 'words' in b) return a.prefixLength === b.prefixLength && sameWords(a.words, b.words)
-    return JSON.stringify(a) === JSON.stringify(b)
-  })
-}
-
-/** The same fib_info, type and scope. */
-function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
-  return (
-    a.type === b.type &&
-    a.tos === b.tos &&
-    a.metric === b.metric &&
-    a.scope === b.scope &&
-    a.protocol === b.protocol &&
-    a.device === b.device &&
-    sameWords(a.gateway, b.gateway) &&
-    sameWords(a.source, b.source) &&
-    a.mtu === b.mtu &&
-    a.realm === b.realm &&
-    (a.nexthops?.length ?? 0) === (b.nexthops?.length ?? 0) &&
-    (a.nexthops ?? []).every((h, i) => {
-      const o = b.nexthops![i]!
-      return (
-        h.device === o.device &&
-        h.weight === o.weight &&
-        sameWords(h.gateway, o.gateway) &&
-        sameWords(h.via6 ?? null, o.via6 ?? null) &&
-        (h.realm ?? 0) === (o.realm ?? 0) &&
-        (h.onlink ?? false) === (o.onlink ?? false)
-      )
-    }) &&
-    JSON.stringify(a.extras) === JSON.stringify(b.extras)
-  )
-}
-
-/** An anycast address of the same device, whatever else a captured table says of it. */
-const sameAnycast = (a: RouteEntry, b: RouteEntry): boolean =>
-  a.type === RouteType.Anycast && b.type === RouteType.Anycast && a.device === b.device

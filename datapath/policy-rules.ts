@@ -1,7 +1,7 @@
 // Policy rules: what `ip rule` has (net/core/fib_rules.c, fib4_rule_*, fib6_rule_*).
 
 import type { Family } from './packet.ts'
-import { RouteError, Table, type Words } from './route.ts'
+import { RouteError, sameWords, Table, type Words } from './route.ts'
 
 export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit'
 
@@ -119,4 +119,16 @@ export function checkedRule(family: Family, rules: readonly Rule[], spec: RuleSp
   if (((spec.tos ?? 0) & 3) !== 0)
     throw new RouteError('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0', true)
   return { ...spec, family, priority }
+}
+
+/** rule_find(): the rule has everything that is said, and may have more. */
+export function answers(rule: Rule, said: Partial<RuleSpec>): boolean {
+  return (Object.keys(said) as (keyof RuleSpec)[]).every((key) => {
+    const a = rule[key] ?? null
+    const b = said[key] ?? null
+    if (a === b) return true
+    if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return false
+    if ('words' in a && 'words' in b) return a.prefixLength === b.prefixLength && sameWords(a.words, b.words)
+    return JSON.stringify(a) === JSON.stringify(b)
+  })
 }

@@ -31,6 +31,7 @@ export interface Filter {
   match: AnyPrefix | null
   oif: Device | null
   iif: Device | null
+  mark: number
 }
 
 export const NO_FILTER: Filter = {
@@ -51,6 +52,7 @@ export const NO_FILTER: Filter = {
   match: null,
   oif: null,
   iif: null,
+  mark: 0,
 }
 
 const colorOf = (family: Family): Color => (family === 4 ? 'inet' : 'inet6')

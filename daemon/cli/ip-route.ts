@@ -486,6 +486,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     match: null,
     oif: null,
     iif: null,
+    mark: 0,
   }
   if (flush && line.done) {
     line.warn('"ip route flush" requires arguments.\n')
@@ -493,7 +494,6 @@ function show(context: IpContext, line: Line, flush: boolean): number {
   }
   let oif: string | null = null
   let iif: string | null = null
-  let mark = 0
   /** `any` and `all` ask nothing, unless a family was said. */
   const destination = (text: string): AnyPrefix | null =>
     (text === 'any' || text === 'all') && family === 0 && context.options.foreign === null
@@ -527,7 +527,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     } else if (begins(word, 'type')) f.type = line.named('node type value is invalid\n', routeType)
     else if (word === 'dev' || word === 'oif') oif = line.next()
     else if (word === 'iif') iif = line.next()
-    else if (word === 'mark') mark = line.number('invalid mark value')
+    else if (word === 'mark') f.mark = line.number('invalid mark value')
     else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
       f.metric = line.number('"metric" value is invalid\n')
     else if (word === 'via') {
@@ -570,7 +570,7 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     f.oif = context.device(oif) ?? null
     if (f.oif === null) return line.noDevice(oif)
   }
-  const families: readonly Family[] = foreign !== null || mark !== 0 ? [] : family === 0 ? [4, 6] : [family]
+  const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
   return flush ? flushRoutes(context, line, families, f) : showRoutes(context, line, families, f)
 }
 
@@ -640,7 +640,8 @@ function passes(r: Route, f: Filter): boolean {
   if (f.type !== null && r.type !== f.type) return false
   if (f.tos !== null && r.tos !== f.tos) return false
   if (f.metric !== null && r.metric !== f.metric) return false
-  if (f.iif !== null) return false
+  // No route has either of these.
+  if (f.iif !== null || f.mark !== 0) return false
   const root = f.root
   if (root !== null) {
     if (root.family !== 0 && root.family !== r.family) return false
