@@ -12,7 +12,7 @@ import { fold, sum } from '../../datapath/wire/checksum.ts'
 import { compareProc } from './compare-proc.ts'
 import { decode } from './frames.ts'
 import { comparableSets, type SetLine } from './generate-sets.ts'
-import { headersOf, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
+import { headersOf, ICMPV6, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
 import { compareRecords } from './records.ts'
 import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
 
@@ -321,22 +321,36 @@ function sameFrame(
   return sameBytes(x, y)
 }
 
-/** Fragment headers of the two may say different identifications if the host cut the packet. */
+/**
+ * Fragment headers of the two may say different identifications if the host cut the packet: one that leaves, or one that
+ * came back to it through lo and that an error is about.
+ */
 function sameFrame6(
   a: Uint8Array,
   b: Uint8Array,
   injected: Uint8Array | null,
   idents: Map<number, number>,
 ): boolean {
-  const x = headersOf(a)?.fragment
-  const y = headersOf(b)?.fragment
+  const outer = [headersOf(a), headersOf(b)]
+  const l4 = outer[0]?.l4 ?? 0
+  const isError = outer.every((h) => h?.protocol === ICMPV6 && h.l4 === l4) && a[l4]! < 128
+  const quoted = isError && !outer[0]!.fragment ? l4 + 8 : 0
+  const x = headersOf(a.subarray(quoted))?.fragment
+  const y = headersOf(b.subarray(quoted))?.fragment
   if (a.length !== b.length || !x || !y || x.at !== y.at) return false
   // What came in as a fragment keeps its identification, unless it was put together in between.
   if (injected !== null && headersOf(injected)?.fragment?.id === x.id) return false
   const known = idents.get(x.id)
   if (known !== undefined && known !== y.id) return false
   idents.set(x.id, y.id)
-  return sameBytes(a.slice().fill(0, x.at, x.at + 4), b.slice().fill(0, x.at, x.at + 4))
+  const at = quoted + x.at
+  const [p, q] = [a, b].map((f) => f.slice().fill(0, at, at + 4))
+  if (quoted > 0) {
+    const pseudo = ICMPV6 + a.length - l4
+    if (![a, b].every((f) => fold(sum(f, 8, 40) + sum(f, l4, f.length) + pseudo) === 0xffff)) return false
+    for (const f of [p!, q!]) f.fill(0, l4 + 2, l4 + 4)
+  }
+  return sameBytes(p!, q!)
 }
 
 /**

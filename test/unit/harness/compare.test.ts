@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { fold, sum } from '../../../datapath/wire/checksum.ts'
 import { compareRuns } from '../../harness/compare.ts'
 import { udp } from '../../harness/frames.ts'
 import type { Run, Sent, StepRun } from '../../harness/scenario.ts'
@@ -59,5 +60,49 @@ describe('frames of timers', () => {
     const ours = [step(1, [], [frame(1)]), step(2, [frame(7)], [frame(2)])]
     expect(differ([step(1, [], [frame(1)]), step(2, [], [frame(2)])], ours)).toBe(1)
     expect(differ([step(1, [], [frame(1), frame(7)]), step(2, [frame(7)], [frame(2)])], ours)).toBe(1)
+  })
+})
+
+describe('a fragment header that an ICMPv6 error quotes', () => {
+  const PSEUDO = 58
+  /** fd00::1 > fd00::5, unreachable, about an atomic fragment with this identification. */
+  const error = (id: number): Uint8Array => {
+    const f = new Uint8Array(104)
+    const v = new DataView(f.buffer)
+    for (const [l3, length, next, hops] of [
+      [0, 64, 58, 64],
+      [48, 16, 44, 1],
+    ] as const) {
+      v.setUint8(l3, 0x60)
+      v.setUint16(l3 + 4, length)
+      v.setUint8(l3 + 6, next)
+      v.setUint8(l3 + 7, hops)
+      for (const at of [l3 + 8, l3 + 24]) v.setUint16(at, 0xfd00)
+      v.setUint8(l3 + 23, 1)
+      v.setUint8(l3 + 39, 5)
+    }
+    v.setUint8(40, 1)
+    v.setUint8(41, 4)
+    v.setUint8(88, 17)
+    v.setUint32(92, id)
+    v.setUint16(100, 8)
+    v.setUint16(42, ~fold(sum(f, 8, f.length) + PSEUDO + f.length - 40))
+    return f
+  }
+  const spoilt = (f: Uint8Array): Uint8Array => f.with(42, f[42]! ^ 1)
+  const differ = (a: Uint8Array, b: Uint8Array, injected: Uint8Array | null = null): number => {
+    const steps = (bytes: Uint8Array): StepRun[] => [
+      { id: 1, at: 1, wall: 0, dev: 'eth0', injected, before: [], sent: [{ dev: 'eth0', bytes }] },
+    ]
+    return compareRuns({ ...run([], []), steps: steps(a) }, { ...run([], []), steps: steps(b) }).length
+  }
+
+  test('may have been drawn', () => {
+    expect(differ(error(7), error(8))).toBe(0)
+    expect(differ(error(7), spoilt(error(8)))).toBe(1)
+  })
+
+  test('but not if it came in', () => {
+    expect(differ(error(7), error(8), error(7).subarray(48))).toBe(1)
   })
 })
