@@ -551,6 +551,7 @@ export function pieceOf(
   piece.secmark = pkt.secmark
   piece.pktType = pkt.pktType
   piece.local = pkt.local
+  piece.socketless = pkt.socketless
   piece.flags = pkt.flags
   if (pkt.ct < 0) piece.ctInfo = pkt.ctInfo
   piece.csumOk = true
