@@ -499,8 +499,10 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): Add
   const peer = d.peer?.given ? d.peer.words[0] : word
   let broadcast: number | null = null
   if (d.broadcast === '+' || d.broadcast === '-') {
-    const range = length >= 31 ? 0 : -1 >>> length
-    broadcast = length > 30 ? null : d.broadcast === '+' ? peer | range : peer & ~range
+    // The peer's own length, though the address takes another where that is 0.
+    const bits = d.peer?.given ? d.peer.length : length
+    const range = bits >= 31 ? 0 : -1 >>> bits
+    broadcast = bits > 30 ? null : d.broadcast === '+' ? peer | range : peer & ~range
   } else broadcast = d.broadcast
   const address: Address = {
     family: 4,
