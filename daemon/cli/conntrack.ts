@@ -101,6 +101,8 @@ function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple, 
 }
 
 function metaMatches(wish: Flow, flow: Flow): boolean {
+  // To the second, of -D alone.
+  if (wish.timeout !== undefined && wish.timeout !== flow.timeout) return false
   if (wish.id !== undefined && wish.id !== flow.id) return false
   if (wish.status !== undefined && (wish.status & (flow.status ?? 0)) !== wish.status) return false
   if (wish.state !== undefined && wish.state !== flow.state) return false

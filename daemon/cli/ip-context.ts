@@ -94,7 +94,7 @@ export class IpContext {
   /** -6: links are asked for from IPv6, which knows less of them, unless one is named. */
   short: boolean
 
-  /** Dumps are asked for strictly (NETLINK_GET_STRICT_CHK): a table that is not there is an error. Not in a batch. */
+  /** Questions are strict (NETLINK_GET_STRICT_CHK): a table that is not there is an error. Not in a batch. */
   readonly strict: boolean
   /** What one line of a batch leaves behind for the next. */
   readonly session: IpSession

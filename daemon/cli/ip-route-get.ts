@@ -85,16 +85,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let answer: ((context: IpContext) => void) | null = null
   const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
-    // inet_rtm_valid_getroute_req(), inet6_rtm_valid_getroute_req()
-    const whole = bitsOf(own)
-    if (from !== null && from.length !== 0 && from.length !== whole)
-      throw new Refusal(
-        'EINVAL',
-        `ipv${own}: Invalid values in header for ${own === 4 ? 'route get' : 'get route'} request`,
-      )
-    if (notify && own === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
-    if (from?.given && from.length === 0)
-      throw new Refusal('EINVAL', `ipv${own}: rtm_src_len and rtm_dst_len must be ${whole} for IPv${own}`)
+    if (context.strict) checkHeader(own, from, notify)
     const key = newFlowKey()
     key.family = own
     ;[key.d0, key.d1, key.d2, key.d3] = dst!.words
@@ -304,4 +295,17 @@ function get6(
     out.any('pref', preference, `pref ${preference}`)
     out.plain('\n')
   }
+}
+
+/** inet_rtm_valid_getroute_req(), inet6_rtm_valid_getroute_req(): what a strict question may say. */
+function checkHeader(family: Family, from: AnyPrefix | null, notify: boolean): void {
+  const whole = bitsOf(family)
+  if (from !== null && from.length !== 0 && from.length !== whole)
+    throw new Refusal(
+      'EINVAL',
+      `ipv${family}: Invalid values in header for ${family === 4 ? 'route get' : 'get route'} request`,
+    )
+  if (notify && family === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
+  if (from?.given && from.length === 0)
+    throw new Refusal('EINVAL', `ipv${family}: rtm_src_len and rtm_dst_len must be ${whole} for IPv${family}`)
 }

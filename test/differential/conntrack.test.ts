@@ -248,11 +248,15 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
   test(`random command lines, seed ${SEED}`, () => {
     const random = new SeededRandom(SEED)
     const differences: string[] = []
+    /** What changed something since the tables were filled. */
+    const said: string[] = []
     for (let i = 0; i < LINES && differences.length < 12; i++) {
+      const before = filled
       // Before the shortest timeouts pass, however slow the machine.
       if (i % 100 === 0 || Date.now() - filled > 8000) refill()
       engine.host.now += 5
       const { words, input } = randomStep(random, join(root, 'commands'))
+      const whole = `${words}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}`
       const lines = /^-(-?[IAUDFRL]|-(create|add|update|delete|flush|dump))/.test(words)
         ? [words, '-L -o save', '-L expect']
         : [words]
@@ -261,10 +265,12 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
         if (file !== '') writeFileSync(join(root, 'commands'), file)
         const difference = differs(line, file)
         if (difference === null) continue
-        differences.push(`${words}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}\n${difference}`)
+        differences.push(`after\n${said.join('\n')}\nthen ${whole}\n${difference}`)
         refill()
         break
       }
+      if (filled > before) said.length = 0
+      if (lines.length > 1) said.push(whole)
     }
     expect(differences.join('\n\n')).toBe('')
   }, 600_000)
@@ -571,6 +577,9 @@ function changes(): string[] {
 -D -r 10.1.0.2
 -D -u ASSURED
 -D conntrack -p tcp --state ESTABLISHED
+-D -t 5
+-D -p udp -t 50000
+-D -s 10.0.0.2 -t 50000
 -F
 -F conntrack
 -F expect

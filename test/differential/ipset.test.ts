@@ -123,6 +123,18 @@ function run({ argv, input }: IpsetStep, sets: Sets, directory: string): Omit<Ip
   return { code, stdout: asText(stdout), stderr: asText(stderr) }
 }
 
+/**
+ * A random command. Not those that say -file in a line before the one that writes: 7.17 has lost the name by then, and
+ * writes to whatever stands in its place (docs/parity.md).
+ */
+function drawn(words: IpsetWords): IpsetStep {
+  for (;;) {
+    const step = words.step()
+    const lines = step.input.trimEnd().split('\n')
+    if (!lines.slice(0, -1).some((line) => /(^|\s)--?f(ile)?(\s|$)/.test(line))) return step
+  }
+}
+
 const quoted = ({ argv, input }: IpsetStep): string =>
   `ipset ${argv.map((word) => (/[ "']|^$/.test(word) ? `'${word}'` : word)).join(' ')}${input === '' ? '' : ` <<< ${JSON.stringify(input)}`}`
 
@@ -149,7 +161,7 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
     const steps: IpsetStep[] = []
     const ours: IpsetAnswer[] = []
     for (let i = 0; i < STEPS; i++)
-      for (const step of [words.step(), SAVE]) {
+      for (const step of [drawn(words), SAVE]) {
         const answer = run(step, sets, directory)
         steps.push(step)
         ours.push({ ...answer, file: taken(join(directory, 'out')) })
