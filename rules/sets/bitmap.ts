@@ -285,7 +285,7 @@ export function portBitmap(options: SetOptions, env: SetEnv): BitmapSet {
       },
       pick(pkt, source) {
         if (pkt.proto !== IPPROTO_TCP && pkt.proto !== IPPROTO_UDP) return -1
-        const word = portWord(pkt, source, memory.bytes)
+        const word = portWord(pkt, source, memory)
         return word < 0 ? -1 : word & 0xffff
       },
       read: (value) => ({ port: value }),

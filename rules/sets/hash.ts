@@ -385,7 +385,7 @@ export class HashSet implements SetData {
           break
         }
         case 'port': {
-          const word = portWord(pkt, source, this.#env.host.memory.bytes)
+          const word = portWord(pkt, source, this.#env.host.memory)
           if (word < 0) return false
           key[at] = word
           break
