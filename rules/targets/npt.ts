@@ -118,6 +118,9 @@ function run(pkt: Packet, host: Host, field: number, w: Work): number {
   // The quoted packet went the other way.
   const type = view.getUint8(l4)
   if (type < ICMPV6_DEST_UNREACH || type > ICMPV6_PARAMPROB) return CONTINUE
+  // In another piece than the first of what was put together the kernel changes a copy on its stack (skb_header_pointer()).
+  const list = pkt.fragList
+  if (list !== null && quote + IPV6_HEADER_LEN > l3 + list.header + list.sizes[0]!) return CONTINUE
   const other = quote + (field === IPV6_SRC ? IPV6_DST : IPV6_SRC)
   if (hasPrefix(view, other, w)) translate(view, other, w)
   return CONTINUE
