@@ -3,7 +3,7 @@
 import { type Device, Scope } from '../../datapath/devices.ts'
 import { type Route, type RouteMetric, RouteType, Table, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
-import { carries6 } from '../../datapath/route-table.ts'
+import { carries6, type RouteEntry } from '../../datapath/route-table.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { bitsOf } from '../host-folder/address.ts'
 import type { IpContext } from './ip-context.ts'
@@ -183,19 +183,23 @@ export function printRoute(
   }
   if (r.nexthops !== null) {
     const hops = r.nexthops
-    const alive = (device: Device): boolean => (family === 6 ? carries6(device) : device.up)
+    const paths = (r as RouteEntry).paths ?? []
+    // Without an address on its link a next hop of IPv4 is dead, too (fib_disable_ip).
+    const isDead = (device: Device, i: number): boolean =>
+      family === 6 ? !carries6(device) : !device.up || (paths[i]?.dead ?? false)
     out.array('nexthops', () => {
-      for (const hop of hops)
+      for (const [i, hop] of hops.entries())
         out.object(null, () => {
+          const dead = isDead(hop.device, i)
           out.plain(`${out.lineEnd}\tnexthop `)
           printGateway(context, family, hop.gateway, hop.via6)
           if (hop.realm) printFlow(context, hop.realm)
           out.any('dev', hop.device.name, `dev ${hop.device.name} `)
           out.any('weight', hop.weight, `weight ${hop.weight} `)
           printFlags(context, [
-            ...(alive(hop.device) ? [] : ['dead']),
+            ...(dead ? ['dead'] : []),
             ...(hop.onlink ? ['onlink'] : []),
-            ...(alive(hop.device) ? [] : ['linkdown']),
+            ...(dead ? ['linkdown'] : []),
           ])
         })
     })
