@@ -145,7 +145,7 @@ const FORGOTTEN = 'Operation failed: No data available'
 function comparable(answer: { stdout: string; stderr: string; code: number | null }) {
   const lines = answer.stdout.split('\n').map((line) =>
     line
-      .replace(/^((?:ipv4 +\d+ )?\w+ +\d+) \d+ /, '$1 T ')
+      .replace(/^((?:ipv[46] +\d+ )?\w+ +\d+) \d+ /, '$1 T ')
       .replace(/<id>\d+<\/id>/, '<id>X</id>')
       .replace(/<use>\d+<\/use>/, '<use>N</use>')
       .replace(/<timeout>\d+<\/timeout>/, '<timeout>T</timeout>')
