@@ -70,6 +70,8 @@ const SHORT = new Set(
   'reordering window cwnd initcwnd initrwnd quickack congctl rttvar ssthresh fastopen_no_cookie'.split(' '),
 )
 
+const BOTH_HOPS = 'Nexthop specification and nexthop id are mutually exclusive'
+
 /** The metric that a word names. */
 function metricOf(word: string): string | null {
   for (const name of METRICS)
@@ -312,6 +314,10 @@ function modify(context: IpContext, line: Line, change: Change): number {
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): option not available for IPv6')
     if (((tos ?? 0) & 3) !== 0 && own === 4)
       throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
+    const hopSaid = out !== null || hop.gateway !== null || hops.length > 0
+    // rtm_to_fib6_config() asks for both before it looks at any next hop.
+    if (own === 6 && nexthopSaid && hopSaid && !(behindOther && out === null && hops.length === 0))
+      throw new Refusal('EINVAL', BOTH_HOPS)
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6)
       for (const h of hops) {
@@ -320,12 +326,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
-    const hopSaid = out !== null || hop.gateway !== null || hops.length > 0
-    if (nexthopId !== 0 || (nexthopSaid && own === 6 && hopSaid))
-      throw new Refusal(
-        'EINVAL',
-        hopSaid ? 'Nexthop specification and nexthop id are mutually exclusive' : 'Nexthop id does not exist',
-      )
+    if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
     told =
       change === 'delete' ? remove(context, spec, metrics, locked) : request(context, spec, change, expires)
   })

@@ -78,7 +78,7 @@ export class Ipv6Routes {
   readonly #key = newFlowKey()
   /** A packet comes in, and policy rules want it dissected (fib6_rules_early_flow_dissect). */
   #early = false
-  /** The last route that was found is one of several next hops. */
+  /** The last route that was found is one of several next hops, or follows upon one of several that rules suppressed. */
   shared = false
 
   constructor(host: Host) {
@@ -265,9 +265,10 @@ export class Ipv6Routes {
   #find(key: FlowKey, pkt: Packet | null, oif: number, strict: boolean, hasSource: boolean): RouteEntry {
     const { fib } = this.#host
     this.#pkt = pkt
+    this.shared = false
     const found = this.#walk(key, oif, strict, hasSource)
     this.#pkt = null
-    this.shared = found.paths !== null
+    this.shared ||= found.paths !== null
     if (found.type === RouteType.Local || isJoined(found)) return fib.loopOf(found)
     if (found.paths === null) return found
     const route = fib.share6(found, key, pkt, this.#early)
@@ -280,6 +281,7 @@ export class Ipv6Routes {
   /** The next hop that will be taken: by its device rules suppress routes (fib6_rule_suppress). */
   #taken(route: RouteEntry, key: FlowKey, oif: number, strict: boolean): RouteEntry {
     if (route.paths === null) return route
+    this.shared = true
     if (this.#matching) return route.through(oif) ?? route.first()
     const taken = this.#host.fib.share6(route, key, this.#pkt, this.#early)
     return strict && oif !== 0 && taken.device!.index !== oif ? (route.through(oif) ?? taken) : taken

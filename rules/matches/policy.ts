@@ -26,12 +26,14 @@ interface Tunnel {
   readonly mask: Words
 }
 
+type Mode = 'transport' | 'tunnel'
+
 /** One element of a policy; what is not asked is left out. */
 export interface PolicyElement {
   readonly reqid?: Asked<number>
   readonly spi?: Asked<number>
   readonly proto?: Asked<number>
-  readonly mode?: Asked<'transport' | 'tunnel'>
+  readonly mode?: Asked<Mode>
   readonly tunnelDst?: Asked<Tunnel>
   readonly tunnelSrc?: Asked<Tunnel>
 }
@@ -45,6 +47,7 @@ export interface Policy {
 
 const MAX_ELEMENTS = 4
 const PROTOCOLS = [51, 50, 108]
+const MODES = ['transport', 'tunnel']
 const WITHOUT_IN = ['OUTPUT', 'POSTROUTING']
 const WITHOUT_OUT = ['PREROUTING', 'INPUT']
 const ELEMENT = ['reqid', 'spi', 'proto', 'mode', 'tunnel-dst', 'tunnel-src'] as const
@@ -82,7 +85,6 @@ function parseNumber(text: string, flag: string): number {
 function parseProto(text: string): number {
   const number = protocolNumber(text)
   if (number === null) throw new OptionError(`unknown protocol "${text}" specified`)
-  if (!PROTOCOLS.includes(number)) fail('protocol must be ah/esp/ipcomp')
   return number
 }
 
@@ -95,13 +97,18 @@ function parseElement(flag: ElementFlag, text: string, invert: boolean, family: 
     case 'proto':
       return { proto: { value: parseProto(text), invert } }
     case 'mode':
-      if (text !== 'transport' && text !== 'tunnel') return fail(`invalid mode "${text}"`)
-      return { mode: { value: text, invert } }
+      return { mode: { value: text as Mode, invert } }
     case 'tunnel-dst':
       return { tunnelDst: { value: parseTunnel(text, flag, family), invert } }
     case 'tunnel-src':
       return { tunnelSrc: { value: parseTunnel(text, flag, family), invert } }
   }
+}
+
+/** What policy_parse() minds once it knows that the option is no double. */
+function checkElement({ mode, proto }: PolicyElement): void {
+  if (mode !== undefined && !MODES.includes(mode.value)) fail(`invalid mode "${mode.value}"`)
+  if (proto !== undefined && !PROTOCOLS.includes(proto.value)) fail('protocol must be ah/esp/ipcomp')
 }
 
 /** Elements in the order of the options; `--next` begins another one. */
@@ -122,6 +129,7 @@ function parseElements(o: Options): PolicyElement[] {
     used.set(flag, i + 1)
     const part = parseElement(known, o.texts(flag)[i]!, o.inversions(flag)[i]!, o.family)
     if (Object.keys(part).some((key) => key in element)) fail(`double --${flag} option`)
+    checkElement(part)
     element = { ...element, ...part }
   }
   return [...elements, element]
