@@ -76,7 +76,7 @@ export const wireLength = (pkt: Packet, memory: Memory): number =>
     : Math.min(pkt.end - pkt.l3, pkt.l4 - pkt.l3 + transportHeader(pkt, memory) + pkt.gsoSize)
 
 /** The pending checksum is the packet's own, and not one of a packet inside it. */
-const isOwn = (pkt: Packet): boolean => pkt.csumStart === pkt.l4 - pkt.l3
+const isOwn = (pkt: Packet): boolean => !pkt.csumPending || pkt.csumStart === pkt.l4 - pkt.l3
 
 const checksumAt = (pkt: Packet): number =>
   isOwn(pkt)
@@ -88,9 +88,26 @@ const checksumAt = (pkt: Packet): number =>
  * Written for a copy whose transport header is at `l4` and which ends at `end`, as in the quote of an ICMP error.
  */
 export function writePartialChecksum(pkt: Packet, { view }: Memory, l4: number, end: number): void {
-  if (pkt.csumPending && !isOwn(pkt)) return
+  if (!isOwn(pkt)) return
   const at = l4 + (pkt.proto === IPPROTO_TCP ? TCP_CHECKSUM : UDP_CHECKSUM)
   if (at + 2 <= end) view.setUint16(at, fold(pseudo(pkt, pkt.proto, pkt.end - pkt.l4)))
+}
+
+/**
+ * Puts the pseudo header's sum into the checksum field of a packet that is left to the device, for those who look at its
+ * bytes (string, u32, bpf). Returns what hidePartialChecksum() puts back; -1: nothing. Does not allocate.
+ */
+export function showPartialChecksum(pkt: Packet, memory: Memory): number {
+  if (!pkt.csumPartial) return -1
+  const at = checksumAt(pkt)
+  // What is pending holds anything anyway.
+  const whole = pkt.csumPending || at + 2 > pkt.end ? -1 : memory.view.getUint16(at)
+  writePartialChecksum(pkt, memory, pkt.l4, pkt.end)
+  return whole
+}
+
+export function hidePartialChecksum(pkt: Packet, { view }: Memory, whole: number): void {
+  if (whole >= 0) view.setUint16(checksumAt(pkt), whole)
 }
 
 /** skb_checksum_help(): the checksum is whole from here on. */

@@ -232,7 +232,7 @@ export class Packet {
   socketless = false
   /**
    * The kernel leaves the transport checksum to the device (CHECKSUM_PARTIAL): until then the field holds the pseudo
-   * header's sum, which only quotes show. Here the checksum is whole from the start.
+   * header's sum, which quotes show, and rules that look at bytes. Here the checksum is whole from the start.
    */
   csumPartial = false
   /** The transport checksum is still to be made, by whoever can last (offload.ts); the field may hold anything. */

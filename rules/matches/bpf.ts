@@ -2,6 +2,9 @@
 // object in the kernel's BPF file system, which this host has none of: it is refused as the tool refuses one that is
 // not there.
 
+import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
 import { OptionError, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 import { compile, type Filter, type Instruction, verify } from './bpf-program.ts'
@@ -54,9 +57,20 @@ const printProgram = (m: Bpf): string => m.program.map((i) => `${i.code} ${i.jt}
 
 /** One rule's program as code. */
 class Compiled {
-  readonly run: Filter
-  constructor(run: Filter) {
-    this.run = run
+  readonly #filter: Filter
+  readonly #memory: FrameMemory
+
+  constructor(filter: Filter, memory: FrameMemory) {
+    this.#filter = filter
+    this.#memory = memory
+  }
+
+  /** Does not allocate. */
+  run(pkt: Packet): boolean {
+    const whole = showPartialChecksum(pkt, this.#memory)
+    const passes = this.#filter(pkt)
+    hidePartialChecksum(pkt, this.#memory, whole)
+    return passes
   }
 }
 
@@ -84,7 +98,7 @@ export const bpf: Match<Bpf> = {
   list: (m) => `match bpf ${printProgram(m)}\0`,
   listedTight: true,
   check: (m) => (verify(m.program) ? null : 'bpf: check failed: parse error'),
-  state: (m, { host }) => new Compiled(compile(m.program, host)),
+  state: (m, { host }) => new Compiled(compile(m.program, host), host.memory),
   reads: ['payload', 'length', 'mark', 'random'],
   emit: (_, js) => js`${js.state}.run(pkt)`,
 }

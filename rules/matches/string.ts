@@ -1,6 +1,7 @@
 // string: bytes anywhere in a packet (libxt_string of iptables 1.8.9, string_mt() of xt_string.c). In a reassembled one
 // Boyer-Moore finds what lies in one of its pieces; Knuth-Morris-Pratt goes on from piece to piece.
 
+import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
@@ -93,6 +94,13 @@ export interface Needle {
 
 /** True if the whole needle lies within [from, to) of the packet. Does not allocate. */
 function contains(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
+  const whole = showPartialChecksum(pkt, memory)
+  const found = isThere(pkt, memory, needle)
+  hidePartialChecksum(pkt, memory, whole)
+  return found
+}
+
+function isThere(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
   const from = pkt.l3 + needle.from
   const to = Math.min(pkt.end, pkt.l3 + needle.to)
   const pieces = pkt.fragList

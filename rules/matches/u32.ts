@@ -3,6 +3,7 @@
 //
 //     0>>22&0x3C@0>>24=0,8:10   word at 0, shifted, masked, is how far to go on; the word there, shifted, is 0 or 8 to 10
 
+import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
@@ -109,6 +110,13 @@ const printTests = (m: U32): string => `"${m.tests.map(printTest).join('&&')}"`
 
 /** Does not allocate. */
 function holds(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
+  const whole = showPartialChecksum(pkt, memory)
+  const all = hold(pkt, memory, tests)
+  hidePartialChecksum(pkt, memory, whole)
+  return all
+}
+
+function hold(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
   const { view } = memory
   const length = pkt.end - pkt.l3
   if (length < 4) return false
