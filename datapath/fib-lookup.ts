@@ -583,17 +583,14 @@ export class FibLookup {
 
   /**
    * A local or broadcast route as packets to this host carry it: its device is the loopback device. So is that of a unicast
-   * route by which something made here went to the loopback device (RTCF_LOCAL of __mkroute_output()).
+   * route by which something made here went to the loopback device: unicast still, but heard (__mkroute_output()).
    */
   loopOf(route: RouteEntry): RouteEntry {
-    route.loop ??= new RouteEntry({
-      ...route,
-      type: route.type === RouteType.Unicast ? RouteType.Local : route.type,
-      device: this.devices.loopback,
-      origin: route.device,
-      gateway: null,
-      nexthops: null,
-    })
+    if (route.loop === null) {
+      const device = this.devices.loopback
+      route.loop = new RouteEntry({ ...route, device, origin: route.device, gateway: null, nexthops: null })
+      if (route.type === RouteType.Unicast) hearing(route.loop)
+    }
     return route.loop
   }
 

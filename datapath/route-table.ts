@@ -74,7 +74,7 @@ export class RouteEntry {
   recast: RouteEntry | null = null
   /** The same route as a multicast one to a group that this host is in. */
   joined: RouteEntry | null = null
-  /** A multicast route that the host hears itself on (RTCF_LOCAL). */
+  /** As Route.heard. */
   heard = false
 
   constructor(o: RouteFields) {

@@ -90,7 +90,10 @@ export interface Route {
   readonly realm: number
   readonly nexthops: readonly Nexthop[] | null
   readonly extras: RouteExtras | null
-  /** A multicast route out of here, to a group that this host is in (RTCF_LOCAL). */
+  /**
+   * RTCF_LOCAL of a route that is not Local: out of here to a group that this host is in, or unicast by the loopback
+   * device. What comes back by it is for this host.
+   */
   readonly heard: boolean
 }
 
@@ -194,6 +197,14 @@ export function newFlowKey(): FlowKey {
 /** RTF_ANYCAST: an anycast address that the host has joined. One that was put in as a route only comes in. */
 export const isJoined = ({ type, protocol }: Pick<RouteSpec, 'type' | 'protocol'>): boolean =>
   type === RouteType.Anycast && protocol === 'kernel'
+
+/** RTCF_BROADCAST or RTCF_MULTICAST of the route that a packet took. */
+export const isToMany = (route: Route): boolean =>
+  route.type === RouteType.Broadcast || route.type === RouteType.Multicast
+
+/** RTCF_LOCAL and neither of those: for this host alone. */
+export const isForHost = (route: Route): boolean =>
+  route.type === RouteType.Local || (route.heard && route.type === RouteType.Unicast)
 
 /** The table that a route of this type goes to if none is said. */
 export function tableFor(type: number): number {

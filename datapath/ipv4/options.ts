@@ -17,6 +17,7 @@ import { Scope } from '../devices.ts'
 import { newFlowKey, RouteType } from '../fib.ts'
 import type { Host } from '../host.ts'
 import { type IpOptions, type Packet, PacketType } from '../packet.ts'
+import { isForHost } from '../route.ts'
 import { isErrorType } from '../route-table.ts'
 import { writeIpv4Checksum } from '../wire/checksum.ts'
 import { ICMP_PARAMETERPROB } from '../wire/icmp.ts'
@@ -51,7 +52,7 @@ export function timestampOf(wall: number): number {
  * `pkt.route` must be set.
  */
 export function specificDestination(pkt: Packet, host: Host): number {
-  if (pkt.route !== null && pkt.route.type === RouteType.Local) return pkt.d0
+  if (pkt.route !== null && isForHost(pkt.route)) return pkt.d0
   const device = pkt.arrival
   if (device === null) return 0
   if (isZeronet4(pkt.s0)) return host.devices.selectAddress4(device, pkt.s0, Scope.Link)

@@ -20,6 +20,7 @@ import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { decreaseTtl } from '../rewrite.ts'
+import { isToMany } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, TOS_MASK } from '../route-table.ts'
 import { transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
@@ -148,7 +149,7 @@ export class Ipv4Path {
     if (pkt.l4 - pkt.l3 > IPV4_HEADER_LEN && !compileOptions(pkt, this.#host))
       return this.#path.drop(pkt, Reason.Options)
     const type = pkt.route!.type
-    if (type === RouteType.Unicast) {
+    if (type === RouteType.Unicast && !pkt.route!.heard) {
       if ((pkt.flags & PathFlag.Broadcast) !== 0) this.#countIn(pkt, RouteType.Broadcast)
       if (
         (pkt.pktType === PacketType.Broadcast || pkt.pktType === PacketType.Multicast) &&
@@ -568,7 +569,7 @@ export class Ipv4Path {
     }
     // What ip_mc_output() gave back to this host is believed, if nobody summed it up on the way (dev_loopback_xmit()).
     if (pkt.pktType !== PacketType.Loopback || pkt.residue >= 0) pkt.csumOk = pkt.csumPartial
-    const toMany = pkt.route!.type !== RouteType.Local
+    const toMany = isToMany(pkt.route!)
     // Of what goes to many, a short datagram is summed up nonetheless, and of all others conntrack's word is taken.
     const looked = !toMany || pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK
     if (looked && !transportChecksumOk(pkt, host.memory)) {
@@ -804,8 +805,7 @@ export class Ipv4Path {
     const { fib, ipv4, memory, now } = host
     const view = memory.view
     const inner = pkt.l4 + ICMP_HEADER_LEN
-    if (ipv4.noPmtuDisc >= 2 || pkt.route!.type !== RouteType.Local || inner + IPV4_HEADER_LEN > pkt.end)
-      return
+    if (ipv4.noPmtuDisc >= 2 || isToMany(pkt.route!) || inner + IPV4_HEADER_LEN > pkt.end) return
     const header = ipv4HeaderLength(view, inner)
     if (header < IPV4_HEADER_LEN || inner + header + ICMP_HEADER_LEN > pkt.end) return
     if (ipv4Protocol(view, inner) !== IPPROTO_ICMP || view.getUint8(inner + header) !== ICMP_ECHOREPLY) return

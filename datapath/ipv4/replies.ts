@@ -14,6 +14,7 @@ import { writePartialChecksum } from '../offload.ts'
 import { IpOptions, type Packet, PacketType } from '../packet.ts'
 import { fill4 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
+import { isForHost, isToMany } from '../route.ts'
 import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_ADDRESS,
@@ -97,10 +98,6 @@ const ERROR_TYPES =
 
 const isErrorType = (type: number): boolean => type <= NR_ICMP_TYPES && ((ERROR_TYPES >> type) & 1) !== 0
 
-/** RTCF_BROADCAST | RTCF_MULTICAST of the route that a packet took. */
-const toMany = (route: Route): boolean =>
-  route.type === RouteType.Broadcast || route.type === RouteType.Multicast
-
 export class Replies {
   readonly #host: Host
   readonly #key = newFlowKey()
@@ -128,7 +125,7 @@ export class Replies {
     const { view } = host.memory
     const route = cause.route
     if (route === null || cause.family !== 4) return false
-    if (cause.pktType !== PacketType.Host || toMany(route)) return false
+    if (cause.pktType !== PacketType.Host || isToMany(route)) return false
     if (cause.fragOffset !== 0) return false
     if (cause.proto === IPPROTO_ICMP && isErrorType(type)) {
       // No errors about errors; what nobody knows may be one.
@@ -141,7 +138,7 @@ export class Replies {
     if (this.#sendingIcmp) return false
 
     let source = 0
-    if (route.type === RouteType.Local) source = cause.d0
+    if (isForHost(route)) source = cause.d0
     // A copy of TEE's left by a route of the host's own (rt_is_input_route).
     else if (
       host.ipv4.icmpErrorsUseInboundIfaddr &&
@@ -233,7 +230,7 @@ export class Replies {
     icmpTypes4[type]!++
     // RFC 8335: probes are known by their numbers, and not answered.
     if (type > NR_ICMP_TYPES) return type !== ICMP_EXT_ECHO && type !== ICMP_EXT_ECHOREPLY && this.#badIcmp()
-    if (pkt.route !== null && toMany(pkt.route)) {
+    if (pkt.route !== null && isToMany(pkt.route)) {
       const asks = type === ICMP_ECHO || type === ICMP_TIMESTAMP
       if (asks ? host.ipv4.icmpEchoIgnoreBroadcasts : type !== ICMP_ADDRESS && type !== ICMP_ADDRESSREPLY)
         return this.#badIcmp()
@@ -425,7 +422,7 @@ export class Replies {
       (hook !== Hook.Forward && cause.opt.srr === 0 && cause.csumOk) ||
       this.#believes(cause, hook)
     if (!known && !this.#sumsUp(cause, IPPROTO_TCP)) return false
-    if (cause.route === null || toMany(cause.route)) return false
+    if (cause.route === null || isToMany(cause.route)) return false
     this.#options.clear()
     const answer = this.#make(cause, cause.route, IPV4_HEADER_LEN + TCP_HEADER_LEN)
     if (answer === null) return false
