@@ -189,7 +189,6 @@ export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply
   if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) {
     const type = (reply ? (flow.replyIcmpType ?? flow.icmpType) : flow.icmpType) ?? 0
     t.ports = ((flow.icmpId ?? 0) << 16) | (type << 8) | (flow.icmpCode ?? 0)
-    if ((protocol === IPPROTO_ICMP) !== (family === 4)) return Errno.Invalid
     if (!invert(t, new Tuple())) return Errno.Invalid
   } else if (PORTED.has(protocol)) t.ports = ((side.sport ?? 0) << 16) | (side.dport ?? 0)
   return t
@@ -282,6 +281,8 @@ export function create(
   if (typeof original === 'number') return original
   const reply = tupleFrom(flow.reply, flow, family, true)
   if (typeof reply === 'number') return reply
+  // Such tuples can be asked for, but no entry has them.
+  if (original.protocol === (family === 4 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) return Errno.Invalid
   const zone = zones(flow)
   if (zone === null || flow.timeout === undefined || original.protocol !== reply.protocol)
     return Errno.Invalid

@@ -160,7 +160,7 @@ const PROTOCOLS: readonly Protocol[] = [
       list: '2222002000',
       create: '3333001001',
       get: '3333002000',
-      expectCreate: '1100110110',
+      expectCreate: '1100110111',
       expectGet: '1111000000',
     }),
     pairs: [PORT_PAIRS[0], "you have to specify `--reply-port-src' and `--report-port-dst'"],
@@ -182,7 +182,7 @@ const PROTOCOLS: readonly Protocol[] = [
       ['tuple-sport', 'tuple-key-src'],
       ['tuple-dport', 'tuple-key-dst'],
     ],
-    takes: UDP_TAKES,
+    takes: { ...UDP_TAKES, 'expect-create': '11111111' },
     pairs: [
       "you have to specify `--srckey' and `--dstkey'",
       "you have to specify `--reply-src-key' and `--reply-dst-key'",

@@ -13,6 +13,7 @@ import {
   type FlowTuple,
   find,
   hasPorts,
+  tupleFrom,
   type Words,
 } from '../../conntrack/ctnetlink.ts'
 import { Errno } from '../../conntrack/errno.ts'
@@ -498,6 +499,8 @@ function expectation(wish: Wish, { conntrack }: Engine, said: Said): void {
     return
   }
   const { orig } = wish.flow
+  const asked = tupleFrom(orig, wish.flow, wish.family, false)
+  if (typeof asked === 'number') throw failed(asked, wish.command)
   const found = conntrack.expectations.all().find((e) => {
     const t = wish.command === 'expect-get' ? conntrack.table.readTuple(e.master, 0, e.tuple) : e.tuple
     return (

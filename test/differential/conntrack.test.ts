@@ -202,6 +202,49 @@ ${[
   .trim()
   .split('\n')
 
+/** Commands that need much, with ever more of the options of each protocol. */
+function* needs(): Generator<string> {
+  const ports = ['orig', 'reply', 'mask', 'tuple'].flatMap((side) => [
+    `--${side}-port-src 1`,
+    `--${side}-port-dst 2`,
+  ])
+  const icmp = (name: string, type: number): string[] => [`--${name}-type ${type}`, `--${name}-code 0`]
+  const options: readonly (readonly [string, readonly string[]])[] = [
+    ['tcp', [...ports, '--state CLOSE']],
+    ['udp', ports],
+    ['udplite', ports],
+    ['sctp', [...ports, '--state CLOSED', '--orig-vtag 1', '--reply-vtag 1']],
+    ['dccp', [...ports, '--state OPEN', '--role client']],
+    ['gre', ports.map((port) => port.replace('port', 'key'))],
+    ['icmp', icmp('icmp', 8)],
+    ['icmp', icmp('icmp', 1)],
+    ['icmpv6', icmp('icmpv6', 128)],
+    ['58', icmp('icmpv6', 8)],
+    ['ipv6-icmp', []],
+  ]
+  for (const pair of ['1.1.1.1 2.2.2.2', 'fe::1 fe::2']) {
+    const [a, b] = pair.split(' ') as [string, string]
+    const mask = a === 'fe::1' ? 'ff::' : '255.0.0.0'
+    const tuple = `--tuple-src ${a} --tuple-dst ${b} --mask-src ${mask} --mask-dst ${mask}`
+    for (const [protocol, known] of a === 'fe::1' ? options.slice(5) : options)
+      for (const command of [
+        `-I -s ${a} -d ${b} -t 500`,
+        `-A -s ${a} -d ${b} -t 500`,
+        `-G -s ${a} -d ${b}`,
+        `-G -r ${a} -q ${b}`,
+        `-I expect -s ${a} -d ${b} ${tuple} -t 500`,
+        `-D expect -s ${a} -d ${b}`,
+        `-G expect -s ${a} -d ${b}`,
+      ]) {
+        for (let i = 0; i <= known.length; i++)
+          yield `${command} -p ${protocol} ${known.slice(0, i).join(' ')}`
+        // Expectations take no reply ports of most protocols.
+        for (let i = 4; command.startsWith('-I expect') && i <= known.length; i++)
+          yield `${command} -p ${protocol} ${[...known.slice(0, 2), ...known.slice(4, i)].join(' ')}`
+      }
+  }
+}
+
 describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
   beforeAll(() => {
     startEngine()
@@ -238,6 +281,11 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
       compare(`-R ${join(root, 'commands')}`)
       compare('-L')
     }
+  })
+
+  test('what each protocol needs and refuses', () => {
+    for (const words of needs()) compare(words)
+    refill()
   })
 
   test('ports that are not tracked', () => {
