@@ -222,7 +222,7 @@ export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boole
   return ok
 }
 
-/** A message of zeros has the sum 0, which is right too: the kernel adds the IP header, whose own sum is -0. */
+/** A message of zeros has the sum 0, which is right too: nf_ip_checksum() adds the IP header, whose own sum is -0. */
 const isWrong = (sum: number): boolean => sum !== 0xffff && sum !== 0
 
 /** RFC 3828 §3.1: coverage 0 is everything, less than the header or more than the packet is wrong; 0 is no checksum. */
