@@ -20,6 +20,9 @@ import {
   ICMPV6_ECHO_REQUEST,
   ICMPV6_HDR_FIELD,
   ICMPV6_INFOMSG_MASK,
+  ICMPV6_MGM_QUERY,
+  ICMPV6_MGM_REDUCTION,
+  ICMPV6_MLD2_REPORT,
   ICMPV6_PKT_TOOBIG,
   ICMPV6_PORT_UNREACH,
   ICMPV6_UNK_NEXTHDR,
@@ -46,6 +49,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../wire/udp.ts'
+import { inGroup } from './groups.ts'
 import { quoteOfRedirect, receiveNdisc } from './ndisc.ts'
 import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
@@ -57,6 +61,10 @@ const CHECKSUM_BREAK = 76
 /** Routing header types that are off by default: RPL and segment routing. */
 const RPL = 3
 const SEGMENTS = 4
+
+/** ipv6_is_mld(): questions and reports about groups, RFC 2710, and reports of RFC 3810. */
+const isMld = (type: number): boolean =>
+  (type >= ICMPV6_MGM_QUERY && type <= ICMPV6_MGM_REDUCTION) || type === ICMPV6_MLD2_REPORT
 
 /** What the next header says that some handler takes (inet6_protos[] with INET6_PROTO_FINAL, and "none"). */
 function isKnown(next: number): boolean {
@@ -158,12 +166,35 @@ export class LocalStack6 {
           }
           pkt.l4 = start
           pkt.proto = next
+          if (pkt.d0 >>> 24 === 0xff && !this.#hears(pkt, next)) {
+            counters.count6(IpStat.InDiscards)
+            return this.#path.drop(pkt, Reason.Multicast)
+          }
           counters.count6(isKnown(next) ? IpStat.InDelivers : IpStat.InUnknownProtos)
           return this.#upper(pkt, next, nextAt)
       }
       nextAt = at
       at += (view.getUint8(start + 1) + 1) << 3
     }
+  }
+
+  /**
+   * ip6_protocol_deliver_rcu(): what is for a group that the host is not in on that device came by a route to one address,
+   * as TEE's copies do. Only handlers of upper protocols mind (INET6_PROTO_FINAL), and not when groups are asked about.
+   */
+  #hears(pkt: Packet, next: number): boolean {
+    switch (next) {
+      case IPPROTO_ICMPV6:
+        if (pkt.l4 + ICMP_HEADER_LEN <= pkt.end && isMld(this.#host.memory.view.getUint8(pkt.l4))) return true
+        break
+      case IPPROTO_TCP:
+      case IPPROTO_UDP:
+      case IPPROTO_UDPLITE:
+        break
+      default:
+        return true
+    }
+    return pkt.arrival === null || inGroup(pkt.arrival, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
   }
 
   /** ipv6_rthdr_rcv(): a header that has been worked off is passed over, no other is. */
