@@ -365,6 +365,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const zone = (template.zoneFromMark ? pkt.mark : template.zone) & 0xffff
     const original = (template.zoneDirs & 1) !== 0 ? zone : 0
     const reply = (template.zoneDirs & 2) !== 0 ? zone : 0
+    return this.findInZones(t, original, reply)
+  }
+
+  /** nf_conntrack_find_get with a zone of its own for each direction; leaves t.zone that of the original one. */
+  findInZones(t: Tuple, original: number, reply: number): number {
     t.zone = original
     if (original === reply) return this.find(t)
     let handle = this.#findIn(t, 0)

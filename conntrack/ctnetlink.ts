@@ -170,12 +170,14 @@ function flowTuple(t: Tuple): FlowTuple {
   }
 }
 
+const NOWHERE: Words = [0, 0, 0, 0]
+
 /** The tuple that a message means (ctnetlink_parse_tuple); a negative errno if it says too little. */
 export function tupleFrom(side: FlowTuple, flow: Flow, family: Family | 0, reply: boolean): Tuple | number {
   if (family === 0) return Errno.NotSupported
-  const { src, dst, protocol = 0 } = side
-  if (src === undefined || dst === undefined) return Errno.Invalid
   if (side.family !== family) return Errno.Invalid
+  // The library sends both addresses where one is known.
+  const { src = NOWHERE, dst = NOWHERE, protocol = 0 } = side
   const t = new Tuple()
   t.s0 = src[0]
   t.s1 = src[1]
@@ -219,8 +221,7 @@ export function find(ct: Conntrack, flow: Flow, family: Family | 0): number {
   if (typeof t === 'number') return t
   const zone = zones(flow)
   if (zone === null) return Errno.Invalid
-  t.zone = zone[byOriginal ? 0 : 1]
-  const handle = ct.find(t)
+  const handle = ct.findInZones(t, zone[0], zone[1])
   return handle < 0 ? Errno.NoEntry : handle >> 1
 }
 

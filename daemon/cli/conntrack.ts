@@ -265,12 +265,6 @@ function insert(wish: Wish, engine: Engine): number {
   const { icmpType } = flow
   // The library knows no type for the other direction.
   if (icmpType !== undefined && hasReply && !hasOrig) throw failed(Errno.Invalid, wish.command)
-  // An address that was not said is zero there.
-  if (icmpType !== undefined && hasOrig && hasReply)
-    for (const side of [asked.orig, asked.reply]) {
-      side.src ??= [0, 0, 0, 0]
-      side.dst ??= [0, 0, 0, 0]
-    }
   if (icmpType !== undefined) asked.replyIcmpType = inverse(flow.orig.protocol ?? 0, icmpType)
   if (wish.mark !== null) asked.mark = wish.mark.value
   if (wish.protocol?.number === 6 || wish.protocol?.number === 132) asked.state ??= 0

@@ -288,6 +288,37 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
     refill()
   })
 
+  test('directions half said, zones of each direction', () => {
+    const [orig, reply] = ['--sport 1 --dport 2', '--reply-port-src 1 --reply-port-dst 2']
+    const base = `-I -s 1.1.1.1 -d 2.2.2.2 -p udp ${orig} -t 900`
+    for (const addresses of [
+      '-r 1.1.1.1 -q 2.2.2.2 -s 1.1.1.1',
+      '-r 1.1.1.1 -q 2.2.2.2 -d 2.2.2.2',
+      '-r 1.1.1.1 -q 2.2.2.2',
+      '-s 1.1.1.1 -d 2.2.2.2 -q 3.3.3.3',
+      '-s 1.1.1.1 -d 2.2.2.2 -r 3.3.3.3',
+      '-s 1.1.1.1 -d 2.2.2.2',
+    ])
+      for (const ports of [`udp ${orig}`, `udp ${reply}`, `udp ${orig} ${reply}`, '99']) {
+        real(['conntrack', '-F'])
+        engine.conntrack.flush()
+        const words = `${addresses} -p ${ports}`
+        for (const line of [`-I ${words} -t 900`, `-A ${words} -t 900`, `-G ${words}`, '-L']) compare(line)
+      }
+    for (const first of ['', ' -w 5', ' --orig-zone 5', ' --reply-zone 5'])
+      for (const second of ['', ' -w 5', ' --orig-zone 5', ' --reply-zone 5'])
+        for (const made of [
+          base,
+          `-I -r 1.1.1.1 -q 2.2.2.2 -p udp ${reply} -t 900`,
+          `-I -s 2.2.2.2 -d 1.1.1.1 -p udp --sport 2 --dport 1 -t 900`,
+        ]) {
+          real(['conntrack', '-F'])
+          engine.conntrack.flush()
+          for (const line of [base + first, made + second, '-L']) compare(line)
+        }
+    refill()
+  })
+
   test('ports that are not tracked', () => {
     refill()
     for (const words of UNTRACKED) compare(words)
