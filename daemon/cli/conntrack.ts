@@ -449,6 +449,10 @@ function run(wish: Wish, engine: Engine, said: Said): number {
       conntrack.flush(++programs)
       said.err += `${NAME}connection tracking table has been emptied.\n`
       return 0
+    case 'event':
+      // follow() shows them; what it could not begin with is complained of here.
+      filter(wish)
+      return 0
     case 'count':
       said.out += `${conntrack.count}\n`
       return 0

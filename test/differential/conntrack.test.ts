@@ -619,6 +619,8 @@ function lists(): string[] {
 nope
 -L -e NEW
 -F -s 1.1.1.1
+-E --mask-src 255.0.0.0
+-E -s 1.1.1.1 --mask-dst ff::
 -S -p tcp
 -D -e NEW
 -V -L
