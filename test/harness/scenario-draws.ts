@@ -76,6 +76,8 @@ interface Drawn {
   readonly destinationAddress: string
   /** The destination is what it was: perhaps nobody drew it. */
   readonly kept?: boolean
+  /** So is the source. */
+  readonly sourceKept?: boolean
 }
 
 /** Where a packet comes from and goes to. */
@@ -256,6 +258,7 @@ export class DrawnRandom implements Random {
         destination:
           (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
         destinationAddress: replySrc,
+        sourceKept: replyTo === from,
       }
       // Of two in different zones, the one that had to give way drew; if both did, judge() tries both orders.
       const drew = (d: Drawn): boolean => (d.source ?? d.destination) !== null
@@ -363,6 +366,7 @@ export class DrawnRandom implements Random {
       source: quotes.includes(bytes) && !isIcmp(protocol) ? null : fresh(source),
       destination: isIcmp(protocol) ? null : fresh(destination),
       kept: same && went?.ports[1] === came[1],
+      sourceKept: same && went?.ports[0] === came[0],
     }
     return drawn.source === null && drawn.destination === null ? null : drawn
   }
@@ -394,10 +398,12 @@ export class DrawnRandom implements Random {
     let full = false
     if (source !== null && source !== 0) {
       const inside = this.#asked(drawn, source, true)
-      asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
-      // No rule asked for another source: all ports of the destination's range were taken.
       const always = this.#alwaysSource.some((a) => a === null || mayGive(a, drawn.sourceAddress))
-      full = inside.length === 0 && !always
+      // No rule asked for another source: all ports of the destination's range were taken, or nobody drew it.
+      const unasked = inside.length === 0 && !always
+      full = unasked && drawn.sourceKept !== true
+      if (!unasked || full)
+        asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
     }
     // Destinations are drawn only from ranges that a rule names. From a full one the last port tried is kept: the one
     // before the first.
