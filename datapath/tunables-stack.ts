@@ -96,7 +96,6 @@ tcp_probe_interval 600 17179869
 tcp_probe_threshold 8 int
 tcp_recovery 1 255
 tcp_reflect_tos 0 1
-tcp_reordering 3 1:300
 tcp_retrans_collapse 1 255
 tcp_retries1 3 255
 tcp_retries2 15 255
@@ -311,6 +310,14 @@ function declarePorts(tunables: Tunables): void {
     signed: true,
     apply: (value) => {
       privileged = value
+    },
+  })
+  tunables.declare({
+    name: 'net.ipv4.tcp_reordering',
+    default: 3,
+    min: 1,
+    get max() {
+      return tunables.get('net.ipv4.tcp_max_reordering')
     },
   })
   let groups = [1, 0]

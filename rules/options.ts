@@ -227,7 +227,7 @@ export function hostWords(text: string, family: Family): Words {
   const other = family === 4 ? parseAddress(text.replace(/%.*/, ''), 6) : parseAddress(text, 4)
   if (other !== null) reason = 'Address family for hostname not supported'
   // A resolver is asked only for what may be a name, and there is none to answer.
-  else if (mayBeName(text.replaceAll(/\\(\D)/g, '$1')) && (family === 6 || !/^[\d.]*\d$/.test(text)))
+  else if (mayBeName(text.replaceAll(/\\([^\d.])/g, '$1')) && (family === 6 || !/^[\d.]*\d$/.test(text)))
     reason = 'Temporary failure in name resolution'
   throw new OptionError(`getaddrinfo: ${reason}\n`, PARAMETER_PROBLEM, true)
 }

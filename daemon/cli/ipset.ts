@@ -441,15 +441,18 @@ class Session {
       throw this.#refuse(missing)
     }
     this.#allowed(command, type, spec, options, familyName(type, family))
+    const unknown = hasUnknown(type, options)
     if (command === 'test') {
       // Of a range the kernel is asked for the beginning alone.
       delete options.ip2To
       this.#commit()
+      if (unknown) throw protocolError()
       this.#test(holder, options)
       return
     }
     const exist = this.#exist
     const run = (): void => {
+      if (unknown) throw protocolError()
       const { data } = holder.set
       this.#sets.changed()
       if (command === 'add') data.add(options, exist)
@@ -630,11 +633,14 @@ function notAllowed(type: SetType, { ranges, options: known }: CommandSpec, o: S
   if (o.ipTo !== undefined && !ranges.includes('ip-to')) return 'FROM-TO IP range'
   if (o.cidr !== undefined && !ranges.includes('cidr') && !ranges.includes('ip-to')) return 'IP/CIDR range'
   if (o.portTo !== undefined && !ranges.includes('port-to')) return 'FROM-TO port range'
-  const plain = type.parts.some((part) => part.kind === 'single2')
-  const odd = o.cidr2 !== undefined && plain ? 28 : 29
+  const odd = hasUnknown(type, o) ? 28 : 29
   if (odd === 29 && (o.ip2To === undefined || ranges.includes('ip2-to'))) return null
   return `There are not allowed options (${odd}) but ${known.length === 0 ? 'option list is empty' : "can't resolve them"}. It's a bug, please report the problem.`
 }
+
+/** The length of a second address where the kernel's policy of attributes has none; a conversation sends it all the same. */
+const hasUnknown = (type: SetType, { cidr2 }: SetOptions): boolean =>
+  cidr2 !== undefined && type.parts.some((part) => part.kind === 'single2')
 
 /** Whatever the kernel minds, the element is not in the set (ip_set_utest). */
 function isIn(data: SetData, options: SetOptions): boolean {

@@ -22,7 +22,7 @@ import type { Path } from '../path.ts'
 import { decreaseTtl } from '../rewrite.ts'
 import { isToMany } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, TOS_MASK } from '../route-table.ts'
-import { transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
+import { coversPart, isPlausible, transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
   ICMP_ECHOREPLY,
@@ -571,7 +571,10 @@ export class Ipv4Path {
     if (pkt.pktType !== PacketType.Loopback || pkt.residue >= 0) pkt.csumOk = pkt.csumPartial
     const toMany = isToMany(pkt.route!)
     // Of what goes to many, a short datagram is summed up nonetheless, and of all others conntrack's word is taken.
-    const looked = !toMany || pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK
+    const looked =
+      !toMany ||
+      (pkt.proto === IPPROTO_UDPLITE && !isPlausible(pkt, view)) ||
+      ((pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK) && !coversPart(pkt, view))
     if (looked && !transportChecksumOk(pkt, host.memory)) {
       stats[UdpStat.InCsumErrors]!++
       return this.#badUdp(pkt, stats)

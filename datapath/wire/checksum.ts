@@ -225,11 +225,26 @@ export function checksumOk6(pkt: Packet, memory: Memory, inward: boolean): boole
 /** A message of zeros has the sum 0, which is right too: nf_ip_checksum() adds the IP header, whose own sum is -0. */
 const isWrong = (sum: number): boolean => sum !== 0xffff && sum !== 0
 
-/** RFC 3828 §3.1: coverage 0 is everything, less than the header or more than the packet is wrong; 0 is no checksum. */
+/**
+ * udplite_checksum_init(): a UDP-Lite header that may be right. RFC 3828 §3.1: coverage 0 is everything, less than the
+ * header or more than the packet is wrong; 0 is no checksum.
+ */
+export function isPlausible(pkt: Packet, view: DataView): boolean {
+  const coverage = view.getUint16(pkt.l4 + UDP_LENGTH)
+  if (coverage !== 0 && (coverage < UDP_HEADER_LEN || coverage > pkt.end - pkt.l4)) return false
+  return view.getUint16(pkt.l4 + UDP_CHECKSUM) !== 0
+}
+
+/** A plausible UDP-Lite datagram whose checksum covers a part of it: nobody sums that up who does not read it. */
+export function coversPart(pkt: Packet, view: DataView): boolean {
+  if (pkt.proto !== IPPROTO_UDPLITE || !isPlausible(pkt, view)) return false
+  const coverage = view.getUint16(pkt.l4 + UDP_LENGTH)
+  return coverage !== 0 && coverage < pkt.end - pkt.l4
+}
+
+/** The sum of a UDP-Lite datagram. */
 function udpliteOk(pkt: Packet, view: DataView, length: number): boolean {
-  let coverage = view.getUint16(pkt.l4 + UDP_LENGTH)
-  if (coverage === 0) coverage = length
-  if (coverage < UDP_HEADER_LEN || coverage > length || view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0)
-    return false
+  if (!isPlausible(pkt, view)) return false
+  const coverage = view.getUint16(pkt.l4 + UDP_LENGTH) || length
   return fold(sumView(view, pkt.l4, pkt.l4 + coverage, pseudo(pkt, IPPROTO_UDPLITE, length))) === 0xffff
 }

@@ -229,9 +229,10 @@ export function addressBitmap(options: SetOptions, env: SetEnv, macs: boolean): 
     first = (first & mask) >>> 0
     last = (last | ~mask) >>> 0
     if (netmask < 32) {
-      // The range must be one network, of which the elements are parts (range_to_mask).
-      const bits = Math.log2(last - first + 1)
-      if (!Number.isInteger(bits) || first % 2 ** bits !== 0 || netmask <= 32 - bits)
+      // The smallest network that has the first address for its own and the last one in it (range_to_mask).
+      let bits = 31
+      while (bits > 0 && (last & prefixMask(bits, 4)[0]) >>> 0 !== first) bits--
+      if ((bits === 0 && (first !== 0 || last !== 0xffffffff)) || netmask <= bits)
         throw new SetError('BITMAP_RANGE')
     }
     step = 2 ** (32 - netmask)

@@ -280,6 +280,14 @@ restore <<< -q create w4 hash:ip probes 4\ncreate w5 hash:ip\n
 -q restore <<< test b 10.0.0.9\ncreate w6 hash:ip\n
 restore <<< test b 10.0.0.10\ncreate w7 hash:ip\n
 restore <<< create w2 hash:ip probes 4\n
+create half bitmap:ip range 10.0.0.0-10.1.0.0 netmask 28
+create part bitmap:ip range 0.0.0.0-1.0.0.0 netmask 9
+create odd bitmap:ip range 10.0.3.0-10.0.9.0 netmask 24
+create skb hash:ip,port,ip skbinfo
+- <<< add skb 10.0.0.6,sctp:80,10.0.0.2/32 comment x\n
+- <<< del skb 10.0.0.6,sctp:80,10.0.0.2/32\n
+- <<< test skb 10.0.0.6,sctp:80,10.0.0.2/32\n
+restore <<< add skb 10.0.0.6,sctp:80,10.0.0.2/32\n
 save
 `
   .trim()

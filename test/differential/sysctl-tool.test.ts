@@ -134,6 +134,10 @@ net.ipv4.icmp_ratelimit=7
 net.ipv4.icmp_ratelimit
 net.ipv4.fwmark_reflect=-0
 net.ipv4.tcp_syncookies=2
+net.ipv4.tcp_reordering=301
+net.ipv4.tcp_max_reordering=50
+net.ipv4.tcp_reordering=60
+net.ipv4.tcp_reordering=50
 net.ipv4.ip_local_port_range=60000
 net.ipv4.ip_local_reserved_ports=5,3-4
 net.ipv4.ip_local_reserved_ports
