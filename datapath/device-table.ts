@@ -659,12 +659,12 @@ export function sysctl(device: string, name: string): string {
 }
 
 /** ifa_address: what the prefix is of. */
-function prefixOf(a: Address): number {
+export function prefixOf(a: Address): number {
   return a.peer ?? a.words[0]
 }
 
-/** inet_ifa_match(). */
-function inSubnet(word: number, a: Address): boolean {
+/** inet_ifa_match(): the word lies in the subnet of an address. */
+export function inSubnet(word: number, a: Address): boolean {
   return a.prefixLength === 0 || (word ^ prefixOf(a)) >>> (32 - a.prefixLength) === 0
 }
 

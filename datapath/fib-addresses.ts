@@ -2,23 +2,26 @@
 // fib_del_ifaddr, fib_modify_prefix_metric): what somebody took away meanwhile is not missed, and what another address
 // needs too stays.
 
+import { inSubnet, prefixOf } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
 import type { Fib } from './fib.ts'
 import { RouteError, type RouteSpec, RouteType, Table } from './route.ts'
 import { prefixMask4 } from './wire/address.ts'
 import { isZeronet4 } from './wire/ipv4.ts'
 
-/** ifa_address: what the prefix is of. */
-const subject = (a: Address): number => a.peer ?? a.words[0]
-
 const maskOf = (a: Address): number => prefixMask4(a.prefixLength)
 
-/** inet_ifa_match(): the word lies in the subnet of an address. */
-const matches = (word: number, a: Address): boolean => ((word ^ subject(a)) & maskOf(a)) === 0
+/** The network's own address, which stands for its broadcasts of old, and its last one. */
+const firstOf = (a: Address): number => prefixOf(a) & maskOf(a)
+const lastOf = (a: Address): number => prefixOf(a) | ~maskOf(a)
+
+/** Routes lead to its subnet: not to 0.0.0.0/8 (RFC 1122 §3.2.1.3), nor to what is the address alone. */
+const hasSubnet = (a: Address): boolean =>
+  !isZeronet4(firstOf(a)) && (firstOf(a) !== a.words[0] || a.prefixLength < 32)
 
 /** Of the same prefix. */
 const siblings = (a: Address, b: Address): boolean =>
-  a.prefixLength === b.prefixLength && matches(subject(a), b)
+  a.prefixLength === b.prefixLength && inSubnet(prefixOf(a), b)
 
 /** inet_ifa_byprefix(): the address that routes of a secondary one prefer. */
 const primaryOf = (device: Device, address: Address): Address | undefined =>
@@ -67,13 +70,12 @@ const take = (fib: Fib, gone: RouteSpec): void => quietly(() => fib.deleteRoute(
 
 /** The route to the prefix of an address, if an address like it has one. */
 function prefixRoute(device: Device, a: Address, metric: number): RouteSpec | null {
-  const prefix = subject(a) & maskOf(a)
-  if (a.noPrefixRoute || isZeronet4(prefix) || (prefix === a.words[0] && a.prefixLength === 32)) return null
+  if (a.noPrefixRoute || !hasSubnet(a)) return null
   return spec(
     device,
     a,
     device.loopback ? RouteType.Local : RouteType.Unicast,
-    prefix,
+    firstOf(a),
     a.prefixLength,
     metric,
   )
@@ -87,11 +89,10 @@ export function addAddressRoutes(fib: Fib, device: Device, a: Address): void {
   if (!device.up) return
   if (a.broadcast !== null && a.broadcast !== -1 && a.broadcast !== 0)
     put(fib, spec(device, primary, RouteType.Broadcast, a.broadcast, 32))
-  const prefix = subject(a) & maskOf(a)
-  if (isZeronet4(prefix) || a.secondary || (prefix === a.words[0] && a.prefixLength === 32)) return
+  if (a.secondary || !hasSubnet(a)) return
   const connected = prefixRoute(device, a, a.metric ?? 0)
   if (connected !== null) put(fib, connected)
-  if (a.prefixLength < 31) put(fib, spec(device, primary, RouteType.Broadcast, prefix | ~maskOf(a), 32))
+  if (a.prefixLength < 31) put(fib, spec(device, primary, RouteType.Broadcast, lastOf(a), 32))
 }
 
 /** fib_modify_prefix_metric() */
@@ -114,16 +115,14 @@ export function removeAddressRoutes(
   a: Address,
   leaving: Address | null = null,
 ): void {
-  const mask = maskOf(a)
-  const first = subject(a) & mask
-  const last = subject(a) | ~mask
+  const [first, last] = [firstOf(a), lastOf(a)]
   let primary = a
   let subnet = false
   if (a.secondary) {
     const found = primaryOf(device, a)
     if (found === undefined || (leaving !== null && found !== leaving)) return
     primary = found
-  } else if (!isZeronet4(first) && (first !== a.words[0] || a.prefixLength < 32)) {
+  } else if (hasSubnet(a)) {
     const connected = prefixRoute(device, a, 0)
     if (connected !== null) take(fib, connected)
     subnet = true
@@ -159,8 +158,7 @@ export function removeAddressRoutes(
     }
     if (b.words[0] === a.words[0]) needed.local = true
     const wanted = [b.broadcast ?? 0]
-    if (other === b && b.prefixLength < 31 && !isZeronet4(subject(b) & maskOf(b)))
-      wanted.push(subject(b) | ~maskOf(b), subject(b) & maskOf(b))
+    if (other === b && b.prefixLength < 31 && !isZeronet4(firstOf(b))) wanted.push(lastOf(b), firstOf(b))
     needed.broadcast ||= wanted.includes(broadcast)
     needed.first ||= wanted.includes(first)
     needed.last ||= wanted.includes(last)

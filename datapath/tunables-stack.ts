@@ -171,6 +171,14 @@ export function declareStack(tunables: Tunables, devices: Devices): void {
     if (value === undefined || range === undefined) prefix = name
     else tunables.declare(numberSpec(`${prefix}.${name}`, Number(value), range))
   }
+  tunables.declare({
+    name: 'net.ipv4.tcp_reordering',
+    default: 3,
+    min: 1,
+    get max() {
+      return tunables.get('net.ipv4.tcp_max_reordering')
+    },
+  })
   declareTexts(tunables)
   declareNeighbours(tunables, devices)
 }
@@ -310,14 +318,6 @@ function declarePorts(tunables: Tunables): void {
     signed: true,
     apply: (value) => {
       privileged = value
-    },
-  })
-  tunables.declare({
-    name: 'net.ipv4.tcp_reordering',
-    default: 3,
-    min: 1,
-    get max() {
-      return tunables.get('net.ipv4.tcp_max_reordering')
     },
   })
   let groups = [1, 0]

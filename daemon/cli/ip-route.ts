@@ -469,26 +469,7 @@ function request(
 
 function show(context: IpContext, line: Line, flush: boolean): number {
   let family: Family | 0 = context.options.family
-  const f: Filter = {
-    table: Table.Main,
-    cloned: false,
-    tos: null,
-    protocol: null,
-    protocolSaid: false,
-    scope: null,
-    scopeSaid: false,
-    type: null,
-    metric: null,
-    realm: null,
-    realmMask: 0,
-    via: null,
-    source: null,
-    root: null,
-    match: null,
-    oif: null,
-    iif: null,
-    mark: 0,
-  }
+  const f: Filter = { ...NO_FILTER, table: Table.Main }
   if (flush && line.done) {
     line.warn('"ip route flush" requires arguments.\n')
     return 1

@@ -235,9 +235,9 @@ export function isPlausible(pkt: Packet, view: DataView): boolean {
   return view.getUint16(pkt.l4 + UDP_CHECKSUM) !== 0
 }
 
-/** A plausible UDP-Lite datagram whose checksum covers a part of it: nobody sums that up who does not read it. */
+/** The checksum of a UDP-Lite datagram covers a part of it: nobody sums that up who does not read it. */
 export function coversPart(pkt: Packet, view: DataView): boolean {
-  if (pkt.proto !== IPPROTO_UDPLITE || !isPlausible(pkt, view)) return false
+  if (pkt.proto !== IPPROTO_UDPLITE) return false
   const coverage = view.getUint16(pkt.l4 + UDP_LENGTH)
   return coverage !== 0 && coverage < pkt.end - pkt.l4
 }
