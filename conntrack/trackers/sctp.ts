@@ -304,9 +304,13 @@ export function createSctp(core: TrackerCore): Tracker {
         }
         if (type === INIT) {
           if (at + INIT_LEN > pkt.end) return Tracked.Invalid
-          if (w[o + INITED + dir] !== 0) w[o + INITED + 1 - dir] = 0
-          w[o + INITED + dir] = 1
-          w[o + VTAG + 1 - dir] = view.getInt32(at + CHUNK_HEADER)
+          const tag = view.getInt32(at + CHUNK_HEADER)
+          // One with the tag that is known already is stale, or sent again: no new handshake. sctp_new() has noted the first.
+          if (old === NO || w[o + VTAG + 1 - dir] !== tag) {
+            if (w[o + INITED + dir] !== 0) w[o + INITED + 1 - dir] = 0
+            w[o + INITED + dir] = 1
+          }
+          w[o + VTAG + 1 - dir] = tag
           // An INIT sent again does not make the entry live longer.
           if (state === CL && old === CL && confirmed) ignore = true
         } else if (type === INIT_ACK) {
