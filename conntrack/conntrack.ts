@@ -413,11 +413,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
   taker(reply: Tuple, ignored: number): number {
     const { table } = this
     reply.zone = table.words[ignored * STRIDE + TUPLE_WORDS + ZONE]!
-    let handle = table.first(table.bucketOf(reply))
+    const hash = table.hashOf(reply)
+    let handle = table.first(hash)
     while (handle >= 0) {
       const entry = handle >> 1
       const next = table.next(handle)
-      if (entry !== ignored && table.sameTuple(reply, handle)) {
+      if (table.hashBehind(handle) === hash && entry !== ignored && table.sameTuple(reply, handle)) {
         const w = table.words
         const zone = w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
         if (table.expiresAt(entry) <= this.host.now) this.kill(entry)

@@ -14,15 +14,15 @@
 //    31       extensions the entry has (Extension), events not told yet above them, timeout policy number + 1 on top
 //    32..46   private to the tracker (tcp: windows)
 //    47       master entry + 1 (expected connections), 0 none
-//   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]
+//   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]: of another hash, another tuple
 //   born[entry]      host.now when it was made
 //   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
 //   extra[entry * EXTRA + ...]   what few entries have: secmark, event masks, labels
 //
 // The last two are there only once somebody wants them.
 //
-// With many connections, memory is what costs: a look-up walks the dense links and touches only the entry that it
-// finds, and what every packet of a connection needs lies in the entry's first two lines.
+// With many connections, memory is what costs: a look-up walks the dense links and touches only the entry whose hash
+// fits, and what every packet of a connection needs lies in the entry's first two lines.
 //
 // ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone word is the zone that counts in
 // that direction (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
@@ -319,11 +319,12 @@ export class EntryTable {
     const w = this.words
     const links = this.#links
     const { s0, d0, ports, meta } = t
-    let handle = this.#buckets[this.#hashOf(t) & this.#mask]! - 1
+    const hash = this.hashOf(t)
+    let handle = this.#buckets[hash & this.#mask]! - 1
     while (handle >= 0) {
-      // The entry at once, not the hash in its link first: most chains have one entry, and its lines are needed anyway.
       const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
       if (
+        links[handle * 2] === hash &&
         w[o + PORTS] === ports &&
         w[o] === s0 &&
         w[o + DST] === d0 &&
@@ -343,26 +344,30 @@ export class EntryTable {
     return -1
   }
 
-  /** Number of the bucket that an IPv4 tuple in zone 0 hashes to. Hot. */
-  bucketOf4(s0: number, d0: number, ports: number, meta: number): number {
-    return this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0) & this.#mask
+  /** Hash of an IPv4 tuple in zone 0. Hot. */
+  hashOf4(s0: number, d0: number, ports: number, meta: number): number {
+    return this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0)
   }
 
-  /** Reads what a packet of the entry will ask for. Of no meaning: somebody has to want it, or V8 would not read it. Hot. */
+  /** Hash of the tuple behind a handle in the hash: tells without its entry that it is not the one. Hot. */
+  hashBehind(handle: number): number {
+    return this.#links[handle * 2]!
+  }
+
+  /**
+   * Reads what a packet of the entry will ask for, in whichever cache lines the words begin. Of no meaning: somebody has
+   * to want it, or V8 would not read it. Hot.
+   */
   touch(handle: number): number {
     const o = (handle >> 1) * STRIDE
-    return this.words[o]! | this.words[o + STATUS]!
+    return this.words[o]! | this.words[o + STATUS]! | this.words[o + EXPIRES]!
   }
 
-  /** The handle from `handle` on in its bucket that has the ports and addresses, -1 none. A hint: see isOf(). Hot. */
-  seek(handle: number, s0: number, d0: number, ports: number): number {
-    const w = this.words
-    while (handle >= 0) {
-      const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
-      if (w[o + PORTS] === ports && w[o] === s0 && w[o + DST] === d0) return handle
-      handle = this.#links[handle * 2 + 1]! - 1
-    }
-    return -1
+  /** The handle from `handle` on in its bucket whose tuple has the hash, -1 none. A hint: see isOf(). Hot. */
+  seek(handle: number, hash: number): number {
+    const links = this.#links
+    while (handle >= 0 && links[handle * 2]! !== hash) handle = links[handle * 2 + 1]! - 1
+    return handle
   }
 
   /** The entry behind a handle is in the hash with this IPv4 tuple in zone 0. Hot. */
@@ -382,9 +387,11 @@ export class EntryTable {
 
   /** As find, but only in one direction: zones that count in one direction need it. */
   findIn(t: Tuple, dir: number): number {
-    for (let handle = this.first(this.bucketOf(t)); handle >= 0; handle = this.next(handle))
+    const hash = this.hashOf(t)
+    for (let handle = this.first(hash); handle >= 0; handle = this.next(handle))
       if (
         (handle & 1) === dir &&
+        this.hashBehind(handle) === hash &&
         this.#same(t, offsetOf(handle)) &&
         this.words[offsetOf(handle) + ZONE] === t.zone
       )
@@ -400,10 +407,15 @@ export class EntryTable {
   findClash(entry: number, dir: number, limit: number): number {
     const w = this.words
     const own = entry * STRIDE + dir * TUPLE_WORDS
+    const hash = this.#hashAt(own)
     let length = 0
-    for (let handle = this.first(this.#hashAt(own)); handle >= 0; handle = this.next(handle)) {
-      const o = offsetOf(handle)
-      if (this.#sameWords(own, o) && this.#zoneFits(entry, handle, w[own + ZONE]!)) return handle
+    for (let handle = this.first(hash); handle >= 0; handle = this.next(handle)) {
+      if (
+        this.hashBehind(handle) === hash &&
+        this.#sameWords(own, offsetOf(handle)) &&
+        this.#zoneFits(entry, handle, w[own + ZONE]!)
+      )
+        return handle
       if (length++ > limit) return TOO_LONG
     }
     return -1
@@ -449,7 +461,7 @@ export class EntryTable {
 
   /** Number of the bucket that a tuple in its zone hashes to. */
   bucketOf(t: Tuple): number {
-    return this.#hashOf(t) & this.#mask
+    return this.hashOf(t) & this.#mask
   }
 
   /** First handle of a bucket, -1 none. `bucket` is taken modulo the number of buckets. */
@@ -468,7 +480,8 @@ export class EntryTable {
       if ((this.words[e * STRIDE + STATUS]! & (Status.Confirmed | Status.Dying)) === Status.Confirmed) each(e)
   }
 
-  #hashOf(t: Tuple): number {
+  /** Hash of a tuple in its zone. */
+  hashOf(t: Tuple): number {
     return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
   }
 

@@ -14,6 +14,7 @@ import { SEED_OF_RUN } from '../../harness/seed.ts'
 
 const SEED = SEED_OF_RUN
 const RUNS = Number(process.env.TUNWALL_RUNS ?? 10)
+const MOST = RUNS * 5
 const WALL = Date.UTC(2026, 0, 1)
 
 /** What somebody may do to a host under traffic. */
@@ -121,7 +122,9 @@ class Twins implements Taker {
 }
 
 test(`random scenarios, seed ${SEED}`, async () => {
-  for (let i = 0; i < RUNS; i++) {
+  // Some seeds draw hosts that forward little: they go on until enough was tried.
+  let i = 0
+  for (; i < RUNS || (i < MOST && hits <= RUNS * 5); i++) {
     const profile = PROFILES[(SEED + i) % PROFILES.length]!
     let twins: Twins | null = null
     try {
@@ -136,7 +139,6 @@ test(`random scenarios, seed ${SEED}`, async () => {
       throw new Error(`${profile}-${SEED + i}: ${(error as Error).message}`, { cause: error })
     }
   }
-  console.log(`${RUNS} scenarios: ${hits} packets went one of ${records} recorded ways`)
-  // Below that nothing was tried.
+  console.log(`${i} scenarios: ${hits} packets went one of ${records} recorded ways`)
   expect(hits).toBeGreaterThan(RUNS * 5)
 }, 600_000)
