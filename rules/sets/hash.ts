@@ -133,7 +133,7 @@ export class HashSet implements SetData {
         if (row >= 0) {
           const expired = this.extensions.expired(row)
           if (!exist && !expired) throw new SetError('EXIST')
-          this.#table.flags[row] = USED | flags
+          this.#again(row, flags)
           this.extensions.put(row, options, expired)
         } else this.extensions.put(this.#insert(flags), options, true)
       },
@@ -264,6 +264,12 @@ export class HashSet implements SetData {
     return row
   }
 
+  /** An element that is there already: what was added as a wildcard stays one, and only that (mtype_data_set_flags). */
+  #again(row: number, flags: number): void {
+    const { flags: all } = this.#table
+    all[row] = USED | (all[row]! & FLAG_WILDCARD) | (flags & FLAG_NOMATCH)
+  }
+
   #remove(row: number): void {
     if (this.#cidrAt >= 0) this.#countLength(row, -1)
     this.#table.remove(row)
@@ -321,7 +327,7 @@ export class HashSet implements SetData {
     if (row >= 0) {
       const expired = this.extensions.expired(row)
       if (!ext.exist && !expired) return false
-      this.#table.flags[row] = USED
+      this.#again(row, 0)
       this.extensions.putPacket(row, pkt, ext, !expired)
       return true
     }

@@ -222,3 +222,21 @@ test('hash:net,iface: an expired network ends the search until the collector com
   host.now = 2500
   expect(done('save n')).not.toContain('eth0')
 })
+
+// As the real tool and Linux 6.18 have it.
+test('hash:net,iface: a wildcard stays one when it is added again, and nothing else becomes one', () => {
+  const { done } = world()
+  done('create n hash:net,iface')
+  done('add n 10.0.0.0/8,eth0 wildcard')
+  done('add n 11.0.0.0/8,eth0')
+  done('add n 12.0.0.0/8,eth wildcard')
+  done('-exist add n 10.0.0.0/8,eth0 nomatch')
+  done('-exist add n 11.0.0.0/8,eth0 wildcard')
+  done('-exist add n 12.0.0.0/8,eth0')
+  const saved = done('save n')
+  expect(saved).toContain('add n 10.0.0.0/8,eth0 nomatch wildcard\n')
+  expect(saved).toContain('add n 11.0.0.0/8,eth0\n')
+  expect(saved).toContain('add n 12.0.0.0/8,eth wildcard\n')
+  done('-exist add n 10.0.0.0/8,eth0')
+  expect(done('save n')).toContain('add n 10.0.0.0/8,eth0 wildcard\n')
+})
