@@ -204,8 +204,9 @@ export class Reassembly {
       get min() {
         return self.#lowThreshold
       },
-      max: Number.MAX_SAFE_INTEGER,
+      max: 2 ** 64,
       unsigned: true,
+      wide: true,
       unit: 'bytes',
       apply: (v) => {
         this.highThreshold = v
@@ -220,6 +221,7 @@ export class Reassembly {
         return self.highThreshold
       },
       unsigned: true,
+      wide: true,
       unit: 'bytes',
       apply: (v) => {
         this.#lowThreshold = v

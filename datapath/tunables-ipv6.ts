@@ -6,7 +6,15 @@
 
 import type { Devices } from './device-table.ts'
 import type { Device } from './devices.ts'
-import { jiffiesOfMs, numberRanges, parseSysctl, TunableError, type Tunables } from './tunables.ts'
+import {
+  jiffiesOfMs,
+  jiffiesOfText,
+  numberRanges,
+  parseSysctl,
+  shownMilliseconds,
+  TunableError,
+  type Tunables,
+} from './tunables.ts'
 import { parseIpv6 } from './wire/address.ts'
 
 /** IPV6_MIN_MTU: on a device with less there is no IPv6. */
@@ -157,9 +165,9 @@ export function declareIpv6(tunables: Tunables, conf: Ipv6Conf): void {
     name: 'net.ipv6.route.gc_min_interval_ms',
     default: 0,
     words: {
-      read: () => String(interval),
+      read: () => shownMilliseconds(interval),
       write: (text) => {
-        const value = jiffiesOfMs(parseSysctl(text))
+        const value = jiffiesOfText(text)
         if (Number.isNaN(value)) return false
         interval = value
         return true
@@ -209,7 +217,7 @@ interface ConfSpec {
   readonly max?: number
   readonly signed?: boolean
   readonly unsigned?: boolean
-  readonly store?: (value: number) => number
+  readonly store?: (value: number, exact: bigint) => number
 }
 
 /** INT_MAX / HZ. */
@@ -306,6 +314,8 @@ export class Ipv6DeviceConf {
   readonly #secrets = new Map<string, string>()
   /** Values are being declared or passed on, which is no write. */
   #quiet = false
+  /** They are being passed on. */
+  #spreading = false
 
   /** Follows the devices of `devices` from now on; lo is there already. */
   constructor(tunables: Tunables, devices: Devices, conf: Ipv6Conf) {
@@ -405,6 +415,16 @@ export class Ipv6DeviceConf {
     return Object.is(mode, -0) || mode < 0 || mode > 3 || (mode === 2 && !secret) ? Number.NaN : mode
   }
 
+  /**
+   * ipv6_gen_mode_random_init(): a device that begins to make addresses by chance has a secret from then on. One without
+   * hardware address does so instead of EUI-64. Differs from Linux: the secret is not drawn.
+   */
+  #drawSecret(device: Device, mode: number): void {
+    if (device.loopback || device.conf6.disabled || this.#secrets.has(device.name)) return
+    if (mode !== 3 && !(mode === 0 && device.link.noArp)) return
+    this.#secrets.set(device.name, Array.from({ length: 8 }, (_, i) => `a${i}5e`).join(':'))
+  }
+
   /** addr_gen_mode of a device: 0 EUI-64, 1 none, 2 from the stable secret, 3 from a random one. */
   addressMode(device: Device): number {
     return this.#rows.get(device.name)![ADDR_GEN_MODE]!
@@ -415,6 +435,10 @@ export class Ipv6DeviceConf {
     const row = this.#rows.get(name)!
     const changed = row[i] !== value
     row[i] = value
+    if (i === ADDR_GEN_MODE && changed && (!this.#quiet || this.#spreading)) {
+      const device = this.#devices.all().find((d) => d.name === name)
+      if (device !== undefined) this.#drawSecret(device, value)
+    }
     if (this.#quiet) return
     if (name === ALL) {
       if (i === FORWARDING) {
@@ -432,11 +456,11 @@ export class Ipv6DeviceConf {
   /** What `all` says is written to every device. */
   #spread(i: number, value: number): void {
     const spec = CONF[i]!
-    this.#quiet = true
+    this.#quiet = this.#spreading = true
     for (const other of this.#rows.keys())
       if (other !== ALL && (other !== DEFAULT || spec.spreads === true))
         this.#tunables.set(nameOf(other, spec.name), value)
-    this.#quiet = false
+    this.#quiet = this.#spreading = false
   }
 
   #apply(device: Device): void {

@@ -6,8 +6,11 @@
 import type { Devices } from './device-table.ts'
 import {
   jiffiesOfMs,
+  jiffiesOfText,
   numberRanges,
+  parseExact,
   parseSysctl,
+  shownMilliseconds,
   type Tunable,
   TunableError,
   type Tunables,
@@ -20,6 +23,8 @@ const CONGESTION_CONTROLS =
     ' ',
   )
 
+/** ULONG_MAX as a number comes next to it. */
+const LONG = 2 ** 64
 /** INT_MAX / HZ, as proc_dointvec_jiffies() has it. */
 const SECONDS = [-8589934, 8589934] as const
 const HZ = 250
@@ -27,7 +32,7 @@ const USER_HZ = 100
 
 /**
  * A line: name, default, range. The range is one number (0 to that), `min:max`, `int`, `s` (seconds kept as jiffies), `ms`
- * (milliseconds kept as jiffies), `bool`, or `ro`; `±` in front: it is signed, and takes `-0`.
+ * (milliseconds kept as jiffies), `long` (64 bits, unsigned), `bool`, or `ro`; `±` in front: it is signed, and takes `-0`.
  */
 const NUMBERS = `
 net.ipv4
@@ -47,9 +52,9 @@ tcp_backlog_ack_defer 1 1
 tcp_base_mss 1024 int
 tcp_challenge_ack_limit 2147483647 int
 tcp_child_ehash_entries 0 16777216
-tcp_comp_sack_delay_ns 1000000 9007199254740991
+tcp_comp_sack_delay_ns 1000000 long
 tcp_comp_sack_nr 44 255
-tcp_comp_sack_slack_ns 100000 9007199254740991
+tcp_comp_sack_slack_ns 100000 long
 tcp_dsack 1 255
 tcp_early_demux 1 255
 tcp_early_retrans 3 4
@@ -194,6 +199,8 @@ function numberSpec(name: string, value: number, range: string): Tunable {
       return { name, default: value, min: SECONDS[0], max: SECONDS[1], unit: 's' }
     case 'ms':
       return { name, default: value, unit: 'ms', store: jiffiesOfMs }
+    case 'long':
+      return { name, default: value, min: 0, max: LONG, unsigned: true, wide: true }
     case 'bool':
       return {
         name,
@@ -382,7 +389,7 @@ function declareNeighbours(tunables: Tunables, devices: Devices): void {
         name: name('interval_probe_time_ms'),
         default: 5000,
         unit: 'ms',
-        store: (n) => jiffiesOfMs(n) || Number.NaN,
+        store: (n, exact) => jiffiesOfMs(n, exact) || Number.NaN,
       })
       const retransmit = held(HZ)
       declare(
@@ -475,9 +482,9 @@ function millisecondsSpec(name: string, time: Held): Tunable {
     name,
     default: 0,
     words: {
-      read: () => String(time.ticks * (1000 / HZ)),
+      read: () => shownMilliseconds(time.ticks * (1000 / HZ)),
       write: (text) => {
-        const ms = jiffiesOfMs(parseSysctl(text))
+        const ms = jiffiesOfText(text)
         if (Number.isNaN(ms)) return false
         time.ticks = ms / (1000 / HZ)
         return true
@@ -485,6 +492,9 @@ function millisecondsSpec(name: string, time: Held): Tunable {
     },
   }
 }
+
+/** LONG_MAX / HZ * USER_HZ */
+const MOST_CLOCK = ((2n ** 63n - 1n) / BigInt(HZ)) * BigInt(USER_HZ)
 
 /** proc_dointvec_userhz_jiffies(): hundredths of a second, with the losses that it has; what is too much is -1. */
 function clockSpec(name: string, time: Held): Tunable {
@@ -497,14 +507,11 @@ function clockSpec(name: string, time: Held): Tunable {
         return time.ticks < 0 ? `-${shown}` : String(shown)
       },
       write: (text) => {
-        const n = parseSysctl(text)
-        if (Number.isNaN(n) || Math.abs(n) >= 2 ** 64) return false
-        const most = (2n ** 64n - 1n) / BigInt(HZ * USER_HZ)
-        const minus = n < 0 || Object.is(n, -0)
-        time.ticks =
-          n < 0 || BigInt(Math.abs(n)) >= most
-            ? -1
-            : Number(BigInt.asIntN(32, (BigInt(minus ? 0 : n) * BigInt(HZ)) / BigInt(USER_HZ)))
+        const n = parseExact(text)
+        const size = n !== null && n < 0n ? -n : n
+        if (n === null || size === null || size > MOST_CLOCK) return false
+        // What is negative is far too much for the conversion.
+        time.ticks = n < 0n ? -1 : Number(BigInt.asIntN(32, (n * BigInt(HZ)) / BigInt(USER_HZ)))
         return true
       },
     },

@@ -14,8 +14,13 @@ export interface Tunable {
   /** A minus in front is refused, even of 0 (proc_dou8vec_minmax, proc_doulongvec_minmax); default: as the range suggests. */
   readonly unsigned?: boolean
   readonly signed?: boolean
-  /** What becomes of a number that is written; NaN: it is refused. The range is not looked at then. */
-  readonly store?: (value: number) => number
+  /** unsigned long: kept and shown to the last digit, beyond what a number holds. */
+  readonly wide?: boolean
+  /**
+   * What becomes of a number that is written; NaN: it is refused. The range is not looked at then. `exact`: all digits of
+   * the number.
+   */
+  readonly store?: (value: number, exact: bigint) => number
   /** Gives the value when it is asked for: counters. */
   readonly read?: () => number
   /** A value that is no number: `set` hands it over as text and is told whether it will do. Null: reading fails. */
@@ -40,6 +45,8 @@ export class TunableError extends RangeError {
 interface Slot {
   readonly spec: Tunable
   value: number
+  /** Where a number does not hold all of it. */
+  exact?: bigint
 }
 
 export class Tunables {
@@ -83,6 +90,7 @@ export class Tunables {
     const { spec } = slot
     if (spec.writeOnly) return ''
     if (spec.words !== undefined) return spec.words.read() ?? ''
+    if (slot.exact !== undefined) return String(slot.exact)
     const value = spec.read?.() ?? slot.value
     return Object.is(value, -0) ? '-0' : String(value)
   }
@@ -103,10 +111,11 @@ export class Tunables {
       this.generation++
       return
     }
-    const { min = -0x80000000, max = 0x7fffffff, unsigned, signed, store } = slot.spec
+    const { min = -0x80000000, max = 0x7fffffff, unsigned, signed, store, wide } = slot.spec
     if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)
     const written = typeof value === 'number' ? value : parseSysctl(value)
-    const number = store === undefined ? written : store(written)
+    const exact = typeof value === 'number' ? null : parseExact(value)
+    const number = store === undefined ? written : store(written, exact ?? BigInt(Math.trunc(written) || 0))
     const minus =
       Object.is(written, -0) && !signed && (unsigned || (min >= 0 && (max <= 255 || max > 0x7fffffff)))
     if (!Number.isInteger(number) || minus || (store === undefined && (number < min || number > max))) {
@@ -116,6 +125,8 @@ export class Tunables {
     // No minus in front of zero.
     const kept = number === 0 ? 0 : number
     slot.value = kept
+    if (wide && exact !== null) slot.exact = exact
+    else delete slot.exact
     this.generation++
     slot.spec.apply?.(kept)
   }
@@ -143,11 +154,17 @@ export class Tunables {
  * no number, or none that fits into 64 bits.
  */
 export function parseSysctl(text: string): number {
+  const exact = parseExact(text)
+  if (exact === null) return Number.NaN
+  return exact === 0n && /^\s*-/.test(text) ? -0 : Number(exact)
+}
+
+/** The same to the last digit; null: no such number. */
+export function parseExact(text: string): bigint | null {
   const [, minus, digits] = /^\s*(-?)(0x[\da-f]+|0[0-7]*|[1-9]\d*)(?:\s|$)/i.exec(text) ?? []
-  if (digits === undefined) return Number.NaN
-  const octal = digits.length > 1 && /^0\d/.test(digits)
-  const number = octal ? Number.parseInt(digits, 8) : Number(digits)
-  if (number >= 2 ** 64) return Number.NaN
+  if (digits === undefined) return null
+  const number = BigInt(/^0\d/.test(digits) ? `0o${digits.slice(1)}` : digits)
+  if (number >= 2n ** 64n) return null
   return minus === '-' ? -number : number
 }
 
@@ -155,16 +172,25 @@ export function parseSysctl(text: string): number {
  * proc_dointvec_ms_jiffies(): milliseconds as they come back from jiffies of 4, cut to 32 bits before; NaN: they are too
  * many.
  */
-export function jiffiesOfMs(ms: number): number {
+export function jiffiesOfMs(ms: number, exact: bigint): number {
   if (Number.isNaN(ms)) return ms
-  const cut = Number(BigInt.asUintN(32, BigInt(ms)))
+  const cut = Number(BigInt.asUintN(32, exact))
   return cut >= 2 ** 31 ? Number.NaN : Math.ceil(cut / 4) * 4
+}
+
+/** jiffiesOfMs() of what is written. */
+export const jiffiesOfText = (text: string): number => jiffiesOfMs(parseSysctl(text), parseExact(text) ?? 0n)
+
+/** How many milliseconds jiffies_to_msecs() shows: 32 bits of them, behind a minus. */
+export function shownMilliseconds(ms: number): string {
+  const cut = Math.abs(ms) % 2 ** 32
+  return ms < 0 ? `-${cut}` : String(cut)
 }
 
 /** proc_do_large_bitmap(): `5,3-4` becomes `3-5`; null: no list of numbers up to `max`. */
 export function numberRanges(text: string, max: number): string | null {
   const bits = new Uint8Array(max + 2)
-  for (const part of text === '' ? [] : text.split(',')) {
+  for (const part of text === '' ? [] : text.split(/[,\n]/)) {
     const found = /^(\w+)(?:-(\w+))?$/.exec(part)
     if (found === null) return null
     const from = parseSysctl(found[1]!)

@@ -2,6 +2,8 @@
 // in force names it, over any number of commits, as the kernel counts its users.
 
 import type { Host } from '../datapath/host.ts'
+import type { CheckContext } from './extension.ts'
+import type { Rule } from './model.ts'
 
 /** Things of one kind, by name. */
 export class Named<T extends object> {
@@ -48,6 +50,24 @@ export function sharedOf<T extends object>(host: Host, kind: string): Named<T> {
     kinds.set(kind, named)
   }
   return named as Named<T>
+}
+
+/**
+ * What a shared thing is like that a rule names: as it stands, else as the first rule in front that names it makes it; null:
+ * the rule makes it itself.
+ */
+export function madeBefore<P>(
+  use: CheckContext,
+  standing: (host: Host) => P | null,
+  byRule: (rule: Rule) => P | null,
+): P | null {
+  const known = use.host == null ? null : standing(use.host)
+  if (known !== null) return known
+  for (const rule of use.earlier?.() ?? []) {
+    const made = byRule(rule)
+    if (made !== null) return made
+  }
+  return null
 }
 
 /** CONFIG_HZ of Debian's kernels, and of the one that this was compared with. */

@@ -7,7 +7,7 @@
 import { setTypes } from '../../rules/sets/index.ts'
 import {
   FamilyError,
-  IGNORED,
+  ignoredAs,
   ReadError,
   readElement,
   readName,
@@ -384,8 +384,11 @@ class Session {
       }
       const isFamily = name === 'family' || name === '-4' || name === '-6'
       if (isFamily !== (pass === 'family')) continue
-      if (IGNORED.includes(name)) {
-        this.#ignored(name, text)
+      const ignored = creating ? ignoredAs(type, name) : null
+      if (ignored !== null) {
+        // The first of each is warned of.
+        if (!given.has(ignored)) this.#ignored(ignored, text)
+        given.add(ignored)
         continue
       }
       const slots = isSwitch(name, creating) ? [] : (SLOTS[name] ?? [name])
@@ -400,6 +403,8 @@ class Session {
         }
       })
       for (const slot of slots) given.add(slot)
+      // A range may have said its end, too.
+      if (options.ipTo !== undefined || options.portTo !== undefined) given.add('to')
     }
   }
 
@@ -658,7 +663,7 @@ const SLOTS: Readonly<Record<string, readonly string[]>> = {
   '-6': ['family'],
   before: ['reference'],
   after: ['reference'],
-  range: ['from', 'to'],
+  range: ['from'],
   network: ['from'],
 }
 

@@ -2,7 +2,7 @@
 
 import type { Rule } from '../../rules/model.ts'
 import { VARIANT } from '../../rules/text/command-model.ts'
-import { PrintRemarks } from '../../rules/text/print.ts'
+import { printRemarks } from '../../rules/text/print.ts'
 import { saveTable } from '../../rules/text/save.ts'
 import { isStandardOutput } from './files.ts'
 import { getopt, type LongOption } from './getopt.ts'
@@ -46,8 +46,7 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
 
   let text = ''
   const now = io.now()
-  const remarks = new PrintRemarks()
-  const remark = (rule: Rule): void => output.err(remarks.of(rule))
+  const remark = (rule: Rule): void => output.err(printRemarks(rule))
   if (table === null)
     for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now, remark)
   else {

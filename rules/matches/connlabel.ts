@@ -7,7 +7,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
 import { sharedOf } from '../shared.ts'
-import { wholeNumber } from '../text/numbers.ts'
+import { plainStrtoul } from '../text/numbers.ts'
 
 export interface ConnLabel {
   readonly bit: number
@@ -22,8 +22,10 @@ const NO_NAMES = 'Warning: cannot open /etc/xtables/connlabel.conf: No such file
 /** Differs from Linux: there is no connlabel.conf, so labels have numbers only. */
 function parseLabel(text: string, warn: (text: string) => void): number {
   if (text === '') throw new OptionError('Argument must have a minimum length of 1 characters\n')
-  const bit = wholeNumber(text, 0, 0xffff)
-  if (bit !== null) return bit
+  // An int, whose lower half is kept.
+  const { value, end } = plainStrtoul(text, 0)
+  const bit = Number(BigInt.asIntN(32, value))
+  if (end === text.length && bit >= 0) return bit & 0xffff
   warn(NO_NAMES)
   throw new OptionError(`label '${text}' not found or invalid value`)
 }

@@ -10,12 +10,13 @@ import type { Host } from '../../datapath/host.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { skipHeaders, skipped } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import type { MatchUse } from '../model.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
-import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
+import { HZ, isProcName, jiffies, madeBefore, sharedOf } from '../shared.ts'
 import { ANY, formatWhole, parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
 import { strtoul, wholeNumber } from '../text/numbers.ts'
 import { cutBytes } from './comment.ts'
-import { atoi } from './limit.ts'
+import { atoll } from './limit.ts'
 import { words } from './parts.ts'
 
 export interface HashLimit {
@@ -75,6 +76,8 @@ const SIZES: readonly (readonly [string, bigint])[] = [
   ['', 1n],
 ]
 
+/** HASHLIMIT_MAX_SIZE: the kernel cuts what is more. */
+const LARGEST_TABLE = 1 << 20
 /** The largest power of two below 2^64 / (HZ * 86400), and for bytes below 2^32 / HZ. */
 const CREDITS = 2n ** 39n
 const CREDITS_BYTES = 2 ** 24 > 0xffffffff / HZ ? 2 ** 23 : 2 ** 24
@@ -102,12 +105,9 @@ function parseRate(text: string): Rate {
   }
   const mode = text.indexOf('b/s')
   if (mode > 0) {
-    const count = BigInt(/^\s*([+-]?\d+)/.exec(text)?.[1] ?? 0)
+    const count = atoll(text)
     if (count !== 0n) {
-      const bytes = BigInt.asUintN(64, count) * factorOf(text[mode - 1])
-      if (bytes > 2n ** 64n - 1n)
-        throw new OptionError(`Rate value too large "${bytes}" (max ${2n ** 64n - 1n})\n`)
-      const cost = bytesToCost(bytes)
+      const cost = bytesToCost(BigInt.asUintN(64, count * factorOf(text[mode - 1])))
       if (cost === 0n) throw new OptionError(`Rate too high "${text}"\n`)
       return { average: cost, bytes: true, unit: BYTE_EXPIRE }
     }
@@ -118,9 +118,9 @@ function parseRate(text: string): Rate {
     const name = text.slice(slash + 1).toLowerCase()
     unit = (name === '' ? undefined : UNITS.find(([long]) => long.startsWith(name)))?.[1] ?? bad()
   }
-  const rate = atoi(text)
-  if (rate === 0) bad()
-  const average = rate > 0x7fffffff ? 0n : (SCALE * BigInt(unit)) / BigInt(rate)
+  const rate = BigInt.asUintN(64, atoll(text))
+  if (rate === 0n) bad()
+  const average = (SCALE * BigInt(unit)) / rate
   if (average === 0n) throw new OptionError(`Rate too fast "${text}"`)
   return { average, bytes: false, unit }
 }
@@ -280,6 +280,13 @@ class Bucket {
     this.d3 = pkt.d3 & destination[3]
     this.ports = ports
   }
+}
+
+/** The first table of that name in a rule. */
+function tableMadeBy(uses: readonly MatchUse[], name: string): HashLimit | null {
+  for (const { match, data } of uses)
+    if (match.name === 'hashlimit' && (data as HashLimit).name === name) return data as HashLimit
+  return null
 }
 
 const msToJiffies = (ms: number): number => Math.ceil((ms * HZ) / 1000)
@@ -597,8 +604,8 @@ export const hashlimit: Match<HashLimit> = {
     const rate = flag === undefined ? null : rateOf(o, flag)
     const number = (name: string, otherwise: number): number => (o.has(name) ? o.uint(name, 32) : otherwise)
     const given = o.has('hashlimit-burst') ? parseBurst(o.text('hashlimit-burst')) : null
-    const size = number('hashlimit-htable-size', 0)
-    const max = number('hashlimit-htable-max', 0)
+    const size = Math.min(number('hashlimit-htable-size', 0), LARGEST_TABLE)
+    const max = Math.min(number('hashlimit-htable-max', 0), LARGEST_TABLE)
     const gcInterval = number('hashlimit-htable-gcinterval', GC_INTERVAL)
     const expire = number('hashlimit-htable-expire', -1)
     const keys = o.has('hashlimit-mode') ? parseKeys(o.text('hashlimit-mode')) : []
@@ -641,7 +648,7 @@ export const hashlimit: Match<HashLimit> = {
   },
   print: (m) => format(m, '--', false),
   list: (m) => format(m, '', true),
-  check(m) {
+  check(m, use) {
     if (m.gcInterval === 0 || m.expire === 0) return 'hashlimit: no time between collections, or to live'
     if (Math.max(m.sourceMask, m.destinationMask) > 128) return 'hashlimit: a mask with holes'
     if (m.rateMatch) {
@@ -650,7 +657,15 @@ export const hashlimit: Match<HashLimit> = {
       if (creditsBytes(m.average) === 0n) return 'hashlimit: overflow, rate too high'
     } else if (m.burst === 0n || credits(BigInt.asUintN(64, m.average * m.burst)) < credits(m.average))
       return { errno: 'ERANGE', reason: `hashlimit: overflow, try lower: ${m.average}/${m.burst}` }
-    return isProcName(m.name) ? null : 'hashlimit: a name that no file can have'
+    if (!isProcName(m.name)) return 'hashlimit: a name that no file can have'
+    const known = madeBefore<Pick<HashLimit, 'rateMatch'>>(
+      use,
+      (host) => hashLimitTables(host).get(`${m.family}${m.name}`)?.config ?? null,
+      (rule) => tableMadeBy(rule.matches, m.name),
+    )
+    return (known ?? tableMadeBy(use.matches, m.name) ?? m).rateMatch === m.rateMatch
+      ? null
+      : `hashlimit: ${m.name} counts otherwise already`
   },
   state: (m, env) =>
     hashLimitTables(env.host).take(`${m.family}${m.name}`, () => new HashLimitTable(m, jiffies(env.host))),

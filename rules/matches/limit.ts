@@ -35,11 +35,14 @@ const UNITS: readonly (readonly [string, number])[] = [
   ['day', 24 * 60 * 60],
 ]
 
-/** atoi() of a 64-bit C library: strtol's saturated value, cut to 32 bits. */
-export function atoi(text: string): number {
-  const found = /^\s*([+-]?\d+)/.exec(text)
-  return found === null ? 0 : Number(BigInt.asUintN(32, BigInt.asIntN(64, clamp(BigInt(found[1]!)))))
+/** atoll(): strtoll's saturated value, 0 without digits. */
+export function atoll(text: string): bigint {
+  const [, minus = '', digits] = /^\s*(?:\+|(-))?(\d+)/.exec(text) ?? []
+  return digits === undefined ? 0n : clamp(BigInt(minus + digits))
 }
+
+/** atoi() of a 64-bit C library: the same, cut to 32 bits. */
+const atoi = (text: string): number => Number(BigInt.asUintN(32, atoll(text)))
 
 const MAX_LONG = 2n ** 63n - 1n
 const clamp = (value: bigint): bigint =>

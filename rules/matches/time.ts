@@ -3,7 +3,8 @@
 
 import type { Host } from '../../datapath/host.ts'
 import type { Match } from '../extension.ts'
-import { OptionError, WholeError } from '../options.ts'
+import { OptionError, type Options, WholeError } from '../options.ts'
+import { plainStrtoul } from '../text/numbers.ts'
 import { words } from './parts.ts'
 
 export interface Time {
@@ -29,16 +30,13 @@ const ALL_WEEKDAYS = 0xfe
 const WEEKDAYS = ['', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']
 const ZONES = ['localtz', 'utc', 'kerneltz'] as const
 
-/** strtoul(3) in base 10: no digits are 0, a minus makes it huge. */
-function digits(text: string): { value: number; rest: string } {
-  const found = /^\s*([+-]?)(\d+)/.exec(text)
-  if (found === null) return { value: 0, rest: text }
-  const value = Number(found[2])
-  return {
-    value: found[1] === '-' && value > 0 ? Number.MAX_VALUE : value,
-    rest: text.slice(found[0].length),
-  }
+/** strtoul(3) into an unsigned int: no digits are 0, what is wider is cut. */
+function unsigned(text: string, base: number): { value: number; rest: string } {
+  const { value, end } = plainStrtoul(text, base)
+  return { value: Number(BigInt.asUintN(32, value)), rest: text.slice(end) }
 }
+
+const digits = (text: string): { value: number; rest: string } => unsigned(text, 10)
 
 /** `hh:mm[:ss]` in seconds. */
 function parseClock(text: string): number {
@@ -71,7 +69,8 @@ const DATE_PARTS: readonly (readonly [string, number, number])[] = [
 ]
 
 /** `YYYY[-MM[-DD[Thh[:mm[:ss]]]]]` in seconds since 1970. */
-function parseDate(text: string): number {
+function parseDate(o: Options, flag: string): number {
+  const text = o.text(flag)
   const values = [0, 1, 1, 0, 0, 0]
   let rest = text
   for (const [i, [follows, min, max]] of DATE_PARTS.entries()) {
@@ -84,7 +83,11 @@ function parseDate(text: string): number {
     rest = read.rest.slice(1)
   }
   const seconds = Date.UTC(values[0]!, values[1]! - 1, values[2]!, values[3]!, values[4]!, values[5]!) / 1000
-  if (seconds < 0) throw new OptionError('mktime returned an error', 1)
+  if (seconds < 0) {
+    // perror(3) of what failed before: a file that the tool looked for and that is not there.
+    o.warn('mktime: No such file or directory\n')
+    throw new OptionError('mktime returned an error', 1)
+  }
   return seconds
 }
 
@@ -95,17 +98,18 @@ function parseMonthDays(text: string): number {
     let day = ''
     while (day.length < 2 && at < text.length && text[at] !== ',') day += text[at++]
     while (at < text.length && text[at] !== ',') at++
-    // Base 0.
-    const value =
-      day === '' ? 0 : /^\d+$/.test(day) ? (day[0] === '0' ? Number.parseInt(day, 8) : Number(day)) : -1
-    if (!(value >= 0 && value <= 31)) throw new OptionError(`${day} is not a valid day for --monthdays`)
+    const { value, rest } = unsigned(day, 0)
+    if (rest !== '' || value > 31) throw new OptionError(`${day} is not a valid day for --monthdays`)
     days |= 1 << value
     if (text[at] === ',') at++
   }
   return days
 }
 
-/** Names by their first two letters, or numbers; what follows three characters of one is skipped. */
+/**
+ * Names by their first two letters, or numbers; what follows three characters of one is skipped. A number is shifted into
+ * the mask as it is: a processor takes it modulo 32, and a byte of that is kept.
+ */
 function parseWeekDays(text: string): number {
   let days = 0
   for (let at = 0; at < text.length; ) {
@@ -113,10 +117,10 @@ function parseWeekDays(text: string): number {
     const end = comma < 0 ? text.length : comma
     const day = text.slice(at, Math.min(end, at + 3))
     at = comma < 0 ? end : comma + 1
-    if (/^\d*$/.test(day)) {
-      const value = Number(day)
+    const { value, rest } = unsigned(day, 0)
+    if (rest === '') {
       if (value === 0) throw new OptionError('No, the week does NOT begin with Sunday.')
-      if (value <= 7) days |= 1 << value
+      days |= (1 << value) & 0xff
       continue
     }
     const found = WEEKDAYS.findIndex((name, i) => i > 0 && name.slice(0, 2) === day.slice(0, 2))
@@ -205,8 +209,8 @@ export const time: Match<Time> = {
     const months = o.has('monthdays') ? parseMonthDays(o.text('monthdays')) : ALL_MONTHDAYS
     const week = o.has('weekdays') ? parseWeekDays(o.text('weekdays')) : ALL_WEEKDAYS
     const data: Time = {
-      dateStart: o.has('datestart') ? parseDate(o.text('datestart')) : 0,
-      dateStop: o.has('datestop') ? parseDate(o.text('datestop')) : LAST_DATE,
+      dateStart: o.has('datestart') ? parseDate(o, 'datestart') : 0,
+      dateStop: o.has('datestop') ? parseDate(o, 'datestop') : LAST_DATE,
       dayStart: o.has('timestart') ? parseClock(o.text('timestart')) : 0,
       dayStop: o.has('timestop') ? parseClock(o.text('timestop')) : LAST_SECOND,
       monthDays: o.has('monthdays') && o.inverted('monthdays') ? months ^ ALL_MONTHDAYS : months,

@@ -3,10 +3,12 @@
 
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import { parseAddress, type Words } from '../text/address.ts'
+import { plainStrtoul } from '../text/numbers.ts'
 import { protocolName, protocolNumber, servicePort } from '../text/services.ts'
 import { ICMP_NAMES, ICMPV6_NAMES, type IcmpNames } from './icmp-names.ts'
 import { withPorts } from './port-word.ts'
 import type { Part, SetOptions, SetType } from './set-type.ts'
+import { PROBES, RANGE } from './words.ts'
 
 /** A complaint in ipset's words; several lines if it tried several ways. */
 export class ReadError extends Error {
@@ -59,7 +61,12 @@ export function readName(text: string): string {
 function address(written: string, family: 4 | 6): Words {
   const text = unescaped(written)
   // As getaddrinfo(): other ways to write a number, but not hexadecimal ones.
-  const words = family === 4 && /x/i.test(text) ? null : parseAddress(text, family)
+  const words =
+    text.toLowerCase() === 'localhost'
+      ? parseAddress(family === 4 ? '127.0.0.1' : '::1', family)
+      : family === 4 && /x/i.test(text)
+        ? null
+        : parseAddress(text, family)
   if (words === null)
     throw syntax(`cannot parse ${text}: resolving to ${family === 4 ? 'IPv4' : 'IPv6'} address failed`)
   return words
@@ -68,8 +75,17 @@ function address(written: string, family: 4 | 6): Words {
 /** strip_escape(): names with dashes stand in brackets. */
 function unescaped(text: string): string {
   if (!text.startsWith('[')) return text
-  if (!text.endsWith(']')) throw syntax(`cannot find closing escape character ']' in ${text}`)
+  if (!text.endsWith(']')) throw noClosing(text)
   return text.slice(1, -1)
+}
+
+const noClosing = (text: string): ReadError => syntax(`cannot find closing escape character ']' in ${text}`)
+
+/** Where the first bracket is closed. */
+function closingBracket(text: string): number {
+  const at = text.indexOf(']')
+  if (at < 0) throw noClosing(text)
+  return at
 }
 
 /** Where the dash of a range stands, -1 if there is none: not inside brackets. */
@@ -141,21 +157,28 @@ function onePort(text: string, proto: string): number {
     complaint = (error as Error).message
   }
   const number = protocolOfNumber(proto)
-  const named = servicePort(text, number ?? proto)
+  if (text.startsWith('[') && !text.endsWith(']'))
+    throw new ReadError(`${noClosing(text).message}\ncannot parse '${text}' as a ${proto} port`)
+  const named = servicePort(unescaped(text), number ?? proto)
   if (named !== null) return named
   const second = number === null ? `\nSyntax error: '${proto}' is invalid as number` : ''
   throw new ReadError(`${complaint}${second}\ncannot parse '${text}' as a ${proto} port`)
 }
 
+/** A port, or two; the names of services stand in brackets like those of hosts. */
 function readPorts(text: string, options: SetOptions, proto: string): void {
-  const dash = separator(text, '-')
+  const close = text.startsWith('[') ? closingBracket(text) + 1 : 0
+  const dash = rangeDash(text)
+  if (close > 0 && close < text.length && text[close] !== '-')
+    throw syntax(`range separator expected after '${text.slice(0, close)}'`)
   if (dash >= 0) options.portTo = onePort(text.slice(dash + 1), proto)
   options.port = onePort(dash >= 0 ? text.slice(0, dash) : text, proto)
 }
 
 function readProto(text: string): number {
   const name = text.toLowerCase() === 'icmpv6' ? 'ipv6-icmp' : text
-  const proto = protocolNumber(name)
+  // iptables' own words are not in /etc/protocols.
+  const proto = name === 'all' ? null : protocolNumber(name)
   if (proto === null) throw syntax(`cannot parse '${text}' as a protocol`)
   // A number goes to the kernel, which minds.
   if (proto === 0 && !/^(0[xX])?0+$/.test(text)) throw syntax(`Unsupported protocol '${text}'`)
@@ -195,22 +218,29 @@ function readIcmp(text: string, names: IcmpNames, what: string): number {
   return (small(text.slice(0, slash), 255) << 8) | small(text.slice(slash + 1), 255)
 }
 
-/** `tcp:80-90`, `udp:domain`: the protocol only helps to find a name (ipset_parse_tcp_udp_port). */
+/**
+ * `tcp:80-90`, `udp:domain`: the protocol only helps to find a name (ipset_parse_tcp_udp_port). Differs from 7.17: that
+ * crashes of ICMP.
+ */
 function readPort(text: string, options: SetOptions): void {
   const colon = separator(text, ':')
-  if (colon < 0) {
-    readPorts(text, options, 'tcp')
-    return
-  }
-  const proto = readProto(text.slice(0, colon))
-  if (proto !== 6 && proto !== 17) throw syntax('Only protocols TCP and UDP are valid')
-  readPorts(text.slice(colon + 1), options, text.slice(0, colon))
+  const named = colon < 0 ? 0 : readProto(text.slice(0, colon))
+  if (named !== IPPROTO_ICMP && named !== IPPROTO_ICMPV6) readProtoPort(text, options)
+  if (options.proto !== 6 && options.proto !== 17) throw syntax('Only protocols TCP and UDP are valid')
+  delete options.proto
 }
 
+/** `00:11:22:33:44:55` has 17 characters. */
+const MAC_LENGTH = 17
+
+/** strtol(3) of base 16 for each of six parts, which may be empty (ipset_parse_ether). */
 function readEther(text: string, options: SetOptions): void {
-  if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}$/i.test(text))
+  const bytes = text.split(':').map((part) => {
+    const { value, end } = plainStrtoul(part, 16)
+    return end === part.length && value <= 255n ? Number(value) : null
+  })
+  if (text.length > MAC_LENGTH || bytes.length !== 6 || bytes.includes(null))
     throw syntax(`cannot parse '${text}' as ethernet address`)
-  const bytes = text.split(':').map((byte) => Number.parseInt(byte, 16))
   options.ether = [
     (bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!,
     (bytes[4]! << 8) | bytes[5]!,
@@ -373,7 +403,7 @@ const VALUES: Readonly<Record<string, Reader>> = {
   bitmask(text, o) {
     if (o.netmask !== undefined) throw syntax('bitmask and netmask are mutually exclusive, provide only one')
     try {
-      o.bitmask = address(text, familyOf(o))
+      o.bitmask = onlyAddress(text, o, 'any')
     } catch (error) {
       const family = familyOf(o) === 4 ? 'inet' : 'inet6'
       throw new ReadError(
@@ -424,8 +454,11 @@ const VALUES: Readonly<Record<string, Reader>> = {
   network: (text, o) => readIp(text, o, 'net'),
 }
 
-function readIpAs(text: string, options: SetOptions, put: (words: Words) => void): void {
-  put(address(text, familyOf(options)))
+/** An address of which a length or an end behind it is read, and not kept. */
+function onlyAddress(text: string, { family }: SetOptions, form: 'any' | 'single'): Words {
+  const read: SetOptions = family === undefined ? {} : { family }
+  readIp(text, read, form)
+  return read.ip!
 }
 
 const SWITCHES: Readonly<Record<string, (options: SetOptions) => void>> = {
@@ -457,8 +490,15 @@ export function takesValue(name: string, creating: boolean): boolean {
   return !(name in SWITCHES || (creating && name === 'comment'))
 }
 
-/** Options of versions long gone: their argument is read over, with a warning. */
-export const IGNORED: readonly string[] = ['probes', 'resize', 'gc']
+/**
+ * What a warning calls an option of versions long gone, whose argument is read over; null: it counts. Only bitmaps have
+ * ends.
+ */
+export function ignoredAs(type: SetType, name: string): string | null {
+  if (PROBES.includes(name) || name === 'gc') return name
+  if (!RANGE.includes(name) || type.name.startsWith('bitmap:')) return null
+  return name === 'network' ? 'from' : name
+}
 
 /** One option into `options`. */
 export function readOption(
@@ -476,11 +516,8 @@ export function readOption(
     const ports = type.parts[0]!.kind === 'port'
     if (ports && name === 'from') options.port = onePort(text, 'tcp')
     else if (ports) options.portTo = onePort(text, 'tcp')
-    else
-      readIpAs(text, options, (words) => {
-        if (name === 'from') options.ip = words
-        else options.ipTo = words
-      })
+    else if (name === 'from') options.ip = onlyAddress(text, options, 'single')
+    else options.ipTo = onlyAddress(text, options, 'single')
   } else if (name in SWITCHES) SWITCHES[name]!(options)
   else VALUES[name]!(text, options)
 }

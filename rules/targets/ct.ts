@@ -74,7 +74,7 @@ function parseZone(o: Options): Pick<Ct, 'zone' | 'zoneFromMark' | 'zoneDirs'> {
     if (found === undefined) continue
     dirs |= found[1]
     const text = o.text(flag)
-    if (text === 'mark') {
+    if (text.toLowerCase() === 'mark') {
       zoneFromMark = true
       continue
     }

@@ -5,7 +5,7 @@ import type { Host } from '../../datapath/host.ts'
 import type { Target } from '../extension.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
-import { isProcName, sharedOf } from '../shared.ts'
+import { isProcName, madeBefore, sharedOf } from '../shared.ts'
 
 export interface IdleTimer {
   readonly label: string
@@ -17,6 +17,7 @@ export interface IdleTimer {
 /** One timer; it has run down when host.now passes `ends`. */
 export interface Countdown {
   ends: number
+  readonly alarm: boolean
 }
 
 /** The timers of a host, by label. */
@@ -55,14 +56,24 @@ export const idletimer: Target<IdleTimer> = {
   }),
   print: (m) => words(`--timeout ${m.timeout} --label ${m.label}`, m.alarm ? '--alarm' : ''),
   list: (m) => words(`timeout:${m.timeout} label:${m.label}`, m.alarm ? 'alarm' : ''),
-  check(m) {
+  check(m, use) {
     if (m.timeout === 0) return 'IDLETIMER: timeout value is zero'
     if (m.timeout >= MAX_TIMEOUT) return 'IDLETIMER: timeout value is too big'
     if (!isProcName(m.label)) return 'IDLETIMER: label is empty or not nul-terminated'
-    return TAKEN.includes(m.label) ? `IDLETIMER: ${m.label} is taken` : null
+    if (TAKEN.includes(m.label)) return `IDLETIMER: ${m.label} is taken`
+    const known = madeBefore<Pick<IdleTimer, 'alarm'>>(
+      use,
+      (host) => idleTimers(host).get(m.label),
+      ({ target }) => {
+        const other =
+          target.kind === 'extension' && target.target === idletimer ? (target.data as IdleTimer) : null
+        return other?.label === m.label ? other : null
+      },
+    )
+    return known === null || known.alarm === m.alarm ? null : `IDLETIMER: ${m.label} is another sort of timer`
   },
   state(m, { host }) {
-    const timer = idleTimers(host).take(m.label, () => ({ ends: 0 }))
+    const timer = idleTimers(host).take(m.label, () => ({ ends: 0, alarm: m.alarm }))
     wind(timer, host, m.timeout)
     return timer
   },

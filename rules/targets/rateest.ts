@@ -11,6 +11,7 @@ import {
 } from '../matches/rateest-estimator.ts'
 import type { Rule } from '../model.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
+import { madeBefore } from '../shared.ts'
 import { doubleToUint, strtod } from '../text/numbers.ts'
 
 export interface RateEst extends EstimatorParameters {
@@ -97,16 +98,14 @@ export const rateestTarget: Target<RateEst> = {
     `--rateest-name ${m.name} --rateest-interval ${printTime(intervalOf(m))} --rateest-ewmalog ${printTime(ewmaOf(m))}`,
   list: (m) => `name ${m.name} interval ${printTime(intervalOf(m))} ewmalog ${printTime(ewmaOf(m))}`,
   check(m, use) {
-    let known: EstimatorParameters | null =
-      use.host == null ? null : (estimators(use.host).get(m.name)?.params ?? null)
-    if (known === null)
-      for (const rule of use.earlier?.() ?? []) {
+    const known = madeBefore<EstimatorParameters>(
+      use,
+      (host) => estimators(host).get(m.name)?.params ?? null,
+      (rule) => {
         const other = estimatorOf(rule)
-        if (other?.name === m.name) {
-          known = other
-          break
-        }
-      }
+        return other?.name === m.name ? other : null
+      },
+    )
     return known === null || sameParameters(known, m)
       ? null
       : `RATEEST: ${m.name} is measured otherwise already`

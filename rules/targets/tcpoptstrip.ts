@@ -62,6 +62,16 @@ function parseKind(text: string): number {
   return kind
 }
 
+function parseKinds(text: string): number[] {
+  const kinds = new Set<number>()
+  for (const word of text.split(',')) {
+    const kind = parseKind(word)
+    if (kinds.has(kind)) throw new OptionError(`Option "${word}" already specified`)
+    kinds.add(kind)
+  }
+  return [...kinds].sort((a, b) => a - b)
+}
+
 export const tcpoptstrip: Target<StripOptions> = {
   kind: 'target',
   name: 'TCPOPTSTRIP',
@@ -81,9 +91,7 @@ export const tcpoptstrip: Target<StripOptions> = {
     md5               strip "MD5 signature" option
 `,
   parse: (o) => ({
-    kinds: o.has('strip-options')
-      ? [...new Set(o.text('strip-options').split(',').map(parseKind))].sort((a, b) => a - b)
-      : [],
+    kinds: o.has('strip-options') ? parseKinds(o.text('strip-options')) : [],
   }),
   print: (m) => (m.kinds.length === 0 ? '' : `--strip-options ${m.kinds.join(',')}`),
   list(m, numeric) {

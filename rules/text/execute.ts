@@ -4,7 +4,7 @@ import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command-model.ts'
 import { PrintEnds, TableError, ToolError } from './errors.ts'
-import { describeRule, type ListFormat, listHeader, listRule, PrintRemarks, saveRule } from './print.ts'
+import { describeRule, type ListFormat, listHeader, listRule, printRemarks, saveRule } from './print.ts'
 
 /** Where a command prints. */
 export interface Sink {
@@ -77,7 +77,6 @@ function ruleCommand(op: string, command: Command, draft: Draft, sink: Sink, pla
   const chain = command.chain!
   const { family } = draft.view
   const target = resolveTarget(command, draft, sink)
-  const remarks = new PrintRemarks()
   // With several addresses each is tried; the last failure is the one reported.
   let failed: unknown = null
   for (const rule of makeRules(command.rule, target, place)) {
@@ -89,7 +88,7 @@ function ruleCommand(op: string, command: Command, draft: Draft, sink: Sink, pla
         sink.out(error.message)
         throw new ToolError('', 1, null, true)
       }
-      sink.err(remarks.of(rule))
+      sink.err(printRemarks(rule))
     }
     try {
       applyRule(op, chain, command, draft, rule)
@@ -168,7 +167,6 @@ function list(command: Command, draft: Draft, sink: Sink): void {
     exact: command.exact,
     lineNumbers: command.lineNumbers,
   }
-  const remarks = new PrintRemarks()
   for (const [i, name] of chainsOf(command, draft).entries()) {
     if (i > 0) sink.out('\n')
     if (command.number === 0)
@@ -179,7 +177,7 @@ function list(command: Command, draft: Draft, sink: Sink): void {
     for (const [index, rule] of draft.rules(name).entries())
       if (command.number === 0 || command.number === index + 1) {
         sink.out(listRule(rule, index + 1, counters(rule, index), format))
-        sink.err(remarks.of(rule))
+        sink.err(printRemarks(rule))
       }
   }
 }
@@ -187,7 +185,6 @@ function list(command: Command, draft: Draft, sink: Sink): void {
 function listRules(command: Command, draft: Draft, sink: Sink): void {
   const names = chainsOf(command, draft)
   const style = command.verbose > 0 ? 'option' : 'none'
-  const remarks = new PrintRemarks()
   if (command.number === 0)
     for (const name of names) {
       if (!draft.isBuiltin(name)) {
@@ -210,7 +207,7 @@ function listRules(command: Command, draft: Draft, sink: Sink): void {
           throw new ToolError(`Can't find library for target \`${target.chain}'`, 1, null, true)
         }
         sink.out(`${text}\n`)
-        sink.err(remarks.of(rule))
+        sink.err(printRemarks(rule))
       }
   }
 }

@@ -78,6 +78,23 @@ export function strtoull(
   return value < min || value > max ? null : { value, end: at.end }
 }
 
+/**
+ * strtoul(3) itself, of 64 bits: a minus wraps, what is too large is the largest. `end` is 0 where there is no number, and
+ * the value 0.
+ */
+export function plainStrtoul(text: string, base: number): { readonly value: bigint; readonly end: number } {
+  const minus = /^\s*-(?![+-])/.exec(text)?.[0].length ?? 0
+  // A blank behind the sign ends it.
+  const at = minus > 0 && isSpace(text.charCodeAt(minus)) ? null : digits(text.slice(minus), base)
+  if (at === null) return { value: 0n, end: 0 }
+  let value = 0n
+  const radix = BigInt(at.base)
+  for (let i = at.from; i < at.end; i++) value = value * radix + BigInt(digitOf(text.charCodeAt(minus + i)))
+  if (value >= 2n ** 64n) value = 2n ** 64n - 1n
+  else if (minus > 0) value = BigInt.asUintN(64, -value)
+  return { value, end: minus + at.end }
+}
+
 /** %x of an unsigned 32-bit value. */
 export const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`
 

@@ -80,22 +80,9 @@ function saveTarget(target: TargetUse, family: Family): string {
   }
 }
 
-/** What is to be said on standard error beside printed rules, once for each extension. */
-export class PrintRemarks {
-  readonly #said = new Set<string>()
-
-  /** The rule's remarks that were not made yet. */
-  of(rule: Rule): string {
-    let text = ''
-    for (const { match } of rule.matches) {
-      const { printRemark } = match
-      if (printRemark === undefined || this.#said.has(printRemark)) continue
-      this.#said.add(printRemark)
-      text += printRemark
-    }
-    return text
-  }
-}
+/** What is to be said on standard error beside a printed rule, once for each match that says so. */
+export const printRemarks = (rule: Rule): string =>
+  rule.matches.map(({ match }) => match.printRemark ?? '').join('')
 
 /** How -L prints. */
 export interface ListFormat {

@@ -2,7 +2,7 @@
 // getprotobynumber(3) find them in Debian 12's /etc/services and /etc/protocols. The tables are built in: a bare
 // machine has neither file, and a ruleset must not change its meaning with the machine that reads it.
 
-import { wholeNumber } from './numbers.ts'
+import { plainStrtoul, wholeNumber } from './numbers.ts'
 
 // name port/protocol aliases…, parted by `;` or a line end, in the order of the file: the first one wins.
 const SERVICES = `
@@ -126,12 +126,10 @@ export const serviceName = (port: number, transport: string): string | null =>
 /** A port as getaddrinfo reads it (XTTYPE_PORT): decimal, cut to 16 bits, or a service of any transport. */
 export function resolvePort(text: string): number | null {
   if (text === '') return 0
-  const found = /^\s*([+-]?)(\d+)$/.exec(text)
-  if (found === null) return byAnyName.get(text) ?? null
-  // strtoul(3) into an int: what is negative there is looked for as a name.
-  const digits = BigInt(found[2]!)
-  const wide = digits >= 2n ** 64n ? 2n ** 64n - 1n : BigInt.asUintN(64, found[1] === '-' ? -digits : digits)
-  const number = Number(BigInt.asIntN(32, wide))
+  const { value, end } = plainStrtoul(text, 10)
+  if (end !== text.length) return byAnyName.get(text) ?? null
+  // Into an int: what is negative there is looked for as a name.
+  const number = Number(BigInt.asIntN(32, value))
   return number < 0 ? null : number & 0xffff
 }
 

@@ -148,6 +148,49 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       ['iptables', ...'-A INPUT -m nfacct --nfacct-name'.split(' '), 'a\nb', '--nfacct-name', 'c'],
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
     ]
+    lines.push(
+      ...[
+        ...['0x1/0xff', '0X2', '-31', '+1', ' 1', '-1', '33', '08', '0,1'].map((days) => [
+          '--weekdays',
+          days,
+        ]),
+        ...['+1', '-0', '08', ' 1,2', '0x'].map((days) => ['--monthdays', days]),
+        ...['1970-01-0', '4294969296', '2000-4294967298'].map((date) => ['--datestart', date]),
+        ['--timestart', '4294967297:0'],
+      ].map((words) => ['iptables', '-A', 'INPUT', '-m', 'time', ...words]),
+      ...['65536', '-0', '0x0a000001', '-1'].map((label) => [
+        'iptables',
+        ...`-A INPUT -m connlabel --label ${label}`.split(' '),
+      ]),
+      ...['4294967297', '4294967297/day', '-1kb/s', '18014398509481985kb/s'].map((rate) => [
+        'iptables',
+        ...`-A INPUT -m hashlimit --hashlimit-name n --hashlimit-upto ${rate}`.split(' '),
+      ]),
+      ['iptables', ...'-t mangle -A INPUT -p tcp -j TCPOPTSTRIP --strip-options mss,2'.split(' ')],
+      ['iptables', ...'-t raw -A PREROUTING -j CT --zone MARK'.split(' ')],
+      // What has a name must be of one kind in all rules that say it.
+      ...[
+        '-m hashlimit --hashlimit-name n --hashlimit-upto 5/s --hashlimit-htable-size 2000000 --hashlimit-htable-max 1048577',
+        '-m hashlimit --hashlimit-name n --hashlimit-upto 5/s --hashlimit-rate-match',
+        '-m hashlimit --hashlimit-name m --hashlimit-upto 5/s --hashlimit-rate-match',
+        '-m hashlimit --hashlimit-name m --hashlimit-above 5kb/s --hashlimit-rate-match',
+        '-m hashlimit --hashlimit-name m --hashlimit-above 5kb/s',
+        '-j RATEEST --rateest-name a --rateest-interval 1s --rateest-ewmalog 2s',
+        '-j RATEEST --rateest-name a --rateest-interval 1s --rateest-ewmalog 8s',
+        '-j RATEEST --rateest-name a --rateest-interval 2s --rateest-ewmalog 2s',
+        '-j RATEEST --rateest-name a --rateest-interval 1000ms --rateest-ewmalog 2s',
+        '-j IDLETIMER --timeout 5 --label x',
+        '-j IDLETIMER --timeout 5 --label x --alarm',
+        '-j IDLETIMER --timeout 7 --label x',
+        '-j IDLETIMER --timeout 7 --label y --alarm',
+        '-j IDLETIMER --timeout 5 --label y',
+      ].flatMap((words) =>
+        ['INPUT', 'INPUT -t mangle'].map((where) => ['iptables', ...`-A ${where} ${words}`.split(' ')]),
+      ),
+      ['iptables', ...'-R INPUT 1 -m hashlimit --hashlimit-name m --hashlimit-above 5kb/s'.split(' ')],
+      ['iptables', '-F'],
+      ['iptables', '-F', '-t', 'mangle'],
+    )
     const named = [
       '-s loopback',
       '-s LOOPBACK/8 -d link-local/16',

@@ -235,6 +235,37 @@ create p hash:ip,port,net
 create b bitmap:ip range 10.0.0.0/24
 create m bitmap:ip,mac range 10.0.0.0/24
 create six hash:net,port family inet6
+add m 10.0.0.1,:::::
+add m 10.0.0.2,0x1:-0:+2:3:4:5
+add m 10.0.0.3,000:11:22:33:44:55
+add m 10.0.0.4,-1:11:22:33:44:55
+add m 10.0.0.5,000:1:2:3:4:5:
+save m
+create ports bitmap:port range 0-1023
+add ports [ssh]-[http]
+add ports [80-90]
+add ports [ssh
+add ports [ssh]x
+add ports 80-[http
+add ports gre:5
+add ports gre:0
+add ports dccp:80
+add ports all:0
+add o 10.0.0.1,tcp:[ssh],10.0.0.1
+add o 10.0.0.1,all:0,10.0.0.1
+add o 10.0.0.1,[tcp]:80,10.0.0.1
+save ports
+create i hash:ip,port from 1 to x network 2 probes 3 resize 4 resize 5
+save i
+create j hash:ip,port bitmask 255.255.0.0/16
+create k hash:ip bitmask 255.255.0.0/33
+create k hash:ip bitmask 255.255.0.0-x
+create k bitmap:ip range 10.0.0.0/24 to 10.0.0.9
+save k
+create l bitmap:ip to 10.0.0.9 range 10.0.0.1-10.0.0.5
+save l
+create q bitmap:ip range 10.0.0.1-10.0.0.5 to 10.0.0.9
+create q bitmap:ip from 10.0.0.0/24 to 10.0.0.9
 add m [10.0.0.1]x
 add m [10.0.0.1]x-foo
 add m [10.0.0.1]x/24

@@ -150,7 +150,7 @@ const rules: Readonly<Record<string, () => string>> = {
   ECN: () =>
     `-p tcp -j ECN ${pick(['--ecn-tcp-remove', `--ecn-tcp-cwr ${below(2)} ${maybe(() => `--ecn-tcp-ece ${below(2)}`)}`, `--ecn-tcp-ece ${below(2)}`])} ${maybe(() => `--ecn-ip-ect ${below(4)}`)}`,
   TCPOPTSTRIP: () =>
-    `-p tcp -j TCPOPTSTRIP --strip-options ${some(['mss', 'wscale', 'sack', 'md5', '200', '254', '2'])}`,
+    `-p tcp -j TCPOPTSTRIP --strip-options ${some(['mss', 'wscale', 'sack', 'md5', '200', '254', '4'])}`,
   NFLOG: () =>
     `-j NFLOG ${maybe(() => `--nflog-group ${number(65535)}`)} ${maybe(() => `--nflog-prefix ${text()}`)} ${pick(['', `--nflog-size ${number(0xffffffff)}`, `--nflog-range ${below(99)}`])} ${maybe(() => `--nflog-threshold ${number(65535)}`)}`,
   NFQUEUE: () =>

@@ -139,6 +139,11 @@ export class IpsetWords {
       'http',
       'x',
       'http-90',
+      '[ssh]',
+      '[ssh]-[http]',
+      '[80-90]',
+      '[ssh',
+      '80-[http]',
       '80-x',
       '0x50',
       '-1',
@@ -167,6 +172,9 @@ export class IpsetWords {
         'zz:1',
         '0:0',
         '256:1',
+        'all:0',
+        'gre:00',
+        '[tcp]:80',
         'ip:0',
         'icmp',
         '6',
@@ -189,6 +197,10 @@ export class IpsetWords {
       'a:b',
       '00-11-22-33-44-55',
       '0:11:22:33:44:55',
+      '::22:33:44:55',
+      '+1:0x2:-0: 3:4:5',
+      '00:11:22:33:44:055',
+      '-1:11:22:33:44:55',
       '00:11:22:33:44:55:66',
       '00:11:22:33:44:5g',
     ])
@@ -239,6 +251,13 @@ export class IpsetWords {
         'tcp:x',
         '80-',
         '',
+        'gre:5',
+        'gre:0',
+        'dccp:80',
+        'all:0',
+        '[http]',
+        '[ssh]-[http]',
+        '[80-90]',
       ])
     if (this.#one(30))
       return this.#pick(['', ',', '1,2,3,4', '10.0.0.1', ',10.0.0.1', '10.0.0.1,', 'a,b', 'a,,b'])
@@ -290,6 +309,11 @@ export class IpsetWords {
               ['from', '10.0.0.0'],
               ['to', '10.0.0.0'],
               ['from', 'x', 'to', 'y'],
+              ['range', '10.0.0.0/24', 'to', '10.0.0.9'],
+              ['network', '10.0.0.0/24', 'to', '10.0.0.40'],
+              ['to', '10.0.0.9', 'range', '10.0.0.1-10.0.0.5'],
+              ['range', '10.0.0.1-10.0.0.5', 'to', '10.0.0.9'],
+              ['from', '10.0.0.0/24', 'to', '10.0.0.9-10.0.0.10'],
             ])
           : [
               'range',
@@ -339,6 +363,10 @@ export class IpsetWords {
           'ffff:ffff::ff',
           '::',
           'x',
+          '255.255.0.0/16',
+          '255.255.0.0/33',
+          '255.255.255.0-255.255.255.9',
+          '255.0.0.0-x',
         ]),
       ])
     // Whether forceadd finds something to give up depends on the kernel's hash.
@@ -351,7 +379,17 @@ export class IpsetWords {
     if (this.#one(10)) options.push(['size', this.#pick(['5', '0', 'x', '100000'])])
     if (this.#one(30)) options.push(['markmask', this.#pick(['0xff', '0', 'x'])])
     if (this.#one(30))
-      options.push(this.#pick([['probes', '4'], ['resize', '50'], ['gc', '10'], ['probes'], ['hashsize']]))
+      options.push(
+        this.#pick([
+          ['probes', '4'],
+          ['resize', '50', 'resize', '60'],
+          ['gc', '10'],
+          ['probes'],
+          ['hashsize'],
+          ['from', '1', 'probes', '2', 'to', 'x'],
+          ['network', '10.0.0.0/24', 'from', '5'],
+        ]),
+      )
     if (this.#one(20))
       options.push([
         this.#pick([
