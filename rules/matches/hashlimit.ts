@@ -479,10 +479,19 @@ export class HashLimitTable {
 /** The tables of a host, by `4NAME`. */
 export const hashLimitTables = (host: Host) => sharedOf<HashLimitTable>(host, 'hashlimit')
 
-/** hashlimit_byte_cost() */
+/** hashlimit_byte_cost(). Allocates where the table is one of packets, whose costs are that long. */
 function byteCost(b: Bucket, length: number): number {
-  const cost = Math.min(((length >> 4) + 1) * b.cost, SECOND_BYTES)
-  if (b.credit < cost && b.cap > 0) {
+  const chunks = (length >> 4) + 1
+  const whole =
+    b.costHigh === 0
+      ? chunks * b.cost
+      : Number(BigInt.asUintN(64, BigInt(chunks) * ((BigInt(b.costHigh) << 32n) | BigInt(b.cost))))
+  const cost = Math.min(whole, SECOND_BYTES)
+  if (b.creditHigh === 0 && b.credit < cost && (b.cap > 0 || b.capHigh > 0)) {
+    if (b.cap === 0) {
+      b.cap = WORD
+      b.capHigh--
+    }
     b.cap--
     b.credit = SECOND_BYTES
   }
@@ -538,7 +547,8 @@ function limited(pkt: Packet, host: Host, table: HashLimitTable, which: number, 
     return (!bucket.over && bucket.current <= bucket.burst) !== m.above
   }
   const cost = m.bytes ? byteCost(bucket, length) : bucket.cost
-  const costHigh = bucket.costHigh
+  // Rules that share a table may count otherwise than the first of them, which made it.
+  const costHigh = m.bytes ? 0 : bucket.costHigh
   if (bucket.creditHigh < costHigh || (bucket.creditHigh === costHigh && bucket.credit < cost)) return m.above
   bucket.creditHigh -= costHigh
   bucket.credit -= cost

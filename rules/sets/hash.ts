@@ -28,7 +28,10 @@ const DEFAULT_HASHSIZE = 1024
 const MIN_HASHSIZE = 64
 const DEFAULT_MAXELEM = 65536
 const MAX_BUCKET = 12
+/** Also by how much one grows. */
 const INIT_BUCKET = 2
+/** So large may one grow that interfaces of the same network share (AHASH_MAX_TUNED). */
+const MAX_TUNED = 64
 const ONES: Words = [-1, -1, -1, -1]
 
 export class HashSet implements SetData {
@@ -70,7 +73,7 @@ export class HashSet implements SetData {
   readonly #hasBitmask: boolean
   readonly #markmask: number
   readonly #forceadd: boolean
-  readonly #bucketsize: number
+  #bucketsize: number
   readonly #initval: number
 
   constructor(family: SetFamily, shape: HashShape, options: SetOptions, env: SetEnv) {
@@ -258,6 +261,28 @@ export class HashSet implements SetData {
         this.#evict()
       }
     }
+    if (!this.#tune()) throw new SetError('HASH_FULL')
+    return this.#place(flags)
+  }
+
+  /**
+   * mtype_add() of interfaces, whose hash has none of them: those of one network share a bucket. It has room for two more
+   * at a time, and the set's measure grows with it; false: not beyond MAX_TUNED. Does not allocate.
+   */
+  #tune(): boolean {
+    if (this.#ifaceAt < 0) return true
+    const table = this.#table
+    let alike = 0
+    for (let slot = table.nextAlike(this.#key, -1); slot >= 0; slot = table.nextAlike(this.#key, slot))
+      alike++
+    if (alike === 0 || alike % INIT_BUCKET !== 0) return true
+    if (this.#bucketsize >= MAX_TUNED) return false
+    if (this.#bucketsize <= alike) this.#bucketsize += INIT_BUCKET
+    return true
+  }
+
+  #place(flags: number): number {
+    const table = this.#table
     const row = table.insert(this.#key)
     table.flags[row] = USED | flags
     if (this.#cidrAt >= 0) this.#countLength(row, 1)
@@ -334,9 +359,13 @@ export class HashSet implements SetData {
     if (this.extensions.expires && !this.#collects) this.#sweep(2)
     if (this.#table.size >= this.#maxelem) {
       if (this.extensions.expires) this.#sweep(this.#table.rows)
-      if (this.#table.size >= this.#maxelem && !this.#forceadd) return false
+      if (this.#table.size >= this.#maxelem) {
+        if (!this.#forceadd || this.#table.size === 0) return false
+        this.#evict()
+      }
     }
-    this.extensions.putPacket(this.#insert(0), pkt, ext, false)
+    if (!this.#tune()) return false
+    this.extensions.putPacket(this.#place(0), pkt, ext, false)
     return true
   }
 

@@ -240,3 +240,19 @@ test('hash:net,iface: a wildcard stays one when it is added again, and nothing e
   done('-exist add n 10.0.0.0/8,eth0')
   expect(done('save n')).toContain('add n 10.0.0.0/8,eth0 wildcard\n')
 })
+
+test('hash:net,iface: bucketsize grows with the interfaces of one network, up to 64 of them', () => {
+  const { done, ipset } = world()
+  const size = (): string => /bucketsize (\d+)/.exec(done('-t save n'))![1]!
+  done('create n hash:net,iface bucketsize 2')
+  const sizes: string[] = []
+  for (let i = 0; i < 64; i++) {
+    done(`add n 10.0.0.0/8,e${i}`)
+    done(`add n 10.0.${i}.0/24,e0`)
+    sizes.push(size())
+  }
+  // As ipset 7.17 shows it of Linux 6.18: at the third, the fifth …
+  expect(sizes).toEqual(sizes.map((_, i) => String(i < 2 ? 2 : i + 2 - (i % 2))))
+  expect(ipset('add n 10.0.0.0/8,e64').stderr).toContain('Hash is full, cannot add more elements')
+  expect(size()).toBe('64')
+})
