@@ -366,7 +366,8 @@ export class Ipv6Path {
     // What is meant depends on the link: it stays the one that it was.
     if (pkt.route !== null && (isMulticast(pkt.d0) || pkt.d0 >>> 22 === 0x3fa))
       key.oif = pkt.route.device!.index
-    if (!fib.of(6).dissects) key.protocol = 0
+    // Only a rule that wants them has it look for protocol and ports (fib6_rules_early_flow_dissect).
+    if (!fib.of(6).dissects) key.protocol = key.sport = key.dport = 0
     const route = this.routes.output(key)
     if (isErrorType(route.type)) {
       this.#host.counters.count6(IpStat.OutNoRoutes)
