@@ -15,8 +15,8 @@ import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
 import { type Callable, type ChainFn, type ChainSource, call } from './compile/rule.ts'
-import { type Made, NO_VALUES, Shapes } from './compile/shapes.ts'
-import { type JsOf, makeJs, type Values } from './compile/template.ts'
+import { type Fields, type Made, NO_FIELDS, Shapes } from './compile/shapes.ts'
+import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
 import { fillStates, makeStates, needsTracking, releaseStates, rewrites, setsOf, traces } from './needs.ts'
@@ -53,7 +53,7 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
 export class LoadedChain implements Counted, Callable {
   // What jumps need stands together.
   run: ChainFn = compileAndRun
-  k: Values = NO_VALUES
+  k: Fields = NO_FIELDS
   readonly id = newCountedId()
   model: Chain
   readonly slots: RuleSlots
@@ -154,7 +154,7 @@ export class LoadedChain implements Counted, Callable {
   /** Code is made anew when the next packet comes. */
   recompile(): void {
     this.run = compileAndRun
-    this.k = NO_VALUES
+    this.k = NO_FIELDS
     this.#traced?.again()
     this.#recorded?.again()
   }
@@ -256,7 +256,7 @@ export class LoadedChain implements Counted, Callable {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
-    return { run: this.#told(source, run), k: NO_VALUES }
+    return { run: this.#told(source, run), k: NO_FIELDS }
   }
 
   /** trace_packet(): rule `index` fits, or the end is reached. */
@@ -278,7 +278,7 @@ function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
 /** Code that is made when the first packet comes. */
 class Later implements Callable {
   run: ChainFn
-  k: Values = NO_VALUES
+  k: Fields = NO_FIELDS
   readonly #first: ChainFn
 
   constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
@@ -294,7 +294,7 @@ class Later implements Callable {
   /** What was made is old. */
   again(): void {
     this.run = this.#first
-    this.k = NO_VALUES
+    this.k = NO_FIELDS
   }
 }
 

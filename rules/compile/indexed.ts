@@ -19,8 +19,7 @@ import { ORDER, RECORD, type Records, type RuleSlots, type SlotEdit } from '../s
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
 import { type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
-import { type Made, NO_VALUES } from './shapes.ts'
-import type { Values } from './template.ts'
+import { type Fields, type Made, NO_FIELDS } from './shapes.ts'
 
 /** Costs of a packet that fits nothing, in rules of straight code; measured by `npm run bench rules`. */
 const COST_OF_TABLE = 6
@@ -55,7 +54,7 @@ function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
 /** Walks a chain by its keys with one form of its rules' code. */
 class IndexWalk implements Made {
   readonly run: ChainFn
-  readonly k = NO_VALUES
+  readonly k = NO_FIELDS
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
   pieces: Piece[] = []
@@ -64,9 +63,8 @@ class IndexWalk implements Made {
   headPieces = 0
   readonly store: Records
   lists: Int32Array
-  /** By slot, what it is called with; null until a packet asks. */
-  readonly codes: (ChainFn | null)[] = []
-  readonly values: Values[] = []
+  /** By slot, its function, null until a packet asks, and what that is called with. */
+  readonly codes: (ChainFn | Fields | null)[] = []
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   /** All rules as straight code, for the packets that a look-up is not good for. */
@@ -88,10 +86,7 @@ class IndexWalk implements Made {
   settle(): void {
     const { slots } = this.#source
     this.lists = this.#keys.lists
-    while (this.codes.length < slots.bySlot.length) {
-      this.codes.push(null)
-      this.values.push(NO_VALUES)
-    }
+    while (this.codes.length < slots.bySlot.length * 2) this.codes.push(null, NO_FIELDS)
     this.#wholeIsGood = false
     this.#cutLoose()
   }
@@ -99,8 +94,8 @@ class IndexWalk implements Made {
   /** The code of a single rule, made now. */
   make(slot: number): ChainFn {
     const { run, k } = codeOf(this.#source, [slot], NEXT)
-    this.codes[slot] = run
-    this.values[slot] = k
+    this.codes[slot * 2] = run
+    this.codes[slot * 2 + 1] = k
     return run
   }
 
@@ -110,7 +105,7 @@ class IndexWalk implements Made {
     let made = 0
     for (; this.#warmTo < bySlot.length && made < most; this.#warmTo++) {
       const slot = this.#warmTo
-      if (bySlot[slot] === null || this.codes[slot] !== null || this.#keys.isLoose(slot)) continue
+      if (bySlot[slot] === null || this.codes[slot * 2] !== null || this.#keys.isLoose(slot)) continue
       this.make(slot)
       made++
     }
@@ -119,9 +114,9 @@ class IndexWalk implements Made {
 
   /** The rule there is gone. */
   forget(slot: number): void {
-    this.codes[slot] = null
+    this.codes[slot * 2] = null
+    this.codes[slot * 2 + 1] = NO_FIELDS
     this.#warmTo = Math.min(this.#warmTo, slot)
-    this.values[slot] = NO_VALUES
   }
 
   /** For a packet that a look-up is not good for. */
@@ -169,7 +164,7 @@ class IndexWalk implements Made {
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
 return ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
-  const { pieces, pieceOrder, lists, codes, values, headPieces } = chain, { records } = chain.store
+  const { pieces, pieceOrder, lists, codes, headPieces } = chain, { records } = chain.store
   let v = 0, piece = 0
   for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook, pieces[piece].k)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
@@ -187,8 +182,8 @@ return ((pkt, hook) => {
         switch (from) {
           ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
         }
-        const code = codes[slot]
-        v = code === null ? chain.make(slot)(pkt, hook, values[slot]) : code(pkt, hook, values[slot])
+        const code = codes[slot * 2]
+        v = code === null ? chain.make(slot)(pkt, hook, codes[slot * 2 + 1]) : code(pkt, hook, codes[slot * 2 + 1])
       }
       if (v !== ${NEXT}) return v
       ${marked ? 'if (pkt.mark !== mark) { mark = pkt.mark; after = best; break }' : ''}
@@ -232,7 +227,7 @@ export class IndexedChain implements Made {
     return this.#walk.run
   }
 
-  get k(): Values {
+  get k(): Fields {
     return this.#walk.k
   }
 

@@ -15,8 +15,7 @@ import {
   NEXT,
   type StateHolders,
 } from './rule.ts'
-import { NO_VALUES } from './shapes.ts'
-import type { Values } from './template.ts'
+import { type Fields, NO_FIELDS } from './shapes.ts'
 
 /** Hears that the packet fits the rule in this position; of the end as of one rule more. */
 export type TraceFn = (pkt: Packet, index: number) => void
@@ -56,7 +55,7 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
       piece.k = made.k
       return made.run(pkt, hook, made.k)
     },
-    k: NO_VALUES,
+    k: NO_FIELDS,
   }
   return piece
 }
@@ -107,13 +106,13 @@ export const byFirstSlot = (pieces: readonly Piece[]): Map<number, Piece> =>
 export interface LinearChain {
   readonly pieces: readonly Piece[]
   readonly run: ChainFn
-  readonly k: Values
+  readonly k: Fields
 }
 
 /** All rules in order; pieces of `old` stay where they are still good. */
 export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
   const { at, count } = source.slots
-  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_VALUES }
+  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_FIELDS }
   const slots: number[] = []
   for (let i = 0; i < count; i++) slots.push(at[i]!)
   if (count <= RULES_A_FUNCTION) return { pieces: [], ...codeOf(source, slots, CONTINUE) }
@@ -128,7 +127,7 @@ export function compileLinear(source: ChainSource, old: LinearChain | null): Lin
       }
       return CONTINUE
     },
-    k: NO_VALUES,
+    k: NO_FIELDS,
   }
 }
 

@@ -9,7 +9,7 @@ import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, PACKETS, RECORD, type RuleSlots } from '../slots.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
-import { type Made, makeAlone, type Shapes } from './shapes.ts'
+import { type Fields, type Made, makeAlone, type Shapes } from './shapes.ts'
 import {
   type Code,
   type DeviceNames,
@@ -19,14 +19,13 @@ import {
   type Js,
   type JsOf,
   STATELESS,
-  type Values,
 } from './template.ts'
 
 /**
  * chain(pkt, hook, k): CONTINUE when the end was reached, or RETURN; a Verdict when the walk is over. Of a part of a chain:
  * NEXT when the packet goes on behind it. Chains of one shape share a function; `k` is what they differ in.
  */
-export type ChainFn = (pkt: Packet, hook: number, k: Values) => number
+export type ChainFn = (pkt: Packet, hook: number, k: Fields) => number
 
 /** The packet goes on with the next rule. */
 export const NEXT = -2
@@ -34,7 +33,7 @@ export const NEXT = -2
 /** What a chain's code refers to; stable over recompilation of the chains it jumps to. */
 export interface Callable {
   run: ChainFn
-  k: Values
+  k: Fields
 }
 
 export const call = (callee: Callable, pkt: Packet, hook: number): number => callee.run(pkt, hook, callee.k)

@@ -2,25 +2,42 @@
 // they share a function, which is written, compiled and optimised once. What they differ in stands in their values.
 
 import type { ChainFn } from './rule.ts'
-import { type Code, commonPrologue, type JsOf, prologue, type Trail, type Values } from './template.ts'
+import {
+  type Code,
+  commonPrologue,
+  fieldsOf,
+  type JsOf,
+  prologue,
+  type Trail,
+  type Values,
+} from './template.ts'
 
-/** A function and the values to call it with. */
+/** A function, and what it is called with. */
 export interface Made {
   readonly run: ChainFn
-  readonly k: Values
+  readonly k: Fields
 }
+
+/**
+ * Values as the fields of one object: in an array they would be two objects, and a packet that is the first for long
+ * waits for each.
+ */
+export type Fields = object
 
 /** Words of a trail; longer ones are seldom alike. */
 const LONGEST_TRAIL = 4096
 const MOST_SHAPES = 1024
 
+/** V8 keeps some 250 fields in an object itself. */
+const MOST_VALUES = 250
+
 interface Shape {
   readonly trail: Int32Array
   /** Null after the first time. */
-  run: ChainFn | null
+  shared: { readonly run: ChainFn; readonly Fields: new (values: Values) => Fields } | null
 }
 
-export const NO_VALUES: Values = []
+export const NO_FIELDS: Fields = {}
 
 function hashOf({ words, length }: Trail): number {
   let hash = length
@@ -39,7 +56,7 @@ export function makeAlone(js: JsOf, body: Code): Made {
   const values = js.values()
   const common = js.common()
   const text = `${prologue(values, common)} return ((pkt, hook) => ${js.text(body, true)})`
-  return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_VALUES }
+  return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_FIELDS }
 }
 
 /** The functions of one table. */
@@ -50,20 +67,22 @@ export class Shapes {
   /** Code for all that emit the same, from the second of them on. */
   make(js: JsOf, body: Code): Made {
     const { trail } = js
-    if (trail.length > LONGEST_TRAIL) return makeAlone(js, body)
+    const values = js.values()
+    if (trail.length > LONGEST_TRAIL || values.length > MOST_VALUES) return makeAlone(js, body)
     const hash = hashOf(trail)
     const shape = this.#shapes.get(hash)
     if (shape === undefined || !isTrail(shape.trail, trail)) {
       if (this.#shapes.size >= MOST_SHAPES) this.#shapes.delete(this.#shapes.keys().next().value!)
-      this.#shapes.set(hash, { trail: trail.words.slice(0, trail.length), run: null })
+      this.#shapes.set(hash, { trail: trail.words.slice(0, trail.length), shared: null })
       return makeAlone(js, body)
     }
-    if (shape.run === null) {
+    if (shape.shared === null) {
       const common = js.common()
       // In parentheses V8 compiles the inner function at once, instead of reading it twice.
-      const text = `${commonPrologue(common)} return ((pkt, hook, k) => ${js.text(body, false)})`
-      shape.run = new Function('g', text)(common) as ChainFn
+      const text = `${commonPrologue(common)} return { Fields: ${fieldsOf(values)}, run: ((pkt, hook, k) => ${js.text(body, false)}) }`
+      shape.shared = new Function('g', text)(common) as NonNullable<Shape['shared']>
     }
-    return { run: shape.run, k: js.values() }
+    const { run, Fields } = shape.shared
+    return { run, k: new Fields(values) }
   }
 }

@@ -99,7 +99,7 @@ export interface Holder {
 
 export const STATELESS: Holder = { s: null }
 
-/** What code refers to as `k[0]`, `k[1]` …: numbers, strings and objects of its own. */
+/** What code refers to as `k.n0`, `k.n1` …: numbers, strings and objects of its own. */
 export type Values = readonly unknown[]
 
 /** The first value, which begin() was given. */
@@ -109,7 +109,7 @@ export const FIRST = valueAt(0)
 export interface JsOf extends Js {
   /** The use that `state` means from now on. */
   holder: Holder
-  /** The code emitted from now on is a piece of its own, whose `k[0]` is `first`. */
+  /** The code emitted from now on is a piece of its own, whose `k.n0` is `first`. */
   begin(first: object | null): void
   /** The number of templates that were emitted since begin(), and what they were; good until the next begin(). */
   readonly trail: Trail
@@ -118,7 +118,7 @@ export interface JsOf extends Js {
   /** Objects that are the host's or the program's, and not one rule's: `g0`, `g1` … */
   common(): readonly object[]
   /**
-   * The text. `alone`: with its numbers and strings in it, and objects of its own as k0, k1 …; else all of them are `k[n]`, so
+   * The text. `alone`: with its numbers and strings in it, and objects of its own as k0, k1 …; else all of them are fields of `k`, so
    * that the text serves all code with the same trail.
    */
   text(code: Code, alone: boolean): string
@@ -255,7 +255,6 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
     begin: (first: object | null) => {
       trail.length = 0
       steps = 0
-      // An object in front: arrays of numbers alone would be of another kind to V8.
       values = [first]
       common = []
     },
@@ -302,10 +301,10 @@ function write(code: Code, values: Values, alone: boolean): string {
       return strings[0]!
     case 'literal': {
       const at = Number(strings[0])
-      return alone ? quoted(values[at]) : `k[${at}]`
+      return alone ? quoted(values[at]) : `k.n${at}`
     }
     case 'value':
-      return alone ? `k${strings[0]}` : `k[${strings[0]}]`
+      return alone ? `k${strings[0]}` : `k.n${strings[0]}`
     case 'lines':
       return holes.map((part) => write(part as Code, values, alone)).join(strings[0])
     case 'all':
@@ -330,6 +329,10 @@ export function prologue(values: Values, common: readonly object[]): string {
   for (let i = 0; i < values.length; i++) if (typeof values[i] === 'object') text += `const k${i} = k[${i}]; `
   return text + commonPrologue(common)
 }
+
+/** A class whose instances have that many values as their fields. */
+export const fieldsOf = (values: Values): string =>
+  `class { constructor(values) { ${values.map((_, i) => `this.n${i} = values[${i}]`).join('; ')} } }`
 
 export const commonPrologue = (common: readonly object[]): string =>
   common.map((_, i) => `const g${i} = g[${i}]; `).join('')
