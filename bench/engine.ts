@@ -103,17 +103,17 @@ export class Feed {
 
   /** Packets a second of processor time through the whole path. */
   path(device: string, count: number): number {
-    const { host, conntrack } = this.#engine
+    const { host } = this.#engine
     const from = host.devices.byName(device)!
     const now = performance.now()
     const start = processorMs()
     for (let at = 0; at < count; at += BATCH) {
       const n = this.#read(at, count)
       host.now = now + at * 0.0003
-      conntrack.ahead.batch(this.#offsets, n)
+      const hints = this.#engine.lookAhead(this.#offsets, n)
       for (let i = 0; i < n; i++) {
         const pkt = this.#packetAt(i)
-        pkt.hint = conntrack.ahead.hints[i]!
+        pkt.hint = hints[i]!
         host.path.receive(pkt, from)
       }
     }

@@ -19,7 +19,7 @@ export class LookAhead {
   readonly #host: Host
   readonly #conntrack: Conntrack
   /** Of each frame: handle of the connection that it seems to be of, -1 none. */
-  hints = new Int32Array(256)
+  #hints = new Int32Array(256)
   /** Of each frame that has ports: hash of its tuple. */
   #hashes = new Int32Array(256)
 
@@ -28,17 +28,15 @@ export class LookAhead {
     this.#conntrack = conntrack
   }
 
-  /** `offsets`: first bytes of the frames in frame memory, in slots that hold whole headers. Hot: does not allocate. */
-  batch(offsets: Int32Array, count: number): void {
-    if (count > this.hints.length) {
-      this.hints = new Int32Array(count)
+  /** `offsets`: first bytes of the frames in frame memory, in slots that hold whole headers. Returns the hints, good until
+   * the next batch. Hot: does not allocate. */
+  batch(offsets: Int32Array, count: number): Int32Array {
+    if (count > this.#hints.length) {
+      this.#hints = new Int32Array(count)
       this.#hashes = new Int32Array(count)
     }
-    const { hints } = this
-    if (!this.#conntrack.isActive(4)) {
-      hints.fill(-1, 0, count)
-      return
-    }
+    const hints = this.#hints
+    if (!this.#conntrack.isActive(4)) return hints.fill(-1, 0, count)
     const { table } = this.#conntrack
     const { view } = this.#host.memory
     const hashes = this.#hashes
@@ -62,5 +60,6 @@ export class LookAhead {
     for (let i = 0; i < count; i++) if (hints[i]! >= 0) hints[i] = table.seek(hints[i]!, hashes[i]!)
     for (let i = 0; i < count; i++) if (hints[i]! >= 0) touched |= table.touch(hints[i]!)
     table.touched = touched
+    return hints
   }
 }

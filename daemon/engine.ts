@@ -60,6 +60,11 @@ export interface Engine {
   readonly rulesets: Ruleset
   /** Matches and targets that rules may name. */
   readonly registry: Registry
+  /**
+   * A batch of frames is about to be received; `offsets`: their first bytes in frame memory. Returns of each the hint for its
+   * Packet; good until the next batch. Hot.
+   */
+  lookAhead(offsets: Int32Array, count: number): Int32Array
   /** Runs timers that are due at host.now; bounded work. True: more is due, call again when there is time. */
   tick(): boolean
 }
@@ -113,6 +118,11 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
     sets,
     rulesets,
     registry,
+    lookAhead: (offsets, count) => {
+      const hints = conntrack.ahead.batch(offsets, count)
+      tables.ahead.batch(offsets, hints, count)
+      return hints
+    },
     tick: () => {
       endLifetimes(host.devices, host.fib, host.now)
       host.fragments.tick()

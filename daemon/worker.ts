@@ -157,11 +157,7 @@ class Gateway {
     this.#engine = engine
     this.#tun = tun
     this.#local = local
-    tun.onBatch = (offsets, count) => {
-      const { ahead } = engine.conntrack
-      ahead.batch(offsets, count)
-      return ahead.hints
-    }
+    tun.onBatch = engine.lookAhead
     tun.onGone = (index) =>
       complain(`${engine.host.devices.byIndex[index]?.name}: its TUN device was removed`)
     engine.host.events.log = (record) => {

@@ -18,6 +18,7 @@ import { type Callable, type ChainFn, type ChainSource, call } from './compile/r
 import { type Fields, type Made, NO_FIELDS, Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
+import { RuleLookAhead } from './look-ahead.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
 import { fillStates, makeStates, needsTracking, releaseStates, rewrites, setsOf, traces } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
@@ -146,7 +147,7 @@ export class LoadedChain implements Counted, Callable {
         for (const set of setsOf(rule)) env.sets.hold(set)
       }
       for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
-      if (this.#index?.edited(edit) === false) this.#index = null
+      if (this.#index?.edited(edit) === false) this.#dropIndex()
     }
     this.recompile()
   }
@@ -175,6 +176,7 @@ export class LoadedChain implements Counted, Callable {
 
   /** The chain is gone. Its states are over once the new ones of the table are made. */
   end(): void {
+    this.#table.ahead?.set(this, null)
     for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
     for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
     this.slots.release()
@@ -189,9 +191,14 @@ export class LoadedChain implements Counted, Callable {
 
   /** Code for an observer, or without one, is made from scratch. */
   reobserve(): void {
-    this.#index = null
+    this.#dropIndex()
     this.#linear = null
     this.recompile()
+  }
+
+  #dropIndex(): void {
+    this.#index = null
+    this.#table.ahead?.set(this, null)
   }
 
   #source(callee: (name: string) => Callable): ChainSource {
@@ -218,6 +225,7 @@ export class LoadedChain implements Counted, Callable {
     if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.#index = null
     else if (this.#index === null) this.#index = IndexedChain.make(source)
     else this.#index.settle()
+    this.#table.ahead?.set(this, this.#index?.walk ?? null)
     return this.#index
   }
 
@@ -323,6 +331,8 @@ export class LoadedTable {
   readonly env: CompileEnv
   readonly names: PatternTables
   readonly watch: Watch
+  /** Null for IPv6. */
+  readonly ahead: RuleLookAhead | null
   /** Built-in chains first, then user chains in order of creation. */
   readonly chains = new Map<string, LoadedChain>()
   /** Those of short chains. */
@@ -340,7 +350,15 @@ export class LoadedTable {
   #rewriting = 0
   #untrack: (() => void) | null = null
 
-  constructor(family: Family, name: TableName, env: CompileEnv, names: PatternTables, watch: Watch) {
+  constructor(
+    family: Family,
+    name: TableName,
+    env: CompileEnv,
+    names: PatternTables,
+    watch: Watch,
+    ahead: RuleLookAhead,
+  ) {
+    this.ahead = family === 4 ? ahead : null
     this.family = family
     this.name = name
     this.env = env
@@ -489,6 +507,8 @@ export class LoadedTable {
 /** All tables of one host, by family. */
 export class Tables {
   readonly host: Host
+  /** Hears of the IPv4 packets that are about to be received. */
+  readonly ahead: RuleLookAhead
   readonly #env: CompileEnv
   readonly #names: PatternTables
   readonly #watch: Watch = { observer: null }
@@ -496,6 +516,7 @@ export class Tables {
 
   constructor(env: CompileEnv) {
     this.host = env.host
+    this.ahead = new RuleLookAhead(env.host)
     this.#env = env
     this.#names = new PatternTables(env.host.devices)
   }
@@ -505,7 +526,7 @@ export class Tables {
     const of = this.#tables[family]
     let table = of.get(name)
     if (table === undefined) {
-      table = new LoadedTable(family, name, this.#env, this.#names, this.#watch)
+      table = new LoadedTable(family, name, this.#env, this.#names, this.#watch, this.ahead)
       of.set(name, table)
     }
     return table

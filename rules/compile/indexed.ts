@@ -18,7 +18,7 @@ import { CONTINUE } from '../extension.ts'
 import { ORDER, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
-import { type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
+import { type Callable, type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
 import { type Fields, type Made, NO_FIELDS } from './shapes.ts'
 
 /** Costs of a packet that fits nothing, in rules of straight code; measured by `npm run bench rules`. */
@@ -51,9 +51,16 @@ function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
   return keys.tables.length * COST_OF_TABLE + pieces * COST_OF_PIECE + keys.loose < count
 }
 
+/** Of IndexWalk.codes: words of a slot, and where among them are the function's values and the chain that the rule goes to. */
+export const CODE_FIELDS = 3
+export const VALUES = 1
+export const CALLEE = 2
+
 /** Walks a chain by its keys with one form of its rules' code. */
-class IndexWalk implements Made {
+export class IndexWalk implements Made {
   readonly run: ChainFn
+  /** The slot of the first keyed rule that the packet may fit, -1 none. Hot. */
+  readonly seek: (pkt: Packet) => number
   readonly k = NO_FIELDS
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
@@ -63,8 +70,11 @@ class IndexWalk implements Made {
   headPieces = 0
   readonly store: Records
   lists: Int32Array
-  /** By slot, its function, null until a packet asks, and what that is called with. */
-  readonly codes: (ChainFn | Fields | null)[] = []
+  /**
+   * CODE_FIELDS a slot: its function, null until a packet asks; what that is called with; the chain that the rule goes to,
+   * null if none.
+   */
+  readonly codes: (ChainFn | Fields | Callable | null)[] = []
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   /** All rules as straight code, for the packets that a look-up is not good for. */
@@ -79,14 +89,20 @@ class IndexWalk implements Made {
     this.store = source.slots.store
     this.lists = keys.lists
     this.settle()
-    this.run = this.#generate()
+    const { run, seek } = this.#generate()
+    this.run = run
+    this.seek = seek
+  }
+
+  get rules(): number {
+    return this.#source.slots.count
   }
 
   /** Takes over what the keys have become. */
   settle(): void {
     const { slots } = this.#source
     this.lists = this.#keys.lists
-    while (this.codes.length < slots.bySlot.length * 2) this.codes.push(null, NO_FIELDS)
+    while (this.codes.length < slots.bySlot.length * CODE_FIELDS) this.codes.push(null, NO_FIELDS, null)
     this.#wholeIsGood = false
     this.#cutLoose()
   }
@@ -94,8 +110,12 @@ class IndexWalk implements Made {
   /** The code of a single rule, made now. */
   make(slot: number): ChainFn {
     const { run, k } = codeOf(this.#source, [slot], NEXT)
-    this.codes[slot * 2] = run
-    this.codes[slot * 2 + 1] = k
+    const { target } = this.#source.slots.bySlot[slot]!
+    const at = slot * CODE_FIELDS
+    this.codes[at] = run
+    this.codes[at + VALUES] = k
+    if (target.kind === 'jump' || target.kind === 'goto')
+      this.codes[at + CALLEE] = this.#source.callee(target.chain)
     return run
   }
 
@@ -105,7 +125,8 @@ class IndexWalk implements Made {
     let made = 0
     for (; this.#warmTo < bySlot.length && made < most; this.#warmTo++) {
       const slot = this.#warmTo
-      if (bySlot[slot] === null || this.codes[slot * 2] !== null || this.#keys.isLoose(slot)) continue
+      if (bySlot[slot] === null || this.codes[slot * CODE_FIELDS] !== null || this.#keys.isLoose(slot))
+        continue
       this.make(slot)
       made++
     }
@@ -114,8 +135,9 @@ class IndexWalk implements Made {
 
   /** The rule there is gone. */
   forget(slot: number): void {
-    this.codes[slot * 2] = null
-    this.codes[slot * 2 + 1] = NO_FIELDS
+    const at = slot * CODE_FIELDS
+    this.codes[at] = this.codes[at + CALLEE] = null
+    this.codes[at + VALUES] = NO_FIELDS
     this.#warmTo = Math.min(this.#warmTo, slot)
   }
 
@@ -155,22 +177,31 @@ class IndexWalk implements Made {
     ])
   }
 
-  #generate(): ChainFn {
+  #generate(): Pick<IndexWalk, 'run' | 'seek'> {
     const { tables, markMask } = this.#keys
     const { base } = this.#source.slots
     const marked = tables.some(({ signature }) => signature.mark)
     const which = tables.map((_, i) => i)
+    const lookUps = `
+    ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
+    ${tables.map((table, i) => emitLookUp(i, table, this.#source, markMask)).join('\n    ')}`
     const text = `
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
-return ((pkt, hook) => {
+const seek = ((pkt) => {
+  const { lists } = chain, { records } = chain.store
+  let best = Infinity, slot = -1
+  ${lookUps}
+  ${which.map((i) => `if (o${i} < best) { best = o${i}; slot = s${i} }`).join('\n  ')}
+  return slot
+})
+const run = ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
   const { pieces, pieceOrder, lists, codes, headPieces } = chain, { records } = chain.store
   let v = 0, piece = 0
   for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook, pieces[piece].k)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
   for (;;) {
-    ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
-    ${tables.map((table, i) => emitLookUp(i, table, this.#source, markMask)).join('\n    ')}
+    ${lookUps}
     ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i, base)}`).join('; ')} }` : ''}
     for (;;) {
       let best = pieceOrder[piece], from = -1
@@ -182,20 +213,21 @@ return ((pkt, hook) => {
         switch (from) {
           ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
         }
-        const code = codes[slot * 2]
-        v = code === null ? chain.make(slot)(pkt, hook, codes[slot * 2 + 1]) : code(pkt, hook, codes[slot * 2 + 1])
+        const at = slot * ${CODE_FIELDS}, code = codes[at]
+        v = code === null ? chain.make(slot)(pkt, hook, codes[at + ${VALUES}]) : code(pkt, hook, codes[at + ${VALUES}])
       }
       if (v !== ${NEXT}) return v
       ${marked ? 'if (pkt.mark !== mark) { mark = pkt.mark; after = best; break }' : ''}
     }
   }
-})`
+})
+return { run, seek }`
     return new Function('chain', 'tables', 'names', 'isCut', text)(
       this,
       tables,
       this.#source.names.exact,
       isCut,
-    ) as ChainFn
+    ) as Pick<IndexWalk, 'run' | 'seek'>
   }
 }
 
@@ -229,6 +261,10 @@ export class IndexedChain implements Made {
 
   get k(): Fields {
     return this.#walk.k
+  }
+
+  get walk(): IndexWalk {
+    return this.#walk
   }
 
   /** The same walk by the code of another source of the same rules. */

@@ -137,10 +137,8 @@ export class EngineHost {
     const pkt = this.#pkt
     if (!load(pkt, memory, frame)) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
     if (this.ahead) {
-      const { ahead } = this.engine.conntrack
       this.#offsets[0] = pkt.l3
-      ahead.batch(this.#offsets, 1)
-      pkt.hint = ahead.hints[0]!
+      pkt.hint = this.engine.lookAhead(this.#offsets, 1)[0]!
     }
     host.path.receive(pkt, host.devices.byName(dev)!)
   }

@@ -48,10 +48,7 @@ sysctls: { net.ipv4.ip_forward: 1, net.ipv6.conf.all.forwarding: 1 }
   const eth1 = host.devices.byName('eth1')!
   const left = ttls.map((ttl) => {
     load(pkt, memory, udp({ src, dst, ttl, sport: 4000, dport: 53, payload: 8 }))
-    if (ahead) {
-      conntrack.ahead.batch(Int32Array.of(pkt.l3), 1)
-      pkt.hint = conntrack.ahead.hints[0]!
-    }
+    if (ahead) pkt.hint = conntrack.ahead.batch(Int32Array.of(pkt.l3), 1)[0]!
     host.path.receive(pkt, eth0)
     return egress.take().find(({ device }) => device === eth1.index)?.bytes[at] ?? null
   })

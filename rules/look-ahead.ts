@@ -1,0 +1,137 @@
+// Looking rules up ahead: packets of a batch that begin connections will ask the indexes of long chains, whose rules and
+// chains no packet has met for long. What they will ask for is brought into the processor's caches for many packets at a
+// time, where each would wait for one after the other.
+//
+//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to ─▶ that chain's values
+//
+// A pass for each arrow, as in conntrack/look-ahead.ts. Nothing is counted, drawn or changed by it; a packet that goes
+// elsewhere (translated before, dropped) has cost the look-up.
+
+import type { Host } from '../datapath/host.ts'
+import { Packet } from '../datapath/packet.ts'
+import {
+  IP_OFFSET,
+  IPV4_DST,
+  IPV4_FRAG,
+  IPV4_HEADER_LEN,
+  IPV4_PROTOCOL,
+  IPV4_SRC,
+} from '../datapath/wire/ipv4.ts'
+import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { CALLEE, CODE_FIELDS, type IndexWalk, VALUES } from './compile/indexed.ts'
+import type { Callable } from './compile/rule.ts'
+import type { Fields } from './compile/shapes.ts'
+
+/** Rules from which on an index does not stay in the caches by itself. */
+const LARGE = 1024
+/** Packets from which on they gain by waiting together. */
+const ENOUGH = 4
+/** Version 4, five words of header. */
+const PLAIN_HEADER = 0x45
+
+/** Values on the second, third and fourth cache line of an object, where it has so many; its shape stands on the first. */
+interface Spread extends Fields {
+  readonly n8?: unknown
+  readonly n16?: unknown
+  readonly n24?: unknown
+}
+
+/** No value is this: to compare with it is to read. */
+const NOTHING = {}
+
+export class RuleLookAhead {
+  readonly #host: Host
+  /** IPv4 indexes that are worth it, by their chains. */
+  readonly #walks = new Map<object, IndexWalk>()
+  #list: IndexWalk[] = []
+  readonly #pkt = new Packet()
+  /** Of the packets that begin connections: where their frames begin, the slot, the chain behind it. */
+  #frames = new Int32Array(256)
+  #slots = new Int32Array(256)
+  readonly #callees: (Callable | null)[] = []
+  /** Somebody has to want what is read, or V8 would not read it. */
+  touched = 0
+
+  constructor(host: Host) {
+    this.#host = host
+  }
+
+  /** Indexes that are looked up ahead. */
+  get size(): number {
+    return this.#list.length
+  }
+
+  /** The chain has this index from now on; null: none. */
+  set(chain: object, walk: IndexWalk | null): void {
+    const old = this.#walks.get(chain)
+    const wanted = walk !== null && walk.rules >= LARGE ? walk : undefined
+    if (old === wanted) return
+    if (wanted === undefined) this.#walks.delete(chain)
+    else this.#walks.set(chain, wanted)
+    this.#list = [...this.#walks.values()]
+  }
+
+  /** `offsets`: first bytes of the frames in frame memory. `hints`: of each, its connection; -1 none. Hot: does not allocate. */
+  batch(offsets: Int32Array, hints: Int32Array, count: number): void {
+    if (this.#list.length === 0) return
+    const found = this.#gather(offsets, hints, count)
+    if (found < ENOUGH) return
+    for (const walk of this.#list) this.#touch(walk, found)
+  }
+
+  /** TCP and UDP frames that begin connections, into #frames. */
+  #gather(offsets: Int32Array, hints: Int32Array, count: number): number {
+    const { view } = this.#host.memory
+    if (count > this.#frames.length) {
+      this.#frames = new Int32Array(count)
+      this.#slots = new Int32Array(count)
+    }
+    const frames = this.#frames
+    let found = 0
+    for (let i = 0; i < count; i++) {
+      const l3 = offsets[i]!
+      if (hints[i]! >= 0 || view.getUint8(l3) !== PLAIN_HEADER) continue
+      const proto = view.getUint8(l3 + IPV4_PROTOCOL)
+      if (proto !== IPPROTO_TCP && proto !== IPPROTO_UDP) continue
+      if ((view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) === 0) frames[found++] = l3
+    }
+    return found
+  }
+
+  #touch(walk: IndexWalk, count: number): void {
+    const { view } = this.#host.memory
+    const frames = this.#frames
+    const slots = this.#slots
+    const callees = this.#callees
+    const pkt = this.#pkt
+    const { codes, seek } = walk
+    let touched = 0
+    for (let i = 0; i < count; i++) {
+      const l3 = frames[i]!
+      pkt.proto = view.getUint8(l3 + IPV4_PROTOCOL)
+      pkt.s0 = view.getInt32(l3 + IPV4_SRC)
+      pkt.d0 = view.getInt32(l3 + IPV4_DST)
+      pkt.sport = view.getUint16(l3 + IPV4_HEADER_LEN)
+      pkt.dport = view.getUint16(l3 + IPV4_HEADER_LEN + 2)
+      slots[i] = seek(pkt)
+    }
+    for (let i = 0; i < count; i++) {
+      const at = slots[i]! * CODE_FIELDS
+      callees[i] = at < 0 ? null : (codes[at + CALLEE] as Callable | null)
+      if (at >= 0 && (codes[at + VALUES] as Spread).n8 === NOTHING) touched++
+    }
+    for (let i = 0; i < count; i++) {
+      const callee = callees[i]!
+      if (callee !== null && callee.k === NOTHING) touched++
+    }
+    for (let i = 0; i < count; i++) {
+      const callee = callees[i]!
+      if (callee === null) continue
+      const k = callee.k as Spread
+      if (k.n8 === NOTHING || k.n16 === NOTHING || k.n24 === NOTHING) touched++
+      // Chains may end before the next batch.
+      callees[i] = null
+    }
+    this.touched = touched
+  }
+}
