@@ -9,6 +9,7 @@
 import type { Device } from '../../datapath/devices.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { payloadOffset } from '../../datapath/payload-offset.ts'
 
 export interface Instruction {
   readonly code: number
@@ -162,30 +163,6 @@ const ARPHRD_LOOPBACK = 772
 
 const hardwareType = (device: Device): number => (device.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)
 
-/** skb_get_poff(): where the payload begins, behind the transport header; 0 if that cannot be said. */
-function payloadOffset(pkt: Packet, host: Host): number {
-  const { view } = host.memory
-  const { l4, end, proto, l3 } = pkt
-  const header = l4 - l3
-  if (pkt.fragOffset !== 0) return header
-  switch (proto) {
-    case 6:
-      return l4 + 13 <= end ? header + Math.max(20, (view.getUint8(l4 + 12) & 0xf0) >> 2) : header
-    case 17:
-    case 136:
-    case 1:
-    case 58:
-    case 2:
-      return header + 8
-    case 33:
-      return header + 12
-    case 132:
-      return header + 12
-    default:
-      return header
-  }
-}
-
 /** What an ancillary load gives; -1 ends the program (the packet has no device). */
 function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
   const device =
@@ -202,7 +179,7 @@ function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
     case AD.Mark:
       return pkt.mark >>> 0
     case AD.PayOffset:
-      return payloadOffset(pkt, host)
+      return payloadOffset(pkt, host.memory.view)
     case AD.Random:
       return host.random.u32()
     case AD.Queue:
