@@ -86,6 +86,8 @@ export class FibLookup {
   readonly multicastIn: Route
 
   protected readonly devices: Devices
+  /** Interfaces that rules name in another way. */
+  protected readonly attached = new WeakMap<Rule, { iif?: Device | undefined; oif?: Device | undefined }>()
   protected readonly v4 = new Routing(4)
   protected readonly v6 = new Routing(6)
   readonly #multipath: Multipath
@@ -679,13 +681,24 @@ export class FibLookup {
     this.#namesGeneration = -1
   }
 
+  /**
+   * The interface that a rule names; undefined: it is detached. Alternative names count when the rule is put in, later only
+   * the interface's own (attach_rules).
+   */
+  ruleDevice(rule: Rule, which: 'iif' | 'oif'): Device | undefined {
+    const named = this.devices.byName(rule[which] ?? '')
+    if (named !== undefined) return named
+    const attached = this.attached.get(rule)?.[which]
+    return attached !== undefined && this.devices.byName(attached.name) === attached ? attached : undefined
+  }
+
   /** Names of interfaces in rules may come and go (fib_rules_event). */
   #resolveNames(): void {
     for (const rt of [this.v4, this.v6]) {
       rt.ifaces = new Int32Array(rt.rules.length * 2)
       for (const [i, r] of rt.rules.entries()) {
-        if (r.iif) rt.ifaces[i * 2] = this.devices.byAnyName(r.iif)?.index ?? -1
-        if (r.oif) rt.ifaces[i * 2 + 1] = this.devices.byAnyName(r.oif)?.index ?? -1
+        if (r.iif) rt.ifaces[i * 2] = this.ruleDevice(r, 'iif')?.index ?? -1
+        if (r.oif) rt.ifaces[i * 2 + 1] = this.ruleDevice(r, 'oif')?.index ?? -1
       }
     }
     this.#namesGeneration = this.devices.generation

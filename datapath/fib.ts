@@ -72,6 +72,14 @@ export class Fib extends FibLookup {
     super(devices, memory, conf)
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
+      // detach_rules(): the rules of its old name, and of others.
+      deviceRenamed: (device) => {
+        for (const rule of [...this.rules(4), ...this.rules(6)]) {
+          const attached = this.attached.get(rule)
+          if (attached?.iif === device) attached.iif = undefined
+          if (attached?.oif === device) attached.oif = undefined
+        }
+      },
       addressAdded: (device, address, old) => {
         if (address.family === 4) {
           if (old === undefined) addAddressRoutes(this, device, address)
@@ -302,6 +310,9 @@ export class Fib extends FibLookup {
       throw new RouteError('EEXIST', 'File exists')
     // fib6_rule_configure() makes the table, fib4_rule_configure() does not.
     if (rt.family === 6 && rule.action === 'lookup' && !rule.l3mdev) rt.table(rule.table ?? Table.Main)
+    const device = (name: string | null | undefined): Device | undefined =>
+      name ? this.devices.byAnyName(name) : undefined
+    this.attached.set(rule, { iif: device(rule.iif), oif: device(rule.oif) })
     const at = rt.rules.findIndex((r) => r.priority > rule.priority)
     rt.rules.splice(at < 0 ? rt.rules.length : at, 0, rule)
     // fib_unmerge(): from now on local and main are tables of their own, whatever rules there will be.

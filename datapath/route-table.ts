@@ -9,7 +9,7 @@
 
 import { type Device, Scope } from './devices.ts'
 import type { Family } from './packet.ts'
-import type { Nexthop, RouteExtras, Words } from './route.ts'
+import { type Nexthop, type RouteExtras, RouteType, type Words } from './route.ts'
 
 type RouteFields = Omit<
   RouteEntry,
@@ -419,7 +419,10 @@ function score(
   oif: number,
   strict: boolean,
 ): number {
-  if (device === null || dead || (!device.up && !isErrorType(type))) return -1
+  if (device === null || dead) return -1
+  // Addresses that came while the link was down are this host's all the same.
+  const needsLink = !isErrorType(type) && type !== RouteType.Local && type !== RouteType.Anycast
+  if (!device.up && needsLink) return -1
   const fits = oif === 0 || device.index === oif
   return !fits && strict ? -1 : (fits ? 2 : 0) | (preference << 2)
 }

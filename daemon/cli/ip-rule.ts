@@ -414,9 +414,10 @@ export function printRule(context: IpContext, rule: Rule): void {
     if (mask !== 0xffff_ffff) out.any('fwmask', hex(mask), `/${hex(mask)}`)
     out.plain(' ')
   }
-  const port = (name: string, device: string): void => {
+  const port = (name: 'iif' | 'oif', device: string): void => {
     out.any(name, device, `${name} ${out.paint('name', device)} `)
-    if (context.devices.byAnyName(device) === undefined) out.any(`${name}_detached`, null, '[detached] ')
+    if (context.host.fib.ruleDevice(rule, name) === undefined)
+      out.any(`${name}_detached`, null, '[detached] ')
   }
   if (rule.iif) port('iif', rule.iif)
   if (rule.oif) port('oif', rule.oif)

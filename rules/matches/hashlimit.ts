@@ -174,11 +174,11 @@ function parseMask(o: Options, flag: string): number {
 }
 
 function parseInterval(text: string): number {
-  // What follows the number is not looked at.
-  const value = strtoul(text, 1, 0xffffffff, 10)
-  if (value === null)
+  // atoi(): what follows the number is not looked at.
+  const value = Number(BigInt.asIntN(32, atoll(text)))
+  if (value <= 0)
     throw new OptionError(`hashlimit: Bad value for "--hashlimit-rate-interval" option: "${text}"`)
-  return value.value
+  return value
 }
 
 /** The rate's text, and the expiry in ms that goes without saying. */

@@ -3,6 +3,7 @@
 
 import type { Match } from '../extension.ts'
 import { OptionError, WholeError } from '../options.ts'
+import { strtod } from '../text/numbers.ts'
 
 export type Statistic =
   /** Of 2^31: a packet fits if its random 31 bits are below. */
@@ -11,19 +12,12 @@ export type Statistic =
 
 const SCALE = 0x80000000
 
-/** strtod() for what a probability may be: decimal or hexadecimal, with an exponent. NaN for anything else. */
-function readDouble(text: string): number {
-  if (/^\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text)) return Number(text)
-  const hex = /^\s*\+?0[xX]([0-9a-fA-F]*)\.?([0-9a-fA-F]*)(?:[pP]([+-]?\d+))?$/.exec(text)
-  if (hex === null || hex[1]! + hex[2]! === '') return Number.NaN
-  return Number.parseInt(hex[1]! + hex[2]!, 16) * 2 ** (Number(hex[3] ?? 0) - 4 * hex[2]!.length)
-}
-
 function parseProbability(text: string): number {
-  const p = readDouble(text)
-  if (!(p >= 0 && p <= 1))
+  const read = strtod(text)
+  if (read === null || read.end !== text.length || read.value < 0 || read.value > 1)
     throw new OptionError('statistic: bad value for option "--probability", or out of range (0-1).\n')
-  return Math.round(p * SCALE)
+  // What is not a number is not out of range either.
+  return Number.isNaN(read.value) ? 0 : Math.round(Math.abs(read.value) * SCALE)
 }
 
 /** printf("%.11f"): exact, ties to even. */

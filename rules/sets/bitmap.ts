@@ -41,6 +41,11 @@ export class BitmapSet implements SetData {
   readonly #macs: Map<number, readonly [number, number]> | null
   /** Elements without MAC: their time, in seconds, runs only once they have one. */
   readonly #waiting = new Map<number, number>()
+  /**
+   * Elements with a MAC that were added again without it: their seconds are taken for a moment since the kernel's start, and
+   * so they are over, but not gone.
+   */
+  readonly #lost = new Set<number>()
   readonly #members: Uint8Array
 
   constructor(kind: BitmapKind, options: SetOptions, env: SetEnv, macs = false) {
@@ -71,36 +76,45 @@ export class BitmapSet implements SetData {
       }
       if (live && !exist) throw new SetError('EXIST')
       this.#members[row] = PRESENT
-      this.extensions.put(row, options, !live)
+      // What counted before stays in its place, and counts on.
+      this.extensions.put(row, options, false)
     })
   }
 
-  /** bitmap_ipmac_do_add(): a MAC may come later, and starts the element's time. */
+  /**
+   * bitmap_ipmac_do_add(): a MAC may come later, and starts the element's time. Until then its seconds look like a moment
+   * long ago, so that the element may be added again.
+   */
   #addMac(row: number, options: SetOptions, exist: boolean, live: boolean): void {
     const macs = this.#macs!
-    const waits = live && !macs.has(row)
-    const completes = waits && options.ether !== undefined
-    if (live && !completes && !exist) throw new SetError('EXIST')
+    const { ether } = options
+    const lost = this.#lost.has(row)
+    const waited = live ? this.#waiting.get(row) : undefined
+    const completes = live && !macs.has(row) && ether !== undefined
+    if (live && !completes && !waited && !exist) throw new SetError('EXIST')
     this.#members[row] = PRESENT
-    if (options.ether !== undefined) macs.set(row, options.ether)
-    else if (!live) macs.delete(row)
-    if (macs.has(row)) {
-      const waited = this.#waiting.get(row)
-      this.#waiting.delete(row)
-      const timed =
-        options.timeout === undefined && waited !== undefined ? { ...options, timeout: waited } : options
-      this.extensions.put(row, timed, !live)
-    } else {
-      this.extensions.put(row, { ...options, timeout: 0 }, !live)
-      if (this.extensions.expires) this.#waiting.set(row, options.timeout ?? this.extensions.timeout)
+    if (ether !== undefined && (!lost || exist)) macs.set(row, ether)
+    else if (ether === undefined && !live && !lost) macs.delete(row)
+    this.#waiting.delete(row)
+    this.#lost.delete(row)
+    const seconds = options.timeout ?? this.extensions.timeout
+    if (ether !== undefined || !this.extensions.expires) {
+      const stored = completes && seconds === this.extensions.timeout ? waited : undefined
+      this.extensions.put(row, stored === undefined ? options : { ...options, timeout: stored }, false)
+      return
     }
+    this.extensions.put(row, { ...options, timeout: 0 }, false)
+    if (!macs.has(row)) this.#waiting.set(row, seconds)
+    else if (seconds !== 0) this.#lost.add(row)
   }
 
   del(options: SetOptions, exist: boolean): void {
     this.#check(options)
     this.#each(options, (row) => {
-      if (this.#live(row)) this.#remove(row)
-      else if (!exist) throw new SetError('EXIST')
+      // One whose time seems over goes, and the tool is told that it was not there.
+      const over = (this.#waiting.get(row) ?? 0) !== 0 || !this.#live(row)
+      if (this.#members[row] === PRESENT) this.#remove(row)
+      if (over && !exist) throw new SetError('EXIST')
     })
   }
 
@@ -108,9 +122,9 @@ export class BitmapSet implements SetData {
     this.#check(options)
     const { first, step } = this.#kind
     const row = Math.floor((this.#kind.written(options) - first) / step)
-    if (!this.#live(row)) return false
-    const mac = this.#macs?.get(row)
     const asked = options.ether
+    if (!this.#live(row)) return asked === undefined && this.#lost.has(row)
+    const mac = this.#macs?.get(row)
     return mac === undefined || asked === undefined || (mac[0] === asked[0] && mac[1] === asked[1])
   }
 
@@ -118,13 +132,14 @@ export class BitmapSet implements SetData {
     this.#members.fill(ABSENT)
     this.#macs?.clear()
     this.#waiting.clear()
+    this.#lost.clear()
     this.extensions.clear()
   }
 
   count(): number {
     let live = 0
     for (let row = 0; row < this.#members.length; row++) if (this.#live(row)) live++
-    return live
+    return live + this.#lost.size
   }
 
   *members(): Iterable<SetMember> {
@@ -191,13 +206,14 @@ export class BitmapSet implements SetData {
   }
 
   #live(row: number): boolean {
-    return this.#members[row] === PRESENT && !this.extensions.expired(row)
+    return this.#members[row] === PRESENT && !this.extensions.expired(row) && !this.#lost.has(row)
   }
 
   #remove(row: number): void {
     this.#members[row] = ABSENT
     this.#macs?.delete(row)
     this.#waiting.delete(row)
+    this.#lost.delete(row)
   }
 
   #each(options: SetOptions, then: (row: number) => void): void {

@@ -168,6 +168,16 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       ]),
       ['iptables', ...'-t mangle -A INPUT -p tcp -j TCPOPTSTRIP --strip-options mss,2'.split(' ')],
       ['iptables', ...'-t raw -A PREROUTING -j CT --zone MARK'.split(' ')],
+      ...['-0', 'nan', '-1e-400', '-1e-320', '0x.8', '5.'].map((p) => [
+        'iptables',
+        ...`-A INPUT -m statistic --mode random --probability ${p}`.split(' '),
+      ]),
+      ...['2147483648', '4294967297', '-4294967291', '010', '+5'].map((n) => [
+        'iptables',
+        ...`-A INPUT -m hashlimit --hashlimit-name k --hashlimit-upto 5/s --hashlimit-rate-match --hashlimit-rate-interval ${n}`.split(
+          ' ',
+        ),
+      ]),
       // What has a name must be of one kind in all rules that say it.
       ...[
         '-m hashlimit --hashlimit-name n --hashlimit-upto 5/s --hashlimit-htable-size 2000000 --hashlimit-htable-max 1048577',

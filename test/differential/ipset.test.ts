@@ -266,6 +266,41 @@ create l bitmap:ip to 10.0.0.9 range 10.0.0.1-10.0.0.5
 save l
 create q bitmap:ip range 10.0.0.1-10.0.0.5 to 10.0.0.9
 create q bitmap:ip from 10.0.0.0/24 to 10.0.0.9
+create wait bitmap:ip,mac range 10.0.0.0/24 timeout 1000 counters comment
+add wait 10.0.0.5 packets 7 comment a
+add wait 10.0.0.5 timeout 700
+save wait
+add wait 10.0.0.5,1:1:1:1:1:1 timeout 1000
+save wait
+add wait 10.0.0.5
+-exist add wait 10.0.0.5
+list wait
+test wait 10.0.0.5
+test wait 10.0.0.5,1:1:1:1:1:1
+add wait 10.0.0.5,2:2:2:2:2:2
+save wait
+-exist add wait 10.0.0.5
+-exist add wait 10.0.0.5,2:2:2:2:2:2
+save wait
+-exist add wait 10.0.0.5
+del wait 10.0.0.5
+add wait 10.0.0.6
+del wait 10.0.0.6
+add wait 10.0.0.6 timeout 0
+add wait 10.0.0.6
+-exist add wait 10.0.0.6
+list wait
+flush wait
+add wait 10.0.0.5
+save wait
+create counts bitmap:port range 0-10 counters
+add counts 5 packets 7 bytes 8
+del counts 5
+add counts 5 bytes 9
+add counts 6 packets 3
+flush counts
+add counts 6
+save counts
 add m [10.0.0.1]x
 add m [10.0.0.1]x-foo
 add m [10.0.0.1]x/24
