@@ -5,7 +5,16 @@ import { quotedReferences, type Wire } from './conversation.ts'
 import * as build from './frames.ts'
 import { ROUTING_MAKERS } from './generate-routing.ts'
 import type { Kind, World } from './generate-world.ts'
-import { anyDevice, common, type FamilyNoise, type Maker, type Noise, pair, some } from './noise.ts'
+import {
+  anyDevice,
+  common,
+  type FamilyNoise,
+  type Maker,
+  type Noise,
+  pair,
+  some,
+  tunnelled,
+} from './noise.ts'
 import { NOISE4 } from './noise-ipv4.ts'
 import { NOISE6 } from './noise-ipv6.ts'
 import type { StepRun } from './scenario.ts'
@@ -140,6 +149,26 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       ...common(w),
     })
     return { dev: from.dev, frame, note: 'protocol to the host' }
+  },
+  tunnel(w) {
+    const { random, world } = w
+    const p = pair(w)
+    const dst = random.once(6) ? random.pick(world.own) : p.dst
+    return { dev: p.dev, frame: tunnelled(w, p.src, dst), note: 'in a tunnel' }
+  },
+  /** A question of ICMP that is no echo, or the answer to one. */
+  query(w) {
+    const { random } = w
+    const p = pair(w)
+    const frame = build.icmp({
+      src: p.src,
+      dst: p.dst,
+      type: random.pick(noiseOf(w.world).queries),
+      echoId: random.pick([1, 77, 1000]),
+      payload: random.pick([8, 12, 20]),
+      ...common(w),
+    })
+    return { dev: p.dev, frame, note: 'icmp query' }
   },
   martian(w) {
     const { random, world } = w
@@ -321,6 +350,7 @@ const WEIGHTS: Readonly<Record<Kind, Readonly<Record<string, number>>>> = {
   },
   routing: {
     anywhere: 30,
+    tunnel: 8,
     toHost: 4,
     martian: 5,
     spoofed: 5,

@@ -12,7 +12,7 @@ import { SET_MATCH, SET_TARGET } from './generate-sets.ts'
 import { type Kind, shuffled, stream, type World } from './generate-world.ts'
 import type { Family } from './scenario.ts'
 
-const HOOKS: Readonly<Record<Table, readonly Hook[]>> = {
+export const HOOKS: Readonly<Record<Table, readonly Hook[]>> = {
   raw: ['PREROUTING', 'OUTPUT'],
   mangle: ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
   nat: ['PREROUTING', 'INPUT', 'OUTPUT', 'POSTROUTING'],
@@ -47,7 +47,7 @@ export interface Basis {
   readonly wall: number
 }
 
-interface Context extends Basis {
+export interface Context extends Basis {
   readonly random: SeededRandom
 }
 
@@ -179,8 +179,8 @@ function makeProtocol({ random, profile, world }: Context, table: Table): string
   return protocol === '' && table === 'nat' && random.once(2) ? random.pick(['tcp', 'udp']) : protocol
 }
 
-/** Text after `-A CHAIN`. */
-function makeRule(place: Place, context: Context, reach: readonly string[]): string {
+/** Text after `-A CHAIN`. `reach`: chains that it may jump to. */
+export function makeRule(place: Place, context: Context, reach: readonly string[]): string {
   const { random, world, profile } = context
   const parts: string[] = []
   const can = (h: Hook): boolean => place.hooks.includes(h)
@@ -243,6 +243,7 @@ function makeMatch(d: Draw, stateful: boolean, has: string[]): string {
     .filter(
       (e) =>
         (stateful || e.tracks !== true) &&
+        (d.world.sets || e.sets !== true) &&
         (e.protocols === undefined || e.protocols.includes(d.protocol)) &&
         (e.tables === undefined || e.tables.includes(place.table)) &&
         (e.hooks === undefined || d.only(...e.hooks)) &&
@@ -286,6 +287,7 @@ function pickTarget(
     if (e.tables !== undefined && !e.tables.includes(table)) continue
     if (e.hooks !== undefined && !hooks.every((h) => e.hooks!.includes(h))) continue
     if (e.tracks === true && !stateful) continue
+    if (e.sets === true && !world.sets) continue
     choices.push([e.weight?.(profile, table) ?? 1, e])
   }
   return weighted(choices, random) ?? ''

@@ -30,16 +30,20 @@ const namesOf = (family: Family): string[] => setsOf(family).map(([name]) => nam
 const plainOf = (family: Family): string[] => namesOf(family).filter((name) => name !== 'list')
 
 /** What is of one family in the members. */
-const OF: Readonly<Record<Family, { lengths: number[]; masks: number[]; icmp: string[]; host: string }>> = {
+const OF: Readonly<
+  Record<Family, { lengths: number[]; masks: number[]; bits: string[]; icmp: string[]; host: string }>
+> = {
   4: {
     lengths: [1, 8, 16, 23, 24, 28, 30, 31, 32],
     masks: [8, 16, 24, 31],
+    bits: ['255.255.0.255', '0.0.0.255', '255.255.255.254', '128.0.0.1'],
     icmp: ['icmp:8/0', 'icmp:0/0', 'icmp:3/3'],
     host: '192.0.2.250',
   },
   6: {
     lengths: [1, 16, 32, 47, 48, 63, 64, 65, 120, 127, 128],
     masks: [16, 48, 64, 96, 127],
+    bits: ['ffff:ffff::ffff', '::ff', 'ffff:ffff:ffff:ffff::', '8000::1'],
     icmp: ['icmpv6:128/0', 'icmpv6:129/0', 'icmpv6:1/4'],
     host: '2001:db8:250::1',
   },
@@ -60,7 +64,7 @@ function member(kind: string, random: SeededRandom, world: World, name: string):
       return random.pick([`tcp:${port}`, `tcp:${port}`, `udp:${port}`, ...OF[world.family].icmp, 'gre:0'])
     }
     case 'iface':
-      return random.pick(world.devices).name
+      return `${random.once(8) ? 'physdev:' : ''}${random.pick(world.devices).name}`
     default:
       return random.pick(plainOf(world.family))
   }
@@ -85,7 +89,12 @@ export function makeSets(seed: number, world: World): string {
       family === 6 && type.startsWith('hash') ? 'family inet6' : '',
       has.timeout ? `timeout ${random.pick([0, 1, 2, 6000])}` : '',
       ...(['counters', 'comment', 'skbinfo'] as const).map((option) => (has[option] ? option : '')),
-      name === 'ip' && random.once(3) ? `netmask ${random.pick(of.masks)}` : '',
+      (name === 'ip' || name === 'ipp') && random.once(3)
+        ? random.pick([`netmask ${random.pick(of.masks)}`, `bitmask ${random.pick(of.bits)}`])
+        : '',
+      // Narrower than its range.
+      name === 'bip' && random.once(3) ? `netmask ${random.pick([28, 30, 31])}` : '',
+      type.startsWith('hash') && random.once(4) ? `bucketsize ${random.pick([2, 4, 14])}` : '',
       name === 'ip' || name === 'np' ? `maxelem ${random.pick([9, 65536])}` : '',
     ]
     lines.push(`create ${name} ${words.filter((w) => w !== '').join(' ')}`)
@@ -120,11 +129,24 @@ export function makeSets(seed: number, world: World): string {
           ? `skbmark ${random.pick(['0x1', '0xf0/0xff', '0x0/0xffff'])} skbprio ${random.below(3)}:${random.below(9)} skbqueue ${random.below(4)}`
           : '',
         /net/.test(type) && random.once(5) ? 'nomatch' : '',
+        name === 'ni' && random.once(3) ? 'wildcard' : '',
       ]
       lines.push(`-exist add ${name} ${inRange.join()} ${extra.filter((w) => w !== '').join(' ')}`.trim())
     }
   }
   return `${lines.join('\n')}\n`
+}
+
+/** A command that changes what is in `sets`. */
+export function drawSetChange(random: SeededRandom, world: World, sets: string): string[] {
+  const [name, , parts] = random.pick(setsOf(world.family))
+  if (random.once(12)) return ['ipset', 'flush', name]
+  if (random.once(12)) return ['ipset', 'swap', 'net', 'net2']
+  const element = parts.split(',').map((kind) => member(kind, random, world, name))
+  if (random.once(3)) return ['ipset', '-exist', 'del', name, element.join()]
+  // None that ends soon: nobody knows when exactly the tool put it in.
+  const stays = new RegExp(`^create ${name} .*\\btimeout `, 'm').test(sets) ? ['timeout', '0'] : []
+  return ['ipset', '-exist', 'add', name, element.join(), ...stays]
 }
 
 function directions(d: Draw, name: string): string {
@@ -138,11 +160,16 @@ const use = (d: Draw): string => {
   return `${name} ${directions(d, name)}`
 }
 
-const sets = (profile: string): boolean => profile === 'sets'
+/** How often, in a scenario that has sets. */
+const weight =
+  (often: number, rarely: number) =>
+  (profile: string): number =>
+    profile === 'sets' ? often : rarely
 
 export const SET_MATCH: Entry = {
   name: 'set',
-  weight: (profile) => (sets(profile) ? 60 : 0),
+  sets: true,
+  weight: weight(60, 6),
   draw(d) {
     const counter = (what: string): string =>
       d.pick(['', '', `${d.not(3)}--${what}-eq`, `--${what}-lt`, `--${what}-gt`])
@@ -163,7 +190,8 @@ export const SET_MATCH: Entry = {
 
 export const SET_TARGET: TargetEntry = {
   name: 'SET',
-  weight: (profile) => (sets(profile) ? 40 : 0),
+  sets: true,
+  weight: weight(40, 4),
   draw(d) {
     const out: string[] = []
     const map = d.place.table === 'mangle' && d.random.once(3)

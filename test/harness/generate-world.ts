@@ -74,6 +74,8 @@ export interface Networks {
 
 export interface World extends Networks {
   readonly family: Family
+  /** Whether the scenario has sets. */
+  readonly sets: boolean
   readonly rules: readonly string[]
   readonly sysctls: Readonly<Record<string, string>>
   readonly clientPorts: readonly number[]
@@ -255,7 +257,8 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
   }
   if (family === 4 && (profile === 'extensions' || profile === 'routing'))
     rules.push(...ruleRealms(stream(seed, 'rule realms'), rules, net))
-  return { ...net, devices, family, routes, rules, sysctls, clientPorts, serverPorts, marks }
+  const sets = profile === 'sets' || (profile === 'extensions' && stream(seed, 'sets besides').once(3))
+  return { ...net, devices, family, sets, routes, rules, sysctls, clientPorts, serverPorts, marks }
 }
 
 /** Gives realms to some of `rules`, in place; and more rules, which have nothing else to say. */

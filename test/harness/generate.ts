@@ -16,11 +16,11 @@ import {
 import { H323Conversation } from './conversation-h323.ts'
 import { HELPER_CONVERSATIONS } from './conversation-helpers.ts'
 import type { SeededRandom } from './frames.ts'
+import { Changes } from './generate-changes.ts'
 import { cutUp } from './generate-fragments.ts'
 import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
-import { drawRoutingChange } from './generate-routing.ts'
-import { makeRules } from './generate-rules.ts'
+import { type Basis, makeRules } from './generate-rules.ts'
 import { makeSets } from './generate-sets.ts'
 import { type Kind, kindOf, makeWorld, type Profile, stream, type World } from './generate-world.ts'
 import { headersOf } from './headers.ts'
@@ -215,43 +215,6 @@ function referencesInto(
   return references.map((r) => ({ ...r, at: r.at + by }))
 }
 
-/** One in how many turns of a scenario changes the host: connections ended, timeouts and rules of the game. */
-const CHANGES: Readonly<Partial<Record<Kind, number>>> = { state: 60, nat: 60, routing: 40 }
-const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
-  ['tcp_be_liberal', [0, 1]],
-  ['tcp_loose', [0, 1]],
-  ['tcp_ignore_invalid_rst', [0, 1]],
-  ['tcp_max_retrans', [0, 1, 3]],
-  ['checksum', [0, 1]],
-  ['acct', [0, 1]],
-  ['udp_timeout', [1, 30]],
-  ['tcp_timeout_established', [1, 1000]],
-]
-
-/** A command that changes what is going on. */
-function drawChange({ world, random }: Recorder): string[] {
-  const own = (): readonly [string, string] => {
-    const { name, addresses } = random.pick(world.devices)
-    return [random.pick(addresses), name]
-  }
-  switch (random.below(6)) {
-    case 0:
-      return ['conntrack', '-D', '-f', `ipv${world.family}`, '-p', random.pick(['tcp', 'udp', 'tcp', 'icmp'])]
-    case 1:
-      return ['conntrack', '-D', '-f', `ipv${world.family}`, '-s', random.pick(world.peers).address]
-    case 2:
-      return ['conntrack', '-F']
-    case 3: {
-      const [address, dev] = own()
-      return ['ip', 'addr', 'del', address.replace(/ brd \+/, ''), 'dev', dev]
-    }
-    default: {
-      const [name, values] = random.pick(KNOBS)
-      return ['sysctl', '-qw', `net.netfilter.nf_conntrack_${name}=${random.pick(values)}`]
-    }
-  }
-}
-
 /** Conversations that are neither TCP, UDP nor echo. */
 const OTHERS = [OtherConversation, OtherConversation, OtherConversation, SctpConversation, TftpConversation]
 
@@ -261,7 +224,13 @@ const conversationsOf = (profile: Kind, family: World['family']) =>
 /** So many turns in a row may pass without a frame. */
 const MOST_IDLE = 10_000
 
-async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<void> {
+/** `changes`: what may change meanwhile; null: nothing does. */
+async function talk(
+  recorder: Recorder,
+  profile: Kind,
+  frames: number,
+  changes: Changes | null = null,
+): Promise<void> {
   const { random } = recorder
   const mix = MIX[profile]
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
@@ -270,8 +239,8 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
     if (recorder.frames !== before) idle = 0
     before = recorder.frames
     if (idle > MOST_IDLE) throw new Error(`nobody says anything after ${before} frames`)
-    if (random.once(CHANGES[profile] ?? Number.MAX_SAFE_INTEGER))
-      await recorder.change(profile === 'routing' ? drawRoutingChange(recorder) : drawChange(recorder))
+    const change = changes?.draw(recorder) ?? null
+    if (change !== null) await recorder.change(change)
     if (random.below(talks + mix.noise) >= talks) {
       const n = makeNoise(recorder, profile, recorder.history)
       if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
@@ -292,7 +261,6 @@ async function talk(recorder: Recorder, profile: Kind, frames: number): Promise<
   }
 }
 
-/** The host of a scenario, without a frame yet. `drawn`: the seed, `wall`: milliseconds since 1970. */
 /** Timeout policies for CT --timeout, by the protocol that they are for: see the target CT. */
 const POLICIES: Readonly<Record<World['family'], readonly string[]>> = {
   4: [
@@ -309,13 +277,20 @@ const POLICIES: Readonly<Record<World['family'], readonly string[]>> = {
   ],
 }
 
-async function bareScenario(
+/** What the rules of a scenario are drawn from, `wall` being milliseconds since 1970; null where they are those of the helpers. */
+async function basisOf(drawn: number, profile: Kind, wall: number, world: World): Promise<Basis | null> {
+  if (profile === 'helpers' || profile === 'h323') return null
+  return { seed: drawn, profile, world, frames: await sampleFrames(drawn, profile, world), wall }
+}
+
+/** The host of a scenario, without a frame yet. `drawn`: the seed. */
+function bareScenario(
   name: string,
   drawn: number,
   profile: Kind,
-  wall: number,
   world: World,
-): Promise<Scenario> {
+  basis: Basis | null,
+): Scenario {
   const { devices, routes, rules, sysctls } = world
   return {
     name,
@@ -324,12 +299,12 @@ async function bareScenario(
     routes,
     rules,
     sysctls,
-    ...(profile === 'sets' ? { sets: makeSets(drawn, world) } : {}),
+    ...(world.sets ? { sets: makeSets(drawn, world) } : {}),
     ...(profile === 'state' ? { policies: POLICIES[world.family] } : {}),
     iptables:
-      profile === 'helpers' || profile === 'h323'
-        ? makeHelperRules(drawn, world, profile)
-        : makeRules({ seed: drawn, profile, world, frames: await sampleFrames(drawn, profile, world), wall }),
+      basis === null
+        ? makeHelperRules(drawn, world, profile === 'h323' ? profile : 'helpers')
+        : makeRules(basis),
     steps: [],
   }
 }
@@ -348,7 +323,8 @@ export async function generate(
   for (let attempt = 0; attempt < 10; attempt++) {
     const drawn = (Math.imul(seed, 16) + attempt) | 0
     const world = makeWorld(drawn, kind, family)
-    const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, Date.now(), world)
+    const basis = await basisOf(drawn, kind, Date.now(), world)
+    const bare = bareScenario(`${profile}-${seed}`, drawn, kind, world, basis)
     const kernel = new KernelHost(oracle, bare)
     try {
       await kernel.setUp()
@@ -361,7 +337,7 @@ export async function generate(
     // What is saved has the tables in another order, and the first rule that names an estimator or a list makes it.
     const captured = capture && !/ -m (rateest|recent) /.test(bare.iptables) ? await kernel.capture() : null
     const recorder = new Recorder(kernel, world, kind, stream(drawn, 'traffic'))
-    await talk(recorder, kind, frames)
+    await talk(recorder, kind, frames, new Changes(kind, basis, stream(drawn, 'changes'), bare))
     return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }
   }
   throw refusal
@@ -380,7 +356,13 @@ export async function rehearse(
   for (let attempt = 0; attempt < 10; attempt++) {
     const drawn = (Math.imul(seed, 16) + attempt) | 0
     const world = makeWorld(drawn, kind, family)
-    const bare = await bareScenario(`${profile}-${seed}`, drawn, kind, wall, world)
+    const bare = bareScenario(
+      `${profile}-${seed}`,
+      drawn,
+      kind,
+      world,
+      await basisOf(drawn, kind, wall, world),
+    )
     let taker: Taker
     try {
       taker = start(bare)
@@ -391,7 +373,8 @@ export async function rehearse(
       continue
     }
     const recorder = new Recorder(taker, world, kind, stream(drawn, 'traffic'))
-    await talk(recorder, kind, frames)
+    // Who asks what the rules did wants them to stay.
+    await talk(recorder, kind, frames, new Changes(kind, null, stream(drawn, 'changes'), bare))
     return { ...bare, steps: recorder.steps }
   }
   throw refusal

@@ -25,6 +25,8 @@ export interface FamilyNoise {
   readonly quotes: readonly number[]
   /** To the host: ICMP types, protocols. */
   readonly icmpTypes: readonly number[]
+  /** Types of ICMP that ask something or answer, besides echo. */
+  readonly queries: readonly number[]
   readonly protocols: readonly number[]
   /** Of packets that are too short for their header. */
   readonly cut: readonly number[]
@@ -83,4 +85,53 @@ export function some(
     default:
       return build.udp({ ...head, sport, dport, payload })
   }
+}
+
+/** Inside of a tunnel: who talks there, of either family. */
+const INSIDE = {
+  4: ['10.99.0.1', '10.99.0.2', '172.30.1.1', '192.0.2.77'],
+  6: ['2001:db8:99::1', '2001:db8:99::2', 'fd99:1::5', 'fe80::5'],
+} as const
+const IPIP = 4
+const GRE = 47
+const IPV6 = 41
+
+/** A packet in a tunnel, whose own headers nobody on the way reads but what hashes flows; now and then in two, or cut. */
+export function tunnelled(w: Wire, src: string, dst: string, depth = 0): Uint8Array {
+  const { random } = w
+  const family = random.pick([4, 6] as const)
+  const [a, b] = [random.pick(INSIDE[family]), random.pick(INSIDE[family])]
+  const inner =
+    depth === 0 && random.once(6)
+      ? tunnelled(w, a, b, 1)
+      : some(w, a, b, {
+          ...(random.once(8) ? { mf: true } : {}),
+          ...(random.once(8) ? { fragOffset: 16 } : {}),
+          ...(random.once(4) ? { flowLabel: random.below(4) } : {}),
+          ...(random.once(6) ? { ihl: random.pick([4, 6]) } : {}),
+        })
+  const gre = random.once(2)
+  const payload = gre ? [...greHeader(random, family === 4 ? 0x0800 : 0x86dd), ...inner] : [...inner]
+  return build.ip({
+    src,
+    dst,
+    proto: gre ? GRE : random.once(12) ? random.pick([IPIP, IPV6]) : family === 4 ? IPIP : IPV6,
+    payload: random.once(6) ? payload.slice(0, random.below(payload.length)) : payload,
+    ...common(w),
+    ...(random.once(8) ? { ttl: random.pick([1, 2]) } : {}),
+  })
+}
+
+/** RFC 2784 and 2890: flags, version, what is inside; checksum, key and sequence number as the flags say. */
+function greHeader(random: Wire['random'], inside: number): number[] {
+  const flags = random.pick([0, 0, 0x8000, 0x2000, 0x3000, 0xb000, 0x4000, 0x0001, 0x2001])
+  const type = random.once(10) ? random.pick([0x6558, 0x880b, 0x0800, 0x86dd]) : inside
+  const words = [0x8000, 0x2000, 0x1000].filter((bit) => (flags & bit) !== 0).length
+  return [
+    flags >> 8,
+    flags & 255,
+    type >> 8,
+    type & 255,
+    ...Array.from({ length: words * 4 }, () => random.below(3)),
+  ]
 }

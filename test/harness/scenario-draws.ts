@@ -8,7 +8,7 @@
 import type { Random } from '../../datapath/host.ts'
 import { SeededRandom } from './frames.ts'
 import { type Headers, headersOf, ICMP, ICMPV6, isIcmp, isIpv6, numberOf, TCP, u16, u32 } from './headers.ts'
-import { hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
+import { allRules, hasHelpers, type Run, type Scenario, type StepRun } from './scenario.ts'
 import { announcedDraws, joined } from './scenario-draws-helpers.ts'
 
 const REDIRECT = 137
@@ -20,6 +20,9 @@ const IDENTIFIED: Readonly<Record<number, readonly number[]>> = {
   [ICMP]: [0, 8, 13, 14, 15, 16, 17, 18],
   [ICMPV6]: [128, 129, 139, 140],
 }
+
+/** Half the types of ICMPv6's echoes, 128 and 129. */
+const ECHOES = 64
 
 /** Ports, or the identifier of an ICMP echo twice; null where there are none. */
 function portsOf(frame: Uint8Array, { l4, protocol, fragment }: Headers): [number, number] | null {
@@ -52,7 +55,7 @@ function sameNumbers(a: Uint8Array, x: Headers, b: Uint8Array, y: Headers): bool
   const sequence = x.protocol !== TCP || u32(a, x.l4 + 4) === u32(b, y.l4 + 4)
   // The last fragment says little of the packet that it makes whole: an answer to it would be another protocol's.
   if (x.family === 6 && y.fragment !== null && (y.fragment.more || y.fragment.offset > 0))
-    return isIcmp(x.protocol) ? a[x.l4]! >> 1 === 64 : sequence || y.fragment.offset > 0
+    return isIcmp(x.protocol) ? a[x.l4]! >> 1 === ECHOES : sequence || y.fragment.offset > 0
   // TCPMSS makes a segment longer, ECN changes the two highest flags.
   if (x.family === 6 && x.protocol === TCP) return sequence && ((a[x.l4 + 13]! ^ b[y.l4 + 13]!) & 0x3f) === 0
   // IPv6 has no identification: only an answer of ICMP can be as long, of another type. Nothing answers UDP with UDP.
@@ -232,11 +235,12 @@ export class DrawnRandom implements Random {
   #upper: number[] = []
 
   constructor(scenario: Scenario, kernel: Run) {
-    this.#ranges = portRanges(scenario.iptables)
-    this.#fixed = fixedPorts(scenario.iptables)
+    const rules = allRules(scenario)
+    this.#ranges = portRanges(rules)
+    this.#fixed = fixedPorts(rules)
     this.#helpers = hasHelpers(scenario)
-    this.#always = scenario.iptables.includes('--random')
-    this.#alwaysSource = drawingSources(scenario.iptables)
+    this.#always = rules.includes('--random')
+    this.#alwaysSource = drawingSources(rules)
     for (const line of kernel.conntrack) {
       const values = (key: string): string[] =>
         [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
@@ -340,6 +344,8 @@ export class DrawnRandom implements Random {
     const came = h === null ? null : portsOf(bytes, h)
     if (h === null || came === null) return null
     const { protocol } = h
+    // Only echoes show the identifier that NAT drew (icmpv6_manip_pkt); the connection says that of other questions.
+    if (protocol === ICMPV6 && bytes[h.l4]! >> 1 !== ECHOES) return null
     // Of the packet itself both ports are compared in place; the host's answers, if they left untranslated, have them
     // the other way round.
     const same = headers !== null && sameNumbers(bytes, h, injected, headers)

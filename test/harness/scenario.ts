@@ -154,6 +154,10 @@ export function readSnmp6(text: string, both: string): Record<string, number> {
   return out
 }
 
+/** The rules, and those that a command puts in later, a line each. */
+export const allRules = ({ iptables, steps }: Scenario): string =>
+  [iptables, ...steps.map(({ command }) => `${command?.join(' ') ?? ''}\n`)].join('')
+
 /** Whether some rule names an application helper. */
 export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.includes(' --helper ')
 

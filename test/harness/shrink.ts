@@ -5,7 +5,7 @@
 import type { Difference } from './compare.ts'
 import { compareRuns } from './compare.ts'
 import { type Oracle, Refused, runKernel } from './kernel.ts'
-import type { Run, Scenario } from './scenario.ts'
+import { allRules, type Run, type Scenario } from './scenario.ts'
 
 /** One comparison. `differences` is empty when the two agree. */
 export interface Comparison {
@@ -36,7 +36,7 @@ export function judge(scenario: Scenario, kernel: Run, runner: Runner): Differen
   const found = judgeOnce(scenario, kernel, runner)
   // Connections of the same tuple in two zones: nobody knows which of them drew which port.
   const reversed = { ...kernel, conntrack: kernel.conntrack.toReversed() }
-  if (found.length > 0 && /CT .*--zone/.test(scenario.iptables))
+  if (found.length > 0 && /CT .*--zone/.test(allRules(scenario)))
     if (judgeOnce(scenario, reversed, runner).length === 0) return []
   if (found.length === 0 || kernel.setsAt === undefined || !COLLECTED.test(scenario.sets ?? '')) return found
   for (const late of LATE_MS)

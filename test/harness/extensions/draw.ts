@@ -30,6 +30,8 @@ export interface Entry {
   readonly hooks?: readonly Hook[]
   /** Only where this is so; default everywhere. */
   fits?(d: Draw): boolean
+  /** Only where the scenario has sets. */
+  readonly sets?: boolean
   /** Starts connection tracking. */
   readonly tracks?: boolean
   /** How often it is drawn, 1 unless said; by profile. */

@@ -1,6 +1,7 @@
 // Every match: how to draw its options. Names of the list are those of rules/matches.
 
 import { beside } from '../headers.ts'
+import { comparison, program } from './bpf-draw.ts'
 import { type Draw, type Entry, hex } from './draw.ts'
 import { MATCHES6 } from './matches-ipv6.ts'
 
@@ -231,24 +232,10 @@ function u32(d: Draw): string {
   return `${d.not()}--u32 "${tests.join('&&')}"`
 }
 
-/** Classic BPF on the packet from its network header: one load, one comparison. */
+/** Classic BPF on the packet from its network header. */
 function bpf(d: Draw): string {
-  const f = d.frame()
-  const width = d.pick([1, 2, 4])
-  const drawn = d.random.once(4) ? Math.max(0, d.near(f.length - width, 0xffff)) : d.random.below(f.l4 + 12)
-  const at = drawnByHost(d) && !steady(d, drawn, width) ? 6 : drawn
-  const read = width === 1 ? f.u8(at) : width === 2 ? f.u16(at) : f.u32(at)
-  const load = { 1: 48, 2: 40, 4: 32 }[width]
-  const jump = d.pick([0x15, 0x25, 0x35, 0x45])
-  const indexed = at >= f.l4 && d.random.once(2)
-  const code = indexed
-    ? ['177 0 0 0', `${load! + 32} 0 0 ${at - f.l4}`]
-    : d.random.once(8)
-      ? ['128 0 0 0']
-      : [`${load} 0 0 ${at}`]
-  const value = code[0] === '128 0 0 0' ? d.near(f.length) : d.near(read)
-  code.push(`${jump} 0 1 ${value}`, `6 0 0 ${d.pick([1, 65535])}`, '6 0 0 0')
-  return `--bytecode "${code.length},${code.join(',')}"`
+  if (!drawnByHost(d) && d.random.once(2)) return program(d)
+  return comparison(d, (at, width) => !drawnByHost(d) || steady(d, at, width))
 }
 
 function recent(d: Draw): string {
@@ -270,6 +257,7 @@ function recent(d: Draw): string {
 }
 
 function hashlimit(d: Draw): string {
+  const shared = d.random.once(4)
   const bytes = d.random.once(4)
   const how = d.pick(['upto', 'above'])
   const rate = bytes
@@ -290,14 +278,15 @@ function hashlimit(d: Draw): string {
     modes.includes('dstip') && d.random.once(3)
       ? `--hashlimit-dstmask ${d.pick(d.by([0, 8, 24, 30, 31, 32], [0, 32, 64, 127, 128]))}`
       : '',
-    // Rules that share a table must want the same of it.
-    `--hashlimit-name h${d.random.below(100000)}`,
+    // Those that share a table may want other things of it than the first one, which makes it.
+    `--hashlimit-name ${shared ? d.pick(['s', 't']) : `h${d.random.below(100000)}`}`,
     d.random.once(4) ? `--hashlimit-htable-max ${d.pick([1, 2, 3, 100])}` : '',
     d.random.once(6) ? `--hashlimit-htable-size ${d.pick([1, 2, 64])}` : '',
     d.random.once(8) ? '--hashlimit-htable-gcinterval 60000' : '',
     // The kernel's collector comes by at times that nobody knows: nothing may be old enough for it.
     bytes || rate.endsWith('/second') || d.random.once(5) ? '--hashlimit-htable-expire 60000' : '',
-    d.random.once(8) && !bytes
+    // The kernel keeps both kinds of state in the same place (docs/parity.md).
+    d.random.once(8) && !bytes && !shared
       ? `--hashlimit-rate-match --hashlimit-rate-interval ${d.pick([1, 2, 10])}`
       : '',
   )
@@ -363,7 +352,7 @@ export const MATCHES: readonly Entry[] = [
       return `${d.not()}--ahspi ${d.range(f.u32(f.l4 + 4), 0xffffffff, ':')}`
     },
   },
-  { name: 'bpf', draw: bpf },
+  { name: 'bpf', draw: bpf, weight: (profile) => (profile === 'extensions' ? 2 : 1) },
   {
     name: 'cgroup',
     hooks: ['INPUT', 'OUTPUT', 'POSTROUTING'],

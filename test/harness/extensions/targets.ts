@@ -11,7 +11,9 @@ export interface TargetEntry extends Omit<Entry, 'weight'> {
 }
 
 const words = (...parts: readonly string[]): string => parts.filter((p) => p !== '').join(' ')
-const ported = (d: Draw): boolean => d.protocol === 'tcp' || d.protocol === 'udp'
+/** Whether a rule of NAT may name ports: of ICMP identifiers, over IPv4. */
+const ported = (d: Draw): boolean =>
+  ['tcp', 'udp', 'sctp', 'dccp', ...d.by(['icmp'], [])].includes(d.protocol)
 
 const REJECTS = [
   'icmp-net-unreachable',
@@ -67,6 +69,7 @@ function dnat(d: Draw): string {
 function snat(d: Draw): string {
   const { random, world } = d
   const to = random.once(3) ? random.pick(world.own) : random.pick(world.virtual)
+  if (ported(d) && random.once(12)) return `--to-source :${range(d)}`
   const fully = random.once(10) ? ' --random-fully' : flags(d)
   return `--to-source ${natAddresses(d, to, 4, ported(d) && random.once(2) ? range(d) : '')}${fully}`
 }
@@ -159,6 +162,9 @@ export const TARGETS: readonly TargetEntry[] = [
         `--zone-orig ${1 + d.random.below(3)}`,
         `--zone-reply ${1 + d.random.below(3)}`,
         '--zone mark',
+        `--zone-orig ${d.pick(['mark', '65535', '2'])} --zone-reply ${d.pick(['mark', '0', '2'])}`,
+        `--zone ${d.pick([0, 65535])}`,
+        `--zone 2 ${d.protocol === 'udp' ? '--helper tftp' : '--ctevents new,destroy'}`,
         '--ctevents new,reply',
         '--expevents new',
         d.protocol === 'udp' ? '--helper tftp' : '--notrack',
