@@ -349,7 +349,8 @@ export const MATCHES: readonly Entry[] = [
     protocols: ['ah'],
     draw: (d) => {
       const f = d.frame('ah')
-      return `${d.not()}--ahspi ${d.range(f.u32(f.l4 + 4), 0xffffffff, ':')}`
+      // All that have the header whole.
+      return d.random.once(4) ? '' : `${d.not()}--ahspi ${d.range(f.u32(f.l4 + 4), 0xffffffff, ':')}`
     },
   },
   { name: 'bpf', draw: bpf, weight: (profile) => (profile === 'extensions' ? 2 : 1) },
