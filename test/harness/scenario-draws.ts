@@ -407,9 +407,11 @@ export class DrawnRandom implements Random {
       const always = this.#alwaysSource.some((a) => a === null || mayGive(a, drawn.sourceAddress))
       // No rule asked for another source: all ports of the destination's range were taken, or nobody drew it.
       const unasked = inside.length === 0 && !always
+      const free = { port: source, ...freeRange(source, drawn.protocol) }
       full = unasked && drawn.sourceKept !== true
       if (!unasked || full)
-        asked.push(inside.length > 0 ? inside : [{ port: source, ...freeRange(source, drawn.protocol) }])
+        // Where one rule names ports and another draws any, nobody knows which it was: a draw for both, if there is one.
+        asked.push(inside.length > 0 && !always ? inside : [...inside, free])
     }
     // Destinations are drawn only from ranges that a rule names. From a full one the last port tried is kept: the one
     // before the first.
