@@ -208,13 +208,13 @@ function printGet4(
   if (realm !== 0) printFlow(context, realm)
   // INVALID_UID
   if (asked.iif === 0 && uid !== 0xffff_ffff) out.any('uid', uid, `uid ${uid} `)
+  // __mkroute_output(): who is not in the group hears nothing, on lo neither.
+  const local =
+    r.type === RouteType.Multicast
+      ? asked.d0 === ALL_HOSTS
+      : r.type === RouteType.Local || r.type === RouteType.Broadcast || (asked.iif === 0 && device.loopback)
   const flags = [
-    ...(r.type === RouteType.Local ||
-    r.type === RouteType.Broadcast ||
-    (r.type === RouteType.Multicast && asked.d0 === ALL_HOSTS) ||
-    (asked.iif === 0 && device.loopback)
-      ? ['local']
-      : []),
+    ...(local ? ['local'] : []),
     ...(redirect ? ['redirect'] : []),
     ...(r.type === RouteType.Multicast ? ['mc'] : []),
     ...(r.type === RouteType.Broadcast ? ['brd'] : []),
