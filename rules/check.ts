@@ -5,12 +5,12 @@
 //     Links ── per chain: how many rules jump to it; which built-in chains lead to it (`hooks`, a bit each)
 //
 // As in the kernel (mark_source_chains), a loop that no built-in chain leads to is no error, and neither is a
-// misplaced target in a chain that none leads to.
+// misplaced target in a chain that none leads to; nor either of them behind a verdict that nothing is asked for.
 
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
-import { BUILTIN, type Chain, type Rule, type TableName } from './model.ts'
+import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
 
 /** The chains of a table after an edit: what check() looks at. */
@@ -27,6 +27,7 @@ export const calleeOf = (rule: Rule): string | null =>
   rule.target.kind === 'jump' || rule.target.kind === 'goto' ? rule.target.chain : null
 
 const NO_RULES: readonly Rule[] = []
+const NO_HOOKS: readonly string[] = []
 /** Every rule of a chain. */
 const ALL = 'all'
 
@@ -39,8 +40,10 @@ class Edit {
   /** New jumps, from and to; cut off once they are `many`. */
   readonly jumps: (readonly [string, string])[] = []
   many = false
-  /** Some jump went. */
+  /** Some jump went, or none leads to it any more. */
   removed = false
+  /** Of changed chains: the first rule that is a verdict alone. Infinity: none. */
+  readonly ends = new Map<string, number>()
   readonly #deltas = new Map<string, number>()
   /** The callee of the last jumps, which often are to the same, and how many those are. */
   #last = ''
@@ -85,6 +88,8 @@ export class Links {
    */
   #hooks = new Map<string, number>()
   #loose = false
+  /** The first rule of a chain that is a verdict alone, behind which the kernel looks at nothing; those that have one. */
+  #ends = new Map<string, number>()
 
   constructor(family: Family, table: TableName, host: Host | null = null) {
     this.family = family
@@ -106,7 +111,8 @@ export class Links {
     for (const [name, chain] of changed) {
       const old = edit.anew ? NO_RULES : (before.chain(name)?.rules ?? NO_RULES)
       const rules = chain?.rules ?? NO_RULES
-      if (old !== rules) compare(name, old, rules, edit)
+      if (old === rules) continue
+      compare(name, old, rules, this.#endOf(name, edit.anew), edit)
     }
 
     const hooks = new Map<string, number>()
@@ -138,8 +144,13 @@ export class Links {
       if (again !== null) throw again
     }
 
-    if (edit.anew) this.#references = edit.deltas
-    else this.#refer(edit.deltas)
+    if (edit.anew) {
+      this.#references = edit.deltas
+      this.#ends.clear()
+    } else this.#refer(edit.deltas)
+    for (const [name, end] of edit.ends)
+      if (end === Number.POSITIVE_INFINITY) this.#ends.delete(name)
+      else this.#ends.set(name, end)
     if (exact !== null) {
       this.#hooks = exact
       this.#loose = false
@@ -148,6 +159,11 @@ export class Links {
     for (const [name, mask] of hooks) this.#hooks.set(name, mask)
     for (const [name, chain] of changed) if (chain === null) this.#hooks.delete(name)
     this.#loose ||= edit.removed
+  }
+
+  /** As Edit.ends, before the edit. */
+  #endOf(name: string, anew: boolean): number {
+    return (anew ? undefined : this.#ends.get(name)) ?? Number.POSITIVE_INFINITY
   }
 
   #refer(deltas: ReadonlyMap<string, number>): void {
@@ -179,6 +195,7 @@ export class Links {
       for (const rule of after.chain(to)?.rules ?? []) {
         const callee = calleeOf(rule)
         if (callee !== null) work.push([to, callee])
+        else if (isVerdictAlone(rule)) break
       }
     }
     const starts = new Set(jumps.filter(([from]) => maskOf(from) !== 0).map(([, to]) => to))
@@ -208,7 +225,7 @@ export class Links {
   #checkRules(
     changed: ReadonlyMap<string, Chain | null>,
     grown: ReadonlySet<string>,
-    { anew, fresh }: Edit,
+    { anew, fresh, ends }: Edit,
     after: ChainSource,
     maskOf: (name: string) => number,
   ): TableError | null {
@@ -223,9 +240,12 @@ export class Links {
         hooks = builtin.filter((_, i) => (mask & (1 << i)) !== 0)
         byMask.set(mask, hooks)
       }
-      for (const rule of after.chain(name)?.rules ?? NO_RULES) {
+      const end = ends.get(name) ?? this.#endOf(name, anew)
+      const rules = after.chain(name)?.rules ?? NO_RULES
+      for (let i = 0; i < rules.length; i++) {
+        const rule = rules[i]!
         if (some !== ALL && !some.has(rule)) continue
-        const error = this.#checkRule(rule, hooks, after)
+        const error = this.#checkRule(rule, i <= end ? hooks : NO_HOOKS, after)
         if (error !== null) return error
       }
       return null
@@ -274,8 +294,20 @@ function* rulesBefore(rule: Rule, chains: ChainSource): Generator<Rule> {
     }
 }
 
-/** Counts the jumps that came and went in one chain, and collects its new rules. */
-function compare(name: string, old: readonly Rule[], rules: readonly Rule[], edit: Edit): void {
+/** The first rule from `from` up to before `to` that is a verdict alone; Infinity: none. */
+function endIn(rules: readonly Rule[], from: number, to: number): number {
+  for (let i = from; i < to; i++) if (isVerdictAlone(rules[i]!)) return i
+  return Number.POSITIVE_INFINITY
+}
+
+/** Counts the jumps that came and went in one chain, and collects its new rules. `oldEnd`: as Edit.ends, before. */
+function compare(
+  name: string,
+  old: readonly Rule[],
+  rules: readonly Rule[],
+  oldEnd: number,
+  edit: Edit,
+): void {
   const shorter = Math.min(old.length, rules.length)
   let head = 0
   while (head < shorter && old[head] === rules[head]) head++
@@ -283,6 +315,17 @@ function compare(name: string, old: readonly Rule[], rules: readonly Rule[], edi
   while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
   const gone = old.length - tail - head
   const come = rules.length - tail - head
+  // Where the chain ends now; rules behind what changed may be looked at again, or no more.
+  let end = oldEnd
+  let revived = false
+  if (oldEnd >= head) {
+    const moved = oldEnd >= head + gone ? oldEnd + come - gone : endIn(rules, head + come, rules.length)
+    end = Math.min(endIn(rules, head, head + come), moved)
+    if (oldEnd >= head + gone) edit.removed ||= tail > 0 && end < moved
+    else revived = end >= head + come
+  }
+  if (end !== oldEnd) edit.ends.set(name, end)
+
   const survivors = gone === 0 || come === 0 ? null : new Set(rules.slice(head, head + come))
   let kept: Set<Rule> | null = null
   for (let i = head; i < head + gone; i++) {
@@ -297,6 +340,10 @@ function compare(name: string, old: readonly Rule[], rules: readonly Rule[], edi
     edit.jump(callee, -1)
     edit.removed = true
   }
+  if (revived || (kept !== null && end !== oldEnd)) {
+    edit.many = true
+    edit.fresh.set(name, ALL)
+  }
   if (come === 0) return
   const fresh = come === rules.length && kept === null ? null : new Set<Rule>()
   for (let i = head; i < head + come; i++) {
@@ -306,11 +353,11 @@ function compare(name: string, old: readonly Rule[], rules: readonly Rule[], edi
     const callee = calleeOf(rule)
     if (callee === null) continue
     edit.jump(callee, 1)
-    if (edit.many) continue
+    if (edit.many || i > end) continue
     if (edit.jumps.length < MANY_JUMPS) edit.jumps.push([name, callee])
     else edit.many = true
   }
-  if (!edit.anew) edit.fresh.set(name, fresh ?? ALL)
+  if (!edit.anew && edit.fresh.get(name) !== ALL) edit.fresh.set(name, fresh ?? ALL)
 }
 
 /** xt_check_match() and xt_check_target(), then the extension's own checkentry. */
@@ -404,7 +451,10 @@ function findLoop(starts: Iterable<string>, chains: ChainSource): Visited[] {
       }
       const rule = top.rules[top.at++]!
       const name = calleeOf(rule)
-      if (name === null) continue
+      if (name === null) {
+        if (isVerdictAlone(rule)) top.at = top.rules.length
+        continue
+      }
       const seen = all.get(name)
       if (seen?.onPath === true) {
         const round = [...path.slice(path.indexOf(seen)).map((chain) => chain.name), name]

@@ -72,6 +72,15 @@ export interface Rule {
   readonly plain?: boolean
 }
 
+/**
+ * Nothing but a verdict: the kernel takes it for the end of its chain, looks at no rule behind it when it checks a table, and
+ * names it so in a trace (unconditional() in mark_source_chains() and get_chainname_rulenum()).
+ */
+export const isVerdictAlone = ({ base, matches, target }: Rule): boolean =>
+  target.kind === 'standard' &&
+  matches.length === 0 &&
+  (base === NO_BASE || Object.values(base).every((part) => part === null))
+
 export interface Chain {
   readonly name: string
   /** Built-in chains only. */

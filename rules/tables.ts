@@ -19,7 +19,7 @@ import { type Fields, type Made, NO_FIELDS, Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
-import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import { BUILTIN, type Chain, type Counters, isVerdictAlone, type Rule, type TableName } from './model.ts'
 import { fillStates, makeStates, needsTracking, releaseStates, rewrites, setsOf, traces } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { RecordPool, RuleSlots } from './slots.ts'
@@ -305,10 +305,6 @@ class Later implements Callable {
     this.k = NO_FIELDS
   }
 }
-
-/** The kernel takes a rule of nothing but a verdict for the end of its chain (get_chainname_rulenum). */
-const isVerdictAlone = ({ base, matches, target }: Rule): boolean =>
-  target.kind === 'standard' && matches.length === 0 && Object.values(base).every((part) => part === null)
 
 /**
  * The edit's chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a

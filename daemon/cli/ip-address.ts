@@ -16,6 +16,7 @@ import {
   linkWord,
   printLink,
   printStatistics,
+  refuseNumber,
 } from './ip-link.ts'
 import { addressUsage } from './ip-usage.ts'
 import { type AnyPrefix, agrees, begins, type Line, number, scopeNumber } from './ip-words.ts'
@@ -171,6 +172,7 @@ function show(context: IpContext, line: Line): number {
   // Behind `ip link show` in a batch a link that is named is asked for alone, and with it come no addresses.
   const alone = context.session.links && filter.group === null ? filter.device : null
   if (alone !== null) {
+    refuseNumber(context, line, filter)
     out.list(() =>
       out.object(null, () => {
         if (fitsState(alone, filter)) printLink(context, alone)

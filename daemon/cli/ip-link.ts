@@ -290,15 +290,7 @@ function showLinks(context: IpContext, line: Line): number {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
   }
-  // A link alone is asked for by its name, which `if2` is not.
-  if (
-    filter.named !== null &&
-    filter.group === null &&
-    context.devices.byAnyName(filter.named) === undefined
-  ) {
-    context.out.list(() => {})
-    return line.die('RTNETLINK answers: No such device\nCannot send link get request: No such device\n', 1)
-  }
+  refuseNumber(context, line, filter)
   context.out.list(() => {
     for (const device of context.devices.all()) {
       if (filter.labelled) break
@@ -311,6 +303,13 @@ function showLinks(context: IpContext, line: Line): number {
     }
   })
   return 0
+}
+
+/** A link alone is asked for by its name, which `if2` is not. */
+export function refuseNumber(context: IpContext, line: Line, { named, group }: LinkFilter): void {
+  if (named === null || group !== null || context.devices.byAnyName(named) !== undefined) return
+  context.out.list(() => {})
+  line.die('RTNETLINK answers: No such device\nCannot send link get request: No such device\n', 1)
 }
 
 export interface LinkFilter {

@@ -10,6 +10,8 @@ import { textOf } from '../bytes.ts'
 export function conditionText(rule: Rule, condition: number, family: Family): string {
   const { base, matches } = rule
   const part = BASE_PARTS[condition]
+  // Which iptables-save leaves out.
+  if (part === 'protocol' && base.protocol?.number === 0) return '-p all'
   const alone: Rule = {
     base:
       part === undefined

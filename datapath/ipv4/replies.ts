@@ -138,7 +138,9 @@ export class Replies {
     if (this.#sendingIcmp) return false
 
     let source = 0
-    if (isForHost(route)) source = cause.d0
+    // __mkroute_output(): what leaves by lo is for this host, whosever address it has.
+    const looping = (cause.local || cause.socketless) && route.device?.loopback === true
+    if (isForHost(route) || looping) source = cause.d0
     // A copy of TEE's left by a route of the host's own (rt_is_input_route).
     else if (
       host.ipv4.icmpErrorsUseInboundIfaddr &&

@@ -58,7 +58,8 @@ export interface ChainSource {
 
 const NO_STATE: StateHolders = []
 
-const asksProtocol = (base: BaseMatch): boolean => base.protocol !== null && base.protocol.number !== 0
+/** As -p is read, 0 of IPv6 alone: any protocol, but there has to be one. */
+const asksProtocol = (base: BaseMatch): boolean => base.protocol !== null
 
 /** The packet's chain of headers ends before an upper one. */
 export const lacksUpper = (pkt: Packet): boolean => isExtension(pkt.proto) && pkt.proto !== NEXTHDR_NONE
@@ -91,6 +92,7 @@ function emitBaseParts(base: BaseMatch, js: Js): [BasePart, Code][] {
     const { number, invert } = base.protocol!
     if (js.family === 4)
       parts.push(['protocol', invert ? js`pkt.proto !== ${number}` : js`pkt.proto === ${number}`])
+    else if (number === 0) parts.push(['protocol', js`!${js.bind(hasNoUpper)}(pkt)`])
     // No packet has an extension header as its upper one.
     else if (isExtension(number) && number !== NEXTHDR_NONE)
       parts.push([

@@ -652,8 +652,9 @@ class Parse {
       )
     if (!this.#waitGiven && this.#waitInterval) this.#fail('--wait-interval only makes sense with --wait\n')
 
-    const protocol = this.#protocol
-    const inverted = this.#protocolInverted
+    const number = this.#protocol
+    // `-p all` asks IPv6 packets for an upper header (IP6T_F_PROTO), IPv4 packets for nothing.
+    const asked = number !== 0 || (this.#family === 6 && this.#protocolText !== null)
     const matches: MatchUse[] = []
     for (const use of this.#uses) matches.push(this.#parser.complete(use, this.#remarks, matchUse))
     const target =
@@ -692,7 +693,7 @@ class Parse {
         base: {
           inInterface: this.#in,
           outInterface: this.#out,
-          protocol: protocol === 0 ? null : { number: protocol, invert: inverted },
+          protocol: asked ? { number, invert: this.#protocolInverted } : null,
           fragment: this.#fragment,
         },
         sources,

@@ -40,7 +40,7 @@ function saveBase(base: BaseMatch, family: Family): string {
   if (base.inInterface !== null) text += saveInterface('i', base.inInterface)
   if (base.outInterface !== null) text += saveInterface('o', base.outInterface)
   const { protocol, fragment } = base
-  if (protocol !== null)
+  if (protocol !== null && protocol.number !== 0)
     text += `${protocol.invert ? ' !' : ''} -p ${protocolName(protocol.number, true) ?? protocol.number}`
   if (fragment !== null) text += fragment.invert ? ' ! -f' : ' -f'
   return text

@@ -6,6 +6,7 @@
 
 import { appendFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { chainEdits } from '../harness/chain-commands.ts'
 import {
   type Answer,
   type Call,
@@ -17,6 +18,7 @@ import {
   whyNot,
 } from '../harness/commands.ts'
 import { knownExtensions } from '../harness/commands-words.ts'
+import { SeededRandom } from '../harness/frames.ts'
 
 const SESSIONS = Number(process.env.TUNWALL_SESSIONS ?? 40)
 const COMMANDS = 40
@@ -74,6 +76,10 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
     expect(differences.join('\n\n')).toBe('')
   })
 
+  test.each(['iptables', 'ip6tables'] as const)(`%s: chains that end early, seed ${SEED}`, (tool) => {
+    expect(compare(chainEdits(new SeededRandom(SEED), tool, 150)) ?? '').toBe('')
+  })
+
   test('lines that once differed', () => {
     const lines: (readonly string[])[] = [
       [
@@ -92,6 +98,10 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       ],
       ['iptables', '-A', 'INPUT', '-s', '::ffff:1.2.3.4', '-j', 'ACCEPT'],
       ['ip6tables', '-A', 'INPUT', '-s', 'fe80::1%lo', '-j', 'ACCEPT'],
+      ['ip6tables', '-A', 'OUTPUT', '-p', 'all', '-j', 'ACCEPT'],
+      ['ip6tables', '-C', 'OUTPUT', '-j', 'ACCEPT'],
+      ['ip6tables', '-C', 'OUTPUT', '-p', '0', '-j', 'ACCEPT'],
+      ['ip6tables', '-A', 'OUTPUT', '-j', 'SECMARK', '--selctx', 'x'],
       ...['1.2.3\\.0/0', 'a\\b', '1.2.\\3.0'].map((to) => [
         'ip6tables',
         '-t',
