@@ -199,6 +199,8 @@ export function makeRule(place: Place, context: Context, reach: readonly string[
   if (protocol === 'other')
     parts.push(`${not(random, 4)}-p ${random.pick(world.family === 4 ? OTHERS : OTHERS6)}`)
   else if (protocol !== '') parts.push(`${inverted ? '! ' : ''}-p ${protocol}`)
+  // Which asks for an upper header.
+  else if (world.family === 6 && random.once(6)) parts.push('-p all')
   if (world.family === 4 && random.once(profile === 'fragments' ? 6 : 40)) parts.push(`${not(random, 3)}-f`)
   const named = inverted || protocol === 'other' ? '' : protocol
   const d = new Draw({ ...context, place, protocol: named })
