@@ -131,6 +131,7 @@ function readFilter(context: IpContext, line: Line): AddressFilter {
       name = deviceWord(line, word, name, addressUsage)
   }
   if (name !== null) {
+    f.named = name
     f.device = context.device(name) ?? null
     if (f.device === null) f.missing = name
     context.short = false

@@ -142,6 +142,8 @@ const refuse = (message: string): never => {
 function check(m: Policy): void {
   if (m.none) {
     if (m.strict) refuse('policy none but --strict given')
+    // --next alone counts elements.
+    if (m.elements.length > 1) refuse('policy none but policy given')
     return
   }
   for (const [i, e] of m.elements.entries()) {

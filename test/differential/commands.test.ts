@@ -113,6 +113,11 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '--to',
         to,
       ]),
+      ...[
+        '--next --dir out --pol none',
+        '--pol none --dir in --proto esp',
+        '--next --pol none --strict --dir in',
+      ].map((words) => ['iptables', ...`-A INPUT -m policy ${words}`.split(' ')]),
       ...['--mode tunnel --mode x', '--proto esp --proto tcp', '--proto esp --proto foo'].map((words) => [
         'iptables',
         ...`-A INPUT -m policy ${words}`.split(' '),
