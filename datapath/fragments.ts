@@ -293,8 +293,9 @@ export class Fragments {
       view.setUint16(piece.l3 + IPV4_FRAG, (offset >> 3) | df | (left > 0 || more !== 0 ? IP_MF : 0))
       writeIpv4Checksum(view, piece.l3)
       fill4(piece, view, piece.l3 + header)
-      // Later pieces of a first fragment inherit these options; those of a later one had them mended before.
-      if (offset === 0 && header > 20) fragmentOptions(bytes, l3, pkt.l4)
+      // Later pieces of a first fragment inherit these options; those of a later one had them mended before. Whose options
+      // nobody has read keeps them, as what TEE copies in PREROUTING.
+      if (offset === 0 && pkt.opt.length > 0) fragmentOptions(bytes, l3, pkt.l4)
       from += length
       emit(piece)
       counters.count4(IpStat.FragCreates)

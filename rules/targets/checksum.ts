@@ -1,7 +1,17 @@
-// CHECKSUM: fills in a checksum that was left to the hardware (libxt_CHECKSUM of iptables 1.8.9, checksum_tg() of
-// xt_CHECKSUM.c). Packets here always have theirs, and the kernel leaves such ones alone.
+// CHECKSUM: fills in a checksum that was left to the hardware (libxt_CHECKSUM of iptables 1.8.9).
 
+import { completeChecksum } from '../../datapath/offload.ts'
+import type { Packet } from '../../datapath/packet.ts'
+import type { Memory } from '../../datapath/wire/checksum.ts'
 import type { Target } from '../extension.ts'
+
+/** checksum_tg() of xt_CHECKSUM.c: superframes are left to whoever cuts them. Does not allocate. */
+function fill(pkt: Packet, memory: Memory): void {
+  if (pkt.gsoSize !== 0) return
+  if (pkt.csumPending) completeChecksum(pkt, memory)
+  // The others have theirs, and only looked as if they had not.
+  else pkt.csumPartial = false
+}
 
 export const checksum: Target<null> = {
   kind: 'target',
@@ -17,5 +27,5 @@ export const checksum: Target<null> = {
   list: () => 'CHECKSUM fill',
   reads: [],
   flow: 'continue',
-  emit: (_, js) => js`false`,
+  emit: (_, js) => js`${js.bind(fill)}(pkt, ${js.env.host.memory})`,
 }
