@@ -4,7 +4,7 @@
 
 import { type Options, testCoverage } from '../../harness/coverage-tests.ts'
 
-const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 400)
+const SCENARIOS = Number(process.env.TUNWALL_SCENARIOS ?? 1000)
 
 /** What iptables-save never prints, because another option says the same. */
 const SAID_OTHERWISE: Options = {
