@@ -310,15 +310,20 @@ export class Fib extends FibLookup {
       throw new RouteError('EEXIST', 'File exists')
     // fib6_rule_configure() makes the table, fib4_rule_configure() does not.
     if (rt.family === 6 && rule.action === 'lookup' && !rule.l3mdev) rt.table(rule.table ?? Table.Main)
-    const device = (name: string | null | undefined): Device | undefined =>
-      name ? this.devices.byAnyName(name) : undefined
-    this.attached.set(rule, { iif: device(rule.iif), oif: device(rule.oif) })
+    this.#attach(rule)
     const at = rt.rules.findIndex((r) => r.priority > rule.priority)
     rt.rules.splice(at < 0 ? rt.rules.length : at, 0, rule)
     // fib_unmerge(): from now on local and main are tables of their own, whatever rules there will be.
     rt.custom = true
     this.changed()
     return rule
+  }
+
+  /** The interfaces that it names, by any of their names. */
+  #attach(rule: Rule): void {
+    const device = (name: string | null | undefined): Device | undefined =>
+      name ? this.devices.byAnyName(name) : undefined
+    this.attached.set(rule, { iif: device(rule.iif), oif: device(rule.oif) })
   }
 
   /** Removes the first rule that has everything the spec says. Throws RouteError ENOENT if there is none. */
@@ -354,6 +359,7 @@ export class Fib extends FibLookup {
     rt.rules = specs
       .map((s) => checkedRule(rt.family, rt.rules, { ...s, family }))
       .sort((a, b) => a.priority - b.priority)
+    for (const rule of rt.rules) this.#attach(rule)
     rt.custom ||=
       family === 4
         ? rt.rules.length !== usual.length || rt.rules.some((r, i) => !sameRule(r, usual[i]!))

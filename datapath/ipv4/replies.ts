@@ -139,7 +139,8 @@ export class Replies {
 
     let source = 0
     // __mkroute_output(): what leaves by lo is for this host, whosever address it has.
-    const looping = (cause.local || cause.socketless) && route.device?.loopback === true
+    const looping =
+      (cause.local || cause.socketless) && route.type === RouteType.Unicast && route.device?.loopback === true
     if (isForHost(route) || looping) source = cause.d0
     // A copy of TEE's left by a route of the host's own (rt_is_input_route).
     else if (

@@ -32,7 +32,7 @@ export class LocalPort {
   /** From now on `host` has processes. */
   constructor(host: Host) {
     this.#host = host
-    this.#nowhere = placeholderRoute(4, RouteType.Unicast, host.devices.loopback)
+    this.#nowhere = placeholderRoute(4, RouteType.Unreachable, host.devices.loopback)
     host.path.localDelivery = this.#deliver
   }
 
