@@ -8,17 +8,28 @@
 // memory and was foreseen wrongly throws away what was begun behind it. Nothing changes by it but `hints`.
 
 import type { Host } from '../datapath/host.ts'
-import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
+import {
+  IP_OFFSET,
+  IPV4_DST,
+  IPV4_FRAG,
+  IPV4_HEADER_LEN,
+  IPV4_PROTOCOL,
+  IPV4_SRC,
+} from '../datapath/wire/ipv4.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 
 /** Version 4, five words of header. */
 const PLAIN_HEADER = 0x45
 
+/** Hints that are no handle: ports that no connection has; a frame that is not looked up. */
+export const HINT_NEW = -1
+export const HINT_NONE = -2
+
 export class LookAhead {
   readonly #host: Host
   readonly #conntrack: Conntrack
-  /** Of each frame: handle of the connection that it seems to be of, -1 none. */
+  /** Of each frame: handle of the connection that it seems to be of, HINT_NEW or HINT_NONE. */
   #hints = new Int32Array(256)
   /** Of each frame that has ports: hash of its tuple. */
   #hashes = new Int32Array(256)
@@ -36,17 +47,17 @@ export class LookAhead {
       this.#hashes = new Int32Array(count)
     }
     const hints = this.#hints
-    if (!this.#conntrack.isActive(4)) return hints.fill(-1, 0, count)
+    const active = this.#conntrack.isActive(4)
     const { table } = this.#conntrack
     const { view } = this.#host.memory
     const hashes = this.#hashes
     for (let i = 0; i < count; i++) {
       const l3 = offsets[i]!
-      hints[i] = -1
-      if (view.getUint8(l3) !== PLAIN_HEADER) continue
+      hints[i] = HINT_NONE
+      if (view.getUint8(l3) !== PLAIN_HEADER || (view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) !== 0) continue
       const proto = view.getUint8(l3 + IPV4_PROTOCOL)
       if (proto !== IPPROTO_UDP && proto !== IPPROTO_TCP) continue
-      hints[i] = 0
+      hints[i] = active ? 0 : HINT_NEW
       hashes[i] = table.hashOf4(
         view.getInt32(l3 + IPV4_SRC),
         view.getInt32(l3 + IPV4_DST),

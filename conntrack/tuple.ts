@@ -6,7 +6,14 @@
 // id << 16 | type << 8 | code for ICMP and ICMPv6; 0 for everything else.
 
 import type { Family, Packet } from '../datapath/packet.ts'
-import { GRE_PPTP_HEADER_LEN, greCallId, greFits, greProtocol, greVersion } from '../datapath/wire/gre.ts'
+import {
+  GRE_PPTP_HEADER_LEN,
+  GRE_PROTO_PPP,
+  greCallId,
+  greFits,
+  greProtocol,
+  greVersion,
+} from '../datapath/wire/gre.ts'
 import {
   ICMP_ADDRESS,
   ICMP_ADDRESSREPLY,
@@ -94,7 +101,6 @@ export class Tuple {
 }
 
 /** Ethernet type of PPP in GRE (RFC 2637). */
-const GRE_PROTO_PPP = 0x880b
 
 /** Whether the header at `l4` gives a tuple (nf_ct_get_tuple): it is long enough. `end`: one past the last byte. */
 function transportFits(view: DataView, proto: number, l4: number, end: number): boolean {

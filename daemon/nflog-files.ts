@@ -10,6 +10,7 @@ import type { NflogRecord } from '../datapath/events.ts'
 import { Hook } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { WriteBytes } from '../datapath/ports/capture-writer.ts'
+import { ETH_P_IP, ETH_P_IPV6 } from '../datapath/wire/ethernet.ts'
 
 const LINKTYPE_NFLOG = 239
 const SNAP_LENGTH = 0x40000
@@ -89,7 +90,7 @@ class GroupFile {
     v.setUint16(this.#at + 2, record.group)
     this.#at += 4
     const header = this.#attribute(Attribute.PacketHeader, 4)
-    const ethertype = six ? 0x86dd : 0x0800
+    const ethertype = six ? ETH_P_IPV6 : ETH_P_IP
     v.setUint16(header, ethertype)
     v.setUint8(header + 2, record.hook)
     this.#bytes.set(prefix, this.#attribute(Attribute.Prefix, prefix.length + 1))

@@ -15,6 +15,17 @@ import type { Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import type { FlowKey } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
+import { ETH_P_IP, ETH_P_IPV6 } from './wire/ethernet.ts'
+import {
+  GRE_CHECKSUM_FLAG,
+  GRE_HEADER_LEN,
+  GRE_KEY_FLAG,
+  GRE_ROUTING_FLAG,
+  GRE_SEQUENCE_FLAG,
+  GRE_VERSION,
+  greFits,
+  greProtocol,
+} from './wire/gre.ts'
 import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
 import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
@@ -324,13 +335,16 @@ export class Multipath {
       if (proto === IPPROTO_IPIP) family = 4
       else if (proto === IPPROTO_IPV6) family = 6
       else if (proto === IPPROTO_GRE) {
-        if (at + 4 > pkt.end) break
+        if (!greFits(at, pkt.end)) break
         const flags = view.getUint16(at)
-        const type = view.getUint16(at + 2)
+        const type = greProtocol(view, at)
         // Version 0 without routing; PPTP's version 1 carries no IP header here.
-        if ((flags & 0x4007) !== 0) break
-        family = type === 0x0800 ? 4 : type === 0x86dd ? 6 : 0
-        at += 4 + (flags & 0x8000 ? 4 : 0) + (flags & 0x2000 ? 4 : 0) + (flags & 0x1000 ? 4 : 0)
+        if ((flags & (GRE_ROUTING_FLAG | GRE_VERSION)) !== 0) break
+        family = type === ETH_P_IP ? 4 : type === ETH_P_IPV6 ? 6 : 0
+        at += GRE_HEADER_LEN
+        if ((flags & GRE_CHECKSUM_FLAG) !== 0) at += 4
+        if ((flags & GRE_KEY_FLAG) !== 0) at += 4
+        if ((flags & GRE_SEQUENCE_FLAG) !== 0) at += 4
       }
       if (family === 4) {
         if (at + IPV4_HEADER_LEN > pkt.end || ipv4HeaderLength(view, at) < IPV4_HEADER_LEN) break

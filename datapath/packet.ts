@@ -217,7 +217,7 @@ export class Packet {
   csumOk = false
 
   // -- conntrack (conntrack/ owns the meaning)
-  /** Handle of the entry that it seems to belong to, -1 not known. */
+  /** Handle of the entry that it seems to belong to; negative: not known. */
   hint = -1
   /** Entry number, -1 none. With ctInfo 0 and ct -1 the packet is INVALID or not yet seen. */
   ct = -1

@@ -6,12 +6,33 @@
 //                     └─ what is neither, or a fragment: behind its header
 
 import type { Packet } from './packet.ts'
+import {
+  ETH_HEADER_LEN,
+  ETH_P_IP,
+  ETH_P_IPV6,
+  ETH_P_MPLS_MC,
+  ETH_P_MPLS_UC,
+  ETH_P_TEB,
+} from './wire/ethernet.ts'
+import {
+  GRE_ACK_FLAG,
+  GRE_CHECKSUM_FLAG,
+  GRE_HEADER_LEN,
+  GRE_KEY_FLAG,
+  GRE_PROTO_PPP,
+  GRE_ROUTING_FLAG,
+  GRE_SEQUENCE_FLAG,
+  GRE_VERSION,
+  greFits,
+  greProtocol,
+} from './wire/gre.ts'
 import { NEXTHDR_DEST, NEXTHDR_FRAGMENT, NEXTHDR_HOP, NEXTHDR_ROUTING } from './wire/ipv6-headers.ts'
 import {
   IPPROTO_DCCP,
   IPPROTO_GRE,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
+  IPPROTO_IGMP,
   IPPROTO_IPIP,
   IPPROTO_IPV6,
   IPPROTO_SCTP,
@@ -20,23 +41,6 @@ import {
   IPPROTO_UDPLITE,
 } from './wire/protocol.ts'
 
-const IPPROTO_IGMP = 2
-const ETH_P_IP = 0x0800
-const ETH_P_IPV6 = 0x86dd
-const ETH_P_TEB = 0x6558
-const ETH_P_MPLS = 0x8847
-const ETH_P_MPLS_MULTICAST = 0x8848
-const ETHERNET_HEADER_LEN = 14
-/** GRE, RFC 2784 and 2890; version 1 with an acknowledgment is PPTP's, RFC 2637. */
-const Gre = {
-  Checksum: 0x8000,
-  Routing: 0x4000,
-  Key: 0x2000,
-  Sequence: 0x1000,
-  Ack: 0x80,
-  Version: 7,
-} as const
-const GRE_PROTO_PPP = 0x880b
 const PPP_HEADER_LEN = 4
 const PPP_IP = 0x21
 const PPP_IPV6 = 0x57
@@ -102,36 +106,36 @@ function dissect(view: DataView, start: number, end: number, ethertype: number):
         proto = view.getUint8(at)
         at += 8
       }
-    } else if (type === ETH_P_MPLS || type === ETH_P_MPLS_MULTICAST) return ended(at, 0)
+    } else if (type === ETH_P_MPLS_UC || type === ETH_P_MPLS_MC) return ended(at, 0)
     else return false
     if (fragment) return ended(at, proto)
     if (proto === IPPROTO_IPIP) type = ETH_P_IP
     else if (proto === IPPROTO_IPV6) type = ETH_P_IPV6
     else if (proto === IPPROTO_GRE) {
-      if (at + 4 > end) return false
+      if (!greFits(at, end)) return false
       const flags = view.getUint16(at)
-      type = view.getUint16(at + 2)
-      const version = flags & Gre.Version
-      const pptp = version === 1 && type === GRE_PROTO_PPP && (flags & Gre.Key) !== 0
-      if ((flags & Gre.Routing) !== 0 || (version !== 0 && !pptp)) return ended(at, proto)
-      at += 4
-      if ((flags & Gre.Checksum) !== 0) at += 4
-      if ((flags & Gre.Key) !== 0) {
+      type = greProtocol(view, at)
+      const version = flags & GRE_VERSION
+      const pptp = version === 1 && type === GRE_PROTO_PPP && (flags & GRE_KEY_FLAG) !== 0
+      if ((flags & GRE_ROUTING_FLAG) !== 0 || (version !== 0 && !pptp)) return ended(at, proto)
+      at += GRE_HEADER_LEN
+      if ((flags & GRE_CHECKSUM_FLAG) !== 0) at += 4
+      if ((flags & GRE_KEY_FLAG) !== 0) {
         if (at + 4 > end) return false
         at += 4
       }
-      if ((flags & Gre.Sequence) !== 0) at += 4
+      if ((flags & GRE_SEQUENCE_FLAG) !== 0) at += 4
       if (pptp) {
-        if ((flags & Gre.Ack) !== 0) at += 4
+        if ((flags & GRE_ACK_FLAG) !== 0) at += 4
         if (at + PPP_HEADER_LEN > end) return false
         const inside = view.getUint16(at + 2)
         if (inside === PPP_IP) type = ETH_P_IP
         else if (inside === PPP_IPV6) type = ETH_P_IPV6
         at += PPP_HEADER_LEN
       } else if (type === ETH_P_TEB) {
-        if (at + ETHERNET_HEADER_LEN > end) return false
+        if (at + ETH_HEADER_LEN > end) return false
         type = view.getUint16(at + 12)
-        at += ETHERNET_HEADER_LEN
+        at += ETH_HEADER_LEN
       }
     } else return ended(at, proto)
     if (++headers > MOST_HEADERS) return ended(at, proto)

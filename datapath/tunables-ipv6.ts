@@ -217,7 +217,7 @@ interface ConfSpec {
   readonly max?: number
   readonly signed?: boolean
   readonly unsigned?: boolean
-  readonly store?: (value: number, exact: bigint) => number
+  readonly store?: (written: bigint) => number
 }
 
 /** INT_MAX / HZ. */
@@ -304,6 +304,9 @@ const USE_OIF_ADDRS_ONLY = indexOf('use_oif_addrs_only')
 const ALL = 'all'
 const DEFAULT = 'default'
 
+/** Somebody writes a value; what `all` says is passed on; a device comes, or gets another MTU. */
+type Cause = 'written' | 'spread' | 'declared'
+
 /** The rows of net.ipv6.conf. Hot code reads device.conf6. */
 export class Ipv6DeviceConf {
   readonly #tunables: Tunables
@@ -312,10 +315,8 @@ export class Ipv6DeviceConf {
   readonly #rows = new Map<string, number[]>()
   /** stable_secret, as it prints. */
   readonly #secrets = new Map<string, string>()
-  /** Values are being declared or passed on, which is no write. */
-  #quiet = false
-  /** They are being passed on. */
-  #spreading = false
+  /** Why values change: only what is written has consequences. */
+  #cause: Cause = 'written'
 
   /** Follows the devices of `devices` from now on; lo is there already. */
   constructor(tunables: Tunables, devices: Devices, conf: Ipv6Conf) {
@@ -337,9 +338,9 @@ export class Ipv6DeviceConf {
         this.#declareRow(device.name, device, values)
       },
       mtuChanged: (device) => {
-        this.#quiet = true
+        this.#cause = 'declared'
         this.#tunables.set(nameOf(device.name, 'mtu'), Math.max(device.mtu, IPV6_MIN_MTU))
-        this.#quiet = false
+        this.#cause = 'written'
         this.#apply(device)
       },
     })
@@ -365,7 +366,7 @@ export class Ipv6DeviceConf {
       })
     this.#rows.set(name, row)
     for (const [i, spec] of CONF.entries()) {
-      this.#quiet = true
+      this.#cause = 'declared'
       this.#tunables.declare({
         name: nameOf(name, spec.name),
         default: row[i]!,
@@ -379,10 +380,12 @@ export class Ipv6DeviceConf {
         ...(spec.unsigned ? { unsigned: true } : {}),
         ...(spec.readOnly ? { readOnly: true } : {}),
         ...(spec.store === undefined ? {} : { store: spec.store }),
-        ...(i === ADDR_GEN_MODE && device !== null ? { store: (mode) => this.#mode(name, mode) } : {}),
+        ...(i === ADDR_GEN_MODE && device !== null
+          ? { unsigned: true, store: (mode) => this.#mode(name, mode) }
+          : {}),
         apply: (value) => this.#write(name, i, value),
       })
-      this.#quiet = false
+      this.#cause = 'written'
     }
     this.#declareSecret(name)
     if (device !== null) this.#apply(device)
@@ -410,9 +413,9 @@ export class Ipv6DeviceConf {
   }
 
   /** addrconf_sysctl_addr_gen_mode(): without a secret there is none to make addresses from. */
-  #mode(name: string, mode: number): number {
-    const secret = this.#quiet || this.#secrets.has(name) || this.#secrets.has(DEFAULT)
-    return Object.is(mode, -0) || mode < 0 || mode > 3 || (mode === 2 && !secret) ? Number.NaN : mode
+  #mode(name: string, mode: bigint): number {
+    const secret = this.#cause !== 'written' || this.#secrets.has(name) || this.#secrets.has(DEFAULT)
+    return mode < 0n || mode > 3n || (mode === 2n && !secret) ? Number.NaN : Number(mode)
   }
 
   /**
@@ -435,11 +438,11 @@ export class Ipv6DeviceConf {
     const row = this.#rows.get(name)!
     const changed = row[i] !== value
     row[i] = value
-    if (i === ADDR_GEN_MODE && changed && (!this.#quiet || this.#spreading)) {
-      const device = this.#devices.all().find((d) => d.name === name)
+    if (i === ADDR_GEN_MODE && changed && this.#cause !== 'declared') {
+      const device = this.#devices.byName(name)
       if (device !== undefined) this.#drawSecret(device, value)
     }
-    if (this.#quiet) return
+    if (this.#cause !== 'written') return
     if (name === ALL) {
       if (i === FORWARDING) {
         this.#conf.forwarding = value !== 0
@@ -456,11 +459,11 @@ export class Ipv6DeviceConf {
   /** What `all` says is written to every device. */
   #spread(i: number, value: number): void {
     const spec = CONF[i]!
-    this.#quiet = this.#spreading = true
+    this.#cause = 'spread'
     for (const other of this.#rows.keys())
       if (other !== ALL && (other !== DEFAULT || spec.spreads === true))
         this.#tunables.set(nameOf(other, spec.name), value)
-    this.#quiet = this.#spreading = false
+    this.#cause = 'written'
   }
 
   #apply(device: Device): void {

@@ -205,7 +205,7 @@ function numberSpec(name: string, value: number, range: string): Tunable {
       return {
         name,
         default: value,
-        store: (n) => (n >= INT[0] && n <= INT[1] ? Number(n !== 0) : Number.NaN),
+        store: (n) => (n >= INT[0] && n <= INT[1] ? Number(n !== 0n) : Number.NaN),
       }
     default:
       return {
@@ -389,7 +389,7 @@ function declareNeighbours(tunables: Tunables, devices: Devices): void {
         name: name('interval_probe_time_ms'),
         default: 5000,
         unit: 'ms',
-        store: (n, exact) => jiffiesOfMs(n, exact) || Number.NaN,
+        store: (ms) => jiffiesOfMs(ms) || Number.NaN,
       })
       const retransmit = held(HZ)
       declare(
@@ -508,8 +508,7 @@ function clockSpec(name: string, time: Held): Tunable {
       },
       write: (text) => {
         const n = parseExact(text)
-        const size = n !== null && n < 0n ? -n : n
-        if (n === null || size === null || size > MOST_CLOCK) return false
+        if (n === null || n > MOST_CLOCK || -n > MOST_CLOCK) return false
         // What is negative is far too much for the conversion.
         time.ticks = n < 0n ? -1 : Number(BigInt.asIntN(32, (n * BigInt(HZ)) / BigInt(USER_HZ)))
         return true

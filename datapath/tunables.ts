@@ -17,10 +17,9 @@ export interface Tunable {
   /** unsigned long: kept and shown to the last digit, beyond what a number holds. */
   readonly wide?: boolean
   /**
-   * What becomes of a number that is written; NaN: it is refused. The range is not looked at then. `exact`: all digits of
-   * the number.
+   * What becomes of a number that is written; NaN: it is refused. The range is not looked at then.
    */
-  readonly store?: (value: number, exact: bigint) => number
+  readonly store?: (written: bigint) => number
   /** Gives the value when it is asked for: counters. */
   readonly read?: () => number
   /** A value that is no number: `set` hands it over as text and is told whether it will do. Null: reading fails. */
@@ -113,11 +112,14 @@ export class Tunables {
     }
     const { min = -0x80000000, max = 0x7fffffff, unsigned, signed, store, wide } = slot.spec
     if (slot.spec.readOnly) throw new TunableError(`${name} is read-only`)
-    const written = typeof value === 'number' ? value : parseSysctl(value)
-    const exact = typeof value === 'number' ? null : parseExact(value)
-    const number = store === undefined ? written : store(written, exact ?? BigInt(Math.trunc(written) || 0))
+    const written = parseExact(String(value))
+    let number = Number.NaN
+    if (written !== null) number = store === undefined ? Number(written) : store(written)
     const minus =
-      Object.is(written, -0) && !signed && (unsigned || (min >= 0 && (max <= 255 || max > 0x7fffffff)))
+      written === 0n &&
+      isNegated(String(value)) &&
+      !signed &&
+      (unsigned || (min >= 0 && (max <= 255 || max > 0x7fffffff)))
     if (!Number.isInteger(number) || minus || (store === undefined && (number < min || number > max))) {
       slot.spec.refused?.()
       throw new TunableError(`${name}: "${value}" must be a whole number from ${min} to ${max}`)
@@ -125,8 +127,7 @@ export class Tunables {
     // No minus in front of zero.
     const kept = number === 0 ? 0 : number
     slot.value = kept
-    if (wide && exact !== null) slot.exact = exact
-    else delete slot.exact
+    if (wide) slot.exact = written!
     this.generation++
     slot.spec.apply?.(kept)
   }
@@ -156,8 +157,11 @@ export class Tunables {
 export function parseSysctl(text: string): number {
   const exact = parseExact(text)
   if (exact === null) return Number.NaN
-  return exact === 0n && /^\s*-/.test(text) ? -0 : Number(exact)
+  return exact === 0n && isNegated(text) ? -0 : Number(exact)
 }
+
+/** Some handlers refuse a minus even in front of zero. */
+const isNegated = (text: string): boolean => text.trimStart().startsWith('-')
 
 /** The same to the last digit; null: no such number. */
 export function parseExact(text: string): bigint | null {
@@ -172,14 +176,16 @@ export function parseExact(text: string): bigint | null {
  * proc_dointvec_ms_jiffies(): milliseconds as they come back from jiffies of 4, cut to 32 bits before; NaN: they are too
  * many.
  */
-export function jiffiesOfMs(ms: number, exact: bigint): number {
-  if (Number.isNaN(ms)) return ms
-  const cut = Number(BigInt.asUintN(32, exact))
+export function jiffiesOfMs(ms: bigint): number {
+  const cut = Number(BigInt.asUintN(32, ms))
   return cut >= 2 ** 31 ? Number.NaN : Math.ceil(cut / 4) * 4
 }
 
 /** jiffiesOfMs() of what is written. */
-export const jiffiesOfText = (text: string): number => jiffiesOfMs(parseSysctl(text), parseExact(text) ?? 0n)
+export function jiffiesOfText(text: string): number {
+  const ms = parseExact(text)
+  return ms === null ? Number.NaN : jiffiesOfMs(ms)
+}
 
 /** How many milliseconds jiffies_to_msecs() shows: 32 bits of them, behind a minus. */
 export function shownMilliseconds(ms: number): string {

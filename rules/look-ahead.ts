@@ -7,17 +7,10 @@
 // A pass for each arrow, as in conntrack/look-ahead.ts. Nothing is counted, drawn or changed by it; a packet that goes
 // elsewhere (translated before, dropped) has cost the look-up.
 
+import { HINT_NEW } from '../conntrack/look-ahead.ts'
 import type { Host } from '../datapath/host.ts'
 import { Packet } from '../datapath/packet.ts'
-import {
-  IP_OFFSET,
-  IPV4_DST,
-  IPV4_FRAG,
-  IPV4_HEADER_LEN,
-  IPV4_PROTOCOL,
-  IPV4_SRC,
-} from '../datapath/wire/ipv4.ts'
-import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
 import { CALLEE, CODE_FIELDS, type IndexWalk, VALUES } from './compile/indexed.ts'
 import type { Callable } from './compile/rule.ts'
 import type { Fields } from './compile/shapes.ts'
@@ -26,8 +19,6 @@ import type { Fields } from './compile/shapes.ts'
 const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
-/** Version 4, five words of header. */
-const PLAIN_HEADER = 0x45
 
 /** Values on the second, third and fourth cache line of an object, where it has so many; its shape stands on the first. */
 interface Spread extends Fields {
@@ -71,7 +62,7 @@ export class RuleLookAhead {
     this.#list = [...this.#walks.values()]
   }
 
-  /** `offsets`: first bytes of the frames in frame memory. `hints`: of each, its connection; -1 none. Hot: does not allocate. */
+  /** `offsets`: first bytes of the frames in frame memory. `hints`: of each, what conntrack's look-ahead says. Hot: does not allocate. */
   batch(offsets: Int32Array, hints: Int32Array, count: number): void {
     if (this.#list.length === 0) return
     const found = this.#gather(offsets, hints, count)
@@ -79,22 +70,15 @@ export class RuleLookAhead {
     for (const walk of this.#list) this.#touch(walk, found)
   }
 
-  /** TCP and UDP frames that begin connections, into #frames. */
+  /** Frames with ports that begin connections, into #frames. */
   #gather(offsets: Int32Array, hints: Int32Array, count: number): number {
-    const { view } = this.#host.memory
     if (count > this.#frames.length) {
       this.#frames = new Int32Array(count)
       this.#slots = new Int32Array(count)
     }
     const frames = this.#frames
     let found = 0
-    for (let i = 0; i < count; i++) {
-      const l3 = offsets[i]!
-      if (hints[i]! >= 0 || view.getUint8(l3) !== PLAIN_HEADER) continue
-      const proto = view.getUint8(l3 + IPV4_PROTOCOL)
-      if (proto !== IPPROTO_TCP && proto !== IPPROTO_UDP) continue
-      if ((view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) === 0) frames[found++] = l3
-    }
+    for (let i = 0; i < count; i++) if (hints[i] === HINT_NEW) frames[found++] = offsets[i]!
     return found
   }
 

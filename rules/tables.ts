@@ -147,7 +147,7 @@ export class LoadedChain implements Counted, Callable {
         for (const set of setsOf(rule)) env.sets.hold(set)
       }
       for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
-      if (this.#index?.edited(edit) === false) this.#dropIndex()
+      if (this.#index?.edited(edit) === false) this.#use(null)
     }
     this.recompile()
   }
@@ -176,7 +176,7 @@ export class LoadedChain implements Counted, Callable {
 
   /** The chain is gone. Its states are over once the new ones of the table are made. */
   end(): void {
-    this.#table.ahead?.set(this, null)
+    this.#use(null)
     for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
     for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
     this.slots.release()
@@ -191,14 +191,15 @@ export class LoadedChain implements Counted, Callable {
 
   /** Code for an observer, or without one, is made from scratch. */
   reobserve(): void {
-    this.#dropIndex()
+    this.#use(null)
     this.#linear = null
     this.recompile()
   }
 
-  #dropIndex(): void {
-    this.#index = null
-    this.#table.ahead?.set(this, null)
+  /** The look-ahead goes by the same index. */
+  #use(index: IndexedChain | null): void {
+    this.#index = index
+    this.#table.ahead?.set(this, index?.walk ?? null)
   }
 
   #source(callee: (name: string) => Callable): ChainSource {
@@ -222,11 +223,12 @@ export class LoadedChain implements Counted, Callable {
 
   /** Brings #index up to date; null where looking up does not help. */
   #settleIndex(source: ChainSource): IndexedChain | null {
-    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.#index = null
-    else if (this.#index === null) this.#index = IndexedChain.make(source)
-    else this.#index.settle()
-    this.#table.ahead?.set(this, this.#index?.walk ?? null)
-    return this.#index
+    let index = this.#index
+    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) index = null
+    else if (index === null) index = IndexedChain.make(source)
+    else index.settle()
+    this.#use(index)
+    return index
   }
 
   /** Makes `run`. */
@@ -321,6 +323,15 @@ export interface Watch {
   observer: RuleObserver | null
 }
 
+/** What all tables of a host share. */
+interface Common {
+  readonly env: CompileEnv
+  readonly names: PatternTables
+  readonly watch: Watch
+  /** Hears of the IPv4 packets that are about to be received. */
+  readonly ahead: RuleLookAhead
+}
+
 export class LoadedTable {
   readonly family: Family
   readonly name: TableName
@@ -346,14 +357,7 @@ export class LoadedTable {
   #rewriting = 0
   #untrack: (() => void) | null = null
 
-  constructor(
-    family: Family,
-    name: TableName,
-    env: CompileEnv,
-    names: PatternTables,
-    watch: Watch,
-    ahead: RuleLookAhead,
-  ) {
+  constructor(family: Family, name: TableName, { env, names, watch, ahead }: Common) {
     this.ahead = family === 4 ? ahead : null
     this.family = family
     this.name = name
@@ -503,18 +507,21 @@ export class LoadedTable {
 /** All tables of one host, by family. */
 export class Tables {
   readonly host: Host
-  /** Hears of the IPv4 packets that are about to be received. */
-  readonly ahead: RuleLookAhead
-  readonly #env: CompileEnv
-  readonly #names: PatternTables
-  readonly #watch: Watch = { observer: null }
+  readonly #common: Common
   readonly #tables: Readonly<Record<Family, Map<TableName, LoadedTable>>> = { 4: new Map(), 6: new Map() }
 
   constructor(env: CompileEnv) {
     this.host = env.host
-    this.ahead = new RuleLookAhead(env.host)
-    this.#env = env
-    this.#names = new PatternTables(env.host.devices)
+    this.#common = {
+      env,
+      names: new PatternTables(env.host.devices),
+      watch: { observer: null },
+      ahead: new RuleLookAhead(env.host),
+    }
+  }
+
+  get ahead(): RuleLookAhead {
+    return this.#common.ahead
   }
 
   /** The table, registered now if this is its first use. */
@@ -522,7 +529,7 @@ export class Tables {
     const of = this.#tables[family]
     let table = of.get(name)
     if (table === undefined) {
-      table = new LoadedTable(family, name, this.#env, this.#names, this.#watch, this.ahead)
+      table = new LoadedTable(family, name, this.#common)
       of.set(name, table)
     }
     return table
@@ -539,8 +546,8 @@ export class Tables {
 
   /** Tells `observer` of every walk from the next packet on; null: nobody, and walks cost nothing more. */
   observe(observer: RuleObserver | null): void {
-    this.#watch.observer = observer
-    this.#env.conntrack.flows.observed = observer !== null
+    this.#common.watch.observer = observer
+    this.#common.env.conntrack.flows.observed = observer !== null
     for (const of of Object.values(this.#tables))
       for (const table of of.values()) for (const chain of table.chains.values()) chain.reobserve()
   }

@@ -4,16 +4,13 @@
 import { CaptureWriter } from '../../datapath/ports/capture-writer.ts'
 import { knownLinkType } from '../../datapath/ports/link.ts'
 import { LinkType } from '../../datapath/ports/pcap.ts'
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP } from '../../datapath/wire/ethernet.ts'
 import { PlaceError } from '../errors.ts'
 import type { OutputFiles } from '../output-files.ts'
 import { CaptureFile } from '../replay/capture-file.ts'
 import type { Mapping } from './mapping.ts'
 import { PacketMapper } from './packets.ts'
 
-const ETH_P_IP = 0x0800
-const ETH_P_ARP = 0x0806
-const ETH_P_RARP = 0x8035
-const ETH_P_IPV6 = 0x86dd
 const VLAN_TAGS = [0x8100, 0x88a8]
 
 /** Frames with what their links put before the packet. */

@@ -6,6 +6,7 @@
 //
 // A frame may be cut short or damaged anywhere: whatever does not hold together is taken for payload.
 
+import { ETH_P_IP, ETH_P_IPV6 } from '../../datapath/wire/ethernet.ts'
 import {
   IPPROTO_AH,
   IPPROTO_DCCP,
@@ -445,7 +446,8 @@ export class PacketMapper {
     if (below.more) return header
     const within = this.u16(at + 2)
     const grown = this.grown(at, end, () => {
-      if (version === 0 && (within === 0x0800 || within === 0x86dd)) this.inner(header, end, below.depth + 1)
+      if (version === 0 && (within === ETH_P_IP || within === ETH_P_IPV6))
+        this.inner(header, end, below.depth + 1)
       else this.blank(header, end)
     })
     if (version === 0 && (flags & 0x80) !== 0 && at + 6 <= end) makeUp(this.bytes, at + 4, grown)

@@ -8,7 +8,7 @@ import type { Host } from '../host.ts'
 import { type Packet, PacketType } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { isToMany } from '../route.ts'
-import { coversPart, isPlausible, transportChecksumOk } from '../wire/checksum.ts'
+import { coversPart, isPlausible, isSummedAtOnce, transportChecksumOk } from '../wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
   ICMP_ECHOREPLY,
@@ -28,9 +28,6 @@ import {
   IPPROTO_UDPLITE,
 } from '../wire/protocol.ts'
 import type { Ipv4Path } from './path.ts'
-
-/** Datagrams up to here are summed up before anything else is done with them. */
-const CHECKSUM_BREAK = 76
 
 /** Protocols that this host has a handler for (inet_protos[]). */
 function isKnown(protocol: number): boolean {
@@ -122,7 +119,7 @@ export class LocalStack4 {
     const looked =
       !toMany ||
       (pkt.proto === IPPROTO_UDPLITE && !isPlausible(pkt, view)) ||
-      ((pkt.residue >= 0 || pkt.end - pkt.l4 <= CHECKSUM_BREAK) && !coversPart(pkt, view))
+      ((pkt.residue >= 0 || isSummedAtOnce(pkt)) && !coversPart(pkt, view))
     if (looked && !transportChecksumOk(pkt, host.memory)) {
       stats[UdpStat.InCsumErrors]!++
       return this.#badUdp(pkt, stats)

@@ -13,7 +13,7 @@ import type { Host } from '../host.ts'
 import { type Packet, PacketType } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { isErrorType } from '../route-table.ts'
-import { coversPart, fold, sumHolds, sumView, transportChecksumOk } from '../wire/checksum.ts'
+import { coversPart, fold, isSummedAtOnce, sumHolds, sumView, transportChecksumOk } from '../wire/checksum.ts'
 import { ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
@@ -55,8 +55,6 @@ import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
 
 const IPV6_MIN_MTU = 1280
-/** Up to here the kernel sums up again at once. */
-const CHECKSUM_BREAK = 76
 
 /** Routing header types that are off by default: RPL and segment routing. */
 const RPL = 3
@@ -379,7 +377,7 @@ export class LocalStack6 {
     if (memory.view.getUint16(pkt.l4 + UDP_CHECKSUM) === 0) return toMany && proto === IPPROTO_UDP
     if (proto === IPPROTO_UDPLITE && claimed !== 0 && claimed < UDP_HEADER_LEN) return false
     if (toMany && coversPart(pkt, memory.view)) return true
-    const short = pkt.end - pkt.l4 <= CHECKSUM_BREAK
+    const short = isSummedAtOnce(pkt)
     // udp6_csum_init() believes a sum that was made here, right or wrong.
     if (pkt.residue >= 0) {
       pkt.csumOk = sumHolds(pkt)

@@ -1,10 +1,8 @@
 // Link layers of captures: where the IP packet begins, and what the link said about it.
 
 import { PacketType } from '../packet.ts'
+import { ETH_P_IP, ETH_P_IPV6 } from '../wire/ethernet.ts'
 import { LinkType } from './pcap.ts'
-
-const ETH_P_IP = 0x0800
-const ETH_P_IPV6 = 0x86dd
 
 /** Reasons for which a frame holds nothing for the IP stack, as the report words them. */
 export type LinkRefusal = 'not-ip' | 'link-header' | 'outgoing' | 'other-host'

@@ -242,6 +242,11 @@ export function coversPart(pkt: Packet, view: DataView): boolean {
   return coverage !== 0 && coverage < pkt.end - pkt.l4
 }
 
+/** CHECKSUM_BREAK: datagrams up to here are summed up before anything else is done with them. */
+const CHECKSUM_BREAK = 76
+
+export const isSummedAtOnce = (pkt: Packet): boolean => pkt.end - pkt.l4 <= CHECKSUM_BREAK
+
 /** The sum of a UDP-Lite datagram. */
 function udpliteOk(pkt: Packet, view: DataView, length: number): boolean {
   if (!isPlausible(pkt, view)) return false

@@ -5,9 +5,18 @@ export const GRE_PROTOCOL = 2
 /** Version 1: payload length, call id. */
 export const GRE_CALL_ID = 6
 export const GRE_PPTP_HEADER_LEN = 8
+/** Bits of the first word; each of the first four says that a field follows. */
+export const GRE_CHECKSUM_FLAG = 0x8000
+export const GRE_ROUTING_FLAG = 0x4000
 export const GRE_KEY_FLAG = 0x2000
+export const GRE_SEQUENCE_FLAG = 0x1000
+/** Version 1. */
+export const GRE_ACK_FLAG = 0x80
+export const GRE_VERSION = 7
+/** What PPTP carries, where an EtherType stands else. */
+export const GRE_PROTO_PPP = 0x880b
 
 export const greFits = (l4: number, end: number): boolean => l4 + GRE_HEADER_LEN <= end
-export const greVersion = (v: DataView, l4: number): number => v.getUint16(l4) & 7
+export const greVersion = (v: DataView, l4: number): number => v.getUint16(l4) & GRE_VERSION
 export const greProtocol = (v: DataView, l4: number): number => v.getUint16(l4 + GRE_PROTOCOL)
 export const greCallId = (v: DataView, l4: number): number => v.getUint16(l4 + GRE_CALL_ID)
