@@ -6,6 +6,7 @@
 // than the largest of them.
 
 import { IpStat } from './counters.ts'
+import { Fate } from './fate.ts'
 import { RouteType } from './fib.ts'
 import { Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
@@ -86,8 +87,8 @@ export class Fragments {
    * DefragUser, for conntrack plus the zone. A packet that is no fragment is accepted as it is.
    */
   defrag(pkt: Packet, user: number): Verdict {
-    const { memory, counters } = this.#host
-    const { view } = memory
+    const { counters } = this.#host
+    const { view } = this.#host.memory
     if (!pkt.moreFragments && pkt.fragOffset === 0) return Verdict.Accept
     counters.count4(IpStat.ReasmReqds)
     if (this.#queues.due) this.tick()
@@ -129,10 +130,7 @@ export class Fragments {
     if (size > queue.maxSize) queue.maxSize = size
     if ((view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 && size > queue.maxDfSize) queue.maxDfSize = size
     if (this.#queues.complete(queue)) return this.#complete(queue, pkt)
-    if (pkt.slot >= 0) {
-      memory.give(pkt.slot)
-      pkt.slot = -1
-    }
+    this.#host.path.end(pkt, Fate.Consumed)
     return Verdict.Stolen
   }
 

@@ -168,6 +168,12 @@ export class Packet {
   oif = 0
   /** The device the packet arrived on (skb->skb_iif); 0 for packets made here. */
   arrival: Device | null = null
+  /** skb->dev as OUTPUT sees it: what a packet was made for, what a copy of TEE's leaves by; null: none yet. */
+  device: Device | null = null
+  /** Bytes between link and network header (skb_mac_header()); -1: it has no link header yet, as what was made here. */
+  linkBytes = -1
+  /** skb->queue_mapping: one more than the queue of the device that it was read from, 0 otherwise. */
+  queue = 0
   /** Chosen route, null before routing. */
   route: Route | null = null
   /**
@@ -268,7 +274,9 @@ export class Packet {
     this.secmark = 0
     this.pktType = PacketType.Host
     this.iif = this.oif = 0
-    this.arrival = null
+    this.arrival = this.device = null
+    this.linkBytes = -1
+    this.queue = 0
     this.route = null
     this.sourceRealm = 0
     this.trace = false

@@ -23,6 +23,9 @@ import { HEADROOM } from './ring.ts'
 import { RouteType } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 
+/** What loopback_xmit() puts in front of the network header. */
+const ETHERNET_HEADER_LEN = 14
+
 /** netdev_max_backlog: packets to this host itself that may wait. */
 const BACKLOG = 1000
 
@@ -73,6 +76,8 @@ export class Path {
     const answers = this.#answers
     this.#depth++
     pkt.arrival = device
+    pkt.linkBytes = 0
+    pkt.queue = 1
     let fate = this.#enter(pkt, device)
     if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
     if (--this.#depth === 0 && this.#backlog.length > 0) {
@@ -166,12 +171,11 @@ export class Path {
     this.#host.flows?.spoil()
     pkt.local = true
     pkt.csumOk = true
-    pkt.arrival = device
+    pkt.arrival = pkt.device = device
     pkt.iif = 0
-    const iif = device === null ? 0 : device.index
     let fate: Fate
     if (pkt.route === null && !this.reroute(pkt)) fate = this.drop(pkt, Reason.NoRoute)
-    else fate = pkt.family === 4 ? this.#ipv4.localOut(pkt, iif) : this.#ipv6.localOut(pkt, iif)
+    else fate = pkt.family === 4 ? this.#ipv4.localOut(pkt) : this.#ipv6.localOut(pkt)
     const out = fate !== Fate.Dropped || this.why === Reason.Queue
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
@@ -186,14 +190,6 @@ export class Path {
   /** nf_dup_ipv6(): see Ipv6Path. */
   duplicate6(pkt: Packet, gateway: readonly number[], oif: number, decrease: boolean): void {
     this.#ipv6.duplicate(pkt, gateway, oif, decrease)
-  }
-
-  /**
-   * The device of a packet that stands in OUTPUT (skb->dev): that by which a copy of TEE's leaves, or for which a packet
-   * was made; else none yet, so that lo takes its place.
-   */
-  outputDevice6(pkt: Packet): Device {
-    return pkt === this.#ipv6.copied ? pkt.route!.device! : (pkt.arrival ?? this.#host.devices.loopback)
   }
 
   /** One fragment on its way out. It has a slot of its own, which goes with it; the Packet stays the caller's. */
@@ -263,6 +259,7 @@ export class Path {
       return
     }
     copy.arrival = device
+    copy.linkBytes = ETHERNET_HEADER_LEN
     copy.pktType = PacketType.Host
     const { route } = copy
     // A route that ip_route_output_key() found.
@@ -292,6 +289,8 @@ export class Path {
     copy.ctInfo = pkt.ctInfo
     if (copy.ct >= 0) host.tracker?.share?.(copy)
     copy.oif = device.index
+    copy.linkBytes = pkt.linkBytes
+    copy.queue = pkt.queue
     const verdict = postRouting(copy)
     if (verdict !== Verdict.Accept || this.#backlog.length >= BACKLOG) {
       if (verdict === Verdict.Accept) this.drop(copy, Reason.Looped)
@@ -300,6 +299,7 @@ export class Path {
       return
     }
     copy.arrival = device
+    copy.linkBytes = 0
     // dev_loopback_xmit() believes what nobody summed up; what IPv4's conntrack found wrong stays so.
     if (copy.residue === -2) copy.residue = -1
     copy.csumOk = copy.family === 6 || copy.residue < 0 || copy.csumPartial
@@ -366,6 +366,8 @@ export class Path {
     copy.flags = pkt.flags
     copy.pktType = pkt.pktType
     copy.arrival = pkt.arrival
+    copy.linkBytes = pkt.linkBytes
+    copy.queue = pkt.queue
     copy.local = pkt.local
     copy.socketless = pkt.socketless
     copy.csumOk = pkt.csumOk

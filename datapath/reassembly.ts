@@ -134,6 +134,9 @@ export class Queue {
   priority = 0
   secmark = 0
   pktType = 0
+  linkBytes = -1
+  /** Packet.queue. */
+  rxQueue = 0
   trace = false
   readonly opt = new IpOptions()
   // The table's own.
@@ -331,6 +334,8 @@ export class Reassembly {
       queue.priority = pkt.priority
       queue.secmark = pkt.secmark
       queue.pktType = pkt.pktType
+      queue.linkBytes = pkt.linkBytes
+      queue.rxQueue = pkt.queue
       queue.trace = pkt.trace
       queue.opt.copy(pkt.opt)
     }
@@ -363,6 +368,8 @@ export class Reassembly {
     pkt.priority = queue.priority
     pkt.secmark = queue.secmark
     pkt.pktType = queue.pktType
+    pkt.linkBytes = queue.linkBytes
+    pkt.queue = queue.rxQueue
     pkt.trace = queue.trace
     pkt.opt.copy(queue.opt)
     return true
@@ -555,8 +562,9 @@ export function pieceOf(
   piece.local = pkt.local
   piece.socketless = pkt.socketless
   piece.flags = pkt.flags
-  if (pkt.ct < 0) piece.ctInfo = pkt.ctInfo
-  piece.csumOk = true
+  piece.ct = pkt.ct
+  piece.ctInfo = pkt.ctInfo
+  if (piece.ct >= 0) host.tracker?.share?.(piece)
   return piece
 }
 

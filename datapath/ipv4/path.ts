@@ -497,10 +497,10 @@ export class Ipv4Path {
   // -- out
 
   /**
-   * __ip_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
-   * the packet came in, 0 none.
+   * __ip_local_out() of a packet with a route: OUTPUT, and what comes behind it. POSTROUTING sees its device as where it
+   * came in.
    */
-  localOut(pkt: Packet, iif = 0): Fate {
+  localOut(pkt: Packet): Fate {
     this.#host.counters.count4(IpStat.OutRequests)
     pkt.oif = pkt.route!.device!.index
     const before = this.#before
@@ -511,7 +511,7 @@ export class Ipv4Path {
     before.mark = mark
     before.tos = tos
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    pkt.iif = iif
+    pkt.iif = pkt.device === null ? 0 : pkt.device.index
     return this.#output(pkt)
   }
 
@@ -547,8 +547,9 @@ export class Ipv4Path {
       this.#duplicating = true
       copy.route = route
       // nf_dup_ipv4_route() leaves the way out as the device of the copy.
+      copy.device = route.device
       const waiting = this.#path.waiting
-      this.localOut(copy, route.device!.index)
+      this.localOut(copy)
       if (pkt.fragList !== null) this.#path.sharePieces(pkt, waiting)
       this.#duplicating = false
     }

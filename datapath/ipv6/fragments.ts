@@ -8,6 +8,7 @@
 // nothing with, the end host tells the sender (RFC 8200 §4.5). Each has queues, timeout and thresholds of its own.
 
 import { IpStat } from '../counters.ts'
+import { Fate } from '../fate.ts'
 import { Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import type { FragmentList, Packet } from '../packet.ts'
@@ -227,10 +228,7 @@ export class Fragments6 {
     // Of the packet that has just come: only the first one starts at offset 0.
     if (queue.haveFirst && queue.firstAt < 0) queue.firstAt = nextAt
     if (queues.complete(queue)) return this.#complete(queues, queue, pkt, lists)
-    if (pkt.slot >= 0) {
-      memory.give(pkt.slot)
-      pkt.slot = -1
-    }
+    this.#host.path.end(pkt, Fate.Consumed)
     return Verdict.Stolen
   }
 

@@ -72,8 +72,8 @@ export class Ipv6Path {
   /** Before the mangle table saw a packet in OUTPUT. */
   #before = newBefore()
   readonly #spare: ReturnType<typeof newBefore>[] = []
-  /** The copy that TEE has under way; null: none. */
-  copied: Packet | null = null
+  /** A copy of TEE's is under way. */
+  #duplicating = false
 
   // Decisions of route input, by addresses, interface, class and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
@@ -301,10 +301,10 @@ export class Ipv6Path {
   // -- out
 
   /**
-   * __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. `iif`: ifindex that POSTROUTING sees as where
-   * the packet came in, 0 none.
+   * __ip6_local_out() of a packet with a route: OUTPUT, and what comes behind it. POSTROUTING sees its device as where it
+   * came in.
    */
-  localOut(pkt: Packet, iif = 0): Fate {
+  localOut(pkt: Packet): Fate {
     pkt.oif = pkt.route!.device!.index
     // A hook of OUTPUT may send another packet meanwhile.
     const before = this.#before
@@ -313,7 +313,7 @@ export class Ipv6Path {
     this.#spare.push(this.#before)
     this.#before = before
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    pkt.iif = iif
+    pkt.iif = pkt.device === null ? 0 : pkt.device.index
     return this.#output(pkt)
   }
 
@@ -323,7 +323,7 @@ export class Ipv6Path {
    */
   duplicate(pkt: Packet, gateway: readonly number[], oif: number, decrease: boolean): void {
     const host = this.#host
-    if (this.copied !== null) return
+    if (this.#duplicating) return
     const copy = this.#path.copy(pkt)
     if (copy === null) return
     copy.ctInfo = CtInfo.Untracked
@@ -345,13 +345,14 @@ export class Ipv6Path {
     const route = this.routes.output(key)
     if (isErrorType(route.type)) this.#path.drop(copy, Reason.NoRoute)
     else {
-      this.copied = copy
+      this.#duplicating = true
       copy.route = route
       // nf_dup_ipv6_route() leaves the way out as the device of the copy.
+      copy.device = route.device
       const waiting = this.#path.waiting
-      this.localOut(copy, route.device!.index)
+      this.localOut(copy)
       if (pkt.fragList !== null) this.#path.sharePieces(pkt, waiting)
-      this.copied = null
+      this.#duplicating = false
     }
     host.packets.give(copy)
   }

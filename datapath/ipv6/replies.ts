@@ -411,7 +411,7 @@ export class Replies6 {
       if (at < 0 || at >= cause.end || cause.fragOffset !== 0) return false
       if (this.#verifies(cause, at, skipped.next) && !this.#sumsUp(cause, at, skipped.next)) return false
     }
-    const device = hook === Hook.LocalOut ? this.#host.path.outputDevice6(cause) : cause.arrival
+    const device = hook === Hook.LocalOut ? (cause.device ?? this.#host.devices.loopback) : cause.arrival
     return this.icmpError(cause, ICMPV6_DEST_UNREACH, code, 0, device)
   }
 

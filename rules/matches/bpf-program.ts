@@ -3,10 +3,12 @@
 //
 //     A, X, M[0..15]: unsigned words     loads are big-endian, from the network header on
 //     a load out of bounds, a division by X = 0: the program answers 0
+//     a load of what a device is, without one: it answers A, wherever it stands (convert_bpf_extensions())
 //
 // Jumps only lead forward, so that a `switch` that falls through its cases is the whole machine.
 
 import type { Device } from '../../datapath/devices.ts'
+import { Hook } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { payloadOffset } from '../../datapath/payload-offset.ts'
@@ -143,39 +145,84 @@ function loadsAreStored(program: readonly Instruction[]): boolean {
 }
 
 /** Whether the program lets the packet pass. Does not allocate, does not throw. */
-export type Filter = (pkt: Packet) => boolean
+export type Filter = (pkt: Packet, hook: Hook) => boolean
 
-/** bpf_internal_load_pointer_neg_helper(): where a negative offset stands, -1 nowhere. */
-function specialPlace(pkt: Packet, offset: number, size: number): number {
+/**
+ * bpf_skb_load_helper_convert_offset(): where a negative offset stands, -1 nowhere. The link header is written where it
+ * stands in front of the packet, if somebody asks for it.
+ */
+function specialPlace(pkt: Packet, host: Host, offset: number, size: number): number {
   const word = offset >>> 0
   let at: number
   if (word >= NET_OFF) at = pkt.l3 + (word - NET_OFF)
-  else if (word >= LL_OFF) {
-    // What came in has a link header, of no bytes; what was made here has none yet.
-    if (pkt.arrival === null) return -1
-    at = pkt.l3 + (word - LL_OFF)
+  else if (word >= LL_OFF && pkt.linkBytes >= 0) {
+    at = pkt.l3 - pkt.linkBytes + (word - LL_OFF)
+    if (at < pkt.l3) writeLinkHeader(pkt, host)
   } else return -1
   return at + size <= pkt.end ? at : -1
 }
+
+/** The Ethernet header of lo: no addresses (eth_header()). */
+function writeLinkHeader(pkt: Packet, { memory }: Host): void {
+  memory.bytes.fill(0, pkt.l3 - pkt.linkBytes, pkt.l3 - 2)
+  memory.view.setUint16(pkt.l3 - 2, etherType(pkt))
+}
+
+const etherType = (pkt: Packet): number => (pkt.family === 4 ? 0x0800 : 0x86dd)
 
 const ARPHRD_NONE = 0xfffe
 const ARPHRD_LOOPBACK = 772
 
 const hardwareType = (device: Device): number => (device.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)
 
-/** What an ancillary load gives; -1 ends the program (the packet has no device). */
-function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
-  const device =
-    host.devices.byIndex[pkt.oif !== 0 && pkt.arrival === null ? pkt.oif : (pkt.arrival?.index ?? 0)]
+/** skb->dev in a hook; null: none yet. */
+function deviceOf(pkt: Packet, hook: Hook, host: Host): Device | null {
+  if (hook === Hook.LocalOut) return pkt.device
+  return hook === Hook.PostRouting ? (host.devices.byIndex[pkt.oif] ?? null) : pkt.arrival
+}
+
+const NLA_HEADER_LEN = 4
+const NLA_TYPE_MASK = 0x3fff
+
+/** nla_find(): where in [at, end) stands the attribute of a type, -1 nowhere. */
+function findAttribute(view: DataView, at: number, end: number, type: number): number {
+  while (end - at >= NLA_HEADER_LEN) {
+    const length = view.getUint16(at, true)
+    if (length < NLA_HEADER_LEN || length > end - at) return -1
+    if ((view.getUint16(at + 2, true) & NLA_TYPE_MASK) === type) return at
+    at += (length + 3) & ~3
+  }
+  return -1
+}
+
+/** bpf_skb_get_nlattr(), bpf_skb_get_nlattr_nest(): where from byte `a` on stands the attribute of type `x`, 0 nowhere. */
+function attribute(pkt: Packet, view: DataView, nested: boolean, a: number, x: number): number {
+  const { l3, end } = pkt
+  if (pkt.fragList !== null || end - l3 < NLA_HEADER_LEN || a > end - l3 - NLA_HEADER_LEN) return 0
+  let at = l3 + a
+  let stop = end
+  if (nested) {
+    stop = at + view.getUint16(at, true)
+    if (stop > end) return 0
+    at += NLA_HEADER_LEN
+  }
+  at = findAttribute(view, at, stop, x)
+  return at < 0 ? 0 : at - l3
+}
+
+/** What an ancillary load gives; -1 ends the program, which answers what is in A (the packet has no device). */
+function ancillary(pkt: Packet, hook: Hook, host: Host, what: number, a: number, x: number): number {
   switch (what) {
     case AD.Protocol:
-      return pkt.family === 4 ? 0x0800 : 0x86dd
+      return etherType(pkt)
     case AD.PktType:
       return pkt.pktType & 7
     case AD.IfIndex:
-      return device === undefined ? -1 : device.index
-    case AD.HaType:
-      return device === undefined ? -1 : hardwareType(device)
+      return deviceOf(pkt, hook, host)?.index ?? -1
+    case AD.HaType: {
+      const device = deviceOf(pkt, hook, host)
+      return device === null ? -1 : hardwareType(device)
+    }
     case AD.Mark:
       return pkt.mark >>> 0
     case AD.PayOffset:
@@ -183,20 +230,19 @@ function ancillary(pkt: Packet, host: Host, what: number, a: number): number {
     case AD.Random:
       return host.random.u32()
     case AD.Queue:
-      // A TUN device's one queue; what was made here has not been through any.
-      return pkt.arrival === null ? 0 : 1
+      return pkt.queue
     case AD.NlAttr:
     case AD.NlAttrNest:
-      return 0
+      return attribute(pkt, host.memory.view, what === AD.NlAttrNest, a, x)
     default:
       // No hash, other processor or VLAN here.
-      return what === AD.AluXorX ? a : 0
+      return 0
   }
 }
 
 /** A program that verify() has passed as a function. Only numbers of it get into the code. */
 export function compile(program: readonly Instruction[], host: Host): Filter {
-  const body = `return (pkt) => { const base = pkt.l3, end = pkt.end, len = end - base; ${machine(program)} }`
+  const body = `return (pkt, hook) => { const base = pkt.l3, end = pkt.end, len = end - base; ${machine(program)} }`
   return new Function('view', 'host', 'special', 'ancillary', body)(
     host.memory.view,
     host,
@@ -210,7 +256,7 @@ export type FrameFilter = (view: DataView, base: number, end: number, len: numbe
 
 /** The same for frames of a capture, which have no host: bpf_filter() of libpcap. */
 export function compileForFrames(program: readonly Instruction[]): FrameFilter {
-  const body = `const pkt = null, host = null; return (view, base, end, len) => { ${machine(program)} }`
+  const body = `const pkt = null, hook = null, host = null; return (view, base, end, len) => { ${machine(program)} }`
   const nowhere = (): number => -1
   return new Function('special', 'ancillary', body)(nowhere, nowhere) as FrameFilter
 }
@@ -234,7 +280,7 @@ const READ: Readonly<Record<number, readonly [size: number, read: string]>> = {
 /** A load from the packet at `offset`, an expression of a signed word. */
 function load(code: number, offset: string): string {
   const [size, read] = READ[code & 0x18]!
-  return `t = ${offset}; if (t >= 0) { t += base; if (t + ${size} > end) return false } else if ((t = special(pkt, t, ${size})) < 0) return false; a = view.${read}(t);`
+  return `t = ${offset}; if (t >= 0) { t += base; if (t + ${size} > end) return false } else if ((t = special(pkt, host, t, ${size})) < 0) return false; a = view.${read}(t);`
 }
 
 function statement({ code, jt, jf, k }: Instruction, at: number): string {
@@ -254,11 +300,11 @@ function statement({ code, jt, jf, k }: Instruction, at: number): string {
         default:
           if (k < AD_OFF) return load(code, String(k | 0))
           if (k - AD_OFF === AD.AluXorX) return 'a = (a ^ x) >>> 0;'
-          return `t = ancillary(pkt, host, ${k - AD_OFF}, a); if (t < 0) return false; a = t;`
+          return `t = ancillary(pkt, hook, host, ${k - AD_OFF}, a, x); if (t < 0) return pkt !== null && a !== 0; a = t;`
       }
     case LDX:
       if ((code & 0xe0) === MSH)
-        return `t = ${k | 0}; if (t >= 0) { t += base; if (t + 1 > end) return false } else if ((t = special(pkt, t, 1)) < 0) return false; x = (view.getUint8(t) & 0xf) << 2;`
+        return `t = ${k | 0}; if (t >= 0) { t += base; if (t + 1 > end) return false } else if ((t = special(pkt, host, t, 1)) < 0) return false; x = (view.getUint8(t) & 0xf) << 2;`
       if ((code & 0xe0) === MEM) return `x = m${k};`
       return (code & 0xe0) === LEN ? 'x = len;' : `x = ${k};`
     case ST:

@@ -2,6 +2,7 @@
 // object in the kernel's BPF file system, which this host has none of: it is refused as the tool refuses one that is
 // not there.
 
+import type { Hook } from '../../datapath/hooks.ts'
 import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
@@ -66,9 +67,9 @@ class Compiled {
   }
 
   /** Does not allocate. */
-  run(pkt: Packet): boolean {
+  run(pkt: Packet, hook: Hook): boolean {
     const whole = showPartialChecksum(pkt, this.#memory)
-    const passes = this.#filter(pkt)
+    const passes = this.#filter(pkt, hook)
     hidePartialChecksum(pkt, this.#memory, whole)
     return passes
   }
@@ -100,5 +101,5 @@ export const bpf: Match<Bpf> = {
   check: (m) => (verify(m.program) ? null : 'bpf: check failed: parse error'),
   state: (m, { host }) => new Compiled(compile(m.program, host), host.memory),
   reads: ['payload', 'length', 'mark', 'random'],
-  emit: (_, js) => js`${js.state}.run(pkt)`,
+  emit: (_, js) => js`${js.state}.run(pkt, hook)`,
 }

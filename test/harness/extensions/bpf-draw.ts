@@ -10,8 +10,18 @@ type Instruction = readonly [number, number, number, number]
 const NET_OFF = 0xfff00000
 const LL_OFF = 0xffe00000
 const AD_OFF = 0xfffff000
-/** Of SKF_AD_*: protocol, packet type, interface, mark, kind of hardware, VLAN, XOR, VLAN there, payload. */
-const ANCILLARY = [0, 4, 8, 20, 28, 40, 44, 48, 52, 52, 52]
+/** Of SKF_AD_*: attribute, nested one, mark, hash, XOR, VLAN, VLAN there, payload, VLAN's protocol; and those of VALUES. */
+const ANCILLARY = [0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 44, 48, 52, 52, 52, 60]
+/** What some of them may come to: protocol, packet type, interface, queue, kind of hardware (ARPHRD_LOOPBACK, ARPHRD_NONE). */
+const VALUES: Readonly<Record<number, readonly number[]>> = {
+  0: [0x0800, 0x86dd],
+  4: [0, 1, 2, 5],
+  8: [1, 2, 3, 4],
+  24: [0, 1],
+  28: [772, 0xfffe],
+}
+/** Bytes of the link header that what came back by lo has. */
+const ETHERNET = 14
 const LOADS = { 1: 48, 2: 40, 4: 32 } as const
 /** Indexed by X. */
 const INDEXED = 32
@@ -45,6 +55,32 @@ export function comparison(d: Draw, steady: (at: number, width: number) => boole
   return print([...load, [d.pick(JUMPS), 0, 1, value], [RET_K, 0, 0, d.pick([1, 65535])], [RET_K, 0, 0, 0]])
 }
 
+/** What a packet is to the machine besides its bytes, and those in front of it: one load, one comparison. */
+export function metadata(d: Draw, steady: (at: number, width: number) => boolean): string {
+  const { random } = d
+  const f = d.frame()
+  const [load, value] = ((): [Instruction, number] => {
+    if (random.once(2)) {
+      const what = Number(d.pick(Object.keys(VALUES)))
+      return [[d.pick(Object.values(LOADS)), 0, 0, AD_OFF + what], d.pick(VALUES[what]!)]
+    }
+    const width = d.pick([1, 2, 4] as const)
+    const off = d.pick([NET_OFF, LL_OFF, LL_OFF])
+    const end = random.once(6)
+    const drawn = end ? Math.max(0, d.near(f.length - width, 0xffff)) : random.below(ETHERNET + f.l4)
+    const read = (from: number): number =>
+      width === 1 ? f.u8(from) : width === 2 ? f.u16(from) : f.u32(from)
+    // With a link header in front, bytes of the packet stand so much later; none of them may be one that is drawn.
+    const known = steady(drawn, width) && (drawn < ETHERNET || steady(drawn - ETHERNET, width))
+    const at = known && (drawn + width <= ETHERNET || drawn >= ETHERNET) ? drawn : 6
+    const values = [0, 8, 0x0800, 0x86dd, read(at), at < ETHERNET ? 0 : read(at - ETHERNET)]
+    return [[LOADS[width], 0, 0, off + at], d.pick(values)]
+  })()
+  const a = d.pick([0, 1])
+  const compare = d.pick(JUMPS.slice(0, random.once(3) ? 4 : 1))
+  return print([[0, 0, 0, a], load, [compare, 0, 1, value], [RET_K, 0, 0, 1], [RET_K, 0, 0, 0]])
+}
+
 /** One step of those with `left` behind them; `stored`: the word of M that has been written. */
 function step(d: Draw, left: number, stored: number): Instruction {
   const { random } = d
@@ -61,12 +97,12 @@ function step(d: Draw, left: number, stored: number): Instruction {
     case 3:
       return [LOADS[width] + INDEXED, 0, 0, random.once(6) ? d.pick([NET_OFF, LL_OFF]) : random.below(24)]
     case 4:
-      return [LOADS[width], 0, 0, d.pick([NET_OFF, LL_OFF]) + place(width)]
+      return [LOADS[width], 0, 0, d.pick([NET_OFF, LL_OFF, LL_OFF + ETHERNET]) + place(width)]
     case 5:
       return [32, 0, 0, AD_OFF + d.pick(ANCILLARY)]
     case 6:
       return d.pick<Instruction>([
-        [177, 0, 0, d.pick([0, f.l4, f.l4 + 12])],
+        [177, 0, 0, d.pick([0, f.l4, f.l4 + 12, NET_OFF, LL_OFF, LL_OFF + ETHERNET])],
         [1, 0, 0, value()],
         [0, 0, 0, value()],
         [128, 0, 0, 0],

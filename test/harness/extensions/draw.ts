@@ -57,6 +57,9 @@ const NUMBERS: Readonly<Record<string, number>> = {
   'ipv6-mh': 135,
 }
 
+/** Protocols whose header begins with two ports. */
+export const PORTED: readonly string[] = ['tcp', 'udp', 'udplite', 'sctp', 'dccp']
+
 /** A frame and where its transport header is. */
 export class Sample {
   readonly bytes: Uint8Array
@@ -197,6 +200,10 @@ export class Draw {
 
   port(): number {
     const { random, world } = this
+    if (PORTED.includes(this.protocol) && random.once(2)) {
+      const f = this.frame()
+      return f.u16(f.l4 + random.pick([0, 2]))
+    }
     return random.once(12)
       ? random.below(65536)
       : random.pick(random.once(3) ? world.clientPorts : world.serverPorts)

@@ -1,11 +1,10 @@
 // Every match: how to draw its options. Names of the list are those of rules/matches.
 
 import { beside } from '../headers.ts'
-import { comparison, program } from './bpf-draw.ts'
-import { type Draw, type Entry, hex } from './draw.ts'
+import { comparison, metadata, program } from './bpf-draw.ts'
+import { type Draw, type Entry, hex, PORTED } from './draw.ts'
 import { MATCHES6 } from './matches-ipv6.ts'
 
-const PORTED = ['tcp', 'udp', 'udplite', 'sctp', 'dccp'] as const
 const STATES = ['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'UNTRACKED']
 const TYPES = [
   'UNICAST',
@@ -235,7 +234,8 @@ function u32(d: Draw): string {
 /** Classic BPF on the packet from its network header. */
 function bpf(d: Draw): string {
   if (!drawnByHost(d) && d.random.once(2)) return program(d)
-  return comparison(d, (at, width) => !drawnByHost(d) || steady(d, at, width))
+  const isSteady = (at: number, width: number): boolean => !drawnByHost(d) || steady(d, at, width)
+  return (d.random.once(3) ? metadata : comparison)(d, isSteady)
 }
 
 function recent(d: Draw): string {
