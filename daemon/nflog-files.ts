@@ -5,7 +5,6 @@
 //
 // Length and type have the byte order of the file, which is little-endian; values are big-endian.
 
-import type { Device } from '../datapath/devices.ts'
 import type { NflogRecord } from '../datapath/events.ts'
 import { Hook } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
@@ -37,9 +36,6 @@ const Attribute = {
 
 const AF_INET = 2
 const AF_INET6 = 10
-const ARPHRD_NONE = 0xfffe
-const ARPHRD_LOOPBACK = 772
-const ETHERNET_HEADER = 14
 
 /** One group's file. */
 class GroupFile {
@@ -77,7 +73,7 @@ class GroupFile {
   }
 
   /** __build_packet_message() */
-  add(record: NflogRecord, incoming: Device | undefined, wall: number): void {
+  add(record: NflogRecord, wall: number): void {
     const prefix = Buffer.from(record.prefix, 'latin1')
     const { bytes } = record
     if (this.#at + RECORD + ROOM + prefix.length + bytes.length > BUFFER) this.flush()
@@ -90,20 +86,18 @@ class GroupFile {
     v.setUint16(this.#at + 2, record.group)
     this.#at += 4
     const header = this.#attribute(Attribute.PacketHeader, 4)
-    const ethertype = six ? ETH_P_IPV6 : ETH_P_IP
-    v.setUint16(header, ethertype)
+    v.setUint16(header, six ? ETH_P_IPV6 : ETH_P_IP)
     v.setUint8(header + 2, record.hook)
     this.#bytes.set(prefix, this.#attribute(Attribute.Prefix, prefix.length + 1))
     if (record.iif !== 0) this.#word(Attribute.InDevice, record.iif)
     if (record.oif !== 0) this.#word(Attribute.OutDevice, record.oif)
     if (record.mark !== 0) this.#word(Attribute.Mark, record.mark)
-    if (incoming !== undefined && record.arrived) {
-      const length = incoming.loopback ? ETHERNET_HEADER : 0
-      if (incoming.loopback) v.setUint16(this.#attribute(Attribute.HardwareAddress, 12), 6)
-      this.#half(Attribute.HardwareType, incoming.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)
-      this.#half(Attribute.HardwareLength, length)
-      const link = this.#attribute(Attribute.HardwareHeader, length)
-      if (incoming.loopback) v.setUint16(link + ETHERNET_HEADER - 2, ethertype)
+    const { link } = record
+    if (link !== null) {
+      if (link.addressed) v.setUint16(this.#attribute(Attribute.HardwareAddress, 12), 6)
+      this.#half(Attribute.HardwareType, link.type)
+      this.#half(Attribute.HardwareLength, link.bytes.length)
+      this.#bytes.set(link.bytes, this.#attribute(Attribute.HardwareHeader, link.bytes.length))
     }
     const seconds = Math.floor(wall / 1000)
     const micros = Math.floor((wall - seconds * 1000) * 1000)
@@ -144,7 +138,7 @@ export class NflogFiles {
       file = new GroupFile(this.#open(`nflog-${record.group}.pcap`))
       this.#groups.set(record.group, file)
     }
-    file.add(record, this.#host.devices.byIndex[record.iif], this.#host.wall)
+    file.add(record, this.#host.wall)
   }
 
   /** All that was recorded is written. */

@@ -1,5 +1,6 @@
 // What the engine says besides frames: LOG and TRACE records, conntrack events. Nobody listening costs one test.
 
+import type { LinkHeader } from './link-header.ts'
 import type { Family, Packet } from './packet.ts'
 
 export interface LogRecord {
@@ -28,8 +29,7 @@ export interface NflogRecord {
   readonly iif: number
   readonly oif: number
   readonly mark: number
-  /** It came by a device, and so has a link header, be it empty (skb_mac_header_was_set). */
-  readonly arrived: boolean
+  readonly link: LinkHeader | null
   /** Of the whole packet; `bytes` may be cut short (--nflog-size). */
   readonly length: number
   /** From the network header on. */

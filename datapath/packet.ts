@@ -168,7 +168,10 @@ export class Packet {
   oif = 0
   /** The device the packet arrived on (skb->skb_iif); 0 for packets made here. */
   arrival: Device | null = null
-  /** skb->dev as OUTPUT sees it: what a packet was made for, what a copy of TEE's leaves by; null: none yet. */
+  /**
+   * skb->dev: where it came in, from POSTROUTING on where it leaves. In OUTPUT what it was made for, or what a copy of TEE's
+   * leaves by; null: none yet.
+   */
   device: Device | null = null
   /** Bytes between link and network header (skb_mac_header()); -1: it has no link header yet, as what was made here. */
   linkBytes = -1

@@ -22,9 +22,7 @@ import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
 import { RouteType } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
-
-/** What loopback_xmit() puts in front of the network header. */
-const ETHERNET_HEADER_LEN = 14
+import { ETH_HEADER_LEN } from './wire/ethernet.ts'
 
 /** netdev_max_backlog: packets to this host itself that may wait. */
 const BACKLOG = 1000
@@ -75,7 +73,7 @@ export class Path {
     device.rxBytes += pkt.end - pkt.l3
     const answers = this.#answers
     this.#depth++
-    pkt.arrival = device
+    pkt.arrival = pkt.device = device
     pkt.linkBytes = 0
     pkt.queue = 1
     let fate = this.#enter(pkt, device)
@@ -258,8 +256,8 @@ export class Path {
       this.drop(pkt, Reason.NoMemory)
       return
     }
-    copy.arrival = device
-    copy.linkBytes = ETHERNET_HEADER_LEN
+    copy.arrival = copy.device = device
+    copy.linkBytes = ETH_HEADER_LEN
     copy.pktType = PacketType.Host
     const { route } = copy
     // A route that ip_route_output_key() found.
@@ -289,6 +287,7 @@ export class Path {
     copy.ctInfo = pkt.ctInfo
     if (copy.ct >= 0) host.tracker?.share?.(copy)
     copy.oif = device.index
+    copy.device = device
     copy.linkBytes = pkt.linkBytes
     copy.queue = pkt.queue
     const verdict = postRouting(copy)

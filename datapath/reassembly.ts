@@ -562,6 +562,7 @@ export function pieceOf(
   piece.local = pkt.local
   piece.socketless = pkt.socketless
   piece.flags = pkt.flags
+  piece.trace = pkt.trace
   piece.ct = pkt.ct
   piece.ctInfo = pkt.ctInfo
   if (piece.ct >= 0) host.tracker?.share?.(piece)

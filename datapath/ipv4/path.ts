@@ -611,6 +611,7 @@ export class Ipv4Path {
     const route = pkt.route!
     const device = route.device!
     pkt.oif = device.index
+    pkt.device = device
     if (route.type !== RouteType.Unicast && !device.loopback && route.type !== RouteType.Local) {
       // ip_mc_output(): the host hears what it sends to everybody.
       pkt.iif = 0

@@ -436,6 +436,7 @@ export class Ipv6Path {
       return this.#path.drop(pkt, Reason.Ipv6Disabled)
     }
     pkt.oif = device.index
+    pkt.device = device
     const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     const mtu = this.mtu(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)

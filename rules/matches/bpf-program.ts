@@ -7,9 +7,8 @@
 //
 // Jumps only lead forward, so that a `switch` that falls through its cases is the whole machine.
 
-import type { Device } from '../../datapath/devices.ts'
-import { Hook } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
+import { etherType, hardwareType, writeLinkHeader } from '../../datapath/link-header.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { payloadOffset } from '../../datapath/payload-offset.ts'
 
@@ -145,7 +144,7 @@ function loadsAreStored(program: readonly Instruction[]): boolean {
 }
 
 /** Whether the program lets the packet pass. Does not allocate, does not throw. */
-export type Filter = (pkt: Packet, hook: Hook) => boolean
+export type Filter = (pkt: Packet) => boolean
 
 /**
  * bpf_skb_load_helper_convert_offset(): where a negative offset stands, -1 nowhere. The link header is written where it
@@ -157,28 +156,9 @@ function specialPlace(pkt: Packet, host: Host, offset: number, size: number): nu
   if (word >= NET_OFF) at = pkt.l3 + (word - NET_OFF)
   else if (word >= LL_OFF && pkt.linkBytes >= 0) {
     at = pkt.l3 - pkt.linkBytes + (word - LL_OFF)
-    if (at < pkt.l3) writeLinkHeader(pkt, host)
+    if (at < pkt.l3) writeLinkHeader(pkt, host.memory)
   } else return -1
   return at + size <= pkt.end ? at : -1
-}
-
-/** The Ethernet header of lo: no addresses (eth_header()). */
-function writeLinkHeader(pkt: Packet, { memory }: Host): void {
-  memory.bytes.fill(0, pkt.l3 - pkt.linkBytes, pkt.l3 - 2)
-  memory.view.setUint16(pkt.l3 - 2, etherType(pkt))
-}
-
-const etherType = (pkt: Packet): number => (pkt.family === 4 ? 0x0800 : 0x86dd)
-
-const ARPHRD_NONE = 0xfffe
-const ARPHRD_LOOPBACK = 772
-
-const hardwareType = (device: Device): number => (device.loopback ? ARPHRD_LOOPBACK : ARPHRD_NONE)
-
-/** skb->dev in a hook; null: none yet. */
-function deviceOf(pkt: Packet, hook: Hook, host: Host): Device | null {
-  if (hook === Hook.LocalOut) return pkt.device
-  return hook === Hook.PostRouting ? (host.devices.byIndex[pkt.oif] ?? null) : pkt.arrival
 }
 
 const NLA_HEADER_LEN = 4
@@ -211,18 +191,16 @@ function attribute(pkt: Packet, view: DataView, nested: boolean, a: number, x: n
 }
 
 /** What an ancillary load gives; -1 ends the program, which answers what is in A (the packet has no device). */
-function ancillary(pkt: Packet, hook: Hook, host: Host, what: number, a: number, x: number): number {
+function ancillary(pkt: Packet, host: Host, what: number, a: number, x: number): number {
   switch (what) {
     case AD.Protocol:
       return etherType(pkt)
     case AD.PktType:
       return pkt.pktType & 7
     case AD.IfIndex:
-      return deviceOf(pkt, hook, host)?.index ?? -1
-    case AD.HaType: {
-      const device = deviceOf(pkt, hook, host)
-      return device === null ? -1 : hardwareType(device)
-    }
+      return pkt.device?.index ?? -1
+    case AD.HaType:
+      return pkt.device === null ? -1 : hardwareType(pkt.device)
     case AD.Mark:
       return pkt.mark >>> 0
     case AD.PayOffset:
@@ -242,7 +220,7 @@ function ancillary(pkt: Packet, hook: Hook, host: Host, what: number, a: number,
 
 /** A program that verify() has passed as a function. Only numbers of it get into the code. */
 export function compile(program: readonly Instruction[], host: Host): Filter {
-  const body = `return (pkt, hook) => { const base = pkt.l3, end = pkt.end, len = end - base; ${machine(program)} }`
+  const body = `return (pkt) => { const base = pkt.l3, end = pkt.end, len = end - base; ${machine(program)} }`
   return new Function('view', 'host', 'special', 'ancillary', body)(
     host.memory.view,
     host,
@@ -256,7 +234,7 @@ export type FrameFilter = (view: DataView, base: number, end: number, len: numbe
 
 /** The same for frames of a capture, which have no host: bpf_filter() of libpcap. */
 export function compileForFrames(program: readonly Instruction[]): FrameFilter {
-  const body = `const pkt = null, hook = null, host = null; return (view, base, end, len) => { ${machine(program)} }`
+  const body = `const pkt = null, host = null; return (view, base, end, len) => { ${machine(program)} }`
   const nowhere = (): number => -1
   return new Function('special', 'ancillary', body)(nowhere, nowhere) as FrameFilter
 }
@@ -300,7 +278,7 @@ function statement({ code, jt, jf, k }: Instruction, at: number): string {
         default:
           if (k < AD_OFF) return load(code, String(k | 0))
           if (k - AD_OFF === AD.AluXorX) return 'a = (a ^ x) >>> 0;'
-          return `t = ancillary(pkt, hook, host, ${k - AD_OFF}, a, x); if (t < 0) return pkt !== null && a !== 0; a = t;`
+          return `t = ancillary(pkt, host, ${k - AD_OFF}, a, x); if (t < 0) return pkt !== null && a !== 0; a = t;`
       }
     case LDX:
       if ((code & 0xe0) === MSH)

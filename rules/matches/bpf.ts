@@ -2,7 +2,6 @@
 // object in the kernel's BPF file system, which this host has none of: it is refused as the tool refuses one that is
 // not there.
 
-import type { Hook } from '../../datapath/hooks.ts'
 import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
@@ -67,9 +66,9 @@ class Compiled {
   }
 
   /** Does not allocate. */
-  run(pkt: Packet, hook: Hook): boolean {
+  run(pkt: Packet): boolean {
     const whole = showPartialChecksum(pkt, this.#memory)
-    const passes = this.#filter(pkt, hook)
+    const passes = this.#filter(pkt)
     hidePartialChecksum(pkt, this.#memory, whole)
     return passes
   }
@@ -101,5 +100,5 @@ export const bpf: Match<Bpf> = {
   check: (m) => (verify(m.program) ? null : 'bpf: check failed: parse error'),
   state: (m, { host }) => new Compiled(compile(m.program, host), host.memory),
   reads: ['payload', 'length', 'mark', 'random'],
-  emit: (_, js) => js`${js.state}.run(pkt, hook)`,
+  emit: (_, js) => js`${js.state}.run(pkt)`,
 }

@@ -7,6 +7,7 @@
 // Every field ends with a blank, the last one too. An ICMP error shows the packet that it quotes in brackets.
 
 import type { Host } from '../../datapath/host.ts'
+import { linkHeaderOf } from '../../datapath/link-header.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
   ICMP_ADDRESS,
@@ -331,20 +332,20 @@ function ip6Part(view: DataView, l3: number, end: number, flags: number, inner: 
   }
 }
 
-/** What a looped packet has in front of its IP header. */
-const LOOPBACK_MAC = {
-  4: '00:00:00:00:00:00:00:00:00:00:00:00:08:00',
-  6: '00:00:00:00:00:00:00:00:00:00:00:00:86:dd',
-} as const
+/** `MAC=`: where the packet has a link header of some bytes and its device knows such, those (dump_mac_header()). */
+function linkText(pkt: Packet, host: Host): string {
+  const link = pkt.linkBytes > 0 ? linkHeaderOf(pkt, host.memory) : null
+  const bytes = link === null ? [] : [...link.bytes]
+  return `MAC=${bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':')} `
+}
 
 /** The whole line, without its time and its end. */
 export function logLine(pkt: Packet, host: Host, m: Log): string {
   const incoming = host.devices.byIndex[pkt.iif]
   const outgoing = host.devices.byIndex[pkt.oif]
   let text = `${m.prefix}IN=${incoming?.name ?? ''} OUT=${outgoing?.name ?? ''} `
-  // Devices here have no link header; only the loopback device has one, of zeros. Packets without a socket's file
-  // have no owner to name: --log-uid adds nothing.
-  if (incoming) text += `MAC=${incoming.loopback ? LOOPBACK_MAC[pkt.family] : ''} `
+  // Packets without a socket's file have no owner to name: --log-uid adds nothing.
+  if (incoming) text += linkText(pkt, host)
   const read = pkt.family === 4 ? ipPart : ip6Part
   const packet = read(host.memory.view, pkt.l3, pkt.end, m.flags, false)
   text += packet.text

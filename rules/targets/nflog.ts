@@ -1,8 +1,9 @@
 // NFLOG: hands a copy of the packet to whoever listens to a group (libxt_NFLOG of iptables 1.8.9, nflog_tg() of
 // xt_NFLOG.c, nfulnl_log_packet() of nfnetlink_log.c).
 
-import { Hook } from '../../datapath/hooks.ts'
+import type { Hook } from '../../datapath/hooks.ts'
 import type { Host } from '../../datapath/host.ts'
+import { linkHeaderOf } from '../../datapath/link-header.ts'
 import { writePartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
@@ -53,7 +54,7 @@ function hand(pkt: Packet, hook: Hook, host: Host, m: NfLog): void {
     iif: pkt.iif,
     oif: pkt.oif,
     mark: pkt.mark,
-    arrived: !pkt.local || hook <= Hook.Forward,
+    link: linkHeaderOf(pkt, host.memory),
     length: pkt.end - pkt.l3,
     bytes: copyOf(pkt, host, end),
   })

@@ -16,7 +16,7 @@ const CHANGES: Readonly<Partial<Record<Kind, number>>> = {
   state: 60,
   nat: 60,
   routing: 40,
-  extensions: 60,
+  extensions: 40,
   sets: 60,
 }
 const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
@@ -30,13 +30,23 @@ const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
   ['tcp_timeout_established', [1, 1000]],
 ]
 
+/** MTUs that an interface gets while the host runs; below 1280 its IPv6 addresses would go. */
+const MTUS = { 4: [1500, 1400, 1280, 576, 296, 68, 9000], 6: [1500, 1400, 1280, 9000] } as const
+/** Loopback: what it has, and some in which answers do not fit. */
+const LO_MTUS = [65536, 1500, 1400, 1280]
+
 /** A command that changes what is going on. */
 function drawChange({ world, random }: Wire): string[] {
   const own = (): readonly [string, string] => {
     const { name, addresses } = random.pick(world.devices)
     return [random.pick(addresses), name]
   }
-  switch (random.below(6)) {
+  switch (random.below(8)) {
+    case 6: {
+      const lo = random.once(3)
+      const mtu = random.pick<number>(lo ? LO_MTUS : MTUS[world.family])
+      return ['ip', 'link', 'set', 'dev', lo ? 'lo' : random.pick(world.devices).name, 'mtu', String(mtu)]
+    }
     case 0:
       return ['conntrack', '-D', '-f', `ipv${world.family}`, '-p', random.pick(['tcp', 'udp', 'tcp', 'icmp'])]
     case 1:
@@ -182,6 +192,8 @@ export class Changes {
       case 'routing':
         return drawRoutingChange(wire)
       case 'extensions':
+        if (wire.random.once(4)) return wire.random.once(2) ? drawChange(wire) : drawRoutingChange(wire)
+        return this.#rules?.draw() ?? null
       case 'sets':
         return this.#rules?.draw() ?? null
       default:

@@ -243,6 +243,21 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
     if (random.once(5)) routes.push(`throw ${net.far} table 100`)
   }
 
+  const home = stream(seed, 'home')
+  if ((profile === 'extensions' || profile === 'mangle' || profile === 'local') && home.once(6)) {
+    // Somebody's packets, the host's own among them, are for this host whoever they are for.
+    const mtu = home.once(2) ? ` mtu ${home.pick([1280, 1300, 1400, 9000])}` : ''
+    routes.push(`local default dev lo table 110${mtu}`)
+    const what = home.pick([
+      `fwmark 0x${home.pick(marks).toString(16)}`,
+      `fwmark 0x${home.pick(marks).toString(16)}`,
+      `iif lo to ${home.pick(peers).address}`,
+      `iif lo ipproto ${home.pick(family === 4 ? ['icmp', 'tcp'] : ['ipv6-icmp', 'tcp'])}`,
+      `iif lo fwmark 0/0x${home.pick(marks).toString(16)}`,
+    ])
+    rules.push(`${what} lookup 110 priority 1100`)
+  }
+
   const clientPorts = shuffled([1024, 40000, 50123, 33333, 1000, 500, 61000, 2048], random).slice(0, 4)
   const serverPorts = shuffled([80, 443, 53, 22, 8080, 5201, 30080, 1001], random).slice(0, 4)
   const sysctls = makeSysctls(seed, profile, family, devices)

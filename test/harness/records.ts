@@ -4,6 +4,7 @@
 
 import { NflogFiles } from '../../daemon/nflog-files.ts'
 import type { Host } from '../../datapath/host.ts'
+import { linkHeaderOf } from '../../datapath/link-header.ts'
 import { copyOf } from '../../rules/targets/nflog.ts'
 import type { Difference } from './compare.ts'
 import { decode } from './frames.ts'
@@ -37,7 +38,7 @@ export class Records {
         iif: pkt.iif,
         oif: pkt.oif,
         mark: pkt.mark,
-        arrived: !pkt.local || pkt.oif === 0,
+        link: linkHeaderOf(pkt, host.memory),
         length: pkt.end - pkt.l3,
         bytes: copyOf(pkt, host),
       })
