@@ -14,7 +14,7 @@ export function sameRule(a: Rule, b: Rule): boolean {
   )
 }
 
-function sameBase(a: BaseMatch, b: BaseMatch): boolean {
+export function sameBase(a: BaseMatch, b: BaseMatch): boolean {
   return (
     sameAddress(a.source, b.source) &&
     sameAddress(a.destination, b.destination) &&

@@ -59,6 +59,8 @@ interface Extension<D> {
   readonly help: string
   /** Options to data. Throws OptionError with iptables' words. */
   parse(o: Options): D
+  /** What iptables says on standard error when it loads it: that the kernel has none of it. */
+  readonly loadRemark?: string
   /** The options as iptables-save prints them, without `-m NAME`; '' if there are none. */
   print(data: D, family: Family): string
   /** The part of an `iptables -L` line, without leading or trailing blank. `numeric`: -n. Defaults to print. */

@@ -9,6 +9,7 @@
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import { byBytes, type ChainSource, calleeOf, Links } from './check.ts'
+import { sameToCheck6 } from './check-mask.ts'
 import { sameRule } from './equal.ts'
 import {
   BUILTIN,
@@ -305,7 +306,8 @@ export class Draft implements ChainSource {
   delete(name: string, rule: Rule, dryRun = false): void {
     const { rules } = this.chain(name) ?? refuse('ENOENT', BAD_RULE)
     this.#mustMap(rule)
-    const at = rules.findIndex((other) => sameRule(other, rule))
+    const same = dryRun && this.view.family === 6 ? sameToCheck6 : sameRule
+    const at = rules.findIndex((other) => same(other, rule))
     // What libiptc says depends on whether it had to look the target up.
     const { kind } = rule.target
     if (at < 0) refuse('ENOENT', kind === 'none' || kind === 'standard' ? BAD_RULE : undefined)

@@ -227,7 +227,8 @@ class Parser {
       const at = letter === ':' || letter === ';' ? -1 : SHORT.indexOf(letter)
       if (at < 0) throw new Complaint(`unknown option \`${last ? text : previous}'`)
       if (SHORT[at + 1] !== ':') {
-        this.#take(letter, null)
+        // Where more letters follow, the next word is this one still, and no argument.
+        this.#take(letter, last ? null : text)
         continue
       }
       let value: string | null = last ? null : text.slice(i + 1)

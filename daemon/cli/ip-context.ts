@@ -80,6 +80,9 @@ export class Refusal extends Error {
   }
 }
 
+/** IFNAMSIZ without the byte that ends it. */
+const MAX_NAME = 15
+
 export interface IpSession {
   /** do_link: `ip link show` was run, and from then on links tell more of themselves. */
   links: boolean
@@ -114,11 +117,17 @@ export class IpContext {
     return this.host.devices
   }
 
+  /** ll_name_to_index(): by what netlink knows, then by what SIOCGIFINDEX reads, then `if7`. */
   device(name: string): Device | undefined {
-    // ll_name_to_index() knows `if7` as well.
     const named = this.devices.byAnyName(name)
     if (named !== undefined) return named
-    const index = /^if(\d+)$/.exec(name)
+    // dev_ioctl() cuts a label off the name of its interface: `eth0:1` is eth0.
+    const colon = name.indexOf(':')
+    const labelled =
+      colon < 0 || name.length > MAX_NAME ? undefined : this.devices.byAnyName(name.slice(0, colon))
+    if (labelled !== undefined) return labelled
+    // sscanf(), which does not mind what stands behind the number.
+    const index = /^if\s*\+?(\d+)/.exec(name)
     return index === null ? undefined : this.devices.byIndex[Number(index[1])]
   }
 

@@ -38,6 +38,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let fibmatch = false
   let connected = false
   let notify = false
+  let newDestination = false
   let protocolSaid = false
   let uid = 0
   const port = { sport: 0, dport: 0, protocol: 0 }
@@ -56,7 +57,12 @@ export function getRoute(context: IpContext, line: Line): number {
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
     else if (begins(word, 'uid')) uid = line.number('invalid UID\n')
     else if (begins(word, 'fibmatch')) fibmatch = true
-    else if (begins(word, 'sport')) port.sport = line.number('invalid sport\n', 65535)
+    else if (word === 'as') {
+      const text = line.next()
+      const address = line.address(text === 'to' ? line.next() : text, family)
+      if (family === 0) family = address.family
+      newDestination = true
+    } else if (begins(word, 'sport')) port.sport = line.number('invalid sport\n', 65535)
     else if (begins(word, 'dport')) port.dport = line.number('invalid dport\n', 65535)
     else if (begins(word, 'ipproto')) {
       port.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
@@ -85,7 +91,7 @@ export function getRoute(context: IpContext, line: Line): number {
   let answer: ((context: IpContext) => void) | null = null
   const code = context.talk(() => {
     if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
-    if (context.strict) checkHeader(own, from, notify)
+    if (context.strict) checkHeader(own, from, notify, newDestination)
     const key = newFlowKey()
     key.family = own
     ;[key.d0, key.d1, key.d2, key.d3] = dst!.words
@@ -298,14 +304,13 @@ function get6(
 }
 
 /** inet_rtm_valid_getroute_req(), inet6_rtm_valid_getroute_req(): what a strict question may say. */
-function checkHeader(family: Family, from: AnyPrefix | null, notify: boolean): void {
+function checkHeader(family: Family, from: AnyPrefix | null, notify: boolean, newDestination: boolean): void {
   const whole = bitsOf(family)
+  const request = family === 4 ? 'route get' : 'get route'
   if (from !== null && from.length !== 0 && from.length !== whole)
-    throw new Refusal(
-      'EINVAL',
-      `ipv${family}: Invalid values in header for ${family === 4 ? 'route get' : 'get route'} request`,
-    )
+    throw new Refusal('EINVAL', `ipv${family}: Invalid values in header for ${request} request`)
   if (notify && family === 6) throw new Refusal('EINVAL', 'ipv6: Invalid flags for get route request')
   if (from?.given && from.length === 0)
     throw new Refusal('EINVAL', `ipv${family}: rtm_src_len and rtm_dst_len must be ${whole} for IPv${family}`)
+  if (newDestination) throw new Refusal('EINVAL', `ipv${family}: Unsupported attribute in ${request} request`)
 }

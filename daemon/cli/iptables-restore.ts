@@ -41,6 +41,9 @@ interface Wish {
   testing: boolean
   noFlush: boolean
   only: string | null
+  /** Seconds; -1: for ever. */
+  wait: number
+  waitInterval: boolean
 }
 
 /** Whether standard input is read: not when a file is named or something else ends the command before. */
@@ -57,7 +60,15 @@ export function restoreReadsInput(argv: readonly string[]): boolean {
 export function runIptablesRestore(argv: readonly string[], world: ToolWorld): ToolOutput {
   const program = toolName(world.family, '-restore')
   const output = new Output()
-  const wish: Wish = { counters: false, verbose: false, testing: false, noFlush: false, only: null }
+  const wish: Wish = {
+    counters: false,
+    verbose: false,
+    testing: false,
+    noFlush: false,
+    only: null,
+    wait: 0,
+    waitInterval: false,
+  }
   const end = (code: number, stderr: string): ToolOutput => {
     output.err(stderr)
     return output.finish(code)
@@ -91,6 +102,8 @@ export function runIptablesRestore(argv: readonly string[], world: ToolWorld): T
   } catch (error) {
     return end(1, `Can't open ${path ?? 'standard input'}: ${reasonOf(error)}\n`)
   }
+
+  if (wish.waitInterval && wish.wait === 0) return end(1, 'Option --wait-interval requires option --wait\n')
 
   const { family, registry, rulesets } = world
   const restore = new Restore({
@@ -133,6 +146,7 @@ function setOption(wish: Wish, letter: string, value: string | null, output: Out
       break
     case 'w':
       if (value !== null && !/^\s*[-+]?\d/.test(value)) throw new ToolError('wait seconds not numeric')
+      wish.wait = value === null ? -1 : Number.parseInt(value, 10) | 0
       break
     case 'W': {
       if (value === null) throw new ToolError('wait interval value required')
@@ -140,6 +154,7 @@ function setOption(wish: Wish, letter: string, value: string | null, output: Out
       const micros = Number.parseInt(value, 10) >>> 0
       if (micros > 999999) throw new ToolError(`too long usec wait ${micros} > 999999 usec`)
       output.err('Ignoring deprecated --wait-interval option.\n')
+      wish.waitInterval = true
     }
   }
 }

@@ -37,6 +37,7 @@ import { tos } from './tos.ts'
 import { tproxy } from './tproxy.ts'
 import { trace } from './trace.ts'
 import { ttl } from './ttl.ts'
+import { ulog } from './ulog.ts'
 
 /** What `iptables -j ACCEPT -h` says of the four verdicts. */
 export const STANDARD_HELP = `standard match options:
@@ -86,3 +87,7 @@ export const targets: readonly Target<any>[] = [
   trace,
   ttl,
 ]
+
+/** Targets that iptables reads and no Linux takes. */
+// biome-ignore lint/suspicious/noExplicitAny: see above
+export const refusedTargets: readonly Target<any>[] = [ulog]

@@ -64,6 +64,7 @@ export interface ParserOptions {
 export class CommandParser {
   /** @internal */
   readonly context: ParserOptions
+  readonly #loaded = new Set<Loadable>()
   readonly #memo = new Map<Match | Target, Map<string, Memo>>()
 
   constructor(options: ParserOptions) {
@@ -76,6 +77,13 @@ export class CommandParser {
    */
   parse(argv: readonly string[], table = 'filter'): Command | null {
     return new Parse(this, argv, table).run()
+  }
+
+  /** @internal True the first time: what is loaded stays so for all lines of a file. */
+  loadsFirst(loaded: Loadable): boolean {
+    if (this.#loaded.has(loaded)) return false
+    this.#loaded.add(loaded)
+    return true
   }
 
   /** @internal Data of an extension from its options, remembered. */
@@ -243,8 +251,15 @@ class Parse {
       const letter = word[i]!
       const found = SHORT.get(letter)
       if (found === undefined) {
-        this.#loadProtocol()
-        this.#fail(`unknown option "-${letter}"`)
+        const last = i + 1 === word.length
+        if (this.#loadProtocol()) {
+          // As command_default(): one word back. Behind the last letter the same word is read again; before it, once
+          // its other letters are done.
+          this.#at--
+          if (last) return
+          continue
+        }
+        this.#fail(`unknown option "${this.#wordAt(last ? this.#at - 1 : this.#at - 2)}"`)
       }
       const { argument } = found!
       if (argument === 'none') {
@@ -254,7 +269,10 @@ class Parse {
       let value: string | null = i + 1 < word.length ? word.slice(i + 1) : null
       if (value === null && argument === 'required') {
         if (this.#at >= this.#argv.length) {
-          this.#loadProtocol()
+          if (this.#loadProtocol()) {
+            this.#at--
+            return
+          }
           this.#fail(`option "${word}" requires an argument`)
         }
         value = this.#argv[this.#at++]!
@@ -406,17 +424,17 @@ class Parse {
         throw new ToolStop(this.#help())
       case 'p':
         this.#set('p', true)
-        this.#protocolText = value!.toLowerCase()
+        this.#protocolText = this.#lastWord().toLowerCase()
         this.#parseProtocol()
         break
       case 's':
         this.#set('s', true)
-        this.#source = value
+        this.#source = this.#lastWord()
         this.#sourceInverted = this.#invert
         break
       case 'd':
         this.#set('d', true)
-        this.#destination = value
+        this.#destination = this.#lastWord()
         this.#destinationInverted = this.#invert
         break
       case 'g':
@@ -426,17 +444,17 @@ class Parse {
         break
       case 'j':
         this.#set('j', false)
-        this.#jump(value!)
+        this.#jump(this.#lastWord())
         break
       case 'i':
         if (value === '') this.#fail('Empty interface is likely to be undesired')
         this.#set('i', true)
-        this.#in = this.#interface(value!)
+        this.#in = this.#interface(this.#lastWord())
         break
       case 'o':
         if (value === '') this.#fail('Empty interface is likely to be undesired')
         this.#set('o', true)
-        this.#out = this.#interface(value!)
+        this.#out = this.#interface(this.#lastWord())
         break
       case 'f':
         if (this.#family === 6) this.#fail("`-f' is not supported in IPv6, use -m frag instead")
@@ -537,6 +555,8 @@ class Parse {
     }
     const loaded = this.#registry.target(name, this.#family)
     if (loaded === null) return
+    const { loadRemark } = loaded.extension
+    if (loadRemark !== undefined && this.#parser.loadsFirst(loaded)) this.#warn(loadRemark)
     this.#target = { loaded, given: [] }
     this.#layers.push({ loaded, use: this.#target })
   }
@@ -622,6 +642,21 @@ class Parse {
   #hasArgument(): boolean {
     const next = this.#argv[this.#at]
     return next !== undefined && next[0] !== '-' && next[0] !== '!'
+  }
+
+  /**
+   * The word before the next: do_parse() takes it for the value of -p, -s, -d, -j, -i and -o, so that a value glued to its
+   * option (`-jACCEPT`, `--jump=ACCEPT`) is read with the option's name.
+   */
+  #lastWord(): string {
+    return this.#argv[this.#at - 1]!
+  }
+
+  /** A word of the command line; before its first, the program's name, or the table of a line of iptables-restore. */
+  #wordAt(index: number): string {
+    const word = this.#argv[index] ?? (this.#restore ? this.#table : this.#parser.context.program)
+    // do_parse() empties it when it has seen it.
+    return word === '!' ? '' : word
   }
 
   #next(): string {

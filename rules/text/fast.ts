@@ -247,7 +247,7 @@ export class FastLines {
   }
 
   #parse<E extends Match | Target>(loaded: Loadable<E>, words: readonly string[]): { data: unknown } | null {
-    const options = this.#options(loaded, words)
+    const options = loaded.extension.loadRemark === undefined ? this.#options(loaded, words) : null
     if (options === null) return null
     try {
       const data: unknown = loaded.extension.parse(options)

@@ -4,6 +4,7 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { OptionSpec, SetNames } from '../options.ts'
+import { refusedTargets } from '../targets/index.ts'
 import { protocolName } from './services.ts'
 
 /** An extension with its options by every long name. */
@@ -52,7 +53,7 @@ export class Registry {
     for (const extension of matches)
       for (const family of extension.families)
         this.#matches[family].set(extension.name, { extension, long: longOptions(extension) })
-    for (const extension of targets)
+    for (const extension of [...targets, ...refusedTargets])
       for (const family of extension.families)
         this.#targets[family].set(extension.name, { extension, long: longOptions(extension) })
     const clashing = (family: Family): Set<string> =>

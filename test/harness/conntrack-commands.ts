@@ -1,9 +1,14 @@
 // Command lines of conntrack(8), drawn from its whole grammar, well-formed and not.
 
 import type { SeededRandom } from './frames.ts'
+import { MutatedLines } from './mutated-lines.ts'
 
 /** A random command line, or a text for `path` from which -R reads some. */
 export function randomStep(random: SeededRandom, path: string): { words: string; input: string } {
+  if (random.u32() % 100 < 40) {
+    const words = changed(random)
+    if (words !== null) return { words, input: '' }
+  }
   if (random.u32() % 100 >= 6) return { words: spelled(randomWords(random), random), input: '' }
   const lines = Array.from({ length: 1 + (random.u32() % 5) }, () => {
     const words = randomWords(random)
@@ -21,6 +26,14 @@ export function randomStep(random: SeededRandom, path: string): { words: string;
   })
   // Not from standard input: the tool opens it anew, which a socket does not like.
   return { words: `-R ${path}`, input: `${lines.join('\n')}\n` }
+}
+
+/** One of test/data/command-lines/conntrack.txt, changed; null for what waits or cannot be compared, or has an empty word. */
+function changed(random: SeededRandom): string | null {
+  const words = new MutatedLines(random, 'conntrack').line()
+  // Not -S either: each processor counts for itself.
+  const not = words.some((word) => /^(-[^-]*[ERS]|--(e|l|st|sta.*$))/.test(word))
+  return not || words.some((word) => word === '' || word.includes(' ')) ? null : words.join(' ')
 }
 
 /** Long names of options, as people write them in scripts. */

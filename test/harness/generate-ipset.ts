@@ -1,6 +1,7 @@
 // Random ipset command lines, valid and not: all types, options, commands and ways to write them.
 
 import type { SeededRandom } from './frames.ts'
+import { MutatedLines } from './mutated-lines.ts'
 
 /** Types that the test machine's kernel has. */
 export const KERNEL_TYPES = [
@@ -33,6 +34,9 @@ const ALIASES = [
 ]
 const NAMES = ['a', 'b', 'c', 'd', 'e']
 
+/** An element of a set of addresses, with a range of more than some thousands. */
+const HUGE = /(^| )[a-flmnop] [^ ,]*(\/([0-9]|1[0-9])(?!\d)|-(?!10\.0\.[01]\.\d+))/
+
 /** One run of the program. `files`: written before it. */
 export interface IpsetStep {
   readonly argv: readonly string[]
@@ -41,12 +45,14 @@ export interface IpsetStep {
 
 export class IpsetWords {
   readonly #random: SeededRandom
+  readonly #mutated: MutatedLines
   /** The type of a set as it stands. */
   readonly #typeOf: (name: string) => string
   readonly #familyOf: (name: string) => number
 
   constructor(random: SeededRandom, typeOf: (name: string) => string, familyOf: (name: string) => number) {
     this.#random = random
+    this.#mutated = new MutatedLines(random, 'ipset')
     this.#typeOf = typeOf
     this.#familyOf = familyOf
   }
@@ -610,6 +616,11 @@ export class IpsetWords {
   }
 
   step(): IpsetStep {
+    if (this.#random.below(100) < 40) {
+      const argv = this.#mutated.line()
+      // Large ranges, of which the kernel goes through all addresses.
+      if (!HUGE.test(argv.join(' '))) return { argv, input: '' }
+    }
     if (this.#one(12))
       return {
         argv: [

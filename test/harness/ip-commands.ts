@@ -2,6 +2,7 @@
 // families, well-formed and not. Names and numbers come from small pools, so that commands meet what others made.
 
 import type { SeededRandom } from './frames.ts'
+import { MutatedLines } from './mutated-lines.ts'
 
 /** Interfaces besides lo, in the order of their numbers, from 2. */
 export const IP_DEVICES = ['t0', 't1', 't2'] as const
@@ -60,9 +61,11 @@ const WRONG = 0.06
 
 export class IpGrammar {
   readonly #random: SeededRandom
+  readonly #mutated: MutatedLines
 
   constructor(random: SeededRandom) {
     this.#random = random
+    this.#mutated = new MutatedLines(random, 'ip')
   }
 
   #below(n: number): number {
@@ -177,8 +180,22 @@ export class IpGrammar {
     }
   }
 
+  /** One of test/data/command-lines/ip.txt, changed; not what waits, asks name servers or takes links away. */
+  #changed(): string[] {
+    for (;;) {
+      const words = this.#mutated.line()
+      if (
+        !words.some((word) =>
+          /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|mo.*|m|netns|exec|x.*|del.*link)$/.test(word),
+        )
+      )
+        return words
+    }
+  }
+
   /** A line, and what it reads. */
   step(): { argv: string[]; input: string } {
+    if (this.#chance(0.4)) return { argv: this.#changed(), input: '' }
     return this.#chance(0.06) ? this.#batch() : { argv: this.line(), input: '' }
   }
 

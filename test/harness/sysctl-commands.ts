@@ -2,6 +2,7 @@
 // files, well-formed and not.
 
 import type { SeededRandom } from './frames.ts'
+import { MutatedLines } from './mutated-lines.ts'
 
 export interface SysctlLine {
   readonly argv: readonly string[]
@@ -72,12 +73,14 @@ const READ_FLAGS = ['-n', '-N', '-b', '-e', '-q', '--values', '--names', '--igno
 
 export class SysctlGrammar {
   readonly #random: SeededRandom
+  readonly #mutated: MutatedLines
   readonly #names: readonly string[]
   readonly #directories: readonly string[]
 
   /** `names`: what both have; `directories`: of which both have all. */
   constructor(random: SeededRandom, names: readonly string[], directories: readonly string[]) {
     this.#random = random
+    this.#mutated = new MutatedLines(random, 'sysctl')
     this.#names = names
     this.#directories = directories
   }
@@ -113,7 +116,20 @@ export class SysctlGrammar {
     return this.#chance(0.35) ? this.#some(2, () => this.#one(READ_FLAGS)) : []
   }
 
+  /** One of test/data/command-lines/sysctl.txt, changed; not what says something of the whole machine. */
+  #changed(): SysctlLine {
+    for (;;) {
+      const argv = this.#mutated.line()
+      if (
+        !argv.some((word) => /^-\w*[aAXpfS]|^--(a|s|l|d)|^net([./]\w*)?$/.test(word)) ||
+        argv.includes('-r')
+      )
+        return { argv, stdin: '' }
+    }
+  }
+
   line(): SysctlLine {
+    if (this.#chance(0.4)) return this.#changed()
     const dice = this.#random.u32() % 100
     const operands = (): string[] =>
       this.#some(3, () =>
