@@ -338,12 +338,22 @@ export class Ipv6DeviceConf {
         this.#declareRow(device.name, device, values)
       },
       mtuChanged: (device) => {
-        this.#cause = 'declared'
-        this.#tunables.set(nameOf(device.name, 'mtu'), Math.max(device.mtu, IPV6_MIN_MTU))
-        this.#cause = 'written'
+        this.#freshMtu(device)
+        this.#apply(device)
+      },
+      linkChanged: (device) => {
+        if (!device.up || device.conf6.disabled) return
+        this.#freshMtu(device)
         this.#apply(device)
       },
     })
+  }
+
+  /** The device's MTU is IPv6's again: when it changes, and when IPv6 begins on it (NETDEV_UP in addrconf_notify()). */
+  #freshMtu(device: Device): void {
+    this.#cause = 'declared'
+    this.#tunables.set(nameOf(device.name, 'mtu'), Math.max(device.mtu, IPV6_MIN_MTU))
+    this.#cause = 'written'
   }
 
   #forget(name: string): void {
@@ -472,6 +482,7 @@ export class Ipv6DeviceConf {
     const forwarding = row[FORWARDING] !== 0
     const disabled = row[DISABLE] !== 0 || (device.mtu < IPV6_MIN_MTU && !device.loopback)
     const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
+    if (conf.disabled && !disabled && device.up) this.#freshMtu(device)
     conf.forwarding = forwarding
     conf.forceForwarding = row[FORCE_FORWARDING] !== 0
     conf.acceptSourceRoute = row[ACCEPT_SOURCE_ROUTE]!

@@ -73,6 +73,8 @@ const TAKES: Readonly<Partial<Record<Command, string>>> = {
   add: '33331120000002200220000202022',
 }
 const NOTHING = '0'.repeat(OPTIONS.length)
+/** Without a command the tool reads the row before its table, whose last byte is neither. */
+const UNSAID = `${NOTHING.slice(0, -1)} `
 
 const LONG: readonly Long[] = [
   long('dump', 2, 'L'),
@@ -191,12 +193,15 @@ class Parser {
 
   run(): void {
     const words = this.#words
+    // What getopt() has in front of the word that it is in: words that are no options come behind those it has read.
     let previous = 'conntrack'
+    let plain: string | null = null
     while (words.length > 0) {
       const text = words.shift()!
       if (text === '--') break
       if (text.startsWith('--')) this.#longOption(text)
-      else if (text.startsWith('-') && text.length > 1) this.#cluster(text, previous)
+      else if (text.startsWith('-') && text.length > 1) this.#cluster(text, plain ?? previous)
+      else plain = text
       previous = text
     }
     this.#finish()
@@ -520,7 +525,7 @@ class Parser {
       throw new Complaint("cannot specify `--src-nat' or `--dst-nat' with `--any-nat'")
     matrix(
       OPTIONS.map((name) => [name, given.has(name)]),
-      TAKES[wish.command ?? 'version'] ?? NOTHING,
+      wish.command === null ? UNSAID : (TAKES[wish.command] ?? NOTHING),
       [
         ['src', 'dst'],
         ['reply-src', 'reply-dst'],

@@ -383,6 +383,7 @@ class Session {
     }
     const plain = path === name.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
     for (const each of below) {
+      if (this.#hidden(each)) continue
       const rest = each.slice(name.length + 1).replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
       this.#show(each, plain ? each : this.#shown(`${path}/${rest}`))
     }
@@ -394,8 +395,13 @@ class Session {
     return separated(given, '.', this.#warn)
   }
 
+  /** Not in lists. */
+  #hidden(name: string): boolean {
+    return DEPRECATED.test(name) && !this.#wish.deprecated
+  }
+
   #show(name: string, shown = name): void {
-    if (DEPRECATED.test(name) && !this.#wish.deprecated) return
+    if (this.#hidden(name)) return
     if (this.#wanted(shown) && this.#tunables.unreadable(name) === null)
       this.#print(shown, this.#tunables.text(name)!)
   }

@@ -504,6 +504,11 @@ function answerLines(answer: Answer): string[] {
 
 function lists(): string[] {
   return `
+-V= 0
+-C= 0
+--reply-zone 0
+- --orig-zone 0
+-L - 5 -1.1.1.1
 -L
 -L conntrack
 -L -o extended

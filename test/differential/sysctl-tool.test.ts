@@ -127,6 +127,8 @@ net.ipv6.conf.lo.addr_gen_mode=2
 net.ipv6.conf.lo.stable_secret=1::2
 net.ipv6.conf.lo.stable_secret
 net.ipv6.conf.lo.addr_gen_mode
+net/ipv4/neigh/lo/
+net.ipv4.neigh.lo.
 net.ipv4.route.flush=1
 net.ipv4.route.flush
 net.ipv4.route.mtu_expires=8589935
@@ -266,6 +268,36 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
       }
     },
   )
+})
+
+describe.skipIf(reason !== null)("IPv6's MTU of a device", () => {
+  test("is the device's again when IPv6 begins on it", () => {
+    const worlds = new IpWorlds()
+    try {
+      const mtu = 'net.ipv6.conf.t0.mtu'
+      const off = 'net.ipv6.conf.t0.disable_ipv6'
+      for (const line of [
+        `sysctl ${mtu}=1400 ${off}=1 ${mtu} ${off}=0 ${mtu}`,
+        `sysctl ${mtu}=1400`,
+        'ip link set t0 down',
+        `sysctl ${mtu} ${off}=1 ${off}=0 ${mtu} ${off}=1`,
+        'ip link set t0 up',
+        `sysctl ${mtu} ${off}=0 ${mtu} ${mtu}=1300`,
+        'ip link set t0 down',
+        'ip link set t0 up',
+        `sysctl ${mtu} ${mtu}=1300`,
+        'ip link set t0 mtu 1450',
+        `sysctl ${mtu}`,
+      ]) {
+        const [tool = '', ...argv] = line.split(' ')
+        const call = { tool, directory: '/', argv, stdin: '' }
+        const ours = tool === 'ip' ? worlds.ours(argv) : sysctlTool.run(call, worlds.engine)
+        expect(ours, line).toEqual(worlds.inside([tool, ...argv]))
+      }
+    } finally {
+      worlds.close()
+    }
+  })
 })
 
 /** What stands in the directories of --system, below a root of its own. */

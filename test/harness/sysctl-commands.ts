@@ -116,15 +116,16 @@ export class SysctlGrammar {
     return this.#chance(0.35) ? this.#some(2, () => this.#one(READ_FLAGS)) : []
   }
 
-  /** One of test/data/command-lines/sysctl.txt, changed; not what says something of the whole machine. */
+  /**
+   * One of test/data/command-lines/sysctl.txt, changed; no lists but those that a pattern of net bounds: others say something
+   * of the machine.
+   */
   #changed(): SysctlLine {
     for (;;) {
       const argv = this.#mutated.line()
-      if (
-        !argv.some((word) => /^-\w*[aAXpfS]|^--(a|s|l|d)|^net([./]\w*)?$/.test(word)) ||
-        argv.includes('-r')
-      )
-        return { argv, stdin: '' }
+      const lists = argv.some((word) => /^-\w*[aAXpfS]|^--(a|s|l|d)|^net([./]\w*){0,2}[./]?$/.test(word))
+      const bounded = argv.some((word, i) => /^-\w*r$/.test(word) && argv[i + 1]?.startsWith('net.'))
+      if (!lists || bounded) return { argv, stdin: '' }
     }
   }
 
