@@ -72,6 +72,13 @@ interface ConfSpec {
   readonly later?: boolean
 }
 
+/** Whether that it becomes `value` makes rtables invalid (devinet_conf_proc(), devinet_sysctl_forward()). */
+const flushes = ({ name, later }: ConfSpec, value: number): boolean =>
+  later === true ||
+  name === 'forwarding' ||
+  name === 'bc_forwarding' ||
+  (name === 'accept_local' && value === 0)
+
 const CONF: readonly ConfSpec[] = [
   { name: 'accept_local', all: 0, initial: 0, field: 'acceptLocal', combine: 'or' },
   { name: 'accept_redirects', all: 1, initial: 1 },
@@ -138,6 +145,8 @@ export class Devices {
   readonly byIndex: (Device | undefined)[] = []
   /** Raised at every change; interface-name tables of the rules compare it. */
   generation = 0
+  /** Those of them for which the kernel keeps the rtables that it has made (rt_genid stays). */
+  quietChanges = 0
   /** The loopback device; always there. */
   readonly loopback: Device
 
@@ -396,8 +405,9 @@ export class Devices {
   }
 
   /** What `device.link` says has changed: what was looked up by it is old. */
-  touch(): void {
+  touch(flushes = true): void {
     this.generation++
+    if (!flushes) this.quietChanges++
   }
 
   /** device.link.noArp says something else. */
@@ -407,6 +417,7 @@ export class Devices {
   }
 
   setMtu(device: Device, mtu: number): void {
+    if (device.mtu === mtu) this.quietChanges++
     device.mtu = mtu
     this.generation++
     for (const l of this.#listeners) l.mtuChanged?.(device)
@@ -596,6 +607,7 @@ export class Devices {
     row.own[i] = true
     if (!changed) return
     this.generation++
+    if (!flushes(CONF[i]!, value)) this.quietChanges++
     if (name === ALL && i === FORWARDING) {
       this.#spread(i, value, true)
       this.#redirects(value)

@@ -77,6 +77,8 @@ const CACHE_KEY = 8
 export class FibLookup {
   /** Raised at every change of routes, rules or addresses. */
   generation = 0
+  /** Those of them for which the kernel keeps the rtables that it has made (rt_genid stays). */
+  protected quietChanges = 0
   /** Why the last find() gave no usable route. */
   failure: RouteFailure = RouteFailure.None
   /** Routes of a narrower scope than this do not answer; 0: all do. Only while a gateway is checked. */
@@ -258,9 +260,10 @@ export class FibLookup {
   ask(rt: Routing, id: number, key: FlowKey): RouteEntry | null {
     const table = rt.tables.get(id)
     if (table === undefined || table.size === 0) return null
-    return rt.family === 4
-      ? table.find4(key.d0, key.tos, key.oif, this.leastScope)
-      : table.find6(key.d0, key.d1, key.d2, key.d3, key.oif)
+    if (rt.family === 6) return table.find6(key.d0, key.d1, key.d2, key.d3, key.oif)
+    const route = table.find4(key.d0, key.tos, key.oif, this.leastScope)
+    if (route !== null) route.accessed = true
+    return route
   }
 
   /** fib_rule_match() and fib4_rule_match(), without `not`. */
@@ -423,6 +426,12 @@ export class FibLookup {
   #sharedOut = true
   readonly #realms = new RuleRealms()
 
+  /** rt_genid */
+  get #epoch(): number {
+    const { devices } = this
+    return (this.generation - this.quietChanges + devices.generation - devices.quietChanges) | 0
+  }
+
   /** `kept`: the direction in which a next hop keeps what the first packet's rule gave; null: it does not. */
   #withRealms(
     route: RouteEntry,
@@ -431,7 +440,7 @@ export class FibLookup {
     shared: boolean,
   ): RouteEntry {
     const realms = this.#realms
-    realms.begin((this.generation + this.devices.generation) | 0)
+    realms.begin(this.#epoch)
     return realms.tag(route, kept === null ? realm : realms.keep(route, shared, kept, realm))
   }
 
@@ -657,9 +666,10 @@ export class FibLookup {
     return family === 4 ? this.v4 : this.v6
   }
 
-  /** Every change of routes and rules ends here: what was looked up is old. */
-  protected changed(): void {
+  /** Every change of routes and rules ends here: what was looked up is old. `flushes`: so are rtables (rt_cache_flush()). */
+  protected changed(flushes = true): void {
     this.generation++
+    if (!flushes) this.quietChanges++
     for (const rt of [this.v4, this.v6]) {
       let tos = false
       rt.multipath = false

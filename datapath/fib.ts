@@ -157,11 +157,11 @@ export class Fib extends FibLookup {
     // fib_create_info() asks once; later the address is found anew only when it is needed.
     if (route.family === 4) for (const path of route.paths ?? []) this.askOwnAddress(path)
     this.#shareState(route)
-    this.#insert(route, mode, verify, end)
+    const flushes = this.#insert(route, mode, verify, end)
     if (end !== null) this.ends.set(route, end)
     if (route.family === 4 && route.type === RouteType.Local && route.protocol !== 'kernel')
       this.v4.customLocal = true
-    this.changed()
+    this.changed(flushes)
     return route
   }
 
@@ -240,7 +240,7 @@ export class Fib extends FibLookup {
       )
       this.#alter(table, hit, siblings(hit, left))
     } else this.#take(rt, table, hit)
-    this.changed()
+    this.changed(hit.accessed)
     return hit
   }
 
@@ -287,7 +287,7 @@ export class Fib extends FibLookup {
     const rt = this.of(route.family)
     const table = rt.tables.get(route.table)
     if (table !== undefined) this.#take(rt, table, route as RouteEntry)
-    this.changed()
+    this.changed((route as RouteEntry).accessed)
   }
 
   /** Empties all tables of a family, those that follow from addresses included; addresses are not asked again. */
@@ -372,8 +372,11 @@ export class Fib extends FibLookup {
     return this.of(family).rules
   }
 
-  /** fib_table_insert(), fib6_add_rt2node(). */
-  #insert(route: RouteEntry, mode: AddMode, verify: boolean, end: number | null): void {
+  /**
+   * fib_table_insert(), fib6_add_rt2node(). Whether rtables are made anew: not where a route takes the place of one that
+   * nobody has used, or of the same.
+   */
+  #insert(route: RouteEntry, mode: AddMode, verify: boolean, end: number | null): boolean {
     const rt = this.of(route.family)
     const table = rt.table(route.table)
     const beside = table
@@ -398,14 +401,16 @@ export class Fib extends FibLookup {
           table.insert(route, true)
         }
         if (route.realm !== 0) rt.realms++
-        return
+        if (twin !== old) return old.accessed
+        route.accessed = old.accessed
+        return false
       }
       if (route.family === 6) {
         const hops = hopsOf(route)
         // A captured route that has followed from an address already is that one.
         for (const r of beside)
           for (const h of hopsOf(r))
-            if (r.derived && !verify && h.device === route.device && route.gateway === null) return
+            if (r.derived && !verify && h.device === route.device && route.gateway === null) return false
             else if (hops.some((o) => o.device === h.device && sameWords(o.gateway, h.gateway))) {
               if (this.ends.has(r)) this.#renew(table, r, route.mtu, end)
               throw new RouteError('EEXIST', 'File exists')
@@ -413,7 +418,7 @@ export class Fib extends FibLookup {
         const sharer = shares(route) ? beside.find(shares) : undefined
         if (sharer !== undefined) {
           this.#alter(table, sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
-          return
+          return false
         }
       } else if (beside.some((r) => sameRoute(r, route))) throw new RouteError('EEXIST', 'File exists')
     } else if (mode === 'change') {
@@ -427,6 +432,7 @@ export class Fib extends FibLookup {
     }
     table.insert(route, mode === 'prepend' && route.family === 4)
     if (route.realm !== 0) rt.realms++
+    return route.family === 4
   }
 
   /** A route that ends by itself takes its end, and an MTU, from another just like it, which is refused. */

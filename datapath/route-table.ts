@@ -26,6 +26,7 @@ type RouteFields = Omit<
   | 'dead'
   | 'first'
   | 'ownAddress'
+  | 'accessed'
 > & {
   readonly origin?: Device | null
   readonly extras?: RouteExtras | null
@@ -76,6 +77,8 @@ export class RouteEntry {
   joined: RouteEntry | null = null
   /** As Route.heard. */
   heard = false
+  /** Some look-up has found it (FA_S_ACCESSED). */
+  accessed = false
 
   constructor(o: RouteFields) {
     this.family = o.family

@@ -496,7 +496,7 @@ export class Ipv6DeviceConf {
     conf.useOifAddrsOnly = row[USE_OIF_ADDRS_ONLY] !== 0
     // Addresses may go, anycast addresses of subnets come or go.
     if (changed) this.#devices.ipv6Changed(device)
-    this.#devices.touch()
+    this.#devices.touch(false)
   }
 }
 

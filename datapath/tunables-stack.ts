@@ -184,7 +184,7 @@ export function declareStack(tunables: Tunables, devices: Devices): void {
       return tunables.get('net.ipv4.tcp_max_reordering')
     },
   })
-  declareTexts(tunables)
+  declareTexts(tunables, devices)
   declareNeighbours(tunables, devices)
 }
 
@@ -218,7 +218,7 @@ function numberSpec(name: string, value: number, range: string): Tunable {
   }
 }
 
-function declareTexts(tunables: Tunables): void {
+function declareTexts(tunables: Tunables, devices: Devices): void {
   const word = (name: string, initial: string, known: readonly string[] | null): void => {
     let held = initial
     tunables.declare({
@@ -282,9 +282,14 @@ function declareTexts(tunables: Tunables): void {
       },
     },
   })
-  // Nothing is kept here that a flush could take away: each route is looked up.
   tunables.declare({ name: 'net.ipv6.route.flush', default: 0, writeOnly: true })
-  const anything = { read: () => null, write: () => true }
+  const anything = {
+    read: () => null,
+    write: () => {
+      devices.touch()
+      return true
+    },
+  }
   tunables.declare({ name: 'net.ipv4.route.flush', default: 0, writeOnly: true, words: anything })
 }
 

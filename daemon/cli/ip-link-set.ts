@@ -480,7 +480,9 @@ function set(context: IpContext, target: Device, wish: Wish): void {
   } finally {
     if (target.link.noArp !== noArp) context.devices.arpChanged(target)
   }
-  context.devices.touch()
+  // Of these the kernel says nothing else, or only if they are new (NETDEV_CHANGE).
+  const loud = wish.changes.some(({ key }) => key !== 'mtu' && key !== 'queue')
+  context.devices.touch(loud || group !== null || name !== null)
 }
 
 /** __dev_alloc_name(): a pattern takes the first number that is free. */

@@ -590,6 +590,8 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
   const { out, options } = context
   const onlyIpv6 = families.length === 1 && families[0] === 6
   if (f.cloned) {
+    // iproute_flush_cache()
+    if (!onlyIpv6) context.devices.touch()
     if (!onlyIpv6 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
     if (families[0] === 4) return 0
   }

@@ -342,7 +342,7 @@ export class Ipv6Path {
     key.mark = 0
     key.oif = oif
     key.tos = key.protocol = key.sport = key.dport = 0
-    const route = this.routes.output(key)
+    const route = this.routes.output(key, null, false, true)
     if (isErrorType(route.type)) this.#path.drop(copy, Reason.NoRoute)
     else {
       this.#duplicating = true

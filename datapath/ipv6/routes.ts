@@ -103,13 +103,17 @@ export class Ipv6Routes {
 
   /**
    * ip6_route_output_flags(): the way out for a packet made here; key.iif does not matter. A route to this host leads
-   * out of lo. `cause`: the packet that an error is about. `bound`: only key.oif will do. Allocates at most once for each local route.
+   * out of lo. `cause`: the packet that an error is about. `bound`: only key.oif will do.
+   * `knownHop`: the destination is a neighbour to be (FLOWI_FLAG_KNOWN_NH). Allocates at most once for each local route.
    */
-  output(key: FlowKey, cause: Packet | null = null, bound = false): RouteEntry {
+  output(key: FlowKey, cause: Packet | null = null, bound = false, knownHop = false): RouteEntry {
     const anySource = (key.s0 | key.s1 | key.s2 | key.s3) === 0
     key.iif = LOOPBACK_INDEX
     const strict = bound || (key.oif !== 0 && anySource) || needsInterface(key.d0, key.d1, key.d2, key.d3)
-    return this.#find(key, cause, key.oif, strict, !anySource)
+    this.#knownHop = knownHop
+    const route = this.#find(key, cause, key.oif, strict, !anySource)
+    this.#knownHop = false
+    return route
   }
 
   /** output() between two addresses, by `device` if that is as good as any. */
@@ -275,6 +279,21 @@ export class Ipv6Routes {
     return strict && oif !== 0 && route.device!.index !== oif ? found.through(oif)! : route
   }
 
+  /**
+   * Whether a rule refuses a route as too wide. What is made for a neighbour to be, or for a path MTU, has a prefix of its
+   * own: that address (ip6_rt_cache_alloc()).
+   */
+  #tooWide(route: RouteEntry, floor: number, key: FlowKey, oif: number, strict: boolean): boolean {
+    if (route.prefixLength > floor) return false
+    const host = this.#host
+    const { pathMtus6 } = host.path
+    if (floor >= 128 || (!this.#knownHop && pathMtus6.empty)) return true
+    const taken = this.#taken(route, key, oif, strict)
+    if (this.#knownHop && taken.gateway === null) return false
+    return pathMtus6.get(taken, key.d0, key.d1, key.d2, key.d3, host.now) === 0
+  }
+
+  #knownHop = false
   /** Whose way #find() looks for. */
   #pkt: Packet | null = null
 
@@ -309,7 +328,7 @@ export class Ipv6Routes {
           const route = this.#inTable(rt.tables.get(rule.table ?? Table.Main), key, oif, strict)
           if (route === null || route.type === RouteType.Throw) break
           if (isErrorType(route.type)) return route
-          if (route.prefixLength <= (rule.suppressPrefixLength ?? -1)) break
+          if (this.#tooWide(route, rule.suppressPrefixLength ?? -1, key, oif, strict)) break
           const group = rule.suppressGroup ?? -1
           if (group >= 0 && this.#taken(route, key, oif, strict).device!.link.group === group) break
           return route
