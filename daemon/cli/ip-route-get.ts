@@ -48,7 +48,7 @@ export function getRoute(context: IpContext, line: Line): number {
     else if (begins(word, 'from')) {
       const text = line.next()
       if (begins(text, 'help')) line.die(routeUsage)
-      from = settle(line.prefix(text, family))
+      from = stays(from, settle(line.prefix(text, family)))
     } else if (begins(word, 'iif')) iif = line.next()
     else if (begins(word, 'mark')) mark = line.number('invalid mark value')
     else if (begins(word, 'oif') || word === 'dev') oif = line.next()
@@ -70,7 +70,8 @@ export function getRoute(context: IpContext, line: Line): number {
     } else {
       const text = word === 'to' ? line.next() : word
       if (begins(text, 'help')) line.die(routeUsage)
-      dst = settle(line.prefix(text, family))
+      const said = settle(line.prefix(text, family))
+      dst = stays(dst, said)
       if (family !== 0 && dst.length !== bitsOf(family))
         line.warn(
           `Warning: /${dst.length} as prefix is invalid, only /${bitsOf(family)} (or none) is supported.\n`,
@@ -125,6 +126,10 @@ export function getRoute(context: IpContext, line: Line): number {
   context.out.raw(text.out.text)
   return 0
 }
+
+/** `any` has no bytes to send: the address that was said before stays, with the length of this. */
+const stays = (before: AnyPrefix | null, now: AnyPrefix): AnyPrefix =>
+  before?.given && !now.given ? { ...now, words: before.words, given: true } : now
 
 /** 224.0.0.1: every interface is in that group. */
 const ALL_HOSTS = 0xe0000001 | 0

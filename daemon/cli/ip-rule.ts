@@ -27,6 +27,10 @@ export function runRule(context: IpContext, words: readonly string[]): number {
   if (line.done) return show(context, line, 'show')
   const verb = line.take()
   if (begins(verb, 'list') || begins(verb, 'lst') || begins(verb, 'show')) return show(context, line, 'show')
+  if (begins(verb, 'save') && !line.done) {
+    line.warn('"ip rule save" does not take any arguments.\n')
+    return 1
+  }
   if (begins(verb, 'save') || begins(verb, 'restore'))
     return line.die(`ip rule ${verb}: the binary form is the kernel's; use ip -j rule\n`)
   if (begins(verb, 'add')) return modify(context, line, true)
@@ -120,7 +124,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       rule.suppressPrefixLength = line.number('suppress_prefixlength value is invalid\n', 0x7fff_ffff)
     else if (begins(word, 'suppress_ifgroup') || word === 'sup_group')
       rule.suppressGroup = line.named('Invalid "suppress_ifgroup" value\n', groupNumber)
-    else if (word === 'dev' || begins(word, 'iif')) rule.iif = interfaceName(line, '"iif"/"dev"')
+    else if (word === 'dev' || word === 'iif') rule.iif = interfaceName(line, '"iif"/"dev"')
     else if (word === 'oif') rule.oif = interfaceName(line, '"oif"')
     else if (word === 'l3mdev') {
       rule.l3mdev = true
@@ -133,7 +137,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       action = 10
     } else if (word === 'ipproto') rule.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
     else if (word === 'sport') rule.sourcePorts = ports(line, 'invalid port range\n')
-    else if (word === 'dport') rule.destinationPorts = ports(line, 'invalid port range\n')
+    else if (word === 'dport') rule.destinationPorts = ports(line, 'invalid dport range\n')
     else {
       const kind = word === 'type' ? line.next() : word
       tableSaid = true
@@ -303,7 +307,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       f.mark = value
       f.mask = mask ?? 0
-    } else if (word === 'dev' || begins(word, 'iif')) f.iif = interfaceName(line, '"iif"/"dev"')
+    } else if (word === 'dev' || word === 'iif') f.iif = interfaceName(line, '"iif"/"dev"')
     else if (word === 'oif') f.oif = interfaceName(line, '"oif"')
     else if (word === 'l3mdev') f.l3mdev = true
     else if (word === 'uidrange') {
@@ -318,7 +322,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
       if (found !== null) f.setBy = protocolText(found)
       else if (text !== 'all') line.invalid('invalid "protocol"\n', text)
     } else if (word === 'ipproto') f.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
-    else if (word === 'sport') f.sourcePorts = ports(line, 'invalid sport range\n')
+    else if (word === 'sport') f.sourcePorts = ports(line, 'invalid port range\n')
     else if (word === 'dport') f.destinationPorts = ports(line, 'invalid dport range\n')
     else {
       const to = begins(word, 'to') ? line.next() : word

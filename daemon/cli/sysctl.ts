@@ -370,10 +370,7 @@ class Session {
     const through = this.#throughFile(path)
     const value = through ? undefined : this.#tunables.text(name)
     if (value !== undefined) {
-      const unreadable = this.#tunables.unreadable(name)
-      // A read that fails is not said, but for the exit status.
-      if (unreadable === 'failing') this.#code += 1
-      else if (unreadable === null && this.#wanted(shown)) this.#print(shown, value)
+      this.#code += this.#read(name, shown)
       return
     }
     const below = through ? [] : this.#names.filter((n) => n.startsWith(`${name}.`))
@@ -385,8 +382,19 @@ class Session {
     for (const each of below) {
       if (this.#hidden(each)) continue
       const rest = each.slice(name.length + 1).replace(/[./]/g, (c) => (c === '.' ? '/' : '.'))
-      this.#show(each, plain ? each : this.#shown(`${path}/${rest}`))
+      const failed = this.#read(each, plain ? each : this.#shown(`${path}/${rest}`))
+      // What fails in a directory of the directory is not counted.
+      if (!each.slice(name.length + 1).includes('.')) this.#code += failed
     }
+  }
+
+  /** Prints it, by its name alone without a look at it; 1 if it cannot be read, which only the exit status says. */
+  #read(name: string, shown = name): 0 | 1 {
+    const unreadable = this.#tunables.unreadable(name)
+    if (unreadable === 'hidden' || !this.#wanted(shown)) return 0
+    if (unreadable === 'failing' && !this.#wish.names) return 1
+    this.#print(shown, this.#tunables.text(name)!)
+    return 0
   }
 
   /** A name as it is printed, which is made twice. */
@@ -400,18 +408,12 @@ class Session {
     return DEPRECATED.test(name) && !this.#wish.deprecated
   }
 
-  #show(name: string, shown = name): void {
-    if (this.#hidden(name)) return
-    if (this.#wanted(shown) && this.#tunables.unreadable(name) === null)
-      this.#print(shown, this.#tunables.text(name)!)
-  }
-
   #wanted(name: string): boolean {
     return this.#wish.pattern?.test(name) !== false
   }
 
   readAll(): void {
-    for (const name of this.#names) this.#show(name)
+    for (const name of this.#names) if (!this.#hidden(name)) this.#read(name)
   }
 
   /** parse_setting_line(); null: nothing to set. */

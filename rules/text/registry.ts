@@ -5,6 +5,7 @@ import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { OptionSpec, SetNames } from '../options.ts'
 import { refusedTargets } from '../targets/index.ts'
+import { wholeNumber } from './numbers.ts'
 import { protocolName } from './services.ts'
 
 /** An extension with its options by every long name. */
@@ -76,7 +77,7 @@ export class Registry {
 
   /** The match that `-p NAME` loads when an option asks for it (find_proto); `protocol`: its number. */
   protocolMatch(text: string, protocol: number, family: Family): Loadable<Match> | null {
-    const number = /^[0-9]/.test(text) ? protocolName(protocol, true) : text
+    const number = wholeNumber(text, 0, 255) === null ? text : protocolName(protocol, true)
     return number === null ? null : this.match(number, family)
   }
 

@@ -40,6 +40,10 @@ iptables -A FORWARD -p tcp -nj
 iptables -A FORWARD -p tcp -qv
 iptables -A FORWARD -p tcp -qj ACCEPT
 ip6tables -A FORWARD -p tcp -qf
+iptables -A INPUT -p +6 --tcp-flags SYN SYN
+ip6tables -A INPUT -p ' 17' --dport 53
+ip6tables -A INPUT -p 0x3a --icmpv6-type 128
+iptables -p 006 -h
 iptables -A INPUT -j ULOG
 iptables -A INPUT -j ULOG --ulog-nlgroup 0
 iptables -A INPUT -j ULOG --ulog-cprange x

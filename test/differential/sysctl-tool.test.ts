@@ -127,6 +127,14 @@ net.ipv6.conf.lo.addr_gen_mode=2
 net.ipv6.conf.lo.stable_secret=1::2
 net.ipv6.conf.lo.stable_secret
 net.ipv6.conf.lo.addr_gen_mode
+-N net.ipv6.conf.all.stable_secret
+-r hop net.ipv6.conf.all.stable_secret
+net.ipv6.conf.all.stable_secret net.ipv6.conf.default.stable_secret
+-r stable net.ipv6.conf.all net.ipv6.conf.default
+-N -r stable net.ipv6.conf
+-a -N -r stable_secret
+-a -r stable_secret
+-N -r flush net.ipv4.route
 net/ipv4/neigh/lo/
 net.ipv4.neigh.lo.
 net.ipv4.route.flush=1

@@ -56,6 +56,12 @@ const LIFETIMES = ['4000', '7000', '2000', 'forever', '4294967295', '2000000', '
 const TABLES = ['main', 'local', 'default', '5', '100', '1000', '0x10']
 const PROTOCOLS = ['static', 'kernel', 'boot', 'dhcp', 'bgp', '77', 'ra', '200']
 
+/** Objects of ip that the emulated host has none of. */
+const OTHER_OBJECTS = (
+  'addrlabel maddress neighbor neighbour ntable ntbl l2tp fou ila macsec tunnel tunl tuntap tap token tcpmetrics ' +
+  'tcp_metrics monitor xfrm mroute mrule netns netconf vrf sr nexthop mptcp ioam stats'
+).split(' ')
+
 /** How often a command is made wrong on purpose. */
 const WRONG = 0.06
 
@@ -184,9 +190,13 @@ export class IpGrammar {
   #changed(): string[] {
     for (;;) {
       const words = this.#mutated.line()
+      const object = words.find((word) => !word.startsWith('-')) ?? ''
+      const here = ['address', 'route', 'rule', 'link'].some((known) => known.startsWith(object))
+      if (!here && OTHER_OBJECTS.some((known) => known.startsWith(object))) continue
+      // The binary forms are not made (docs/parity.md).
       if (
         !words.some((word) =>
-          /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|mo.*|m|netns|exec|x.*|del.*link)$/.test(word),
+          /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|sa.*|resto.*|showd.*|del.*link)$/.test(word),
         )
       )
         return words

@@ -124,7 +124,9 @@ export class SysctlGrammar {
     for (;;) {
       const argv = this.#mutated.line()
       const lists = argv.some((word) => /^-\w*[aAXpfS]|^--(a|s|l|d)|^net([./]\w*){0,2}[./]?$/.test(word))
-      const bounded = argv.some((word, i) => /^-\w*r$/.test(word) && argv[i + 1]?.startsWith('net.'))
+      const bounded = argv.some(
+        (word, i) => /^-\w*r$/.test(word) && /^net\.\w+\.\w+\.\w/.test(argv[i + 1] ?? ''),
+      )
       if (!lists || bounded) return { argv, stdin: '' }
     }
   }
