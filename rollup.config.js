@@ -1,7 +1,8 @@
 // The second half of the build: tsc makes a module of each source file in build/, this puts them together in dist/.
 //
 // V8 reads what one module imports from another anew at every use, and cannot reckon with it; inside one module a
-// constant is a constant. So everything that packets go through is one module (engine).
+// constant is a constant, unless it is exported. So everything that packets go through is one module (engine), and it exports
+// other names for what it uses itself.
 
 import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
@@ -35,11 +36,25 @@ const sourceMaps = {
   },
 }
 
+/** What a module exports gets a name of its own, so that the module's uses are of a binding that nobody else sees. */
+const plainExports = {
+  name: 'plain-exports',
+  renderChunk(code, chunk) {
+    if (chunk.name !== 'engine') return null
+    const [list, inside] = /^export \{(.*)\};\s*$/m.exec(code)
+    const names = inside.split(',').map((name) => name.trim().split(' as '))
+    const own = names.map(([local], i) => `const $$${i} = ${local};\n`).join('')
+    const exported = names.map(([local, name = local], i) => `$$${i} as ${name}`).join(', ')
+    // Behind all else, so that lines stay where source maps say.
+    return { code: code.replace(list, () => `${own}export { ${exported} };\n`), map: null }
+  },
+}
+
 // biome-ignore lint/style/noDefaultExport: rollup wants it
 export default {
   input: Object.fromEntries(ENTRIES.map((name) => [name, `build/${name}.js`])),
   external: (id) => isBuiltin(id) || isPackage(id),
-  plugins: [sourceMaps],
+  plugins: [sourceMaps, plainExports],
   output: {
     dir: 'dist',
     format: 'es',

@@ -15,17 +15,22 @@ import { Manip } from './nat/range.ts'
 import {
   CTMARK,
   clearEvents,
+  DST,
   type EntryTable,
   Event,
   EXTENSIONS,
   Extension,
   LABELS,
   MASTER,
+  META,
+  PORTS,
   SECMARK,
+  SRC,
   STATUS,
   STRIDE,
   Status,
   TUPLE_WORDS,
+  wordOf,
   ZONE,
 } from './table.ts'
 import { invert, Tuple } from './tuple.ts'
@@ -392,7 +397,9 @@ export function entryId(ct: Conntrack, entry: number): number {
   const w = ct.table.words
   const o = entry * STRIDE
   let h = Math.imul(entry + 1, 0x9e3779b1) ^ Math.imul(w[o + MASTER]!, 0x85ebca6b)
-  for (let i = 0; i < ZONE; i++) h = Math.imul(h ^ (h >>> 15) ^ w[o + i]!, 0xc2b2ae35)
+  for (const at of [SRC, DST])
+    for (let i = 0; i < 4; i++) h = Math.imul(h ^ (h >>> 15) ^ w[o + wordOf(at, i)]!, 0xc2b2ae35)
+  for (const at of [PORTS, META]) h = Math.imul(h ^ (h >>> 15) ^ w[o + at]!, 0xc2b2ae35)
   h = Math.imul(h ^ (h >>> 13) ^ Math.floor(ct.table.born[entry]!), 0x27d4eb2f)
   return (h ^ (h >>> 16)) >>> 0
 }

@@ -46,7 +46,6 @@ import {
   FLOW,
   HELPER,
   infoOf,
-  NAT,
   PORTS,
   SRC,
   STATUS,
@@ -190,7 +189,7 @@ export class FlowCache implements FlowLink {
       }
     }
     const entry = handle >> 1
-    if (table.expiresAt(entry) <= host.now) return MISS
+    if (ct.isOver(entry)) return MISS
     const w = table.words
     const o = entry * STRIDE
     const dir = handle & 1
@@ -221,8 +220,7 @@ export class FlowCache implements FlowLink {
       ttl <= 1 ||
       (proto === IPPROTO_TCP && (way.flagsMask & bytes[pkt.l4 + TCP_FLAGS]!) !== way.flags) ||
       wireLength(pkt, host.memory) > way.mtu ||
-      !host.path.hasNoPathMtus(family) ||
-      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device!.index)
+      !host.path.hasNoPathMtus(family)
     )
       return MISS
 
@@ -236,8 +234,7 @@ export class FlowCache implements FlowLink {
       if (dir === 1) seenReply(ct, o)
       if (
         (words[o + STATUS]! & way.statusMask) === way.status &&
-        (words[o + CTMARK]! & way.ctmarkMask) === way.ctmark &&
-        words[o + HELPER] === 0
+        (words[o + CTMARK]! & way.ctmarkMask) === way.ctmark
       )
         return this.#go(pkt, way, entry, dir)
       if ((words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
@@ -300,7 +297,7 @@ export class FlowCache implements FlowLink {
     const handle = pkt.hint
     if (!table.isOf(handle, s0, d0, ports, (proto << 8) | 4)) return MISS
     const entry = handle >> 1
-    if (table.expiresAt(entry) <= host.now) return MISS
+    if (ct.isOver(entry)) return MISS
     const w = table.words
     const o = entry * STRIDE
     const dir = handle & 1
@@ -320,8 +317,7 @@ export class FlowCache implements FlowLink {
       ttl <= 1 ||
       (proto === IPPROTO_TCP && (way.flagsMask & view.getUint8(l4 + TCP_FLAGS)) !== way.flags) ||
       total > way.mtu ||
-      !host.path.hasNoPathMtus(4) ||
-      (dir === 0 && w[o + NAT] !== 0 && w[o + NAT] !== way.device!.index)
+      !host.path.hasNoPathMtus(4)
     )
       return MISS
 
@@ -335,16 +331,18 @@ export class FlowCache implements FlowLink {
     pkt.dport = ports & 0xffff
     pkt.ct = entry
     pkt.ctInfo = info
-    w[o + USES]!++
+    // UDP's tracker ends no connection.
+    const held = proto === IPPROTO_TCP
+    if (held) w[o + USES]!++
     const result = ct.track(pkt, handle, Hook.PreRouting)
     const words = table.words
     if (result > 0 && dir === 1) seenReply(ct, o)
     if (
       result <= 0 ||
       (words[o + STATUS]! & way.statusMask) !== way.status ||
-      (words[o + CTMARK]! & way.ctmarkMask) !== way.ctmark ||
-      words[o + HELPER] !== 0
+      (words[o + CTMARK]! & way.ctmarkMask) !== way.ctmark
     ) {
+      if (!held) w[o + USES]!++
       if (result > 0 && (words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
       ct.judge(pkt, handle, result)
       pkt.end = received
@@ -352,7 +350,7 @@ export class FlowCache implements FlowLink {
     }
 
     // It lives, so that nothing else is to be done when this packet lets go of it.
-    words[o + USES]!--
+    if (held) words[o + USES]!--
     pkt.ct = -1
     // The way itself: count, translate, one hop less.
     this.#ways.count(index, total)
@@ -596,7 +594,7 @@ export class FlowCache implements FlowLink {
   #renumber(): void {
     const { table } = this.#conntrack
     table.forEach((entry) => {
-      table.words[entry * STRIDE + FLOW] = table.words[entry * STRIDE + TUPLE_WORDS + FLOW] = 0
+      table.forgetWays(entry * STRIDE)
     })
     this.#ways.restart()
   }

@@ -9,7 +9,7 @@ import { formatAddress } from '../datapath/wire/address.ts'
 import { ICMP_HEADER_LEN, icmpIsError, NR_ICMP_TYPES } from '../datapath/wire/icmp.ts'
 import { IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
-import { DST, STRIDE, TUPLE_WORDS } from './table.ts'
+import { addressAt, DST, isAddress, STRIDE, TUPLE_WORDS } from './table.ts'
 import { Tracked } from './trackers/tracker.ts'
 import { invert, Tuple, tupleAt } from './tuple.ts'
 
@@ -83,19 +83,17 @@ function related(ct: Conntrack, pkt: Packet, template: CtTemplate | null, at: nu
   if (handle < 0) return Tracked.Invalid
   // The error must go where the quoted packet came from, else anybody could make errors pass as related.
   const w = ct.table.words
-  const dst = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS + DST
-  if (w[dst] !== pkt.d0 || w[dst + 1] !== pkt.d1 || w[dst + 2] !== pkt.d2 || w[dst + 3] !== pkt.d3)
-    return astray(ct, pkt, dst)
+  const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+  if (!isAddress(w, o, DST, pkt.d0, pkt.d1, pkt.d2, pkt.d3)) return astray(ct, pkt, o)
   ct.hold(pkt, handle >> 1, (handle & 1) !== 0 ? CtInfo.RelatedReply : CtInfo.Related)
   return Tracked.Accept
 }
 
-/** `at`: word index of the address that the error should have gone to. */
-function astray(ct: Conntrack, pkt: Packet, at: number): Tracked {
+/** `o`: first word of the tuple to whose destination the error should have gone. */
+function astray(ct: Conntrack, pkt: Packet, o: number): Tracked {
   if (!ct.logs(pkt.proto)) return Tracked.Invalid
-  const w = ct.table.words
   const outer = plainAddress(pkt.family, [pkt.d0, pkt.d1, pkt.d2, pkt.d3])
-  const inner = plainAddress(pkt.family, [w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!])
+  const inner = plainAddress(pkt.family, addressAt(ct.table.words, o, DST))
   ct.logInvalid(pkt, pkt.proto, 'outer daddr %s != inner %s', outer, inner)
   return Tracked.Invalid
 }

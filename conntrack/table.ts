@@ -3,17 +3,19 @@
 // An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
 //
 //   words[entry * STRIDE + ...]  (Int32Array, 192 bytes an entry, three cache lines)
-//     0..11   tuple of direction 0: src 4, dst 4, ports, meta, zone, and what the flow cache knows (FLOW)
-//    12..23   tuple of direction 1
-//    24       status (IPS_* bits)
-//    25       ctmark
-//    26       uses: packets that hold the entry, and expected entries whose master it is
-//    27       helper number + 1, 0 none
-//    28..29   when it ends: a double, see expiresAt
-//    30       NAT: bits (see nat/nat.ts)
-//    31       extensions the entry has (Extension), events not told yet above them, timeout policy number + 1 on top
+//     0..5    tuple of direction 0: src, dst, ports, meta, zone, and what the flow cache knows (FLOW)
+//     6..11   tuple of direction 1
+//    12       status (IPS_* bits)
+//    13       ctmark
+//    14..15   when it ends: a double, see expiresAt
+//    16..21   direction 0 over IPv6: what follows the first word of src (3) and dst (3), see wordOf
+//    22..27   direction 1 over IPv6
+//    28       NAT: device that MASQUERADE chose (see nat/nat.ts)
+//    29       extensions the entry has (Extension), events not told yet above them, timeout policy number + 1 on top
+//    30       helper number + 1, 0 none
+//    31       master entry + 1 (expected connections), 0 none
 //    32..46   private to the tracker (tcp: windows)
-//    47       master entry + 1 (expected connections), 0 none
+//    47       uses: packets that hold the entry, and expected entries whose master it is
 //   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]: of another hash, another tuple
 //   born[entry]      host.now when it was made
 //   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
@@ -22,7 +24,8 @@
 // The last two are there only once somebody wants them.
 //
 // With many connections, memory is what costs: a look-up walks the dense links and touches only the entry whose hash
-// fits, and what every packet of a connection needs lies in the entry's first two lines.
+// fits, and all that a packet of a known UDP connection over IPv4 needs lies in the entry's first line; TCP asks for the
+// third one, too.
 //
 // ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone word is the zone that counts in
 // that direction (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
@@ -33,16 +36,18 @@ import { CtInfo } from '../datapath/packet.ts'
 import type { Tuple } from './tuple.ts'
 
 export const STRIDE = 48
-export const TUPLE_WORDS = 12
-export const STATUS = 24
-export const CTMARK = 25
-export const USES = 26
-export const HELPER = 27
-const EXPIRES = 28
-export const NAT = 30
-export const EXTENSIONS = 31
+export const TUPLE_WORDS = 6
+export const STATUS = 12
+export const CTMARK = 13
+const EXPIRES = 14
+/** Before the first of the words that only IPv6 has. */
+const REST = 15
+export const NAT = 28
+export const EXTENSIONS = 29
+export const HELPER = 30
+export const MASTER = 31
 export const PRIVATE = 32
-export const MASTER = 47
+export const USES = 47
 /** Words of `extra`. */
 const EXTRA = 8
 export const SECMARK = 0
@@ -50,13 +55,48 @@ export const SECMARK = 0
 export const EVENTS = 1
 /** 128 bits. */
 export const LABELS = 2
+/** Which of the table's doubles says when an entry ends. */
+export const endOf = (entry: number): number => (entry * STRIDE + EXPIRES) >> 1
+
 /** Offsets inside a tuple. */
 export const SRC = 0
-export const DST = 4
-export const PORTS = 8
-export const META = 9
-export const ZONE = 10
-export const FLOW = 11
+export const DST = 1
+export const PORTS = 2
+export const META = 3
+export const ZONE = 4
+export const FLOW = 5
+
+/** Where word `i`, 0 to 3, of the address `at` (SRC, DST) stands inside a tuple. */
+export const wordOf = (at: number, i: number): number => (i === 0 ? at : REST + 3 * at + i)
+const S1 = wordOf(SRC, 1)
+const S2 = wordOf(SRC, 2)
+const S3 = wordOf(SRC, 3)
+const D1 = wordOf(DST, 1)
+const D2 = wordOf(DST, 2)
+const D3 = wordOf(DST, 3)
+
+/** The address `at` (SRC, DST) of the tuple at word `o`. */
+export const addressAt = (w: Int32Array, o: number, at: number): [number, number, number, number] => [
+  w[o + at]!,
+  w[o + wordOf(at, 1)]!,
+  w[o + wordOf(at, 2)]!,
+  w[o + wordOf(at, 3)]!,
+]
+
+/** Whether the address `at` of the tuple at word `o` is this one. Hot. */
+export const isAddress = (
+  w: Int32Array,
+  o: number,
+  at: number,
+  w0: number,
+  w1: number,
+  w2: number,
+  w3: number,
+): boolean =>
+  w[o + at] === w0 &&
+  w[o + wordOf(at, 1)] === w1 &&
+  w[o + wordOf(at, 2)] === w2 &&
+  w[o + wordOf(at, 3)] === w3
 
 /** enum ip_conntrack_status; the numbers are the kernel's. */
 export const Status = {
@@ -134,9 +174,10 @@ export const TOO_LONG = -2
 
 export class EntryTable {
   words: Int32Array
-  /** `words` as bytes, as 16-bit words. */
+  /** `words` as bytes, as 16-bit words, as doubles. */
   bytes: Uint8Array
   halves: Uint16Array
+  doubles: Float64Array
   /** Empty until clearAcct() was called. */
   acct = new Float64Array(0)
   /** Empty until setExtra() was called. */
@@ -150,8 +191,6 @@ export class EntryTable {
   used = 0
   /** Where the answers of touch() go. */
   touched = 0
-  /** `words` as doubles. */
-  #doubles: Float64Array
   #free: Int32Array
   #freeCount: number
   /** Handle + 1 of each bucket's first, 0 none. */
@@ -164,10 +203,10 @@ export class EntryTable {
   constructor(seed: number, capacity = 1024, buckets = 4096) {
     this.#seed = seed | 1
     this.capacity = capacity
-    this.words = new Int32Array(capacity * STRIDE)
-    this.#doubles = new Float64Array(this.words.buffer)
-    this.bytes = new Uint8Array(this.words.buffer)
-    this.halves = new Uint16Array(this.words.buffer)
+    this.words = alignedWords(capacity * STRIDE)
+    this.doubles = new Float64Array(this.words.buffer, this.words.byteOffset)
+    this.bytes = new Uint8Array(this.words.buffer, this.words.byteOffset)
+    this.halves = new Uint16Array(this.words.buffer, this.words.byteOffset)
     this.born = new Float64Array(capacity)
     this.#links = new Int32Array(capacity * 4)
     this.#free = new Int32Array(capacity)
@@ -204,7 +243,7 @@ export class EntryTable {
   reserve(capacity: number): void {
     const old = this.capacity
     if (capacity <= old) return
-    const words = new Int32Array(capacity * STRIDE)
+    const words = alignedWords(capacity * STRIDE)
     words.set(this.words)
     const links = new Int32Array(capacity * 4)
     links.set(this.#links)
@@ -222,9 +261,9 @@ export class EntryTable {
     const born = new Float64Array(capacity)
     born.set(this.born)
     this.words = words
-    this.#doubles = new Float64Array(words.buffer)
-    this.bytes = new Uint8Array(words.buffer)
-    this.halves = new Uint16Array(words.buffer)
+    this.doubles = new Float64Array(words.buffer, words.byteOffset)
+    this.bytes = new Uint8Array(words.buffer, words.byteOffset)
+    this.halves = new Uint16Array(words.buffer, words.byteOffset)
     this.born = born
     this.capacity = capacity
     // New numbers below the free ones already there: low numbers are used first.
@@ -272,26 +311,31 @@ export class EntryTable {
     this.extra[entry * EXTRA + at] = value
   }
 
+  /** The flow cache knows nothing of the entry at word `o` any more. */
+  forgetWays(o: number): void {
+    this.words[o + FLOW] = this.words[o + TUPLE_WORDS + FLOW] = 0
+  }
+
   /** host.now at which the entry ends, ms; while unconfirmed the time from confirmation on. Hot. */
   expiresAt(entry: number): number {
-    return this.#doubles[(entry * STRIDE + EXPIRES) >> 1]!
+    return this.doubles[endOf(entry)]!
   }
 
   setExpires(entry: number, ms: number): void {
-    this.#doubles[(entry * STRIDE + EXPIRES) >> 1] = ms
+    this.doubles[endOf(entry)] = ms
   }
 
   setTuple(entry: number, dir: number, t: Tuple): void {
     const w = this.words
     const o = entry * STRIDE + dir * TUPLE_WORDS
     w[o] = t.s0
-    w[o + 1] = t.s1
-    w[o + 2] = t.s2
-    w[o + 3] = t.s3
-    w[o + 4] = t.d0
-    w[o + 5] = t.d1
-    w[o + 6] = t.d2
-    w[o + 7] = t.d3
+    w[o + S1] = t.s1
+    w[o + S2] = t.s2
+    w[o + S3] = t.s3
+    w[o + DST] = t.d0
+    w[o + D1] = t.d1
+    w[o + D2] = t.d2
+    w[o + D3] = t.d3
     w[o + PORTS] = t.ports
     w[o + META] = t.meta
     w[o + ZONE] = t.zone
@@ -301,13 +345,13 @@ export class EntryTable {
     const w = this.words
     const o = entry * STRIDE + dir * TUPLE_WORDS
     into.s0 = w[o]!
-    into.s1 = w[o + 1]!
-    into.s2 = w[o + 2]!
-    into.s3 = w[o + 3]!
-    into.d0 = w[o + 4]!
-    into.d1 = w[o + 5]!
-    into.d2 = w[o + 6]!
-    into.d3 = w[o + 7]!
+    into.s1 = w[o + S1]!
+    into.s2 = w[o + S2]!
+    into.s3 = w[o + S3]!
+    into.d0 = w[o + DST]!
+    into.d1 = w[o + D1]!
+    into.d2 = w[o + D2]!
+    into.d3 = w[o + D3]!
     into.ports = w[o + PORTS]!
     into.meta = w[o + META]!
     into.zone = w[o + ZONE]!
@@ -331,12 +375,12 @@ export class EntryTable {
         w[o + META] === meta &&
         w[o + ZONE] === t.zone &&
         ((meta & 0xff) === 4 ||
-          (w[o + 1] === t.s1 &&
-            w[o + 2] === t.s2 &&
-            w[o + 3] === t.s3 &&
-            w[o + 5] === t.d1 &&
-            w[o + 6] === t.d2 &&
-            w[o + 7] === t.d3))
+          (w[o + S1] === t.s1 &&
+            w[o + S2] === t.s2 &&
+            w[o + S3] === t.s3 &&
+            w[o + D1] === t.d1 &&
+            w[o + D2] === t.d2 &&
+            w[o + D3] === t.d3))
       )
         return handle
       handle = links[handle * 2 + 1]! - 1
@@ -360,7 +404,7 @@ export class EntryTable {
    */
   touch(handle: number): number {
     const o = (handle >> 1) * STRIDE
-    return this.words[o]! | this.words[o + STATUS]! | this.words[o + EXPIRES]!
+    return this.words[o]! | this.words[o + EXPIRES]!
   }
 
   /** The handle from `handle` on in its bucket whose tuple has the hash, -1 none. A hint: see isOf(). Hot. */
@@ -489,16 +533,16 @@ export class EntryTable {
     const w = this.words
     return this.#hash(
       w[o]!,
-      w[o + 1]!,
-      w[o + 2]!,
-      w[o + 3]!,
-      w[o + 4]!,
-      w[o + 5]!,
-      w[o + 6]!,
-      w[o + 7]!,
-      w[o + 8]!,
-      w[o + 9]!,
-      w[o + 10]!,
+      w[o + S1]!,
+      w[o + S2]!,
+      w[o + S3]!,
+      w[o + DST]!,
+      w[o + D1]!,
+      w[o + D2]!,
+      w[o + D3]!,
+      w[o + PORTS]!,
+      w[o + META]!,
+      w[o + ZONE]!,
     )
   }
 
@@ -509,18 +553,19 @@ export class EntryTable {
       w[o] === t.s0 &&
       w[o + DST] === t.d0 &&
       w[o + META] === t.meta &&
-      w[o + 1] === t.s1 &&
-      w[o + 2] === t.s2 &&
-      w[o + 3] === t.s3 &&
-      w[o + 5] === t.d1 &&
-      w[o + 6] === t.d2 &&
-      w[o + 7] === t.d3
+      w[o + S1] === t.s1 &&
+      w[o + S2] === t.s2 &&
+      w[o + S3] === t.s3 &&
+      w[o + D1] === t.d1 &&
+      w[o + D2] === t.d2 &&
+      w[o + D3] === t.d3
     )
   }
 
   #sameWords(a: number, b: number): boolean {
     const w = this.words
     for (let i = 0; i <= META; i++) if (w[a + i] !== w[b + i]) return false
+    for (let i = S1; i <= D3; i++) if (w[a + i] !== w[b + i]) return false
     return true
   }
 
@@ -579,6 +624,14 @@ export class EntryTable {
     return h ^ (h >>> 15)
   }
 }
+
+/** Bytes of a cache line, and how far into one a large block of malloc() begins: 16 bytes behind the page that it got. */
+const LINE = 64
+const BLOCK = 16
+
+/** Zeros, of a large slab from the beginning of a cache line on, so that an entry's line is one and not two. */
+const alignedWords = (count: number): Int32Array =>
+  new Int32Array(new ArrayBuffer(count * 4 + LINE), LINE - BLOCK, count)
 
 function offsetOf(handle: number): number {
   return (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS

@@ -52,6 +52,11 @@ export class TimeoutPolicies {
     this.#tracker = tracker
   }
 
+  /** Hot. */
+  get none(): boolean {
+    return this.#order.size === 0
+  }
+
   /** The timeouts of an entry's policy, ms. Hot. */
   values(number: number): Float64Array {
     return this.#policies[number - 1]!.values

@@ -13,7 +13,7 @@ import { TCP_HEADER_LEN, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { type Expectation, ExpectError, type ExpectPolicy } from '../expect.ts'
 import { Manip } from '../nat/range.ts'
-import { DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
+import { addressAt, DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
 import { Tuple } from '../tuple.ts'
 
 /** An application helper (nf_conntrack_helper): reads a protocol and expects connections. */
@@ -58,20 +58,15 @@ export const isTranslated = (ct: Conntrack, entry: number): boolean =>
 export const familyOf = (ct: Conntrack, entry: number): Family =>
   (ct.table.words[entry * STRIDE + META]! & 0xff) as Family
 
-function wordsAt(ct: Conntrack, at: number): Words {
-  const w = ct.table.words
-  return [w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!]
-}
-
 /** The connection's protocol; an error about it has another one. */
 export const protocolOf = (ct: Conntrack, entry: number): number =>
   ct.table.words[entry * STRIDE + META]! >> 8
 
 /** Addresses of the tuple of a direction. */
 export const sourceOf = (ct: Conntrack, entry: number, dir: number): Words =>
-  wordsAt(ct, entry * STRIDE + dir * TUPLE_WORDS + SRC)
+  addressAt(ct.table.words, entry * STRIDE + dir * TUPLE_WORDS, SRC)
 export const destinationOf = (ct: Conntrack, entry: number, dir: number): Words =>
-  wordsAt(ct, entry * STRIDE + dir * TUPLE_WORDS + DST)
+  addressAt(ct.table.words, entry * STRIDE + dir * TUPLE_WORDS, DST)
 /** Ports of the tuple of a direction. */
 export const sourcePortOf = (ct: Conntrack, entry: number, dir: number): number =>
   ct.table.words[entry * STRIDE + dir * TUPLE_WORDS + PORTS]! >>> 16

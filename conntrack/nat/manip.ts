@@ -45,7 +45,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
+import { addressAt, DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS, wordOf } from '../table.ts'
 import { Manip } from './range.ts'
 
 /** RFC 4861 §4.5. */
@@ -175,15 +175,24 @@ export class Translator {
     if (proto === IPPROTO_GRE && !this.#gre(pkt, pkt.l4, pkt.end, ports >>> 16, manip)) return Verdict.Drop
     const ported =
       proto === IPPROTO_TCP || proto === IPPROTO_UDP || proto === IPPROTO_SCTP || proto === IPPROTO_UDPLITE
-    if (manip === Manip.Src) {
-      setSource6(pkt, memory, w[o + DST]!, w[o + DST + 1]!, w[o + DST + 2]!, w[o + DST + 3]!)
-      if (ported) setSourcePort(pkt, memory, ports & 0xffff)
-    } else {
-      setDestination6(pkt, memory, w[o + SRC]!, w[o + SRC + 1]!, w[o + SRC + 2]!, w[o + SRC + 3]!)
-      if (ported) setDestinationPort(pkt, memory, ports >>> 16)
-    }
+    this.#setAddress6(pkt, o, manip)
+    if (ported && manip === Manip.Src) setSourcePort(pkt, memory, ports & 0xffff)
+    else if (ported) setDestinationPort(pkt, memory, ports >>> 16)
     if (proto === IPPROTO_ICMPV6) setIcmp6Id(pkt, memory, ports >>> 16)
     return Verdict.Accept
+  }
+
+  /** Source or destination becomes the opposite end of the tuple at word `o`. Hot. */
+  #setAddress6(pkt: Packet, o: number, manip: Manip): void {
+    const memory = this.#memory
+    const w = this.#conntrack.table.words
+    const at = manip === Manip.Src ? DST : SRC
+    const w0 = w[o + at]!
+    const w1 = w[o + wordOf(at, 1)]!
+    const w2 = w[o + wordOf(at, 2)]!
+    const w3 = w[o + wordOf(at, 3)]!
+    if (manip === Manip.Src) setSource6(pkt, memory, w0, w1, w2, w3)
+    else setDestination6(pkt, memory, w0, w1, w2, w3)
   }
 
   /** nf_nat_icmpv6_reply_translation. `inward`: in PREROUTING or INPUT. */
@@ -210,9 +219,7 @@ export class Translator {
     if (!this.#quoted6(pkt, inner, o, manip === Manip.Src ? Manip.Dst : Manip.Src)) return Verdict.Drop
     // Over the addresses that it still has; what follows adjusts it.
     refreshIcmp6Checksum(memory, pkt.l3, l4, end)
-    if (manip === Manip.Src)
-      setSource6(pkt, memory, w[o + DST]!, w[o + DST + 1]!, w[o + DST + 2]!, w[o + DST + 3]!)
-    else setDestination6(pkt, memory, w[o + SRC]!, w[o + SRC + 1]!, w[o + SRC + 2]!, w[o + SRC + 3]!)
+    this.#setAddress6(pkt, o, manip)
     return Verdict.Accept
   }
 
@@ -225,7 +232,6 @@ export class Translator {
     const proto = w[o + META]! >>> 8
     const source = manip === Manip.Src
     const ports = w[o + PORTS]!
-    const at = source ? o + SRC : o + DST
     const field = source ? IPV6_SRC : IPV6_DST
     const found = skipHeaders(view, inner, end)
     const l4 = found < 0 || skipped.next === NEXTHDR_FRAGMENT ? -1 : found
@@ -243,7 +249,8 @@ export class Translator {
           if (!this.#gre(pkt, l4, end, ports & 0xffff, manip)) return false
           break
       }
-    changeAddress6(memory, inner, l4, end, proto, field, w[at]!, w[at + 1]!, w[at + 2]!, w[at + 3]!)
+    const [w0, w1, w2, w3] = addressAt(w, o, source ? SRC : DST)
+    changeAddress6(memory, inner, l4, end, proto, field, w0, w1, w2, w3)
     if (l4 < 0) return true
     switch (proto) {
       case IPPROTO_TCP:

@@ -21,7 +21,7 @@ import { CtInfo, type Family, type Packet } from '../../datapath/packet.ts'
 import { IPV6_SCOPE_BITS, Ipv6Address, ipv6AddressType } from '../../datapath/wire/ipv6-address.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { DST, META, NAT, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
+import { DST, isAddress, META, NAT, SRC, STATUS, STRIDE, Status, TUPLE_WORDS, wordOf } from '../table.ts'
 import { invert, Tuple } from '../tuple.ts'
 import { Translator } from './manip.ts'
 import { Manip, type NatRange, Range } from './range.ts'
@@ -139,15 +139,11 @@ export class Nat {
       const verdict = run(pkt)
       if (verdict !== Verdict.Accept || this.#passed || pkt.ct < 0) return verdict
       const dir = pkt.ctInfo >= CtInfo.EstablishedReply ? TUPLE_WORDS : 0
-      const o = pkt.ct * STRIDE
-      const to = o + dir + DST
-      const from = o + TUPLE_WORDS - dir + SRC
+      const to = pkt.ct * STRIDE + dir
+      const from = pkt.ct * STRIDE + TUPLE_WORDS - dir
       const w = table.words
-      const same =
-        w[to] === w[from] &&
-        w[to + 1] === w[from + 1] &&
-        w[to + 2] === w[from + 2] &&
-        w[to + 3] === w[from + 3]
+      let same = true
+      for (let i = 0; i < 4; i++) same &&= w[to + wordOf(DST, i)] === w[from + wordOf(SRC, i)]
       return same || path.reroute(pkt) ? Verdict.Accept : Verdict.Drop
     }
   }
@@ -172,8 +168,11 @@ export class Nat {
     }
     // nf_nat_alloc_null_binding. From the reply: another manip may have been here already.
     const w = this.#conntrack.table.words
-    const o = entry * STRIDE + TUPLE_WORDS + (manip === Manip.Src ? DST : SRC)
-    this.#range.nothing().address(w[o]!, w[o + 1]!, w[o + 2]!, w[o + 3]!)
+    const o = entry * STRIDE + TUPLE_WORDS
+    const at = manip === Manip.Src ? DST : SRC
+    this.#range
+      .nothing()
+      .address(w[o + at]!, w[o + wordOf(at, 1)]!, w[o + wordOf(at, 2)]!, w[o + wordOf(at, 3)]!)
     return this.#setup(entry, manip)
   }
 
@@ -271,7 +270,11 @@ export class Nat {
   #leavesBy(o: number, device: Device): void {
     const w = this.#conntrack.table.words
     // The kernel's extension can be had only before the entry is confirmed.
-    if ((w[o + STATUS]! & Status.Confirmed) === 0 || w[o + NAT] !== 0) w[o + NAT] = device.index
+    if ((w[o + STATUS]! & Status.Confirmed) !== 0 && w[o + NAT] === 0) return
+    if (w[o + NAT] === device.index) return
+    w[o + NAT] = device.index
+    // What is recorded leaves by the device that it had before.
+    this.#conntrack.table.forgetWays(o)
   }
 
   /**
@@ -314,14 +317,9 @@ export class Nat {
       const w = table.words
       const o = entry * STRIDE
       if (w[o + NAT] !== device) return
-      const to = o + TUPLE_WORDS + DST
       if (
         words === null ||
-        ((w[o + META]! & 0xff) === family &&
-          w[to] === words[0] &&
-          w[to + 1] === words[1] &&
-          w[to + 2] === words[2] &&
-          w[to + 3] === words[3])
+        ((w[o + META]! & 0xff) === family && isAddress(w, o + TUPLE_WORDS, DST, ...words))
       )
         this.#conntrack.kill(entry)
     })

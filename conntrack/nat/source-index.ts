@@ -4,7 +4,7 @@
 //
 //     buckets[hash(source, port, protocol, zone)] -> entry -> entry -> none
 
-import { type EntryTable, META, PORTS, SRC, STRIDE, ZONE } from '../table.ts'
+import { type EntryTable, isAddress, META, PORTS, SRC, STRIDE, wordOf, ZONE } from '../table.ts'
 import type { Tuple } from '../tuple.ts'
 
 export class SourceIndex {
@@ -62,13 +62,10 @@ export class SourceIndex {
     const w = this.#table.words
     const o = entry * STRIDE
     return (
-      w[o + SRC] === tuple.s0 &&
       w[o + PORTS]! >>> 16 === tuple.ports >>> 16 &&
       w[o + META] === tuple.meta &&
       w[o + ZONE] === zone &&
-      w[o + SRC + 1] === tuple.s1 &&
-      w[o + SRC + 2] === tuple.s2 &&
-      w[o + SRC + 3] === tuple.s3
+      isAddress(w, o, SRC, tuple.s0, tuple.s1, tuple.s2, tuple.s3)
     )
   }
 
@@ -76,10 +73,10 @@ export class SourceIndex {
     const w = this.#table.words
     const o = entry * STRIDE
     const bucket = this.#hash(
-      w[o]!,
-      w[o + 1]!,
-      w[o + 2]!,
-      w[o + 3]!,
+      w[o + SRC]!,
+      w[o + wordOf(SRC, 1)]!,
+      w[o + wordOf(SRC, 2)]!,
+      w[o + wordOf(SRC, 3)]!,
       w[o + PORTS]! >>> 16,
       w[o + META]!,
       w[o + ZONE]!,

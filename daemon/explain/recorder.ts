@@ -21,6 +21,7 @@ import {
   STRIDE,
   Status,
   TUPLE_WORDS,
+  wordOf,
 } from '../../conntrack/table.ts'
 import { tcpWindow } from '../../conntrack/trackers/tcp-entry.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
@@ -461,8 +462,8 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     let to = at + 7
     for (let dir = 0; dir < 2; dir++) {
       const t = o + dir * TUPLE_WORDS
-      for (let i = 0; i < 4; i++) into[to++] = w[t + SRC + i]!
-      for (let i = 0; i < 4; i++) into[to++] = w[t + DST + i]!
+      for (let i = 0; i < 4; i++) into[to++] = w[t + wordOf(SRC, i)]!
+      for (let i = 0; i < 4; i++) into[to++] = w[t + wordOf(DST, i)]!
       into[to++] = w[t + PORTS]!
     }
   }

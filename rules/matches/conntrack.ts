@@ -317,7 +317,7 @@ function emitEntry(m: ConntrackTest, js: Js): Code[] {
       .filter((i) => mask[i] !== 0)
       .map((i) => {
         const bits = address[i]! & mask[i]!
-        return js`(${entryWord(dir * TUPLE_WORDS + at + i, js)} & ${mask[i]!}) === ${bits}`
+        return js`(${entryWord(dir * TUPLE_WORDS + layout.wordOf(at, i), js)} & ${mask[i]!}) === ${bits}`
       })
     put(js.all(equal), test.invert)
   }

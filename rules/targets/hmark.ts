@@ -4,7 +4,7 @@
 //     addresses & prefixes, sorted ──┐
 //     (ports & masks | values, sorted) ── jhash_3words ── ^ protocol & mask ── scaled to --hmark-mod ── + --hmark-offset
 
-import { META, PORTS, SRC, STRIDE, TUPLE_WORDS } from '../../conntrack/table.ts'
+import { META, PORTS, SRC, STRIDE, TUPLE_WORDS, wordOf } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
   ICMP_DEST_UNREACH,
@@ -282,8 +282,8 @@ class HMarker {
     let dst = w[r + SRC]! & d[0]
     if ((w[o + META]! & 0xff) === 6)
       for (let i = 1; i < 4; i++) {
-        src ^= w[o + SRC + i]! & s[i as 1 | 2 | 3]
-        dst ^= w[r + SRC + i]! & d[i as 1 | 2 | 3]
+        src ^= w[o + wordOf(SRC, i)]! & s[i as 1 | 2 | 3]
+        dst ^= w[r + wordOf(SRC, i)]! & d[i as 1 | 2 | 3]
       }
     const proto = w[o + META]! >> 8
     const ports =
