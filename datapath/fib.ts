@@ -358,6 +358,8 @@ export class Fib extends FibLookup {
     const usual = new Routing(family).rules
     rt.rules = specs
       .map((s) => checkedRule(rt.family, rt.rules, { ...s, family }))
+      // What is not the kernel's own came by `ip rule`, which names no protocol.
+      .map((r) => (usual.some((u) => sameRule(r, u)) ? r : { ...r, setBy: r.setBy ?? 'unspec' }))
       .sort((a, b) => a.priority - b.priority)
     for (const rule of rt.rules) this.#attach(rule)
     rt.custom ||=
