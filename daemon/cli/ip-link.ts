@@ -62,14 +62,17 @@ function property(context: IpContext, line: Line): number {
   const altNames: string[] = []
   while (!line.done) {
     const word = line.take()
-    if (word === 'dev') name = line.next()
-    else if (word === 'altname') {
+    if (word === 'altname') {
       const text = line.next()
       if (text === '' || /[\s/]/.test(text)) line.invalid('not a valid altname', text)
       altNames.push(text)
     } else if (begins(word, 'help')) line.die(linkUsage)
-    else if (name === null) name = word
-    else line.garbage('dev', word)
+    else {
+      const given = word === 'dev' ? line.next() : word
+      if (name !== null) line.garbage('dev', given)
+      if (/[\s/]/.test(given)) line.invalid('"dev" not a valid ifname', given)
+      name = given
+    }
   }
   if (name === null) return line.die('Not enough of information: "dev" argument is required.\n')
   const device = context.device(name)

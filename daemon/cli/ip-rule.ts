@@ -116,7 +116,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', realms)
     else if (begins(word, 'protocol'))
       rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
-    else if (word === 'tun_id') rule.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
+    else if (begins(word, 'tun_id')) rule.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'table') || word === 'lookup') {
       rule.table = line.named('invalid table ID\n', tableNumber)
       tableSaid = true
