@@ -568,6 +568,8 @@ export class Ipv4Path {
     const type = fib.addressType(4, pkt.s0, 0, 0, 0, 0)
     const known = type === RouteType.Local || type === RouteType.Unicast
     if (!known) key.s0 = 0
+    // fib4_rules_early_flow_dissect(): protocol and ports are known only where a rule for what comes in asks for them.
+    if (!fib.dissects) key.protocol = key.sport = key.dport = 0
     const route = fib.output(key, known)
     if (route === null) return false
     pkt.route = route
