@@ -260,6 +260,12 @@ export class Packet {
     return this.end - this.l3
   }
 
+  /** It comes in by a device, with a link header of so many bytes. */
+  arrive(device: Device, linkBytes: number): void {
+    this.arrival = this.device = device
+    this.linkBytes = linkBytes
+  }
+
   /** Back to the state of a fresh sk_buff. Does not release conntrack references: see Host.release. */
   reset(): void {
     this.slot = -1

@@ -73,8 +73,7 @@ export class Path {
     device.rxBytes += pkt.end - pkt.l3
     const answers = this.#answers
     this.#depth++
-    pkt.arrival = pkt.device = device
-    pkt.linkBytes = 0
+    pkt.arrive(device, 0)
     pkt.queue = 1
     let fate = this.#enter(pkt, device)
     if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
@@ -256,8 +255,7 @@ export class Path {
       this.drop(pkt, Reason.NoMemory)
       return
     }
-    copy.arrival = copy.device = device
-    copy.linkBytes = ETH_HEADER_LEN
+    copy.arrive(device, ETH_HEADER_LEN)
     copy.pktType = PacketType.Host
     const { route } = copy
     // A route that ip_route_output_key() found.
@@ -297,8 +295,7 @@ export class Path {
       host.packets.give(copy)
       return
     }
-    copy.arrival = device
-    copy.linkBytes = 0
+    copy.arrive(device, 0)
     // dev_loopback_xmit() believes what nobody summed up; what IPv4's conntrack found wrong stays so.
     if (copy.residue === -2) copy.residue = -1
     copy.csumOk = copy.family === 6 || copy.residue < 0 || copy.csumPartial

@@ -60,6 +60,7 @@ test('what a host sends has no IN and no MAC; what comes through lo has a MAC of
   expect(world.logged[0]!.text).toMatch(/^IN= OUT=tun1 SRC=/)
   pkt.oif = 0
   pkt.iif = 1
+  pkt.arrive(world.host.devices.loopback, 14)
   world.target('-j LOG')(pkt, Hook.LocalIn)
   expect(world.logged[1]!.text).toMatch(/^IN=lo OUT= MAC=(00:){12}08:00 SRC=/)
 })

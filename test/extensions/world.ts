@@ -98,7 +98,8 @@ export class World {
     if (pkt.family === 4) decreaseTtl(pkt, this.memory)
     else setHopLimit(pkt, this.memory, ipv6HopLimit(this.memory.view, pkt.l3) - 1)
     pkt.iif = 2
-    pkt.arrival = this.host.devices.byIndex[2]!
+    pkt.arrive(this.host.devices.byIndex[2]!, 0)
+    pkt.queue = 1
     pkt.route = this.host.fib.lookup(this.host.fib.keyOf(pkt))
     pkt.oif = pkt.route?.device?.index ?? 0
     return pkt
