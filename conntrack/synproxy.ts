@@ -17,6 +17,7 @@ import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/p
 import { fill4, fill6 } from '../datapath/parse.ts'
 import { ensureWritable, setTcp32 } from '../datapath/rewrite.ts'
 import { HEADROOM } from '../datapath/ring.ts'
+import { isErrorType } from '../datapath/route-table.ts'
 import {
   checksumOk6,
   fold,
@@ -321,7 +322,7 @@ export class Synproxy {
     view.setUint16(l4 + TCP_WINDOW, win)
     view.setUint32(l4 + TCP_CHECKSUM, 0)
     opts.write(view, l4 + TCP_HEADER_LEN)
-    // ip_route_me_harder() begins with the way that the cause has, nf_ip6_route() with none.
+    // ip_route_me_harder() begins with the way that the cause has; IPv6 asks for one as a socket does.
     pkt.route = family === 4 ? cause.route : null
     pkt.local = true
     pkt.socketless = true
@@ -372,12 +373,21 @@ export class Synproxy {
   #send(pkt: Packet | null, entry: number, template: CtTemplate | null): void {
     if (pkt === null) return
     const host = this.#host
-    if (host.path.reroute(pkt)) {
+    if (pkt.family === 4 ? host.path.reroute(pkt) : this.#route6(pkt)) {
       if (entry >= 0) this.#conntrack.hold(pkt, entry, CtInfo.EstablishedReply)
       pkt.ctTemplate = template
       host.path.sendLocal(pkt)
     } else host.memory.give(pkt.slot)
     host.packets.give(pkt)
+  }
+
+  /** nf_ip6_route(), by protocol and ports as a socket would ask; nothing is counted if there is no way. */
+  #route6(pkt: Packet): boolean {
+    const { fib, path } = this.#host
+    const route = path.routes6.output(fib.keyOfSocket(pkt))
+    if (isErrorType(route.type)) return false
+    pkt.route = route
+    return true
   }
 
   // -- the client's side

@@ -21,6 +21,7 @@ import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN } from './wire/ipv6.ts'
+import { IPPROTO_AH, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_ICMPV6 } from './wire/protocol.ts'
 
 const ANY: Words = [0, 0, 0, 0]
 /** LOOPBACK_IFINDEX: what look-ups for packets made here have as incoming interface. */
@@ -362,6 +363,19 @@ export class FibLookup {
     const key = this.#key
     this.fill(key, pkt)
     key.iif = 0
+    return key
+  }
+
+  /**
+   * The same as the socket asks that a packet comes from (ip_route_connect(), udp_sendmsg(), raw_sendmsg()): it always knows
+   * protocol and ports, and of ICMP type and code, which lie where the destination's port is (union flowi_uli).
+   */
+  keyOfSocket(pkt: Packet): FlowKey {
+    const key = this.keyOf(pkt)
+    const { protocol } = key
+    if (protocol === IPPROTO_ESP || protocol === IPPROTO_AH) key.sport = key.dport = 0
+    else if (protocol === (pkt.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6))
+      key.dport = pkt.fragOffset === 0 && pkt.l4 + 2 <= pkt.end ? this.#memory.view.getUint16(pkt.l4) : 0
     return key
   }
 

@@ -154,6 +154,14 @@ export class Path {
     return pkt.family === 4 ? this.#ipv4.reroute(pkt) : this.#ipv6.reroute(pkt)
   }
 
+  /**
+   * Routes a packet as the socket does that it comes from: unlike reroute() always by protocol and ports. False: there is
+   * no way.
+   */
+  routeOfSocket(pkt: Packet): boolean {
+    return pkt.family === 4 ? this.#ipv4.routeOfSocket(pkt) : this.#ipv6.routeOfSocket(pkt)
+  }
+
   // -- out
 
   /**
@@ -171,7 +179,7 @@ export class Path {
     pkt.arrival = pkt.device = device
     pkt.iif = 0
     let fate: Fate
-    if (pkt.route === null && !this.reroute(pkt)) fate = this.drop(pkt, Reason.NoRoute)
+    if (pkt.route === null && !this.routeOfSocket(pkt)) fate = this.drop(pkt, Reason.NoRoute)
     else fate = pkt.family === 4 ? this.#ipv4.localOut(pkt) : this.#ipv6.localOut(pkt)
     const out = fate !== Fate.Dropped || this.why === Reason.Queue
     this.#depth--

@@ -563,13 +563,23 @@ export class Ipv4Path {
    * way, the packet is to be dropped.
    */
   reroute(pkt: Packet): boolean {
-    const fib = this.#host.fib
+    const { fib } = this.#host
     const key = fib.keyOf(pkt)
+    // fib4_rules_early_flow_dissect(): protocol and ports are known only where a rule for what comes in asks for them.
+    if (!fib.dissects) key.protocol = key.sport = key.dport = 0
+    return this.#routeOut(pkt, key)
+  }
+
+  /** See Path.routeOfSocket(). */
+  routeOfSocket(pkt: Packet): boolean {
+    return this.#routeOut(pkt, this.#host.fib.keyOfSocket(pkt))
+  }
+
+  #routeOut(pkt: Packet, key: FlowKey): boolean {
+    const { fib } = this.#host
     const type = fib.addressType(4, pkt.s0, 0, 0, 0, 0)
     const known = type === RouteType.Local || type === RouteType.Unicast
     if (!known) key.s0 = 0
-    // fib4_rules_early_flow_dissect(): protocol and ports are known only where a rule for what comes in asks for them.
-    if (!fib.dissects) key.protocol = key.sport = key.dport = 0
     const route = fib.output(key, known)
     if (route === null) return false
     pkt.route = route

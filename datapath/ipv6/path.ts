@@ -10,7 +10,7 @@
 import { IpStat, Reason } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
-import { newFlowKey, type Route, RouteType } from '../fib.ts'
+import { type FlowKey, newFlowKey, type Route, RouteType } from '../fib.ts'
 import { Hook, Priority, Verdict } from '../hooks.ts'
 import type { Host } from '../host.ts'
 import { completeChecksum, wireLength } from '../offload.ts'
@@ -364,11 +364,20 @@ export class Ipv6Path {
   reroute(pkt: Packet): boolean {
     const { fib } = this.#host
     const key = fib.keyOf(pkt)
+    // Only a rule that wants them has it look for protocol and ports (fib6_rules_early_flow_dissect).
+    if (!fib.of(6).dissects) key.protocol = key.sport = key.dport = 0
     // What is meant depends on the link: it stays the one that it was.
     if (pkt.route !== null && (isMulticast(pkt.d0) || pkt.d0 >>> 22 === 0x3fa))
       key.oif = pkt.route.device!.index
-    // Only a rule that wants them has it look for protocol and ports (fib6_rules_early_flow_dissect).
-    if (!fib.of(6).dissects) key.protocol = key.sport = key.dport = 0
+    return this.#routeOut(pkt, key)
+  }
+
+  /** See Path.routeOfSocket(). */
+  routeOfSocket(pkt: Packet): boolean {
+    return this.#routeOut(pkt, this.#host.fib.keyOfSocket(pkt))
+  }
+
+  #routeOut(pkt: Packet, key: FlowKey): boolean {
     const route = this.routes.output(key)
     if (isErrorType(route.type)) {
       this.#host.counters.count6(IpStat.OutNoRoutes)

@@ -80,7 +80,7 @@ export class LocalPort {
     }
     pkt.flags |= PathFlag.Socket
     pkt.local = true
-    if (!host.path.reroute(pkt)) this.#noWay(pkt)
+    if (!host.path.routeOfSocket(pkt)) this.#noWay(pkt)
     else host.path.sendLocal(pkt)
   }
 
@@ -94,7 +94,7 @@ export class LocalPort {
       if (code !== undefined) host.replies.icmpError(pkt, ICMP_DEST_UNREACH, code, 0)
       pkt.route = null
     } else {
-      const { type, metric } = host.path.routes6.output(host.fib.keyOf(pkt))
+      const { type, metric } = host.path.routes6.output(host.fib.keyOfSocket(pkt))
       // Only where nothing was found has the route the last of all metrics (ip6_null_entry).
       const code = type === RouteType.Unreachable && metric === 0xffffffff ? ICMPV6_NOROUTE : CODES6[type]
       if (code !== undefined)

@@ -102,6 +102,35 @@ describe('verdicts', () => {
     expect(await host.send('udp 10.0.0.1:1 > 10.0.0.1:2 out')).toBeDropped()
   })
 
+  test('sent by the host itself, by policy rules that only ask of lo', async () => {
+    const host = Host.from({
+      interfaces: { eth0: ['10.0.0.1/24', 'fd00::1/64'], eth1: ['10.0.1.1/24', 'fd00:1::1/64'] },
+      routes: [
+        'default dev eth0',
+        '-6 default dev eth0',
+        'default dev eth1 table 100',
+        '-6 default dev eth1 table 100',
+      ],
+      rules: [
+        'iif lo ipproto tcp dport 25 lookup 100',
+        '-6 iif lo ipproto tcp dport 25 lookup 100',
+        // An echo request: type and code where the port would be.
+        'iif lo ipproto icmp dport 2048 lookup 100',
+        '-6 iif lo ipproto ipv6-icmp dport 32768 lookup 100',
+      ],
+    })
+    for (const [from, to] of [
+      ['10.0.0.1', '1.1.1.1'],
+      ['fd00::1', '2001:db8::1'],
+    ]) {
+      const port = (n: string): string => (from!.includes(':') ? `[${n}]` : n)
+      const segment = (n: number) => tcp(`${port(from!)}:1000 > ${port(to!)}:${n}`)
+      expect(await host.sendLocal(segment(25))).toBeForwarded({ dev: 'eth1' })
+      expect(await host.sendLocal(segment(26))).toBeForwarded({ dev: 'eth0' })
+      expect(await host.sendLocal(icmp(`${from} > ${to}`))).toBeForwarded({ dev: 'eth1' })
+    }
+  })
+
   test('a whole frame, and fragments', async () => {
     const host = gateway()
     const result = await host.send(udp('10.0.0.5:1 > 10.200.0.9:2', { payload: 3000, pieces: 1000 }), 'eth0')
