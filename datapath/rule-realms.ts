@@ -65,6 +65,7 @@ export class RuleRealms {
     if (all === undefined) this.#tagged.set(route, (all = []))
     for (let i = 0; i < all.length; i++) if (all[i]!.realm === both) return all[i]!
     const tagged = new RouteEntry({ ...route, realm: both })
+    tagged.heard = route.heard
     all.push(tagged)
     return tagged
   }

@@ -254,6 +254,10 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
       `iif lo to ${home.pick(peers).address}`,
       `iif lo ipproto ${home.pick(family === 4 ? ['icmp', 'tcp'] : ['ipv6-icmp', 'tcp'])}`,
       `iif lo fwmark 0/0x${home.pick(marks).toString(16)}`,
+      // Type and code of an answer or an error stand where the destination's port is.
+      `iif lo dport ${home.pick(family === 4 ? ['1-255', '768-1023', '2048-3000'] : ['256-1023', '33024'])}`,
+      `iif lo${home.pick(['', ' ipproto tcp'])} ${home.pick(['sport 22-8080', 'dport 500-61000'])}`,
+      `ipproto ${home.pick(['tcp', 'udp'])} sport ${home.pick(['22-8080', '500-61000'])} iif ${home.pick(devices).name}`,
     ])
     rules.push(`${what} lookup 110 priority 1100`)
   }
