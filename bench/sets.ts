@@ -120,7 +120,7 @@ function measure(kind: Kind, members: number): Measured {
   const js = makeJs(env, 4, new PatternTables(host.devices))
   const dirs = Array.from({ length: kind.directions }, () => true)
   const none = { op: 0, value: 0n }
-  const use = { set: 'm', dirs, bits: (1 << kind.directions) - 1 }
+  const use = { set: 'm', number: 0, dirs, bits: (1 << kind.directions) - 1 }
   const code = setMatch.emit({ ...use, invert: false, flags: 0, packets: none, bytes: none }, js)
   const test = functionOf(js, code) as (pkt: Packet, hook: number) => boolean
   const random = new SeededRandom(9)

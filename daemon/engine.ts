@@ -18,6 +18,7 @@ import type { Egress, FrameMemory } from '../datapath/ring.ts'
 import { TunableError } from '../datapath/tunables.ts'
 import { matches } from '../rules/matches/index.ts'
 import { FingerprintError, readFingerprints, setFingerprints } from '../rules/matches/osf-fingerprints.ts'
+import { setAccounts } from '../rules/matches/owner.ts'
 import { Ruleset } from '../rules/ruleset.ts'
 import { Sets } from '../rules/sets/store.ts'
 import { Tables } from '../rules/tables.ts'
@@ -26,6 +27,7 @@ import { LogFlag, logLine } from '../rules/targets/log.ts'
 import { RuleError } from '../rules/text/errors.ts'
 import { Registry } from '../rules/text/registry.ts'
 import { loadRules } from '../rules/text/restore.ts'
+import { MachineAccounts } from './accounts.ts'
 import { textOf } from './bytes.ts'
 import { restoreSets } from './cli/ipset.ts'
 import { tuneCompiler } from './compiler.ts'
@@ -69,6 +71,9 @@ export interface Engine {
   tick(): boolean
 }
 
+/** One for all: users are the machine's. */
+const accounts = new MachineAccounts()
+
 /** As nf_log_syslog says it unless told otherwise: default_loginfo, NF_LOG_DEFAULT_MASK. */
 const LEVEL_NOTICE = 5
 const INVALID_LOG = {
@@ -79,6 +84,7 @@ const INVALID_LOG = {
 /** Builds a host. Throws PlaceError for what the files ask and the host refuses. */
 export function createEngine(config: HostConfig, options: EngineOptions): Engine {
   tuneCompiler()
+  setAccounts(accounts)
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)

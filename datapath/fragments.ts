@@ -56,8 +56,6 @@ export class Fragments {
     const { tunables } = host
     this.#queues = new Reassembly(host, 4)
     this.#queues.declare(tunables, 'net.ipv4.ipfrag_time', 30, 'net.ipv4.ipfrag_')
-    // Nothing has read it since 4.17.
-    tunables.declare({ name: 'net.ipv4.ipfrag_secret_interval', default: 0, min: 0, unit: 's' })
     tunables.declare({
       name: 'net.ipv4.ipfrag_max_dist',
       default: 64,

@@ -17,11 +17,15 @@ import type { Limit } from './matches/limit.ts'
 import type { Mark } from './matches/mark.ts'
 import type { Ports, Range } from './matches/parts.ts'
 import type { Recent } from './matches/recent.ts'
+import type { SetMatch } from './matches/set.ts'
 import type { StringMatch } from './matches/string.ts'
 import type { Tcp } from './matches/tcp.ts'
 import type { BaseMatch, Rule } from './model.ts'
+import { RETURN_NOMATCH, SKIP_COUNTER_UPDATE, SKIP_SUBCOUNTER_UPDATE } from './sets/extensions.ts'
+import type { SetUse } from './sets/rule.ts'
 import type { Log } from './targets/log.ts'
 import type { SetMark } from './targets/mark.ts'
+import type { SetTarget } from './targets/set.ts'
 
 /** sizeof(struct ip6t_entry) - sizeof(struct ip6t_entry *). */
 const SHIFT = 160
@@ -141,6 +145,13 @@ const hashMode = ({ keys, above, bytes, rateMatch }: HashLimit): number =>
   (bytes ? 0x20 : 0) |
   (rateMatch ? 0x40 : 0)
 
+/** struct xt_set_info; null: IPSET_INVALID_ID. Bit 0 is IPSET_INV_MATCH, those of the dimensions follow. */
+const setInfo = (at: number, use: SetUse | null, invert = false): Place[] => [
+  [at, 2, use?.number ?? 0xffff],
+  [at + 2, 1, use?.dirs.length ?? 0],
+  [at + 3, 1, ((use?.bits ?? 0) << 1) | Number(invert)],
+]
+
 /** Data whose bytes one may meet under the mask. */
 const PLACES: Readonly<Record<string, (data: never) => Place[]>> = {
   comment: ({ text: comment }: { readonly text: string }) => text(0, comment),
@@ -180,6 +191,21 @@ const PLACES: Readonly<Record<string, (data: never) => Place[]>> = {
     ...text(10, name),
     [210, 22, [side, mask]],
   ],
+  // struct xt_set_info_match_v4; IPSET_FLAG_* as the interface numbers them.
+  set: (data: SetMatch) => [
+    ...setInfo(0, data, data.invert),
+    [8, 8, data.packets.value],
+    [16, 1, data.packets.op],
+    [24, 8, data.bytes.value],
+    [32, 1, data.bytes.op],
+    [
+      40,
+      4,
+      (data.flags & SKIP_COUNTER_UPDATE ? 1 << 3 : 0) |
+        (data.flags & SKIP_SUBCOUNTER_UPDATE ? 1 << 4 : 0) |
+        (data.flags & RETURN_NOMATCH ? 1 << 7 : 0),
+    ],
+  ],
   state: (data: Asked<number>) => conntrack({ ...NOTHING_ASKED, state: data }, STATE_ALIAS),
   string: ({ from, to, algo, pattern, ...rest }: StringMatch) => [
     [0, 2, from],
@@ -201,6 +227,21 @@ const PLACES: Readonly<Record<string, (data: never) => Place[]>> = {
   MARK: ({ value, mask }: SetMark) => [
     [0, 4, value],
     [4, 4, mask],
+  ],
+  // struct xt_set_info_target_v3.
+  SET: ({ add, del, map, timeout, ...flags }: SetTarget) => [
+    ...setInfo(0, add),
+    ...setInfo(4, del),
+    ...setInfo(8, map),
+    [
+      12,
+      4,
+      Number(flags.exist) |
+        (flags.mapMark ? 1 << 8 : 0) |
+        (flags.mapPrio ? 1 << 9 : 0) |
+        (flags.mapQueue ? 1 << 10 : 0),
+    ],
+    [16, 4, timeout],
   ],
 }
 

@@ -109,6 +109,8 @@ export class MissingOption extends WholeError {}
 export interface SetNames {
   /** Family of a set, 0 if it is for both; null if there is none of this name. */
   familyOf(name: string): 0 | Family | null
+  /** ip_set_id_t, 65535 if there is none. */
+  numberOf(name: string): number
 }
 
 /** Options of one use of an extension, as given. Getters throw OptionError. `flag` is always the spec's flag. */

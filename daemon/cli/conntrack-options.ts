@@ -6,7 +6,7 @@ import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
 import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp-states.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { DCCP_STATES, long, protocolOf } from './conntrack-protocols.ts'
-import { type Command, Complaint, type Key, type Long, OutputBit, type Wish } from './conntrack-wish.ts'
+import { type Command, Complaint, type Long, OutputBit, type Protocol, type Wish } from './conntrack-wish.ts'
 import {
   address,
   atoi16,
@@ -183,8 +183,8 @@ class Parser {
   readonly #words: string[]
   readonly #wish: Wish
   #long: readonly Long[] = LONG
-  /** Options of the protocol that were given. */
-  readonly #own = new Set<Key>()
+  /** Places of those options of the protocol that were given. A later -p reads them as its own. */
+  readonly #own = new Set<number>()
 
   constructor(argv: readonly string[], wish: Wish) {
     this.#words = [...argv]
@@ -286,7 +286,7 @@ class Parser {
         wish.given.add('protonum')
         const protocol = protocolOf(text)
         wish.protocol = protocol
-        this.#long = [...this.#long, ...protocol.long]
+        this.#long = [...this.#long, ...protocol.long.map((o) => ({ ...o, key: placeOf(o, protocol) }))]
         flow.orig.protocol = protocol.number
         return
       }
@@ -375,7 +375,7 @@ class Parser {
         return
     }
     if (key in COMMANDS) this.#command(key, value)
-    else this.#protocolOption(key as Key, text)
+    else this.#protocolOption(Number(key), text)
   }
 
   #command(key: string, value: string | null): void {
@@ -449,11 +449,14 @@ class Parser {
     wish.flow.orig.family = found.family
   }
 
-  #protocolOption(key: Key, text: string): void {
+  /** `place`: in the list of the protocol that made the option known; what it says there is for the last protocol to say. */
+  #protocolOption(place: number, text: string): void {
     const wish = this.#wish
     const { flow, mask, expected } = wish
     const number = wish.protocol?.number ?? 0
-    this.#own.add(key)
+    const key = wish.protocol?.names[place]?.[0]
+    if (key === undefined) return
+    this.#own.add(place)
     switch (key) {
       case 'sport':
       case 'dport':
@@ -536,9 +539,10 @@ class Parser {
     if (protocol?.name === 'unknown' && flow.reply.family !== undefined)
       flow.reply.protocol ??= protocol.number
     if (protocol === null || wish.command === 'help' || protocol.names.length === 0) return
+    const { names, slots = names.length } = protocol
     matrix(
-      protocol.names.map(([key, name]) => [name, this.#own.has(key)]),
-      protocol.takes[wish.command ?? 'version'] ?? '0'.repeat(protocol.names.length),
+      Array.from({ length: slots }, (_, place) => [names[place]?.[1] ?? '(null)', this.#own.has(place)]),
+      (protocol.takes[wish.command ?? 'version'] ?? '').padEnd(slots, '0'),
       [
         [protocol.names[0]![1], protocol.names[1]![1]],
         [protocol.names[2]![1], protocol.names[3]?.[1] ?? ''],
@@ -547,6 +551,10 @@ class Parser {
     )
   }
 }
+
+/** What getopt_long() returns for an option of a protocol: the same numbers for every protocol, from the first option on. */
+const placeOf = (option: Long, protocol: Protocol): string =>
+  String(protocol.names.findIndex(([key]) => key === option.key))
 
 /** generic_opt_check: refuses what the command does not take, and asks for what it needs. */
 function matrix(

@@ -87,11 +87,12 @@ const icmp = (name: string, number: number): Protocol => ({
   help: `  --${name}-type\t\t\t${name} type\n  --${name}-code\t\t\t${name} code\n  --${name}-id\t\t\t${name} id\n`,
 })
 
-const ported = (name: string, number: number): Protocol => ({
+const ported = (name: string, number: number, slots: number): Protocol => ({
   name,
   number,
   long: PORT_LONG,
   names: [...PORT_NAMES, ...TUPLE_NAMES],
+  slots,
   takes: UDP_TAKES,
   pairs: PORT_PAIRS,
   help: PORT_HELP,
@@ -112,6 +113,7 @@ const PROTOCOLS: readonly Protocol[] = [
     number: 6,
     long: [...PORT_LONG, long('state', 1, 'state')],
     names: [...PORT_NAMES, ['state', 'state'], ...TUPLE_NAMES],
+    slots: 10,
     takes: takes({
       list: '222200200',
       create: '333300100',
@@ -122,8 +124,8 @@ const PROTOCOLS: readonly Protocol[] = [
     pairs: PORT_PAIRS,
     help: `${PORT_HELP}  --state\t\t\tTCP state, fe. ESTABLISHED\n`,
   },
-  ported('udp', 17),
-  ported('udplite', 136),
+  ported('udp', 17, 9),
+  ported('udplite', 136, 11),
   {
     name: 'sctp',
     number: 132,
@@ -156,6 +158,7 @@ const PROTOCOLS: readonly Protocol[] = [
     number: 33,
     long: [...PORT_LONG, long('state', 1, 'state'), long('role', 1, 'role')],
     names: [...PORT_NAMES, ['state', 'state'], ...TUPLE_NAMES, ['role', 'role']],
+    slots: 11,
     takes: takes({
       list: '2222002000',
       create: '3333001001',
@@ -182,6 +185,7 @@ const PROTOCOLS: readonly Protocol[] = [
       ['tuple-sport', 'tuple-key-src'],
       ['tuple-dport', 'tuple-key-dst'],
     ],
+    slots: 11,
     takes: { ...UDP_TAKES, 'expect-create': '11111111' },
     pairs: [
       "you have to specify `--srckey' and `--dstkey'",

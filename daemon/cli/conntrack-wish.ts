@@ -114,6 +114,8 @@ export interface Protocol {
   readonly long: readonly Long[]
   /** Names as complaints have them, in their order. */
   readonly names: readonly (readonly [Key, string])[]
+  /** How many options it looks at where that is more: an earlier -p may have made them known. */
+  readonly slots?: number
   readonly takes: Readonly<Partial<Record<Command, string>>>
   /** Complaints about half a pair. */
   readonly pairs: readonly [string, string] | null

@@ -126,9 +126,12 @@ export class IpContext {
     const labelled =
       colon < 0 || name.length > MAX_NAME ? undefined : this.devices.byAnyName(name.slice(0, colon))
     if (labelled !== undefined) return labelled
-    // sscanf(), which does not mind what stands behind the number.
-    const index = /^if\s*\+?(\d+)/.exec(name)
-    return index === null ? undefined : this.devices.byIndex[Number(index[1])]
+    return this.devices.byIndex[numberOf(name)]
+  }
+
+  /** Whether a name is none and `if99` is no device's number: the tool asks for it all the same, and the kernel refuses. */
+  isNobody(name: string): boolean {
+    return numberOf(name) !== 0 && this.device(name) === undefined
   }
 
   /** rtnl_talk(): 0, or the words of the refusal on standard error and 2. */
@@ -153,6 +156,9 @@ export class IpContext {
     })
   }
 }
+
+/** ll_idx_a2n(): the number in `if7`, 0 if there is none. sscanf() does not mind what stands behind it. */
+const numberOf = (name: string): number => Number(/^if\s*\+?(\d+)/.exec(name)?.[1] ?? 0)
 
 function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error

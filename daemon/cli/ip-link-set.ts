@@ -245,8 +245,10 @@ function readWish(context: IpContext, line: Line): Wish {
       refuse('vf', 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
       const text = line.next()
-      if (context.device(text) === undefined) line.invalid('Device does not exist\n', text)
-      refuse('master', 'EOPNOTSUPP')
+      if (context.device(text) === undefined && !context.isNobody(text))
+        line.invalid('Device does not exist\n', text)
+      // do_set_master()
+      refuse('master', context.isNobody(text) ? 'EINVAL' : 'EOPNOTSUPP')
     } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
     else if (begins(word, 'nomaster')) change('master', () => {})
     else if (begins(word, 'dynamic')) {
@@ -416,7 +418,7 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
       return line.die(
         'index can be used only when creating devices or when moving device to another netns.\n',
       )
-    if (target === undefined) return line.noDevice(wish.dev)
+    if (target === undefined && !context.isNobody(wish.dev)) return line.noDevice(wish.dev)
   }
   if (wish.type !== null) {
     if (!line.done && !LINK_KINDS.has(wish.type)) {
@@ -428,10 +430,11 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
     context,
     context.talk(() => {
       if (making) make(context, wish, verb)
+      else if (target === undefined) throw new Refusal('ENODEV')
       else if (verb === 'delete') {
         checkDeletion(wish)
         throw new Refusal('EOPNOTSUPP')
-      } else set(context, target!, wish)
+      } else set(context, target, wish)
     }),
   )
 }

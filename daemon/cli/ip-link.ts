@@ -47,7 +47,8 @@ function afstats(context: IpContext, line: Line): number {
     } else if (begins(word, 'help')) line.die(linkUsage)
     else line.die(`Command "${word}" is unknown, try "ip link help".\n`)
   }
-  if (name !== null && context.device(name) === undefined) line.warn(`Device "${name}" does not exist.\n`)
+  if (name !== null && context.device(name) === undefined && !context.isNobody(name))
+    line.warn(`Device "${name}" does not exist.\n`)
   else context.out.list(() => {})
   return 0
 }
@@ -76,8 +77,9 @@ function property(context: IpContext, line: Line): number {
   }
   if (name === null) return line.die('Not enough of information: "dev" argument is required.\n')
   const device = context.device(name)
-  if (device === undefined) return line.noDevice(name)
+  if (device === undefined && !context.isNobody(name)) return line.noDevice(name)
   return context.talk(() => {
+    if (device === undefined) throw new Refusal('ENODEV')
     // One after the other: those in front of one that is refused stay.
     for (const altName of altNames)
       if (altName.length > 127) throw new Refusal('EINVAL', 'Attribute failed policy validation')
@@ -289,7 +291,9 @@ export function printStatistics(context: IpContext, device: Device): void {
 function showLinks(context: IpContext, line: Line): number {
   context.session.links = true
   const filter = readLinkFilter(context, line, linkUsage)
-  if (filter.missing !== null) {
+  if (filter.missing !== null && context.isNobody(filter.missing) && filter.group !== null)
+    return noLink(context, line)
+  if (filter.missing !== null && !context.isNobody(filter.missing)) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
   }
@@ -313,6 +317,13 @@ export function refuseNumber(context: IpContext, line: Line, { named, group }: L
   if (named === null || group !== null || context.devices.byAnyName(named) !== undefined) return
   context.out.list(() => {})
   line.die('RTNETLINK answers: No such device\nCannot send link get request: No such device\n', 1)
+}
+
+/** Links and addresses are asked for together, and the kernel knows no such link. */
+export function noLink(context: IpContext, line: Line): number {
+  line.warn('RTNETLINK answers: No such device\nCannot send link request: No such device\n')
+  context.out.list(() => {})
+  return 0
 }
 
 export interface LinkFilter {
@@ -393,7 +404,8 @@ export function linkWord(context: IpContext, line: Line, word: string, f: LinkFi
   else if (word === 'group') f.group = line.named('Invalid "group" value\n', groupNumber)
   else if (word === 'master') {
     const name = line.next()
-    if (context.device(name) === undefined) line.invalid('Device does not exist\n', name)
+    if (context.device(name) === undefined && !context.isNobody(name))
+      line.invalid('Device does not exist\n', name)
     f.master = true
   } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
   else if (word === 'nomaster') return true

@@ -85,7 +85,7 @@ export function getRoute(context: IpContext, line: Line): number {
   const devices: (Device | null)[] = []
   for (const name of [iif, oif]) {
     const device = name === null ? null : (context.device(name) ?? null)
-    if (name !== null && device === null) return line.noDevice(name)
+    if (name !== null && device === null && !context.isNobody(name)) return line.noDevice(name)
     devices.push(device)
   }
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
@@ -107,6 +107,10 @@ export function getRoute(context: IpContext, line: Line): number {
     key.dport = port.dport
     if (protocolSaid && ![6, 17, own === 4 ? 1 : 58].includes(port.protocol))
       throw new Refusal('EOPNOTSUPP', 'Unsupported ip proto')
+    const [inNobody, outNobody] = [iif, oif].map((name) => name !== null && context.isNobody(name))
+    if (inNobody) throw new Refusal('ENODEV')
+    // IPv6 finds no route that has it; IPv4 looks for it, unless the source is no address of ours.
+    if (outNobody) throw new Refusal(own === 4 && from === null ? 'ENODEV' : 'ENETUNREACH')
     answer = own === 4 ? get4(context, key, from, uid, fibmatch, notify) : get6(context, key, from, fibmatch)
   })
   if (code !== 0) return code

@@ -31,6 +31,9 @@ export interface Filter {
   match: AnyPrefix | null
   oif: Device | null
   iif: Device | null
+  /** `if99`, and nobody has that number. */
+  noSuchOif: boolean
+  noSuchIif: boolean
   mark: number
 }
 
@@ -52,6 +55,8 @@ export const NO_FILTER: Filter = {
   match: null,
   oif: null,
   iif: null,
+  noSuchOif: false,
+  noSuchIif: false,
   mark: 0,
 }
 

@@ -229,7 +229,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let out: Device | null = null
   if (device !== null) {
     out = context.device(device) ?? null
-    if (out === null) return line.noDevice(device)
+    if (out === null && !context.isNobody(device)) return line.noDevice(device)
   }
   if (nexthopsFollow) readNexthops(context, line, hops, () => family, settle)
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
@@ -327,6 +327,12 @@ function modify(context: IpContext, line: Line, change: Change): number {
       }
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
+    const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
+    if (nobody !== undefined) {
+      // fib_new_table() comes first.
+      if (own === 4 && change !== 'delete') context.host.fib.of(4).table(spec.table!)
+      throw throughNobody(own, change, type, nobody)
+    }
     told =
       change === 'delete' ? remove(context, spec, metrics, locked) : request(context, spec, change, expires)
   })
@@ -386,7 +392,7 @@ function readNexthops(
       if (word === 'via') hop.gateway = settle(readVia(line, family()))
       else if (word === 'dev') {
         hop.device = line.next()
-        if (context.device(hop.device) === undefined) {
+        if (context.device(hop.device) === undefined && !context.isNobody(hop.device)) {
           line.noDevice(hop.device)
           line.die('Error: cannot parse nexthop\n')
         }
@@ -546,14 +552,26 @@ function show(context: IpContext, line: Line, flush: boolean): number {
   if (family === 0 && f.table !== 0) family = 4
   if (iif !== null) {
     f.iif = context.device(iif) ?? null
-    if (f.iif === null) return line.noDevice(iif)
+    if (f.iif === null && !context.isNobody(iif)) return line.noDevice(iif)
+    f.noSuchIif = f.iif === null
   }
   if (oif !== null) {
     f.oif = context.device(oif) ?? null
-    if (f.oif === null) return line.noDevice(oif)
+    if (f.oif === null && !context.isNobody(oif)) return line.noDevice(oif)
+    f.noSuchOif = f.oif === null
   }
   const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
   return flush ? flushRoutes(context, line, families, f) : showRoutes(context, line, families, f)
+}
+
+/** Why there is no route by a device that nobody has: fib_create_info() and fib_check_nh(), ip6_route_info_create(). */
+function throughNobody(family: Family, change: string, type: number, { gateway, onlink }: Hop): Refusal {
+  if (change === 'delete') return new Refusal('ESRCH')
+  if (family === 6) return new Refusal('ENODEV')
+  if (isErrorType(type))
+    return new Refusal('EINVAL', 'Gateway, device and multipath can not be specified for this route type')
+  if (gateway === null) return new Refusal('ENODEV')
+  return new Refusal('EINVAL', onlink ? 'Nexthop device required for onlink' : 'Nexthop has invalid gateway')
 }
 
 /** The table that is asked for does not exist: the kernel's dump ends with an error. */
@@ -565,7 +583,7 @@ function selected(context: IpContext, families: readonly Family[], f: Filter): R
   const { fib } = context.host
   if (f.cloned) return []
   const { from } = f
-  if (from?.none) return []
+  if (from?.none || f.noSuchIif || f.noSuchOif) return []
   const wanted = families.filter((family) => !from || from.family === 0 || from.family === family)
   return wanted.flatMap((family) =>
     fib.routes(family, f.table === 0 ? undefined : f.table).filter((r) => passes(r, f)),
@@ -574,6 +592,11 @@ function selected(context: IpContext, families: readonly Family[], f: Filter): R
 
 function showRoutes(context: IpContext, line: Line, families: readonly Family[], f: Filter): number {
   const { out } = context
+  if (f.noSuchOif && context.strict) {
+    out.broken()
+    line.warn('RTNETLINK answers: No such device\nDump terminated\n')
+    return 2
+  }
   const refused = families.find((family) => missingTable(context, family, f.table))
   if (refused !== undefined && !(f.table === Table.Main)) {
     out.broken()
@@ -594,6 +617,10 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
     if (!onlyIpv6) context.devices.touch()
     if (!onlyIpv6 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
     if (families[0] === 4) return 0
+  }
+  if (f.noSuchOif && context.strict) {
+    line.warn('RTNETLINK answers: No such device\nFlush terminated\n')
+    return 2
   }
   const refused = families.find((family) => missingTable(context, family, f.table))
   if (refused !== undefined) {

@@ -8,6 +8,7 @@ import { type IpContext, Refusal } from './ip-context.ts'
 import { ruleUsage } from './ip-usage.ts'
 import {
   type AnyPrefix,
+  address,
   agrees,
   begins,
   groupNumber,
@@ -132,8 +133,10 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     } else if (word === 'uidrange') {
       rule.uids = uids(line)
     } else if (begins(word, 'nat') || begins(word, 'map-to')) {
+      const text = line.next()
       line.warn('Warning: route NAT is deprecated\n')
-      line.address(line.next(), 4)
+      // get_addr32()
+      if (address(text, 4) === null) line.die(`Error: an IP address is expected rather than "${text}"\n`, 1)
       action = 10
     } else if (word === 'ipproto') rule.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)
     else if (word === 'sport') rule.sourcePorts = ports(line, 'invalid port range\n')

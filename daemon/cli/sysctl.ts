@@ -169,12 +169,11 @@ function parse(argv: readonly string[]): Wish {
       const fits = Object.keys(LONG).filter((long) => long.startsWith(name))
       const long = fits.includes(name) ? name : fits.length === 1 ? fits[0]! : null
       if (long === null) {
-        const how = fits.length > 1 ? 'ambiguous' : 'unrecognized'
-        throw new Early(
-          USAGE,
-          `sysctl: ${how === 'ambiguous' ? `option '${word}' is ambiguous` : `${how} option '${word}'`}\n`,
-          0,
-        )
+        const wrong =
+          fits.length > 1
+            ? `option '${word}' is ambiguous; possibilities: ${fits.map((fit) => `'--${fit}'`).join(' ')}`
+            : `unrecognized option '${word}'`
+        throw new Early(USAGE, `sysctl: ${wrong}\n`, 0)
       }
       if (attached !== undefined && long !== 'load' && long !== 'pattern')
         throw new Early(USAGE, `sysctl: option '--${long}' doesn't allow an argument\n`, 0)

@@ -75,8 +75,6 @@ export class Fragments6 {
     const { tunables } = host
     this.#local = new Reassembly(host, 6)
     this.#local.declare(tunables, 'net.ipv6.ip6frag_time', 60, 'net.ipv6.ip6frag_')
-    // Nothing has read it since 4.17.
-    tunables.declare({ name: 'net.ipv6.ip6frag_secret_interval', default: 0, unit: 's' })
     this.#tracked = new Reassembly(host, 6)
     const prefix = 'net.netfilter.nf_conntrack_frag6_'
     this.#tracked.declare(tunables, `${prefix}timeout`, 60, prefix)

@@ -23,7 +23,7 @@ export interface Owner {
   readonly socket: { readonly invert: boolean } | null
 }
 
-/** Names of users and groups on the machine of the command; the daemon may know more than root. */
+/** Names of users and groups on the machine of the command; nobody but the daemon knows more than root. */
 export interface Accounts {
   id(kind: 'user' | 'group', name: string): number | null
   name(kind: 'user' | 'group', id: number): string | null

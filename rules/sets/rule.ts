@@ -5,6 +5,8 @@ import { OptionError, type Options } from '../options.ts'
 
 export interface SetUse {
   readonly set: string
+  /** ip_set_id_t, by which the kernel's copy of the rule names it. */
+  readonly number: number
   /** For each dimension: true for the source. */
   readonly dirs: readonly boolean[]
   /** The same as bits. */
@@ -41,7 +43,8 @@ export function parseSetUse(o: Options, flag: string, repeated: string): SetUse 
       if (word.startsWith('dst')) return false
       throw new OptionError("You must spefify (the comma separated list of) 'src' or 'dst'.")
     })
-  return { set: name, dirs, bits: dirs.reduce((bits, source, i) => bits | (source ? 1 << i : 0), 0) }
+  const number = sets?.numberOf(name) ?? 0
+  return { set: name, number, dirs, bits: dirs.reduce((bits, source, i) => bits | (source ? 1 << i : 0), 0) }
 }
 
 export const printSetUse = (use: SetUse): string =>

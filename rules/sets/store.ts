@@ -57,6 +57,12 @@ export class Sets implements SetEnv {
     return this.#places.get(name)?.set.family ?? null
   }
 
+  /** ip_set_id_t: a name keeps its number, also when sets are swapped. 65535 (IPSET_INVALID_ID) if there is none. */
+  numberOf(name: string): number {
+    const place = this.#places.get(name)
+    return place === undefined ? 0xffff : this.#slots.indexOf(place)
+  }
+
   /** A rule holds the set. */
   hold(name: string): void {
     const place = this.#places.get(name)

@@ -253,6 +253,70 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
     expect(compare(calls)).toBeNull()
   })
 
+  test('ip6tables -C: what it looks at of sets', () => {
+    const calls: Call[] = []
+    const run = (words: string): void => {
+      calls.push({ tool: 'ip6tables', argv: words.split(' ').filter((word) => word !== ''), stdin: '' })
+    }
+    const pairs: readonly (readonly [string, string])[] = [
+      ['--match-set s6 src', '--match-set list src'],
+      ['--match-set list dst', '--match-set s6 src'],
+      ['--match-set s6 src', '--match-set s6 dst'],
+      ['! --match-set s6 src', '--match-set s6 src'],
+      ['--match-set s6 src --packets-eq 5', '--match-set s6 src --packets-lt 6'],
+      ['--match-set s6 src --return-nomatch', '--match-set s6 src'],
+    ]
+    const places = ['', '-p tcp', '-s fd00::ffff:ffff:ffff:ffff', '-d fd00::ffff', '-i eth0']
+    for (const place of places) {
+      for (const end of ['', '-j ACCEPT', '-j LOG'])
+        for (const other of ['', '-m mark --mark 1', '-m comment --comment ab'])
+          for (const [there, asked] of pairs) {
+            run('-F INPUT')
+            run(`-A INPUT ${place} ${other} -m set ${there} ${end}`)
+            run(`-C INPUT ${place} ${other} -m set ${asked} ${end}`)
+          }
+      for (const [there, asked] of [
+        ['--add-set s6 src', '--add-set list src'],
+        ['--add-set s6 src', '--del-set list src'],
+        ['--add-set s6 src --exist', '--add-set s6 src'],
+        ['--add-set s6 src --timeout 5', '--add-set s6 src --timeout 6'],
+      ]) {
+        run('-F INPUT')
+        run(`-A INPUT ${place} -j SET ${there}`)
+        run(`-C INPUT ${place} -j SET ${asked}`)
+      }
+    }
+    expect(compare(calls)).toBeNull()
+  })
+
+  test('names of users and groups', () => {
+    const owners = [
+      'root',
+      'daemon',
+      'www-data',
+      'nobody',
+      '33',
+      '65534',
+      '1000',
+      '1-2',
+      'root-daemon',
+      'nope',
+      '0x21',
+    ]
+    const calls = owners.flatMap((owner) =>
+      [`--uid-owner ${owner}`, `! --gid-owner ${owner}`].map(
+        (words): Call => ({
+          tool: 'iptables',
+          argv: `-A OUTPUT -m owner ${words}`.split(' '),
+          stdin: '',
+        }),
+      ),
+    )
+    for (const argv of [['-L', 'OUTPUT'], ['-nL', 'OUTPUT'], ['-S']])
+      calls.push({ tool: 'iptables', argv, stdin: '' })
+    expect(compare(calls)).toBeNull()
+  })
+
   test('help of every extension', () => {
     const has = kernelHas()
     const calls = knownExtensions().flatMap((known) =>

@@ -605,6 +605,29 @@ function lists(): string[] {
 -L -C
 -L -L
 -L -p tcp -p udp
+-L -p tcp -p icmp --icmp-type 8
+-L -p tcp --sport 1000 -p icmp
+-L -p tcp -p tcp --sport 1000
+-L -p tcp -p icmp --sport x
+-L -p tcp -p udp --state x
+-L -p udp -p tcp --state x
+-L -p tcp -p 3 --state x
+-L -p 3 -p tcp --sport 1000
+-L -p tcp --state NONE -p udp --sport 3
+-L -p icmp -p tcp --icmp-id 1000
+-L -p sctp --orig-vtag 5 -p tcp
+-L -p sctp -p dccp --orig-vtag client
+-L -p dccp --role client -p udp
+-L -p sctp --reply-vtag 1 -p udplite
+-L -p sctp --reply-vtag 1 -p dccp
+-L -p sctp --reply-vtag 1 -p icmp
+-L -p tcp --tuple-port-dst 1 -p gre
+-I -s 1.1.1.1 -d 1.1.1.1 -t 9 -p tcp --tuple-port-dst 1 -p udp
+-L -p gre --srckey 5 -p udp
+-L -p tcp -p sctp --sta ESTABLISHED
+-L -p tcp -p sctp --stat ESTABLISHED
+-L -p tcp -p sctp --state ESTABLISHED
+-D -p udp --tuple-port-src 1 -p tcp
 -L -s 1.1.1.1 -s 1.1.1.2
 -L --nope
 -L -Z

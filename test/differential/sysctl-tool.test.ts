@@ -32,6 +32,11 @@ net/ipv4/ip_forward=0
 -n net.ipv4.ip_forward net.ipv4.ip_default_ttl
 --values net.ipv4.ip_forward
 --names net.ipv4.ip_forward
+--v net.ipv4.ip_forward
+--d=3 net.ipv4.ip_forward
+--no
+net.ipv4.ipfrag_secret_interval
+net.ipv6.ip6frag_secret_interval
 --quiet net.ipv4.ip_forward=1
 --write net.ipv4.ip_forward=1
 -qw net.ipv4.ip_forward=1 net.ipv4.ip_forward

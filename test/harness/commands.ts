@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Conntrack } from '../../conntrack/conntrack.ts'
 import { Nat } from '../../conntrack/nat/nat.ts'
+import { MachineAccounts } from '../../daemon/accounts.ts'
 import { runIpset } from '../../daemon/cli/ipset.ts'
 import { runIptables } from '../../daemon/cli/iptables.ts'
 import type { ToolWorld } from '../../daemon/cli/iptables-common.ts'
@@ -23,6 +24,7 @@ import type { Family } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
 import { matches } from '../../rules/matches/index.ts'
+import { setAccounts } from '../../rules/matches/owner.ts'
 import { Ruleset } from '../../rules/ruleset.ts'
 import { Sets } from '../../rules/sets/store.ts'
 import { Tables } from '../../rules/tables.ts'
@@ -72,6 +74,7 @@ export class OurTools {
     const host = new Host({ memory, egress: new MemoryEgress(memory), random: { u32: () => 4 } })
     const conntrack = new Conntrack(host)
     const sets = new Sets(host)
+    setAccounts(new MachineAccounts())
     for (const argv of SETS) runIpset({ argv, input: '', directory: '/' }, sets)
     this.rulesets = new Ruleset(new Tables({ host, conntrack, nat: new Nat(host, conntrack), sets }))
     this.#registry = new Registry(matches, targets, sets)
