@@ -63,7 +63,9 @@ export const cluster: Match<Cluster> = {
     const seed = number('cluster-hash-seed', 0, 0xffffffff)
     if (node === 0 && given === 0)
       throw new WholeError("cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing")
-    const mask = node > 0 ? (1 << (node - 1)) >>> 0 : given
+    // Both are kept in one place, until it is found that they exclude each other.
+    const last = o.given().findLast((flag) => flag.startsWith('cluster-local-'))
+    const mask = last === 'cluster-local-node' ? (1 << (node - 1)) >>> 0 : given
     const flag = node > 0 ? 'cluster-local-node' : 'cluster-local-nodemask'
     if (o.has('cluster-total-nodes') && o.has('cluster-hash-seed') && mask >= 2 ** nodes)
       throw new WholeError(

@@ -93,6 +93,15 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '--pol none --dir in --proto esp',
         '--next --pol none --strict --dir in',
       ].map((words) => ['iptables', ...`-A INPUT -m policy ${words}`.split(' ')]),
+      ...[
+        '--cluster-local-node 1 --cluster-local-nodemask',
+        '--cluster-local-nodemask 1 --cluster-local-node',
+      ].flatMap((words) =>
+        ['1', '3', '7'].map((n) => [
+          'iptables',
+          ...`-A INPUT -m cluster --cluster-total-nodes 2 --cluster-hash-seed 1 ${words} ${n}`.split(' '),
+        ]),
+      ),
       ...['--mode tunnel --mode x', '--proto esp --proto tcp', '--proto esp --proto foo'].map((words) => [
         'iptables',
         ...`-A INPUT -m policy ${words}`.split(' '),
