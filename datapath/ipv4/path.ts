@@ -82,7 +82,7 @@ export class Ipv4Path {
   readonly #filtered: Route
   readonly #silent: Route
   /** Before the mangle table saw a packet in OUTPUT. */
-  #before: { s0: number; d0: number; mark: number; tos: number } = { s0: 0, d0: 0, mark: 0, tos: 0 }
+  readonly #before = { s0: 0, d0: 0, mark: 0, tos: 0, /** It is in the mangle table. */ open: false }
 
   readonly #stats: Float64Array
   readonly pathMtus = new PathMtus()
@@ -504,12 +504,16 @@ export class Ipv4Path {
     this.#host.counters.count4(IpStat.OutRequests)
     pkt.oif = pkt.route!.device!.index
     const before = this.#before
-    const { s0, d0, mark, tos } = before
-    const verdict = this.#host.hooks.run4[Hook.LocalOut]!(pkt)
+    const { s0, d0, mark, tos, open } = before
+    before.open = false
+    let verdict = this.#host.hooks.run4[Hook.LocalOut]!(pkt)
+    // The mangle table has a packet routed anew before it is queued.
+    if (verdict === Verdict.Queue && before.open && !this.#settle(pkt)) verdict = Verdict.Drop
     before.s0 = s0
     before.d0 = d0
     before.mark = mark
     before.tos = tos
+    before.open = open
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     pkt.iif = pkt.device === null ? 0 : pkt.device.index
     return this.#output(pkt)
@@ -600,20 +604,26 @@ export class Ipv4Path {
       before.d0 = pkt.d0
       before.mark = pkt.mark
       before.tos = view.getUint8(pkt.l3 + IPV4_TOS)
+      before.open = true
       return Verdict.Accept
     }
     const entry = (name: string, priority: number, run: (pkt: Packet) => Verdict): void => {
       hooks.register({ name, family: 4, hook: Hook.LocalOut, priority, run })
     }
     entry('reroute', Priority.Mangle - 1, note)
-    entry('reroute', Priority.Mangle + 1, (pkt) =>
+    entry('reroute', Priority.Mangle + 1, (pkt) => (this.#settle(pkt) ? Verdict.Accept : Verdict.Drop))
+  }
+
+  /** Behind the mangle table. False: it changed the packet, and there is no way for it any more. */
+  #settle(pkt: Packet): boolean {
+    const before = this.#before
+    before.open = false
+    return (
       (pkt.s0 === before.s0 &&
         pkt.d0 === before.d0 &&
         pkt.mark === before.mark &&
-        view.getUint8(pkt.l3 + IPV4_TOS) === before.tos) ||
+        this.#host.memory.view.getUint8(pkt.l3 + IPV4_TOS) === before.tos) ||
       this.reroute(pkt)
-        ? Verdict.Accept
-        : Verdict.Drop,
     )
   }
 

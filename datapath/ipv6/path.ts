@@ -60,6 +60,8 @@ const newBefore = () => ({
   mark: 0,
   hopLimit: 0,
   flow: 0,
+  /** It is in the mangle table. */
+  open: false,
 })
 
 export class Ipv6Path {
@@ -309,7 +311,10 @@ export class Ipv6Path {
     // A hook of OUTPUT may send another packet meanwhile.
     const before = this.#before
     this.#before = this.#spare.pop() ?? newBefore()
-    const verdict = this.#host.hooks.run6[Hook.LocalOut]!(pkt)
+    this.#before.open = false
+    let verdict = this.#host.hooks.run6[Hook.LocalOut]!(pkt)
+    // The mangle table has a packet routed anew before it is queued.
+    if (verdict === Verdict.Queue && this.#before.open && !this.#settle(pkt)) verdict = Verdict.Drop
     this.#spare.push(this.#before)
     this.#before = before
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
@@ -404,15 +409,23 @@ export class Ipv6Path {
       before.mark = pkt.mark
       before.hopLimit = view.getUint8(pkt.l3 + IPV6_HOP_LIMIT)
       before.flow = view.getInt32(pkt.l3)
+      before.open = true
       return Verdict.Accept
     }
     const entry = (name: string, priority: number, run: (pkt: Packet) => Verdict): void => {
       hooks.register({ name, family: 6, hook: Hook.LocalOut, priority, run })
     }
     entry('reroute', Priority.Mangle - 1, note)
-    entry('reroute', Priority.Mangle + 1, (pkt) => {
-      const before = this.#before
-      return (pkt.s0 === before.s0 &&
+    entry('reroute', Priority.Mangle + 1, (pkt) => (this.#settle(pkt) ? Verdict.Accept : Verdict.Drop))
+  }
+
+  /** Behind the mangle table. False: it changed the packet, and there is no way for it any more. */
+  #settle(pkt: Packet): boolean {
+    const { view } = this.#host.memory
+    const before = this.#before
+    before.open = false
+    return (
+      (pkt.s0 === before.s0 &&
         pkt.s1 === before.s1 &&
         pkt.s2 === before.s2 &&
         pkt.s3 === before.s3 &&
@@ -423,10 +436,8 @@ export class Ipv6Path {
         pkt.mark === before.mark &&
         view.getUint8(pkt.l3 + IPV6_HOP_LIMIT) === before.hopLimit &&
         view.getInt32(pkt.l3) === before.flow) ||
-        this.reroute(pkt)
-        ? Verdict.Accept
-        : Verdict.Drop
-    })
+      this.reroute(pkt)
+    )
   }
 
   /** dst_output(): ip6_output() and __ip6_finish_output(). */
