@@ -75,7 +75,8 @@ class Early extends Error {
 const LONG: Readonly<Record<string, string>> = {
   all: 'a',
   deprecated: 'd+',
-  'dry-run': 'D',
+  // A sign behind the letter: there is no short option.
+  'dry-run': 'D+',
   binary: 'b',
   ignore: 'e',
   names: 'N',
@@ -86,7 +87,7 @@ const LONG: Readonly<Record<string, string>> = {
   write: 'w',
   help: 'h',
   version: 'V',
-  system: 'S',
+  system: 'S+',
 }
 
 function parse(argv: readonly string[]): Wish {
@@ -132,7 +133,7 @@ function parse(argv: readonly string[]): Wish {
       case 'w':
         wish.write = true
         return
-      case 'D':
+      case 'D+':
         wish.dryRun = true
         return
       case 'p':
@@ -153,7 +154,7 @@ function parse(argv: readonly string[]): Wish {
         throw new Early(USAGE, '', 0)
       case 'V':
         throw new Early(VERSION, '', 0)
-      case 'S':
+      case 'S+':
         wish.system = true
         return
       default:

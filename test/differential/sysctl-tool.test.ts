@@ -35,6 +35,9 @@ net/ipv4/ip_forward=0
 --v net.ipv4.ip_forward
 --d=3 net.ipv4.ip_forward
 --no
+-D
+-nD net.ipv4.ip_forward
+-S=
 net.ipv4.ipfrag_secret_interval
 net.ipv6.ip6frag_secret_interval
 --quiet net.ipv4.ip_forward=1
