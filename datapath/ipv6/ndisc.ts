@@ -180,7 +180,7 @@ export function redirect(cause: Packet, host: Host, route: Route): boolean {
     gateway[3] === cause.d3
   if (gateway !== null && !isLinkLocal(gateway[0]) && !isDestination) return false
   const to: Words = [cause.s0, cause.s1, cause.s2, cause.s3]
-  const way = host.path.routes6.outputTo(to, source, device)
+  const way = host.path.routes6.outputTo(to, source, device, NDISC_REDIRECT)
   if (isErrorType(way.type) || way.gateway !== null) return false
   const place = host.peers.place(6, cause.s0, cause.s1, cause.s2, cause.s3, host.now)
   if (!host.peers.allow(place, 1000, host.now)) return false

@@ -116,8 +116,8 @@ export class Ipv6Routes {
     return route
   }
 
-  /** output() between two addresses, by `device` if that is as good as any. */
-  outputTo(to: Words, source: Words, device: Device): RouteEntry {
+  /** output() of ICMPv6 between two addresses, by `device` if that is as good as any (icmpv6_flow_init()). */
+  outputTo(to: Words, source: Words, device: Device, icmpType: number): RouteEntry {
     const key = this.#key
     key.family = 6
     key.d0 = to[0]
@@ -128,7 +128,8 @@ export class Ipv6Routes {
     key.s1 = source[1]
     key.s2 = source[2]
     key.s3 = source[3]
-    key.tos = key.mark = key.sport = key.dport = 0
+    key.tos = key.mark = key.sport = 0
+    key.dport = icmpType << 8
     key.oif = device.index
     key.protocol = IPPROTO_ICMPV6
     return this.output(key)
