@@ -193,10 +193,12 @@ export function shownMilliseconds(ms: number): string {
   return ms < 0 ? `-${cut}` : String(cut)
 }
 
-/** proc_do_large_bitmap(): `5,3-4` becomes `3-5`; null: no list of numbers up to `max`. */
+/** proc_do_large_bitmap(): `5,3-4,` becomes `3-5`; null: no list of numbers up to `max`. */
 export function numberRanges(text: string, max: number): string | null {
   const bits = new Uint8Array(max + 2)
-  for (const part of text === '' ? [] : text.split(/[,\n]/)) {
+  const list = text.replace(/,$/, '')
+  if (list === '' && text !== '') return null
+  for (const part of list === '' ? [] : list.split(/[,\n]/)) {
     const found = /^(\w+)(?:-(\w+))?$/.exec(part)
     if (found === null) return null
     const from = parseSysctl(found[1]!)

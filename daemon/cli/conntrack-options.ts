@@ -182,6 +182,8 @@ export class WarnedComplaint extends Complaint {
 class Parser {
   readonly #words: string[]
   readonly #wish: Wish
+  /** The word that was read last. */
+  #last = 'conntrack'
   #long: readonly Long[] = LONG
   /** Places of those options of the protocol that were given. A later -p reads them as its own. */
   readonly #own = new Set<number>()
@@ -192,19 +194,23 @@ class Parser {
   }
 
   run(): void {
-    const words = this.#words
     // What getopt() has in front of the word that it is in: words that are no options come behind those it has read.
-    let previous = 'conntrack'
     let plain: string | null = null
-    while (words.length > 0) {
-      const text = words.shift()!
+    while (this.#words.length > 0) {
+      const previous = this.#last
+      const text = this.#shift()!
       if (text === '--') break
       if (text.startsWith('--')) this.#longOption(text)
       else if (text.startsWith('-') && text.length > 1) this.#cluster(text, plain ?? previous)
       else plain = text
-      previous = text
     }
     this.#finish()
+  }
+
+  #shift(): string | null {
+    const word = this.#words.shift() ?? null
+    if (word !== null) this.#last = word
+    return word
   }
 
   #longOption(text: string): void {
@@ -219,7 +225,7 @@ class Parser {
     let value = equals < 0 ? null : text.slice(equals + 1)
     if (option.argument === 0 && value !== null) throw unknown
     if (option.argument === 1 && value === null) {
-      value = this.#words.shift() ?? null
+      value = this.#shift()
       if (value === null) throw new Complaint(`option \`${text}' requires an argument`)
     }
     this.#take(option.key, value)
@@ -238,7 +244,7 @@ class Parser {
       }
       let value: string | null = last ? null : text.slice(i + 1)
       if (value === null && SHORT[at + 2] !== ':') {
-        value = this.#words.shift() ?? null
+        value = this.#shift()
         if (value === null) throw new Complaint(`option \`${text}' requires an argument`)
       }
       this.#take(letter, value)
@@ -250,7 +256,7 @@ class Parser {
   #optional(attached: string | null): string | null {
     const next = this.#words[0]
     if (attached !== null || next === undefined || next[0] === '-' || next[0] === '!') return null
-    return this.#words.shift()!
+    return this.#shift()
   }
 
   #take(key: string, value: string | null): void {

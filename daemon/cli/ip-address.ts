@@ -367,14 +367,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let anycast = false
   /** An attribute without bytes: `any`. */
   let empty = false
-  let lifetime = false
+  const lifetimes = new Set<string>()
   const settle = (p: AnyPrefix): void => {
     if (d.family === 0) d.family = p.family
   }
-  const lifetimeOf = (why: string): number => {
+  const lifetimeOf = (key: string, word: string): number => {
+    if (lifetimes.has(key)) line.duplicate(key, word)
+    lifetimes.add(key)
     const text = line.next()
-    lifetime = true
-    return text === 'forever' ? 0xffff_ffff : (number(text) ?? line.invalid(why, text))
+    return text === 'forever' ? 0xffff_ffff : (number(text) ?? line.invalid(`${key} value`, text))
   }
   while (!line.done) {
     const word = line.take()
@@ -417,8 +418,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
       else d.label = text
     } else if (begins(word, 'metric') || begins(word, 'priority') || begins(word, 'preference'))
       d.metric = line.number('"metric" value is invalid\n')
-    else if (begins(word, 'valid_lft')) d.valid = lifetimeOf('valid_lft value')
-    else if (begins(word, 'preferred_lft')) d.preferred = lifetimeOf('preferred_lft value')
+    else if (begins(word, 'valid_lft')) d.valid = lifetimeOf('valid_lft', word)
+    else if (begins(word, 'preferred_lft')) d.preferred = lifetimeOf('preferred_lft', word)
     else if (FLAGS.has(word)) {
       if (READ_ONLY.has(word)) line.warn(`Warning: ${word} option is not mutable from userspace\n`)
       else if (V6_FLAGS.has(word) && d.family !== 6)
@@ -454,7 +455,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   }
   const device = context.device(dev)
   if (device === undefined && !context.isNobody(dev)) return line.noDevice(dev)
-  if (lifetime) {
+  if (lifetimes.size > 0) {
     if (d.valid === 0) {
       line.warn('valid_lft is zero\n')
       return 1

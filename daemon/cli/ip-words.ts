@@ -33,17 +33,21 @@ export interface AnyPrefix {
 /** matches(): `word` is a beginning of `full`. */
 export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
 
+const ULONG_MAX = 2n ** 64n - 1n
+
 /** strtoul(3) of the whole text; null if something is left, or it does not fit. Base 0: 0x and leading 0 count. */
 export function number(text: string, max = 0xffff_ffff, base: 0 | 10 | 16 = 0): number | null {
-  const digits = /^\s*\+?(.*)$/s.exec(text)![1]!
-  let value: number
-  if (base !== 10 && /^0[xX][0-9a-fA-F]+$/.test(digits)) value = Number.parseInt(digits, 16)
-  else if (base === 16 && /^[0-9a-fA-F]+$/.test(digits)) value = Number.parseInt(digits, 16)
-  else if (base === 0 && /^0[0-7]*$/.test(digits)) value = Number.parseInt(digits, 8)
+  const [, sign, digits] = /^\s*([+-]?)(.*)$/s.exec(text) as unknown as [string, string, string]
+  let value: bigint
+  if (base !== 10 && /^0[xX][0-9a-fA-F]+$/.test(digits)) value = BigInt(digits.toLowerCase())
+  else if (base === 16 && /^[0-9a-fA-F]+$/.test(digits)) value = BigInt(`0x${digits}`)
+  else if (base === 0 && /^0[0-7]*$/.test(digits)) value = BigInt(`0o${digits}`)
   else if (base !== 16 && /^[0-9]+$/.test(digits) && (base === 10 || digits[0] !== '0'))
-    value = Number(digits)
+    value = BigInt(digits)
   else return null
-  return value <= max ? value : null
+  if (value > ULONG_MAX) return null
+  if (sign === '-') value = BigInt.asUintN(64, -value)
+  return value <= max ? Number(value) : null
 }
 
 /** get_addr_ipv4(): one to four numbers. */

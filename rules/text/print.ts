@@ -130,6 +130,9 @@ export function listHeader(
   return `${text}${format.verbose ? ' ' : ''} source               destination         \n`
 }
 
+/** print_rule_details() gets a byte: mptcp, 262, is shown as tcp. */
+const shownProtocol = ({ base: { protocol } }: Rule): number => (protocol?.number ?? 0) & 0xff
+
 /** One row of -L, with the line end. */
 export function listRule(rule: Rule, number: number, counters: Counters, format: ListFormat): string {
   const { family, numeric } = format
@@ -140,8 +143,9 @@ export function listRule(rule: Rule, number: number, counters: Counters, format:
       formatCount(counters.packets, format.exact, true) + formatCount(counters.bytes, format.exact, true)
   text += `${columnOf(rule.target).padEnd(9)} `
   text += protocol?.invert ? '!' : ' '
-  const name = protocolName(protocol?.number ?? 0, !numeric)
-  text += `${(numeric || name === null ? String(protocol?.number ?? 0) : name).padEnd(4)} `
+  const shown = shownProtocol(rule)
+  const name = protocolName(shown, !numeric)
+  text += `${(numeric || name === null ? String(shown) : name).padEnd(4)} `
   text += `${fragmentFlags(fragment)} `
   if (format.verbose) {
     const any = numeric ? '*' : 'any'
@@ -157,7 +161,7 @@ export function listRule(rule: Rule, number: number, counters: Counters, format:
 /** What -v prints of a rule that it appends, inserts or deletes (FMT_PRINT_RULE), with the line end. */
 export function describeRule(rule: Rule, family: Family): string {
   const { protocol, fragment, source, destination } = rule.base
-  const number = protocol?.number ?? 0
+  const number = shownProtocol(rule)
   let text = `${columnOf(rule.target)} ${protocol?.invert ? '!' : ' '}${protocolName(number) ?? number} `
   text += `opt ${fragmentFlags(fragment)} `
   text += `in ${interfaceName(rule.base.inInterface, '*')} out ${interfaceName(rule.base.outInterface, '*')} `

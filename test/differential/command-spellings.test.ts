@@ -41,6 +41,9 @@ iptables -A FORWARD -p tcp -qv
 iptables -A FORWARD -p tcp -qj ACCEPT
 ip6tables -A FORWARD -p tcp -qf
 iptables -A INPUT -p +6 --tcp-flags SYN SYN
+iptables -v -A INPUT ! -p mptcp -j ACCEPT
+iptables -L INPUT
+iptables -L INPUT -n -v
 ip6tables -A INPUT -p ' 17' --dport 53
 ip6tables -A INPUT -p 0x3a --icmpv6-type 128
 iptables -p 006 -h

@@ -505,6 +505,11 @@ function answerLines(answer: Answer): string[] {
 function lists(): string[] {
   return `
 -V= 0
+-D -p udp -1dport 53
+-L x -p udp -1dport 53
+-D -p udp x -1dport 53
+-G -s 10.0.0.2 -d 10.1.0.2 -0p tcp
+-L -s=10.0.0.2 -1x
 -C= 0
 --reply-zone 0
 - --orig-zone 0

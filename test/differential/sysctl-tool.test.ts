@@ -175,6 +175,9 @@ net.ipv4.tcp_comp_sack_delay_ns=18446744073709551615
 net.ipv4.tcp_comp_sack_delay_ns
 net.ipv4.ip_local_port_range=60000
 net.ipv4.ip_local_reserved_ports=5,3-4
+net.ipv4.ip_local_reserved_ports=80-90,
+net.ipv4.ip_local_reserved_ports=,
+net.ipv4.ip_local_reserved_ports=80,,
 net.ipv4.ip_local_reserved_ports
 net.netfilter.nf_log.2=nope
 net.netfilter.nf_log.2=nf_log_ipv4

@@ -33,8 +33,19 @@ function changed(random: SeededRandom): string | null {
   const words = new MutatedLines(random, 'conntrack').line()
   // Not -S either: each processor counts for itself.
   const not = words.some((word) => /^(-[^-]*[ERS]|--(e|l|st|sta.*$))/.test(word))
-  return not || words.some((word) => word === '' || word.includes(' ')) ? null : words.join(' ')
+  if (not || words.some((word) => word === '' || word.includes(' '))) return null
+  return words.map((word, i) => slowed(word, words[i - 1])).join(' ')
 }
+
+/** A lifetime of seconds would end now in one of two kernels that are asked one after the other: it becomes one of hours. */
+function slowed(word: string, before: string | undefined): string {
+  const own = /^(-t|--ti[a-z]*=)(.*)$/.exec(word)
+  if (own !== null) return own[1]! + longer(own[2]!)
+  return before !== undefined && /^(-[a-zA-Z]*t|--ti[a-z]*)$/.test(before) ? longer(word) : word
+}
+
+const longer = (seconds: string): string =>
+  seconds.replace(/^(\+?(?:0x[\da-f]{1,3}(?![\da-f])|\d{1,3}(?![\dx])))/i, '$1000')
 
 /** Long names of options, as people write them in scripts. */
 const LONG: Readonly<Record<string, readonly string[]>> = {
