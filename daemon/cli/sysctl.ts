@@ -251,6 +251,8 @@ function separated(name: string, to: '.' | '/', warn: (rest: string) => void): s
   return name.replace(/[./]/g, (c) => (c === '/' ? '.' : '/'))
 }
 
+const outside = (path: string): string => `sysctl: Path is not under /proc/sys/: /proc/sys/${path}\n`
+
 /** The name, dotted, of what is behind a path below /proc/sys: `.`, `..` and empty parts lead where they always do. */
 function nameOf(path: string): string {
   const parts: string[] = []
@@ -347,6 +349,20 @@ class Session {
     return false
   }
 
+  /** is_proc_path(): it is /proc/sys itself, or above. */
+  #leadsOut(path: string): boolean {
+    const parts = path.split('/')
+    return (
+      path !== '' &&
+      nameOf(path) === '' &&
+      parts.every((part, i) => part !== '..' || i === 0 || this.#isThere(nameOf(parts.slice(0, i).join('/'))))
+    )
+  }
+
+  #isThere(name: string): boolean {
+    return name === '' || this.#isDirectory(name)
+  }
+
   /** stat(2) of what is not there. */
   #missing(path: string): string {
     const reason = this.#throughFile(path)
@@ -367,6 +383,11 @@ class Session {
     const shown = this.#shown(given)
     const path = separated(given, '/', this.#warn)
     const name = nameOf(path)
+    if (this.#leadsOut(path)) {
+      this.#err += outside(path)
+      this.#code -= 1
+      return
+    }
     const through = this.#throughFile(path)
     const value = through ? undefined : this.#tunables.text(name)
     if (value !== undefined) {
@@ -441,8 +462,9 @@ class Session {
   }
 
   #set(name: string, value: string, path: string): void {
-    if (path === '') {
-      this.#complain('Path is not under /proc/sys/: /proc/sys/')
+    if (path === '' || this.#leadsOut(path)) {
+      this.#err += outside(path)
+      this.#code |= 1
       return
     }
     const directory = this.#isDirectory(name)

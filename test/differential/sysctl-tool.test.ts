@@ -179,6 +179,38 @@ net.ipv4.ip_local_reserved_ports=80-90,
 net.ipv4.ip_local_reserved_ports=,
 net.ipv4.ip_local_reserved_ports=80,,
 net.ipv4.ip_local_reserved_ports
+/
+//
+.
+..
+/.
+./
+net/..
+../..
+net/../..
+kernel/../../foo
+net/ipv4/../ipv4/ip_forward
+/=1
+//=1
+.=1
+net..ipv4.ip_forward
+/net/ipv4/ip_forward
+net/ipv4//ip_forward
+..ipv4
+/net/ipv4/ip_forward/
+net.ipv4.ip_forward.
+../sys/net/ipv4/ip_forward
+..=1
+net/..=1
+nope/..
+nope/..=1
+-n /
+-e /
+-e //
+-q /
+/ net.ipv4.ip_forward
+/ /
+/ nope
 net.netfilter.nf_log.2=nope
 net.netfilter.nf_log.2=nf_log_ipv4
 -f-
