@@ -178,6 +178,8 @@ export class Fib extends FibLookup {
       b === undefined || b === null || sameWords(a, b)
     // RTF_GATEWAY with `::` is what has no gateway.
     const gatewayOf = (h: RouteEntry | Nexthop): Words | null => h.gateway ?? (family === 6 ? NOWHERE : null)
+    const realmFits = (h: RouteEntry | Nexthop, realm: number | undefined): boolean =>
+      family === 6 || !realm || h.realm === realm
     const through = (r: RouteEntry): boolean => {
       const via6 = spec.extras?.via6
       if (!spec.device && !spec.gateway && !via6) return true
@@ -187,7 +189,8 @@ export class Fib extends FibLookup {
         (h) =>
           (!spec.device || h.device === spec.device) &&
           same(gatewayOf(h), spec.gateway) &&
-          same(via6Of(h), via6),
+          same(via6Of(h), via6) &&
+          realmFits(h, spec.realm),
       )
     }
     // fib_nh_match(): beside a device or a gateway next hops are not looked at, nor those that the route has not.
@@ -198,7 +201,10 @@ export class Fib extends FibLookup {
         const h = hops[i]!
         const via6 = r.nexthops === null ? r.extras?.via6 : o.via6
         return (
-          (!h.device || h.device === o.device) && same(o.gateway, h.gateway) && same(via6 ?? null, h.via6)
+          (!h.device || h.device === o.device) &&
+          same(o.gateway, h.gateway) &&
+          same(via6 ?? null, h.via6) &&
+          realmFits(r.nexthops === null ? r : o, h.realm)
         )
       })
     const hit = table

@@ -124,7 +124,8 @@ export function checkedRule(family: Family, rules: readonly Rule[], spec: RuleSp
 /** rule_find(): the rule has everything that is said, and may have more. */
 export function answers(rule: Rule, said: Partial<RuleSpec>): boolean {
   return (Object.keys(said) as (keyof RuleSpec)[]).every((key) => {
-    const a = rule[key] ?? null
+    // The first rules are the kernel's own.
+    const a = rule[key] ?? (key === 'setBy' ? 'kernel' : null)
     const b = said[key] ?? null
     if (a === b) return true
     if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return false

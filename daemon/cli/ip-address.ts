@@ -585,8 +585,10 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   const metric = d.metric === 0 ? {} : { metric: d.metric }
   const kept = ['nodad', 'home', 'mngtmpaddr', 'autojoin'].filter((f) => d.flags.has(f))
   const flags = kept.length === 0 ? {} : { flags: kept }
+  const managed = d.flags.has('mngtmpaddr')
   if (there !== undefined) {
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
+    if (managed && there.prefixLength !== 64) throw new Refusal('EINVAL')
     const { flags: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
     const other = peer !== null && (!there.peer6 || !sameWords(peer, there.peer6))
     context.devices.changeAddress(device, there, {
@@ -600,6 +602,8 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     })
     return
   }
+  if (managed && length !== 64)
+    throw new Refusal('EINVAL', 'ipv6: address with "mngtmpaddr" flag must have a prefix length of 64')
   const top = words[0] >>> 0
   if (top >>> 24 === 0xff && !d.flags.has('autojoin'))
     throw new Refusal(

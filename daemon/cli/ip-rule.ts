@@ -228,6 +228,7 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   for (const [key, value] of Object.entries(rule) as [keyof RuleSpec, never][]) {
     // Zero asks nothing (rule_find).
     if (key === 'not' || (key === 'realm' && (family === 6 || value === 0)) || key === 'target') continue
+    if (key === 'setBy' && (value as string) === 'unspec') continue
     if (
       value === 0 &&
       (key === 'table' ||

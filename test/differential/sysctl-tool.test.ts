@@ -258,6 +258,10 @@ const RANDOM_LINES = 60
 const OTHERS =
   /^net\.(core\.(rps|[rw]mem)|bridge|mptcp)|nf_conntrack_(max|buckets|expect_max|count|hash)|congestion_control$|(hash|tw_buckets|max_syn).*|addr_gen_mode|accept_dad|secret|lwtunnel/
 
+/** -a with a pattern finds what is not of the network, too. */
+const ofNet = (listed: string): string =>
+  listed.replace(/^(abi|debug|dev|fs|kernel|sunrpc|user|vm)\..*\n/gm, '')
+
 describe.skipIf(reason !== null)('random command lines of sysctl', () => {
   test.each(Array.from({ length: SEQUENCES }, (_, i) => FIRST + i))(
     'seed %d',
@@ -301,7 +305,7 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
         )
         const said: string[] = []
         for (const [i, line] of lines.entries()) {
-          const real = answers[i]!
+          const real = { ...answers[i]!, stdout: ofNet(answers[i]!.stdout) }
           const ours = sysctlTool.run({ tool: 'sysctl', directory: '/', ...line }, worlds.engine)
           if (line === everything) {
             expect(shared(ours.stdout), `seed ${seed}, after\n${said.slice(-30).join('\n')}`).toEqual(
