@@ -356,7 +356,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   find(t: Tuple): number {
     for (;;) {
       const handle = this.table.find(t)
-      if (handle < 0 || this.table.expiresAt(handle >> 1) > this.host.now) return handle
+      if (handle < 0 || !this.isOver(handle >> 1)) return handle
       this.kill(handle >> 1)
     }
   }
@@ -397,7 +397,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   #findIn(t: Tuple, dir: number): number {
     for (;;) {
       const handle = this.table.findIn(t, dir)
-      if (handle < 0 || this.table.expiresAt(handle >> 1) > this.host.now) return handle
+      if (handle < 0 || !this.isOver(handle >> 1)) return handle
       this.kill(handle >> 1)
     }
   }
@@ -422,7 +422,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       if (table.hashBehind(handle) === hash && entry !== ignored && table.sameTuple(reply, handle)) {
         const w = table.words
         const zone = w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
-        if (table.expiresAt(entry) <= this.host.now) this.kill(entry)
+        if (this.isOver(entry)) this.kill(entry)
         else if (
           zone === reply.zone &&
           zone === w[ignored * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]! &&
@@ -455,10 +455,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   }
 
   isExpired(entry: number): boolean {
-    return (
-      (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0 &&
-      this.table.expiresAt(entry) <= this.host.now
-    )
+    return (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0 && this.isOver(entry)
   }
 
   /** Remaining time, seconds, rounded down as the kernel prints (nf_ct_expires). */
@@ -558,7 +555,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Calls `each` for every entry that conntrack -L would list, in slab order; entries may be ended meanwhile. */
   forEach(each: (entry: number) => void): void {
     this.table.forEach((entry) => {
-      if (this.table.expiresAt(entry) <= this.host.now) this.kill(entry)
+      if (this.isOver(entry)) this.kill(entry)
       else if ((this.table.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) each(entry)
     })
   }
@@ -567,7 +564,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   get count(): number {
     let expired = 0
     this.table.forEach((entry) => {
-      if (this.table.expiresAt(entry) <= this.host.now) expired++
+      if (this.isOver(entry)) expired++
     })
     return this.table.used - expired
   }
