@@ -13,7 +13,7 @@ import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
 import { writeFolder } from './capture.ts'
 import { SeededRandom } from './frames.ts'
-import { IP_DEVICES } from './ip-commands.ts'
+import { IP_DEVICES } from './ip-words.ts'
 
 let made = 0
 
