@@ -454,10 +454,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return this.#byProtocol[(this.table.words[entry * STRIDE + META]! >> 8) & 0xff]!
   }
 
-  isExpired(entry: number): boolean {
-    return (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0 && this.isOver(entry)
-  }
-
   /** Remaining time, seconds, rounded down as the kernel prints (nf_ct_expires). */
   remaining(entry: number): number {
     const confirmed = (this.table.words[entry * STRIDE + STATUS]! & Status.Confirmed) !== 0
@@ -488,8 +484,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return this.#counts(entry) ? this.table.acct[entry * 4 + dir * 2 + 1]! : -1
   }
 
+  /** Made with nf_conntrack_acct. Where nobody was, not even the entry is looked at. Hot. */
   #counts(entry: number): boolean {
-    return (this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Acct) !== 0
+    return (
+      this.table.acct.length > 0 && (this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Acct) !== 0
+    )
   }
 
   /** Counters back to nothing (conntrack -L -z). */
@@ -590,7 +589,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed)
       this.expireIn(entry, timeoutMs)
     else if ((status & Status.FixedTimeout) === 0) table.setExpires(entry, timeoutMs)
-    if (table.acct.length > 0 && (w[o + EXTENSIONS]! & Extension.Acct) !== 0) this.account(entry, dir, pkt)
+    this.account(entry, dir, pkt)
   }
 
   /** nf_ct_refresh: as refresh, but counts nothing. */
@@ -601,7 +600,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     else this.table.setExpires(entry, timeoutMs)
   }
 
-  /** nf_ct_acct_update. */
+  /** nf_ct_acct_update. Hot. */
   account(entry: number, dir: number, pkt: Packet): void {
     if (!this.#counts(entry)) return
     const { acct } = this.table

@@ -3,7 +3,7 @@
 //     cursor --> [slot] [slot] [slot] ... SLOTS of them; a slot is a list of entries
 //
 // The kernel ends entries lazily: a look-up that meets an expired one removes it, and a worker sweeps behind. Here
-// too: whoever finds an entry asks `isExpired`, and the wheel is the sweep. So a refresh only writes the entry's end:
+// too: whoever finds an entry asks `isOver`, and the wheel is the sweep. So a refresh only writes the entry's end:
 // an entry stays in its slot until that comes up, and moves on if it was refreshed meanwhile. Only a timeout made
 // shorter than the slot moves the entry at once. Work per call is bounded; what is left over stays for the next.
 

@@ -78,7 +78,7 @@ export class TableLimit {
 
   /** early_drop: gives up unassured entries of the first bucket near the tuple's that has any. */
   #earlyDrop(t: Tuple): boolean {
-    const { table, host, stats } = this.#conntrack
+    const { table, stats } = this.#conntrack
     const bucket = table.bucketOf(t)
     for (let i = 0; i < EVICTION_RANGE; i++) {
       let drops = 0
@@ -86,7 +86,7 @@ export class TableLimit {
       while (handle >= 0) {
         const entry = handle >> 1
         const status = table.words[entry * STRIDE + STATUS]!
-        const expired = table.expiresAt(entry) <= host.now
+        const expired = this.#conntrack.isOver(entry)
         if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
           handle = table.next(handle)
           continue

@@ -13,14 +13,12 @@ import {
   IPV4_DST,
   IPV4_FRAG,
   IPV4_HEADER_LEN,
+  IPV4_PLAIN,
   IPV4_PROTOCOL,
   IPV4_SRC,
 } from '../datapath/wire/ipv4.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
-
-/** Version 4, five words of header. */
-const PLAIN_HEADER = 0x45
 
 /** Hints that are no handle: ports that no connection has; a frame that is not looked up. */
 export const HINT_NEW = -1
@@ -54,7 +52,7 @@ export class LookAhead {
     for (let i = 0; i < count; i++) {
       const l3 = offsets[i]!
       hints[i] = HINT_NONE
-      if (view.getUint8(l3) !== PLAIN_HEADER || (view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) !== 0) continue
+      if (view.getUint8(l3) !== IPV4_PLAIN || (view.getUint16(l3 + IPV4_FRAG) & IP_OFFSET) !== 0) continue
       const proto = view.getUint8(l3 + IPV4_PROTOCOL)
       if (proto !== IPPROTO_UDP && proto !== IPPROTO_TCP) continue
       hints[i] = active ? 0 : HINT_NEW
@@ -65,12 +63,7 @@ export class LookAhead {
         (proto << 8) | 4,
       )
     }
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) hints[i] = table.first(hashes[i]!)
-    let touched = 0
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) touched |= table.hashBehind(hints[i]!)
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) hints[i] = table.seek(hints[i]!, hashes[i]!)
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) touched |= table.touch(hints[i]!)
-    table.touched = touched
+    table.seekAll(hashes, hints, count)
     return hints
   }
 }

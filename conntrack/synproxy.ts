@@ -26,7 +26,7 @@ import {
   transportChecksumOk,
   writeIpv4Checksum,
 } from '../datapath/wire/checksum.ts'
-import { IP_DF, IPV4_HEADER_LEN } from '../datapath/wire/ipv4.ts'
+import { IP_DF, IPV4_HEADER_LEN, IPV4_PLAIN } from '../datapath/wire/ipv4.ts'
 import {
   IPV6_DST,
   IPV6_HEADER_LEN,
@@ -339,7 +339,7 @@ export class Synproxy {
   #header4(cause: Packet, back: boolean, l3: number, end: number): void {
     const { memory, ipv4 } = this.#host
     const { view } = memory
-    view.setUint16(l3, 0x4500)
+    view.setUint16(l3, IPV4_PLAIN << 8)
     view.setUint16(l3 + 2, end - l3)
     view.setUint16(l3 + 4, 0)
     view.setUint16(l3 + 6, IP_DF)

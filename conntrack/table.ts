@@ -173,11 +173,11 @@ export const MAX_CHAINLEN = 30
 export const TOO_LONG = -2
 
 export class EntryTable {
-  words: Int32Array
+  words!: Int32Array
   /** `words` as bytes, as 16-bit words, as doubles. */
-  bytes: Uint8Array
-  halves: Uint16Array
-  doubles: Float64Array
+  bytes!: Uint8Array
+  halves!: Uint16Array
+  doubles!: Float64Array
   /** Empty until clearAcct() was called. */
   acct = new Float64Array(0)
   /** Empty until setExtra() was called. */
@@ -189,8 +189,8 @@ export class EntryTable {
   confirmed = 0
   /** Entries in use, confirmed or not. */
   used = 0
-  /** Where the answers of touch() go. */
-  touched = 0
+  /** What seekAll() read, of no meaning: somebody has to want it, or V8 would not read it. */
+  read = 0
   #free: Int32Array
   #freeCount: number
   /** Handle + 1 of each bucket's first, 0 none. */
@@ -203,10 +203,7 @@ export class EntryTable {
   constructor(seed: number, capacity = 1024, buckets = 4096) {
     this.#seed = seed | 1
     this.capacity = capacity
-    this.words = alignedWords(capacity * STRIDE)
-    this.doubles = new Float64Array(this.words.buffer, this.words.byteOffset)
-    this.bytes = new Uint8Array(this.words.buffer, this.words.byteOffset)
-    this.halves = new Uint16Array(this.words.buffer, this.words.byteOffset)
+    this.#view(alignedWords(capacity * STRIDE))
     this.born = new Float64Array(capacity)
     this.#links = new Int32Array(capacity * 4)
     this.#free = new Int32Array(capacity)
@@ -215,6 +212,14 @@ export class EntryTable {
     const size = powerOfTwo(buckets)
     this.#buckets = new Int32Array(size)
     this.#mask = size - 1
+  }
+
+  #view(words: Int32Array): void {
+    const { buffer, byteOffset } = words
+    this.words = words
+    this.doubles = new Float64Array(buffer, byteOffset)
+    this.bytes = new Uint8Array(buffer, byteOffset)
+    this.halves = new Uint16Array(buffer, byteOffset)
   }
 
   get buckets(): number {
@@ -260,10 +265,7 @@ export class EntryTable {
     }
     const born = new Float64Array(capacity)
     born.set(this.born)
-    this.words = words
-    this.doubles = new Float64Array(words.buffer, words.byteOffset)
-    this.bytes = new Uint8Array(words.buffer, words.byteOffset)
-    this.halves = new Uint16Array(words.buffer, words.byteOffset)
+    this.#view(words)
     this.born = born
     this.capacity = capacity
     // New numbers below the free ones already there: low numbers are used first.
@@ -399,19 +401,31 @@ export class EntryTable {
   }
 
   /**
-   * Reads what a packet of the entry will ask for, in whichever cache lines the words begin. Of no meaning: somebody has
-   * to want it, or V8 would not read it. Hot.
+   * The first handle of each bucket whose tuple has the hash, -1 none, into those of `hints` that are not negative: hints,
+   * see isOf(). Reads what packets of their entries will ask for, so that the processor has it near. A pass for each step:
+   * what it reads for one hash does not wait for what it reads for another, and which link fits is decided when all are
+   * there, since a branch that waits for memory and was foreseen wrongly throws away what was begun behind it. Hot.
    */
-  touch(handle: number): number {
-    const o = (handle >> 1) * STRIDE
-    return this.words[o]! | this.words[o + EXPIRES]!
-  }
-
-  /** The handle from `handle` on in its bucket whose tuple has the hash, -1 none. A hint: see isOf(). Hot. */
-  seek(handle: number, hash: number): number {
+  seekAll(hashes: Int32Array, hints: Int32Array, count: number): void {
+    const w = this.words
     const links = this.#links
-    while (handle >= 0 && links[handle * 2]! !== hash) handle = links[handle * 2 + 1]! - 1
-    return handle
+    const buckets = this.#buckets
+    const mask = this.#mask
+    for (let i = 0; i < count; i++) if (hints[i]! >= 0) hints[i] = buckets[hashes[i]! & mask]! - 1
+    let read = 0
+    for (let i = 0; i < count; i++) if (hints[i]! >= 0) read |= links[hints[i]! * 2]!
+    for (let i = 0; i < count; i++) {
+      let handle = hints[i]!
+      const hash = hashes[i]!
+      while (handle >= 0 && links[handle * 2]! !== hash) handle = links[handle * 2 + 1]! - 1
+      hints[i] = handle
+    }
+    for (let i = 0; i < count; i++) {
+      const o = (hints[i]! >> 1) * STRIDE
+      // A line may begin within.
+      if (o >= 0) read |= w[o]! | w[o + EXPIRES]!
+    }
+    this.read = read
   }
 
   /** The entry behind a handle is in the hash with this IPv4 tuple in zone 0. Hot. */

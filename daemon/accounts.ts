@@ -38,11 +38,11 @@ function readNames(kind: 'user' | 'group', text: string): Names {
   return names
 }
 
-/** The machine's names; a file is read anew when it has changed. */
+/** The machine's names; a file is read anew when it has changed, which is looked for once in each turn of the event loop. */
 export class MachineAccounts implements Accounts {
   readonly #known = {
-    user: { stamp: NaN, names: readNames('user', '') },
-    group: { stamp: NaN, names: readNames('group', '') },
+    user: { looked: false, stamp: NaN, names: readNames('user', '') },
+    group: { looked: false, stamp: NaN, names: readNames('group', '') },
   }
 
   id(kind: 'user' | 'group', name: string): number | null {
@@ -55,6 +55,11 @@ export class MachineAccounts implements Accounts {
 
   #names(kind: 'user' | 'group'): Names {
     const known = this.#known[kind]
+    if (known.looked) return known.names
+    known.looked = true
+    queueMicrotask(() => {
+      known.looked = false
+    })
     try {
       const { mtimeMs } = statSync(FILES[kind])
       if (mtimeMs !== known.stamp) {

@@ -16,16 +16,7 @@ import type { FrameMemory } from './ring.ts'
 import type { FlowKey } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 import { ETH_P_IP, ETH_P_IPV6 } from './wire/ethernet.ts'
-import {
-  GRE_CHECKSUM_FLAG,
-  GRE_HEADER_LEN,
-  GRE_KEY_FLAG,
-  GRE_ROUTING_FLAG,
-  GRE_SEQUENCE_FLAG,
-  GRE_VERSION,
-  greFits,
-  greProtocol,
-} from './wire/gre.ts'
+import { GRE_ROUTING_FLAG, GRE_VERSION, greFits, greHeaderLength, greProtocol } from './wire/gre.ts'
 import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
 import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
@@ -341,10 +332,7 @@ export class Multipath {
         // Version 0 without routing; PPTP's version 1 carries no IP header here.
         if ((flags & (GRE_ROUTING_FLAG | GRE_VERSION)) !== 0) break
         family = type === ETH_P_IP ? 4 : type === ETH_P_IPV6 ? 6 : 0
-        at += GRE_HEADER_LEN
-        if ((flags & GRE_CHECKSUM_FLAG) !== 0) at += 4
-        if ((flags & GRE_KEY_FLAG) !== 0) at += 4
-        if ((flags & GRE_SEQUENCE_FLAG) !== 0) at += 4
+        at += greHeaderLength(flags)
       }
       if (family === 4) {
         if (at + IPV4_HEADER_LEN > pkt.end || ipv4HeaderLength(view, at) < IPV4_HEADER_LEN) break

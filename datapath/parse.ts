@@ -16,6 +16,7 @@ import {
   IPV4_DST,
   IPV4_FRAG,
   IPV4_HEADER_LEN,
+  IPV4_PLAIN,
   IPV4_PROTOCOL,
   IPV4_SRC,
   IPV4_TOS,
@@ -49,7 +50,7 @@ export function parse(
   // The reader of a device decides by the first byte (tun_get_user: EINVAL for neither 4 nor 6).
   if (pkt.end <= l3) return refuse(host.counters, Reason.NotIp)
   const first = view.getUint8(l3)
-  if (first === 0x45 && l3 + IPV4_HEADER_LEN <= pkt.end) {
+  if (first === IPV4_PLAIN && l3 + IPV4_HEADER_LEN <= pkt.end) {
     const word = view.getInt32(l3)
     count4(pkt, (word >>> 16) & ECN_MASK, host.counters.ip4)
     const sum =

@@ -15,15 +15,13 @@ import {
   ETH_P_TEB,
 } from './wire/ethernet.ts'
 import {
-  GRE_ACK_FLAG,
   GRE_CHECKSUM_FLAG,
-  GRE_HEADER_LEN,
   GRE_KEY_FLAG,
   GRE_PROTO_PPP,
   GRE_ROUTING_FLAG,
-  GRE_SEQUENCE_FLAG,
   GRE_VERSION,
   greFits,
+  greHeaderLength,
   greProtocol,
 } from './wire/gre.ts'
 import { NEXTHDR_DEST, NEXTHDR_FRAGMENT, NEXTHDR_HOP, NEXTHDR_ROUTING } from './wire/ipv6-headers.ts'
@@ -41,6 +39,7 @@ import {
   IPPROTO_UDPLITE,
 } from './wire/protocol.ts'
 
+const GRE_UP_TO_KEY = GRE_CHECKSUM_FLAG | GRE_KEY_FLAG
 const PPP_HEADER_LEN = 4
 const PPP_IP = 0x21
 const PPP_IPV6 = 0x57
@@ -118,15 +117,10 @@ function dissect(view: DataView, start: number, end: number, ethertype: number):
       const version = flags & GRE_VERSION
       const pptp = version === 1 && type === GRE_PROTO_PPP && (flags & GRE_KEY_FLAG) !== 0
       if ((flags & GRE_ROUTING_FLAG) !== 0 || (version !== 0 && !pptp)) return ended(at, proto)
-      at += GRE_HEADER_LEN
-      if ((flags & GRE_CHECKSUM_FLAG) !== 0) at += 4
-      if ((flags & GRE_KEY_FLAG) !== 0) {
-        if (at + 4 > end) return false
-        at += 4
-      }
-      if ((flags & GRE_SEQUENCE_FLAG) !== 0) at += 4
+      // Of the fields only the key is read.
+      if ((flags & GRE_KEY_FLAG) !== 0 && at + greHeaderLength(flags & GRE_UP_TO_KEY) > end) return false
+      at += greHeaderLength(flags)
       if (pptp) {
-        if ((flags & GRE_ACK_FLAG) !== 0) at += 4
         if (at + PPP_HEADER_LEN > end) return false
         const inside = view.getUint16(at + 2)
         if (inside === PPP_IP) type = ETH_P_IP

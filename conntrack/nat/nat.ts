@@ -270,8 +270,8 @@ export class Nat {
   #leavesBy(o: number, device: Device): void {
     const w = this.#conntrack.table.words
     // The kernel's extension can be had only before the entry is confirmed.
-    if ((w[o + STATUS]! & Status.Confirmed) !== 0 && w[o + NAT] === 0) return
-    if (w[o + NAT] === device.index) return
+    const late = (w[o + STATUS]! & Status.Confirmed) !== 0 && w[o + NAT] === 0
+    if (late || w[o + NAT] === device.index) return
     w[o + NAT] = device.index
     // What is recorded leaves by the device that it had before.
     this.#conntrack.table.forgetWays(o)

@@ -8,6 +8,7 @@ import { fill4 } from '../../datapath/parse.ts'
 import { HEADROOM } from '../../datapath/ring.ts'
 import type { FlowKey } from '../../datapath/route.ts'
 import { withRealm } from '../../datapath/rule-realms.ts'
+import { IPV4_PLAIN } from '../../datapath/wire/ipv4.ts'
 import { Refusal } from './ip-context.ts'
 
 export interface InputRoute {
@@ -37,7 +38,7 @@ export function routeIn(host: Host, key: FlowKey, iif: Device): InputRoute {
     const l3 = slot + HEADROOM
     const { view } = memory
     memory.bytes.fill(0, l3, l3 + HEADERS)
-    view.setUint8(l3, 0x45)
+    view.setUint8(l3, IPV4_PLAIN)
     view.setUint8(l3 + 1, key.tos)
     view.setUint16(l3 + 2, HEADERS)
     view.setUint8(l3 + 9, key.protocol)

@@ -38,7 +38,15 @@ import {
   NR_ICMP_TYPES,
   NR_ICMP_UNREACH,
 } from '../wire/icmp.ts'
-import { ECN_MASK, IP_DF, IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_TOS } from '../wire/ipv4.ts'
+import {
+  ECN_MASK,
+  IP_DF,
+  IPV4_DST,
+  IPV4_HEADER_LEN,
+  IPV4_PLAIN,
+  IPV4_PROTOCOL,
+  IPV4_TOS,
+} from '../wire/ipv4.ts'
 import {
   IPPROTO_AH,
   IPPROTO_ESP,
@@ -576,7 +584,7 @@ export class Replies {
     const { view, bytes } = host.memory
     const options = this.#options
     const l3 = pkt.l3
-    view.setUint8(l3, 0x45 + (options.length >> 2))
+    view.setUint8(l3, IPV4_PLAIN + (options.length >> 2))
     view.setUint8(l3 + 1, tos)
     view.setUint16(l3 + 2, pkt.end - l3)
     view.setUint16(l3 + 4, df ? 0 : host.random.u32() & 0xffff)

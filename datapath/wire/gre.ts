@@ -16,6 +16,13 @@ export const GRE_VERSION = 7
 /** What PPTP carries, where an EtherType stands else. */
 export const GRE_PROTO_PPP = 0x880b
 
+/** Bytes of a header with the fields that its first word tells of, version 0 or 1, those of routing left out. */
+export const greHeaderLength = (flags: number): number =>
+  GRE_HEADER_LEN +
+  ((flags & GRE_CHECKSUM_FLAG) === 0 ? 0 : 4) +
+  ((flags & GRE_KEY_FLAG) === 0 ? 0 : 4) +
+  ((flags & GRE_SEQUENCE_FLAG) === 0 ? 0 : 4) +
+  ((flags & GRE_ACK_FLAG) === 0 || (flags & GRE_VERSION) !== 1 ? 0 : 4)
 export const greFits = (l4: number, end: number): boolean => l4 + GRE_HEADER_LEN <= end
 export const greVersion = (v: DataView, l4: number): number => v.getUint16(l4) & GRE_VERSION
 export const greProtocol = (v: DataView, l4: number): number => v.getUint16(l4 + GRE_PROTOCOL)

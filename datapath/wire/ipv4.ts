@@ -11,6 +11,8 @@
 //    |        source address, destination address, options           |
 
 export const IPV4_HEADER_LEN = 20
+/** The first byte of a header without options: version 4, five words. */
+export const IPV4_PLAIN = 0x45
 export const IPV4_MAX_HEADER_LEN = 60
 export const IPV4_TOS = 1
 export const IPV4_TOTAL_LEN = 2
