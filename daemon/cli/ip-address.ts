@@ -7,7 +7,7 @@ import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { sameWords } from '../host-folder/address.ts'
-import { type IpContext, Refusal } from './ip-context.ts'
+import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import {
   deviceWord,
   fitsState,
@@ -168,7 +168,7 @@ function show(context: IpContext, line: Line): number {
   // The tool does not look at links when addresses of a label are asked for.
   const filter = asked.label === null ? asked : { ...asked, kind: null, master: false, group: null }
   if (filter.missing !== null) {
-    if (context.isNobody(filter.missing)) return noLink(context, line)
+    if (numberOf(filter.missing) > 0) return noLink(context, line)
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
   }
@@ -285,7 +285,7 @@ function flush(context: IpContext, line: Line): number {
   }
   const filter = readFilter(context, line)
   if (filter.missing !== null) {
-    const known = context.isNobody(filter.missing)
+    const known = numberOf(filter.missing) > 0
     // In a batch the tool sorts out itself whose addresses they are.
     if (known && !context.strict) return 0
     line.warn(

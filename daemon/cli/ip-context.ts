@@ -6,9 +6,7 @@ import { RouteError } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { Output } from './ip-output.ts'
-import { Line, Names } from './ip-words.ts'
-
-export type Foreign = 'bridge' | 'mpls' | 'link'
+import { type Foreign, Line, Names, ULONG_MAX } from './ip-words.ts'
 
 export interface IpOptions {
   family: Family | 0
@@ -157,8 +155,14 @@ export class IpContext {
   }
 }
 
-/** ll_idx_a2n(): the number in `if7`, 0 if there is none. sscanf() does not mind what stands behind it. */
-const numberOf = (name: string): number => Number(/^if\s*\+?(\d+)/.exec(name)?.[1] ?? 0)
+/** ll_idx_a2n(): the number in `if7`, 0 if there is none; sscanf(3) does not mind what stands behind it. `if-1` is the int -1. */
+export function numberOf(name: string): number {
+  const [, sign, digits] = /^if\s*([+-]?)(\d+)/.exec(name) ?? []
+  if (digits === undefined) return 0
+  const value = BigInt(digits)
+  const read = value > ULONG_MAX ? ULONG_MAX : sign === '-' ? -value : value
+  return Number(BigInt.asIntN(32, read))
+}
 
 function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error

@@ -2,9 +2,9 @@
 // set is theirs, none is made or taken away.
 
 import type { Address, Device } from '../../datapath/devices.ts'
-import { type IpContext, Refusal } from './ip-context.ts'
+import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { linkUsage } from './ip-usage.ts'
-import { address, begins, groupNumber, type Line, number } from './ip-words.ts'
+import { begins, groupNumber, type Line, linkAddress, number } from './ip-words.ts'
 
 export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
 
@@ -58,6 +58,8 @@ interface Wish {
   type: string | null
   group: number | null
   index: number | null
+  /** `link NAME`, of which a link is made. */
+  parent: string | null
   readonly changes: Change[]
   /** Words of a hardware address are compared with the link's length before anything is asked of the kernel. */
   length: number
@@ -87,24 +89,9 @@ function onOff(line: Line, key: string): boolean {
 const validName = (text: string, most = Number.POSITIVE_INFINITY): boolean =>
   text !== '' && Buffer.byteLength(text) <= most && !/[\s/]/.test(text)
 
-/** ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one; a part is read as far as it is hexadecimal. */
 function hardware(line: Line): string {
-  const text = line.next()
-  const refuse = (part: string): never => line.fail(`"${part}" is invalid lladdr.\n`, 1)
-  const hex = (n: number): string => n.toString(16).padStart(2, '0')
-  if (text.includes('.')) {
-    const word = address(text, 4)?.words[0]
-    if (word === undefined) return refuse(text)
-    return [24, 16, 8, 0].map((shift) => hex((word >>> shift) & 0xff)).join(':')
-  }
-  const parts = text.split(':').slice(0, 32)
-  return parts
-    .map((part) => {
-      const found = /^\s*([+-]?)(?:0x)?([\da-f]+)/i.exec(part)
-      const value = found === null ? -1 : Number.parseInt(found[2]!, 16) * (found[1] === '-' ? -1 : 1)
-      return value < 0 || value > 255 ? refuse(part) : hex(value)
-    })
-    .join(':')
+  const read = linkAddress(line.next())
+  return 'bytes' in read ? read.bytes : line.fail(`"${read.refused}" is invalid lladdr.\n`, 1)
 }
 
 const bytesOf = (address: string): number => address.split(':').length
@@ -139,6 +126,7 @@ function readWish(context: IpContext, line: Line): Wish {
     type: null,
     group: null,
     index: null,
+    parent: null,
     changes: [],
     length: 0,
   }
@@ -173,7 +161,7 @@ function readWish(context: IpContext, line: Line): Wish {
       if (wish.index !== null) line.duplicate('index', text)
       wish.index = Number.parseInt(text, 10) || 0
       if (wish.index <= 0) line.invalid('Invalid "index" value', text)
-    } else if (begins(word, 'link')) line.next()
+    } else if (begins(word, 'link')) wish.parent = line.next()
     else if (begins(word, 'address')) {
       const address = hardware(line)
       wish.length = bytesOf(address)
@@ -238,10 +226,8 @@ function readWish(context: IpContext, line: Line): Wish {
     } else if (word === 'vf') {
       const text = line.next()
       if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
-      if (wish.dev === null || context.device(wish.dev) === undefined)
-        line.die('Error: argument "dev" is required\n')
-      line.next()
-      while (!line.done) line.take()
+      if ((wish.dev ?? wish.name) === null) line.die('Error: argument "dev" is required\n')
+      readVirtualFunction(line, wish)
       refuse('vf', 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
       const text = line.next()
@@ -363,6 +349,23 @@ function readWish(context: IpContext, line: Line): Wish {
   return wish
 }
 
+/** iplink_parse_vf(): no link here has any, so that values are read and no more. Another word ends them. */
+function readVirtualFunction(line: Line, wish: Wish): void {
+  if (line.peek() !== 'mac' && !VF_WORDS.has(line.peek())) line.incomplete()
+  while (!line.done)
+    if (line.peek() === 'mac') {
+      line.take()
+      wish.length = bytesOf(hardware(line))
+    } else if (VF_WORDS.has(line.peek())) {
+      line.take()
+      line.next()
+    } else return
+}
+
+const VF_WORDS: ReadonlySet<string> = new Set(
+  'vlan qos proto rate max_tx_rate min_tx_rate spoofchk query_rss trust state node_guid port_guid'.split(' '),
+)
+
 const STATES: ReadonlySet<string> = new Set(
   'UNKNOWN NOTPRESENT DOWN LOWERLAYERDOWN TESTING DORMANT UP'.split(' '),
 )
@@ -398,15 +401,22 @@ function setMtu(context: IpContext, device: Device, mtu: number): void {
 /** iplink_modify(). */
 export function modifyLink(context: IpContext, line: Line, verb: LinkChange): number {
   const wish = readWish(context, line)
+  const making = verb === 'add' || verb === 'replace'
   wish.dev ??= wish.name
   if (wish.name === wish.dev && verb !== 'add' && verb !== 'replace') wish.name = null
   const target = wish.dev === null ? undefined : context.device(wish.dev)
-  if (target !== undefined && wish.length > 0) {
-    const own = target.link.mac === null ? 0 : bytesOf(target.link.mac)
+  if (!making && wish.dev !== null && wish.length > 0) {
+    // nl_get_ll_addr_len() asks the kernel, which says what it does not have.
+    if (context.isNobody(wish.dev)) {
+      const refusal = new Refusal(numberOf(wish.dev) < 0 ? 'EINVAL' : 'ENODEV')
+      context.talk(() => {
+        throw refusal
+      })
+    }
+    const own = target?.link.mac ? bytesOf(target.link.mac) : 0
     if (own !== 0 && own !== wish.length)
       return line.fail(`Invalid address length ${wish.length} - must be ${own} bytes\n`, 1)
   }
-  const making = verb === 'add' || verb === 'replace'
   if (wish.group !== null && wish.dev === null) {
     if (!line.done) return garbage(line, 255)
     if (making) return line.die('group cannot be used when creating devices.\n')
@@ -419,7 +429,12 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
         'index can be used only when creating devices or when moving device to another netns.\n',
       )
     if (target === undefined && !context.isNobody(wish.dev)) return line.noDevice(wish.dev)
-  }
+  } else if (
+    wish.parent !== null &&
+    context.device(wish.parent) === undefined &&
+    !context.isNobody(wish.parent)
+  )
+    return line.noDevice(wish.parent)
   if (wish.type !== null) {
     if (!line.done && !LINK_KINDS.has(wish.type)) {
       if (begins(line.peek(), 'help')) line.die(linkUsage)
@@ -430,13 +445,19 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
     context,
     context.talk(() => {
       if (making) make(context, wish, verb)
-      else if (target === undefined) throw new Refusal('ENODEV')
+      else if (target === undefined) throw numberRefusal(wish.dev!, verb)
       else if (verb === 'delete') {
         checkDeletion(wish)
         throw new Refusal('EOPNOTSUPP')
       } else set(context, target, wish)
     }),
   )
+}
+
+/** The number of a link that is not there: rtnl_setlink(), rtnl_dellink(). */
+function numberRefusal(name: string, verb: LinkChange): Refusal {
+  if (numberOf(name) > 0) return new Refusal('ENODEV')
+  return verb === 'delete' ? new Refusal('EINVAL') : new Refusal('EINVAL', "ifindex can't be negative")
 }
 
 /** -echo: the kernel has sent an acknowledgement and nothing else, of which an empty object is shown. */
@@ -503,6 +524,7 @@ function make(context: IpContext, wish: Wish, verb: LinkChange): void {
   const name = wish.name ?? wish.dev
   if (name !== null && Buffer.byteLength(name) > 15)
     throw new Refusal('EINVAL', 'Attribute failed policy validation')
+  checkEarly(wish, ['kind', 'netns', 'netnsid'])
   const there = name === null ? undefined : context.devices.byName(name)
   if (there !== undefined && verb === 'add') throw new Refusal('EEXIST')
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')

@@ -1,7 +1,7 @@
 // ip link, and the line about the link in ip addr, as ipaddress.c and iplink.c of iproute2 6.1 print them.
 
 import type { Device } from '../../datapath/devices.ts'
-import { type IpContext, Refusal } from './ip-context.ts'
+import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
@@ -47,7 +47,7 @@ function afstats(context: IpContext, line: Line): number {
     } else if (begins(word, 'help')) line.die(linkUsage)
     else line.die(`Command "${word}" is unknown, try "ip link help".\n`)
   }
-  if (name !== null && context.device(name) === undefined && !context.isNobody(name))
+  if (name !== null && context.device(name) === undefined && numberOf(name) <= 0)
     line.warn(`Device "${name}" does not exist.\n`)
   else context.out.list(() => {})
   return 0
@@ -63,7 +63,7 @@ function property(context: IpContext, line: Line): number {
   const altNames: string[] = []
   while (!line.done) {
     const word = line.take()
-    if (word === 'altname') {
+    if (begins(word, 'altname')) {
       const text = line.next()
       if (text === '' || /[\s/]/.test(text)) line.invalid('not a valid altname', text)
       altNames.push(text)
@@ -79,7 +79,7 @@ function property(context: IpContext, line: Line): number {
   const device = context.device(name)
   if (device === undefined && !context.isNobody(name)) return line.noDevice(name)
   return context.talk(() => {
-    if (device === undefined) throw new Refusal('ENODEV')
+    if (device === undefined) throw new Refusal(numberOf(name) < 0 ? 'EINVAL' : 'ENODEV')
     // One after the other: those in front of one that is refused stay.
     for (const altName of altNames)
       if (altName.length > 127) throw new Refusal('EINVAL', 'Attribute failed policy validation')
@@ -291,9 +291,9 @@ export function printStatistics(context: IpContext, device: Device): void {
 function showLinks(context: IpContext, line: Line): number {
   context.session.links = true
   const filter = readLinkFilter(context, line, linkUsage)
-  if (filter.missing !== null && context.isNobody(filter.missing) && filter.group !== null)
-    return noLink(context, line)
-  if (filter.missing !== null && !context.isNobody(filter.missing)) {
+  const missing = filter.missing === null ? 0 : numberOf(filter.missing)
+  if (missing > 0 && filter.group !== null) return noLink(context, line)
+  if (filter.missing !== null && missing <= 0) {
     line.warn(`Device "${filter.missing}" does not exist.\n`)
     return 1
   }
@@ -406,7 +406,8 @@ export function linkWord(context: IpContext, line: Line, word: string, f: LinkFi
     const name = line.next()
     if (context.device(name) === undefined && !context.isNobody(name))
       line.invalid('Device does not exist\n', name)
-    f.master = true
+    // -1 asks for links without a master (link_master_filtered).
+    f.master = context.device(name) !== undefined || numberOf(name) !== -1
   } else if (word === 'vrf') line.invalid('Not a valid VRF name\n', line.next())
   else if (word === 'nomaster') return true
   else if (word === 'type') f.kind = line.next()

@@ -22,6 +22,7 @@ import {
   type AnyPrefix,
   agrees,
   begins,
+  isForeign,
   type Line,
   number,
   protocolNumber,
@@ -70,6 +71,7 @@ const SHORT = new Set(
   'reordering window cwnd initcwnd initrwnd quickack congctl rttvar ssthresh fastopen_no_cookie'.split(' '),
 )
 
+const UNKNOWN_VIA = 'Unsupported address family in RTA_VIA'
 const BOTH_HOPS = 'Nexthop specification and nexthop id are mutually exclusive'
 
 /** The metric that a word names. */
@@ -119,11 +121,19 @@ interface Hop {
 
 /** A gateway behind `via`. */
 function readVia(line: Line, family: Family | 0): AnyPrefix {
-  let text = line.next()
-  const said = text === 'inet' ? 4 : text === 'inet6' ? 6 : 0
-  if (said !== 0) text = line.next()
-  return line.address(text, said === 0 ? family : said)
+  const text = line.next()
+  if (!isForeign(text)) {
+    const said = text === 'inet' ? 4 : text === 'inet6' ? 6 : 0
+    return line.address(said === 0 ? text : line.next(), said === 0 ? family : said)
+  }
+  const found = line.foreignAddress(line.next(), text)
+  if (family === 0 && line.foreign === null) line.become(text)
+  return found
 }
+
+/** RTA_VIA: a gateway of another family than the route's. */
+const isOfOther = (gateway: AnyPrefix | null, own: Family): boolean =>
+  gateway !== null && (gateway.foreign !== undefined || gateway.family === (own === 4 ? 6 : 4))
 
 /** `any` and `all` are addresses of no bytes, `default` is one of zeros, which is none to the kernel. */
 const isNothing = (p: AnyPrefix | null): boolean => p !== null && !p.given
@@ -236,7 +246,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const nexthops: Nexthop[] = []
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
-    const behindIt = h.gateway !== null && h.gateway.family === (own === 4 ? 6 : 4)
+    const behindIt = isOfOther(h.gateway, own)
     nexthops.push({
       device: d!,
       gateway: h.gateway === null || behindIt || (own === 4 && isDefault(h.gateway)) ? null : h.gateway.words,
@@ -246,7 +256,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       ...(h.realm === 0 ? {} : { realm: h.realm }),
     })
   }
-  const behindOther = hop.gateway?.family === (own === 4 ? 6 : 4)
+  const behindOther = isOfOther(hop.gateway, own)
   const extras = {
     ...(hop.onlink ? { onlink: true } : {}),
     ...(behindOther ? { via6: hop.gateway!.words } : {}),
@@ -306,7 +316,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   }
   let told: Route | null = null
   const code = context.talk(() => {
-    if (context.options.foreign !== null) throw new Refusal('EOPNOTSUPP')
+    if (line.foreign !== null) throw new Refusal('EOPNOTSUPP')
     // An address of no bytes: `any`.
     if (isNothing(source) || (!behindOther && isNothing(hop.gateway)))
       throw new Refusal('EINVAL', 'Attribute failed policy validation')
@@ -321,10 +331,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6)
       for (const h of hops) {
-        if (h.gateway?.family !== 4 && isNothing(h.gateway)) throw new Refusal('EINVAL', spec.badGateway!)
+        if (!isOfOther(h.gateway, own) && isNothing(h.gateway)) throw new Refusal('EINVAL', spec.badGateway!)
         if (change !== 'delete' && h.gateway?.family !== 6)
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
+    if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
@@ -342,8 +353,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
 
 /** What the kernel says of the first gateway without bytes (fib_gw_from_attr, fib_gw_from_via); null if none is. */
 function refusalOf(hops: readonly Hop[], own: Family): string | null {
-  const found = hops.find((h) => isNothing(h.gateway))?.gateway
+  const found = hops.find((h) => isNothing(h.gateway) || h.gateway?.foreign !== undefined)?.gateway
   if (!found) return null
+  if (found.foreign !== undefined) return UNKNOWN_VIA
   return found.family === 0 || found.family === own
     ? `Invalid IPv${own} address in RTA_GATEWAY`
     : `Invalid IPv${found.family} address in RTA_VIA`
@@ -519,10 +531,12 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
       f.metric = line.number('"metric" value is invalid\n')
     else if (word === 'via') {
-      let text = line.next()
-      const said = text === 'inet' ? 4 : text === 'inet6' ? 6 : 0
-      if (said !== 0) text = line.next()
-      f.via = line.prefix(text, said === 0 ? family : said)
+      const text = line.next()
+      if (isForeign(text)) f.via = line.foreignPrefix(line.next(), text)
+      else {
+        const said = text === 'inet' ? 4 : text === 'inet6' ? 6 : 0
+        f.via = line.prefix(said === 0 ? text : line.next(), said === 0 ? family : said)
+      }
     } else if (word === 'src') f.source = line.prefix(line.next(), family)
     else if (begins(word, 'realms')) {
       const text = line.next()
@@ -663,6 +677,7 @@ function passes(r: Route, f: Filter): boolean {
     if (match.family !== 0 && match.family !== r.family) return false
     if (match.length < r.prefixLength || !agrees(r.dst, match.words, r.prefixLength)) return false
   }
+  if (f.via?.foreign !== undefined) return false
   if (f.via !== null && f.via.family !== 0) {
     const via6 = r.family === 4 ? r.extras?.via6 : undefined
     if (f.via.family !== (via6 ? 6 : r.family)) return false

@@ -4,8 +4,9 @@
 import type { Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { parseIpv6 } from '../../datapath/wire/address.ts'
+import { protocolByName, protocolByNumber } from '../../rules/text/services.ts'
 import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
-import { DSFIELDS, IP_PROTOCOLS, PROTOCOL_NUMBERS, SCOPES, TABLES } from '../host-folder/names.ts'
+import { DSFIELDS, PROTOCOL_NUMBERS, SCOPES, TABLES } from '../host-folder/names.ts'
 
 /** exit(3): what the tool has written so far stands. */
 export class Exit extends Error {
@@ -28,12 +29,19 @@ export interface AnyPrefix {
   readonly said: boolean
   /** There is an address at all: `any` and `all` have no bytes, and `default` has none without a family. */
   readonly given: boolean
+  /** It is of such a family; `family` is 0 then. */
+  readonly foreign?: Foreign
 }
+
+/** Families that this host has neither addresses nor routes of. */
+export type Foreign = 'bridge' | 'mpls' | 'link'
+export const isForeign = (text: string): text is Foreign =>
+  text === 'bridge' || text === 'mpls' || text === 'link'
 
 /** matches(): `word` is a beginning of `full`. */
 export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
 
-const ULONG_MAX = 2n ** 64n - 1n
+export const ULONG_MAX = 2n ** 64n - 1n
 
 /** strtoul(3) of the whole text; null if something is left, or it does not fit. Base 0: 0x and leading 0 count. */
 export function number(text: string, max = 0xffff_ffff, base: 0 | 10 | 16 = 0): number | null {
@@ -98,12 +106,37 @@ function maskLength(text: string): number | null {
 
 const FAMILY_NAMES = { 0: 'any valid', 4: 'inet', 6: 'inet6' } as const
 
-/** get_addr_1() and get_prefix_1() of families that this host has nothing of: labels of MPLS, no more. */
-function foreignWord(text: string, foreign: 'bridge' | 'mpls'): AnyPrefix | null {
-  const nothing = { family: 0, words: ANY, length: 0, said: true } as const
+/**
+ * ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one, each part read as far as it is hexadecimal.
+ * `refused`: the part that is none.
+ */
+export function linkAddress(text: string): { readonly bytes: string } | { readonly refused: string } {
+  const hex = (n: number): string => n.toString(16).padStart(2, '0')
+  if (text.includes('.')) {
+    const word = address(text, 4)?.words[0]
+    if (word === undefined) return { refused: text }
+    return { bytes: [24, 16, 8, 0].map((shift) => hex((word >>> shift) & 0xff)).join(':') }
+  }
+  const bytes: string[] = []
+  for (const part of text.split(':').slice(0, 32)) {
+    const found = /^\s*([+-]?)(?:0x)?([\da-f]+)/i.exec(part)
+    const value = found === null ? -1 : Number.parseInt(found[2]!, 16) * (found[1] === '-' ? -1 : 1)
+    if (value < 0 || value > 255) return { refused: part }
+    bytes.push(hex(value))
+  }
+  return { bytes: bytes.join(':') }
+}
+
+/** mpls_pton(): labels of 20 bits. */
+const isLabels = (text: string): boolean => text.split('/').every((label) => number(label, 0xf_ffff) !== null)
+
+/** get_addr_1() and get_prefix_1() of families that this host has nothing of; `link` has no prefixes. */
+function foreignWord(text: string, foreign: Foreign): AnyPrefix | null {
+  const nothing = { family: 0, foreign, words: ANY, length: 0, said: true } as const
   if (text === 'default' || text === 'any' || text === 'all')
     return foreign === 'mpls' ? null : { ...nothing, given: false }
-  return foreign === 'mpls' && /^\d+(\/\d+)*$/.test(text) ? { ...nothing, given: true } : null
+  const known = foreign === 'link' ? 'bytes' in linkAddress(text) : foreign === 'mpls' && isLabels(text)
+  return known ? { ...nothing, given: true } : null
 }
 
 /** Arguments and what goes to standard error; iproute2's argc and argv. */
@@ -112,14 +145,10 @@ export class Line {
   readonly #complain: (text: string) => void
   #at = 0
 
-  readonly #foreign: 'bridge' | 'mpls' | 'link' | null
+  #foreign: Foreign | null
 
   /** `foreign`: a family in whose words addresses are expected, unless the place says which. */
-  constructor(
-    words: readonly string[],
-    foreign: 'bridge' | 'mpls' | 'link' | null,
-    complain: (text: string) => void,
-  ) {
+  constructor(words: readonly string[], foreign: Foreign | null, complain: (text: string) => void) {
     this.#words = words
     this.#foreign = foreign
     this.#complain = complain
@@ -128,6 +157,15 @@ export class Line {
   /** Writes to standard error. */
   warn(text: string): void {
     this.#complain(text)
+  }
+
+  get foreign(): Foreign | null {
+    return this.#foreign
+  }
+
+  /** From here on addresses are of this family. */
+  become(foreign: Foreign): void {
+    this.#foreign = foreign
   }
 
   get done(): boolean {
@@ -148,7 +186,7 @@ export class Line {
 
   /** NEXT_ARG(). */
   next(): string {
-    if (this.done) this.die('Command line is not complete. Try option "help"\n')
+    if (this.done) this.incomplete()
     return this.take()
   }
 
@@ -162,6 +200,10 @@ export class Line {
   fail(text: string, code: number): never {
     this.#complain(text)
     throw new Returned(code)
+  }
+
+  incomplete(): never {
+    return this.die('Command line is not complete. Try option "help"\n')
   }
 
   invalid(why: string, word: string): never {
@@ -184,7 +226,7 @@ export class Line {
 
   /** The next word as a prefix. */
   prefix(text: string, family: Family | 0): AnyPrefix {
-    if (this.#foreign !== null && family === 0) return this.#foreignOne(text, 'prefix', this.#foreign)
+    if (this.#foreign !== null && family === 0) return this.foreignPrefix(text, this.#foreign)
     return (
       prefix(text, family) ??
       this.die(`Error: ${FAMILY_NAMES[family]} prefix is expected rather than "${text}".\n`, 1)
@@ -192,20 +234,33 @@ export class Line {
   }
 
   address(text: string, family: Family | 0): AnyPrefix {
-    if (this.#foreign !== null && family === 0) return this.#foreignOne(text, 'address', this.#foreign)
+    if (this.#foreign !== null && family === 0) return this.foreignAddress(text, this.#foreign)
     return (
       address(text, family) ??
       this.die(`Error: ${FAMILY_NAMES[family]} address is expected rather than "${text}".\n`, 1)
     )
   }
 
-  #foreignOne(text: string, what: string, foreign: 'bridge' | 'mpls' | 'link'): AnyPrefix {
+  foreignPrefix(text: string, foreign: Foreign): AnyPrefix {
     if (foreign === 'link')
-      return this.die(`Error: "${text}" may be inet ${what}, but it is not allowed in this context.\n`, 1)
+      return this.die(`Error: "${text}" may be inet prefix, but it is not allowed in this context.\n`, 1)
     return (
       foreignWord(text, foreign) ??
-      this.die(`Error: ${foreign} ${what} is expected rather than "${text}".\n`, 1)
+      this.die(`Error: ${foreign} prefix is expected rather than "${text}".\n`, 1)
     )
+  }
+
+  foreignAddress(text: string, foreign: Foreign): AnyPrefix {
+    const found = foreignWord(text, foreign)
+    if (found !== null) return found
+    let shown = text
+    if (foreign === 'link') {
+      const read = linkAddress(text)
+      if ('refused' in read) this.warn(`"${read.refused}" is invalid lladdr.\n`)
+      // The reader has ended the word at its first colon.
+      if (!text.includes('.')) shown = text.split(':')[0]!
+    }
+    return this.die(`Error: ${foreign} address is expected rather than "${shown}".\n`, 1)
   }
 
   /** The next word as a number; `why` is the complaint. */
@@ -269,12 +324,10 @@ const SHORT_TYPES: readonly (readonly [string, number])[] = [
   ['throw', 9],
 ]
 
-/** inet_proto_a2n(). */
+/** inet_proto_a2n(): decimal, or a name of /etc/protocols, cut to a byte (mptcp is tcp). */
 export function ipProtocolNumber(text: string): number | null {
-  const lower = text.toLowerCase()
-  // The other names in /etc/protocols are the same in capitals.
-  const alias = text === lower.toUpperCase().replace('IPV6', 'IPv6') ? lower : text
-  return number(text, 255) ?? IP_PROTOCOLS.get(alias) ?? null
+  const named = protocolByName(text)
+  return number(text, 255, 10) ?? (named === null ? null : named & 0xff)
 }
 
 function inverse(names: ReadonlyMap<string, number>): ReadonlyMap<number, string> {
@@ -287,7 +340,6 @@ const SCOPE_NAMES = inverse(SCOPES)
 const TABLE_NAMES = inverse(TABLES)
 const TOS_NAMES = inverse(DSFIELDS)
 const PROTOCOL_NAMES = inverse(PROTOCOL_NUMBERS)
-const IP_PROTOCOL_NAMES = inverse(IP_PROTOCOLS)
 
 const TYPE_NAMES =
   'none unicast local broadcast anycast multicast blackhole unreachable prohibit throw nat xresolve'.split(
@@ -313,7 +365,7 @@ export class Names {
   link = (name: string, n: number): string => (this.numeric ? `[${n}]` : name)
   group = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'default')
   realm = (n: number): string => (this.numeric || n !== 0 ? String(n) : 'cosmos')
-  ipProtocol = (n: number): string => (this.numeric ? undefined : IP_PROTOCOL_NAMES.get(n)) ?? `ipproto-${n}`
+  ipProtocol = (n: number): string => (this.numeric ? null : protocolByNumber(n)) ?? `ipproto-${n}`
 }
 
 /** The text that routes and rules keep for a protocol's number. */

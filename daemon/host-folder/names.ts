@@ -1,5 +1,6 @@
 // Names that iproute2 prints for numbers (/etc/iproute2 of Debian 12).
 
+import { protocolByName } from '../../rules/text/services.ts'
 import { PlaceError } from '../errors.ts'
 import type { SourceFile } from './source.ts'
 
@@ -46,24 +47,6 @@ export const DSFIELDS: ReadonlyMap<string, number> = new Map(
     .map((pair) => [pair.split(' ')[0]!, Number(pair.split(' ')[1])]),
 )
 
-/** /etc/protocols, as far as `ip rule` and people use it. */
-export const IP_PROTOCOLS: ReadonlyMap<string, number> = new Map([
-  ['icmp', 1],
-  ['igmp', 2],
-  ['tcp', 6],
-  ['udp', 17],
-  ['dccp', 33],
-  ['gre', 47],
-  ['esp', 50],
-  ['ah', 51],
-  ['ipv6-icmp', 58],
-  ['icmpv6', 58],
-  ['ospf', 89],
-  ['pim', 103],
-  ['sctp', 132],
-  ['udplite', 136],
-])
-
 /** Decimal or 0x number; null if it is none or out of range. */
 export function parseNumber(text: string, max: number): number | null {
   if (!/^(?:\d{1,10}|0[xX][0-9a-fA-F]{1,8})$/.test(text)) return null
@@ -75,7 +58,9 @@ const orNumber = (names: ReadonlyMap<string, number>, text: string, max: number)
   names.get(text) ?? parseNumber(text, max)
 
 export const parseScope = (text: string): number | null => orNumber(SCOPES, text, 255)
-export const parseIpProtocol = (text: string): number | null => orNumber(IP_PROTOCOLS, text, 255)
+/** A name of /etc/protocols, icmpv6, or a number. */
+export const parseIpProtocol = (text: string): number | null =>
+  protocolByName(text === 'icmpv6' ? 'ipv6-icmp' : text) ?? parseNumber(text, 255)
 
 /** rtnl_dsfield_a2n: a name or a number, hexadecimal with or without 0x; its two ECN bits must be 0 (INET_DSCP_MASK). */
 export function parseTos(text: string): number | null {

@@ -165,6 +165,9 @@ export function protocolNumber(text: string): number | null {
 /** getprotobyname(): a name or one of its aliases, as it is spelt. */
 export const protocolByName = (name: string): number | null => protocolNumbers.get(name) ?? null
 
+/** getprotobynumber(). */
+export const protocolByNumber = (number: number): string | null => protocolNames.get(number) ?? null
+
 /** proto_to_name(): without `lookup` only those that iptables knows itself; null: print the number. */
 export function protocolName(number: number, lookup = false): string | null {
   return knownNames.get(number) ?? (lookup && number !== 0 ? (protocolNames.get(number) ?? null) : null)

@@ -9,6 +9,7 @@ import { IpRuleLines } from './ip-rule-lines.ts'
 import { IpWords } from './ip-words.ts'
 import { MutatedLines } from './mutated-lines.ts'
 
+const OBJECTS = ['address', 'route', 'rule', 'link']
 /** Objects of ip that the emulated host has none of. */
 const OTHER_OBJECTS = (
   'addrlabel maddress neighbor neighbour ntable ntbl l2tp fou ila macsec tunnel tunl tuntap tap token tcpmetrics ' +
@@ -114,9 +115,11 @@ export class IpGrammar extends IpWords {
   #changed(): string[] {
     for (;;) {
       const words = this.#mutated.line()
-      const object = words.find((word) => !word.startsWith('-')) ?? ''
-      const here = ['address', 'route', 'rule', 'link'].some((known) => known.startsWith(object))
-      if (!here && OTHER_OBJECTS.some((known) => known.startsWith(object))) continue
+      // What stands in front of an object may be the value of an option.
+      const plain = words.filter((word) => !word.startsWith('-'))
+      const at = plain.findIndex((word) => OBJECTS.some((known) => known.startsWith(word)))
+      const before = at < 0 ? plain : plain.slice(0, at)
+      if (before.some((word) => OTHER_OBJECTS.some((known) => known.startsWith(word)))) continue
       // The binary forms are not made (docs/parity.md).
       if (
         !words.some((word) =>
