@@ -10,270 +10,16 @@
 
 import { sameBase, sameData } from './equal.ts'
 import type { Match, Target } from './extension.ts'
-import { type AddressTest, type Asked, type ConntrackTest, NOTHING_ASKED } from './matches/conntrack.ts'
-import type { HashLimit } from './matches/hashlimit.ts'
-import type { Icmp } from './matches/icmp.ts'
-import type { Limit } from './matches/limit.ts'
-import type { Mark } from './matches/mark.ts'
-import type { Ports, Range } from './matches/parts.ts'
-import type { Recent } from './matches/recent.ts'
-import type { SetMatch } from './matches/set.ts'
-import type { StringMatch } from './matches/string.ts'
-import type { Tcp } from './matches/tcp.ts'
+import { PLAIN_LAYOUT } from './layout.ts'
 import type { BaseMatch, Rule } from './model.ts'
-import { RETURN_NOMATCH, SKIP_COUNTER_UPDATE, SKIP_SUBCOUNTER_UPDATE } from './sets/extensions.ts'
-import type { SetUse } from './sets/rule.ts'
-import type { Log } from './targets/log.ts'
-import type { SetMark } from './targets/mark.ts'
-import type { SetTarget } from './targets/set.ts'
 
 /** sizeof(struct ip6t_entry) - sizeof(struct ip6t_entry *). */
 const SHIFT = 160
 /** XT_ALIGN(sizeof(struct xt_entry_match)), and of a target. */
 const HEADER = 32
 
-/** Bytes of the data of an extension's last revision that are neither 8 nor all the tool's: [all, the tool's]. */
-const SIZES: Readonly<Record<string, number | readonly [number, number]>> = {
-  ah: 16,
-  bpf: [528, 520],
-  cgroup: [528, 520],
-  cluster: 16,
-  comment: 256,
-  connbytes: 24,
-  connlimit: [32, 24],
-  connmark: 16,
-  conntrack: 168,
-  dccp: 16,
-  devgroup: 24,
-  dst: 40,
-  esp: 16,
-  frag: 16,
-  hashlimit: [312, 304],
-  hbh: 40,
-  helper: 40,
-  ipcomp: 16,
-  iprange: 72,
-  ipvs: 40,
-  limit: [40, 8],
-  mac: 16,
-  mark: 16,
-  multiport: 48,
-  nfacct: [40, 32],
-  owner: 24,
-  physdev: 72,
-  policy: 312,
-  quota: [24, 16],
-  rateest: [72, 56],
-  recent: 232,
-  rt: 280,
-  sctp: 296,
-  set: 48,
-  srh: 112,
-  state: 168,
-  statistic: [24, 12],
-  string: [160, 152],
-  tcp: 16,
-  time: 24,
-  u32: 1984,
-  udp: 16,
-}
-
-/** A value with its place in the extension's data. Numbers are in the machine's order; anything else is compared whole. */
-type Place = readonly [at: number, length: number, value: unknown]
-
-const text = (at: number, value: string): Place[] =>
-  [...value, '\0'].map((letter, i): Place => [at + i, 1, letter.charCodeAt(0)])
-
-/** An address and its mask as they stand in memory. */
-function addressBytes(test: AddressTest | undefined): Uint8Array {
-  const bytes = new Uint8Array(32)
-  const view = new DataView(bytes.buffer)
-  for (const [i, word] of [...(test?.words ?? []), ...(test?.mask ?? [])].entries())
-    view.setInt32(4 * i, word)
-  return bytes
-}
-
-const ports = ({ sport, dport }: Ports): Place[] =>
-  [...sport, ...dport].map((port, i): Place => [2 * i, 2, port])
-
-/** XT_CONNTRACK_STATE_ALIAS: `-m state` is conntrack to the kernel. */
-const STATE_ALIAS = 1 << 13
-
-/** struct xt_conntrack_mtinfo3. */
-function conntrack({ addresses, ports: tested, ...rest }: ConntrackTest, alias = 0): Place[] {
-  const asked = [
-    rest.state,
-    rest.protocol,
-    addresses.origsrc,
-    addresses.origdst,
-    addresses.replsrc,
-    addresses.repldst,
-    rest.status,
-    rest.expires,
-    tested.origsrcport,
-    tested.origdstport,
-    tested.replsrcport,
-    tested.repldstport,
-  ]
-  const direction = rest.direction === null ? 0 : 1 << asked.length
-  const given = asked.reduce((bits, one, i) => bits | (one === null ? 0 : 1 << i), direction)
-  const inverted = asked.reduce((bits, one, i) => bits | (one?.invert ? 1 << i : 0), 0)
-  return [
-    [0, 32, addressBytes(addresses.origsrc?.value)],
-    [32, 32, addressBytes(addresses.origdst?.value)],
-    [64, 32, addressBytes(addresses.replsrc?.value)],
-    [96, 32, addressBytes(addresses.repldst?.value)],
-    [128, 4, rest.expires?.value[0] ?? 0],
-    [132, 4, rest.expires?.value[1] ?? 0],
-    [136, 2, rest.protocol?.value ?? 0],
-    ...asked.slice(8).map((one, i): Place => [138 + 2 * i, 2, (one?.value as Range | undefined)?.[0] ?? 0]),
-    [146, 2, given | alias],
-    [148, 2, rest.direction === 'REPLY' ? inverted | direction : inverted],
-    [150, 2, rest.state?.value ?? 0],
-    [152, 2, rest.status?.value ?? 0],
-    ...asked.slice(8).map((one, i): Place => [154 + 2 * i, 2, (one?.value as Range | undefined)?.[1] ?? 0]),
-  ]
-}
-
-/** XT_HASHLIMIT_* bits. */
-const hashMode = ({ keys, above, bytes, rateMatch }: HashLimit): number =>
-  (keys.includes('dstip') ? 1 : 0) |
-  (keys.includes('dstport') ? 2 : 0) |
-  (keys.includes('srcip') ? 4 : 0) |
-  (keys.includes('srcport') ? 8 : 0) |
-  (above ? 0x10 : 0) |
-  (bytes ? 0x20 : 0) |
-  (rateMatch ? 0x40 : 0)
-
-/** struct xt_set_info; null: IPSET_INVALID_ID. Bit 0 is IPSET_INV_MATCH, those of the dimensions follow. */
-const setInfo = (at: number, use: SetUse | null, invert = false): Place[] => [
-  [at, 2, use?.number ?? 0xffff],
-  [at + 2, 1, use?.dirs.length ?? 0],
-  [at + 3, 1, ((use?.bits ?? 0) << 1) | Number(invert)],
-]
-
-/** Data whose bytes one may meet under the mask. */
-const PLACES: Readonly<Record<string, (data: never) => Place[]>> = {
-  comment: ({ text: comment }: { readonly text: string }) => text(0, comment),
-  conntrack: (data: ConntrackTest) => conntrack(data),
-  hashlimit: (data: HashLimit) => [
-    ...text(0, data.name),
-    [256, 8, data.average],
-    [264, 8, data.burst],
-    [272, 4, hashMode(data)],
-    [276, 4, data.size],
-    [280, 4, data.max],
-    [284, 4, data.gcInterval],
-    [288, 4, data.expire],
-    [292, 4, data.interval],
-    [296, 1, data.sourceMask],
-    [297, 1, data.destinationMask],
-  ],
-  icmp6: ({ type, codeMin, codeMax, invert }: Icmp) => [
-    [0, 1, type],
-    [1, 1, codeMin],
-    [2, 1, codeMax],
-    [3, 1, Number(invert)],
-  ],
-  limit: ({ period, burst }: Limit) => [
-    [0, 4, period],
-    [4, 4, burst],
-  ],
-  mark: ({ value, mask, invert }: Mark) => [
-    [0, 4, value],
-    [4, 4, mask],
-    [8, 1, Number(invert)],
-  ],
-  recent: ({ name, side, mask, seconds, hitcount, ...rest }: Recent) => [
-    [0, 4, seconds],
-    [4, 4, hitcount],
-    [8, 2, rest],
-    ...text(10, name),
-    [210, 22, [side, mask]],
-  ],
-  // struct xt_set_info_match_v4; IPSET_FLAG_* as the interface numbers them.
-  set: (data: SetMatch) => [
-    ...setInfo(0, data, data.invert),
-    [8, 8, data.packets.value],
-    [16, 1, data.packets.op],
-    [24, 8, data.bytes.value],
-    [32, 1, data.bytes.op],
-    [
-      40,
-      4,
-      (data.flags & SKIP_COUNTER_UPDATE ? 1 << 3 : 0) |
-        (data.flags & SKIP_SUBCOUNTER_UPDATE ? 1 << 4 : 0) |
-        (data.flags & RETURN_NOMATCH ? 1 << 7 : 0),
-    ],
-  ],
-  state: (data: Asked<number>) => conntrack({ ...NOTHING_ASKED, state: data }, STATE_ALIAS),
-  string: ({ from, to, algo, pattern, ...rest }: StringMatch) => [
-    [0, 2, from],
-    [2, 2, to],
-    ...text(4, algo),
-    ...pattern.map((byte, i): Place => [20 + i, 1, byte]),
-    [148, 1, pattern.length],
-    [149, 1, rest],
-  ],
-  tcp: (data: Tcp) => [
-    ...ports(data),
-    [8, 1, data.option],
-    [9, 1, data.flagsMask],
-    [10, 1, data.flagsCompare],
-    [11, 1, [data.sportInvert, data.dportInvert, data.flagsInvert, data.optionInvert]],
-  ],
-  udp: (data: Ports) => [...ports(data), [8, 1, [data.sportInvert, data.dportInvert]]],
-  LOG: ({ level, flags, prefix }: Log) => [[0, 1, level], [1, 1, flags], ...text(2, prefix)],
-  MARK: ({ value, mask }: SetMark) => [
-    [0, 4, value],
-    [4, 4, mask],
-  ],
-  // struct xt_set_info_target_v3.
-  SET: ({ add, del, map, timeout, ...flags }: SetTarget) => [
-    ...setInfo(0, add),
-    ...setInfo(4, del),
-    ...setInfo(8, map),
-    [
-      12,
-      4,
-      Number(flags.exist) |
-        (flags.mapMark ? 1 << 8 : 0) |
-        (flags.mapPrio ? 1 << 9 : 0) |
-        (flags.mapQueue ? 1 << 10 : 0),
-    ],
-    [16, 4, timeout],
-  ],
-}
-
-/** The same of targets. */
-const TARGET_SIZES: Readonly<Record<string, number | readonly [number, number]>> = {
-  CONNMARK: 16,
-  CT: [72, 64],
-  DNAT: 48,
-  DNPT: [40, 34],
-  HMARK: 64,
-  IDLETIMER: [48, 40],
-  LED: [40, 32],
-  LOG: 32,
-  MASQUERADE: 40,
-  NETMAP: 40,
-  NFLOG: 80,
-  NOTRACK: [72, 64],
-  RATEEST: [32, 24],
-  REDIRECT: 40,
-  SECMARK: [264, 257],
-  SET: 24,
-  SNAT: 40,
-  SNPT: [40, 34],
-  TCPOPTSTRIP: 32,
-  TEE: [40, 32],
-  TPROXY: 32,
-  TRACE: 0,
-}
-
-function sizeOf({ kind, name }: Match | Target): readonly [all: number, own: number] {
-  const size = (kind === 'match' ? SIZES : TARGET_SIZES)[name] ?? 8
-  return typeof size === 'number' ? [size, size] : size
+function sizeOf({ layout = PLAIN_LAYOUT }: Match | Target): readonly [all: number, own: number] {
+  return [layout.size, layout.own ?? layout.size]
 }
 
 /** sizeof(struct ip6t_entry), and of libiptc's rule_head in front of its copy of one. */
@@ -349,24 +95,21 @@ function putBase(bytes: Uint8Array, view: DataView, at: number, base: BaseMatch)
     (protocol?.invert ? 0x40 : 0)
 }
 
-/** struct xt_entry_match or _target, and as much of the data as PLACES knows. */
+/** struct xt_entry_match or _target, and as much of the data as its layout tells. */
 function putExtension(
   bytes: Uint8Array,
   view: DataView,
   at: number,
   size: number,
-  { name, revision }: Match | Target,
+  extension: Match | Target,
   data: unknown,
 ): void {
   view.setUint16(at, HEADER + size, true)
-  bytes.set(Buffer.from(name === 'state' ? 'conntrack' : name, 'latin1'), at + 2)
-  bytes[at + 31] = revision ?? 0
-  for (const [offset, length, value] of placesOf(name, data) ?? [])
+  bytes.set(Buffer.from(kernelName(extension), 'latin1'), at + 2)
+  bytes[at + 31] = extension.revision ?? 0
+  for (const [offset, length, value] of extension.layout?.fields?.(data) ?? [])
     for (let i = 0; i < length; i++) bytes[at + HEADER + offset + i] = byteOf(value, i) ?? 0
 }
-
-const placesOf = (name: string, data: unknown): Place[] | undefined =>
-  (PLACES[name] as ((data: unknown) => Place[]) | undefined)?.(data)
 
 /** Byte `i` of a number in the machine's order, or of bytes; null for what is neither. */
 const byteOf = (value: unknown, i: number): number | null =>
@@ -389,7 +132,7 @@ function sameUnder(
   if (extension === other && sameData(a, b)) return true
   const asks = (from: number, length: number): boolean =>
     mask.subarray(at + from, at + from + length).some((byte) => byte !== 0)
-  const [ours, theirs] = [placesOf(extension.name, a), placesOf(other.name, b)]
+  const [ours, theirs] = [extension.layout?.fields?.(a), other.layout?.fields?.(b)]
   if (ours === undefined || theirs === undefined) return !asks(0, sizeOf(extension)[1])
   for (let k = 0; k < Math.max(ours.length, theirs.length); k++) {
     const [from, length, value] = ours[k] ?? theirs[k]!

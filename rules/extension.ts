@@ -6,6 +6,7 @@ import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { Narrowing } from './compile/narrow.ts'
 import type { Code, Js } from './compile/template.ts'
+import type { Layout } from './layout.ts'
 import type { BaseMatch, MatchUse, Rule, TableName } from './model.ts'
 import type { OptionSpec, Options } from './options.ts'
 import type { Sets } from './sets/store.ts'
@@ -54,6 +55,8 @@ interface Extension<D> {
   readonly name: string
   readonly revision?: number
   readonly families: readonly Family[]
+  /** Absent: PLAIN_LAYOUT. */
+  readonly layout?: Layout<D>
   readonly options: readonly OptionSpec[]
   /** Text of `-m NAME -h`, without the leading blank line. */
   readonly help: string

@@ -49,6 +49,7 @@ export const ah6: Match<Ah6> = {
   kind: 'match',
   name: 'ah',
   families: [6],
+  layout: { size: 16 },
   options: [
     { flag: 'ahspi', invertible: true },
     { flag: 'ahlen', invertible: true },

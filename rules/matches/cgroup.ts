@@ -19,6 +19,7 @@ export const cgroup: Match<Cgroup> = {
   name: 'cgroup',
   revision: 2,
   families: [4, 6],
+  layout: { size: 528, own: 520 },
   chains: ['INPUT', 'OUTPUT', 'POSTROUTING'],
   options: [
     { flag: 'path', holds: 'name cgroup', invertible: true },

@@ -42,6 +42,7 @@ export const cluster: Match<Cluster> = {
   kind: 'match',
   name: 'cluster',
   families: [4, 6],
+  layout: { size: 16 },
   options: [
     { flag: 'cluster-total-nodes', required: true },
     { flag: 'cluster-local-node', excludes: ['cluster-local-nodemask'], invertible: true },

@@ -41,6 +41,7 @@ export const connbytes: Match<ConnBytes> = {
   kind: 'match',
   name: 'connbytes',
   families: [4, 6],
+  layout: { size: 24 },
   options: [
     { flag: 'connbytes', required: true, invertible: true },
     { flag: 'connbytes-dir', required: true },

@@ -237,6 +237,7 @@ export const connlimit: Match<ConnLimit> = {
   name: 'connlimit',
   revision: 1,
   families: [4, 6],
+  layout: { size: 32, own: 24 },
   options: [
     { flag: 'connlimit-upto', excludes: ['connlimit-above'], invertible: true },
     { flag: 'connlimit-above', excludes: ['connlimit-upto'], invertible: true },

@@ -10,6 +10,7 @@ export const connmark: Match<Mark> = {
   name: 'connmark',
   revision: 1,
   families: [4, 6],
+  layout: { size: 16 },
   options: [{ flag: 'mark', required: true, invertible: true }],
   help: `connmark match options:
 [!] --mark value[/mask]    Match ctmark value with optional mask

@@ -11,6 +11,7 @@ import { STATUS, STRIDE, Status, TUPLE_WORDS } from '../../conntrack/table.ts'
 import { CtInfo } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import type { Field } from '../layout.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { formatAddress, formatMask, prefixLength, type Words } from '../text/address.ts'
 import { nameOf } from '../text/host-names.ts'
@@ -174,11 +175,60 @@ export const NOTHING_ASKED: ConntrackTest = {
   direction: null,
 }
 
+/** An address and its mask as they stand in memory. */
+function addressBytes(test: AddressTest | undefined): Uint8Array {
+  const bytes = new Uint8Array(32)
+  const view = new DataView(bytes.buffer)
+  for (const [i, word] of [...(test?.words ?? []), ...(test?.mask ?? [])].entries())
+    view.setInt32(4 * i, word)
+  return bytes
+}
+
+/** XT_CONNTRACK_STATE_ALIAS: `-m state` is conntrack to the kernel. */
+export const STATE_ALIAS = 1 << 13
+
+/** struct xt_conntrack_mtinfo3. */
+export function conntrackFields({ addresses, ports: tested, ...rest }: ConntrackTest, alias = 0): Field[] {
+  const asked = [
+    rest.state,
+    rest.protocol,
+    addresses.origsrc,
+    addresses.origdst,
+    addresses.replsrc,
+    addresses.repldst,
+    rest.status,
+    rest.expires,
+    tested.origsrcport,
+    tested.origdstport,
+    tested.replsrcport,
+    tested.repldstport,
+  ]
+  const direction = rest.direction === null ? 0 : 1 << asked.length
+  const given = asked.reduce((bits, one, i) => bits | (one === null ? 0 : 1 << i), direction)
+  const inverted = asked.reduce((bits, one, i) => bits | (one?.invert ? 1 << i : 0), 0)
+  return [
+    [0, 32, addressBytes(addresses.origsrc?.value)],
+    [32, 32, addressBytes(addresses.origdst?.value)],
+    [64, 32, addressBytes(addresses.replsrc?.value)],
+    [96, 32, addressBytes(addresses.repldst?.value)],
+    [128, 4, rest.expires?.value[0] ?? 0],
+    [132, 4, rest.expires?.value[1] ?? 0],
+    [136, 2, rest.protocol?.value ?? 0],
+    ...asked.slice(8).map((one, i): Field => [138 + 2 * i, 2, (one?.value as Range | undefined)?.[0] ?? 0]),
+    [146, 2, given | alias],
+    [148, 2, rest.direction === 'REPLY' ? inverted | direction : inverted],
+    [150, 2, rest.state?.value ?? 0],
+    [152, 2, rest.status?.value ?? 0],
+    ...asked.slice(8).map((one, i): Field => [154 + 2 * i, 2, (one?.value as Range | undefined)?.[1] ?? 0]),
+  ]
+}
+
 export const conntrack: Match<ConntrackTest> = {
   kind: 'match',
   name: 'conntrack',
   revision: 3,
   families: [4, 6],
+  layout: { size: 168, fields: (data) => conntrackFields(data) },
   options: [
     { flag: 'ctstate', invertible: true },
     { flag: 'ctproto', invertible: true },

@@ -103,6 +103,7 @@ export const dccp: Match<Dccp> = {
   kind: 'match',
   name: 'dccp',
   families: [4, 6],
+  layout: { size: 16 },
   protocols: [IPPROTO_DCCP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true },

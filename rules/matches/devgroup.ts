@@ -41,6 +41,7 @@ export const devgroup: Match<DevGroup> = {
   kind: 'match',
   name: 'devgroup',
   families: [4, 6],
+  layout: { size: 24 },
   options: [
     { flag: 'src-group', invertible: true },
     { flag: 'dst-group', invertible: true },

@@ -34,6 +34,7 @@ export const esp: Match<Spi> = {
   kind: 'match',
   name: 'esp',
   families: [4, 6],
+  layout: { size: 16 },
   protocols: [IPPROTO_ESP],
   options: [{ flag: 'espspi', invertible: true }],
   help: `esp match options:

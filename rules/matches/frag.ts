@@ -47,6 +47,7 @@ export const frag: Match<Frag> = {
   kind: 'match',
   name: 'frag',
   families: [6],
+  layout: { size: 16 },
   options: [
     { flag: 'fragid', invertible: true },
     { flag: 'fraglen', invertible: true },

@@ -10,6 +10,7 @@ import type { Host } from '../../datapath/host.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { skipHeaders, skipped } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { textFields } from '../layout.ts'
 import type { MatchUse } from '../model.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, madeBefore, sharedOf } from '../shared.ts'
@@ -570,11 +571,38 @@ const hasPorts = (proto: number): boolean =>
   proto === 132 ||
   proto === 136
 
+/** XT_HASHLIMIT_* bits. */
+const modeBits = ({ keys, above, bytes, rateMatch }: HashLimit): number =>
+  (keys.includes('dstip') ? 1 : 0) |
+  (keys.includes('dstport') ? 2 : 0) |
+  (keys.includes('srcip') ? 4 : 0) |
+  (keys.includes('srcport') ? 8 : 0) |
+  (above ? 0x10 : 0) |
+  (bytes ? 0x20 : 0) |
+  (rateMatch ? 0x40 : 0)
+
 export const hashlimit: Match<HashLimit> = {
   kind: 'match',
   name: 'hashlimit',
   revision: 3,
   families: [4, 6],
+  layout: {
+    size: 312,
+    own: 304,
+    fields: (data) => [
+      ...textFields(0, data.name),
+      [256, 8, data.average],
+      [264, 8, data.burst],
+      [272, 4, modeBits(data)],
+      [276, 4, data.size],
+      [280, 4, data.max],
+      [284, 4, data.gcInterval],
+      [288, 4, data.expire],
+      [292, 4, data.interval],
+      [296, 1, data.sourceMask],
+      [297, 1, data.destinationMask],
+    ],
+  },
   options: [
     { flag: 'hashlimit-upto', aliases: ['hashlimit'], excludes: ['hashlimit-above'], invertible: true },
     { flag: 'hashlimit-above', excludes: ['hashlimit-upto'], invertible: true },

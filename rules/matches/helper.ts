@@ -28,6 +28,7 @@ export const helper: Match<HelperMatch> = {
   kind: 'match',
   name: 'helper',
   families: [4, 6],
+  layout: { size: 40 },
   options: [{ flag: 'helper', required: true, invertible: true }],
   help: `helper match options:
 [!] --helper string        Match helper identified by string

@@ -83,6 +83,15 @@ export const icmp6: Match<Icmp> = {
   kind: 'match',
   name: 'icmp6',
   families: [6],
+  layout: {
+    size: 8,
+    fields: ({ type, codeMin, codeMax, invert }) => [
+      [0, 1, type],
+      [1, 1, codeMin],
+      [2, 1, codeMax],
+      [3, 1, Number(invert)],
+    ],
+  },
   protocols: [IPPROTO_ICMPV6],
   options: [{ flag: 'icmpv6-type', invertible: true, required: true }],
   help: `icmpv6 match options:

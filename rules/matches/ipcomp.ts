@@ -21,6 +21,7 @@ export const ipcomp: Match<IpComp> = {
   kind: 'match',
   name: 'ipcomp',
   families: [4, 6],
+  layout: { size: 16 },
   protocols: [IPPROTO_COMP],
   options: [
     { flag: 'ipcompspi', invertible: true },

@@ -75,6 +75,7 @@ export const iprange: Match<IpRange> = {
   name: 'iprange',
   revision: 1,
   families: [4, 6],
+  layout: { size: 72 },
   options: [
     { flag: 'src-range', holds: 'range', invertible: true },
     { flag: 'dst-range', holds: 'range', invertible: true },

@@ -67,6 +67,7 @@ export const ipvs: Match<Ipvs> = {
   kind: 'match',
   name: 'ipvs',
   families: [4, 6],
+  layout: { size: 40 },
   options: [
     { flag: 'ipvs', arg: 'none', invertible: true },
     { flag: 'vproto', invertible: true },

@@ -113,6 +113,14 @@ export const limit: Match<Limit> = {
   kind: 'match',
   name: 'limit',
   families: [4, 6],
+  layout: {
+    size: 40,
+    own: 8,
+    fields: ({ period, burst }) => [
+      [0, 4, period],
+      [4, 4, burst],
+    ],
+  },
   options: [{ flag: 'limit' }, { flag: 'limit-burst' }],
   help: `limit match options:
 --limit avg			max average match rate: default 3/hour

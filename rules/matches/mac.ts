@@ -15,6 +15,7 @@ export const mac: Match<Mac> = {
   kind: 'match',
   name: 'mac',
   families: [4, 6],
+  layout: { size: 16 },
   chains: ['PREROUTING', 'INPUT', 'FORWARD'],
   options: [{ flag: 'mac-source', holds: 'mac', required: true, invertible: true }],
   help: `mac match options:

@@ -15,6 +15,14 @@ export const mark: Match<Mark> = {
   name: 'mark',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 16,
+    fields: ({ value, mask, invert }) => [
+      [0, 4, value],
+      [4, 4, mask],
+      [8, 1, Number(invert)],
+    ],
+  },
   options: [{ flag: 'mark', required: true, invertible: true }],
   help: `mark match options:
 [!] --mark value[/mask]    Match nfmark value with optional mask

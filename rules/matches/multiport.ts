@@ -75,6 +75,7 @@ export const multiport: Match<Multiport> = {
   name: 'multiport',
   revision: 1,
   families: [4, 6],
+  layout: { size: 48 },
   options: [
     {
       flag: 'source-ports',

@@ -15,6 +15,7 @@ export const nfacct: Match<NfAcct> = {
   kind: 'match',
   name: 'nfacct',
   families: [4, 6],
+  layout: { size: 40, own: 32 },
   options: [{ flag: 'nfacct-name', holds: 'name account', required: true }],
   help: `nfacct match options:
  --nfacct-name STRING		Name of accouting area

@@ -100,6 +100,7 @@ export function optionHeader(
     kind: 'match',
     name,
     families: [6],
+    layout: { size: 40 },
     options: [{ flag: `${name}-len`, invertible: true }, { flag: `${name}-opts` }],
     help,
     parse: (o) => ({

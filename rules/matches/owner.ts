@@ -75,6 +75,7 @@ export const owner: Match<Owner> = {
   name: 'owner',
   revision: 1,
   families: [4, 6],
+  layout: { size: 24 },
   chains: ['OUTPUT', 'POSTROUTING'],
   options: [
     { flag: 'uid-owner', invertible: true },

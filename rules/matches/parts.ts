@@ -3,6 +3,7 @@
 import type { Packet } from '../../datapath/packet.ts'
 import type { Narrowing } from '../compile/narrow.ts'
 import type { Code, Js } from '../compile/template.ts'
+import type { Field } from '../layout.ts'
 import { OptionError, type Options } from '../options.ts'
 import { parsePort, serviceName } from '../text/services.ts'
 
@@ -58,6 +59,10 @@ export interface Ports {
   readonly sportInvert: boolean
   readonly dportInvert: boolean
 }
+
+/** Both ranges as struct xt_tcp and xt_udp begin with them. */
+export const portFields = ({ sport, dport }: Ports): Field[] =>
+  [...sport, ...dport].map((port, i): Field => [2 * i, 2, port])
 
 /** The ports of a packet whose transport header is there. */
 export function emitPorts(ports: Ports, js: Js): Code[] {

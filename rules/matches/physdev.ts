@@ -46,6 +46,7 @@ export const physdev: Match<PhysDev> = {
   kind: 'match',
   name: 'physdev',
   families: [4, 6],
+  layout: { size: 72 },
   options: [
     { flag: 'physdev-in', holds: 'interface', invertible: true },
     { flag: 'physdev-out', holds: 'interface', invertible: true },

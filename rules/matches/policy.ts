@@ -179,6 +179,7 @@ export const policy: Match<Policy> = {
   kind: 'match',
   name: 'policy',
   families: [4, 6],
+  layout: { size: 312 },
   options: [
     { flag: 'dir' },
     { flag: 'pol' },

@@ -27,6 +27,7 @@ export const quota: Match<Quota> = {
   kind: 'match',
   name: 'quota',
   families: [4, 6],
+  layout: { size: 24, own: 16 },
   options: [{ flag: 'quota', required: true, invertible: true }],
   help: `quota match options:
 [!] --quota quota		quota (bytes)

@@ -148,6 +148,7 @@ export const rateest: Match<RateEstMatch> = {
   kind: 'match',
   name: 'rateest',
   families: [4, 6],
+  layout: { size: 72, own: 56 },
   options: [
     {
       flag: 'rateest1',

@@ -10,6 +10,7 @@ import type { Family, Packet } from '../../datapath/packet.ts'
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
 import { IPV6_HOP_LIMIT } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
+import { textFields } from '../layout.ts'
 import { WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
 import { formatAddress, formatWhole, parseAddress, type Words } from '../text/address.ts'
@@ -250,6 +251,16 @@ export const recent: Match<Recent> = {
   name: 'recent',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 232,
+    fields: ({ name, side, mask, seconds, hitcount, ...rest }) => [
+      [0, 4, seconds],
+      [4, 4, hitcount],
+      [8, 2, rest],
+      ...textFields(10, name),
+      [210, 22, [side, mask]],
+    ],
+  },
   options: [
     ...ACTIONS.map((flag) => ({
       flag,

@@ -109,6 +109,7 @@ export const rt: Match<Rt> = {
   kind: 'match',
   name: 'rt',
   families: [6],
+  layout: { size: 280 },
   options: [
     { flag: 'rt-type', invertible: true },
     { flag: 'rt-segsleft', invertible: true },

@@ -200,6 +200,7 @@ export const sctp: Match<Sctp> = {
   kind: 'match',
   name: 'sctp',
   families: [4, 6],
+  layout: { size: 296 },
   protocols: [IPPROTO_SCTP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true, multiple: true },

@@ -13,7 +13,7 @@ import {
   SKIP_SUBCOUNTER_UPDATE,
 } from '../sets/extensions.ts'
 import { matchSet } from '../sets/packet.ts'
-import { parseSetUse, printSetUse, type SetUse } from '../sets/rule.ts'
+import { parseSetUse, printSetUse, type SetUse, setFields } from '../sets/rule.ts'
 import type { SetHolder } from '../sets/set-type.ts'
 import { strtoull } from '../text/numbers.ts'
 
@@ -99,6 +99,24 @@ export const set: Match<SetMatch> = {
   name: 'set',
   revision: 4,
   families: [4, 6],
+  // struct xt_set_info_match_v4; IPSET_FLAG_* as the interface numbers them.
+  layout: {
+    size: 48,
+    fields: (data) => [
+      ...setFields(0, data, data.invert),
+      [8, 8, data.packets.value],
+      [16, 1, data.packets.op],
+      [24, 8, data.bytes.value],
+      [32, 1, data.bytes.op],
+      [
+        40,
+        4,
+        (data.flags & SKIP_COUNTER_UPDATE ? 1 << 3 : 0) |
+          (data.flags & SKIP_SUBCOUNTER_UPDATE ? 1 << 4 : 0) |
+          (data.flags & RETURN_NOMATCH ? 1 << 7 : 0),
+      ],
+    ],
+  },
   options: [
     {
       flag: 'match-set',

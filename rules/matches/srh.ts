@@ -125,6 +125,7 @@ export const srh: Match<Srh> = {
   name: 'srh',
   revision: 1,
   families: [6],
+  layout: { size: 112 },
   options: [
     'next-hdr',
     ...['hdr-len', 'segs-left', 'last-entry'].flatMap((field) => COMPARISONS.map((how) => `${field}-${how}`)),

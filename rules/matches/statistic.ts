@@ -50,6 +50,7 @@ export const statistic: Match<Statistic> = {
   kind: 'match',
   name: 'statistic',
   families: [4, 6],
+  layout: { size: 24, own: 12 },
   options: [
     { flag: 'mode', required: true },
     { flag: 'probability', invertible: true, also: ['mode'], excludes: ['every', 'packet'] },

@@ -5,6 +5,7 @@ import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
+import { type Field, textFields } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
@@ -133,6 +134,18 @@ export const string: Match<StringMatch> = {
   name: 'string',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 160,
+    own: 152,
+    fields: ({ from, to, algo, pattern, ...rest }) => [
+      [0, 2, from],
+      [2, 2, to],
+      ...textFields(4, algo),
+      ...pattern.map((byte, i): Field => [20 + i, 1, byte]),
+      [148, 1, pattern.length],
+      [149, 1, rest],
+    ],
+  },
   options: [
     { flag: 'from' },
     { flag: 'to' },

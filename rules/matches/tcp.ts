@@ -16,6 +16,7 @@ import {
   only,
   ownPorts,
   type Ports,
+  portFields,
   printPorts,
   tcpHeaderFits,
   words,
@@ -70,6 +71,16 @@ export const tcp: Match<Tcp> = {
   kind: 'match',
   name: 'tcp',
   families: [4, 6],
+  layout: {
+    size: 16,
+    fields: (data) => [
+      ...portFields(data),
+      [8, 1, data.option],
+      [9, 1, data.flagsMask],
+      [10, 1, data.flagsCompare],
+      [11, 1, [data.sportInvert, data.dportInvert, data.flagsInvert, data.optionInvert]],
+    ],
+  },
   protocols: [IPPROTO_TCP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true, multiple: true },

@@ -177,6 +177,7 @@ export const time: Match<Time> = {
   kind: 'match',
   name: 'time',
   families: [4, 6],
+  layout: { size: 24 },
   options: [
     { flag: 'contiguous', arg: 'none' },
     { flag: 'datestart' },

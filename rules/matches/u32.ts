@@ -148,6 +148,7 @@ export const u32: Match<U32> = {
   kind: 'match',
   name: 'u32',
   families: [4, 6],
+  layout: { size: 1984 },
   options: [{ flag: 'u32', holds: 'program', required: true, invertible: true }],
   help: `u32 match options:
 [!] --u32 tests

@@ -8,6 +8,7 @@ import {
   listPorts,
   narrowsPorts,
   type Ports,
+  portFields,
   printPorts,
   words,
   xtablesPorts,
@@ -17,6 +18,10 @@ export const udp: Match<Ports> = {
   kind: 'match',
   name: 'udp',
   families: [4, 6],
+  layout: {
+    size: 16,
+    fields: (data) => [...portFields(data), [8, 1, [data.sportInvert, data.dportInvert]]],
+  },
   protocols: [IPPROTO_UDP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true },

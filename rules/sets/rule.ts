@@ -1,6 +1,7 @@
 // How rules name a set: its name and, for each dimension, whether the source or the destination is meant
 // (libxt_set.h of iptables 1.8.9).
 
+import type { Field } from '../layout.ts'
 import { OptionError, type Options } from '../options.ts'
 
 export interface SetUse {
@@ -49,3 +50,10 @@ export function parseSetUse(o: Options, flag: string, repeated: string): SetUse 
 
 export const printSetUse = (use: SetUse): string =>
   `${use.set} ${use.dirs.map((source) => (source ? 'src' : 'dst')).join()}`
+
+/** struct xt_set_info at `at`; null: IPSET_INVALID_ID. Bit 0 is IPSET_INV_MATCH, those of the dimensions follow. */
+export const setFields = (at: number, use: SetUse | null, invert = false): Field[] => [
+  [at, 2, use?.number ?? 0xffff],
+  [at + 2, 1, use?.dirs.length ?? 0],
+  [at + 3, 1, ((use?.bits ?? 0) << 1) | Number(invert)],
+]

@@ -91,6 +91,7 @@ export const connmark: Target<ConnMark> = {
   name: 'CONNMARK',
   revision: 2,
   families: [4, 6],
+  layout: { size: 16 },
   options: [
     ...MODES.map((flag) => ({
       flag,

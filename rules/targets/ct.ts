@@ -140,6 +140,7 @@ export const ct: Target<Ct> = {
   name: 'CT',
   revision: 2,
   families: [4, 6],
+  layout: { size: 72, own: 64 },
   tables: ['raw'],
   options: [
     { flag: 'notrack', arg: 'none' },
@@ -206,6 +207,7 @@ export const notrack: Target<null> = {
   name: 'NOTRACK',
   column: 'CT',
   families: [4, 6],
+  layout: { size: 72, own: 64 },
   tables: ['raw'],
   options: [],
   help: `NOTRACK does not take any options

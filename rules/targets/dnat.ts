@@ -9,6 +9,7 @@ export const dnat: Target<NatRange> = {
   name: 'DNAT',
   revision: 2,
   families: [4, 6],
+  layout: { size: 48 },
   options: [
     { flag: 'to-destination', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },

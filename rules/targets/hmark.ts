@@ -298,6 +298,7 @@ export const hmark: Target<HMark> = {
   kind: 'target',
   name: 'HMARK',
   families: [4, 6],
+  layout: { size: 64 },
   options: [
     { flag: 'hmark-tuple' },
     { flag: 'hmark-src-prefix' },

@@ -38,6 +38,7 @@ export const idletimer: Target<IdleTimer> = {
   name: 'IDLETIMER',
   revision: 1,
   families: [4, 6],
+  layout: { size: 48, own: 40 },
   options: [
     { flag: 'timeout', required: true },
     { flag: 'label', holds: 'name timer', required: true },

@@ -30,6 +30,7 @@ export const led: Target<Led> = {
   kind: 'target',
   name: 'LED',
   families: [4, 6],
+  layout: { size: 40, own: 32 },
   options: [
     { flag: 'led-trigger-id', holds: 'name led', required: true },
     { flag: 'led-delay' },

@@ -53,6 +53,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Target } from '../extension.ts'
+import { textFields } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError } from '../options.ts'
@@ -367,6 +368,10 @@ export const log: Target<Log> = {
   kind: 'target',
   name: 'LOG',
   families: [4, 6],
+  layout: {
+    size: 32,
+    fields: ({ level, flags, prefix }) => [[0, 1, level], [1, 1, flags], ...textFields(2, prefix)],
+  },
   options: [
     { flag: 'log-level' },
     { flag: 'log-prefix', holds: 'log prefix' },

@@ -50,6 +50,13 @@ export const mark: Target<SetMark> = {
   name: 'MARK',
   revision: 2,
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ value, mask }) => [
+      [0, 4, value],
+      [4, 4, mask],
+    ],
+  },
   options: MARK_FLAGS.map((flag) => ({ flag, excludes: clash(flag) })),
   help: `MARK target options:
   --set-xmark value[/mask]  Clear bits in mask and XOR value into nfmark

@@ -11,6 +11,7 @@ export const netmap: Target<NatRange> = {
   kind: 'target',
   name: 'NETMAP',
   families: [4, 6],
+  layout: { size: 40 },
   options: [{ flag: 'to', holds: 'netmap', required: true }],
   help: `NETMAP target options:
   --to address[/mask]

@@ -70,6 +70,7 @@ export const nflog: Target<NfLog> = {
   kind: 'target',
   name: 'NFLOG',
   families: [4, 6],
+  layout: { size: 80 },
   options: [
     { flag: 'nflog-group' },
     { flag: 'nflog-prefix', holds: 'log prefix' },

@@ -143,6 +143,7 @@ function npt(name: 'SNPT' | 'DNPT', field: number, chains: readonly string[]): T
     kind: 'target',
     name,
     families: [6],
+    layout: { size: 40, own: 34 },
     tables: ['mangle'],
     chains,
     options: [

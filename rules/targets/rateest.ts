@@ -71,6 +71,7 @@ export const rateestTarget: Target<RateEst> = {
   kind: 'target',
   name: 'RATEEST',
   families: [4, 6],
+  layout: { size: 32, own: 24 },
   options: [
     { flag: 'rateest-name', holds: 'name rate', required: true },
     { flag: 'rateest-interval' },

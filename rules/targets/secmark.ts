@@ -15,6 +15,7 @@ export const secmark: Target<SecMark> = {
   name: 'SECMARK',
   revision: 1,
   families: [4, 6],
+  layout: { size: 264, own: 257 },
   options: [{ flag: 'selctx', holds: 'name context', required: true }],
   help: `SECMARK target options:
   --selctx value                     Set the SELinux security context

@@ -6,7 +6,7 @@ import type { Target } from '../extension.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { PacketExtension } from '../sets/extensions.ts'
 import { addToSet, deleteFromSet, matchSet } from '../sets/packet.ts'
-import { parseSetUse, printSetUse, type SetUse } from '../sets/rule.ts'
+import { parseSetUse, printSetUse, type SetUse, setFields } from '../sets/rule.ts'
 import type { SetHolder } from '../sets/set-type.ts'
 import type { Sets } from '../sets/store.ts'
 
@@ -112,6 +112,24 @@ export const setTarget: Target<SetTarget> = {
   name: 'SET',
   revision: 3,
   families: [4, 6],
+  // struct xt_set_info_target_v3.
+  layout: {
+    size: 24,
+    fields: ({ add, del, map, timeout, ...flags }) => [
+      ...setFields(0, add),
+      ...setFields(4, del),
+      ...setFields(8, map),
+      [
+        12,
+        4,
+        Number(flags.exist) |
+          (flags.mapMark ? 1 << 8 : 0) |
+          (flags.mapPrio ? 1 << 9 : 0) |
+          (flags.mapQueue ? 1 << 10 : 0),
+      ],
+      [16, 4, timeout],
+    ],
+  },
   // A `!` before any of these is not looked at.
   options: [
     ...['add-set', 'del-set', 'map-set'].map((flag) => ({

@@ -76,6 +76,7 @@ export const tcpoptstrip: Target<StripOptions> = {
   kind: 'target',
   name: 'TCPOPTSTRIP',
   families: [4, 6],
+  layout: { size: 32 },
   tables: ['mangle'],
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'strip-options' }],

@@ -52,6 +52,7 @@ export const tee: Target<Tee> = {
   name: 'TEE',
   revision: 1,
   families: [4, 6],
+  layout: { size: 40, own: 32 },
   options: [
     { flag: 'gateway', holds: 'address', required: true },
     { flag: 'oif', holds: 'interface' },

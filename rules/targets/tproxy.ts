@@ -31,6 +31,7 @@ export const tproxy: Target<TProxy> = {
   name: 'TPROXY',
   revision: 1,
   families: [4, 6],
+  layout: { size: 32 },
   tables: ['mangle'],
   chains: ['PREROUTING'],
   options: [

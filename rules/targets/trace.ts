@@ -10,6 +10,7 @@ export const trace: Target<null> = {
   kind: 'target',
   name: 'TRACE',
   families: [4, 6],
+  layout: { size: 0 },
   tables: ['raw'],
   options: [],
   help: `TRACE does not take any options
