@@ -7,7 +7,7 @@
 //     net/snmp, net/netstat, net/snmp6               statistics.ts
 
 import type { Family } from '../datapath/packet.ts'
-import { hashLimitTables } from '../rules/matches/hashlimit.ts'
+import { hashLimitTables } from '../rules/matches/hashlimit-table.ts'
 import { recentLists } from '../rules/matches/recent.ts'
 import { jiffies } from '../rules/shared.ts'
 import type { Engine } from './engine.ts'

@@ -5,6 +5,7 @@
 //     (ports & masks | values, sorted) ── jhash_3words ── ^ protocol & mask ── scaled to --hmark-mod ── + --hmark-offset
 
 import { META, PORTS, SRC, STRIDE, TUPLE_WORDS, wordOf } from '../../conntrack/table.ts'
+import { portsOffset } from '../../datapath/dissect.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
   ICMP_DEST_UNREACH,
@@ -25,17 +26,7 @@ import {
   NEXTHDR_ROUTING,
 } from '../../datapath/wire/ipv6-headers.ts'
 import { jhashWords3, scale } from '../../datapath/wire/jhash.ts'
-import {
-  IPPROTO_AH,
-  IPPROTO_DCCP,
-  IPPROTO_ESP,
-  IPPROTO_ICMP,
-  IPPROTO_ICMPV6,
-  IPPROTO_SCTP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  IPPROTO_UDPLITE,
-} from '../../datapath/wire/protocol.ts'
+import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { CompileEnv, Target } from '../extension.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
@@ -122,23 +113,6 @@ function prefixOf(o: Options, flag: string): number {
     )
   const known = prefixLength(mask, o.family)
   return known < 0 ? bits : known
-}
-
-/** Where the ports stand in a transport header (proto_ports_offset), -1 for protocols without. */
-function portsOffset(proto: number): number {
-  switch (proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_UDPLITE:
-    case IPPROTO_SCTP:
-    case IPPROTO_DCCP:
-    case IPPROTO_ESP:
-      return 0
-    case IPPROTO_AH:
-      return 4
-    default:
-      return -1
-  }
 }
 
 /** hmark_addr6_mask() of an address in the packet. */
