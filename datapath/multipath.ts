@@ -10,18 +10,17 @@
 //
 //     31 bits against the next hops' shares of 2^31; a next hop whose own address is the source goes first
 
-import { dissect6, dissected6, dissectFrom, portsOffset } from './dissect.ts'
+import { dissect6, dissected6, portsOffset } from './dissect.ts'
+import { dissectFlow, flow } from './flow-dissector.ts'
 import type { Packet } from './packet.ts'
 import type { FrameMemory } from './ring.ts'
 import type { FlowKey } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
-import { ETH_P_IP, ETH_P_IPV6 } from './wire/ethernet.ts'
-import { GRE_ROUTING_FLAG, GRE_VERSION, greFits, greHeaderLength, greProtocol } from './wire/gre.ts'
 import { ICMP_HEADER_LEN, icmpIsError } from './wire/icmp.ts'
-import { IPV4_HEADER_LEN, ipv4Dst, ipv4HeaderLength, ipv4Protocol, ipv4Src } from './wire/ipv4.ts'
+import { IPV4_HEADER_LEN, ipv4Dst, ipv4Src } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER } from './wire/ipv6.ts'
 import { jhashWords2 } from './wire/jhash.ts'
-import { IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6 } from './wire/protocol.ts'
+import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from './wire/protocol.ts'
 
 /** FIB_MULTIPATH_HASH_FIELD_*. */
 const Field = { Src: 1, Dst: 2, Proto: 4, FlowLabel: 8, SrcPort: 16, DstPort: 32 } as const
@@ -51,22 +50,16 @@ const TAGS = 1
 const PORTS = 7
 const ADDRESSES = 9
 const KEY_WORDS = 18
+/** What is hashed of the keys, in blocks of eight bytes, but for the addresses: a block for a pair of their words. */
+const HASHED_BLOCKS = 5
+
+/** Words of one address. */
+const addressWords = (family: number): number => (family === 6 ? 4 : family === 4 ? 1 : 0)
 
 /** The 32 bits of a wire word as a little-endian machine reads them. */
 const swap = (w: number): number =>
   ((w & 0xff) << 24) | ((w & 0xff00) << 8) | ((w >>> 8) & 0xff00) | (w >>> 24)
 const swap16 = (w: number): number => ((w & 0xff) << 8) | ((w >>> 8) & 0xff)
-
-/** One header, dissected as skb_flow_dissect_flow_keys() does. */
-class Dissected {
-  family = 0
-  proto = 0
-  sport = 0
-  dport = 0
-  flowLabel = 0
-  encapsulated = false
-  readonly a = new Int32Array(8)
-}
 
 export type MultipathConf6 = Pick<MultipathConf, 'multipathHashPolicy' | 'multipathHashFields'>
 
@@ -74,7 +67,6 @@ export class Multipath {
   readonly #memory: FrameMemory
   readonly #conf: MultipathConf
   readonly #words = new Int32Array(KEY_WORDS)
-  readonly #inside = new Dissected()
   /** net.ipv6.fib_multipath_hash_policy and _fields. */
   conf6: MultipathConf6 = {
     multipathHashPolicy: 0,
@@ -152,34 +144,24 @@ export class Multipath {
     const { multipathHashPolicy: policy, multipathHashFields: fields } = this.#conf
     if (policy === 1) {
       this.#fill4(key, pkt, Field.Src | Field.Dst | Field.Proto | Field.SrcPort | Field.DstPort)
-      return this.#finish(false) >>> 1
+      return this.#finish(4) >>> 1
     }
     if (policy === 3) {
       let outer = 0
       if ((fields & OUTER) !== 0) {
         this.#fill4(key, pkt, fields)
-        outer = this.#finish(false)
+        outer = this.#finish(4)
       }
       if (pkt === null) return outer >>> 1
       return jhashWords2(outer, this.#inner(pkt, fields >> INNER_SHIFT), 0) >>> 1
     }
     if (policy === 2 && pkt !== null) {
-      const inside = this.#inside
-      if (this.#dissectInside(pkt)) {
-        if (inside.family === 6) {
-          this.#fillInside(Field.Src | Field.Dst | Field.Proto | Field.FlowLabel)
-          return this.#finish(true) >>> 1
-        }
-        this.#fillInside(Field.Src | Field.Dst)
-        return this.#finish(false) >>> 1
-      }
-      // Whatever it is, its own addresses are what the dissector found.
-      this.#fill4(key, pkt, Field.Src | Field.Dst)
-      return this.#finish(false) >>> 1
+      dissectFlow(pkt, this.#memory.view)
+      if (flow.family !== 0) return this.#innermost(flow.family)
     }
     this.#fill4(key, pkt, Field.Src | Field.Dst)
     if (pkt !== null) this.#quotedAddresses(pkt)
-    return this.#finish(false) >>> 1
+    return this.#finish(4) >>> 1
   }
 
   /** rt6_multipath_hash(): 31 bits. */
@@ -189,7 +171,7 @@ export class Multipath {
     const { multipathHashPolicy: policy, multipathHashFields: fields } = this.conf6
     if (policy === 1) {
       this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto | Field.SrcPort | Field.DstPort)
-      return this.#finish(true) >>> 1
+      return this.#finish(6) >>> 1
     }
     if (policy === 3) {
       let outer = 0
@@ -197,21 +179,14 @@ export class Multipath {
         this.#fill6(key, pkt, fields)
         if (pkt !== null && (fields & Field.FlowLabel) !== 0)
           w[TAGS] = this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL
-        outer = this.#finish(true)
+        outer = this.#finish(6)
       }
       if (pkt === null) return outer >>> 1
       return jhashWords2(outer, this.#inner(pkt, fields >> INNER_SHIFT), 0) >>> 1
     }
     if (policy === 2 && pkt !== null) {
-      if (this.#dissectInside(pkt)) {
-        const six = this.#inside.family === 6
-        this.#fillInside(Field.Src | Field.Dst | (six ? Field.Proto | Field.FlowLabel : 0))
-        return this.#finish(six) >>> 1
-      }
-      // What the dissector found outside: the label in the host's byte order, no quotation.
-      this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
-      w[TAGS] = this.#memory.view.getUint32(pkt.l3) & FLOW_LABEL
-      return this.#finish(true) >>> 1
+      dissectFlow(pkt, this.#memory.view)
+      return this.#innermost(flow.family === 4 ? 4 : 6)
     }
     this.#fill6(key, pkt, Field.Src | Field.Dst | Field.Proto)
     if (pkt !== null && !this.#quoted6(pkt)) {
@@ -222,7 +197,7 @@ export class Multipath {
         w[BASIC] = this.#memory.view.getUint8(pkt.l3 + IPV6_NEXT_HEADER) << 16
       }
     }
-    return this.#finish(true) >>> 1
+    return this.#finish(6) >>> 1
   }
 
   #fill6(key: FlowKey, pkt: Packet | null, fields: number): void {
@@ -286,107 +261,55 @@ export class Multipath {
     this.#words[ADDRESSES + 1] = swap(ipv4Dst(view, inner))
   }
 
-  /** fib_multipath_custom_hash_inner(). */
+  /**
+   * Policy 2: by what the dissector found innermost, or outside where there is no tunnel. The label is in the host's byte
+   * order, and no quotation is looked at.
+   */
+  #innermost(family: number): number {
+    this.#fillFlow(family, Field.Src | Field.Dst | (family === 6 ? Field.Proto | Field.FlowLabel : 0))
+    return this.#finish(family) >>> 1
+  }
+
+  /** fib_multipath_custom_hash_inner(), of IPv6 too. */
   #inner(pkt: Packet, fields: number): number {
-    if ((fields & OUTER) === 0 || !this.#dissectInside(pkt)) return 0
+    if ((fields & OUTER) === 0) return 0
+    dissectFlow(pkt, this.#memory.view)
+    if (!flow.encapsulated) return 0
     this.#words.fill(0)
-    this.#fillInside(fields)
-    return this.#finish(this.#inside.family === 6)
+    this.#fillFlow(flow.family, fields)
+    return this.#finish(flow.family)
   }
 
-  #fillInside(fields: number): void {
+  /** Fields of the innermost headers that could be read. */
+  #fillFlow(family: number, fields: number): void {
     const w = this.#words
-    const inside = this.#inside
-    const n = inside.family === 6 ? 4 : 1
+    const { addresses } = flow
+    const n = addressWords(family)
     for (let i = 0; i < n; i++) {
-      if ((fields & Field.Src) !== 0) w[ADDRESSES + i] = swap(inside.a[i]!)
-      if ((fields & Field.Dst) !== 0) w[ADDRESSES + n + i] = swap(inside.a[n + i]!)
+      if ((fields & Field.Src) !== 0) w[ADDRESSES + i] = swap(addresses[i]!)
+      if ((fields & Field.Dst) !== 0) w[ADDRESSES + n + i] = swap(addresses[n + i]!)
     }
-    if ((fields & Field.Proto) !== 0) w[BASIC] = inside.proto << 16
-    if ((fields & Field.FlowLabel) !== 0 && inside.family === 6) w[TAGS] = inside.flowLabel
-    if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(inside.sport)
-    if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(inside.dport) << 16)
-  }
-
-  /** The innermost IP header of a tunnelled packet goes to #inside; false if it is none. */
-  #dissectInside(pkt: Packet): boolean {
-    const { view } = this.#memory
-    const inside = this.#inside
-    let at = pkt.l4
-    let { proto } = pkt
-    if (pkt.family === 6) {
-      dissect6(pkt, view)
-      if (dissected6.fragment) return false
-      at = dissected6.at
-      proto = dissected6.proto
-    } else if (pkt.fragOffset !== 0 || pkt.moreFragments) return false
-    let found = false
-    for (;;) {
-      let family = 0
-      if (proto === IPPROTO_IPIP) family = 4
-      else if (proto === IPPROTO_IPV6) family = 6
-      else if (proto === IPPROTO_GRE) {
-        if (!greFits(at, pkt.end)) break
-        const flags = view.getUint16(at)
-        const type = greProtocol(view, at)
-        // Version 0 without routing; PPTP's version 1 carries no IP header here.
-        if ((flags & (GRE_ROUTING_FLAG | GRE_VERSION)) !== 0) break
-        family = type === ETH_P_IP ? 4 : type === ETH_P_IPV6 ? 6 : 0
-        at += greHeaderLength(flags)
-      }
-      if (family === 4) {
-        if (at + IPV4_HEADER_LEN > pkt.end || ipv4HeaderLength(view, at) < IPV4_HEADER_LEN) break
-        inside.family = 4
-        inside.proto = proto = ipv4Protocol(view, at)
-        inside.a[0] = ipv4Src(view, at)
-        inside.a[1] = ipv4Dst(view, at)
-        inside.flowLabel = inside.sport = inside.dport = 0
-        found = true
-        const fragment = (view.getUint16(at + 6) & 0x3fff) !== 0
-        at += ipv4HeaderLength(view, at)
-        if (fragment) break
-      } else if (family === 6) {
-        if (at + 40 > pkt.end) break
-        inside.family = 6
-        inside.proto = proto = view.getUint8(at + 6)
-        for (let i = 0; i < 8; i++) inside.a[i] = view.getInt32(at + 8 + 4 * i)
-        inside.flowLabel = view.getUint32(at) & FLOW_LABEL
-        inside.sport = inside.dport = 0
-        found = true
-        dissectFrom(view, at + IPV6_HEADER_LEN, pkt.end, proto)
-        inside.proto = proto = dissected6.proto
-        at = dissected6.at
-        if (dissected6.fragment) break
-      } else {
-        if (found) this.#insidePorts(proto, at, pkt.end)
-        break
-      }
-    }
-    return found
-  }
-
-  #insidePorts(proto: number, at: number, end: number): void {
-    const offset = portsOffset(proto)
-    if (offset < 0 || at + offset + 4 > end) return
-    this.#inside.sport = this.#memory.view.getUint16(at + offset)
-    this.#inside.dport = this.#memory.view.getUint16(at + offset + 2)
+    if ((fields & Field.Proto) !== 0) w[BASIC] = flow.proto << 16
+    if ((fields & Field.FlowLabel) !== 0 && family === 6) w[TAGS] = flow.flowLabel
+    if ((fields & Field.SrcPort) !== 0) w[PORTS] = swap16(flow.ports >>> 16)
+    if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(flow.ports) << 16)
   }
 
   /** __flow_hash_from_keys(): both directions of a flow have one hash; never 0. Unsigned 32 bits. */
-  #finish(six: boolean): number {
+  #finish(family: number): number {
     const w = this.#words
-    const n = six ? 4 : 1
-    if (six ? precedes(w, ADDRESSES + 4, ADDRESSES) : w[ADDRESSES + 1]! >>> 0 < w[ADDRESSES]! >>> 0)
+    const n = addressWords(family)
+    if (family === 6 ? precedes(w, ADDRESSES + 4, ADDRESSES) : w[ADDRESSES + 1]! >>> 0 < w[ADDRESSES]! >>> 0)
       for (let i = 0; i < n; i++) {
         const x = w[ADDRESSES + i]!
         w[ADDRESSES + i] = w[ADDRESSES + n + i]!
         w[ADDRESSES + n + i] = x
       }
     const ports = w[PORTS]!
-    if (ports >>> 16 < (ports & 0xffff)) w[PORTS] = (ports << 16) | (ports >>> 16)
+    if (family !== 0 && ports >>> 16 < (ports & 0xffff)) w[PORTS] = (ports << 16) | (ports >>> 16)
     const { multipathHashSeed } = this.#conf
     const seed = multipathHashSeed === 0 ? USUAL_SEED : multipathHashSeed
-    const hash = sipHash(this.#v, w, six ? 9 : 6, seed)
+    const hash = sipHash(this.#v, w, HASHED_BLOCKS + n, seed)
     return hash === 0 ? 1 : hash
   }
 }

@@ -14,6 +14,7 @@ export const IPPROTO_ICMPV6 = 58
 export const IPPROTO_PIM = 103
 export const IPPROTO_SCTP = 132
 export const IPPROTO_UDPLITE = 136
+export const IPPROTO_MPLS = 137
 export const IPPROTO_RAW = 255
 
 /** Whether a transport header of this protocol starts with source and destination port. */

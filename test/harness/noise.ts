@@ -95,6 +95,7 @@ const INSIDE = {
 const IPIP = 4
 const GRE = 47
 const IPV6 = 41
+const MPLS = 137
 
 /** A packet in a tunnel, whose own headers nobody on the way reads but what hashes flows; now and then in two, or cut. */
 export function tunnelled(w: Wire, src: string, dst: string, depth = 0): Uint8Array {
@@ -115,23 +116,72 @@ export function tunnelled(w: Wire, src: string, dst: string, depth = 0): Uint8Ar
   return build.ip({
     src,
     dst,
-    proto: gre ? GRE : random.once(12) ? random.pick([IPIP, IPV6]) : family === 4 ? IPIP : IPV6,
+    proto: gre ? GRE : random.once(12) ? random.pick([IPIP, IPV6, MPLS]) : family === 4 ? IPIP : IPV6,
     payload: random.once(6) ? payload.slice(0, random.below(payload.length)) : payload,
     ...common(w),
     ...(random.once(8) ? { ttl: random.pick([1, 2]) } : {}),
   })
 }
 
+/** What GRE may carry in front of IP, and what it is called: right, or with a bit that is not. */
+const LINKS: readonly ((random: Wire['random'], inside: number) => readonly [number, readonly number[]])[] = [
+  // Ethernet, VLAN tags, PRP and HSR.
+  (_, inside) => [0x6558, [...Array<number>(12).fill(2), ...word(inside)]],
+  (random, inside) => [random.pick([0x8100, 0x88a8]), [0, 5, ...word(inside)]],
+  (_, inside) => [0x8100, [0, 5, ...word(0x8100), 0, 6, ...word(inside)]],
+  (random, inside) => [random.pick([0x88fb, 0x892f]), [0, 1, 0, 2, ...word(inside)]],
+  // PPPoE, whose PPP has numbers of its own.
+  (random, inside) => [
+    0x8864,
+    [
+      ...random.pick([
+        [0x11, 0],
+        [0x11, 0],
+        [0x11, 7],
+        [0x21, 0],
+      ]),
+      ...[0, 9, 0, 60],
+      ...word(random.once(3) ? random.pick([0x281, 0x283, 0xc021, 0x21ff, 0x100, 0x101]) : pppOf(inside)),
+    ],
+  ],
+  // batman-adv: a unicast packet of version 15.
+  (random, inside) => [
+    0x4305,
+    [
+      random.pick([0x40, 0x40, 0x41]),
+      random.pick([15, 15, 14]),
+      ...Array<number>(20).fill(3),
+      ...word(inside),
+    ],
+  ],
+  // MPLS, TIPC, time, faults, storage, addresses, and nobody knows what.
+  (random) => [random.pick([0x8847, 0x8848, 0x88ca, 0x88f7, 0x8902, 0x8906, 0x0806, 0x8035, 0x9000]), []],
+  (random) => [random.pick([0x6558, 0x880b, 0x0800, 0x86dd]), []],
+]
+
+const word = (n: number): number[] => [n >> 8, n & 255]
+const pppOf = (etherType: number): number => (etherType === 0x0800 ? 0x21 : 0x57)
+
 /** RFC 2784 and 2890: flags, version, what is inside; checksum, key and sequence number as the flags say. */
 function greHeader(random: Wire['random'], inside: number): number[] {
+  if (random.once(8)) return pptpHeader(random, inside)
   const flags = random.pick([0, 0, 0x8000, 0x2000, 0x3000, 0xb000, 0x4000, 0x0001, 0x2001])
-  const type = random.once(10) ? random.pick([0x6558, 0x880b, 0x0800, 0x86dd]) : inside
+  const [type, link] = random.once(4) ? random.pick(LINKS)(random, inside) : [inside, []]
   const words = [0x8000, 0x2000, 0x1000].filter((bit) => (flags & bit) !== 0).length
+  return [...word(flags), ...word(type), ...Array.from({ length: words * 4 }, () => random.below(3)), ...link]
+}
+
+/** RFC 2637: version 1, length and call, a sequence number and one that is acknowledged, PPP's header. */
+function pptpHeader(random: Wire['random'], inside: number): number[] {
+  const flags = random.pick([0x2001, 0x3001, 0x3081, 0x2081, 0x3002])
+  const words = [0x1000, 0x80].filter((bit) => (flags & bit) !== 0).length
+  const ppp = random.once(4) ? 0xc021 : pppOf(inside)
   return [
-    flags >> 8,
-    flags & 255,
-    type >> 8,
-    type & 255,
+    ...word(flags),
+    ...word(0x880b),
+    ...[0, 60, 0, random.below(3)],
     ...Array.from({ length: words * 4 }, () => random.below(3)),
+    ...[0xff, 3],
+    ...word(ppp),
   ]
 }
