@@ -81,6 +81,8 @@ interface Drawn {
   readonly kept?: boolean
   /** So is the source. */
   readonly sourceKept?: boolean
+  /** A rule gave the source another address. */
+  readonly moved?: boolean
 }
 
 /** Where a packet comes from and goes to. */
@@ -263,6 +265,7 @@ export class DrawnRandom implements Random {
           (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
         destinationAddress: replySrc,
         sourceKept: replyTo === from,
+        moved: replyDst !== src,
       }
       // Of two in different zones, the one that had to give way drew; if both did, judge() tries both orders.
       const drew = (d: Drawn): boolean => (d.source ?? d.destination) !== null
@@ -373,6 +376,7 @@ export class DrawnRandom implements Random {
       destination: isIcmp(protocol) ? null : fresh(destination),
       kept: same && went?.ports[1] === came[1],
       sourceKept: same && went?.ports[0] === came[0],
+      moved: headers !== null && addressOf(source) !== headers.src,
     }
     return drawn.source === null && drawn.destination === null ? null : drawn
   }
@@ -405,11 +409,13 @@ export class DrawnRandom implements Random {
     if (source !== null && source !== 0) {
       const inside = this.#asked(drawn, source, true)
       const always = this.#alwaysSource.some((a) => a === null || mayGive(a, drawn.sourceAddress))
-      // No rule asked for another source: all ports of the destination's range were taken, or nobody drew it.
+      // No rule asked for another source port: nobody drew it, all ports of the destination's range were taken, or the
+      // address that SNAT gave clashed. Then the destination had been chosen for another source, and was free.
       const unasked = inside.length === 0 && !always
+      const kept = drawn.sourceKept === true
       const free = { port: source, ...freeRange(source, drawn.protocol) }
-      full = unasked && drawn.sourceKept !== true
-      if (!unasked || full)
+      full = unasked && !kept && drawn.moved !== true
+      if (!unasked || !kept)
         // Where one rule names ports and another draws any, nobody knows which it was: a draw for both, if there is one.
         asked.push(inside.length > 0 && !always ? inside : [...inside, free])
     }
