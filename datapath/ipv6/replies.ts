@@ -589,10 +589,9 @@ export class Replies6 {
       view.setUint32(l4 + TCP_ACK_SEQ, tcpSeq(view, cause.l4) + numbers)
       view.setUint8(l4 + TCP_FLAGS, TCP_RST | TCP_ACK)
     }
-    view.setUint16(
-      l4 + TCP_CHECKSUM,
-      ~fold(sumView(view, l4, l4 + TCP_HEADER_LEN, pseudo6(pkt, IPPROTO_TCP, TCP_HEADER_LEN))),
-    )
+    // Of the segment's own addresses: one to the unspecified address gets a source that the sum does not know.
+    const pseudo = pseudo6(cause, IPPROTO_TCP, TCP_HEADER_LEN)
+    view.setUint16(l4 + TCP_CHECKSUM, ~fold(sumView(view, l4, l4 + TCP_HEADER_LEN, pseudo)))
     fill6(pkt, view)
   }
 
