@@ -43,6 +43,11 @@ if (unknown.length > 0) {
   console.error(`no benchmark "${unknown[0]}"; there are: ${Object.keys(BENCHES).join(', ')}`)
   process.exit(2)
 }
+const unread = options.find((word) => word !== '--short' && word !== '--write')
+if (unread !== undefined) {
+  console.error(`no option "${unread}"; there are: --short, --short --write`)
+  process.exit(2)
+}
 const isShort = options.includes('--short')
 // Who is not root sends nothing through devices; the short form says so and goes on.
 if (!isShort || process.getuid?.() === 0)

@@ -7,7 +7,7 @@
 //
 // Needs root, TUN devices, iptables-legacy, conntrack and a C compiler. Exit status 1 if anything differs.
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { refusals } from '../test/harness/generate.ts'
@@ -24,30 +24,59 @@ const USAGE = `usage: npm run compare -- [--seed N] [--scenarios N] [--minutes N
                           [--jobs N] [--out DIR] [--shrink SECONDS] [--most N] [--file SCENARIO.json]... [--run RUN.json]
 profiles: ${PROFILES.join(', ')}`
 
-const { values } = parseArgs({
-  options: {
-    help: { type: 'boolean', short: 'h' },
-    seed: { type: 'string' },
-    scenarios: { type: 'string', default: '500' },
-    minutes: { type: 'string' },
-    profile: { type: 'string' },
-    frames: { type: 'string', default: '200' },
-    jobs: { type: 'string', default: '16' },
-    out: { type: 'string' },
-    file: { type: 'string', multiple: true },
-    run: { type: 'string' },
-    shrink: { type: 'string', default: '60' },
-    most: { type: 'string', default: '20' },
-  },
-})
+/** One line for who called it wrongly. */
+function refuse(reason: string): never {
+  console.error(`fuzz-kernel: ${reason}`)
+  process.exit(2)
+}
+
+const OPTIONS = {
+  help: { type: 'boolean', short: 'h' },
+  seed: { type: 'string' },
+  scenarios: { type: 'string', default: '500' },
+  minutes: { type: 'string' },
+  profile: { type: 'string' },
+  frames: { type: 'string', default: '200' },
+  jobs: { type: 'string', default: '16' },
+  out: { type: 'string' },
+  file: { type: 'string', multiple: true },
+  run: { type: 'string' },
+  shrink: { type: 'string', default: '60' },
+  most: { type: 'string', default: '20' },
+} as const
+
+function readOptions() {
+  try {
+    return parseArgs({ options: OPTIONS }).values
+  } catch (error) {
+    return refuse((error as Error).message.split('\n')[0]!)
+  }
+}
+
+/** The least that each number may be. */
+const LEAST = { seed: 0, scenarios: 0, minutes: 0, frames: 1, jobs: 1, shrink: 0, most: 0 } as const
+
+const values = readOptions()
 
 if (values.help) {
   console.log(USAGE)
   process.exit(0)
 }
 
+for (const [name, least] of Object.entries(LEAST)) {
+  const value = values[name as keyof typeof LEAST]
+  if (value === undefined) continue
+  const whole = name !== 'minutes' && name !== 'shrink'
+  const n = value.trim() === '' ? Number.NaN : Number(value)
+  if (!(n >= least && n <= Number.MAX_SAFE_INTEGER) || (whole && !Number.isInteger(n)))
+    refuse(`--${name} takes a ${whole ? 'whole ' : ''}number from ${least} on, not "${value}"`)
+}
+for (const file of [...(values.file ?? []), values.run])
+  if (file !== undefined && !existsSync(file)) refuse(`no such file: ${file}`)
+
 const seed = values.seed === undefined ? (Date.now() / 1000) | 0 : Number(values.seed)
 const profiles = values.profile === undefined ? PROFILES : (values.profile.split(',') as Profile[])
+for (const profile of profiles) if (!PROFILES.includes(profile)) refuse(`no such profile: "${profile}"`)
 const deadline =
   values.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + Number(values.minutes) * 60_000
 const pool = new OraclePool(Number(values.jobs))
