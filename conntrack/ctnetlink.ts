@@ -6,12 +6,13 @@
 // A Flow holds only what was said: an attribute that is missing is not there, as in the message.
 
 import { type Family, Packet } from '../datapath/packet.ts'
+import type { AddressWords } from '../datapath/wire/address.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP } from '../datapath/wire/protocol.ts'
 import type { Conntrack } from './conntrack.ts'
 import { Errno } from './errno.ts'
 import { ExpectFlag } from './expect.ts'
 import type { Nat } from './nat/nat.ts'
-import { Manip } from './nat/range.ts'
+import { Manip, singleRange } from './nat/range.ts'
 import {
   CTMARK,
   clearEvents,
@@ -35,7 +36,7 @@ import {
 } from './table.ts'
 import { invert, Tuple } from './tuple.ts'
 
-export type Words = readonly [number, number, number, number]
+export type Words = AddressWords
 
 /** One direction of a Flow. */
 export interface FlowTuple {
@@ -307,7 +308,7 @@ export function create(
     ] as const) {
       const address = asked === null ? ownAddress(ct, entry, manip) : asked.address
       const port = asked?.port ?? null
-      nat.setup(pkt, natRange(address, port), manip)
+      nat.setup(pkt, singleRange(address, port), manip)
     }
   }
   const failed = flow.status === undefined ? 0 : changeStatus(ct, entry, flow.status, Status.Confirmed)
@@ -334,22 +335,6 @@ function ownAddress(ct: Conntrack, entry: number, manip: Manip): Words {
   return manip === Manip.Src
     ? [reply.d0, reply.d1, reply.d2, reply.d3]
     : [reply.s0, reply.s1, reply.s2, reply.s3]
-}
-
-function natRange(address: Words, port: number | null) {
-  return {
-    min: address,
-    max: address,
-    minPort: port ?? 0,
-    maxPort: port ?? 0,
-    hasPorts: port !== null,
-    basePort: 0,
-    offset: false,
-    random: false,
-    randomFully: false,
-    persistent: false,
-    netmap: false,
-  }
 }
 
 /** nf_ct_change_status_common: 0, or -EBUSY. `known`: bits that both sides have anyway. */

@@ -2,6 +2,7 @@
 
 import { type Device, Scope } from './devices.ts'
 import type { Family } from './packet.ts'
+import type { AddressWords } from './wire/address.ts'
 
 /** RTN_*; the numbers are the kernel's. */
 export const RouteType = {
@@ -31,7 +32,7 @@ export const RouteFailure = {
 } as const
 export type RouteFailure = (typeof RouteFailure)[keyof typeof RouteFailure]
 
-export type Words = readonly [number, number, number, number]
+export type Words = AddressWords
 
 export interface Nexthop {
   readonly device: Device

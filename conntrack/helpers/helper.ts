@@ -9,10 +9,11 @@
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { ensureWritable } from '../../datapath/rewrite.ts'
+import type { AddressWords } from '../../datapath/wire/address.ts'
 import { TCP_HEADER_LEN, tcpHeaderLength } from '../../datapath/wire/tcp.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { type Expectation, ExpectError, type ExpectPolicy } from '../expect.ts'
-import { Manip } from '../nat/range.ts'
+import { Manip, singleRange } from '../nat/range.ts'
 import { addressAt, DST, META, PORTS, SRC, STATUS, STRIDE, Status, TUPLE_WORDS } from '../table.ts'
 import { Tuple } from '../tuple.ts'
 
@@ -47,7 +48,7 @@ export function helpersOf(kind: HelperKind, ct: Conntrack): Helper[] {
   )
 }
 
-export type Words = readonly [number, number, number, number]
+export type Words = AddressWords
 
 export const BOTH: readonly Family[] = [4, 6]
 
@@ -179,26 +180,9 @@ export const CANNOT_EXPECT = 'cannot add expectation'
 export const ALL_PORTS = 'all ports in use'
 export const CANNOT_MANGLE = 'cannot mangle packet'
 
-/** A range of one address, and perhaps one port. */
-function single(address: Words, port: number | null) {
-  return {
-    min: address,
-    max: address,
-    minPort: port ?? 0,
-    maxPort: port ?? 0,
-    hasPorts: port !== null,
-    basePort: 0,
-    offset: false,
-    random: false,
-    randomFully: false,
-    persistent: false,
-    netmap: false,
-  } as const
-}
-
 /** nf_nat_setup_info() with one address. */
 export function bind(ct: Conntrack, entry: number, manip: Manip, address: Words, port: number | null): void {
-  ct.nat?.setupEntry(entry, single(address, port), manip)
+  ct.nat?.setupEntry(entry, singleRange(address, port), manip)
 }
 
 /** nf_nat_follow_master(): an expected connection is translated as its master is. */

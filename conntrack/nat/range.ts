@@ -1,12 +1,13 @@
 // What a NAT rule allows: addresses, ports, and how to choose among them.
 
 import type { Family } from '../../datapath/packet.ts'
+import type { AddressWords } from '../../datapath/wire/address.ts'
 
 /** struct nf_nat_range2. Addresses as words, ports in host order. */
 export interface NatRange {
   /** Null: the address stays (no NF_NAT_RANGE_MAP_IPS). `min` and `max` are null together. */
-  readonly min: readonly [number, number, number, number] | null
-  readonly max: readonly [number, number, number, number] | null
+  readonly min: AddressWords | null
+  readonly max: AddressWords | null
   /** With `hasPorts` (NF_NAT_RANGE_PROTO_SPECIFIED). For ICMP they are identifiers. */
   readonly minPort: number
   readonly maxPort: number
@@ -20,6 +21,21 @@ export interface NatRange {
   /** NETMAP: the network part comes from [min, max], the host part from the packet. */
   readonly netmap: boolean
 }
+
+/** One address, and perhaps one port. */
+export const singleRange = (address: AddressWords, port: number | null): NatRange => ({
+  min: address,
+  max: address,
+  minPort: port ?? 0,
+  maxPort: port ?? 0,
+  hasPorts: port !== null,
+  basePort: 0,
+  offset: false,
+  random: false,
+  randomFully: false,
+  persistent: false,
+  netmap: false,
+})
 
 export const Manip = { Src: 0, Dst: 1 } as const
 export type Manip = (typeof Manip)[keyof typeof Manip]

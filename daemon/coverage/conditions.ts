@@ -7,7 +7,7 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import { type ConntrackTest, State } from '../../rules/matches/conntrack.ts'
-import type { Icmp } from '../../rules/matches/icmp.ts'
+import type { Icmp } from '../../rules/matches/icmp-type.ts'
 import type { Mark } from '../../rules/matches/mark.ts'
 import type { Multiport } from '../../rules/matches/multiport.ts'
 import type { Ports } from '../../rules/matches/parts.ts'

@@ -1,27 +1,14 @@
-// icmp: type and code of the ICMP header (libipt_icmp of iptables 1.8.9, icmp_match() of xt_tcpudp.c).
+// icmp: type and code of the ICMP header; see icmp-type.ts.
 
 import { IPPROTO_ICMP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
-import { OptionError } from '../options.ts'
-import { strtoul } from '../text/numbers.ts'
-import { abbreviates, headerFits, inRange } from './parts.ts'
-
-export interface Icmp {
-  /** 255: any. */
-  readonly type: number
-  readonly codeMin: number
-  readonly codeMax: number
-  readonly invert: boolean
-}
+import { all, allCodes, emitType, type Icmp, type IcmpName, listType, one, parseType } from './icmp-type.ts'
+import { headerFits } from './parts.ts'
 
 const ANY_TYPE = 0xff
 
-type Name = readonly [name: string, type: number, codeMin: number, codeMax: number]
-const all = (name: string, type: number): Name => [name, type, 0, 0xff]
-const one = (name: string, type: number, code: number): Name => [name, type, code, code]
-
 /** In iptables' order: an abbreviation must fit only one, and a listing names the first that fits. */
-export const ICMP_NAMES: readonly Name[] = [
+export const ICMP_NAMES: readonly IcmpName[] = [
   all('any', ANY_TYPE),
   all('echo-reply', 0),
   all('pong', 0),
@@ -63,43 +50,6 @@ export const ICMP_NAMES: readonly Name[] = [
   all('address-mask-request', 17),
   all('address-mask-reply', 18),
 ]
-
-function parseType(text: string): Omit<Icmp, 'invert'> {
-  let found: Name | null = null
-  for (const name of ICMP_NAMES) {
-    if (!abbreviates(text, name[0])) continue
-    if (found !== null)
-      throw new OptionError(`Ambiguous ICMP type \`${text}': \`${found[0]}' or \`${name[0]}'?`)
-    found = name
-  }
-  if (found !== null) return { type: found[1], codeMin: found[2], codeMax: found[3] }
-  // A range of types is read, and refused; one of codes is taken.
-  const slash = text.indexOf('/')
-  const types = readRange(slash < 0 ? text : text.slice(0, slash))
-  if (types === null) throw new OptionError(`Unknown ICMP type \`${text}'`)
-  if (types.rest !== '') throw new OptionError(`unknown character ${types.rest[0]}`)
-  if (types.ranged) throw new OptionError('ICMP type range not supported')
-  if (slash < 0) return { type: types.min, codeMin: 0, codeMax: 0xff }
-  const codes = readRange(text.slice(slash + 1))
-  if (codes === null) throw new OptionError(`Unknown ICMP code \`${text}'`)
-  if (codes.rest !== '') throw new OptionError(`unknown character ${codes.rest[0]}`)
-  return { type: types.min, codeMin: codes.min, codeMax: codes.max }
-}
-
-/** `n` or `n:m` of 0 to 255, and what is left of the text. */
-function readRange(
-  text: string,
-): { readonly min: number; readonly max: number; readonly ranged: boolean; readonly rest: string } | null {
-  const min = strtoul(text, 0, 0xff)
-  if (min === null) return null
-  if (text[min.end] !== ':')
-    return { min: min.value, max: min.value, ranged: false, rest: text.slice(min.end) }
-  const tail = text.slice(min.end + 1)
-  const max = strtoul(tail, 0, 0xff)
-  return max === null ? null : { min: min.value, max: max.value, ranged: true, rest: tail.slice(max.end) }
-}
-
-const allCodes = (m: Icmp): boolean => m.codeMin === 0 && m.codeMax === 0xff
 
 export const icmp: Match<Icmp> = {
   kind: 'match',
@@ -149,31 +99,19 @@ timestamp-reply
 address-mask-request
 address-mask-reply
 `,
-  parse: (o) => ({ ...parseType(o.text('icmp-type')), invert: o.inverted('icmp-type') }),
+  parse: (o) => ({ ...parseType(o.text('icmp-type'), ICMP_NAMES, 'ICMP'), invert: o.inverted('icmp-type') }),
   // A range of codes is cut to its first, as iptables-save cuts it.
   print(m) {
     const type = m.type === ANY_TYPE ? 'any' : allCodes(m) ? `${m.type}` : `${m.type}/${m.codeMin}`
     return `${m.invert ? '! ' : ''}--icmp-type ${type}`
   },
-  list(m, numeric) {
-    const name = numeric
-      ? undefined
-      : ICMP_NAMES.find(([, type, min, max]) => type === m.type && min === m.codeMin && max === m.codeMax)
-    if (name !== undefined) return `icmp ${m.invert ? '!' : ''}${name[0]}`
-    const codes =
-      m.codeMin === m.codeMax ? ` code ${m.codeMin}` : allCodes(m) ? '' : ` codes ${m.codeMin}-${m.codeMax}`
-    return `icmp${m.invert ? ' !' : ''}type ${m.type}${codes}`
-  },
+  list: (m, numeric) => listType(m, numeric, ICMP_NAMES, 'icmp'),
   reads: ['protocol', 'fragment', 'icmp'],
   hotdrop: true,
   emit(m, js) {
     const fits = headerFits(8, js)
     if (m.type === ANY_TYPE) return m.invert ? js`${fits} && false` : fits
-    const bytes = js.bind(js.env.host.memory.bytes)
-    const type = js`${bytes}[pkt.l4] === ${m.type}`
-    const same = allCodes(m)
-      ? type
-      : js`${type} && ${inRange(js`${bytes}[pkt.l4 + 1]`, [m.codeMin, m.codeMax], 0xff, false, js)}`
+    const same = emitType(m, js)
     return m.invert ? js`${fits} && !${same}` : js`${fits} && ${same}`
   },
 }

@@ -109,14 +109,14 @@ const printTest = ({ location, values }: U32Test): string =>
 const printTests = (m: U32): string => `"${m.tests.map(printTest).join('&&')}"`
 
 /** Does not allocate. */
-function holds(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
+function fits(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
   const whole = showPartialChecksum(pkt, memory)
-  const all = hold(pkt, memory, tests)
+  const fit = allFit(pkt, memory, tests)
   hidePartialChecksum(pkt, memory, whole)
-  return all
+  return fit
 }
 
-function hold(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
+function allFit(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): boolean {
   const { view } = memory
   const length = pkt.end - pkt.l3
   if (length < 4) return false
@@ -168,5 +168,5 @@ export const u32: Match<U32> = {
       ? 'u32: a shift by 32 bits or more'
       : null,
   reads: ['payload'],
-  emit: (m, js) => js`${js.bind(holds)}(pkt, ${js.env.host.memory}, ${m.tests}) !== ${m.invert}`,
+  emit: (m, js) => js`${js.bind(fits)}(pkt, ${js.env.host.memory}, ${m.tests}) !== ${m.invert}`,
 }
