@@ -32,10 +32,20 @@ export function runAddress(context: IpContext, words: readonly string[]): number
   if (begins(verb, 'delete')) return modify(context, line, 'delete')
   if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst')) return show(context, line)
   if (begins(verb, 'flush')) return flush(context, line)
-  if (begins(verb, 'save') || begins(verb, 'showdump') || begins(verb, 'restore'))
-    return line.die(`ip address ${verb}: the binary form is the kernel's; use ip -j addr\n`)
+  if (begins(verb, 'save')) return save(context, line)
+  if (begins(verb, 'showdump') || begins(verb, 'restore'))
+    return line.die(context.foreignDump(`address ${verb}`))
   if (begins(verb, 'help')) return line.die(addressUsage)
   return line.die(`Command "${verb}" is unknown, try "ip address help".\n`)
+}
+
+/** Differs from Linux: what is right is refused. */
+function save(context: IpContext, line: Line): number {
+  const { missing } = readFilter(context, line)
+  if (missing === null) return line.die("ip address save: the binary form is the kernel's; use ip -j addr\n")
+  if (numberOf(missing) <= 0) return line.fail(`Device "${missing}" does not exist.\n`, 1)
+  context.saveMagic('address')
+  return line.fail('RTNETLINK answers: No such device\nSave terminated\n', 1)
 }
 
 // -- show and flush

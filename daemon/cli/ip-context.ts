@@ -86,6 +86,9 @@ export interface IpSession {
   links: boolean
 }
 
+/** What a `save` of addresses and routes begins with (dump_magic of iproute2). */
+const MAGIC = { address: '"\x126G', route: '$\x121E' }
+
 export class IpContext {
   readonly options: IpOptions
   readonly host: Host
@@ -99,9 +102,12 @@ export class IpContext {
   readonly strict: boolean
   /** What one line of a batch leaves behind for the next. */
   readonly session: IpSession
+  /** Standard input, bytes as characters. */
+  readonly #input: string
 
   /** `session`: of a batch; null: a command of its own. */
-  constructor(host: Host, options: IpOptions, session: IpSession | null) {
+  constructor(host: Host, options: IpOptions, session: IpSession | null, input = '') {
+    this.#input = input
     this.strict = session === null
     this.session = session ?? { links: false }
     this.host = host
@@ -146,6 +152,20 @@ export class IpContext {
           : `Error: ${refusal.told}${refusal.told.endsWith('.') ? '' : '.'}\n`
       return 2
     }
+  }
+
+  /** `restore` and `showdump`: what is read does not begin as what `save` writes, or is, which this host cannot take. */
+  foreignDump(verb: string): string {
+    const bytes = Buffer.from(this.#input.slice(0, 4), 'latin1')
+    const magic = bytes.reduceRight((sum, byte) => sum * 256 + byte, 0)
+    return Object.values(MAGIC).includes(bytes.toString('latin1'))
+      ? `ip ${verb}: the binary form is the kernel's\n`
+      : `Magic mismatch (${bytes.length === 4 ? 1 : 0} elems, ${magic.toString(16)} magic)\n`
+  }
+
+  /** `save`: all that it writes is in the kernel's words, but for this. */
+  saveMagic(object: keyof typeof MAGIC): void {
+    this.out.raw(MAGIC[object])
   }
 
   line(words: readonly string[]): Line {

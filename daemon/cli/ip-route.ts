@@ -51,15 +51,16 @@ const CHANGES: readonly (readonly [string, Change])[] = [
 
 export function runRoute(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
-  if (line.done) return show(context, line, false)
+  if (line.done) return show(context, line, 'show')
   const verb = line.take()
   for (const [name, change] of CHANGES)
     if (begins(verb, name) || (change === 'change' && verb === 'chg')) return modify(context, line, change)
-  if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst')) return show(context, line, false)
+  if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst')) return show(context, line, 'show')
   if (begins(verb, 'get')) return getRoute(context, line)
-  if (begins(verb, 'flush')) return show(context, line, true)
-  if (begins(verb, 'save') || begins(verb, 'restore') || begins(verb, 'showdump'))
-    return line.die(`ip route ${verb}: the binary form is the kernel's; use ip -j route\n`)
+  if (begins(verb, 'flush')) return show(context, line, 'flush')
+  if (begins(verb, 'save')) return show(context, line, 'save')
+  if (begins(verb, 'restore') || begins(verb, 'showdump'))
+    return line.fail(context.foreignDump(`route ${verb}`), 1)
   if (begins(verb, 'help')) return line.die(routeUsage)
   return line.die(`Command "${verb}" is unknown, try "ip route help".\n`)
 }
@@ -485,9 +486,11 @@ function request(
 
 // -- show and flush
 
-function show(context: IpContext, line: Line, flush: boolean): number {
+function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save'): number {
   let family: Family | 0 = context.options.family
   const f: Filter = { ...NO_FILTER, table: Table.Main }
+  const flush = action === 'flush'
+  if (action === 'save') context.saveMagic('route')
   if (flush && line.done) {
     line.warn('"ip route flush" requires arguments.\n')
     return 1
@@ -575,7 +578,12 @@ function show(context: IpContext, line: Line, flush: boolean): number {
     f.noSuchOif = f.oif === null
   }
   const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
-  return flush ? flushRoutes(context, line, families, f) : showRoutes(context, line, families, f)
+  if (flush) return flushRoutes(context, line, families, f)
+  const code = showRoutes(context, line, families, f, action === 'save')
+  // Differs from Linux: what is right is refused.
+  if (action === 'save' && code === 0)
+    line.die("ip route save: the binary form is the kernel's; use ip -j route\n")
+  return code
 }
 
 /** Why there is no route by a device that nobody has: fib_create_info() and fib_check_nh(), ip6_route_info_create(). */
@@ -604,7 +612,14 @@ function selected(context: IpContext, families: readonly Family[], f: Filter): R
   )
 }
 
-function showRoutes(context: IpContext, line: Line, families: readonly Family[], f: Filter): number {
+/** `silent`: only what the kernel refuses. */
+function showRoutes(
+  context: IpContext,
+  line: Line,
+  families: readonly Family[],
+  f: Filter,
+  silent: boolean,
+): number {
   const { out } = context
   if (f.noSuchOif && context.strict) {
     out.broken()
@@ -617,6 +632,7 @@ function showRoutes(context: IpContext, line: Line, families: readonly Family[],
     line.warn(`Error: ipv${refused}: FIB table does not exist.\nDump terminated\n`)
     return 2
   }
+  if (silent) return 0
   out.list(() => {
     for (const route of selected(context, families, f)) out.object(null, () => printRoute(context, route, f))
   })

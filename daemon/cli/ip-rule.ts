@@ -32,8 +32,8 @@ export function runRule(context: IpContext, words: readonly string[]): number {
     line.warn('"ip rule save" does not take any arguments.\n')
     return 1
   }
-  if (begins(verb, 'save') || begins(verb, 'restore'))
-    return line.die(`ip rule ${verb}: the binary form is the kernel's; use ip -j rule\n`)
+  if (begins(verb, 'save')) return line.die("ip rule save: the binary form is the kernel's; use ip -j rule\n")
+  if (begins(verb, 'restore')) return line.die(context.foreignDump('rule restore'))
   if (begins(verb, 'add')) return modify(context, line, true)
   if (begins(verb, 'delete')) return modify(context, line, false)
   if (begins(verb, 'flush')) return show(context, line, 'flush')

@@ -125,11 +125,12 @@ function runOne(
   options: IpOptions,
   words: readonly string[],
   session: IpSession | null,
+  input = '',
 ): One {
   endLifetimes(engine.host.devices, engine.host.fib, engine.host.now)
   // Differs from Linux: in a batch iproute2 takes acknowledgements that are left over for answers.
   const echo = options.echo && session === null
-  const context = new IpContext(engine.host, { ...options, echo }, session)
+  const context = new IpContext(engine.host, { ...options, echo }, session, input)
   const [object = '', ...rest] = words
   const run = OBJECTS.find(([name]) => begins(object, name))?.[1] ?? null
   if (run === null) {
@@ -174,26 +175,22 @@ function splitLine(text: string): string[] | string {
   }
 }
 
-/** getcmdline(): lines with those that continue them, without comments, and the number of the last. */
-function batchLines(text: string): { line: string; number: number; cut: boolean }[] {
-  const physical = text.split('\n')
-  if (physical.at(-1) === '') physical.pop()
+/** getcmdline(): lines with those that continue them, without comments, and the number of the last. `cut`: one to continue with is missing. */
+function batchLines(text: string): { lines: { line: string; number: number }[]; cut: boolean } {
+  const physical = text.match(/[^\n]*\n|[^\n]+$/g) ?? []
   // getline(3) reads on behind a NUL, and nobody looks there.
   const bare = (line: string): string => line.replace(/[#\0].*/s, '')
-  const lines: { line: string; number: number; cut: boolean }[] = []
+  const lines: { line: string; number: number }[] = []
   for (let at = 0; at < physical.length; at++) {
     let line = bare(physical[at]!)
-    let cut = false
-    while (line.endsWith('\\')) {
-      if (at + 1 >= physical.length) {
-        cut = true
-        break
-      }
-      line = line.slice(0, -1) + bare(physical[++at]!)
+    // Where a comment or the file has cut the newline off, nothing continues.
+    while (line.endsWith('\\\n')) {
+      if (at + 1 >= physical.length) return { lines, cut: true }
+      line = line.slice(0, -2) + bare(physical[++at]!)
     }
-    lines.push({ line, number: at + 1, cut })
+    lines.push({ line, number: at + 1 })
   }
-  return lines
+  return { lines, cut: false }
 }
 
 function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string): ToolResult {
@@ -214,8 +211,8 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   let stderr = ''
   let code = 0
   const session: IpSession = { links: false }
-  for (const { line, number, cut } of batchLines(text)) {
-    if (cut) stderr += 'Missing continuation line\n'
+  const { lines, cut } = batchLines(text)
+  for (const { line, number } of lines) {
     const words = splitLine(line)
     if (typeof words === 'string') return { stdout, stderr: `${stderr}${words}\n`, code: 1 }
     if (words.length === 0) continue
@@ -227,16 +224,20 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
     if (result.ended) return { stdout, stderr, code: result.code }
     stderr += `Command failed ${file}:${number}\n`
     code = 1
-    if (!parsed.force) break
+    if (!parsed.force) return { stdout, stderr, code }
   }
+  if (cut) stderr += 'Missing continuation line\n'
   return { stdout, stderr, code }
 }
+
+/** Commands that read a dump, however short. */
+const RESTORES = /^(res(t(o(re?)?)?)?|showd(u(mp?)?)?)$/
 
 export const ipTool: Tool = {
   names: ['ip'],
   wantsInput: (argv) => {
     const at = argv.findIndex((word) => /^--?b(a(t(ch?)?)?)?$/.test(word))
-    return at >= 0 && argv[at + 1] === '-'
+    return (at >= 0 && argv[at + 1] === '-') || argv.some((word) => RESTORES.test(word))
   },
   run(call, engine): ToolResult {
     let stdout = ''
@@ -253,7 +254,7 @@ export const ipTool: Tool = {
     }
     if (parsed.batch !== null) return runBatch(engine, call, parsed, parsed.batch)
     if (parsed.words.length === 0) return { stdout: '', stderr: ipUsage, code: 255 }
-    const { stdout: out, stderr: err, code } = runOne(engine, parsed.options, parsed.words, null)
+    const { stdout: out, stderr: err, code } = runOne(engine, parsed.options, parsed.words, null, call.stdin)
     return { stdout: out, stderr: err, code }
   },
 }

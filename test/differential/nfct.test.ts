@@ -15,6 +15,7 @@ import { FrameMemory } from '../../datapath/ring.ts'
 import { writeFolder } from '../harness/capture.ts'
 import { SeededRandom } from '../harness/frames.ts'
 import { whyNoKernel } from '../harness/kernel.ts'
+import { MutatedLines } from '../harness/mutated-lines.ts'
 import { SEED_OF_RUN } from '../harness/seed.ts'
 
 const reason =
@@ -41,7 +42,8 @@ const STATES: Readonly<Record<string, readonly string[]>> = {
 }
 const LONG = 'abcdefghijklmnopqrstuvwxyz0123456'
 
-function command(random: SeededRandom): string[] {
+function command(random: SeededRandom, lines: MutatedLines): string[] {
+  if (random.below(10) < 4) return ['nfct', ...lines.line()]
   const name = (): string => random.pick(['a', 'b', 'c', 'd', 'e', 'f', LONG, LONG.slice(0, 31), '', 'x y'])
   const family = (): string =>
     random.once(20) ? random.pick(['inet7', 'INET', '4', '']) : random.pick(['inet', 'inet6'])
@@ -173,9 +175,10 @@ test.skipIf(reason !== null)(`${LINES} lines of nfct, seed ${seed}`, () => {
       })
       return { stdout, stderr, code: status }
     }
+    const lines = new MutatedLines(random, 'nfct')
     const said: string[] = []
     for (let n = 0; n < LINES; n++) {
-      const [tool = '', ...argv] = command(random)
+      const [tool = '', ...argv] = command(random, lines)
       said.push([tool, ...argv].map((w) => (/^[\w.-]+$/.test(w) ? w : `'${w}'`)).join(' '))
       const ours = runTool({ tool, directory: '/', argv, stdin: '' }, engine)
       expect(ours, `line ${n}:\n${said.slice(-12).join('\n')}`).toEqual(real([tool, ...argv]))

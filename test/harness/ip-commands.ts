@@ -121,11 +121,7 @@ export class IpGrammar extends IpWords {
       const before = at < 0 ? plain : plain.slice(0, at)
       if (before.some((word) => OTHER_OBJECTS.some((known) => known.startsWith(word)))) continue
       // The binary forms are not made (docs/parity.md).
-      if (
-        !words.some((word) =>
-          /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|sa.*|resto.*|showd.*|del.*link)$/.test(word),
-        )
-      )
+      if (!words.some((word) => /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|sa.*|del.*link)$/.test(word)))
         return words
     }
   }
