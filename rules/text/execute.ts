@@ -4,7 +4,15 @@ import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command-model.ts'
 import { PrintEnds, TableError, ToolError } from './errors.ts'
-import { describeRule, type ListFormat, listHeader, listRule, printRemarks, saveRule } from './print.ts'
+import {
+  countText,
+  describeRule,
+  type ListFormat,
+  listHeader,
+  listRule,
+  printRemarks,
+  saveRule,
+} from './print.ts'
 
 /** Where a command prints. */
 export interface Sink {
@@ -192,7 +200,9 @@ function listRules(command: Command, draft: Draft, sink: Sink): void {
         continue
       }
       const { policy, packets, bytes } = draft.policy(name)
-      sink.out(`-P ${name} ${policy}${style === 'option' ? ` -c ${packets} ${bytes}` : ''}\n`)
+      sink.out(
+        `-P ${name} ${policy}${style === 'option' ? ` -c ${countText(packets)} ${countText(bytes)}` : ''}\n`,
+      )
     }
   for (const name of names) {
     const counters = draft.counters(name)

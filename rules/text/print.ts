@@ -15,6 +15,12 @@ import { PrintEnds } from './errors.ts'
 import { nameOf } from './host-names.ts'
 import { protocolName } from './services.ts'
 
+/** A counter of 64 bits; above 2^53 it is rounded, but for the largest. */
+export function countText(value: number): string {
+  if (value <= Number.MAX_SAFE_INTEGER) return String(value)
+  return String(value >= 2 ** 64 ? 2n ** 64n - 1n : BigInt(value))
+}
+
 /** Counters of a saved rule: not at all, in front (`[1:2] -A …`), or as -S -v (`-c 1 2`). */
 export type CounterStyle = 'none' | 'front' | 'option'
 
@@ -26,10 +32,13 @@ export function saveRule(
   style: CounterStyle = 'none',
   counters: Counters | null = null,
 ): string {
-  let text = style === 'front' ? `[${counters!.packets}:${counters!.bytes}] -A ${chain}` : `-A ${chain}`
+  let text =
+    style === 'front'
+      ? `[${countText(counters!.packets)}:${countText(counters!.bytes)}] -A ${chain}`
+      : `-A ${chain}`
   text += saveBase(rule.base, family)
   for (const use of rule.matches) text += saveMatch(use, family)
-  if (style === 'option') text += ` -c ${counters!.packets} ${counters!.bytes}`
+  if (style === 'option') text += ` -c ${countText(counters!.packets)} ${countText(counters!.bytes)}`
   return text + saveTarget(rule.target, family)
 }
 
@@ -97,9 +106,11 @@ export interface ListFormat {
 
 /** xtables_print_num() with its trailing blank; `padded` as in a table. */
 export function formatCount(value: number, exact: boolean, padded: boolean): string {
-  if (exact) return `${padded ? String(value).padStart(8) : value} `
-  if (value <= 99999) return `${padded ? String(value).padStart(5) : value} `
-  let shown = value
+  const text = countText(value)
+  if (exact) return `${padded ? text.padStart(8) : text} `
+  if (value <= 99999) return `${padded ? text.padStart(5) : text} `
+  // Rounding wraps at 64 bits: the largest counters are 0K.
+  let shown = value > Number.MAX_SAFE_INTEGER ? Number(BigInt.asUintN(64, BigInt(text) + 500n)) - 500 : value
   let unit = ''
   for (unit of ['K', 'M', 'G', 'T']) {
     shown = Math.floor((shown + 500) / 1000)

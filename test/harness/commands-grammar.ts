@@ -365,6 +365,7 @@ export class CommandDice extends Dice {
       ['-A', chain, '-c', 'x', '2'],
       ['-A', chain, '-c', '1', 'x'],
       ['-A', chain, '--set-counters', '9007199254740991', '1'],
+      ['-A', chain, '-c', '18446744073709551615', '-1'],
       ['--modprobe=/bin/true', '-S'],
       ['-M', '/bin/true', '-S'],
       ['-L', '-t'],
