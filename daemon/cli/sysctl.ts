@@ -447,7 +447,8 @@ class Session {
     // -r looks at all of the line, its dash, value and end too.
     if (!this.#wanted(whole)) return null
     const dash = key.startsWith('-')
-    const path = separated(dash ? key.slice(1) : key, '/', this.#warn)
+    // The reader of a line takes one dash off, and the maker of a setting another.
+    const path = separated(key.replace(/^--?/, ''), '/', this.#warn)
     const name = nameOf(path)
     if (equals >= 0) return { name, path, value: line.slice(equals + 1).trim() }
     if (dash) return { name, path, value: null }

@@ -107,8 +107,10 @@ export class FastLines {
     const start = line.charCodeAt(at)
     if (start === DASH || start === QUOTE || start === 33) return false
     if (stop - at !== this.chain.length || !line.startsWith(this.chain, at)) {
-      const name = line.slice(at, stop)
-      this.chain = chains.chainName(name) ?? name
+      // Not one of the table's: tabs or quotes stand in it, or the line fails.
+      const name = chains.chainName(line.slice(at, stop))
+      if (name === null) return false
+      this.chain = name
     }
     this.#source = null
     this.#destination = null

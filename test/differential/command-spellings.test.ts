@@ -58,6 +58,10 @@ iptables-restore -W 5
 iptables-restore -w -W 5
 iptables-restore -w 0 -W 5
 iptables-restore -W 5 /nope
+iptables -A INPUT -c 18446744073709551615 -1 -j ACCEPT
+iptables -nvL INPUT
+iptables -nvxL INPUT
+iptables -vS INPUT
 `
   .trim()
   .split('\n')
@@ -102,7 +106,9 @@ describe.skipIf(reason !== null)('spellings of iptables', () => {
     const ulog = '*filter\n-A INPUT -j ULOG\n-A INPUT -j ULOG\nCOMMIT\n'
     const glued = '*filter\n-A INPUT -p tcp -jACCEPT\nCOMMIT\n'
     const unknown = '*filter\n[1:2] -ql -A INPUT\nCOMMIT\n'
-    const files: Call[] = [ulog, glued, unknown, unknown.replace('[1:2] ', '')].map((stdin) => ({
+    const tabbed = '*filter\n[18446744073709551615:2] -A INPUT\t-j\tACCEPT\n-A "INPUT"\t\nCOMMIT\n'
+    const inputs = [ulog, glued, unknown, unknown.replace('[1:2] ', ''), tabbed]
+    const files: Call[] = inputs.map((stdin) => ({
       tool: 'iptables-restore',
       argv: ['-c'],
       stdin,

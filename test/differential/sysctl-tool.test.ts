@@ -31,6 +31,9 @@ net/ipv4/ip_forward=0
 -b net.ipv4.ip_forward
 -n net.ipv4.ip_forward net.ipv4.ip_default_ttl
 --values net.ipv4.ip_forward
+-- --net.ipv4.ip_default_ttl=61
+-- ---net.ipv4.ip_default_ttl=61
+-- --net.ipv4.nope=1
 --names net.ipv4.ip_forward
 --v net.ipv4.ip_forward
 --d=3 net.ipv4.ip_forward

@@ -100,7 +100,7 @@ export class RestoreFiles {
           ? `[${this.#dice.below(1000)}:${this.#dice.below(100000)}] `
           : ''
         lines.push(
-          `${counters}${this.#dice.pick(['-A', '-A', '-A', '-A', '-A', '-A', '-A', '--append', '-I'])} ${real.chain} ${words.map((word) => this.#quote(word)).join(this.#blank())}${this.#dice.chance(0.05) ? this.#dice.pick([' ', '  ', '\t', ' #x', ' # a comment', '\r']) : ''}`,
+          `${counters}${this.#dice.pick(['-A', '-A', '-A', '-A', '-A', '-A', '-A', '--append', '-I'])}${this.#blank()}${this.#quote(real.chain)}${this.#blank()}${words.map((word) => this.#quote(word)).join(this.#blank())}${this.#dice.chance(0.05) ? this.#dice.pick([' ', '  ', '\t', ' #x', ' # a comment', '\r']) : ''}`,
         )
         if (this.#dice.chance(0.06)) lines.push(this.#oddLine(table, real))
       }

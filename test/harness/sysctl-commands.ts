@@ -193,6 +193,7 @@ export class SysctlGrammar {
       { argv: ['-y'], stdin: '' },
       { argv: ['--', `-${this.#assignment()}`], stdin: '' },
       { argv: ['--', `-${this.#name()}`], stdin: '' },
+      { argv: ['--', `--${this.#assignment()}`], stdin: '' },
       { argv: [`#${this.#assignment()}`], stdin: '' },
       { argv: ['=5'], stdin: '' },
       { argv: [`${this.#name()} `], stdin: '' },
@@ -209,7 +210,7 @@ export class SysctlGrammar {
         case 0:
           return this.#one(['# a comment', '; a comment', '', '   ', '\t', 'junk', '-', '=1', '-=1'])
         case 1:
-          return `-${this.#assignment()}`
+          return `${this.#chance(0.2) ? '--' : '-'}${this.#assignment()}`
         case 2:
           return `-${this.#name()}`
         case 3:
