@@ -123,6 +123,14 @@ export class FragmentList {
   readonly sizes = new Uint16Array(8192)
 }
 
+/**
+ * A frame of so many bytes is not read into one piece of memory, but its first bytes into one and the rest into pages
+ * (tun_alloc_skb: a page but for NET_SKB_PAD, SKB_MAX_HEAD, PAGE_ALLOC_COSTLY_ORDER).
+ */
+export const PAGED_FRAME_LEN = 4032
+export const PAGED_HEAD_LEN = 3712
+export const PAGES_LEN = 32768
+
 export class Packet {
   // -- where the bytes are
   /** Start of the slot in frame memory; -1 when the packet is not in a slot of the pool. */
@@ -213,6 +221,8 @@ export class Packet {
   transportAt = 0
   /** The pieces it came in or was made of, if nobody has put them together since; null for other packets. */
   fragList: FragmentList | null = null
+  /** Bytes from l3 on that are in one piece of memory, of a frame that was read into several (skb_headlen()); 0: all. */
+  head = 0
   /** IPv4 options (IPCB->opt); options.ts fills it. */
   readonly opt = new IpOptions()
   /**
@@ -254,6 +264,11 @@ export class Packet {
   gsoType: number = 0
   /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
   flags = 0
+
+  /** skb_is_nonlinear(): of pieces, or read into pages. */
+  get isNonlinear(): boolean {
+    return this.fragList === null ? this.head !== 0 && this.head < this.length : this.fragList.count > 1
+  }
 
   /** skb->len: bytes from the network header to the end. */
   get length(): number {
@@ -297,6 +312,7 @@ export class Packet {
     this.fragmented = false
     this.transportAt = 0
     this.fragList = null
+    this.head = 0
     if (this.opt.length !== 0) this.opt.clear()
     this.sum = this.sumFrom = this.sumEnd = 0
     this.csumOk = false

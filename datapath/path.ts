@@ -17,7 +17,15 @@ import { Ipv4Path } from './ipv4/path.ts'
 import { Ipv6Path } from './ipv6/path.ts'
 import type { PathMtus6 } from './ipv6/pmtu.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
-import { type Family, FragmentList, type Packet, PacketType, place } from './packet.ts'
+import {
+  type Family,
+  FragmentList,
+  PAGED_FRAME_LEN,
+  PAGED_HEAD_LEN,
+  type Packet,
+  PacketType,
+  place,
+} from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
 import { RouteType } from './route.ts'
@@ -75,6 +83,7 @@ export class Path {
     this.#depth++
     pkt.arrive(device, 0)
     pkt.queue = 1
+    pkt.head = pkt.end - pkt.l3 < PAGED_FRAME_LEN ? 0 : PAGED_HEAD_LEN
     let fate = this.#enter(pkt, device)
     if (this.#answers !== answers && (fate === Fate.Dropped || fate === Fate.Delivered)) fate = Fate.Replied
     if (--this.#depth === 0 && this.#backlog.length > 0) {
@@ -377,6 +386,7 @@ export class Path {
     copy.csumOk = pkt.csumOk
     copy.fragMaxSize = pkt.fragMaxSize
     copy.fragHadDf = pkt.fragHadDf
+    copy.head = pkt.head
     if (pkt.fragList !== null) {
       copy.fragList = new FragmentList()
       copy.fragList.count = pkt.fragList.count

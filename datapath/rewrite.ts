@@ -184,7 +184,10 @@ export function refreshIcmpChecksum(memory: Memory, l4: number, end: number): vo
  */
 export function ensureWritable(pkt: Packet, length: number): void {
   const list = pkt.fragList
-  if (list === null) return
+  if (list === null) {
+    if (pkt.head !== 0 && pkt.head < length && length <= pkt.end - pkt.l3) pkt.head = length
+    return
+  }
   const sizes = list.sizes
   let missing = length - list.header - sizes[0]!
   // More than there is cannot be had: nothing is pulled.

@@ -77,9 +77,9 @@ export const destinationPortOf = (ct: Conntrack, entry: number, dir: number): nu
 export const sameWords = (a: Words, b: Words): boolean =>
   a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
 
-/** skb_linearize(): a reassembled packet is in one piece from now on, and leaves in pieces of the MTU. */
+/** skb_linearize(): the packet is in one piece from now on; a reassembled one leaves in pieces of the MTU. */
 export function linearize(pkt: Packet): void {
-  if (pkt.fragList === null) return
+  if (!pkt.isNonlinear && pkt.fragList === null) return
   ensureWritable(pkt, pkt.end - pkt.l3)
   pkt.fragList = null
 }

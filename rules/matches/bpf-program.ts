@@ -178,7 +178,7 @@ function findAttribute(view: DataView, at: number, end: number, type: number): n
 /** bpf_skb_get_nlattr(), bpf_skb_get_nlattr_nest(): where from byte `a` on stands the attribute of type `x`, 0 nowhere. */
 function attribute(pkt: Packet, view: DataView, nested: boolean, a: number, x: number): number {
   const { l3, end } = pkt
-  if (pkt.fragList !== null || end - l3 < NLA_HEADER_LEN || a > end - l3 - NLA_HEADER_LEN) return 0
+  if (pkt.isNonlinear || end - l3 < NLA_HEADER_LEN || a > end - l3 - NLA_HEADER_LEN) return 0
   let at = l3 + a
   let stop = end
   if (nested) {

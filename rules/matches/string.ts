@@ -2,8 +2,16 @@
 // Boyer-Moore finds what lies in one of its pieces; Knuth-Morris-Pratt goes on from piece to piece.
 
 import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload.ts'
-import type { Packet } from '../../datapath/packet.ts'
+import {
+  type FragmentList,
+  PAGED_FRAME_LEN,
+  PAGED_HEAD_LEN,
+  PAGES_LEN,
+  type Packet,
+} from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
+import { IPV4_HEADER_LEN } from '../../datapath/wire/ipv4.ts'
+import { FRAGMENT_HEADER_LEN } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { type Field, textFields } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
@@ -104,16 +112,46 @@ function contains(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
 function isThere(pkt: Packet, memory: FrameMemory, needle: Needle): boolean {
   const from = pkt.l3 + needle.from
   const to = Math.min(pkt.end, pkt.l3 + needle.to)
+  if (!needle.whole) return lies(memory, needle, from, to)
   const pieces = pkt.fragList
-  if (pieces === null || !needle.whole) return lies(memory, needle, from, to)
+  if (pieces === null) return liesInPages(memory, needle, from, to, pkt.l3, pkt.end, pkt.head)
   let start = pkt.l3
   let end = start + pieces.header
   for (let i = 0; i < pieces.count; i++) {
     end += pieces.sizes[i]!
-    if (lies(memory, needle, Math.max(start, from), Math.min(end, to))) return true
+    if (liesInPages(memory, needle, from, to, start, end, headOf(pkt, pieces, i, end - start))) return true
     start = end
   }
   return false
+}
+
+/** What Packet.head would be of a piece of `length` bytes, which came with headers that are gone: all but the first's. */
+function headOf(pkt: Packet, { least }: FragmentList, piece: number, length: number): number {
+  if (pkt.local) return 0
+  let gone = 0
+  if (pkt.family === 6) gone = piece === 0 ? FRAGMENT_HEADER_LEN : least
+  else if (piece > 0) gone = IPV4_HEADER_LEN
+  return length + gone < PAGED_FRAME_LEN ? 0 : PAGED_HEAD_LEN - gone
+}
+
+/** The same in bytes [start, end), of which the first `head` are apart from the pages with the rest; 0: they are not. */
+function liesInPages(
+  memory: FrameMemory,
+  needle: Needle,
+  from: number,
+  to: number,
+  start: number,
+  end: number,
+  head: number,
+): boolean {
+  let begin = start
+  let stop = head === 0 ? end : Math.min(start + head, end)
+  for (;;) {
+    if (lies(memory, needle, Math.max(begin, from), Math.min(stop, to))) return true
+    if (stop >= end) return false
+    begin = stop
+    stop = Math.min(stop + PAGES_LEN, end)
+  }
 }
 
 function lies({ bytes }: FrameMemory, { bytes: wanted, fold }: Needle, from: number, to: number): boolean {

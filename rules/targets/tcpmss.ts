@@ -71,7 +71,7 @@ function change(pkt: Packet, host: Host, mss: number): number {
   if (pkt.fragOffset !== 0) return CONTINUE
   const { memory } = host
   const { bytes, view } = memory
-  if (pkt.fragList !== null) ensureWritable(pkt, pkt.end - pkt.l3)
+  if (pkt.isNonlinear) ensureWritable(pkt, pkt.end - pkt.l3)
   const l4 = pkt.l4
   const length = pkt.end - l4
   if (length < TCP_HEADER) return Verdict.Drop

@@ -19,6 +19,24 @@ import { NOISE4 } from './noise-ipv4.ts'
 import { NOISE6 } from './noise-ipv6.ts'
 import type { StepRun } from './scenario.ts'
 
+/** So many bytes of attributes, nested ones inside: length, type, both little-endian. */
+function attributes(random: Wire['random'], length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  const view = new DataView(bytes.buffer)
+  const fill = (from: number, to: number, longest: number): void => {
+    for (let at = from; at + 4 <= to; ) {
+      const says = random.once(20) ? random.below(8) : 4 + random.below(longest)
+      const next = at + ((Math.max(says, 4) + 3) & ~3)
+      view.setUint16(at, says, true)
+      view.setUint16(at + 2, random.below(6) | random.pick([0, 0, 0x4000, 0x8000]), true)
+      if (longest > 100) fill(at + 4, Math.min(next, to), 16)
+      at = next
+    }
+  }
+  fill(0, length, random.pick([101, 1000, 4000]))
+  return bytes
+}
+
 const noiseOf = (world: World): FamilyNoise => (world.family === 4 ? NOISE4 : NOISE6)
 
 const MAKERS: Readonly<Record<string, Maker>> = {
@@ -206,7 +224,18 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   tooBig(w) {
     const { random } = w
     const p = pair(w)
-    const size = random.pick([100, 300, 600, 1300, 1452, 1480, 3000, 8900, random.once(8) ? 30000 : 1473])
+    const size = random.pick([
+      100,
+      300,
+      600,
+      1300,
+      1452,
+      1480,
+      3000,
+      4100,
+      8900,
+      random.once(8) ? 30000 : 1473,
+    ])
     return {
       dev: p.dev,
       frame: some(
@@ -218,6 +247,23 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       ),
       note: 'perhaps too big',
     }
+  },
+  /** Attributes of netlink, some broken, in about a page or more: what is longer lies in several pieces of memory. */
+  paged(w) {
+    const { random, world } = w
+    const p = pair(w)
+    const dst = random.once(2) ? random.pick(world.own) : p.dst
+    const bytes = attributes(random, random.pick([600, 3600, 3960 + random.below(60), 4100, 8000]))
+    const head = { src: p.src, dst, ...common(w) }
+    const frame = random.once(2)
+      ? build.icmp({ ...head, echoId: 77, seq: random.below(10), payload: bytes })
+      : build.udp({
+          ...head,
+          sport: random.pick(world.clientPorts),
+          dport: random.pick(world.serverPorts),
+          payload: bytes,
+        })
+    return { dev: p.dev, frame, note: 'attributes' }
   },
   options(w) {
     const { random, world } = w

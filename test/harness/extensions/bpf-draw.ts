@@ -22,6 +22,9 @@ const VALUES: Readonly<Record<number, readonly number[]>> = {
 }
 /** Bytes of the link header that what came back by lo has. */
 const ETHERNET = 14
+/** SKF_AD_NLATTR, SKF_AD_NLATTR_NEST: from A on, of the type in X. */
+const ATTRIBUTE = 12
+const NESTED = 16
 const LOADS = { 1: 48, 2: 40, 4: 32 } as const
 /** Indexed by X. */
 const INDEXED = 32
@@ -58,6 +61,7 @@ export function comparison(d: Draw, steady: (at: number, width: number) => boole
 /** What a packet is to the machine besides its bytes, and those in front of it: one load, one comparison. */
 export function metadata(d: Draw, steady: (at: number, width: number) => boolean): string {
   const { random } = d
+  if (random.once(5)) return attributes(d)
   const f = d.frame()
   const [load, value] = ((): [Instruction, number] => {
     if (random.once(2)) {
@@ -81,6 +85,18 @@ export function metadata(d: Draw, steady: (at: number, width: number) => boolean
   return print([[0, 0, 0, a], load, [compare, 0, 1, value], [RET_K, 0, 0, 1], [RET_K, 0, 0, 0]])
 }
 
+/** Looks for an attribute behind the headers, or for one inside of another. */
+function attributes(d: Draw): string {
+  const f = d.frame()
+  const look = (): Instruction => [d.pick(Object.values(LOADS)), 0, 0, AD_OFF + d.pick([ATTRIBUTE, NESTED])]
+  const type = (): Instruction => [1, 0, 0, d.pick([0, 1, 2, 3, 4, 5, 0x8001])]
+  const from = d.pick([f.l4 + 8, f.l4 + 8, f.l4 + 12, 4090, 0xffffffff])
+  const steps = [type(), [0, 0, 0, from] as const, look(), ...(d.random.once(2) ? [type(), look()] : [])]
+  if (d.random.once(2)) return print([...steps, [RET_A, 0, 0, 0]])
+  const value = d.pick([0, f.l4 + 8, f.l4 + 12, 1000, 4096])
+  return print([...steps, [d.pick(JUMPS), 0, 1, value], [RET_K, 0, 0, 1], [RET_K, 0, 0, 0]])
+}
+
 /** One step of those with `left` behind them; `stored`: the word of M that has been written. */
 function step(d: Draw, left: number, stored: number): Instruction {
   const { random } = d
@@ -99,7 +115,7 @@ function step(d: Draw, left: number, stored: number): Instruction {
     case 4:
       return [LOADS[width], 0, 0, d.pick([NET_OFF, LL_OFF, LL_OFF + ETHERNET]) + place(width)]
     case 5:
-      return [32, 0, 0, AD_OFF + d.pick(ANCILLARY)]
+      return [d.pick(Object.values(LOADS)), 0, 0, AD_OFF + d.pick(ANCILLARY)]
     case 6:
       return d.pick<Instruction>([
         [177, 0, 0, d.pick([0, f.l4, f.l4 + 12, NET_OFF, LL_OFF, LL_OFF + ETHERNET])],
