@@ -69,7 +69,9 @@ import {
   TCP_RST,
   TCP_SEQ,
   TCP_SYN,
+  TcpAuth,
   tcpAckSeq,
+  tcpAuth,
   tcpDstPort,
   tcpFlags,
   tcpHeaderLength,
@@ -88,6 +90,8 @@ const RT_TOS = 0x1e
 const ERROR_MAX = 576
 /** INADDR_DUMMY, RFC 7600: the source of errors from a host without addresses. */
 const DUMMY_ADDRESS = 0xc0000008 | 0
+/** IP_DEFAULT_MULTICAST_TTL of its sockets (mc_ttl). */
+const MULTICAST_TTL = 1
 const IP_MAX_LENGTH = 0xffff
 const IPV4_MIN_MTU = 68
 /** Types that icmp_pointers[] marks as errors; types unknown to it count as such when quoted. */
@@ -409,6 +413,8 @@ export class Replies {
     }
     if ((tcpFlags(view, pkt.l4) & TCP_RST) !== 0) return false
     if (pkt.route === null || pkt.route.type !== RouteType.Local) return false
+    // What is signed is for a socket, and nobody here has its key.
+    if (tcpAuth(view, pkt.l4) !== TcpAuth.None) return false
     // Counted whether or not it gets out.
     tcp[TcpStat.OutSegs]!++
     tcp[TcpStat.OutRsts]!++
@@ -589,7 +595,8 @@ export class Replies {
     view.setUint16(l3 + 2, pkt.end - l3)
     view.setUint16(l3 + 4, df ? 0 : host.random.u32() & 0xffff)
     view.setUint16(l3 + 6, df ? IP_DF : 0)
-    view.setUint8(l3 + 8, host.ipv4.defaultTtl)
+    // A group may be the first stop of a source route that is turned round.
+    view.setUint8(l3 + 8, pkt.route?.type === RouteType.Multicast ? MULTICAST_TTL : host.ipv4.defaultTtl)
     view.setUint8(l3 + 9, proto)
     view.setInt32(l3 + 12, source)
     view.setInt32(l3 + 16, options.srr !== 0 ? options.nexthop : to)

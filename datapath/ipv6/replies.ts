@@ -59,7 +59,9 @@ import {
   TCP_RST,
   TCP_SEQ,
   TCP_SYN,
+  TcpAuth,
   tcpAckSeq,
+  tcpAuth,
   tcpDstPort,
   tcpFlags,
   tcpHeaderLength,
@@ -334,6 +336,9 @@ export class Replies6 {
       return false
     }
     if ((tcpFlags(view, pkt.l4) & TCP_RST) !== 0 || pkt.route!.type !== RouteType.Local) return false
+    // As over IPv4, but what TCP-AO signed is not looked at by a kernel without it.
+    const auth = tcpAuth(view, pkt.l4)
+    if (auth === TcpAuth.Md5 || auth === TcpAuth.Bad) return false
     const key = this.#keyTo(pkt)
     this.#fromDestination(pkt)
     key.protocol = IPPROTO_TCP

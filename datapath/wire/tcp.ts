@@ -35,6 +35,11 @@ export const TCPOPT_WINDOW = 3
 export const TCPOPT_SACK_PERM = 4
 export const TCPOPT_SACK = 5
 export const TCPOPT_TIMESTAMP = 8
+export const TCPOPT_MD5SIG = 19
+export const TCPOPT_AO = 29
+/** Bytes of the option with a signature, and of the other's head. */
+const MD5SIG_LEN = 18
+const AO_HEAD_LEN = 4
 
 /** The fixed header and the options that the data offset announces lie inside `end`. */
 export function tcpFits(v: DataView, l4: number, end: number): boolean {
@@ -77,4 +82,34 @@ export function tcpOption(v: DataView, l4: number, kind: number): number {
     at += length
   }
   return -1
+}
+
+/** What tcp_parse_auth_options() says of a segment's options. */
+export const TcpAuth = { None: 0, Md5: 1, Ao: 2, Bad: 3 } as const
+
+/**
+ * Which of the options that authenticate a segment it has; Bad: more than one, or a length that cannot be. Options are
+ * looked at while there is room for the longer of the two. `l4 + header length` must be in bounds (tcpFits).
+ */
+export function tcpAuth(v: DataView, l4: number): number {
+  const end = l4 + tcpHeaderLength(v, l4)
+  let at = l4 + TCP_HEADER_LEN
+  let found: number = TcpAuth.None
+  while (end - at >= MD5SIG_LEN) {
+    const kind = v.getUint8(at)
+    if (kind === TCPOPT_EOL) break
+    if (kind === TCPOPT_NOP) {
+      at++
+      continue
+    }
+    const length = v.getUint8(at + 1)
+    if (length < 2 || at + length > end) return TcpAuth.Bad
+    if (kind === TCPOPT_MD5SIG || kind === TCPOPT_AO) {
+      const fits = kind === TCPOPT_AO ? length > AO_HEAD_LEN : length === MD5SIG_LEN
+      if (!fits || found !== TcpAuth.None) return TcpAuth.Bad
+      found = kind === TCPOPT_AO ? TcpAuth.Ao : TcpAuth.Md5
+    }
+    at += length
+  }
+  return found
 }

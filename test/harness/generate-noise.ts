@@ -17,6 +17,7 @@ import {
 } from './noise.ts'
 import { NOISE4 } from './noise-ipv4.ts'
 import { NOISE6 } from './noise-ipv6.ts'
+import { wild } from './noise-wild.ts'
 import type { StepRun } from './scenario.ts'
 
 /** So many bytes of attributes, nested ones inside: length, type, both little-endian. */
@@ -40,6 +41,7 @@ function attributes(random: Wire['random'], length: number): Uint8Array {
 const noiseOf = (world: World): FamilyNoise => (world.family === 4 ? NOISE4 : NOISE6)
 
 const MAKERS: Readonly<Record<string, Maker>> = {
+  wild,
   /** An ICMP error about something that the host sent, from where it was sent to. */
   errorAboutAnswer(w, history) {
     const { random, world } = w
