@@ -3,7 +3,7 @@
 //     { any('mtu', 1500, 'mtu 1500 ') }  ─▶ text:  mtu 1500
 //                                        └▶ JSON:  "mtu":1500
 
-export type Json = string | number | boolean | null | readonly Json[] | JsonObject
+export type Json = string | number | bigint | boolean | null | readonly Json[] | JsonObject
 /** Members in order; JSON objects of iproute2 may hold a name twice. */
 export interface JsonObject {
   readonly members: [string, Json][]
@@ -29,7 +29,7 @@ function write(value: Json, pretty: boolean, depth: number): string {
     const inner = `\n${INDENT.repeat(depth + 1)}`
     return `{${inner}${lines.join(`,${inner}`)}\n${INDENT.repeat(depth)}}`
   }
-  return typeof value === 'string' ? `"${escaped(value)}"` : JSON.stringify(value)
+  return typeof value === 'string' ? `"${escaped(value)}"` : String(value)
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {

@@ -136,9 +136,9 @@ function readVia(line: Line, family: Family | 0): AnyPrefix {
 const isOfOther = (gateway: AnyPrefix | null, own: Family): boolean =>
   gateway !== null && (gateway.foreign !== undefined || gateway.family === (own === 4 ? 6 : 4))
 
-/** `any` and `all` are addresses of no bytes, `default` is one of zeros, which is none to the kernel. */
+/** `any` and `all` are addresses of no bytes, `default` is one of zeros, which is none to the kernel however it was said. */
 const isNothing = (p: AnyPrefix | null): boolean => p !== null && !p.given
-const isDefault = (p: AnyPrefix | null): boolean => p?.given === true && p.length === -2
+const isDefault = (p: AnyPrefix | null): boolean => p?.given === true && sameWords(p.words, ANY)
 
 function modify(context: IpContext, line: Line, change: Change): number {
   let family: Family | 0 = context.options.family
@@ -339,6 +339,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
+    // fib_nh_match(): no next hop has a gateway of zeros.
+    if (
+      own === 4 &&
+      change === 'delete' &&
+      hops.some((h) => isDefault(h.gateway) && !isOfOther(h.gateway, own))
+    )
+      throw new Refusal('ESRCH')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
     if (nobody !== undefined) {
       // fib_new_table() comes first.
@@ -592,7 +599,7 @@ function throughNobody(family: Family, change: string, type: number, { gateway, 
   if (family === 6) return new Refusal('ENODEV')
   if (isErrorType(type))
     return new Refusal('EINVAL', 'Gateway, device and multipath can not be specified for this route type')
-  if (gateway === null) return new Refusal('ENODEV')
+  if (gateway === null || isDefault(gateway)) return new Refusal('ENODEV')
   return new Refusal('EINVAL', onlink ? 'Nexthop device required for onlink' : 'Nexthop has invalid gateway')
 }
 

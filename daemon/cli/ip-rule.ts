@@ -3,6 +3,7 @@
 import { RouteType, type Rule, type RuleAction, type RuleSpec } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
+import { unsigned64 } from '../../rules/text/print.ts'
 import { bitsOf } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { ruleUsage } from './ip-usage.ts'
@@ -447,7 +448,10 @@ export function printRule(context: IpContext, rule: Rule): void {
   }
   if (rule.sourcePorts) range('sport', rule.sourcePorts)
   if (rule.destinationPorts) range('dport', rule.destinationPorts)
-  if (rule.tunnel) out.any('tun_id', rule.tunnel, `tun_id ${rule.tunnel} `)
+  if (rule.tunnel) {
+    const tunnel = unsigned64(rule.tunnel)
+    out.any('tun_id', tunnel, `tun_id ${tunnel} `)
+  }
   const table = tableOf(rule)
   if (!l3mdev && table !== 0) {
     out.any('table', names.table(table), `lookup ${names.table(table)} `)

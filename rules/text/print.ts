@@ -15,11 +15,11 @@ import { PrintEnds } from './errors.ts'
 import { nameOf } from './host-names.ts'
 import { protocolName } from './services.ts'
 
-/** A counter of 64 bits; above 2^53 it is rounded, but for the largest. */
-export function countText(value: number): string {
-  if (value <= Number.MAX_SAFE_INTEGER) return String(value)
-  return String(value >= 2 ** 64 ? 2n ** 64n - 1n : BigInt(value))
-}
+/** What is kept as a number and has 64 bits; above 2^53 it is rounded, but for the largest. */
+export const unsigned64 = (value: number): bigint => (value >= 2 ** 64 ? 2n ** 64n - 1n : BigInt(value))
+
+export const countText = (value: number): string =>
+  String(value <= Number.MAX_SAFE_INTEGER ? value : unsigned64(value))
 
 /** Counters of a saved rule: not at all, in front (`[1:2] -A …`), or as -S -v (`-c 1 2`). */
 export type CounterStyle = 'none' | 'front' | 'option'

@@ -124,6 +124,9 @@ export class IpWords {
           ['inet6', this.one(['fe80::1', 'ff02::1', '::', ...V6])],
           ['inet', this.one(V4)],
           ['inet6', 'x'],
+          ['0.0.0.0'],
+          ['inet6', '::'],
+          [this.one(['link', 'bridge', 'mpls']), this.one(['00:11', 'any', '100', 'x'])],
         ])
   }
 }
