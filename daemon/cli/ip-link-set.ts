@@ -226,7 +226,8 @@ function readWish(context: IpContext, line: Line): Wish {
     } else if (word === 'vf') {
       const text = line.next()
       if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
-      if ((wish.dev ?? wish.name) === null) line.die('Error: argument "dev" is required\n')
+      wish.dev ??= wish.name
+      if (wish.dev === null) line.die('Error: argument "dev" is required\n')
       readVirtualFunction(line, wish)
       refuse('vf', 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
@@ -280,10 +281,10 @@ function readWish(context: IpContext, line: Line): Wish {
       change('address mode', (d) => {
         context.host.tunables.set(`net.ipv6.conf.${d.name.replaceAll('.', '/')}.addr_gen_mode`, mode)
       })
-    } else if (word === 'link-netns') {
+    } else if (begins(word, 'link-netns')) {
       const text = line.next()
       line.invalid('Invalid "link-netns" value\n', text)
-    } else if (word === 'link-netnsid') {
+    } else if (begins(word, 'link-netnsid')) {
       value('link-netns/link-netnsid')
       refuse('netnsid', 'EINVAL', 'Unknown network namespace id')
     } else if (word === 'protodown') {
@@ -429,7 +430,9 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
         'index can be used only when creating devices or when moving device to another netns.\n',
       )
     if (target === undefined && !context.isNobody(wish.dev)) return line.noDevice(wish.dev)
-  } else if (
+  } else if (wish.name !== null && wish.dev !== wish.name)
+    return line.die('both "name" and "dev" cannot be used when creating devices.\n')
+  else if (
     wish.parent !== null &&
     context.device(wish.parent) === undefined &&
     !context.isNobody(wish.parent)

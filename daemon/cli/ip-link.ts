@@ -28,7 +28,7 @@ export function runLink(context: IpContext, words: readonly string[]): number {
 function xstats(line: Line): number {
   if (line.done) return line.fail('xstats: missing argument\n', 1)
   const word = line.take()
-  if (!begins(word, 'type')) return line.invalid('unknown option', word)
+  if (!begins(word, 'type')) return line.invalid('unknown argument', word)
   const kind = line.next()
   if (!LINK_KINDS.has(kind)) return line.invalid('invalid type', kind)
   if (/^(bridge|bond)(_slave)?$/.test(kind)) return 0

@@ -106,6 +106,12 @@ export const METRICS: readonly string[] =
     ' ',
   )
 
+/** %g of printf(3), of a number from 1 to 10^10. */
+function sixDigits(value: number): string {
+  const short = Number(value.toPrecision(6))
+  return short < 1e6 ? String(short) : short.toExponential().replace(/e\+(\d)$/, 'e+0$1')
+}
+
 export function printMetrics(context: IpContext, mtu: number, extras: Route['extras']): void {
   const { out } = context
   const locked = new Set(extras?.locked ?? [])
@@ -124,9 +130,9 @@ export function printMetrics(context: IpContext, mtu: number, extras: Route['ext
         }
         const lock = locked.has(name) ? 'lock ' : ''
         if (typeof value === 'number' && (name === 'rtt' || name === 'rttvar' || name === 'rto_min')) {
-          const ms = name === 'rtt' ? value / 8 : name === 'rttvar' ? value / 4 : value
-          const text = ms >= 1000 ? `${ms / 1000}s` : `${Math.trunc(ms)}ms`
-          out.any(name, Math.trunc(ms), `${name} ${lock}${text} `)
+          const ms = Math.trunc(name === 'rtt' ? value / 8 : name === 'rttvar' ? value / 4 : value)
+          const text = ms >= 1000 ? `${sixDigits(ms / 1000)}s` : `${ms}ms`
+          out.any(name, ms, `${name} ${lock}${text} `)
         } else out.any(name === 'congctl' ? 'congestion' : name, value, `${name} ${lock}${value} `)
       }
     }),

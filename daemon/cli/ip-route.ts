@@ -13,6 +13,7 @@ import {
 import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
+import { doubleToUint, plainStrtoul, strtod } from '../../rules/text/numbers.ts'
 import { ANY, masked, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { getRoute } from './ip-route-get.ts'
@@ -67,28 +68,30 @@ export function runRoute(context: IpContext, words: readonly string[]): number {
 
 // -- add, change, replace, append, delete
 
-/** Metrics whose names may be shortened. */
-const SHORT = new Set(
-  'reordering window cwnd initcwnd initrwnd quickack congctl rttvar ssthresh fastopen_no_cookie'.split(' '),
-)
+/** Metrics whose names may be shortened; the first that fits counts. */
+const SHORT =
+  'reordering window cwnd initcwnd initrwnd quickack congctl rttvar ssthresh fastopen_no_cookie'.split(' ')
 
 const UNKNOWN_VIA = 'Unsupported address family in RTA_VIA'
 const BOTH_HOPS = 'Nexthop specification and nexthop id are mutually exclusive'
 
 /** The metric that a word names. */
 function metricOf(word: string): string | null {
-  for (const name of METRICS)
-    if (name !== 'features' && (word === name || (SHORT.has(name) && begins(word, name)))) return name
-  return null
+  if (word === 'features') return null
+  return METRICS.find((name) => word === name) ?? SHORT.find((name) => begins(word, name)) ?? null
 }
 
-/** get_time_rtt(): seconds and milliseconds; a bare number is raw. */
+/** get_time_rtt(): seconds and milliseconds, as an unsigned int; a bare number is raw. */
 function time(text: string): { ms: number; raw: boolean } | null {
-  const found = /^(\d+(?:\.\d+)?)(s|sec|secs|ms|msec|msecs)?$/.exec(text)
-  if (found === null) return null
-  const value = Number(found[1])
-  if (found[2] === undefined) return Number.isInteger(value) ? { ms: value, raw: true } : null
-  return { ms: Math.ceil(value * (found[2].startsWith('s') ? 1000 : 1)), raw: false }
+  const dotted = text.includes('.') ? strtod(text) : null
+  const end = text.includes('.') ? (dotted?.end ?? 0) : plainStrtoul(text, 0).end
+  const read = dotted === null ? number(text.slice(0, end), Number.POSITIVE_INFINITY) : dotted.value
+  if (end === 0 || read === null || (dotted !== null && read < 0)) return null
+  const unit = /^(?:(m?)s(?:ecs?)?)?$/i.exec(text.slice(end))
+  if (unit === null) return null
+  const value = unit[0] === '' || unit[1] !== '' ? read : read * 1000
+  const cut = doubleToUint(value)
+  return { ms: cut < value ? (cut + 1) >>> 0 : cut, raw: unit[0] === '' }
 }
 
 function readMetric(line: Line, name: string, locked: Set<string>): RouteMetric {
@@ -104,7 +107,7 @@ function readMetric(line: Line, name: string, locked: Set<string>): RouteMetric 
     const found = time(text) ?? line.invalid(why, text)
     // rtt is kept in eighths, rttvar in quarters of a millisecond.
     const unit = name === 'rtt' ? 8 : name === 'rttvar' ? 4 : 1
-    return { name, value: found.raw ? found.ms : found.ms * unit }
+    return { name, value: found.raw ? found.ms : Math.imul(found.ms, unit) >>> 0 }
   }
   const value = number(text, name === 'hoplimit' ? 255 : 0xffff_ffff) ?? line.invalid(why, text)
   if ((name === 'quickack' || name === 'fastopen_no_cookie') && value > 1)

@@ -133,7 +133,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       tableSaid = true
     } else if (word === 'uidrange') {
       rule.uids = uids(line)
-    } else if (begins(word, 'nat') || begins(word, 'map-to')) {
+    } else if (word === 'nat' || begins(word, 'map-to')) {
       const text = line.next()
       line.warn('Warning: route NAT is deprecated\n')
       // get_addr32()
@@ -306,9 +306,8 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
       const text = line.next()
       f.priority = number(text) ?? line.invalid('preference value is invalid\n', text)
     } else if (word === 'not') f.not = true
-    else if (word === 'tos' || begins(word, 'dsfield'))
-      f.tos = line.named('TOS value is invalid\n', tosNumber)
-    else if (begins(word, 'fwmark')) {
+    else if (word === 'tos' || word === 'dsfield') f.tos = line.named('TOS value is invalid\n', tosNumber)
+    else if (word === 'fwmark') {
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       f.mark = value
       f.mask = mask ?? 0
@@ -320,7 +319,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     } else if (begins(word, 'tun_id')) f.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'lookup') || begins(word, 'table'))
       f.table = line.named('table id value is invalid\n', tableNumber)
-    else if (begins(word, 'from')) f.source = line.prefix(line.next(), family)
+    else if (begins(word, 'from') || begins(word, 'src')) f.source = line.prefix(line.next(), family)
     else if (begins(word, 'protocol')) {
       const text = line.next()
       const found = protocolNumber(text)
@@ -330,7 +329,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     else if (word === 'sport') f.sourcePorts = ports(line, 'invalid port range\n')
     else if (word === 'dport') f.destinationPorts = ports(line, 'invalid dport range\n')
     else {
-      const to = begins(word, 'to') ? line.next() : word
+      const to = begins(word, 'to') || begins(word, 'dst') ? line.next() : word
       f.destination = line.prefix(to, family)
     }
   }

@@ -308,6 +308,7 @@ export function routeType(text: string): number | null {
   if (text === 'local') return 2
   if (text === 'nat') return 10
   if (text === 'brd') return 3
+  if (text === 'throw') return 9
   for (const [name, value] of SHORT_TYPES) if (begins(text, name)) return value
   return number(text, 255)
 }
@@ -321,7 +322,6 @@ const SHORT_TYPES: readonly (readonly [string, number])[] = [
   ['blackhole', 6],
   ['xresolve', 11],
   ['unicast', 1],
-  ['throw', 9],
 ]
 
 /** inet_proto_a2n(): decimal, or a name of /etc/protocols, cut to a byte (mptcp is tcp). */
