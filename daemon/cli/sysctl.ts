@@ -458,11 +458,12 @@ class Session {
 
   write(assignment: string): void {
     const setting = assignment.length < 2 ? null : this.#parse('command line', 0, assignment)
-    if (setting === null || setting.value === null) this.#code |= setting === null ? 1 : 0
+    if (setting === null) this.#code |= 1
     else this.#set(setting.name, setting.value, setting.path)
   }
 
-  #set(name: string, value: string, path: string): void {
+  /** `value`: null behind a dash without `=`. */
+  #set(name: string, value: string | null, path: string): void {
     if (path === '' || this.#leadsOut(path)) {
       this.#err += outside(path)
       this.#code |= 1
@@ -480,6 +481,11 @@ class Session {
     // What nobody may write, and directories, are said and still end well.
     if (directory || this.#tunables.isReadOnly(name)) {
       this.#err += `sysctl: setting key "${shown}": Invalid argument\n`
+      return
+    }
+    // write(2) of nothing.
+    if (value === null) {
+      this.#complain(`setting key "${shown}": Invalid argument`)
       return
     }
     try {

@@ -34,6 +34,10 @@ net/ipv4/ip_forward=0
 -- --net.ipv4.ip_default_ttl=61
 -- ---net.ipv4.ip_default_ttl=61
 -- --net.ipv4.nope=1
+-w -- --
+-w -- -net.ipv4.nope
+-w -- -/
+-w -- -net.ipv4.ip_forward
 --names net.ipv4.ip_forward
 --v net.ipv4.ip_forward
 --d=3 net.ipv4.ip_forward
