@@ -14,8 +14,9 @@ const DEFAULT_NAME = 'cosmos'
 function realmOf(pkt: Packet): number {
   const { route } = pkt
   if (route === null) return 0
-  // A copy of TEE's goes by a route of the host's own: nobody looked at its source.
-  const out = pkt.local || pkt.socketless
+  // A copy of TEE's goes by a route of the host's own, and what came back by lo still has its own: nobody looked at
+  // their source.
+  const out = pkt.local || pkt.socketless || pkt.arrival?.loopback === true
   const own = out || route.type === RouteType.Unicast ? route.realm : 0
   return out ? own : withRealm(own, pkt.sourceRealm)
 }
