@@ -15,19 +15,15 @@ import type { Tool } from './tool.ts'
 const NAME = 'nfct v1.4.7: '
 const USAGE = 'Usage: nfct command subsystem [parameters]...\n'
 
-const COMMANDS = [
-  'list',
-  'add',
-  'delete',
-  'get',
-  'flush',
-  'disable',
-  'default-set',
-  'default-get',
-  'version',
-] as const
+const COMMANDS = ['list', 'add', 'delete', 'get', 'flush', 'disable', 'default-set', 'default-get'] as const
 type Command = (typeof COMMANDS)[number]
-const SUBSYSTEMS = ['timeout', 'helper'] as const
+const SUBSYSTEMS = ['timeout', 'helper', 'version'] as const
+const VERSION = `nfct v1.4.7: utility for the Netfilter's Connection Tracking System
+Copyright (C) 2012 Pablo Neira Ayuso <pablo@netfilter.org>
+This program comes with ABSOLUTELY NO WARRANTY.
+This is free software, and you are welcome to redistribute it under certain 
+conditions; see LICENSE file distributed in this package for details.
+`
 
 /** Beside those of /etc/protocols. */
 const OWN_NAMES: ReadonlyMap<string, number> = new Map([
@@ -101,11 +97,12 @@ class Session {
     const [first = '', second = ''] = this.#argv
     if (this.#argv.length < 2) throw new Complaint(USAGE)
     const ordered = begun(COMMANDS, first)
-    if (ordered === 'version') throw unknownCommand(first)
     const subsystem = begun(SUBSYSTEMS, ordered === undefined ? first : second)
     if (subsystem === undefined) throw new Complaint(`${NAME}Unknown subsystem: ${first}\n${USAGE}`)
     const command = ordered ?? begun(COMMANDS, second)
-    if (command === undefined || command === 'version') throw unknownCommand(first)
+    if (command === undefined) throw unknownCommand(first)
+    // A subsystem as any other: it takes each command, and minds none.
+    if (subsystem === 'version') return VERSION
     return subsystem === 'timeout' ? this.#timeout(command) : this.#helper(command, second)
   }
 
