@@ -10,20 +10,25 @@
 
 import { sameBase, sameData } from './equal.ts'
 import type { Match, Target } from './extension.ts'
-import { PLAIN_LAYOUT } from './layout.ts'
+import {
+  ENTRY_SIZE,
+  HEADER_SIZE,
+  interfaceMaskLength,
+  inversionFlags,
+  kernelName,
+  PLAIN_LAYOUT,
+} from './layout.ts'
 import type { BaseMatch, Rule } from './model.ts'
 
 /** sizeof(struct ip6t_entry) - sizeof(struct ip6t_entry *). */
 const SHIFT = 160
-/** XT_ALIGN(sizeof(struct xt_entry_match)), and of a target. */
-const HEADER = 32
 
 function sizeOf({ layout = PLAIN_LAYOUT }: Match | Target): readonly [all: number, own: number] {
   return [layout.size, layout.own ?? layout.size]
 }
 
-/** sizeof(struct ip6t_entry), and of libiptc's rule_head in front of its copy of one. */
-const ENTRY = 168
+const ENTRY = ENTRY_SIZE[6]
+/** Of libiptc's rule_head in front of its copy of an entry. */
 const RULE_HEAD = 64
 /** Somebody's address in memory: six bytes that may be anything. */
 const POINTER = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
@@ -36,17 +41,17 @@ function maskOf(rule: Rule): Uint8Array {
   const { matches, target, base } = rule
   const own = target.kind === 'extension' ? sizeOf(target.target) : ([8, 8] as const)
   const data = matches.map(({ match }) => sizeOf(match))
-  const targetAt = data.reduce((sum, [all]) => sum + HEADER + all, 0)
-  const length = ENTRY + targetAt + HEADER + own[0]
+  const targetAt = data.reduce((sum, [all]) => sum + HEADER_SIZE + all, 0)
+  const length = ENTRY + targetAt + HEADER_SIZE + own[0]
   const behind = chunk(length - SHIFT)
   const mask = new Uint8Array(behind + RULE_HEAD + length)
   mask.fill(0xff, 0, ENTRY - SHIFT)
   let at = ENTRY - SHIFT
   for (const [all, known] of data) {
-    mask.fill(0xff, at, at + HEADER + known)
-    at += HEADER + all
+    mask.fill(0xff, at, at + HEADER_SIZE + known)
+    at += HEADER_SIZE + all
   }
-  mask.fill(0xff, at, at + HEADER + own[1])
+  mask.fill(0xff, at, at + HEADER_SIZE + own[1])
 
   const view = new DataView(mask.buffer)
   view.setUint32(behind - 8, chunk(RULE_HEAD + length) | 1, true)
@@ -64,7 +69,7 @@ function maskOf(rule: Rule): Uint8Array {
   for (const [i, use] of matches.entries()) {
     const all = data[i]![0]
     putExtension(mask, view, at, all, use.match, use.data)
-    at += HEADER + all
+    at += HEADER_SIZE + all
   }
   if (target.kind === 'extension') putExtension(mask, view, at, own[0], target.target, target.data)
   return mask
@@ -82,17 +87,11 @@ function putBase(bytes: Uint8Array, view: DataView, at: number, base: BaseMatch)
   for (const [i, name] of [inInterface?.name, outInterface?.name].entries()) {
     if (name === undefined || name === '') continue
     bytes.set(Buffer.from(name, 'latin1'), at + 64 + 16 * i)
-    const asked = name.endsWith('+') ? name.length - 1 : name.length + 1
-    bytes.fill(0xff, at + 96 + 16 * i, at + 96 + 16 * i + asked)
+    bytes.fill(0xff, at + 96 + 16 * i, at + 96 + 16 * i + interfaceMaskLength(name))
   }
   view.setUint16(at + 128, protocol?.number ?? 0, true)
   bytes[at + 131] = protocol === null ? 0 : 1
-  bytes[at + 132] =
-    (inInterface?.invert ? 1 : 0) |
-    (outInterface?.invert ? 2 : 0) |
-    (source?.invert ? 8 : 0) |
-    (destination?.invert ? 0x10 : 0) |
-    (protocol?.invert ? 0x40 : 0)
+  bytes[at + 132] = inversionFlags(base)
 }
 
 /** struct xt_entry_match or _target, and as much of the data as its layout tells. */
@@ -104,11 +103,11 @@ function putExtension(
   extension: Match | Target,
   data: unknown,
 ): void {
-  view.setUint16(at, HEADER + size, true)
+  view.setUint16(at, HEADER_SIZE + size, true)
   bytes.set(Buffer.from(kernelName(extension), 'latin1'), at + 2)
   bytes[at + 31] = extension.revision ?? 0
   for (const [offset, length, value] of extension.layout?.fields?.(data) ?? [])
-    for (let i = 0; i < length; i++) bytes[at + HEADER + offset + i] = byteOf(value, i) ?? 0
+    for (let i = 0; i < length; i++) bytes[at + HEADER_SIZE + offset + i] = byteOf(value, i) ?? 0
 }
 
 /** Byte `i` of a number in the machine's order, or of bytes; null for what is neither. */
@@ -118,8 +117,6 @@ const byteOf = (value: unknown, i: number): number | null =>
     : typeof value === 'number' || typeof value === 'bigint'
       ? Number((BigInt(value) >> BigInt(8 * i)) & 0xffn)
       : null
-
-const kernelName = ({ name }: Match | Target): string => (name === 'state' ? 'conntrack' : name)
 
 /** Whether data that stand at `at` are the same as far as the mask asks. */
 function sameUnder(
@@ -161,10 +158,10 @@ export function sameToCheck6(there: Rule, asked: Rule): boolean {
   let at = ENTRY
   for (const [i, { match, data }] of matches.entries()) {
     const other = there.matches[i]!
-    if (!sameUnder(mask, at + HEADER, [match, other.match], data, other.data)) return false
-    at += HEADER + sizeOf(match)[0]
+    if (!sameUnder(mask, at + HEADER_SIZE, [match, other.match], data, other.data)) return false
+    at += HEADER_SIZE + sizeOf(match)[0]
   }
   if (target.kind !== 'extension' || there.target.kind !== 'extension') return sameData(target, there.target)
   if (target.target !== there.target.target) return false
-  return sameUnder(mask, at + HEADER, [target.target, target.target], target.data, there.target.data)
+  return sameUnder(mask, at + HEADER_SIZE, [target.target, target.target], target.data, there.target.data)
 }

@@ -37,7 +37,7 @@ const usage = (
 
 interface Wish {
   counters: boolean
-  verbose: boolean
+  verbose: number
   testing: boolean
   noFlush: boolean
   only: string | null
@@ -62,7 +62,7 @@ export function runIptablesRestore(argv: readonly string[], world: ToolWorld): T
   const output = new Output()
   const wish: Wish = {
     counters: false,
-    verbose: false,
+    verbose: 0,
     testing: false,
     noFlush: false,
     only: null,
@@ -133,7 +133,7 @@ function setOption(wish: Wish, letter: string, value: string | null, output: Out
       wish.counters = true
       break
     case 'v':
-      wish.verbose = true
+      wish.verbose++
       break
     case 't':
       wish.testing = true

@@ -8,6 +8,7 @@ export const ah: Match<Spi> = {
   kind: 'match',
   name: 'ah',
   families: [4],
+  layout: { size: 16 },
   protocols: [IPPROTO_AH],
   options: [{ flag: 'ahspi', invertible: true }],
   help: `ah match options:

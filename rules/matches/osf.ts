@@ -134,6 +134,7 @@ export const osf: Match<Osf> = {
   kind: 'match',
   name: 'osf',
   families: [4],
+  layout: { size: 48 },
   chains: ['PREROUTING', 'INPUT', 'FORWARD'],
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'genre', required: true, invertible: true }, { flag: 'ttl' }, { flag: 'log' }],

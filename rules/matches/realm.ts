@@ -25,6 +25,7 @@ export const realm: Match<NamedMask> = {
   kind: 'match',
   name: 'realm',
   families: [4],
+  layout: { size: 16 },
   chains: ['INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
   options: [{ flag: 'realm', required: true, invertible: true }],
   help: `realm match options:

@@ -16,6 +16,7 @@ export const state: Match<Asked<number>> = {
   name: 'state',
   families: [4, 6],
   layout: {
+    realName: 'conntrack',
     size: 168,
     fields: (data) => conntrackFields({ ...NOTHING_ASKED, state: data }, STATE_ALIAS),
   },

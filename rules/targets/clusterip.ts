@@ -99,6 +99,7 @@ export const clusterip: Target<ClusterIp> = {
   kind: 'target',
   name: 'CLUSTERIP',
   families: [4],
+  layout: { size: 64, own: 56 },
   tracks: true,
   options: [
     { flag: 'new', arg: 'none' },

@@ -207,7 +207,7 @@ export const notrack: Target<null> = {
   name: 'NOTRACK',
   column: 'CT',
   families: [4, 6],
-  layout: { size: 72, own: 64 },
+  layout: { size: 72, own: 64, realName: 'CT' },
   tables: ['raw'],
   options: [],
   help: `NOTRACK does not take any options

@@ -9,7 +9,7 @@ export const masquerade: Target<NatRange> = {
   kind: 'target',
   name: 'MASQUERADE',
   families: [4, 6],
-  layout: { size: 40 },
+  layout: { size: 40, size4: 24 },
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }, { flag: 'random-fully', arg: 'none' }],
   help: `MASQUERADE target options:
  --to-ports <port>[-<port>]

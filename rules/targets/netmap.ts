@@ -11,7 +11,7 @@ export const netmap: Target<NatRange> = {
   kind: 'target',
   name: 'NETMAP',
   families: [4, 6],
-  layout: { size: 40 },
+  layout: { size: 40, size4: 24 },
   options: [{ flag: 'to', holds: 'netmap', required: true }],
   help: `NETMAP target options:
   --to address[/mask]

@@ -9,7 +9,7 @@ export const redirect: Target<NatRange> = {
   kind: 'target',
   name: 'REDIRECT',
   families: [4, 6],
-  layout: { size: 40 },
+  layout: { size: 40, size4: 24 },
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }],
   help: `REDIRECT target options:
  --to-ports <port>[-<port>]

@@ -9,7 +9,7 @@ export const snat: Target<NatRange> = {
   name: 'SNAT',
   revision: 0,
   families: [4, 6],
-  layout: { size: 40 },
+  layout: { size: 40, size4: 24 },
   options: [
     { flag: 'to-source', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },

@@ -180,6 +180,8 @@ class Parse {
   #policy: string | null = null
   #number = 0
   #verbose = 0
+  /** Where the last `!` stood that inverts. */
+  #inversionAt = -1
   #counters: Counters | null = null
   #waitGiven = false
   #waitInterval = false
@@ -244,6 +246,7 @@ class Parse {
     if (word !== '!') throw new ToolError(`Bad argument \`${word}'`, 2, this.#word, true)
     if (this.#invert) this.#fail('multiple consecutive ! not allowed')
     this.#invert = true
+    this.#inversionAt = this.#word
   }
 
   #cluster(word: string): void {
@@ -655,8 +658,8 @@ class Parse {
   /** A word of the command line; before its first, the program's name, or the table of a line of iptables-restore. */
   #wordAt(index: number): string {
     const word = this.#argv[index] ?? (this.#restore ? this.#table : this.#parser.context.program)
-    // do_parse() empties it when it has seen it.
-    return word === '!' ? '' : word
+    // do_parse() empties it when it has seen it, other than as a value.
+    return index === this.#inversionAt ? '' : word
   }
 
   #next(): string {

@@ -3,7 +3,8 @@
 import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules } from './command-model.ts'
-import { PrintEnds, TableError, ToolError } from './errors.ts'
+import { dumpTable } from './dump.ts'
+import { kernelError, PrintEnds, TableError, ToolError } from './errors.ts'
 import {
   countText,
   describeRule,
@@ -22,6 +23,24 @@ export interface Sink {
 
 /** Throws ToolError, or TableError where libiptc refuses: then nothing must be committed. */
 export function execute(command: Command, draft: Draft, sink: Sink, place: Place | null): void {
+  if (command.verbose < 2) {
+    carryOutAll(command, draft, sink, place)
+    return
+  }
+  // What libiptc refuses is dumped too; what the tool itself ends at is not.
+  let failed: TableError | null = null
+  try {
+    carryOutAll(command, draft, sink, place)
+  } catch (error) {
+    if (!(error instanceof TableError)) throw error
+    failed = error
+  }
+  dumpTable(draft.view, sink)
+  // iptc_strerror() words an error by the operation done last, and that is the dump.
+  if (failed !== null) throw kernelError(failed.errno, failed.reason, failed.place)
+}
+
+function carryOutAll(command: Command, draft: Draft, sink: Sink, place: Place | null): void {
   for (const op of command.ops) {
     // -Z beside -L or -S comes after them, whatever the order.
     if ((op === 'Z' || op === 'z') && command.ops.size > 1) continue

@@ -37,7 +37,8 @@ export interface RestoreOptions {
   readonly testing?: boolean
   /** -T: only this table. */
   readonly only?: string | null
-  readonly verbose?: boolean
+  /** How often -v was given: as often it stands in front of each rule. */
+  readonly verbose?: number
 }
 
 /** `iptables-restore: line 3 failed`, exit status 1; `cause` says why, for people. */
@@ -221,7 +222,7 @@ export class Restore {
 
     const words: string[] = []
     // With --noflush the rules are not printed, whatever -v says.
-    if (this.#o.verbose && this.#o.noFlush !== true) words.push('-v')
+    if (this.#o.noFlush !== true) for (let n = this.#o.verbose ?? 0; n > 0; n--) words.push('-v')
     if (counters !== null) words.push('--set-counters', counters.packets, counters.bytes)
     const ruleAt = words.length
     splitWords(line, from, words)

@@ -6,6 +6,7 @@
 
 import { appendFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { TABLE_NAMES } from '../../rules/model.ts'
 import { chainEdits } from '../harness/chain-commands.ts'
 import { type Call, CommandDice, kernelHas, masked, realAnswers, whyNot } from '../harness/commands.ts'
 import { compare } from '../harness/commands-compare.ts'
@@ -16,6 +17,11 @@ import { SeededRandom } from '../harness/frames.ts'
 const SESSIONS = Number(process.env.TUNWALL_SESSIONS ?? 40)
 const COMMANDS = 40
 const SEED = Number(process.env.TUNWALL_SEED ?? 950_000)
+
+/** Every table as libiptc sees it, with the sizes of what its rules have. */
+const DUMPS: readonly Call[] = (['iptables', 'ip6tables'] as const).flatMap((tool) =>
+  TABLE_NAMES.map((table) => ({ tool, argv: ['-t', table, '-vvS'], stdin: '' })),
+)
 
 /** TUNWALL_RECORD=FILE appends calls, the real answers and the ruleset where it changed, for test/unit/daemon/iptables-recorded.test.ts. */
 function record(calls: readonly Call[]): void {
@@ -44,6 +50,7 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         i % 2 === 0
           ? new CommandDice(SEED + i, { has }).session(COMMANDS)
           : new RealCommands(SEED + i).session(COMMANDS)
+      calls.push(...DUMPS)
       record(calls)
       const difference = compare(calls)
       if (difference !== null) differences.push(`seed ${SEED + i}\n${difference}`)
@@ -71,6 +78,12 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '-j',
         'ACCEPT',
       ],
+      ...['-j ! -TTL -vn', '-s ! -TT', '! -TT', '-s 1 ! -TT'].map((words) => [
+        'iptables',
+        '-A',
+        'INPUT',
+        ...words.split(' '),
+      ]),
       ['iptables', '-A', 'INPUT', '-s', '::ffff:1.2.3.4', '-j', 'ACCEPT'],
       ['ip6tables', '-A', 'INPUT', '-s', 'fe80::1%lo', '-j', 'ACCEPT'],
       ['ip6tables', '-A', 'OUTPUT', '-p', 'all', '-j', 'ACCEPT'],
@@ -260,6 +273,129 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
       })
     calls.push({ tool: 'iptables', argv: ['-A', 'a', '-s', '1.1.1.1,2.2.2.2', '-j', 'b', '-v'], stdin: '' })
     expect(compare(calls)).toBeNull()
+  })
+
+  test('-v twice: what libiptc has', () => {
+    const calls: Call[] = []
+    for (const tool of ['iptables', 'ip6tables'] as const) {
+      const run = (words: string): void => {
+        calls.push({ tool, argv: words.split(' '), stdin: '' })
+      }
+      const four = tool === 'iptables'
+      const both = [
+        '-N b',
+        '-N a',
+        '-A FORWARD -i + -o eth+ -j a',
+        '-A FORWARD ! -i lo ! -o ethethethetheth -g b',
+        '-A FORWARD ! -i + -p all -j QUEUE',
+        '-A a -j b',
+        '-A a',
+        '-A a -p tcp ! --dport 5 -j RETURN',
+        '-A b -c 5 18446744073709551615 -m comment --comment x -m state --state NEW -m limit -m mark --mark 1',
+        '-A INPUT -m hashlimit --hashlimit-upto 5/s --hashlimit-name h -m recent --set -m time -m addrtype --src-type LOCAL',
+        '-A INPUT -m iprange --src-range ' + (four ? '1.1.1.1-1.1.1.2' : '::1-::2') + ' -j LOG',
+        '-A INPUT -p tcp -m multiport --ports 1:2,3 -m string --string x --algo bm -m statistic --mode nth --every 2 -j REJECT',
+        '-A INPUT -p udp -m udp --sport 5 -m length --length 4 -m connlimit --connlimit-above 3 -m u32 --u32 0=0 -j NFLOG',
+        '-A INPUT -m policy --pol none --dir in -m owner --uid-owner 0 -j NFQUEUE',
+        '-A INPUT -m rpfilter',
+        '-A OUTPUT -m owner --uid-owner 0 -m connmark --mark 1 -m conntrack --ctstate NEW -m helper --helper ftp',
+        '-A OUTPUT -p sctp -m sctp --chunk-types any DATA -m quota --quota 5 -m pkttype --pkt-type host -m cpu --cpu 0',
+        '-P FORWARD DROP',
+        '-t nat -A PREROUTING -p tcp -j REDIRECT --to-ports 5',
+        '-t nat -A PREROUTING -j DNAT --to-destination ' + (four ? '1.1.1.1' : '::1'),
+        '-t nat -A PREROUTING -j NETMAP --to ' + (four ? '1.1.1.0/24' : '::/64'),
+        '-t nat -A POSTROUTING -j MASQUERADE',
+        '-t nat -A POSTROUTING -j SNAT --to-source ' + (four ? '1.1.1.1' : '::1'),
+        '-t raw -A PREROUTING -j NOTRACK',
+        '-t raw -A PREROUTING -j CT --zone 5',
+        '-t raw -A OUTPUT -j TRACE',
+        '-t mangle -A PREROUTING -j MARK --set-mark 1',
+        '-t mangle -A PREROUTING -j CONNMARK --save-mark',
+        '-t mangle -A PREROUTING -p tcp -j TPROXY --on-port 5',
+        '-t mangle -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu',
+        '-t mangle -A FORWARD -p tcp -j TCPOPTSTRIP --strip-options 5',
+        '-t mangle -A FORWARD -j TEE --gateway ' + (four ? '1.1.1.1' : '::1'),
+        '-t mangle -A FORWARD -j DSCP --set-dscp 5',
+        '-t mangle -A FORWARD -j TOS --set-tos 5',
+        '-t mangle -A FORWARD -j CLASSIFY --set-class 1:1',
+        '-t mangle -A FORWARD -j HMARK --hmark-tuple src --hmark-mod 5 --hmark-rnd 5',
+        '-t security -A INPUT -j CONNSECMARK --save',
+      ]
+      const own = four
+        ? [
+            '-A INPUT ! -s 1.2.3.4 -d 1.2.3.4/255.0.255.0 ! -f',
+            '-A INPUT -f -m ttl --ttl-eq 5 -j DROP',
+            '-A INPUT -p ah -m ah --ahspi 5',
+            '-A INPUT -m realm --realm 5',
+            '-A INPUT -p tcp -m osf --genre Linux',
+            '-A INPUT -p icmp --icmp-type 8 -j REJECT --reject-with icmp-host-prohibited',
+            '-A INPUT -p tcp -m ecn --ecn-tcp-cwr',
+            '-t mangle -A FORWARD -j TTL --ttl-set 5',
+            '-t mangle -A FORWARD -p tcp -j ECN --ecn-tcp-remove',
+          ]
+        : [
+            '-A INPUT ! -s 1::/64 ! -d 2::1.2.3.4/ffff:0:ffff::',
+            '-A INPUT -p 0 -s ::ffff:1.2.3.4 -m hl --hl-eq 5',
+            '-A INPUT -m ah --ahspi 5 -m frag --fragid 5 -m rt --rt-type 0 -m hbh --hbh-len 8 -m dst --dst-len 8',
+            '-A INPUT -m ipv6header --header hop -m eui64',
+            '-A INPUT -p icmpv6 --icmpv6-type 128',
+            '-A INPUT -p mh --mh-type 1',
+            '-A INPUT -m srh --srh-segs-left 1',
+            '-t mangle -A FORWARD -j HL --hl-set 5',
+            '-t mangle -A POSTROUTING -j SNPT --src-pfx 1::/64 --dst-pfx 2::/64',
+          ]
+      for (const words of [...both, ...own]) run(words)
+      calls.push(...DUMPS)
+      for (const words of [
+        '-vv -L -n',
+        '-v -v -Z',
+        '--verbose --verbose -S b 1',
+        '-vvv -L nix',
+        '-vv -S nix',
+        '-vv -A nix',
+        '-vv -A INPUT -j nix',
+        '-vv -A INPUT -g nix',
+        `-vv -A INPUT -s ${four ? '1.1.1.1,1.1.1.2' : '::1,::2'} -j ACCEPT`,
+        '-vv -I INPUT 99',
+        '-vv -I INPUT 2 -j a',
+        '-vv -R INPUT 2 -j DROP',
+        '-vv -D INPUT 99',
+        '-vv -D INPUT 2',
+        '-vv -D INPUT -p 99',
+        '-vv -C INPUT -p 99',
+        '-vv -E b c',
+        '-vv -N b',
+        '-vv -N b',
+        '-vv -N ACCEPT',
+        '-vv -X a',
+        '-vv -X b',
+        '-vv -P INPUT DROP',
+        '-vv -P nix DROP',
+        '-vv -P INPUT RETURN',
+        '-vv -X INPUT',
+        '-vv -E INPUT x',
+        '-vv -E x y',
+        '-vv -D nix 1',
+        '-vv -D nix -j ACCEPT',
+        '-vv -F nix',
+        '-vv -Z INPUT 99',
+        '-vv -R INPUT 99 -j ACCEPT',
+        '-vv -L -Z',
+        '-vv -S -Z INPUT 1',
+        '-vv -Z INPUT 1',
+        '-vv -A FORWARD -j INPUT',
+        '-vv -t nix -L',
+        '-vv -h',
+        '-vv -F',
+        '-vv -X',
+      ])
+        run(words)
+      const lines =
+        '*filter\n:z - [0:0]\n-A z -v -j DROP\n[1:2] -A z -vv -j ACCEPT\n-A z -v\n-S -v\nCOMMIT\n*nat\n-vv -L\n-L\nCOMMIT\n'
+      for (const argv of [[], ['-v'], ['-vv'], ['-tv'], ['-nv'], ['-n'], ['-cv']])
+        calls.push({ tool: `${tool}-restore`, argv, stdin: lines })
+    }
+    expect(compare([...calls, ...DUMPS]) ?? '').toBe('')
   })
 
   test('ip6tables -C: what it looks at of sets', () => {

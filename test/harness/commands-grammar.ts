@@ -234,13 +234,14 @@ export class CommandDice extends Dice {
     const chain = this.chain(table)
     const flags: string[] = []
     const command = this.#verb(table, chain)
-    // -v twice prints the kernel's blob, which we do not have.
-    const verbose = command.some((word) => /^-[a-zA-Z]*v/.test(word)) ? [] : ['-v', '--verbose']
     if (this.chance(0.1))
       flags.push(
         ...this.pick<readonly string[]>([
-          ...verbose.map((word) => [word]),
-          ...(verbose.length > 0 ? [['--verb']] : []),
+          ['-v'],
+          ['--verbose'],
+          ['--verb'],
+          ['-vv'],
+          ['-v', '--verbose'],
           ['-w'],
           ['-w5'],
           ['-w', '3'],
@@ -512,7 +513,7 @@ export class CommandDice extends Dice {
     if (this.chance(0.6)) argv.push(this.pick(['-n', '--noflush', '--nof']))
     if (this.chance(0.4)) argv.push(this.pick(['-c', '--counters']))
     if (this.chance(0.1)) argv.push(this.pick(['-t', '--test']))
-    if (this.chance(0.1)) argv.push(this.pick(['-v', '--verbose']))
+    if (this.chance(0.1)) argv.push(this.pick(['-v', '--verbose', '-vv']))
     if (this.chance(0.1))
       argv.push(...this.pick([['-T', this.pick(TABLES)], [`--table=${this.pick(TABLES)}`]]))
     if (this.chance(0.1)) argv.push(...this.pick([['-w', '5'], ['-w'], ['--wait=3'], ['-w', '-W', '10']]))
@@ -532,11 +533,7 @@ export class CommandDice extends Dice {
           '--version',
         ]),
       )
-    let stdin = this.chance(0.04) ? this.#garbage() : this.restoreText()
-    // -v twice prints the kernel's blob, which we do not have.
-    while (argv.some((word) => /^-.*v/.test(word)) && /(^| )"?(-\w*v|--v)/m.test(stdin))
-      stdin = this.restoreText()
-    return { argv, stdin }
+    return { argv, stdin: this.chance(0.04) ? this.#garbage() : this.restoreText() }
   }
 
   /** A file for iptables-restore, mostly a right one. */
@@ -589,6 +586,7 @@ export class CommandDice extends Dice {
       const chain = this.chance(0.5) && chains.length > 0 ? this.pick(chains) : this.chain(table)
       const counters = this.chance(0.3) ? `[${this.#count(1000)}:${this.#count(100000)}] ` : ''
       const words = this.chance(0.9) ? ['-A', chain, ...this.rule(table, chain)] : this.#verb(table, chain)
+      if (this.chance(0.03)) words.unshift(this.pick(['-v', '-vv', '--verbose']))
       lines.push(counters + words.map((w) => this.#quote(w)).join(this.chance(0.05) ? '  ' : ' '))
     }
     if (this.chance(0.06))

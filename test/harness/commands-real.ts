@@ -134,13 +134,12 @@ export class RealCommands extends Dice {
           ['-x'],
           ['--line-numbers'],
           ['-vn'],
+          ['-vv'],
+          ['-v', '-v'],
         ])
       : []
     const front = this.chance(0.5)
-    // -v twice prints a blob of the kernel's, which we do not have.
-    const loud = (list: readonly string[]): boolean => list.some((word) => /^-\w*v|^--verb/.test(word))
-    const quiet = loud(words) ? flags.filter((word) => !loud([word])) : flags
-    return front ? [...quiet, ...where, ...words] : [...where, ...words, ...quiet]
+    return front ? [...flags, ...where, ...words] : [...where, ...words, ...flags]
   }
 
   /** A rule put in and another one asked for, which differs in a value; ip6tables sees few of these (check-mask.ts). */

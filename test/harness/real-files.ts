@@ -47,6 +47,7 @@ export class RestoreFiles {
       ['--test'],
       ['-tv'],
       ['-v'],
+      ['-vv'],
       ['--verbose', '--noflush'],
       ['-w', '-n'],
       ['-w', '5', '--noflush'],

@@ -45,7 +45,7 @@ function restore(text: string, verbose: boolean): string {
     file: 'text',
     sink,
     counters: true,
-    verbose,
+    verbose: verbose ? 1 : 0,
   })
   restore.run(text)
   return store
