@@ -3,8 +3,9 @@
 
 import type { Address, Device } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
+import { hardware, offOrOn, readVirtualFunction } from './ip-link-vf.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line, linkAddress, number } from './ip-words.ts'
+import { begins, groupNumber, type Line, number } from './ip-words.ts'
 
 export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
 
@@ -72,13 +73,6 @@ function integer(text: string, most = 0x7fff_ffff): number | null {
   return value === null ? null : minus ? -value : value
 }
 
-/** parse_on_off(), of words that give -EINVAL for an exit status. */
-function strictOnOff(line: Line, key: string): boolean {
-  const text = line.next()
-  if (text === 'on' || text === 'off') return text === 'on'
-  return line.fail(`Error: argument of "${key}" must be one of "off", "on", not "${text}"\n`, 22)
-}
-
 function onOff(line: Line, key: string): boolean {
   const text = line.next()
   if (text === 'on' || text === 'off') return text === 'on'
@@ -88,11 +82,6 @@ function onOff(line: Line, key: string): boolean {
 /** check_ifname(), but for the length, of which the kernel speaks. */
 const validName = (text: string, most = Number.POSITIVE_INFINITY): boolean =>
   text !== '' && Buffer.byteLength(text) <= most && !/[\s/]/.test(text)
-
-function hardware(line: Line): string {
-  const read = linkAddress(line.next())
-  return 'bytes' in read ? read.bytes : line.fail(`"${read.refused}" is invalid lladdr.\n`, 1)
-}
 
 const bytesOf = (address: string): number => address.split(':').length
 
@@ -219,7 +208,7 @@ function readWish(context: IpContext, line: Line): Wish {
       })
     } else if (word === 'carrier') {
       // Differs from Linux: the carrier is the port's.
-      const on = strictOnOff(line, word)
+      const on = offOrOn(line, word, 22)
       change('carrier', (d) => {
         if (!on || d.loopback) throw new Refusal('EOPNOTSUPP')
       })
@@ -228,7 +217,8 @@ function readWish(context: IpContext, line: Line): Wish {
       if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
       wish.dev ??= wish.name
       if (wish.dev === null) line.die('Error: argument "dev" is required\n')
-      readVirtualFunction(line, wish)
+      const mac = readVirtualFunction(line)
+      if (mac !== null) wish.length = bytesOf(mac)
       refuse('vf', 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
       const text = line.next()
@@ -288,7 +278,7 @@ function readWish(context: IpContext, line: Line): Wish {
       value('link-netns/link-netnsid')
       refuse('netnsid', 'EINVAL', 'Unknown network namespace id')
     } else if (word === 'protodown') {
-      strictOnOff(line, word)
+      offOrOn(line, word, 22)
       refuse('protodown', 'EOPNOTSUPP', 'Protodown not supported by device')
     } else if (word === 'protodown_reason') {
       const text = line.next()
@@ -349,23 +339,6 @@ function readWish(context: IpContext, line: Line): Wish {
   }
   return wish
 }
-
-/** iplink_parse_vf(): no link here has any, so that values are read and no more. Another word ends them. */
-function readVirtualFunction(line: Line, wish: Wish): void {
-  if (line.peek() !== 'mac' && !VF_WORDS.has(line.peek())) line.incomplete()
-  while (!line.done)
-    if (line.peek() === 'mac') {
-      line.take()
-      wish.length = bytesOf(hardware(line))
-    } else if (VF_WORDS.has(line.peek())) {
-      line.take()
-      line.next()
-    } else return
-}
-
-const VF_WORDS: ReadonlySet<string> = new Set(
-  'vlan qos proto rate max_tx_rate min_tx_rate spoofchk query_rss trust state node_guid port_guid'.split(' '),
-)
 
 const STATES: ReadonlySet<string> = new Set(
   'UNKNOWN NOTPRESENT DOWN LOWERLAYERDOWN TESTING DORMANT UP'.split(' '),

@@ -1,0 +1,111 @@
+// ip link set DEV vf N …, as iplink_parse_vf() of iproute2 6.1 reads it. No link here has virtual functions: what is right
+// is read, and the kernel's refusal is the caller's.
+
+import { begins, type Line, linkAddress, number } from './ip-words.ts'
+
+const ETH_P_8021Q = 0x8100
+const ETH_P_8021AD = 0x88a8
+/** llproto_names[], but for those of VLANs. */
+const OTHER_PROTOCOLS: ReadonlySet<string> = new Set(
+  'loop pup pupat ip x25 arp bpq ieeepup ieeepupat dec dna_dl dna_rc dna_rt lat diag cust sca teb rarp atalk aarp ipx ipv6 ppp_disc ppp_ses atmmpoa atmfate 802_3 ax25 all 802_2 snap ddcmp wan_ppp ppp_mp localtalk can ppptalk tr_802_2 mobitex control irda econet tipc profinet aoe ethercat mpls_uc mpls_mc ipv4'.split(
+    ' ',
+  ),
+)
+const STATES = ['auto', 'enable', 'disable']
+const GUID = /^[\da-f]{2}(:[\da-f]{2}){7}$/i
+
+/** parse_one_of() of off and on, which may be cut short; fails with exit status `code`. */
+export function offOrOn(line: Line, key: string, code: number): boolean {
+  const text = line.next()
+  if (begins(text, 'off')) return false
+  if (begins(text, 'on')) return true
+  return line.fail(`Error: argument of "${key}" must be one of "off", "on", not "${text}"\n`, code)
+}
+
+/** ll_addr_a2n() of a hardware address: its bytes, in hexadecimal. */
+export function hardware(line: Line): string {
+  const read = linkAddress(line.next())
+  return 'bytes' in read ? read.bytes : line.fail(`"${read.refused}" is invalid lladdr.\n`, 1)
+}
+
+/** What stands behind `vf N`; another word ends it. Returns the last hardware address, null if there is none. */
+export function readVirtualFunction(line: Line): string | null {
+  const rates: { min?: number; max?: number } = {}
+  let mac: string | null = null
+  if (line.done) line.incomplete()
+  for (let first = true; !line.done; first = false) {
+    const word = line.peek()
+    const read = WORDS.get(word)
+    if (word !== 'mac' && read === undefined) {
+      if (first) line.incomplete()
+      break
+    }
+    line.take()
+    if (read === undefined) mac = hardware(line)
+    else read(line, rates)
+  }
+  const { min, max } = rates
+  if (min !== undefined && max !== undefined && max !== 0 && min > max)
+    line.fail(`Invalid min_tx_rate ${min} - must be <= max_tx_rate ${max}\n`, 1)
+  return mac
+}
+
+type Read = (line: Line, rates: { min?: number; max?: number }) => void
+
+/** A number of 32 bits, or up to `most`. */
+function unsigned(line: Line, called: string, most?: number): number {
+  const text = line.next()
+  return number(text, most) ?? line.invalid(`Invalid "${called}" value\n`, text)
+}
+
+/** vlan ID [qos N] [proto 802.1Q|802.1ad]. */
+function vlan(line: Line): void {
+  unsigned(line, 'vlan', 4095)
+  if (line.done) return
+  if (line.peek() === 'qos') {
+    line.take()
+    unsigned(line, 'qos')
+  }
+  if (line.done || line.peek() !== 'proto') return
+  line.take()
+  const text = line.next()
+  const name = text.toLowerCase()
+  const known = name === '802.1q' ? ETH_P_8021Q : name === '802.1ad' ? ETH_P_8021AD : number(text, 0xffff)
+  if (known === null && !OTHER_PROTOCOLS.has(name)) line.invalid('protocol is invalid\n', text)
+  if (known !== ETH_P_8021Q && known !== ETH_P_8021AD)
+    line.invalid('Invalid "vlan protocol" value - supported 802.1Q, 802.1ad\n', text)
+}
+
+function guid(line: Line): void {
+  const text = line.next()
+  if (!GUID.test(text)) line.invalid('Invalid GUID format\n', text)
+}
+
+const WORDS: ReadonlyMap<string, Read> = new Map<string, Read>([
+  ['vlan', vlan],
+  ['rate', (line) => unsigned(line, 'rate')],
+  [
+    'max_tx_rate',
+    (line, rates) => {
+      rates.max = unsigned(line, 'max tx rate')
+    },
+  ],
+  [
+    'min_tx_rate',
+    (line, rates) => {
+      rates.min = unsigned(line, 'min tx rate')
+    },
+  ],
+  ['spoofchk', (line) => offOrOn(line, 'spoofchk', 1)],
+  ['query_rss', (line) => offOrOn(line, 'query_rss', 1)],
+  ['trust', (line) => offOrOn(line, 'trust', 1)],
+  [
+    'state',
+    (line) => {
+      const text = line.next()
+      if (!STATES.some((state) => begins(text, state))) line.invalid('Invalid "state" value\n', text)
+    },
+  ],
+  ['node_guid', guid],
+  ['port_guid', guid],
+])
