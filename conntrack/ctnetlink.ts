@@ -356,6 +356,7 @@ export function change(ct: Conntrack, entry: number, flow: Flow, natAsked: boole
   return failed
 }
 
+/** Of `flow.labels` only none can be asked for: no label has a name. */
 function changed(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean): number {
   if (natAsked) return Errno.NotSupported
   const { words } = ct.table
@@ -374,6 +375,7 @@ function changed(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean): n
   if (flow.state !== undefined || flow.tags !== undefined)
     ct.trackerOf(entry).assign?.(entry, flow.state ?? null, flow.tags ?? null)
   if (flow.mark !== undefined) words[o + CTMARK] = flow.mark
+  if (flow.labels !== undefined) for (let i = 0; i < 4; i++) ct.table.setExtra(entry, LABELS + i, 0)
   return 0
 }
 

@@ -39,6 +39,8 @@ export interface DeviceListener {
   deviceRemoved?(device: Device): void
   deviceRenamed?(device: Device, old: string): void
   mtuChanged?(device: Device): void
+  /** The MTU that IPv6 has of the device, conf6.mtu, is about to be the device's own (rt6_mtu_change). */
+  mtu6Changes?(device: Device): void
   /** device.conf6.forwarding or disabled changed. */
   ipv6Changed?(device: Device): void
   /** device.link.noArp changed, and the device is up. */
@@ -421,6 +423,11 @@ export class Devices {
     device.mtu = mtu
     this.generation++
     for (const l of this.#listeners) l.mtuChanged?.(device)
+  }
+
+  /** See DeviceListener. */
+  announceMtu6(device: Device): void {
+    for (const l of this.#listeners) l.mtu6Changes?.(device)
   }
 
   /** device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. */

@@ -72,6 +72,7 @@ export class Fib extends FibLookup {
     super(devices, memory, conf)
     this.#checker = new RouteChecker(this, devices)
     devices.listen({
+      mtu6Changes: (device) => this.#followMtu6(device),
       // detach_rules(): the rules of its old name, and of others.
       deviceRenamed: (device) => {
         for (const rule of [...this.rules(4), ...this.rules(6)]) {
@@ -449,6 +450,22 @@ export class Fib extends FibLookup {
     const renewed = mtu === 0 ? old : new RouteEntry({ ...old, mtu })
     if (renewed !== old) table.replace(old, renewed)
     this.setEnd(renewed, end)
+    this.changed()
+  }
+
+  /**
+   * rt6_mtu_change_route(): an MTU that was said of a way, and that the device's own does not exceed or was all that bound
+   * it, follows that of the device.
+   */
+  #followMtu6(device: Device): void {
+    const { mtu, conf6 } = device
+    for (const table of this.v6.tables.values())
+      for (const route of table.list()) {
+        if (route.mtu === 0 || route.mtu === mtu || !allThrough(route, device)) continue
+        if (route.extras?.locked?.includes('mtu') === true) continue
+        if (route.mtu > mtu || route.mtu === conf6.mtu)
+          this.#alter(table, route, new RouteEntry({ ...route, mtu }))
+      }
     this.changed()
   }
 

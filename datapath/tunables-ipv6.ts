@@ -338,11 +338,13 @@ export class Ipv6DeviceConf {
         this.#declareRow(device.name, device, values)
       },
       mtuChanged: (device) => {
+        if (device.mtu >= IPV6_MIN_MTU) devices.announceMtu6(device)
         this.#freshMtu(device)
         this.#apply(device)
       },
       linkChanged: (device) => {
         if (!device.up || device.conf6.disabled) return
+        if (device.mtu >= IPV6_MIN_MTU && device.conf6.mtu !== device.mtu) devices.announceMtu6(device)
         this.#freshMtu(device)
         this.#apply(device)
       },

@@ -52,6 +52,8 @@ export interface OptionSpec {
   readonly invertError?: string
   /** An inversion is minded before a repetition. */
   readonly invertFirst?: boolean
+  /** Of the options with the same one each is a repetition of the other. */
+  readonly slot?: string
 }
 
 /**
@@ -244,6 +246,10 @@ interface Use {
   readonly words: readonly string[]
 }
 
+/** To the tool the one is given again with the other. */
+export const isRepeated = (a: OptionSpec, b: OptionSpec): boolean =>
+  a === b || (a.slot !== undefined && a.slot === b.slot)
+
 /** Why an option may not be given like that, or again; null: it may. */
 export function refusedUse(
   extension: string,
@@ -290,7 +296,8 @@ export class ParsedOptions implements Options {
 
   /** One option met, with its words: usually one, none for a switch (xtables_option_parse). */
   add(spec: OptionSpec, inverted: boolean, words: readonly string[]): void {
-    const refusal = refusedUse(this.extension, spec, this.has(spec.flag), inverted)
+    const given = this.#uses.some((use) => isRepeated(use.spec, spec))
+    const refusal = refusedUse(this.extension, spec, given, inverted)
     if (refusal !== null) throw this.#fail(refusal)
     this.#uses.push({ spec, inverted, words })
   }

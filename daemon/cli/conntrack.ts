@@ -371,9 +371,12 @@ function changes(wish: Wish, flow: Flow): Flow | null {
     tags: asked.tags,
     status: asked.status === undefined ? undefined : asked.status | (flow.status ?? 0),
     mark: mark === null ? undefined : (((flow.mark ?? 0) & ~mask32(mark.mask)) ^ mark.value) >>> 0,
+    labels:
+      wish.given.has('label-del') && flow.labels !== undefined && flow.labels.length > 0 ? [] : undefined,
   }
   const same =
     sent.timeout === undefined &&
+    sent.labels === undefined &&
     (sent.mark === undefined || sent.mark === flow.mark) &&
     (sent.state === undefined || sent.state === flow.state) &&
     (sent.status === undefined || (sent.status & (flow.status ?? 0)) === sent.status)

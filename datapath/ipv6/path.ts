@@ -87,6 +87,7 @@ export class Ipv6Path {
     this.routes = new Ipv6Routes(host)
     this.#local = new LocalStack6(host, path, this)
     this.#registerReroute()
+    host.devices.listen({ mtu6Changes: (device) => this.pathMtus.follow(device) })
   }
 
   // -- in

@@ -11,7 +11,7 @@ interface PathMtu {
   readonly words: Words
   readonly device: Device
   readonly gateway: Words | null
-  readonly mtu: number
+  mtu: number
   /** host.now, ms. */
   readonly expires: number
 }
@@ -32,6 +32,13 @@ export class PathMtus6 {
     const [w0, w1, w2, w3] = known.words
     if (w3 !== d3 || w2 !== d2 || w1 !== d1 || w0 !== d0) return 0
     return known.device === route.device && known.gateway === route.gateway ? known.mtu : 0
+  }
+
+  /** rt6_exceptions_update_pmtu(): the device's MTU is about to be conf6's; what it does not exceed, or was all that bound, follows. */
+  follow(device: Device): void {
+    const { mtu, conf6 } = device
+    for (const known of this.#known.values())
+      if (known.device === device && (known.mtu >= mtu || known.mtu === conf6.mtu)) known.mtu = mtu
   }
 
   /** `mtu` was said of the way to `words` by `route`. Times in ms. */

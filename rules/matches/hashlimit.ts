@@ -104,13 +104,11 @@ function rateOf(o: Options, flag: string): Rate {
 
 function parseBurst(text: string): bigint {
   const read = strtoul(text, 1, Number.MAX_VALUE)
-  if (read === null || (read.end === text.length && read.value > BURST_MAX)) burstError()
-  return BigInt(read!.value) * factorOf(text[read!.end])
+  if (read === null || (read.end === text.length && read.value > BURST_MAX)) throw new OptionError(BAD_BURST)
+  return BigInt(read.value) * factorOf(text[read.end])
 }
 
-function burstError(): never {
-  throw new OptionError(`bad value for option "--hashlimit-burst", or out of range (1-${BURST_MAX}).`)
-}
+const BAD_BURST = `bad value for option "--hashlimit-burst", or out of range (1-${BURST_MAX}).`
 
 function parseKeys(text: string): Key[] {
   if (text === '') return []
@@ -303,7 +301,7 @@ export const hashlimit: Match<HashLimit> = {
         burst = (given + bytes - 1n) / bytes
         unit = BYTE_EXPIRE_BURST
       }
-    } else if (burst > BigInt(BURST_MAX)) burstError()
+    } else if (burst > BigInt(BURST_MAX)) throw new WholeError(BAD_BURST)
     return {
       family: o.family,
       above: (flag === 'hashlimit-above') !== o.inverted(flag!),

@@ -40,10 +40,9 @@ const OPS: readonly (readonly [string, number])[] = [
 const onlyOne = (what: string): string => `only one of the --${what}-[eq|lt|gt] is allowed`
 
 function counterTest(o: Options, what: 'packets' | 'bytes'): CounterTest {
-  const given = OPS.filter(([op]) => o.has(`${what}-${op}`))
-  if (given.length === 0) return NONE
-  if (given.length > 1) throw new OptionError(onlyOne(what))
-  const [op, code] = given[0]!
+  const given = OPS.find(([op]) => o.has(`${what}-${op}`))
+  if (given === undefined) return NONE
+  const [op, code] = given
   const text = o.text(`${what}-${op}`)
   const read = strtoull(text, 0n, 0xffffffffffffffffn)
   if (read === null || read.end !== text.length)
@@ -134,9 +133,10 @@ export const set: Match<SetMatch> = {
     { flag: 'update-counters', arg: 'none', invertible: true, multiple: true },
     { flag: 'update-subcounters', arg: 'none', invertible: true, multiple: true },
     ...(['packets', 'bytes'] as const).flatMap((what) => [
-      { flag: `${what}-eq`, invertible: true, repeatError: onlyOne(what) },
+      { flag: `${what}-eq`, invertible: true, slot: what, repeatError: onlyOne(what) },
       ...(['lt', 'gt'] as const).map((op) => ({
         flag: `${what}-${op}`,
+        slot: what,
         invertError: `--${what}-${op} option cannot be inverted`,
         repeatError: onlyOne(what),
       })),

@@ -14,7 +14,14 @@
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { AddressMatch, Counters, MatchUse, TargetUse } from '../model.ts'
-import { MissingOption, OptionError, type OptionSpec, ParsedOptions, refusedUse } from '../options.ts'
+import {
+  isRepeated,
+  MissingOption,
+  OptionError,
+  type OptionSpec,
+  ParsedOptions,
+  refusedUse,
+} from '../options.ts'
 import { networks } from './command-addresses.ts'
 import { badValue, type Gather, tryParse } from './command-mistakes.ts'
 import { type Command, type Op, VARIANT } from './command-model.ts'
@@ -346,7 +353,7 @@ class Parse {
     const words = value === null ? [] : [value]
     if ((spec.arg === 'two' || spec.arg === 'next') && this.#hasArgument())
       words.push(this.#argv[this.#at++]!)
-    const given = spec.multiple !== true && use.given.some((g) => g.spec === spec)
+    const given = spec.multiple !== true && use.given.some((g) => isRepeated(g.spec, spec))
     const refusal = refusedUse(use.loaded.extension.name, spec, given, this.#invert)
     if (refusal !== null) throw new OptionError(refusal)
     use.given.push({

@@ -158,6 +158,21 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         (words) => ['iptables', ...`-A INPUT -m conntrack ${words} -m addrtype --src-type FOO`.split(' ')],
       ),
       ['iptables', ...'-A INPUT -m nfacct --nfacct-name'.split(' '), 'a\nb', '--nfacct-name', 'c'],
+      ...[
+        '! --bytes-eq 64 ! --bytes-gt 1:2:3',
+        '--bytes-eq 64 ! --bytes-gt x',
+        '--packets-eq x ! --packets-lt 2',
+        '! --packets-lt x',
+        '--bytes-gt 1 --packets-lt 2 --bytes-gt x',
+      ].map((words) => ['iptables', ...`-A INPUT -m set ${words} -j ACCEPT`.split(' ')]),
+      ...['512KB/S', '512kb/s', '5/s'].flatMap((rate) =>
+        ['1mb', '1', '2000000', 'x'].map((burst) => [
+          'iptables',
+          ...`-A INPUT -m hashlimit --hashlimit-upto ${rate} --hashlimit-burst ${burst} --hashlimit-name n --foo`.split(
+            ' ',
+          ),
+        ]),
+      ),
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
     ]
     lines.push(
@@ -293,7 +308,7 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '-A a -p tcp ! --dport 5 -j RETURN',
         '-A b -c 5 18446744073709551615 -m comment --comment x -m state --state NEW -m limit -m mark --mark 1',
         '-A INPUT -m hashlimit --hashlimit-upto 5/s --hashlimit-name h -m recent --set -m time -m addrtype --src-type LOCAL',
-        '-A INPUT -m iprange --src-range ' + (four ? '1.1.1.1-1.1.1.2' : '::1-::2') + ' -j LOG',
+        `-A INPUT -m iprange --src-range ${four ? '1.1.1.1-1.1.1.2' : '::1-::2'} -j LOG`,
         '-A INPUT -p tcp -m multiport --ports 1:2,3 -m string --string x --algo bm -m statistic --mode nth --every 2 -j REJECT',
         '-A INPUT -p udp -m udp --sport 5 -m length --length 4 -m connlimit --connlimit-above 3 -m u32 --u32 0=0 -j NFLOG',
         '-A INPUT -m policy --pol none --dir in -m owner --uid-owner 0 -j NFQUEUE',
@@ -302,10 +317,10 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '-A OUTPUT -p sctp -m sctp --chunk-types any DATA -m quota --quota 5 -m pkttype --pkt-type host -m cpu --cpu 0',
         '-P FORWARD DROP',
         '-t nat -A PREROUTING -p tcp -j REDIRECT --to-ports 5',
-        '-t nat -A PREROUTING -j DNAT --to-destination ' + (four ? '1.1.1.1' : '::1'),
-        '-t nat -A PREROUTING -j NETMAP --to ' + (four ? '1.1.1.0/24' : '::/64'),
+        `-t nat -A PREROUTING -j DNAT --to-destination ${four ? '1.1.1.1' : '::1'}`,
+        `-t nat -A PREROUTING -j NETMAP --to ${four ? '1.1.1.0/24' : '::/64'}`,
         '-t nat -A POSTROUTING -j MASQUERADE',
-        '-t nat -A POSTROUTING -j SNAT --to-source ' + (four ? '1.1.1.1' : '::1'),
+        `-t nat -A POSTROUTING -j SNAT --to-source ${four ? '1.1.1.1' : '::1'}`,
         '-t raw -A PREROUTING -j NOTRACK',
         '-t raw -A PREROUTING -j CT --zone 5',
         '-t raw -A OUTPUT -j TRACE',
@@ -314,7 +329,7 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         '-t mangle -A PREROUTING -p tcp -j TPROXY --on-port 5',
         '-t mangle -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu',
         '-t mangle -A FORWARD -p tcp -j TCPOPTSTRIP --strip-options 5',
-        '-t mangle -A FORWARD -j TEE --gateway ' + (four ? '1.1.1.1' : '::1'),
+        `-t mangle -A FORWARD -j TEE --gateway ${four ? '1.1.1.1' : '::1'}`,
         '-t mangle -A FORWARD -j DSCP --set-dscp 5',
         '-t mangle -A FORWARD -j TOS --set-tos 5',
         '-t mangle -A FORWARD -j CLASSIFY --set-class 1:1',
