@@ -187,8 +187,8 @@ class Parse {
   #policy: string | null = null
   #number = 0
   #verbose = 0
-  /** Where the last `!` stood that inverts. */
-  #inversionAt = -1
+  /** Where the last `!` stood that inverts; NaN: none did. A word's index may be -1, too: the program's name. */
+  #inversionAt = Number.NaN
   #counters: Counters | null = null
   #waitGiven = false
   #waitInterval = false
