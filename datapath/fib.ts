@@ -463,10 +463,10 @@ export class Fib extends FibLookup {
       for (const route of table.list()) {
         if (route.mtu === 0 || route.mtu === mtu || !allThrough(route, device)) continue
         if (route.extras?.locked?.includes('mtu') === true) continue
-        if (route.mtu > mtu || route.mtu === conf6.mtu)
-          this.#alter(table, route, new RouteEntry({ ...route, mtu }))
+        if (route.mtu < mtu && route.mtu !== conf6.mtu) continue
+        this.#alter(table, route, new RouteEntry({ ...route, mtu }))
+        this.changed()
       }
-    this.changed()
   }
 
   /** The same IPv6 route in other words: it ends when it would have. */
