@@ -545,7 +545,12 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
       throw new Complaint(
         `Cannot use command \`${NOT_IN_FILES[command ?? ''] ?? 'unknown'}' with --load-file`,
       )
-  for (const wish of wishes) run({ ...wish, outputs }, engine, said)
+  // The tool looks for the mark of -U in what it read last, and finds one that changes nothing where that has none.
+  const lastMark = wishes.at(-1)?.mark ?? { value: 0, mask: 0 }
+  for (const wish of wishes) {
+    const mark = wish.command === 'update' && wish.mark !== null ? lastMark : wish.mark
+    run({ ...wish, outputs, mark }, engine, said)
+  }
   return 0
 }
 

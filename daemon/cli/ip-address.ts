@@ -188,7 +188,7 @@ function show(context: IpContext, line: Line): number {
     refuseNumber(context, line, filter)
     out.list(() =>
       out.object(null, () => {
-        if (fitsState(alone, filter)) printLink(context, alone)
+        if (fitsState(alone, filter) && filter.label === null) printLink(context, alone)
       }),
     )
     return 0

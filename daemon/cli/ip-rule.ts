@@ -187,6 +187,17 @@ function emptyTable(context: IpContext): number {
   return id
 }
 
+/** What rule_find() and fib4_rule_compare() pass over where it is zero; a priority of zero is one. */
+const ZERO_ASKS_NOTHING: ReadonlySet<keyof RuleSpec> = new Set([
+  'table',
+  'mark',
+  'markMask',
+  'tos',
+  'tunnel',
+  'protocol',
+  'realm',
+])
+
 /** What fib_nl2rule() and its kin refuse, then the change. */
 function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): Rule {
   const { fib } = context.host
@@ -227,19 +238,9 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   }
   const wanted: Partial<RuleSpec> = { family }
   for (const [key, value] of Object.entries(rule) as [keyof RuleSpec, never][]) {
-    // Zero asks nothing (rule_find).
-    if (key === 'not' || (key === 'realm' && (family === 6 || value === 0)) || key === 'target') continue
+    if (key === 'not' || key === 'target' || (key === 'realm' && family === 6)) continue
     if (key === 'setBy' && (value as string) === 'unspec') continue
-    if (
-      value === 0 &&
-      (key === 'table' ||
-        key === 'priority' ||
-        key === 'mark' ||
-        key === 'markMask' ||
-        key === 'tos' ||
-        key === 'tunnel')
-    )
-      continue
+    if (value === 0 && ZERO_ASKS_NOTHING.has(key)) continue
     ;(wanted as Record<string, unknown>)[key] = value
   }
   if (action !== 0)

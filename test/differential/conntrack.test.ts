@@ -266,7 +266,7 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
     compare('-C')
   })
 
-  test('-R: what -o says holds for all lines', () => {
+  test('-R: what -o says holds for all lines, and the mark that was said last', () => {
     const command = (words: string): string =>
       `-I -s 10.7.0.2 -d 10.0.0.7 -p udp --sport 5 --dport ${words}\n`
     const end = '-D -s 10.7.0.2 -o extended\n'
@@ -275,6 +275,12 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
       `${command('6 -t 500')}${command('7 -t 500 -o xml')}-D -s 10.7.0.2 --dport 6 -p udp\n`,
       `${end}${end}-D -p udp -o save\n`,
       end,
+      // And the mark of -U is that of the last line.
+      '-U -f ipv4 -p icmp --icmp-id 77 -m 0\n-D -s 10.9.0.2\n',
+      '-U -f ipv4 -p icmp --icmp-id 77 -m 5\n-D -m 9/15\n',
+      '-U -f ipv4 -p icmp --icmp-id 77 -m 5/1\n-U -f ipv4 -p icmp --icmp-id 77 -m 0x60/0xf0\n',
+      `-U -f ipv4 -p icmp --icmp-id 77 -m 5\n-A -s 10.7.0.2 -d 10.0.0.7 -p udp --sport 5 --dport 9 -t 500 -m 3\n`,
+      '-U -p icmp --icmp-id 77 -m 5\n-D -s 10.9.0.2\n',
     ]) {
       refill()
       writeFileSync(join(root, 'commands'), text)

@@ -14,7 +14,6 @@ import { whyNoKernel } from '../harness/kernel.ts'
 const reason = whyNoKernel()
 if (reason !== null) console.warn(`NOT RUN: ip is not compared with the real one: ${reason}`)
 
-// Known seeds by default: about one line of six hundred still differs, in corners of IPv6 and of rules.
 const FIRST = Number(process.env.TUNWALL_SEED ?? 2000)
 const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 6)
 const LINES = 60
