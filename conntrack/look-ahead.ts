@@ -3,9 +3,7 @@
 //
 //     frames ─ hash ─▶ buckets ─▶ first link ─▶ the link with that hash ─▶ its entry; hints, for Packet.hint
 //
-// A pass for each arrow: what a pass reads of one connection does not wait for what it reads of another, so that the
-// processor has as many reads under way as it can. Which link fits is decided when all are there: a branch that waits for
-// memory and was foreseen wrongly throws away what was begun behind it. Nothing changes by it but `hints`.
+// A pass for each arrow (EntryTable.seekAll). Nothing changes by it but `hints`.
 
 import type { Host } from '../datapath/host.ts'
 import {

@@ -189,8 +189,8 @@ export class EntryTable {
   confirmed = 0
   /** Entries in use, confirmed or not. */
   used = 0
-  /** What seekAll() read, of no meaning: somebody has to want it, or V8 would not read it. */
-  read = 0
+  /** Where seekAll() leaves what it read, of no meaning: somebody has to want it, or V8 would not read it. */
+  sink = 0
   #free: Int32Array
   #freeCount: number
   /** Handle + 1 of each bucket's first, 0 none. */
@@ -425,7 +425,7 @@ export class EntryTable {
       // A line may begin within.
       if (o >= 0) read |= w[o]! | w[o + EXPIRES]!
     }
-    this.read = read
+    this.sink = read
   }
 
   /** The entry behind a handle is in the hash with this IPv4 tuple in zone 0. Hot. */

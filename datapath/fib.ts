@@ -12,6 +12,7 @@ import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib
 import { RouteChecker } from './fib-check.ts'
 import { derive6, describe, isPeer, multicast6, prefixOf6, toPrefix6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
+import { followsMtu6 } from './ipv6/pmtu.ts'
 import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
 import { answers, checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
@@ -453,20 +454,18 @@ export class Fib extends FibLookup {
     this.changed()
   }
 
-  /**
-   * rt6_mtu_change_route(): an MTU that was said of a way, and that the device's own does not exceed or was all that bound
-   * it, follows that of the device.
-   */
+  /** rt6_mtu_change_route(): the MTU of a device changes. */
   #followMtu6(device: Device): void {
-    const { mtu, conf6 } = device
+    const { mtu } = device
+    let altered = false
     for (const table of this.v6.tables.values())
       for (const route of table.list()) {
         if (route.mtu === 0 || route.mtu === mtu || !allThrough(route, device)) continue
-        if (route.extras?.locked?.includes('mtu') === true) continue
-        if (route.mtu < mtu && route.mtu !== conf6.mtu) continue
+        if (route.extras?.locked?.includes('mtu') === true || !followsMtu6(route.mtu, device)) continue
         this.#alter(table, route, new RouteEntry({ ...route, mtu }))
-        this.changed()
+        altered = true
       }
+    if (altered) this.changed()
   }
 
   /** The same IPv6 route in other words: it ends when it would have. */

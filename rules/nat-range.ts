@@ -3,7 +3,7 @@
 //     10.0.0.1-10.0.0.9:8000-8010/5000      [2001:db8::1]:80      :80      8000-8010
 //     addresses         ports     base
 
-import type { Manip, NatRange } from '../conntrack/nat/range.ts'
+import { type Manip, type NatRange, NO_RANGE } from '../conntrack/nat/range.ts'
 import type { Family } from '../datapath/packet.ts'
 import { type AddressWords, formatAddress, parseAddress } from '../datapath/wire/address.ts'
 import {
@@ -17,20 +17,6 @@ import type { Code, Js } from './compile/template.ts'
 import { OptionError, type Options } from './options.ts'
 import { strtoul } from './text/numbers.ts'
 import { servicePort } from './text/services.ts'
-
-export const NO_RANGE: NatRange = {
-  min: null,
-  max: null,
-  minPort: 0,
-  maxPort: 0,
-  hasPorts: false,
-  basePort: 0,
-  offset: false,
-  random: false,
-  randomFully: false,
-  persistent: false,
-  netmap: false,
-}
 
 type Ports = Pick<NatRange, 'minPort' | 'maxPort' | 'hasPorts' | 'basePort' | 'offset'>
 

@@ -22,19 +22,29 @@ export interface NatRange {
   readonly netmap: boolean
 }
 
-/** One address, and perhaps one port. */
-export const singleRange = (address: AddressWords, port: number | null): NatRange => ({
-  min: address,
-  max: address,
-  minPort: port ?? 0,
-  maxPort: port ?? 0,
-  hasPorts: port !== null,
+/** Nothing is changed by it. */
+export const NO_RANGE: NatRange = {
+  min: null,
+  max: null,
+  minPort: 0,
+  maxPort: 0,
+  hasPorts: false,
   basePort: 0,
   offset: false,
   random: false,
   randomFully: false,
   persistent: false,
   netmap: false,
+}
+
+/** One address, and perhaps one port. */
+export const singleRange = (address: AddressWords, port: number | null): NatRange => ({
+  ...NO_RANGE,
+  min: address,
+  max: address,
+  minPort: port ?? 0,
+  maxPort: port ?? 0,
+  hasPorts: port !== null,
 })
 
 export const Manip = { Src: 0, Dst: 1 } as const

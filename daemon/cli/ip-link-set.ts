@@ -3,9 +3,9 @@
 
 import type { Address, Device } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
-import { hardware, offOrOn, readVirtualFunction } from './ip-link-vf.ts'
+import { readVirtualFunction } from './ip-link-vf.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line, number } from './ip-words.ts'
+import { begins, groupNumber, hardware, type Line, number, offOrOn } from './ip-words.ts'
 
 export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
 

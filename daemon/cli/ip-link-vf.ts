@@ -1,10 +1,9 @@
 // ip link set DEV vf N …, as iplink_parse_vf() of iproute2 6.1 reads it. No link here has virtual functions: what is right
 // is read, and the kernel's refusal is the caller's.
 
-import { begins, type Line, linkAddress, number } from './ip-words.ts'
+import { ETH_P_8021AD, ETH_P_8021Q } from '../../datapath/wire/ethernet.ts'
+import { begins, hardware, type Line, number, offOrOn } from './ip-words.ts'
 
-const ETH_P_8021Q = 0x8100
-const ETH_P_8021AD = 0x88a8
 /** llproto_names[], but for those of VLANs. */
 const OTHER_PROTOCOLS: ReadonlySet<string> = new Set(
   'loop pup pupat ip x25 arp bpq ieeepup ieeepupat dec dna_dl dna_rc dna_rt lat diag cust sca teb rarp atalk aarp ipx ipv6 ppp_disc ppp_ses atmmpoa atmfate 802_3 ax25 all 802_2 snap ddcmp wan_ppp ppp_mp localtalk can ppptalk tr_802_2 mobitex control irda econet tipc profinet aoe ethercat mpls_uc mpls_mc ipv4'.split(
@@ -14,43 +13,33 @@ const OTHER_PROTOCOLS: ReadonlySet<string> = new Set(
 const STATES = ['auto', 'enable', 'disable']
 const GUID = /^[\da-f]{2}(:[\da-f]{2}){7}$/i
 
-/** parse_one_of() of off and on, which may be cut short; fails with exit status `code`. */
-export function offOrOn(line: Line, key: string, code: number): boolean {
-  const text = line.next()
-  if (begins(text, 'off')) return false
-  if (begins(text, 'on')) return true
-  return line.fail(`Error: argument of "${key}" must be one of "off", "on", not "${text}"\n`, code)
-}
-
-/** ll_addr_a2n() of a hardware address: its bytes, in hexadecimal. */
-export function hardware(line: Line): string {
-  const read = linkAddress(line.next())
-  return 'bytes' in read ? read.bytes : line.fail(`"${read.refused}" is invalid lladdr.\n`, 1)
+interface VirtualFunction {
+  /** Bytes, in hexadecimal. */
+  mac: string | null
+  min?: number
+  max?: number
 }
 
 /** What stands behind `vf N`; another word ends it. Returns the last hardware address, null if there is none. */
 export function readVirtualFunction(line: Line): string | null {
-  const rates: { min?: number; max?: number } = {}
-  let mac: string | null = null
+  const vf: VirtualFunction = { mac: null }
   if (line.done) line.incomplete()
   for (let first = true; !line.done; first = false) {
-    const word = line.peek()
-    const read = WORDS.get(word)
-    if (word !== 'mac' && read === undefined) {
+    const read = WORDS.get(line.peek())
+    if (read === undefined) {
       if (first) line.incomplete()
       break
     }
     line.take()
-    if (read === undefined) mac = hardware(line)
-    else read(line, rates)
+    read(line, vf)
   }
-  const { min, max } = rates
+  const { min, max } = vf
   if (min !== undefined && max !== undefined && max !== 0 && min > max)
     line.fail(`Invalid min_tx_rate ${min} - must be <= max_tx_rate ${max}\n`, 1)
-  return mac
+  return vf.mac
 }
 
-type Read = (line: Line, rates: { min?: number; max?: number }) => void
+type Read = (line: Line, vf: VirtualFunction) => void
 
 /** A number of 32 bits, or up to `most`. */
 function unsigned(line: Line, called: string, most?: number): number {
@@ -82,18 +71,24 @@ function guid(line: Line): void {
 }
 
 const WORDS: ReadonlyMap<string, Read> = new Map<string, Read>([
+  [
+    'mac',
+    (line, vf) => {
+      vf.mac = hardware(line)
+    },
+  ],
   ['vlan', vlan],
   ['rate', (line) => unsigned(line, 'rate')],
   [
     'max_tx_rate',
-    (line, rates) => {
-      rates.max = unsigned(line, 'max tx rate')
+    (line, vf) => {
+      vf.max = unsigned(line, 'max tx rate')
     },
   ],
   [
     'min_tx_rate',
-    (line, rates) => {
-      rates.min = unsigned(line, 'min tx rate')
+    (line, vf) => {
+      vf.min = unsigned(line, 'min tx rate')
     },
   ],
   ['spoofchk', (line) => offOrOn(line, 'spoofchk', 1)],

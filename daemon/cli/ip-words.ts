@@ -110,7 +110,7 @@ const FAMILY_NAMES = { 0: 'any valid', 4: 'inet', 6: 'inet6' } as const
  * ll_addr_a2n(): bytes of a hardware address, or of an IPv4 one, each part read as far as it is hexadecimal.
  * `refused`: the part that is none.
  */
-export function linkAddress(text: string): { readonly bytes: string } | { readonly refused: string } {
+function linkAddress(text: string): { readonly bytes: string } | { readonly refused: string } {
   const hex = (n: number): string => n.toString(16).padStart(2, '0')
   if (text.includes('.')) {
     const word = address(text, 4)?.words[0]
@@ -380,4 +380,18 @@ export function agrees(a: Words, b: Words, length: number): boolean {
     if (((a[i]! ^ b[i]!) & mask) !== 0) return false
   }
   return true
+}
+
+/** parse_one_of() of off and on, which may be cut short; fails with exit status `code`. */
+export function offOrOn(line: Line, key: string, code: number): boolean {
+  const text = line.next()
+  if (begins(text, 'off')) return false
+  if (begins(text, 'on')) return true
+  return line.fail(`Error: argument of "${key}" must be one of "off", "on", not "${text}"\n`, code)
+}
+
+/** ll_addr_a2n() of a hardware address: its bytes, in hexadecimal. */
+export function hardware(line: Line): string {
+  const read = linkAddress(line.next())
+  return 'bytes' in read ? read.bytes : line.fail(`"${read.refused}" is invalid lladdr.\n`, 1)
 }

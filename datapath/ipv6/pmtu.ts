@@ -16,6 +16,13 @@ interface PathMtu {
   readonly expires: number
 }
 
+/**
+ * An MTU that was said of a way through `device` becomes that of the device, which changes: it was not below the new one, or
+ * the device's old one, which conf6 has still, was all that bound it (rt6_mtu_change_route_allowed).
+ */
+export const followsMtu6 = (said: number, device: Device): boolean =>
+  said >= device.mtu || said === device.conf6.mtu
+
 export class PathMtus6 {
   /** By a hash of the destination: a later one of the same hash takes the place of an earlier one. */
   readonly #known = new Map<number, PathMtu>()
@@ -34,11 +41,10 @@ export class PathMtus6 {
     return known.device === route.device && known.gateway === route.gateway ? known.mtu : 0
   }
 
-  /** rt6_exceptions_update_pmtu(): the device's MTU is about to be conf6's; what it does not exceed, or was all that bound, follows. */
+  /** rt6_exceptions_update_pmtu(): the MTU of a device changes. */
   follow(device: Device): void {
-    const { mtu, conf6 } = device
     for (const known of this.#known.values())
-      if (known.device === device && (known.mtu >= mtu || known.mtu === conf6.mtu)) known.mtu = mtu
+      if (known.device === device && followsMtu6(known.mtu, device)) known.mtu = device.mtu
   }
 
   /** `mtu` was said of the way to `words` by `route`. Times in ms. */

@@ -1,9 +1,9 @@
 // MASQUERADE: new connections get the address of the device they leave by (xt_MASQUERADE.c, libxt_NAT of iptables
 // 1.8.9). They end when that address goes.
 
-import type { NatRange } from '../../conntrack/nat/range.ts'
+import { type NatRange, NO_RANGE } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { flags, formatPorts, formatUse, NO_RANGE, parsePorts } from '../nat-range.ts'
+import { flags, formatPorts, formatUse, parsePorts } from '../nat-range.ts'
 
 export const masquerade: Target<NatRange> = {
   kind: 'target',

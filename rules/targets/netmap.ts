@@ -1,11 +1,10 @@
 // NETMAP: new connections go from network to network, host part kept (xt_NETMAP.c, libipt_NETMAP of iptables 1.8.9).
 
-import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
+import { Manip, type NatRange, NO_RANGE } from '../../conntrack/nat/range.ts'
 import type { Words } from '../../datapath/fib.ts'
 import { Hook } from '../../datapath/hooks.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import type { Target } from '../extension.ts'
-import { NO_RANGE } from '../nat-range.ts'
 
 export const netmap: Target<NatRange> = {
   kind: 'target',

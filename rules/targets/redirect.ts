@@ -1,8 +1,8 @@
 // REDIRECT: new connections come to this host itself (xt_REDIRECT.c, libxt_NAT of iptables 1.8.9).
 
-import type { NatRange } from '../../conntrack/nat/range.ts'
+import { type NatRange, NO_RANGE } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { flags, formatPorts, formatUse, NO_RANGE, parsePorts } from '../nat-range.ts'
+import { flags, formatPorts, formatUse, parsePorts } from '../nat-range.ts'
 import { WholeError } from '../options.ts'
 
 export const redirect: Target<NatRange> = {

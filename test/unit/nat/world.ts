@@ -4,6 +4,7 @@
 
 import { Conntrack } from '../../../conntrack/conntrack.ts'
 import { Manip, Nat, type NatRange } from '../../../conntrack/nat/nat.ts'
+import { NO_RANGE } from '../../../conntrack/nat/range.ts'
 import type { Device } from '../../../datapath/devices.ts'
 import { Hook, type HookFn, Verdict } from '../../../datapath/hooks.ts'
 import { Host } from '../../../datapath/host.ts'
@@ -30,17 +31,12 @@ export function range(
   const { min, max, ports, ...rest } = o
   const first = min === undefined ? null : ([ip(min), 0, 0, 0] as const)
   return {
+    ...NO_RANGE,
     min: first,
     max: max === undefined ? first : [ip(max), 0, 0, 0],
     minPort: ports?.[0] ?? 0,
     maxPort: ports?.[1] ?? 0,
     hasPorts: ports !== undefined,
-    basePort: 0,
-    offset: false,
-    random: false,
-    randomFully: false,
-    persistent: false,
-    netmap: false,
     ...rest,
   }
 }
