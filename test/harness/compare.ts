@@ -381,7 +381,9 @@ function maskTimes(x: Uint8Array, y: Uint8Array, l3: number): boolean {
     }
     const length = x[at + 1]!
     if (length < 2 || at + length > l4) break
-    if (x[at] === IPOPT_TS) for (let t = at + 4; t + 4 <= at + length; t += 4) if (near(t)) blank(t)
+    // Words in front of the option's pointer, which may stand anywhere.
+    if (x[at] === IPOPT_TS && x[at + 2] === y[at + 2])
+      for (let t = at + 4 + ((x[at + 2]! - 1) & 3); t + 4 <= at + length; t += 4) if (near(t)) blank(t)
     at += length
   }
   // Quoted headers may have been changed after their checksum was: then both sides carry the same stale one.

@@ -106,3 +106,26 @@ describe('a fragment header that an ICMPv6 error quotes', () => {
     expect(differ(error(7), error(8), error(7).subarray(48))).toBe(1)
   })
 })
+
+describe('a time in the option of that name', () => {
+  /** The option with its pointer, and `ms` in front of where that points. */
+  const stamped = (pointer: number, ms: number): Uint8Array => {
+    const options = new Uint8Array(12)
+    options.set([0x44, 11, pointer])
+    new DataView(options.buffer).setUint32(pointer - 5, ms)
+    return udp({ src: '10.0.0.1', dst: '10.0.0.2', sport: 1, dport: 9, options: [...options] })
+  }
+  const differ = (a: Uint8Array, b: Uint8Array): number => {
+    const steps = (bytes: Uint8Array): StepRun[] => [
+      { id: 1, at: 1, wall: 0, dev: 'eth0', injected: null, before: [], sent: [{ dev: 'eth0', bytes }] },
+    ]
+    return compareRuns({ ...run([], []), steps: steps(a) }, { ...run([], []), steps: steps(b) }).length
+  }
+
+  test('may stand anywhere, and be another by a little', () => {
+    for (const pointer of [9, 10, 11, 12]) {
+      expect(differ(stamped(pointer, 0x046b0ee0), stamped(pointer, 0x046b0f01))).toBe(0)
+      expect(differ(stamped(pointer, 0x046b0ee0), stamped(pointer, 0x046b1ee0))).toBe(1)
+    }
+  })
+})
