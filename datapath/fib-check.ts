@@ -291,6 +291,7 @@ export class RouteChecker {
     const device = hop.gateway ? this.#egress6(spec, hop.gateway, given, hop.onlink ?? false) : given
     if (device === null || (device.mtu < 1280 && !device.loopback))
       throw new RouteError('ENODEV', 'No such device')
+    if (device.conf6.disabled) fail('IPv6 is disabled on nexthop device', 'EACCES')
     if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
     return device
   }

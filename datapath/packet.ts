@@ -197,6 +197,8 @@ export class Packet {
   hotdrop = false
   /** Largest fragment that this packet was reassembled from, 0 if it was whole (IPCB->frag_max_size). */
   fragMaxSize = 0
+  /** skb->ignore_df of what came by lo: it may be cut on the way on, as made here or put together before. */
+  ignoreDf = false
   /** A reassembled packet of which some fragment had DF (IPSKB_FRAG_PMTU). */
   fragHadDf = false
   /**
@@ -306,6 +308,7 @@ export class Packet {
     this.trace = false
     this.hotdrop = false
     this.fragMaxSize = 0
+    this.ignoreDf = false
     this.fragHadDf = false
     this.residue = -1
     this.headerShift = 0

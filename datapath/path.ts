@@ -24,6 +24,7 @@ import {
   PAGED_HEAD_LEN,
   type Packet,
   PacketType,
+  PathFlag,
   place,
 } from './packet.ts'
 import { parse } from './parse.ts'
@@ -77,6 +78,11 @@ export class Path {
    * here on. Hot: does not allocate, does not throw.
    */
   receive(pkt: Packet, device: Device): Fate {
+    // tun_get_user()
+    if (!device.up) {
+      device.rxDropped++
+      return this.drop(pkt, Reason.DeviceDown)
+    }
     device.rxPackets++
     device.rxBytes += pkt.end - pkt.l3
     const answers = this.#answers
@@ -445,4 +451,9 @@ function copyMeta(to: Packet, from: Packet): void {
   to.csumOffset = from.csumOffset
   to.gsoSize = from.gsoSize
   to.gsoType = from.gsoType
+  const whole = from.fragOffset === 0 && !from.moreFragments
+  to.ignoreDf =
+    from.ignoreDf ||
+    (whole &&
+      (from.fragMaxSize !== 0 || (from.local && (from.flags & (PathFlag.Socket | PathFlag.Whole)) === 0)))
 }

@@ -136,6 +136,7 @@ export class RouteError extends RangeError {
     | 'ENOENT'
     | 'EINVAL'
     | 'ENETUNREACH'
+    | 'EACCES'
     | 'EHOSTUNREACH'
     | 'ENETDOWN'
     | 'ENODEV'

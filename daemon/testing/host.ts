@@ -396,7 +396,7 @@ export class Host {
     this.#recorder.begin(this.#n++)
     let fate: Fate = Fate.Dropped
     if (dev === null) this.#local.send(pkt)
-    else if (dev.up) fate = host.path.receive(pkt, dev)
+    else fate = host.path.receive(pkt, dev)
     const frames = this.#frames()
     // What the host answers is limited by its own clocks, what it keeps of fragments may be anything.
     const toProcess = frames.some((out) => out.dev === 'lo')

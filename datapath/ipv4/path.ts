@@ -429,7 +429,7 @@ export class Ipv4Path {
     if (
       wireLength(pkt, host.memory) > mtu &&
       (view.getUint16(l3 + IPV4_FRAG) & IP_DF) !== 0 &&
-      (pkt.fragMaxSize > mtu || pkt.fragMaxSize === 0)
+      (pkt.fragMaxSize > mtu || (pkt.fragMaxSize === 0 && !pkt.ignoreDf))
     ) {
       host.counters.count4(IpStat.FragFails)
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
@@ -686,7 +686,8 @@ export class Ipv4Path {
     if (wireLength(pkt, host.memory) <= mtu && pkt.fragMaxSize === 0) return this.#transmit(pkt, device)
     const df = (host.memory.view.getUint16(pkt.l3 + IPV4_FRAG) & IP_DF) !== 0
     // Packets made here, and reassembled ones whose pieces fit, are cut in spite of DF (skb->ignore_df).
-    const cuttable = pkt.fragMaxSize !== 0 || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
+    const cuttable =
+      pkt.fragMaxSize !== 0 || pkt.ignoreDf || (pkt.local && (pkt.flags & PathFlag.Socket) === 0)
     if (df && (!cuttable || pkt.fragMaxSize > mtu)) {
       host.counters.count4(IpStat.FragFails)
       host.replies.icmpError(pkt, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)

@@ -348,7 +348,7 @@ export class Fragments6 {
     const nextAt = this.#nextAt
     let limit = mtu
     // Only packets made here and reassembled ones may be cut (skb->ignore_df).
-    if (!pkt.local && pkt.fragMaxSize === 0 && pkt.end - l3 > mtu) return mtu
+    if (!pkt.local && !pkt.ignoreDf && pkt.fragMaxSize === 0 && pkt.end - l3 > mtu) return mtu
     if (pkt.fragMaxSize !== 0) {
       if (pkt.fragMaxSize > mtu) return mtu
       limit = Math.max(pkt.fragMaxSize, IPV6_MIN_MTU)

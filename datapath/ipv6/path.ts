@@ -275,7 +275,8 @@ export class Ipv6Path {
     }
     host.counters.count6(IpStat.OutForwDatagrams)
     const mtu = Math.max(forwardMtu(route), IPV6_MIN_MTU)
-    if (wireLength(pkt, host.memory) > mtu && (pkt.fragMaxSize === 0 || pkt.fragMaxSize > mtu)) {
+    const fits = pkt.fragMaxSize === 0 ? pkt.ignoreDf : pkt.fragMaxSize <= mtu
+    if (wireLength(pkt, host.memory) > mtu && !fits) {
       host.replies6.icmpError(pkt, ICMPV6_PKT_TOOBIG, 0, mtu, out)
       host.counters.count6(IpStat.InTooBigErrors)
       host.counters.count6(IpStat.FragFails)

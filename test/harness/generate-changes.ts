@@ -4,6 +4,7 @@
 import type { Wire } from './conversation.ts'
 import type { Hook, Table } from './extensions/draw.ts'
 import type { SeededRandom } from './frames.ts'
+import { connectionCommand, drawHostChange } from './generate-host-changes.ts'
 import { drawRoutingChange } from './generate-routing.ts'
 import { type Basis, HOOKS, makeRule } from './generate-rules.ts'
 import { drawSetChange } from './generate-sets.ts'
@@ -18,6 +19,11 @@ const CHANGES: Readonly<Partial<Record<Kind, number>>> = {
   routing: 40,
   extensions: 40,
   sets: 60,
+  filtering: 80,
+  mangle: 60,
+  local: 60,
+  fragments: 80,
+  mixed: 60,
 }
 const KNOBS: readonly (readonly [name: string, values: readonly number[]])[] = [
   ['tcp_be_liberal', [0, 1]],
@@ -190,14 +196,18 @@ export class Changes {
     if (!wire.random.once(CHANGES[this.#kind] ?? Number.MAX_SAFE_INTEGER)) return null
     switch (this.#kind) {
       case 'routing':
-        return drawRoutingChange(wire)
+        return wire.random.once(2) ? drawHostChange(wire) : drawRoutingChange(wire)
       case 'extensions':
-        if (wire.random.once(4)) return wire.random.once(2) ? drawChange(wire) : drawRoutingChange(wire)
+        if (wire.random.once(3))
+          return wire.random.pick([drawChange, drawRoutingChange, drawHostChange])(wire)
         return this.#rules?.draw() ?? null
       case 'sets':
         return this.#rules?.draw() ?? null
+      case 'state':
+      case 'nat':
+        return wire.random.pick([drawChange, drawChange, connectionCommand, drawHostChange])(wire)
       default:
-        return drawChange(wire)
+        return drawHostChange(wire)
     }
   }
 }

@@ -398,6 +398,8 @@ function makeSysctls(
       `net.netfilter.nf_conntrack_tcp_timeout_${name}`,
       profile === 'helpers' || profile === 'h323' ? [55] : [1, 2, 55],
     )
+  // Commands add routes with several next hops too.
+  out['net.ipv4.fib_multipath_hash_seed'] = String(1 + stream(seed, 'hash seed').below(1e6))
   return family === 4 ? { ...out, ...limits(seed, profile) } : out
 }
 

@@ -416,8 +416,7 @@ export class KernelHost {
     const address = argv.includes('addr') && this.#scenario.iptables.includes('MASQUERADE')
     // A route with realms makes the check of sources a whole one until RCU frees it (fib_nh_release()).
     const realms = argv[0] === 'ip' && this.#scenario.routes.some((r) => r.includes(' realm '))
-    if (address || realms)
-      await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
+    if (address || realms) await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
   }
 
   /** Statistics but for what the set-up itself counted. */
