@@ -15,7 +15,7 @@ import { FibLookup, Routing } from './fib-lookup.ts'
 import { followsMtu6 } from './ipv6/pmtu.ts'
 import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
-import { answers, checkedRule, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
+import { answers, checkedRule, isThere, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
 import {
   type AddMode,
@@ -313,9 +313,7 @@ export class Fib extends FibLookup {
   addRule(spec: RuleSpec): Rule {
     const rt = this.of(spec.family ?? 4)
     const rule = checkedRule(rt.family, rt.rules, spec)
-    // rule_exists() does not look at FIB_RULE_INVERT.
-    if (rt.rules.some((r) => sameRule({ ...r, not: rule.not ?? false }, rule)))
-      throw new RouteError('EEXIST', 'File exists')
+    if (rt.rules.some((r) => isThere(r, rule))) throw new RouteError('EEXIST', 'File exists')
     // fib6_rule_configure() makes the table, fib4_rule_configure() does not.
     if (rt.family === 6 && rule.action === 'lookup' && !rule.l3mdev) rt.table(rule.table ?? Table.Main)
     this.#attach(rule)

@@ -41,6 +41,7 @@ export interface RuleSpec {
   readonly suppressPrefixLength?: number
   /** -1 or absent: none. */
   readonly suppressGroup?: number
+  /** 0 is none, but asked for where a rule is looked for. */
   readonly realm?: number
   /** FRA_PROTOCOL: who set it, as `protocol` of a route; default `kernel`. */
   readonly setBy?: string
@@ -67,7 +68,29 @@ export const defaultRules = (family: Family): Rule[] =>
     table: r.table,
   }))
 
-/** rule_exists(): everything but what is absent on both sides. */
+/**
+ * rule_exists(): `rule` would be another like `there`, which inverts, leads to another rule or is narrower all the same. Of
+ * addresses, TOS and realm a rule that says nothing asks nothing (fib4_rule_compare, fib6_rule_compare).
+ */
+export function isThere(there: Rule, rule: Rule): boolean {
+  const { not = false, target = 0, source, destination, tos, realm } = rule
+  return (
+    sameRule(
+      {
+        ...there,
+        not,
+        target,
+        ...(source ? null : { source: null }),
+        ...(destination ? null : { destination: null }),
+        ...(tos ? null : { tos: 0 }),
+      },
+      rule,
+    ) &&
+    (realm === undefined || realm === (there.realm ?? 0))
+  )
+}
+
+/** Everything but what is absent on both sides. */
 export function sameRule(a: Rule, b: Rule): boolean {
   const text = (r: Rule): string =>
     JSON.stringify([
@@ -121,11 +144,13 @@ export function checkedRule(family: Family, rules: readonly Rule[], spec: RuleSp
   return { ...spec, family, priority }
 }
 
+/** The first rules are the kernel's own. */
+const DEFAULTS: Partial<RuleSpec> = { setBy: 'kernel', realm: 0 }
+
 /** rule_find(): the rule has everything that is said, and may have more. */
 export function answers(rule: Rule, said: Partial<RuleSpec>): boolean {
   return (Object.keys(said) as (keyof RuleSpec)[]).every((key) => {
-    // The first rules are the kernel's own.
-    const a = rule[key] ?? (key === 'setBy' ? 'kernel' : null)
+    const a = rule[key] ?? DEFAULTS[key] ?? null
     const b = said[key] ?? null
     if (a === b) return true
     if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return false

@@ -61,6 +61,7 @@ const ERRORS: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   EAFNOSUPPORT: 'Address family not supported by protocol',
   EADDRNOTAVAIL: 'Cannot assign requested address',
+  EMSGSIZE: 'Message too long',
   ENOBUFS: 'No buffer space available',
   ENETDOWN: 'Network is down',
   ENETUNREACH: 'Network is unreachable',

@@ -271,6 +271,8 @@ function get6(
   const { whole, route } = path.routes6.ask(key)
   if (isErrorType(route.type))
     throw new Refusal(path.routes6.isNone(route) ? 'ENETUNREACH' : (ERRORS6[route.type] ?? 'EINVAL'))
+  // rt6_fill_node() asks a multicast router for what comes in so, and there is none.
+  if (key.iif !== 0 && whole.dst[0] >>> 24 === 0xff) throw new Refusal('EMSGSIZE')
   if (fibmatch)
     return (context) => {
       const shown = fromHop(whole, route.device, route.gateway)

@@ -187,7 +187,7 @@ function emptyTable(context: IpContext): number {
   return id
 }
 
-/** What rule_find() and fib4_rule_compare() pass over where it is zero; a priority of zero is one. */
+/** What rule_find() passes over where it is zero; a priority of zero is one. */
 const ZERO_ASKS_NOTHING: ReadonlySet<keyof RuleSpec> = new Set([
   'table',
   'mark',
@@ -195,7 +195,6 @@ const ZERO_ASKS_NOTHING: ReadonlySet<keyof RuleSpec> = new Set([
   'tos',
   'tunnel',
   'protocol',
-  'realm',
 ])
 
 /** What fib_nl2rule() and its kin refuse, then the change. */
@@ -228,7 +227,7 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     const { realm, ...rest } = rule
     return fib.addRule({
       ...rest,
-      ...(family === 4 && realm ? { realm } : {}),
+      ...(family === 4 && realm !== undefined ? { realm } : {}),
       family,
       // What the kernel knows no action for acts as a blackhole.
       action: named ?? 'blackhole',
