@@ -51,6 +51,17 @@ const isRejected6 = (r: RouteEntry): boolean =>
 /** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */
 const behind6 = (spec: RouteSpec): RouteSpec => ({ ...spec, family: 6, table: Table.Main, source: null })
 
+/** What an IPv4 route is refused with for a gateway of its next hops, null if they are good (fib_create_info, fib_get_nhs). */
+export const refusedHop = (spec: RouteSpec): string | null =>
+  invalidScope(spec) === null ? (spec.nexthops?.find((h) => h.refused !== undefined)?.refused ?? null) : null
+
+/** What an IPv4 route is refused with for its type and scope alone, null if they fit (fib_create_info). */
+export function invalidScope(spec: RouteSpec): string | null {
+  const type = spec.type ?? RouteType.Unicast
+  if (type > XRESOLVE) return 'Invalid route type'
+  return LEAST_SCOPE[type]! > scopeOf(spec) ? 'Invalid scope' : null
+}
+
 export class RouteChecker {
   readonly #fib: FibLookup
   readonly #devices: Devices
@@ -206,15 +217,16 @@ export class RouteChecker {
     if (family === 4) {
       const scope = scopeOf(spec)
       const first = spec.nexthops?.[0]
-      if (spec.badGateway && type <= XRESOLVE && LEAST_SCOPE[type]! <= scope) fail(spec.badGateway)
+      const refused = refusedHop(spec)
+      if (refused !== null) fail(refused)
       if (first) {
         if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
         if (spec.gateway && !sameWords(first.gateway, spec.gateway))
           fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
         if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
       }
-      if (type > XRESOLVE) fail('Invalid route type')
-      if (LEAST_SCOPE[type]! > scope) fail('Invalid scope')
+      const invalid = invalidScope(spec)
+      if (invalid !== null) fail(invalid)
       if (isErrorType(type)) {
         if (spec.gateway || spec.device || spec.nexthops?.length)
           fail('Gateway, device and multipath can not be specified for this route type')

@@ -195,17 +195,21 @@ export class Fib extends FibLookup {
           realmFits(h, spec.realm),
       )
     }
-    // fib_nh_match(): beside a device or a gateway next hops are not looked at, nor those that the route has not.
+    // fib_nh_match(): beside a device or a gateway next hops are not looked at, nor those that the route has not; RTA_VIA fits
+    // what has no gateway.
     const alone = spec.device || spec.gateway || spec.extras?.via6
+    let refused: string | null = null
     const amongHops = (r: RouteEntry, hops: readonly Nexthop[]): boolean =>
       hopsOf(r).length <= hops.length &&
       hopsOf(r).every((o, i) => {
         const h = hops[i]!
         const via6 = r.nexthops === null ? r.extras?.via6 : o.via6
+        if (h.device && h.device !== o.device) return false
+        if (h.refused !== undefined) refused = h.refused
         return (
-          (!h.device || h.device === o.device) &&
+          h.refused === undefined &&
           same(o.gateway, h.gateway) &&
-          same(via6 ?? null, h.via6) &&
+          (same(via6 ?? null, h.via6) || (!o.gateway && !via6)) &&
           realmFits(r.nexthops === null ? r : o, h.realm)
         )
       })
@@ -240,7 +244,7 @@ export class Fib extends FibLookup {
         (spec.device ?? this.devices.loopback).loopback
       )
         throw new RouteError('ENOENT', 'No such file or directory')
-      throw new RouteError('ESRCH', 'No such process')
+      throw new RouteError('ESRCH', refused ?? 'No such process', refused !== null)
     }
     if (family === 6 && hit.nexthops !== null && spec.gateway) {
       const left = hit.nexthops.filter(

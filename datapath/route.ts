@@ -46,6 +46,8 @@ export interface Nexthop {
   readonly realm?: number
   /** nhc_scope, as Route.nexthopScope; absent: Host without gateway, else Link. */
   readonly scope?: number
+  /** In a request: why its gateway is none, said when it is its turn (fib_get_nhs, fib_nh_match). */
+  readonly refused?: string
 }
 
 /** RTAX_*: one metric of a route, besides its mtu. */
@@ -119,8 +121,6 @@ export interface RouteSpec {
   readonly mtu?: number
   readonly realm?: number
   readonly nexthops?: readonly Nexthop[] | null
-  /** What a next hop with an empty gateway is refused with, once it is that one's turn (fib_get_nhs). */
-  readonly badGateway?: string | null
   readonly extras?: RouteExtras | null
 }
 

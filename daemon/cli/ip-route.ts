@@ -10,6 +10,7 @@ import {
   RouteType,
   Table,
 } from '../../datapath/fib.ts'
+import { invalidScope, refusedHop } from '../../datapath/fib-check.ts'
 import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
@@ -118,6 +119,8 @@ function readMetric(line: Line, name: string, locked: Set<string>): RouteMetric 
 interface Hop {
   device: string | null
   gateway: AnyPrefix | null
+  /** IPv4: another gateway was said, of the other kind (RTA_GATEWAY and RTA_VIA). */
+  both: boolean
   onlink: boolean
   weight: number
   realm: number
@@ -159,7 +162,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let source: AnyPrefix | null = null
   let preference = 0
   let device: string | null = null
-  const hop: Hop = { device: null, gateway: null, onlink: false, weight: 1, realm: 0 }
+  const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: 0 }
   const metrics = new Map<string, RouteMetric>()
   const locked = new Set<string>()
   let nexthopId = 0
@@ -251,13 +254,19 @@ function modify(context: IpContext, line: Line, change: Change): number {
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
     const behindIt = isOfOther(h.gateway, own)
+    const refused = refusalOf(h, own)
     nexthops.push({
       device: d!,
-      gateway: h.gateway === null || behindIt || (own === 4 && isDefault(h.gateway)) ? null : h.gateway.words,
+      // To add a gateway of zeros is to add none; no route to be deleted has one.
+      gateway:
+        h.gateway === null || behindIt || (own === 4 && isDefault(h.gateway) && change !== 'delete')
+          ? null
+          : h.gateway.words,
       ...(behindIt && own === 4 ? { via6: h.gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
       ...(h.realm === 0 ? {} : { realm: h.realm }),
+      ...(refused === null ? {} : { refused }),
     })
   }
   const behindOther = isOfOther(hop.gateway, own)
@@ -315,7 +324,6 @@ function modify(context: IpContext, line: Line, change: Change): number {
     mtu: Math.min(Number(mtu), 65520),
     realm: hop.realm,
     nexthops: nexthops.length === 0 ? null : nexthops,
-    badGateway: refusalOf(hops, own),
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
   let told: Route | null = null
@@ -335,25 +343,21 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6)
       for (const h of hops) {
-        if (!isOfOther(h.gateway, own) && isNothing(h.gateway)) throw new Refusal('EINVAL', spec.badGateway!)
+        if (!isOfOther(h.gateway, own) && isNothing(h.gateway)) throw new Refusal('EINVAL', refusalOf(h, own))
         if (change !== 'delete' && h.gateway?.family !== 6)
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
     if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
+    // rtm_to_fib_config(), before it looks for a table.
+    if (own === 4 && !sameWords(masked(dst!.words, dst!.length), dst!.words))
+      throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
-    // fib_nh_match(): no next hop has a gateway of zeros.
-    if (
-      own === 4 &&
-      change === 'delete' &&
-      hops.some((h) => isDefault(h.gateway) && !isOfOther(h.gateway, own))
-    )
-      throw new Refusal('ESRCH')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
     if (nobody !== undefined) {
       // fib_new_table() comes first.
       if (own === 4 && change !== 'delete') context.host.fib.of(4).table(spec.table!)
-      throw throughNobody(own, change, type, nobody)
+      throw throughNobody(spec, change, nobody)
     }
     told =
       change === 'delete' ? remove(context, spec, metrics, locked) : request(context, spec, change, expires)
@@ -362,11 +366,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
   return code
 }
 
-/** What the kernel says of the first gateway without bytes (fib_gw_from_attr, fib_gw_from_via); null if none is. */
-function refusalOf(hops: readonly Hop[], own: Family): string | null {
-  const found = hops.find((h) => isNothing(h.gateway) || h.gateway?.foreign !== undefined)?.gateway
-  if (!found) return null
-  if (found.foreign !== undefined) return UNKNOWN_VIA
+/** What the kernel says of a gateway that is none, or of two (fib_gw_from_attr, fib_gw_from_via); null if it is good. */
+function refusalOf({ gateway: found, both }: Hop, own: Family): string | null {
+  if (both) return 'Nexthop configuration can not contain both GATEWAY and VIA'
+  if (found?.foreign !== undefined) return UNKNOWN_VIA
+  if (found === null || !isNothing(found)) return null
   return found.family === 0 || found.family === own
     ? `Invalid IPv${own} address in RTA_GATEWAY`
     : `Invalid IPv${found.family} address in RTA_VIA`
@@ -407,12 +411,14 @@ function readNexthops(
   for (;;) {
     if (word !== 'nexthop') line.die(`Error: "nexthop" or end of line is expected instead of "${word}"\n`)
     if (line.done) line.die('Error: unexpected end of line after "nexthop"\n')
-    const hop: Hop = { device: null, gateway: null, onlink: false, weight: 1, realm: 0 }
+    const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: 0 }
+    let realmSaid = false
     hops.push(hop)
     for (;;) {
       if (line.done) return
       word = line.take()
-      if (word === 'via') hop.gateway = settle(readVia(line, family()))
+      // nla_find(): of an attribute that is said twice the first counts.
+      if (word === 'via') addGateway(hop, settle(readVia(line, family())), family())
       else if (word === 'dev') {
         hop.device = line.next()
         if (context.device(hop.device) === undefined && !context.isNobody(hop.device)) {
@@ -425,10 +431,23 @@ function readNexthops(
         if (weight === null || weight === 0 || weight > 256) line.invalid('"weight" is invalid\n', text)
         hop.weight = weight
       } else if (word === 'onlink') hop.onlink = true
-      else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', realms)
-      else break
+      else if (begins(word, 'realms')) {
+        const realm = line.named('"realm" value is invalid\n', realms)
+        if (!realmSaid) hop.realm = realm
+        realmSaid = true
+      } else break
     }
   }
+}
+
+/** IPv6 does not look at a gateway of another family, IPv4 takes it for one of two. */
+function addGateway(hop: Hop, said: AnyPrefix, family: Family | 0): void {
+  const own = family === 6 ? 6 : 4
+  const other = isOfOther(said, own)
+  if (hop.gateway === null) hop.gateway = said
+  else if (isOfOther(hop.gateway, own) === other) return
+  else if (own === 4) hop.both = true
+  else if (!other) hop.gateway = said
 }
 
 const knownAlgorithms = (context: IpContext): string[] =>
@@ -445,12 +464,6 @@ function remove(
   locked: ReadonlySet<string>,
 ): Route {
   const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
-  if (
-    spec.family === 4 &&
-    spec.prefixLength < 32 &&
-    !sameWords(masked(spec.dst, spec.prefixLength), spec.dst)
-  )
-    throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
   const values = new Map<string, number | string>()
   // An algorithm that nobody knows is as none (tcp_ca_get_key_by_name).
   for (const { name, value } of metrics.values())
@@ -597,11 +610,14 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
 }
 
 /** Why there is no route by a device that nobody has: fib_create_info() and fib_check_nh(), ip6_route_info_create(). */
-function throughNobody(family: Family, change: string, type: number, { gateway, onlink }: Hop): Refusal {
+function throughNobody(spec: RouteSpec, change: Change, { gateway, onlink }: Hop): Refusal {
   if (change === 'delete') return new Refusal('ESRCH')
-  if (family === 6) return new Refusal('ENODEV')
-  if (isErrorType(type))
+  if (spec.family === 6) return new Refusal('ENODEV')
+  const refused = refusedHop(spec) ?? invalidScope(spec)
+  if (refused !== null) return new Refusal('EINVAL', refused)
+  if (isErrorType(spec.type ?? 0))
     return new Refusal('EINVAL', 'Gateway, device and multipath can not be specified for this route type')
+  if ((spec.scope ?? 0) > Scope.Host) return new Refusal('EINVAL', 'Invalid scope')
   if (gateway === null || isDefault(gateway)) return new Refusal('ENODEV')
   return new Refusal('EINVAL', onlink ? 'Nexthop device required for onlink' : 'Nexthop has invalid gateway')
 }

@@ -200,11 +200,8 @@ const ZERO_ASKS_NOTHING: ReadonlySet<keyof RuleSpec> = new Set([
 /** What fib_nl2rule() and its kin refuse, then the change. */
 function request(context: IpContext, family: Family, rule: Draft, action: number, add: boolean): Rule {
   const { fib } = context.host
-  if (add && !rule.table && action === 1 && !rule.l3mdev) {
-    if (family === 6) throw new Refusal('EINVAL', 'Invalid table')
-    rule.table = emptyTable(context)
-  }
   const priority = rule.priority ?? Math.max((fib.rules(family)[1]?.priority ?? 1) - 1, 0)
+  if (action !== 2 && rule.target !== undefined) throw new Refusal('EINVAL', 'Unexpected goto')
   if (action === 2 && rule.target === undefined)
     throw new Refusal('EINVAL', 'Missing goto target for action goto')
   if (rule.uids && (rule.uids[0] > rule.uids[1] || rule.uids[1] === 0xffff_ffff))
@@ -223,6 +220,10 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
     // fib4_rule_configure(), fib6_rule_configure().
     if (((rule.tos ?? 0) & 3) !== 0) throw new Refusal('EINVAL', 'Invalid dsfield (tos): ECN bits must be 0')
     if (family === 4 && ((rule.tos ?? 0) & ~0x1c) !== 0) throw new Refusal('EINVAL', 'Invalid tos')
+    if (!rule.table && action === 1 && !rule.l3mdev) {
+      if (family === 6) throw new Refusal('EINVAL', 'Invalid table')
+      rule.table = emptyTable(context)
+    }
     // FRA_FLOW is IPv4's.
     const { realm, ...rest } = rule
     return fib.addRule({

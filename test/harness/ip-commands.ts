@@ -120,9 +120,11 @@ export class IpGrammar extends IpWords {
       const at = plain.findIndex((word) => OBJECTS.some((known) => known.startsWith(word)))
       const before = at < 0 ? plain : plain.slice(0, at)
       if (before.some((word) => OTHER_OBJECTS.some((known) => known.startsWith(word)))) continue
+      // No links are taken away (docs/parity.md).
+      const [object = '', verb = ''] = at < 0 ? [] : plain.slice(at)
+      if (object !== '' && 'link'.startsWith(object) && verb !== '' && 'delete'.startsWith(verb)) continue
       // The binary forms are not made (docs/parity.md).
-      if (!words.some((word) => /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|sa.*|del.*link)$/.test(word)))
-        return words
+      if (!words.some((word) => /^(-{1,2}(r|re|res|reso.*|n|ne.*|b|ba.*)|sa.*)$/.test(word))) return words
     }
   }
 
