@@ -62,6 +62,8 @@ export interface Flow {
   timeout?: number | undefined
   /** Number of the tracker's state. */
   state?: number | undefined
+  /** TCP windows are not to be checked any more: `conntrack -p tcp` says so with every change. */
+  liberal?: boolean | undefined
   /** SCTP verification tags, original and reply. */
   tags?: readonly [number, number] | undefined
   status?: number | undefined
@@ -372,7 +374,7 @@ function changed(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean): n
   // sctp: nlattr_to_sctp wants all three, or nothing.
   if (flow.orig.protocol === IPPROTO_SCTP && (flow.state === undefined) !== (flow.tags === undefined))
     return Errno.Invalid
-  if (flow.state !== undefined || flow.tags !== undefined)
+  if (flow.state !== undefined || flow.tags !== undefined || flow.liberal === true)
     ct.trackerOf(entry).assign?.(entry, flow.state ?? null, flow.tags ?? null)
   if (flow.mark !== undefined) words[o + CTMARK] = flow.mark
   if (flow.labels !== undefined) for (let i = 0; i < 4; i++) ct.table.setExtra(entry, LABELS + i, 0)

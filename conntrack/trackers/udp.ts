@@ -5,13 +5,15 @@ import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
-import { assure, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
 export const UNREPLIED = 0
 export const REPLIED = 1
 const STREAM_AFTER_MS = 2000
+/** Private word: 1 if its first packet was seen here. What was put in by hand (conntrack -I) is a stream from its first answer on. */
+const BEGAN_HERE = PRIVATE
 
 export function createUdp(core: TrackerCore): Tracker {
   const { table, host } = core
@@ -49,20 +51,19 @@ export function createUdp(core: TrackerCore): Tracker {
     packet(pkt, entry, dir, hook) {
       if (broken(pkt, hook)) return Tracked.Invalid
       const timeouts = core.timeouts(entry, standard)
-      const at = entry * STRIDE + STATUS
-      const status = table.words[at]!
-      if ((status & Status.Assured) !== 0) {
-        // It was a stream already.
-        core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
-        return Tracked.Accept
-      }
-      if ((status & Status.SeenReply) === 0 || host.now - table.born[entry]! <= STREAM_AFTER_MS) {
+      const w = table.words
+      const o = entry * STRIDE
+      const status = w[o + STATUS]!
+      if ((status & Status.Confirmed) === 0) w[o + BEGAN_HERE] = 1
+      // Assured or not: somebody may have said so of a flow that had no answer yet.
+      const young = w[o + BEGAN_HERE] !== 0 && host.now - table.born[entry]! <= STREAM_AFTER_MS
+      if ((status & Status.SeenReply) === 0 || young) {
         core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
         return Tracked.Accept
       }
       core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
       // A clashing entry goes soon, so it is never assured.
-      if ((status & Status.NatClash) === 0) assure(table.words, entry * STRIDE)
+      if ((status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
       return Tracked.Accept
     },
   }

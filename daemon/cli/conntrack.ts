@@ -28,6 +28,7 @@ import {
   isTranslated,
 } from '../../conntrack/print.ts'
 import { Event, META, STATUS, STRIDE } from '../../conntrack/table.ts'
+import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { ToolCall } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
@@ -368,6 +369,7 @@ function changes(wish: Wish, flow: Flow): Flow | null {
     icmpId: flow.icmpId,
     timeout: asked.timeout,
     state: asked.state,
+    liberal: wish.protocol?.number === IPPROTO_TCP,
     tags: asked.tags,
     status: asked.status === undefined ? undefined : asked.status | (flow.status ?? 0),
     mark: mark === null ? undefined : (((flow.mark ?? 0) & ~mask32(mark.mask)) ^ mark.value) >>> 0,

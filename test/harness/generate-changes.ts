@@ -10,7 +10,7 @@ import { type Basis, HOOKS, makeRule } from './generate-rules.ts'
 import { drawSetChange } from './generate-sets.ts'
 import type { Kind } from './generate-world.ts'
 import { groupsOf } from './kernel.ts'
-import { hasHelpers, hasProc, hasRecords, type Scenario } from './scenario.ts'
+import { hasHelpers, hasProc, hasRecords, type Scenario, type StepRun } from './scenario.ts'
 
 /** One in how many turns of a scenario changes the host. */
 const CHANGES: Readonly<Partial<Record<Kind, number>>> = {
@@ -191,23 +191,23 @@ export class Changes {
     this.#rules = basis === null ? null : new RuleChanges(basis, random, scenario)
   }
 
-  /** A tool with its arguments; null, mostly: nothing changes. */
-  draw(wire: Wire): readonly string[] | null {
+  /** A tool with its arguments; null, mostly: nothing changes. `history`: what went in so far. */
+  draw(wire: Wire, history: readonly StepRun[]): readonly string[] | null {
     if (!wire.random.once(CHANGES[this.#kind] ?? Number.MAX_SAFE_INTEGER)) return null
     switch (this.#kind) {
       case 'routing':
-        return wire.random.once(2) ? drawHostChange(wire) : drawRoutingChange(wire)
+        return wire.random.once(2) ? drawHostChange(wire, history) : drawRoutingChange(wire)
       case 'extensions':
         if (wire.random.once(3))
-          return wire.random.pick([drawChange, drawRoutingChange, drawHostChange])(wire)
+          return wire.random.pick([drawChange, drawRoutingChange, drawHostChange])(wire, history)
         return this.#rules?.draw() ?? null
       case 'sets':
         return this.#rules?.draw() ?? null
       case 'state':
       case 'nat':
-        return wire.random.pick([drawChange, drawChange, connectionCommand, drawHostChange])(wire)
+        return wire.random.pick([drawChange, drawChange, connectionCommand, drawHostChange])(wire, history)
       default:
-        return drawHostChange(wire)
+        return drawHostChange(wire, history)
     }
   }
 }

@@ -2,7 +2,8 @@
 // changed and taken out by hand.
 
 import type { Wire } from './conversation.ts'
-import { addressOf } from './scenario.ts'
+import { headersOf, u16 } from './headers.ts'
+import { addressOf, type StepRun } from './scenario.ts'
 
 const words = (text: string): string[] => text.split(' ').filter((w) => w !== '')
 
@@ -258,11 +259,25 @@ function sysctlCommand(w: Wire): string[] {
   ]
 }
 
-/** `conntrack -I`, `-U` and `-D`. */
-export function connectionCommand(w: Wire): string[] {
+const PROTOCOLS: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp', 136: 'udplite' }
+
+/** Whom a frame that went in is from and for, and how, as `conntrack` says it; null where it has no ports. */
+function tupleOf(
+  frame: Uint8Array,
+): { protocol: string; words: readonly [string, string, number, number] } | null {
+  const h = headersOf(frame)
+  const protocol = h === null || h.fragment !== null ? undefined : PROTOCOLS[h.protocol]
+  if (h === null || protocol === undefined || h.l4 + 4 > frame.length) return null
+  return { protocol, words: [h.src, h.dst, u16(frame, h.l4), u16(frame, h.l4 + 2)] }
+}
+
+/** `conntrack -I`, `-U` and `-D`; no FIXED_TIMEOUT, for a refused -U ends at once, wherever it is in the kernel's order. `history`: what went in so far, whose connections are meant as often as not. */
+export function connectionCommand(w: Wire, history: readonly StepRun[] = []): string[] {
   const { world, random } = w
   const family = ['-f', `ipv${world.family}`]
-  const protocol = random.pick(['tcp', 'udp', 'tcp', 'udp', 'sctp', 'udplite', 'gre'])
+  const went = history.length > 0 && random.once(2) ? random.pick(history).injected : null
+  const known = went === null ? null : tupleOf(went)
+  const protocol = known?.protocol ?? random.pick(['tcp', 'udp', 'tcp', 'udp', 'sctp', 'udplite', 'gre'])
   const port = (): string => String(random.pick([...world.clientPorts, ...world.serverPorts]))
   const peer = (): string => random.pick(world.peers).address
   const other = (): string => random.pick([peer(), random.pick(world.own), random.pick(world.virtual)])
@@ -288,13 +303,13 @@ export function connectionCommand(w: Wire): string[] {
         ...random.pick([
           ['-t', random.pick(['0', '1', '30', '1000'])],
           ['-m', `${random.pick(world.marks)}`],
-          ['-u', random.pick(['ASSURED', 'SEEN_REPLY', 'FIXED_TIMEOUT'])],
+          ['-u', random.pick(['ASSURED', 'SEEN_REPLY'])],
           ['-l', '7'],
         ]),
       ]
   }
-  const [src, dst] = [peer(), other()]
-  const ports = protocol === 'gre' ? '' : ` --sport ${port()} --dport ${port()}`
+  const [src, dst, sport, dport] = known?.words ?? [peer(), other(), port(), port()]
+  const ports = protocol === 'gre' ? '' : ` --sport ${sport} --dport ${dport}`
   const states =
     protocol === 'tcp'
       ? ` --state ${random.pick(['SYN_SENT', 'SYN_RECV', 'ESTABLISHED', 'ESTABLISHED', 'FIN_WAIT', 'TIME_WAIT', 'CLOSE'])}`
@@ -326,7 +341,7 @@ export function connectionCommand(w: Wire): string[] {
 }
 
 /** Something else on the host than its rules. */
-export function drawHostChange(w: Wire): string[] {
+export function drawHostChange(w: Wire, history: readonly StepRun[] = []): string[] {
   switch (w.random.below(6)) {
     case 0:
       return sysctlCommand(w)
@@ -335,7 +350,7 @@ export function drawHostChange(w: Wire): string[] {
     case 2:
       return w.world.family === 4 ? linkCommand(w) : routeCommand(w)
     case 3:
-      return connectionCommand(w)
+      return connectionCommand(w, history)
     default:
       return routeCommand(w)
   }

@@ -239,7 +239,7 @@ async function talk(
     if (recorder.frames !== before) idle = 0
     before = recorder.frames
     if (idle > MOST_IDLE) throw new Error(`nobody says anything after ${before} frames`)
-    const change = changes?.draw(recorder) ?? null
+    const change = changes?.draw(recorder, recorder.history) ?? null
     if (change !== null) await recorder.change(change)
     if (random.below(talks + mix.noise) >= talks) {
       const n = makeNoise(recorder, profile, recorder.history)
