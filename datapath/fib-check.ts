@@ -18,6 +18,7 @@ import {
   type Words,
 } from './route.ts'
 import { isErrorType, RouteEntry } from './route-table.ts'
+import { ipv6Begun } from './tunables-ipv6.ts'
 
 /** fib_props[].scope: the widest scope that each type may have. */
 const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255, 255]
@@ -301,8 +302,7 @@ export class RouteChecker {
     if (hop.onlink && given === null) fail('Nexthop device required for onlink', 'ENODEV')
     if (hop.onlink && !given!.up) fail('Nexthop device is not up', 'ENETDOWN')
     const device = hop.gateway ? this.#egress6(spec, hop.gateway, given, hop.onlink ?? false) : given
-    if (device === null || (device.mtu < 1280 && !device.loopback))
-      throw new RouteError('ENODEV', 'No such device')
+    if (device === null || !ipv6Begun(device)) throw new RouteError('ENODEV', 'No such device')
     if (device.conf6.disabled) fail('IPv6 is disabled on nexthop device', 'EACCES')
     if (!device.up) fail('Nexthop device is not up', 'ENETDOWN')
     return device

@@ -19,6 +19,9 @@ import { parseIpv6 } from './wire/address.ts'
 
 /** IPV6_MIN_MTU: on a device with less there is no IPv6. */
 export const IPV6_MIN_MTU = 1280
+/** Whether a device has an inet6_dev, though IPv6 may be disabled on it. */
+export const ipv6Begun = ({ mtu, loopback }: Pick<Device, 'mtu' | 'loopback'>): boolean =>
+  loopback || mtu >= IPV6_MIN_MTU
 
 /** Values in the kernel's units. */
 export class Ipv6Conf {
@@ -482,7 +485,7 @@ export class Ipv6DeviceConf {
     const row = this.#rows.get(device.name)!
     const conf = device.conf6
     const forwarding = row[FORWARDING] !== 0
-    const disabled = row[DISABLE] !== 0 || (device.mtu < IPV6_MIN_MTU && !device.loopback)
+    const disabled = row[DISABLE] !== 0 || !ipv6Begun(device)
     const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
     if (conf.disabled && !disabled && device.up) this.#freshMtu(device)
     conf.forwarding = forwarding

@@ -5,6 +5,7 @@ import { Scope } from '../../datapath/devices.ts'
 import type { Words } from '../../datapath/fib.ts'
 import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { sameWords } from '../host-folder/address.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
@@ -482,6 +483,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let told: Address | null = null
   const code = context.talk(() => {
     if (empty && d.family !== 0) throw new Refusal('EINVAL', 'Attribute failed policy validation')
+    // ifa_ipv4_policy; IPv6 does not read it.
+    if (d.family === 4 && Buffer.byteLength(d.label ?? '') > 15)
+      throw new Refusal('ERANGE', 'Attribute failed policy validation')
     if (device === undefined) throw noDeviceFor(d)
     if (change === 'delete') told = remove(context, device, d, wildcard)
     else if (d.family === 6) add6(context, device, d, change)
@@ -517,7 +521,6 @@ function add4(context: IpContext, device: Device, d: Draft, change: Change): Add
   if (!d.local?.given) throw new Refusal('EINVAL', 'ipv4: Local address is not supplied')
   const length =
     d.peer?.given && d.peer.length !== 0 ? d.peer.length : d.peer?.given ? d.local.length : d.local.length
-  if (Buffer.byteLength(d.label ?? '') > 15) throw new Refusal('ERANGE', 'Attribute failed policy validation')
   if (device.mtu < 68) throw new Refusal('ENOBUFS')
   const word = d.local.words[0]
   const peer = d.peer?.given ? d.peer.words[0] : word
@@ -587,7 +590,7 @@ const multicastScope = (reach: number): number =>
 /** inet6_rtm_newaddr(). */
 function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
   if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL')
-  if (device.mtu < 1280 && !device.loopback) throw new Refusal('EINVAL')
+  if (!ipv6Begun(device)) throw new Refusal('EINVAL')
   const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
   const words = d.local?.given ? d.local.words : d.peer!.words
   const peer = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null
@@ -663,6 +666,7 @@ function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean)
   if (d.family === 6) {
     const words = d.local?.given ? d.local.words : d.peer?.words
     if (words === undefined) throw new Refusal('EINVAL')
+    if (!ipv6Begun(device)) throw new Refusal('ENXIO', 'ipv6: IPv6 is disabled on this device')
     const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
     const hit = device.addresses.find(
       (a) => a.family === 6 && a.prefixLength === length && sameWords(a.words, words),

@@ -60,6 +60,7 @@ const ERRORS: Readonly<Record<string, string>> = {
   ERANGE: 'Numerical result out of range',
   EOPNOTSUPP: 'Operation not supported',
   EAFNOSUPPORT: 'Address family not supported by protocol',
+  ENXIO: 'No such device or address',
   EADDRNOTAVAIL: 'Cannot assign requested address',
   EMSGSIZE: 'Message too long',
   ENOBUFS: 'No buffer space available',

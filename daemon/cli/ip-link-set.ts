@@ -2,6 +2,7 @@
 // set is theirs, none is made or taken away.
 
 import type { Address, Device } from '../../datapath/devices.ts'
+import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { readVirtualFunction } from './ip-link-vf.ts'
 import { linkUsage } from './ip-usage.ts'
@@ -266,6 +267,7 @@ function readWish(context: IpContext, line: Line): Wish {
       const mode = ['eui64', 'none', 'stable_secret', 'random'].indexOf(text)
       if (mode < 0) line.invalid('Invalid address generation mode\n', text)
       change('mode check', (d) => {
+        if (!ipv6Begun(d)) throw new Refusal('EAFNOSUPPORT')
         if (mode === 2 && context.host.ipv6Devices.addressMode(d) !== 2) throw new Refusal('EINVAL')
       })
       change('address mode', (d) => {

@@ -1,6 +1,7 @@
 // ip link, and the line about the link in ip addr, as ipaddress.c and iplink.c of iproute2 6.1 print them.
 
 import type { Device } from '../../datapath/devices.ts'
+import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
@@ -71,7 +72,7 @@ function property(context: IpContext, line: Line): number {
     else {
       const given = word === 'dev' ? line.next() : word
       if (name !== null) line.garbage('dev', given)
-      if (/[\s/]/.test(given)) line.invalid('"dev" not a valid ifname', given)
+      if (given === '' || /[\s/]/.test(given)) line.invalid('"dev" not a valid ifname', given)
       name = given
     }
   }
@@ -218,7 +219,8 @@ function printDetails(context: IpContext, device: Device): void {
       })
     })
   const mode = ADDRESS_MODES[context.host.ipv6Devices.addressMode(device)]!
-  if (context.session.links) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
+  // What IPv6 has to say of a link (IFLA_AF_SPEC) is missing where there is no IPv6.
+  if (context.session.links && ipv6Begun(device)) out.any('inet6_addr_gen_mode', mode, `addrgenmode ${mode} `)
   number('num_tx_queues', 1, 'numtxqueues')
   number('num_rx_queues', 1, 'numrxqueues')
   number('gso_max_size', link.gsoMaxSize, 'gso_max_size')

@@ -169,13 +169,16 @@ function get4(
   if (fibmatch) {
     // Decided without the tables, or against them: out of the interface that was asked for.
     const untold =
-      iif === undefined &&
-      (asked.d0 === 0 ||
-        ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
-          (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000)))
+      iif === undefined
+        ? asked.d0 === 0 ||
+          ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
+            (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000))
+        : asked.d0 === -1 || (asked.d0 === 0 && asked.s0 === 0)
     const match = untold ? null : fib.find(asked)
     if (match === null || isErrorType(match.type)) throw new Refusal('EHOSTUNREACH')
-    return (context) => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match))
+    // The type is that of the packet: one to a group goes out by a unicast route.
+    const { type } = found.route
+    return (context) => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match), null, type)
   }
   return (context) => printGet4(context, asked, key, found, from, uid, notify)
 }

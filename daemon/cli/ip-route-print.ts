@@ -148,12 +148,13 @@ export function printRoute(
   f: Filter,
   table = r.table,
   iif: Device | null = null,
+  type = r.type,
 ): void {
   const { out, names, options } = context
   const { family } = r
   const bits = bitsOf(family)
-  if (r.type !== RouteType.Unicast || options.details) {
-    const name = names.type(r.type)
+  if (type !== RouteType.Unicast || options.details) {
+    const name = names.type(type)
     out.any('type', name, `${name} `)
   }
   const dst =

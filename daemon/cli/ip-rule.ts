@@ -348,6 +348,9 @@ function passes(rule: Rule, f: Filter): boolean {
   }
   const same = (a: readonly number[] | null | undefined, b: readonly number[] | null): boolean =>
     b === null || (a != null && a[0] === b[0] && a[1] === b[1])
+  // Like a table, tunnel or protocol of 0: ports that begin with 0 are none that were asked for.
+  const samePorts = (a: readonly number[] | null | undefined, b: readonly number[] | null): boolean =>
+    b?.[0] === 0 || same(a, b)
   return (
     (f.priority === null || rule.priority === f.priority) &&
     (!f.not || rule.not === true) &&
@@ -360,11 +363,11 @@ function passes(rule: Rule, f: Filter): boolean {
     (f.oif === null || rule.oif === f.oif) &&
     (!f.l3mdev || rule.l3mdev === true) &&
     same(rule.uids, f.uids) &&
-    (f.tunnel === null || rule.tunnel === f.tunnel) &&
-    (f.table === null || tableOf(rule) === f.table) &&
-    (f.protocol === null || rule.protocol === f.protocol) &&
-    same(rule.sourcePorts, f.sourcePorts) &&
-    same(rule.destinationPorts, f.destinationPorts) &&
+    (!f.tunnel || rule.tunnel === f.tunnel) &&
+    (!f.table || tableOf(rule) === f.table) &&
+    (!f.protocol || rule.protocol === f.protocol) &&
+    samePorts(rule.sourcePorts, f.sourcePorts) &&
+    samePorts(rule.destinationPorts, f.destinationPorts) &&
     // `show` reads the protocol and forgets it.
     (f.setBy === null || f.showing || (rule.setBy ?? 'kernel') === f.setBy)
   )

@@ -292,7 +292,8 @@ export function groupNumber(text: string): number | null {
   return value === null || (value | 0) < 0 ? null : value | 0
 }
 
-const realmPart = fromTable(new Map([['cosmos', 0]]), 0xffff)
+/** rtnl_rtrealm_a2n(). */
+const realmPart = fromTable(new Map([['cosmos', 0]]), 255)
 
 /** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO, or that number. */
 export function realms(text: string): number | null {

@@ -107,7 +107,7 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
       end('', `Cannot open network namespace "${argv[at + 1] ?? '(null)'}": No such file or directory\n`, 255)
     else if (begins(word, '-Numeric')) options.numeric = true
     else if (begins(word, '-all')) continue
-    else if (begins(word, '-echo')) options.echo = true
+    else if (word === '-echo') options.echo = true
     else if (begins(word, '-pretty')) options.pretty = true
     else end('', `Option "${word}" is unknown, try "ip -help".\n`, 255)
   }

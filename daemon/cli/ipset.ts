@@ -109,6 +109,7 @@ const ERRORS: Readonly<Record<string, string>> = {
   ENOENT: 'The set with the given name does not exist',
   EEXIST: 'Set cannot be created: set with the same name already exists',
   ENOMEM: 'Kernel error received: Cannot allocate memory',
+  EINVAL: 'Kernel error received: Invalid argument',
   INVALID_NETMASK: 'The value of the netmask parameter is invalid',
   INVALID_MARKMASK: 'The value of the markmask parameter is invalid',
   INVALID_FAMILY: 'Protocol family not supported by the set type',

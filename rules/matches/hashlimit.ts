@@ -297,6 +297,7 @@ export const hashlimit: Match<HashLimit> = {
       const bytes = costToBytes(rate.average)
       burst = 0n
       if (given !== null) {
+        if (bytes === 0n) throw new WholeError(`no burst holds a packet at ${o.text(flag!)}`)
         if (given < bytes) throw new WholeError(`burst cannot be smaller than ${bytes}b`)
         burst = (given + bytes - 1n) / bytes
         unit = BYTE_EXPIRE_BURST

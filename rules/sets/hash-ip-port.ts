@@ -5,7 +5,7 @@ import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD, FAMILY, HASH_EXTENSIONS, PROBES, RANGE, SIZES } from './words.ts'
 
-const SHAPE: HashShape = { parts: ['ip', 'port'], masks: true }
+const SHAPE: HashShape = { parts: ['ip', 'port'], masks: 'address' }
 
 export const hashIpPort: SetType = {
   name: 'hash:ip,port',

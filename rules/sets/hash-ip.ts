@@ -5,7 +5,7 @@ import type { HashShape } from './hash-layout.ts'
 import type { SetType } from './set-type.ts'
 import { ADD, FAMILY, HASH_EXTENSIONS, PROBES, SIZES } from './words.ts'
 
-const SHAPE: HashShape = { parts: ['ip'], masks: true }
+const SHAPE: HashShape = { parts: ['ip'], masks: 'network' }
 
 export const hashIp: SetType = {
   name: 'hash:ip',

@@ -14,8 +14,11 @@ export interface HashShape {
   readonly parts: readonly HashPart[]
   /** Networks of prefix length 0 are elements as well (IP_SET_HASH_WITH_NET0). */
   readonly net0?: boolean
-  /** netmask and bitmask cut addresses, and address 0 is no element. */
-  readonly masks?: boolean
+  /**
+   * netmask and bitmask cut addresses. `network`: address 0 is no element, and a range has an element for each network
+   * (hash_ip4_uadt); `address`: 0 cannot be named first, and a range has one for each address (hash_ipport4_uadt).
+   */
+  readonly masks?: 'network' | 'address'
   /** As masks, but 0 is an element (hash:net,net). */
   readonly netMasks?: boolean
 }

@@ -125,7 +125,7 @@ export class HashRange {
     const one = reach === 'one'
     const key = this.#key
     const words = options.ip ?? [0, 0, 0, 0]
-    const masked = this.#layout.shape.masks === true || this.#layout.shape.netMasks === true
+    const masked = this.#layout.shape.masks !== undefined || this.#layout.shape.netMasks === true
     if (this.#layout.family === 6) {
       const mask = kind === 'net' ? prefixMask(cidr, 6) : ONES
       let any = 0
@@ -134,7 +134,7 @@ export class HashRange {
         key[i] = word
         any |= word
       }
-      if (any === 0 && this.#layout.shape.masks) throw new SetError('HASH_ELEM')
+      if (any === 0) this.#refuseNull()
       if (kind === 'net') this.#setCidr(0, cidr)
       then()
       return
@@ -152,18 +152,19 @@ export class HashRange {
       this.#overNets(range, 0, reach, then)
       return
     }
-    if (from === 0 && this.#layout.shape.masks) throw new SetError('HASH_ELEM')
+    if (from === 0) this.#refuseNull()
     key[0] = from | 0
     if (one) {
       then()
       return
     }
+    const byNetwork = this.#layout.shape.masks === 'network'
     let start = from
     let end = from
     if (options.ipTo !== undefined) {
       end = options.ipTo[0] >>> 0
       if (start > end) {
-        if (end === 0 && this.#layout.shape.masks) throw new SetError('HASH_ELEM')
+        if (end === 0 && byNetwork) throw new SetError('HASH_ELEM')
         ;[start, end] = [end, start]
       }
     } else if (options.cidr !== undefined) {
@@ -172,7 +173,7 @@ export class HashRange {
       start = (from & mask) >>> 0
       end = (from | ~mask) >>> 0
     }
-    const step = this.#layout.shape.masks ? 2 ** (32 - this.#limits.netmask) : 1
+    const step = byNetwork ? 2 ** (32 - this.#limits.netmask) : 1
     const addresses = Math.floor((end - start) / step) + 1
     if (reach === 'present' && addresses > this.#table.rows) {
       for (const address of this.#addressesWithin(0, start, end))
@@ -186,11 +187,17 @@ export class HashRange {
     const kept = Math.ceil((2 * this.#limits.maxelem) / ports)
     if (reach === 'last' && addresses > kept) start += (addresses - kept) * step
     for (let address = start; address <= end; address += step) {
-      if (address === 0 && this.#layout.shape.masks && address !== start) return
+      if (address === 0 && byNetwork && address !== start) return
       // As the kernel: only the first was masked.
       key[0] = address | 0
       then()
     }
+  }
+
+  /** Address 0 in front of an element, where masks could make it of any other. */
+  #refuseNull(): void {
+    const { masks } = this.#layout.shape
+    if (masks !== undefined) throw new SetError(masks === 'network' ? 'HASH_ELEM' : 'EINVAL')
   }
 
   /** Addresses of elements at offset `at` of their keys, from `start` to `end`. */

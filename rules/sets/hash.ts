@@ -193,7 +193,7 @@ export class HashSet implements SetData {
   }
 
   header(): SetOptions {
-    const masked = this.#shape.masks === true || this.#shape.netMasks === true
+    const masked = this.#shape.masks !== undefined || this.#shape.netMasks === true
     return {
       family: this.#layout.family,
       hashsize: this.#hashsize,

@@ -17,6 +17,7 @@ export type SetErrorCode =
   | 'ENOENT'
   | 'EEXIST'
   | 'ENOMEM'
+  | 'EINVAL'
   | 'INVALID_NETMASK'
   | 'INVALID_MARKMASK'
   | 'INVALID_FAMILY'

@@ -434,7 +434,7 @@ class Parse {
         throw new ToolStop(this.#help())
       case 'p':
         this.#set('p', true)
-        this.#protocolText = this.#lastWord().toLowerCase()
+        this.#protocolText = this.#lastWord().replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
         this.#parseProtocol()
         break
       case 's':

@@ -193,6 +193,15 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         'iptables',
         ...`-A INPUT -m hashlimit --hashlimit-name n --hashlimit-upto ${rate}`.split(' '),
       ]),
+      // A rate whose burst 1.8.9 divides by nothing: what stands in front of it is refused first.
+      ['iptables', ...'-A INPUT -j SET --add-set nope src -m hashlimit'.split(' ')].concat(
+        '--hashlimit-above 1gb/s --hashlimit-burst 60 --hashlimit-name n'.split(' '),
+      ),
+      ['iptables', ...'-A INPUT -m hashlimit --hashlimit-above 1gb/s --hashlimit-burst 60'.split(' ')].concat(
+        '--hashlimit-name n -j TTL --ttl-set 5 --ttl-set 5'.split(' '),
+      ),
+      // Lower case is ASCII's.
+      ['ip6tables', '-A', 'INPUT', '-p', 'TCP\xc9\xd9'],
       ['iptables', ...'-t mangle -A INPUT -p tcp -j TCPOPTSTRIP --strip-options mss,2'.split(' ')],
       ['iptables', ...'-t raw -A PREROUTING -j CT --zone MARK'.split(' ')],
       ...['-0', 'nan', '-1e-400', '-1e-320', '0x.8', '5.'].map((p) => [

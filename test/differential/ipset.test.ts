@@ -355,6 +355,33 @@ create skb hash:ip,port,ip skbinfo
 - <<< test skb 10.0.0.6,sctp:80,10.0.0.2/32\n
 restore <<< add skb 10.0.0.6,sctp:80,10.0.0.2/32\n
 save
+create ipport hash:ip,port maxelem 20
+create ipport6 hash:ip,port family inet6
+add ipport 0.0.0.0,80
+add ipport 0.0.0.0/30,80-82
+del ipport 0.0.0.0,80
+test ipport 0.0.0.0,80
+add ipport6 ::,80
+add ipport6 ::,80-82
+add ipport 0.0.0.4-0.0.0.0,80
+add ipport 255.255.255.254-255.255.255.255,80
+create ipport8 hash:ip,port netmask 8 maxelem 20
+add ipport8 0.1.2.3-1.2.3.4,80
+add ipport8 10.0.0.1-10.0.0.5,80
+add ipport8 255.1.2.3-254.2.3.4,80
+create ipport30 hash:ip,port netmask 30 maxelem 80
+add ipport30 10.0.0.1-10.0.0.5,80
+add ipport30 10.0.0.33/29,80-81
+del ipport30 10.0.0.33/30,80
+test ipport30 10.0.0.35,80
+add ipport30 0.0.0.9-0.0.0.1,80
+create ipportlow hash:ip,port bitmask 0.0.0.252 maxelem 80
+add ipportlow 10.0.7.1-10.0.7.6,80
+add ipportlow 10.0.8.129,80
+add ipportlow 10.0.8.5-0.0.0.7,80
+save ipport
+save ipport30
+save ipportlow
 `
   .trim()
   .split('\n')
