@@ -596,7 +596,10 @@ export class Replies {
     view.setUint16(l3 + 4, df ? 0 : host.random.u32() & 0xffff)
     view.setUint16(l3 + 6, df ? IP_DF : 0)
     // A group may be the first stop of a source route that is turned round.
-    view.setUint8(l3 + 8, pkt.route?.type === RouteType.Multicast ? MULTICAST_TTL : host.ipv4.defaultTtl)
+    view.setUint8(
+      l3 + 8,
+      pkt.route?.type === RouteType.Multicast ? MULTICAST_TTL : hopLimitOf(pkt.route) || host.ipv4.defaultTtl,
+    )
     view.setUint8(l3 + 9, proto)
     view.setInt32(l3 + 12, source)
     view.setInt32(l3 + 16, options.srr !== 0 ? options.nexthop : to)
@@ -662,4 +665,12 @@ export class Replies {
     this.#host.memory.give(pkt.slot)
     this.#host.packets.give(pkt)
   }
+}
+
+/** ip4_dst_hoplimit(): what the route says, 0 for nothing. */
+function hopLimitOf(route: Route | null): number {
+  const metrics = route?.extras?.metrics
+  if (metrics !== undefined)
+    for (const metric of metrics) if (metric.name === 'hoplimit') return Number(metric.value)
+  return 0
 }
