@@ -506,6 +506,7 @@ export class FibLookup {
     if (key.d0 === 0) {
       if (key.s0 === 0) key.s0 = 0x7f000001
       key.d0 = key.s0
+      if (isMulticast4(key.d0)) return this.#outSpecial(key, devices.loopback, null, false)
       this.failure = RouteFailure.None
       this.#toSelf ??= this.special(RouteType.Local, devices.loopback)
       return this.#toSelf

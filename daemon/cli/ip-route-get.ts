@@ -229,7 +229,7 @@ function printGet4(
   // __mkroute_output(): who is not in the group hears nothing, on lo neither.
   const local =
     r.type === RouteType.Multicast
-      ? asked.d0 === ALL_HOSTS
+      ? key.d0 === ALL_HOSTS
       : r.type === RouteType.Local || r.type === RouteType.Broadcast || (asked.iif === 0 && device.loopback)
   const flags = [
     ...(local ? ['local'] : []),

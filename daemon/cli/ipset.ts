@@ -165,6 +165,8 @@ class Session {
   /** `save`: the kernel sends elements even if -terse then leaves out their heading. */
   #saving = false
   #file: string | null = null
+  /** Something was written to that file. */
+  #wrote = false
   /** The line of restore, 0 on the command line. */
   #line = 0
   #interactive = false
@@ -512,7 +514,10 @@ class Session {
   #whole(command: Command, first: string | null, second: string, rest: readonly string[]): void {
     const sets = this.#sets
     // The file is there, though empty, whatever comes of the command.
-    if ((command === 'list' || command === 'save') && this.#file !== null) this.#write(this.#file, '')
+    if ((command === 'list' || command === 'save') && this.#file !== null) {
+      this.#write(this.#file, '')
+      this.#wrote = true
+    }
     this.#guard(command, () => {
       if (first !== null) readName(first)
       if (command === 'rename' || command === 'swap') readName(second)
@@ -619,7 +624,7 @@ class Session {
         // 7.17 says nothing.
         throw new Stop(255, '')
       }
-    this.#file = null
+    const source = this.#file
     for (const line of lines(text)) {
       this.#line++
       const command = line.replace(/^\s+/, '')
@@ -629,6 +634,8 @@ class Session {
         continue
       }
       this.#run(words(command))
+      // 7.17 writes to the file that it reads, and there is no more of it then.
+      if (source !== null && this.#wrote) break
     }
     this.#commit()
   }

@@ -29,6 +29,27 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
   let counters = false
   let table: string | null = null
   let path: string | null = null
+  const save = (): ToolOutput => {
+    let text = ''
+    const now = io.now()
+    const remark = (rule: Rule): void => output.err(printRemarks(rule))
+    if (table === null)
+      for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now, remark)
+    else {
+      const draft = rulesets.open(family, table)
+      if (draft === null) return end(1, `${program} v${VARIANT}: Cannot initialize: ${noTable(table)}\n`)
+      text = saveTable(draft.view, counters, program, now, remark)
+    }
+    if (path === null || isStandardOutput(path)) output.out(text)
+    else {
+      try {
+        io.writeFile(path, text)
+      } catch (error) {
+        return end(1, `Failed to open file, error: ${reasonOf(error)}\n`)
+      }
+    }
+    return output.finish(0)
+  }
   const parsed = getopt(argv, 'bcdt:M:f:V', LONG, program)
   for (const { letter, value } of parsed.options) {
     if (letter === 'c') counters = true
@@ -38,31 +59,12 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
     else if (letter === 'V') {
       output.out(`${program} v${VARIANT}\n`)
       return output.finish(0)
-    }
+    } else if (letter === 'd') return save() // What stands behind it is not looked at.
   }
   if (parsed.error !== null)
     return end(1, `${parsed.error}Look at manual page \`${program}.8' for more information.\n`)
   if (parsed.rest.length > 0) return end(1, 'Unknown arguments found on commandline\n')
-
-  let text = ''
-  const now = io.now()
-  const remark = (rule: Rule): void => output.err(printRemarks(rule))
-  if (table === null)
-    for (const view of rulesets.used(family)) text += saveTable(view, counters, program, now, remark)
-  else {
-    const draft = rulesets.open(family, table)
-    if (draft === null) return end(1, `${program} v${VARIANT}: Cannot initialize: ${noTable(table)}\n`)
-    text = saveTable(draft.view, counters, program, now, remark)
-  }
-  if (path === null || isStandardOutput(path)) output.out(text)
-  else {
-    try {
-      io.writeFile(path, text)
-    } catch (error) {
-      return end(1, `Failed to open file, error: ${reasonOf(error)}\n`)
-    }
-  }
-  return output.finish(0)
+  return save()
 }
 
 /** strerror() of a failed file operation. */

@@ -295,6 +295,15 @@ function globbed(name: string): RegExp {
   return new RegExp(`^${text}$`)
 }
 
+/** The path that glob(3) finds: of a pattern its parts that are none stay, repeated separators too. */
+function filledIn(pattern: string, name: string): string {
+  const parts = separated(name, '/', () => {}).split('/')
+  return pattern
+    .split('/')
+    .map((part) => (part === '' || part === '.' || part === '..' ? part : (parts.shift() ?? part)))
+    .join('/')
+}
+
 /** In the order of directories that are read one by one. */
 function byPath(a: string, b: string): number {
   const x = a.split('.')
@@ -441,23 +450,24 @@ class Session {
   #parse(file: string, number: number, text: string): Setting | null {
     const whole = text.trimStart()
     const line = whole.trimEnd()
-    if (line === '' || line[0] === '#' || line[0] === ';') return null
+    // A single character counts only with its line end.
+    if (line === '' || whole.length < 2 || line[0] === '#' || line[0] === ';') return null
     const equals = line.indexOf('=')
     const key = (equals < 0 ? line : line.slice(0, equals)).trimEnd()
     // -r looks at all of the line, its dash, value and end too.
     if (!this.#wanted(whole)) return null
     const dash = key.startsWith('-')
+    if (equals < 0 && !dash) {
+      this.#err += `sysctl: ${file}(${number}): invalid syntax, continuing...\n`
+      return null
+    }
     // The reader of a line takes one dash off, and the maker of a setting another.
     const path = separated(key.replace(/^--?/, ''), '/', this.#warn)
-    const name = nameOf(path)
-    if (equals >= 0) return { name, path, value: line.slice(equals + 1).trim() }
-    if (dash) return { name, path, value: null }
-    this.#err += `sysctl: ${file}(${number}): invalid syntax, continuing...\n`
-    return null
+    return { name: nameOf(path), path, value: equals < 0 ? null : line.slice(equals + 1).trim() }
   }
 
   write(assignment: string): void {
-    const setting = assignment.length < 2 ? null : this.#parse('command line', 0, assignment)
+    const setting = this.#parse('command line', 0, assignment)
     if (setting === null) this.#code |= 1
     else this.#set(setting.name, setting.value, setting.path)
   }
@@ -509,15 +519,13 @@ class Session {
   load(file: string, text: string): Setting[] {
     // getline(3) reads on behind a NUL, and nobody looks there.
     const lines = text.replace(/\0[^\n]*\n?/g, '\0').split(/\n|(?<=\0)/)
-    // A single character counts only with its line end.
-    return lines.flatMap((line, i) =>
-      line.length < 2 && i === lines.length - 1
-        ? []
-        : (this.#parse(
-            file,
-            i + 1,
-            line.endsWith('\0') ? line.slice(0, -1) : i === lines.length - 1 ? line : `${line}\n`,
-          ) ?? []),
+    return lines.flatMap(
+      (line, i) =>
+        this.#parse(
+          file,
+          i + 1,
+          line.endsWith('\0') ? line.slice(0, -1) : i === lines.length - 1 ? line : `${line}\n`,
+        ) ?? [],
     )
   }
 
@@ -551,18 +559,16 @@ class Session {
 
   /** All that the files say, once they have been read. */
   apply(settings: readonly Setting[]): void {
-    const own = new Set(settings.filter(({ name }) => !PATTERN.test(name)).map(({ name }) => name))
+    // As they were said: another path to the same is another.
+    const own = new Set(settings.filter(({ name }) => !PATTERN.test(name)).map(({ path }) => path))
     for (const { name, value, path } of settings) {
       if (value === null) continue
       if (!PATTERN.test(name)) this.#set(name, value, path)
       else
-        for (const each of this.#matching(name))
-          if (!own.has(each))
-            this.#set(
-              each,
-              value,
-              separated(each, '/', () => {}),
-            )
+        for (const each of this.#matching(name)) {
+          const found = filledIn(path, each)
+          if (!own.has(found)) this.#set(each, value, found)
+        }
     }
   }
 

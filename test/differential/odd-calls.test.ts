@@ -156,6 +156,9 @@ iptables-restore /dev/null
 iptables-save -f /dev/stdout
 ipset save -f /dev/stdout
 ipset -f /dev/stdin restore <f5
+printf 'create z9 hash:ip\\nlist z9 -n\\nadd z9 1.1.1.1\\nfrob\\n' >f9; ipset restore -f f9; echo $?; cat f9; ipset test z9 1.1.1.1; ipset destroy z9
+printf 'create z9 hash:ip\\nlist z9 -f f8\\nadd z9 1.1.1.1\\n' >f9; ipset restore -f f9; echo $?; cat f9; ipset test z9 1.1.1.1; ipset destroy z9
+printf 'create z9 hash:ip\\nadd z9 1.1.1.1\\nadd z9 1.1.1.1\\nlist z9\\n' >f9; ipset restore -f f9; echo $?; cat f9; ipset destroy z9
 conntrack -R /dev/null
 sysctl -p /dev/stdin <f2
 ip -batch /dev/stdin <f6
@@ -247,6 +250,11 @@ iptables-save -t $(printf 'x%.0s' {1..300})
 iptables-save extra words
 iptables-save --nope
 iptables-save -d
+iptables-save 'a b' --dump
+iptables-save -d --nope -t nat
+iptables-save -t nope -d
+iptables-save a -c -d -f /nonexistent/x
+iptables-save -f /nonexistent/x -d
 iptables-save -M /nonexistent
 iptables-save -V
 ip6tables-save

@@ -254,6 +254,47 @@ describe.skipIf(reason !== null)('sysctl answers as procps', () => {
   })
 })
 
+/** Files one after the other: names and patterns as they are said, separators and all. */
+const FILES = [
+  'net..nope\n',
+  'net..nope = 5\n',
+  'net.ipv4..ip_forward = 1\n',
+  'net..ipv4.ip_forward\n',
+  '/net/ipv4/ip_forward = 1\n',
+  '/net/ipv4/conf/*/rp_filter = 2\n',
+  'net/ipv4/conf/*/rp_filter = 1\n',
+  'net..ipv4.conf.*.rp_filter=2\n',
+  'net.ipv4..conf.*.rp_filter=2\n',
+  'net//ipv4/conf/*/rp_filter=1\n',
+  '//net/ipv4/conf/*/rp_filter=1\n',
+  '-/net/ipv4/conf/lo/rp_filter\nnet.ipv4.conf.*.rp_filter=2\n',
+  '-net.ipv4.conf.lo.rp_filter\nnet.ipv4.conf.*.rp_filter=1\n',
+  '-net.ipv4.conf.lo.rp_filter\n/net/ipv4/conf/*/rp_filter=1\n',
+  '-net/ipv4/conf/lo/rp_filter\nnet.ipv4.conf.*.rp_filter=1\n',
+  '-/net/ipv4/conf/lo/rp_filter\n/net/ipv4/conf/*/rp_filter=2\n',
+  '/net/ipv4/conf/lo/rp_filter=0\nnet.ipv4.conf.*.rp_filter=1\n',
+  'net/ipv4/conf/lo/rp_filter=0\nnet.ipv4.conf.*.rp_filter=1\n',
+  '/net/ipv4/conf/*/rp_filter = x\n',
+  '/net/ipv4/conf/*/nope = x\n',
+  '-/net/ipv4/conf/*/rp_filter = x\n',
+  '-/net/ipv4/conf/*/rp_filter\nnet.ipv4.conf.*.rp_filter=2\n',
+  ' 5\n 5',
+  ' 5',
+]
+
+describe.skipIf(reason !== null)('sysctl -p reads as procps', () => {
+  test.each(FILES)('%j', (text) => {
+    const worlds = new IpWorlds()
+    try {
+      const [real] = worlds.each([{ argv: ['sysctl', '-p', '-'], input: text }])
+      const call = { tool: 'sysctl', directory: '/', argv: ['-p', '-'], stdin: text }
+      expect(sysctlTool.run(call, worlds.engine)).toEqual(real)
+    } finally {
+      worlds.close()
+    }
+  })
+})
+
 /** TUNWALL_SEED begins at that seed, TUNWALL_SCENARIOS runs that many sequences. */
 const FIRST = Number(process.env.TUNWALL_SEED ?? 10)
 const SEQUENCES = Number(process.env.TUNWALL_SCENARIOS ?? 2)

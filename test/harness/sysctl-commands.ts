@@ -217,7 +217,7 @@ export class SysctlGrammar {
           return this.#name()
         case 4:
         case 5:
-          return `${this.#one(['net.ipv4.conf.*.rp_filter', 'net.ipv4.conf.[al]*.accept_local', 'net/ipv4/conf/l?/rp_filter', 'net.ipv4.conf.nope*.rp_filter', 'net.ipv4.ipfrag_*_thresh', 'net.ipv4.conf.*.send_redirects', 'net.ipv6.conf.*.hop_limit', 'net.ipv6.conf.*.forwarding', 'net.ipv6.conf.t?.disable_ipv6', 'net.ipv[46].neigh.*.locktime', 'net.ipv4.tcp_syn*', 'net.ipv6.conf.all.*_id'])} = ${this.#value()}`
+          return `${this.#one(['net.ipv4.conf.*.rp_filter', 'net.ipv4.conf.[al]*.accept_local', 'net/ipv4/conf/l?/rp_filter', '/net/ipv4/conf/*/rp_filter', 'net..ipv4.conf.*.rp_filter', 'net/ipv6/conf//t*/mtu', 'net.ipv4.conf.nope*.rp_filter', 'net.ipv4.ipfrag_*_thresh', 'net.ipv4.conf.*.send_redirects', 'net.ipv6.conf.*.hop_limit', 'net.ipv6.conf.*.forwarding', 'net.ipv6.conf.t?.disable_ipv6', 'net.ipv[46].neigh.*.locktime', 'net.ipv4.tcp_syn*', 'net.ipv6.conf.all.*_id'])} = ${this.#value()}`
         default:
           return this.#assignment()
       }
