@@ -318,8 +318,10 @@ export class Fragments6 {
     const list = this.#lists.take(IPV6_HEADER_LEN)
     list.least = IPV6_HEADER_LEN + FRAGMENT_HEADER_LEN
     const whole = ((mtu - IPV6_HEADER_LEN) & ~7) - FRAGMENT_HEADER_LEN
+    // The last may be longer where the headers alone are too many.
+    const last = left <= mtu ? mtu - IPV6_HEADER_LEN : whole
     let count = 0
-    for (; left > whole; left -= whole) list.sizes[count++] = whole
+    for (; left > last; left -= whole) list.sizes[count++] = whole
     list.sizes[count++] = left
     list.count = count
     pkt.fragList = list

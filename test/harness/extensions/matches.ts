@@ -155,8 +155,11 @@ function addrtype(d: Draw): string {
 /** Identification and header checksum, or flow label, stand before it. */
 const behindSums = (d: Draw): number => d.by(12, 4)
 
-/** May the host's own packets come by? The kernel draws their identification. */
-const drawnByHost = (d: Draw): boolean => d.can('OUTPUT') || d.can('POSTROUTING')
+/**
+ * May the host's own packets come by? The kernel draws their identification, and of one that comes back by lo no frame
+ * tells it.
+ */
+const drawnByHost = (d: Draw): boolean => !d.only('FORWARD')
 
 /** Where a reset of the host has its checksum, which the kernel leaves to the device: not there yet, unlike ours. */
 const resetSum = (d: Draw): number => d.by(36, 56)
