@@ -7,7 +7,7 @@ import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
-import { sameWords } from '../host-folder/address.ts'
+import { ANY, sameWords } from '../host-folder/address.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import {
   deviceWord,
@@ -593,7 +593,9 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   if (!ipv6Begun(device)) throw new Refusal('EINVAL')
   const length = d.peer?.given && d.peer.length !== 0 ? d.peer.length : (d.local?.length ?? 0)
   const words = d.local?.given ? d.local.words : d.peer!.words
-  const peer = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null
+  const said = d.peer?.given && d.local?.given && !sameWords(d.peer.words, words) ? d.peer.words : null
+  // `::` is no peer, and takes one away.
+  const peer = said !== null && sameWords(said, ANY) ? null : said
   const there = device.addresses.find((a) => a.family === 6 && sameWords(a.words, words))
   const metric = d.metric === 0 ? {} : { metric: d.metric }
   const kept = ['nodad', 'home', 'mngtmpaddr', 'autojoin'].filter((f) => d.flags.has(f))
@@ -603,7 +605,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     if (change === 'add') throw new Refusal('EEXIST', 'ipv6: address already assigned')
     if (managed && there.prefixLength !== 64) throw new Refusal('EINVAL')
     const { flags: _, lifetime: _life, deprecated: _deprecated, ...rest } = there
-    const other = peer !== null && (!there.peer6 || !sameWords(peer, there.peer6))
+    const other = said !== null && !sameWords(said, there.peer6 ?? ANY)
     context.devices.changeAddress(device, there, {
       ...rest,
       ...(other ? { peer6: peer } : {}),
