@@ -36,6 +36,10 @@ import { ETH_HEADER_LEN } from './wire/ethernet.ts'
 /** netdev_max_backlog: packets to this host itself that may wait. */
 const BACKLOG = 1000
 
+/** What dst_output() and the tables return no error for: queued, or thrown away by ip6_pkt_discard_out() and ip6_output(). */
+const isSilent = (why: Reason): boolean =>
+  why === Reason.Queue || why === Reason.NoRoute || why === Reason.Ipv6Disabled
+
 export class Path {
   /**
    * Takes packets for this host instead of the local stack (ports/local.ts). True: taken; it has copied the bytes, or
@@ -184,7 +188,7 @@ export class Path {
    * the bytes in a slot of their own, which is the path's from here on; the Packet object stays the caller's.
    * pkt.route may be set; if it is null, the packet is routed by its addresses, and the source need not be ours.
    * `device`: that it was made for (skb->dev), if any. False: it did not get out, and whoever sends it hears of that (a
-   * negative result); of a queue that nobody reads it does not.
+   * negative result); of a queue that nobody reads it does not, nor of what is thrown away behind the tables.
    */
   sendLocal(pkt: Packet, device: Device | null = null): boolean {
     const outer = this.#depth++ === 0
@@ -193,10 +197,11 @@ export class Path {
     pkt.csumOk = true
     pkt.arrival = pkt.device = device
     pkt.iif = 0
+    const routed = pkt.route !== null || this.routeOfSocket(pkt)
     let fate: Fate
-    if (pkt.route === null && !this.routeOfSocket(pkt)) fate = this.drop(pkt, Reason.NoRoute)
+    if (!routed) fate = this.drop(pkt, Reason.NoRoute)
     else fate = pkt.family === 4 ? this.#ipv4.localOut(pkt) : this.#ipv6.localOut(pkt)
-    const out = fate !== Fate.Dropped || this.why === Reason.Queue
+    const out = fate !== Fate.Dropped || (routed && isSilent(this.why))
     this.#depth--
     if (outer && this.#backlog.length > 0) this.#drain()
     return out

@@ -5,7 +5,7 @@
 // Every answer is a packet of its own in a slot of its own, and walks OUTPUT and POSTROUTING like any other. It
 // leaves before the function returns; `cause` is not changed.
 
-import { ICMP_OUT, IcmpStat, IpStat, Reason, TcpStat } from '../counters.ts'
+import { ICMP_OUT, IcmpStat, IpStat, TcpStat } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, type Words } from '../fib.ts'
 import { Hook } from '../hooks.ts'
@@ -608,10 +608,7 @@ export class Replies6 {
     counters.count6(IpStat.OutRequests)
     this.#countOut(type)
     this.#sendingIcmp = true
-    // What is thrown away behind the tables is no error (ip6_pkt_discard_out, ip6_output).
-    const { path } = this.#host
-    if (!this.#send(pkt) && path.why !== Reason.NoRoute && path.why !== Reason.Ipv6Disabled)
-      counters.count6(IpStat.OutDiscards)
+    if (!this.#send(pkt)) counters.count6(IpStat.OutDiscards)
     this.#sendingIcmp = false
   }
 
