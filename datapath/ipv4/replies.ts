@@ -246,9 +246,11 @@ export class Replies {
     if (length < ICMP_HEADER_LEN) return this.#badIcmp()
     const type = host.memory.view.getUint8(pkt.l4)
     icmpTypes4[type]!++
-    // RFC 8335: probes are known by their numbers, and not answered.
-    if (type > NR_ICMP_TYPES) return type !== ICMP_EXT_ECHO && type !== ICMP_EXT_ECHOREPLY && this.#badIcmp()
-    if (pkt.route !== null && isToMany(pkt.route)) {
+    const toMany = pkt.route !== null && isToMany(pkt.route)
+    // RFC 8335: probes are known by their numbers, and not answered; an answer is one's own.
+    if (type > NR_ICMP_TYPES)
+      return type !== ICMP_EXT_ECHO && (type !== ICMP_EXT_ECHOREPLY || toMany) && this.#badIcmp()
+    if (toMany) {
       const asks = type === ICMP_ECHO || type === ICMP_TIMESTAMP
       if (asks ? host.ipv4.icmpEchoIgnoreBroadcasts : type !== ICMP_ADDRESS && type !== ICMP_ADDRESSREPLY)
         return this.#badIcmp()
