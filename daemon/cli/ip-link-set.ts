@@ -4,18 +4,12 @@
 import type { Address, Device } from '../../datapath/devices.ts'
 import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
+import { kindHelp, LINK_KINDS } from './ip-link-kinds.ts'
 import { readVirtualFunction } from './ip-link-vf.ts'
 import { linkUsage } from './ip-usage.ts'
 import { begins, groupNumber, hardware, type Line, number, offOrOn } from './ip-words.ts'
 
 export type LinkChange = 'set' | 'add' | 'replace' | 'delete'
-
-/** What `type` may say (link_util of iproute2). */
-export const LINK_KINDS: ReadonlySet<string> = new Set(
-  'amt bareudp bond bond_slave bridge bridge_slave dsa dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre ip6gretap ip6tnl ipip ipoib ipvlan ipvtap macsec macvlan macvtap netdevsim nlmon rmnet sit team team_slave tun vcan veth vlan vrf vti vxcan vxlan wwan xfrm virt_wifi'.split(
-    ' ',
-  ),
-)
 
 /** When in a request something is done, whatever order the words have: checks first (validate_linkmsg), then do_setlink(). */
 const STEPS = [
@@ -418,6 +412,11 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
       if (begins(line.peek(), 'help')) line.die(linkUsage)
       return garbage(line)
     }
+    const help = line.peek() === 'help' ? kindHelp(wish.type, verb === 'set') : null
+    if (help !== null) {
+      context.out.raw(help.stdout)
+      return line.fail(help.stderr, 1)
+    }
   } else if (making) return line.fail('Not enough information: "type" argument is required\n', 1)
   return answered(
     context,
@@ -427,7 +426,7 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
       else if (verb === 'delete') {
         checkDeletion(wish)
         throw new Refusal('EOPNOTSUPP')
-      } else set(context, target, wish)
+      } else set(context, target, wish, !line.done)
     }),
   )
 }
@@ -450,9 +449,10 @@ function garbage(line: Line, code: 1 | 255 = 1): number {
   return code === 255 ? line.die(text) : line.fail(text, code)
 }
 
-function set(context: IpContext, target: Device, wish: Wish): void {
+/** `more`: words stand behind `type KIND`, whatever they are (rtnl_changelink: no link here takes any). */
+function set(context: IpContext, target: Device, wish: Wish, more: boolean): void {
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
-  if (wish.type?.endsWith('_slave') && LINK_KINDS.has(wish.type)) throw new Refusal('EOPNOTSUPP')
+  if (more || (wish.type?.endsWith('_slave') && LINK_KINDS.has(wish.type))) throw new Refusal('EOPNOTSUPP')
   const { group, name, up } = wish
   const changes: Change[] = [
     ...wish.changes,
@@ -536,7 +536,7 @@ function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
         throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
       }
       if (members.length === 0) checkEarly(wish, ['kind', 'netns', 'netnsid'])
-      for (const member of members) set(context, member, { ...wish, group: null, name: null })
+      for (const member of members) set(context, member, { ...wish, group: null, name: null }, false)
     }),
   )
 }

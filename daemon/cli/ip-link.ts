@@ -3,7 +3,8 @@
 import type { Device } from '../../datapath/devices.ts'
 import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
-import { LINK_KINDS, modifyLink } from './ip-link-set.ts'
+import { LINK_KINDS } from './ip-link-kinds.ts'
+import { modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
 import { begins, groupNumber, type Line, scopeNumber } from './ip-words.ts'
@@ -18,22 +19,54 @@ export function runLink(context: IpContext, words: readonly string[]): number {
   if (begins(verb, 'replace')) return modifyLink(context, line, 'replace')
   if (begins(verb, 'delete')) return modifyLink(context, line, 'delete')
   if (begins(verb, 'show') || begins(verb, 'lst') || begins(verb, 'list')) return showLinks(context, line)
-  if (begins(verb, 'xstats')) return xstats(line)
+  if (begins(verb, 'xstats')) return xstats(context, line)
   if (begins(verb, 'afstats')) return afstats(context, line)
   if (begins(verb, 'property')) return property(context, line)
-  if (begins(verb, 'help')) return line.die(linkUsage)
+  if (begins(verb, 'help')) return linkHelp(context, line)
   return line.die(`Command "${verb}" is unknown, try "ip link help".\n`)
 }
 
-/** iplink_ifla_xstats(): no kind of link here has more statistics. */
-function xstats(line: Line): number {
+/** Kinds with statistics of their own, and the word that asks for some of them alone. */
+const XSTATS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['bond', ['802.3ad', 'lacp']],
+  ['bond_slave', ['802.3ad', 'lacp']],
+  ['bridge', ['igmp']],
+  ['bridge_slave', ['igmp']],
+])
+
+/** iplink_ifla_xstats(), bond_parse_xstats(), bridge_parse_xstats(): no link here is of such a kind. */
+function xstats(context: IpContext, line: Line): number {
   if (line.done) return line.fail('xstats: missing argument\n', 1)
   const word = line.take()
+  if (begins(word, 'help')) {
+    context.out.raw('Usage: ... xstats type TYPE [ ARGS ]\n')
+    return 0
+  }
   if (!begins(word, 'type')) return line.invalid('unknown argument', word)
   const kind = line.next()
   if (!LINK_KINDS.has(kind)) return line.invalid('invalid type', kind)
-  if (/^(bridge|bond)(_slave)?$/.test(kind)) return 0
-  return line.fail(`xstats: link type ${kind} doesn't support xstats\n`, 1)
+  const parts = XSTATS.get(kind)
+  if (parts === undefined) return line.fail(`xstats: link type ${kind} doesn't support xstats\n`, 1)
+  while (!line.done) {
+    const what = line.take()
+    if (what === 'dev') {
+      const name = line.next()
+      if (context.device(name) === undefined && numberOf(name) <= 0) return line.noDevice(name)
+    } else if (what === 'help') {
+      context.out.raw(`Usage: ... ${kind} [ ${parts[0]} ] [ dev DEVICE ]\n`)
+      return line.die('', 0)
+    } else if (!parts.includes(what)) return line.invalid('unknown attribute', what)
+  }
+  context.out.list(() => {})
+  return 0
+}
+
+/** `help KIND` is that kind's own usage, on standard output; words behind it go unread. */
+function linkHelp(context: IpContext, line: Line): number {
+  const usage = LINK_KINDS.get(line.peek()) ?? null
+  if (usage === null) return line.die(linkUsage)
+  context.out.raw(usage)
+  return 0
 }
 
 /** iplink_afstats(): MPLS alone would have some; the exit status is always 0. */

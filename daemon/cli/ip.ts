@@ -219,9 +219,9 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
     const result = runOne(engine, parsed.options, words, session)
     stdout += result.stdout
     stderr += result.stderr
-    if (result.code === 0) continue
     // exit(3) inside a command ends the whole batch, silently.
     if (result.ended) return { stdout, stderr, code: result.code }
+    if (result.code === 0) continue
     stderr += `Command failed ${file}:${number}\n`
     code = 1
     if (!parsed.force) return { stdout, stderr, code }

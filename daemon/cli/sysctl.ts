@@ -72,6 +72,7 @@ class Early extends Error {
   }
 }
 
+/** In the order of the tool's own table, in which it lists what an abbreviation may stand for. */
 const LONG: Readonly<Record<string, string>> = {
   all: 'a',
   deprecated: 'd+',
@@ -82,12 +83,12 @@ const LONG: Readonly<Record<string, string>> = {
   names: 'N',
   values: 'n',
   load: 'p',
-  pattern: 'r',
   quiet: 'q',
   write: 'w',
+  system: 'S+',
+  pattern: 'r',
   help: 'h',
   version: 'V',
-  system: 'S+',
 }
 
 function parse(argv: readonly string[]): Wish {

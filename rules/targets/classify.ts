@@ -9,13 +9,21 @@ export interface Classify {
   readonly priority: number
 }
 
+const ULONG_MAX = 0xffff_ffff_ffff_ffffn
+
+/** A number of sscanf("%x"): a sign and a prefix may stand in front, and digits may be missing behind the prefix. */
+const HEX = String.raw`\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+|(?<=0[xX]))`
+const CLASS = new RegExp(`^${HEX}:${HEX}`)
+
 /** sscanf("%x:%x"): what stands behind the second number is not looked at. */
 function parseClass(text: string): number {
-  const found = /^\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+):\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+)/.exec(text)
+  const found = CLASS.exec(text)
   if (found === null) throw new OptionError(`Bad class value "${text}"`)
   const number = (sign: string, digits: string): number => {
-    const value = Number(BigInt.asIntN(32, BigInt(`0x${digits}`)))
-    return sign === '-' ? -value : value
+    const value = BigInt(`0x${digits || 0}`)
+    // strtoul() ends at ULONG_MAX, whatever the sign.
+    if (value > ULONG_MAX) return -1
+    return Number(BigInt.asIntN(32, sign === '-' ? -value : value))
   }
   const major = number(found[1]!, found[2]!)
   const minor = number(found[3]!, found[4]!)

@@ -30,11 +30,17 @@ console.log(
     : `NOT RUN: ipset is not compared with the kernel: ${reason}`,
 )
 
+/** What 7.17 prints behind a bitmask is the low byte of the random initval (docs/parity.md). */
+const BEHIND_BITMASK = /(bitmask\S* ?[0-9a-f.:]+)\/(\d+)(?=(.*initval\S* ?0x[0-9a-f]{6}([0-9a-f]{2})))/g
+
 /** What may differ, taken out; elements of one set in the order of their text, unless the order was asked for. */
 function masked(text: string, ordered: boolean): string {
   const lines = text
     .replace(/hashsize \d+/g, 'hashsize N')
     .replace(/<hashsize>\d+/g, '<hashsize>N')
+    .replace(BEHIND_BITMASK, (line, head: string, length: string, _, last: string) =>
+      Number(length) === Number.parseInt(last, 16) ? head : line,
+    )
     .replace(/initval 0x[0-9a-f]+/g, 'initval X')
     .replace(/<initval>0x[0-9a-f]+/g, '<initval>X')
     .replace(/Size in memory: \d+/g, 'Size in memory: N')
@@ -195,6 +201,13 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
 
 /** Lines that once differed, in sequence. */
 const ONCE = `
+create a1 hash:ip,port,net
+add a1 10.0.0.1,tcp:80,10.0.0.0/20
+create a2 hash:ip bitmask 255.255.0.0
+save
+list -o xml
+list a2
+destroy
 create c hash:ip,port,net
 test c 10.0.1.3,icmp:echo-request,10.0.0.0-10.0.1.4
 add c 10.0.0.1,80,10.0.0.0/24
