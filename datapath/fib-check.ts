@@ -7,6 +7,7 @@ import type { FibLookup } from './fib-lookup.ts'
 import type { Family } from './packet.ts'
 import {
   isJoined,
+  isReject6,
   type Nexthop,
   newFlowKey,
   RouteError,
@@ -41,13 +42,8 @@ function hostBitsClear(w: Words, length: number): boolean {
   })
 }
 
-/** RTF_REJECT: an error type, or a route out of lo that is neither local, nor an address's own, nor of ::1 (fib6_is_reject). */
-const isRejected6 = (r: RouteEntry): boolean =>
-  isErrorType(r.type) ||
-  (r.device?.loopback === true &&
-    r.type !== RouteType.Local &&
-    !isJoined(r) &&
-    !(r.prefixLength === 128 && sameWords(r.dst, [0, 0, 0, 1])))
+/** RTF_REJECT. */
+const isRejected6 = (r: RouteEntry): boolean => isErrorType(r.type) || isReject6(r)
 
 /** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */
 const behind6 = (spec: RouteSpec): RouteSpec => ({ ...spec, family: 6, table: Table.Main, source: null })

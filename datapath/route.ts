@@ -196,9 +196,26 @@ export function newFlowKey(): FlowKey {
   }
 }
 
+const LOOPBACK6: Words = [0, 0, 0, 1]
+
 /** RTF_ANYCAST: an anycast address that the host has joined. One that was put in as a route only comes in. */
 export const isJoined = ({ type, protocol }: Pick<RouteSpec, 'type' | 'protocol'>): boolean =>
   type === RouteType.Anycast && protocol === 'kernel'
+
+/** fib6_is_reject(): a route out of lo that is for no address of this host leads nowhere, though it is no error. */
+export const isReject6 = (route: Route): boolean =>
+  route.device?.loopback === true &&
+  route.type !== RouteType.Local &&
+  !isJoined(route) &&
+  !sameWords(route.dst, LOOPBACK6)
+
+/** What a route says of the hop limit (TTL) of packets made here by it, 0 for nothing (RTAX_HOPLIMIT). */
+export function hopLimitMetric(route: Route | null): number {
+  const metrics = route?.extras?.metrics
+  if (metrics !== undefined)
+    for (const metric of metrics) if (metric.name === 'hoplimit') return Number(metric.value)
+  return 0
+}
 
 /** RTCF_BROADCAST or RTCF_MULTICAST of the route that a packet took. */
 export const isToMany = (route: Route): boolean =>

@@ -123,7 +123,8 @@ interface Hop {
   both: boolean
   onlink: boolean
   weight: number
-  realm: number
+  /** null: not said. */
+  realm: number | null
 }
 
 /** A gateway behind `via`. */
@@ -162,7 +163,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let source: AnyPrefix | null = null
   let preference = 0
   let device: string | null = null
-  const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: 0 }
+  const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: null }
   const metrics = new Map<string, RouteMetric>()
   const locked = new Set<string>()
   let nexthopId = 0
@@ -265,7 +266,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       ...(behindIt && own === 4 ? { via6: h.gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
-      ...(h.realm === 0 ? {} : { realm: h.realm }),
+      ...(h.realm ? { realm: h.realm } : {}),
       ...(refused === null ? {} : { refused }),
     })
   }
@@ -322,7 +323,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     gateway: behindOther || (isDefault(hop.gateway) && own === 4) ? null : (hop.gateway?.words ?? null),
     source: isDefault(source) ? null : (source?.words ?? null),
     mtu: Math.min(Number(mtu), 65520),
-    realm: hop.realm,
+    realm: hop.realm ?? 0,
     nexthops: nexthops.length === 0 ? null : nexthops,
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
@@ -411,8 +412,7 @@ function readNexthops(
   for (;;) {
     if (word !== 'nexthop') line.die(`Error: "nexthop" or end of line is expected instead of "${word}"\n`)
     if (line.done) line.die('Error: unexpected end of line after "nexthop"\n')
-    const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: 0 }
-    let realmSaid = false
+    const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: null }
     hops.push(hop)
     for (;;) {
       if (line.done) return
@@ -433,8 +433,7 @@ function readNexthops(
       } else if (word === 'onlink') hop.onlink = true
       else if (begins(word, 'realms')) {
         const realm = line.named('"realm" value is invalid\n', realms)
-        if (!realmSaid) hop.realm = realm
-        realmSaid = true
+        hop.realm ??= realm
       } else break
     }
   }

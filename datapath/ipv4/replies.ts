@@ -14,7 +14,7 @@ import { writePartialChecksum } from '../offload.ts'
 import { IpOptions, type Packet, PacketType } from '../packet.ts'
 import { fill4 } from '../parse.ts'
 import { HEADROOM } from '../ring.ts'
-import { isForHost, isToMany } from '../route.ts'
+import { hopLimitMetric, isForHost, isToMany } from '../route.ts'
 import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_ADDRESS,
@@ -600,7 +600,9 @@ export class Replies {
     // A group may be the first stop of a source route that is turned round.
     view.setUint8(
       l3 + 8,
-      pkt.route?.type === RouteType.Multicast ? MULTICAST_TTL : hopLimitOf(pkt.route) || host.ipv4.defaultTtl,
+      pkt.route?.type === RouteType.Multicast
+        ? MULTICAST_TTL
+        : hopLimitMetric(pkt.route) || host.ipv4.defaultTtl,
     )
     view.setUint8(l3 + 9, proto)
     view.setInt32(l3 + 12, source)
@@ -667,12 +669,4 @@ export class Replies {
     this.#host.memory.give(pkt.slot)
     this.#host.packets.give(pkt)
   }
-}
-
-/** ip4_dst_hoplimit(): what the route says, 0 for nothing. */
-function hopLimitOf(route: Route | null): number {
-  const metrics = route?.extras?.metrics
-  if (metrics !== undefined)
-    for (const metric of metrics) if (metric.name === 'hoplimit') return Number(metric.value)
-  return 0
 }

@@ -17,6 +17,7 @@ import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { setHopLimit } from '../rewrite.ts'
+import { isReject6 } from '../route.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
 import {
   ICMPV6_ADM_PROHIBITED,
@@ -36,7 +37,7 @@ import { LocalStack6 } from './local.ts'
 import { redirect } from './ndisc.ts'
 import { hopByHopOk } from './options.ts'
 import { PathMtus6 } from './pmtu.ts'
-import { forwardMtu, Ipv6Routes, interfaceOf, isReject, routeMtu } from './routes.ts'
+import { forwardMtu, Ipv6Routes, interfaceOf, routeMtu } from './routes.ts'
 
 const IPV6_MIN_MTU = 1280
 /** How often the destination of a redirect is told of, ms. */
@@ -159,7 +160,7 @@ export class Ipv6Path {
   #input(pkt: Packet, device: Device): Fate {
     const route = pkt.route!
     const { type } = route
-    if (isErrorType(type) || isReject(route)) return this.#unroutable(pkt, type)
+    if (isErrorType(type) || isReject6(route)) return this.#unroutable(pkt, type)
     if (type === RouteType.Local || type === RouteType.Anycast) return this.#deliver(pkt)
     if (isMulticast(route.dst[0]) && route.prefixLength >= 8) {
       // ip6_mc_input(): multicast is not routed here.
@@ -447,7 +448,7 @@ export class Ipv6Path {
     const host = this.#host
     const route = pkt.route!
     const device = route.device!
-    if (isReject(route)) {
+    if (isReject6(route)) {
       // ip6_pkt_discard_out()
       host.counters.count6(IpStat.OutNoRoutes)
       host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOROUTE, 0, device)

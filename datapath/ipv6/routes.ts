@@ -12,7 +12,7 @@ import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } fr
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
 import { covers, type Rule } from '../policy-rules.ts'
-import { isJoined } from '../route.ts'
+import { hopLimitMetric, isJoined } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, type RouteTable } from '../route-table.ts'
 import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
@@ -39,19 +39,10 @@ export const forwardMtu = (route: Route): number =>
   route.mtu !== 0 && route.extras?.locked?.includes('mtu') ? route.mtu : route.device!.conf6.mtu
 
 /** ip6_dst_hoplimit(). */
-export function hopLimitOf(route: Route): number {
-  const metrics = route.extras?.metrics
-  if (metrics !== undefined)
-    for (const metric of metrics) if (metric.name === 'hoplimit') return Number(metric.value)
-  return route.device!.conf6.hopLimit
-}
+export const hopLimitOf = (route: Route): number => hopLimitMetric(route) || route.device!.conf6.hopLimit
 
 /** ip6_dst_idev(): the interface that a route stands for; its device is lo if the route leads to this host. */
 export const interfaceOf = (route: Route): Device => (route as RouteEntry).origin ?? route.device!
-
-/** fib6_is_reject(): a route out of lo that is for no address of this host leads nowhere, though it is no error. */
-export const isReject = (route: Route): boolean =>
-  route.device!.loopback && route.type !== RouteType.Local && !isJoined(route)
 
 /** ipv6_anycast_destination(). */
 export function isAnycast(route: Route, d0: number, d1: number, d2: number, d3: number): boolean {
