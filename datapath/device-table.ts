@@ -7,7 +7,7 @@
 //
 // Hot code reads the plain fields of device.conf and never a sysctl name.
 
-import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
+import { type Address, type Device, type DeviceConf, IPV6_MIN_MTU, Scope } from './devices.ts'
 import type { Tunables } from './tunables.ts'
 import { isLoopback4 } from './wire/ipv4.ts'
 
@@ -335,7 +335,10 @@ export class Devices {
     if (!up) this.#dropAddresses6(device)
   }
 
-  /** inetdev_event() and init_loopback(): lo that comes up has its addresses. */
+  /**
+   * inetdev_event() and init_loopback(): lo that comes up has its addresses, that of IPv6 for a moment only where the MTU is too
+   * small for it.
+   */
   #loopbackAddresses(device: Device): void {
     const common = { broadcast: null, peer: null, scope: Scope.Host, secondary: false }
     if (!device.addresses.some((a) => a.family === 4 && a.words[0] === 0x7f000001 && a.prefixLength === 8))
@@ -347,6 +350,7 @@ export class Devices {
         label: device.name,
       })
     if (
+      device.mtu >= IPV6_MIN_MTU &&
       !device.addresses.some(
         (a) => a.family === 6 && a.words[3] === 1 && (a.words[0] | a.words[1] | a.words[2]) === 0,
       )

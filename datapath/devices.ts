@@ -132,3 +132,9 @@ export interface Device {
   /** Offload bits: what the port behind it takes. */
   offloads: number
 }
+
+/** IPV6_MIN_MTU: on a device with less there is no IPv6. */
+export const IPV6_MIN_MTU = 1280
+/** Whether a device has an inet6_dev, though IPv6 may be disabled on it. */
+export const ipv6Begun = ({ mtu, loopback }: Pick<Device, 'mtu' | 'loopback'>): boolean =>
+  loopback || mtu >= IPV6_MIN_MTU

@@ -2,7 +2,7 @@
 // comes out of them. A gateway has to be on a link; which one, the tables say.
 
 import type { Devices } from './device-table.ts'
-import { type Device, Scope } from './devices.ts'
+import { type Device, ipv6Begun, Scope } from './devices.ts'
 import type { FibLookup } from './fib-lookup.ts'
 import type { Family } from './packet.ts'
 import {
@@ -19,7 +19,6 @@ import {
   type Words,
 } from './route.ts'
 import { isErrorType, RouteEntry } from './route-table.ts'
-import { ipv6Begun } from './tunables-ipv6.ts'
 
 /** fib_props[].scope: the widest scope that each type may have. */
 const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255, 255]

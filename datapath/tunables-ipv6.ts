@@ -5,7 +5,7 @@
 //     net.ipv6.conf.DEV.X ─────▶ device.conf6.x
 
 import type { Devices } from './device-table.ts'
-import type { Device } from './devices.ts'
+import { type Device, IPV6_MIN_MTU, ipv6Begun } from './devices.ts'
 import {
   jiffiesOfMs,
   jiffiesOfText,
@@ -16,12 +16,6 @@ import {
   type Tunables,
 } from './tunables.ts'
 import { parseIpv6 } from './wire/address.ts'
-
-/** IPV6_MIN_MTU: on a device with less there is no IPv6. */
-export const IPV6_MIN_MTU = 1280
-/** Whether a device has an inet6_dev, though IPv6 may be disabled on it. */
-export const ipv6Begun = ({ mtu, loopback }: Pick<Device, 'mtu' | 'loopback'>): boolean =>
-  loopback || mtu >= IPV6_MIN_MTU
 
 /** Values in the kernel's units. */
 export class Ipv6Conf {
@@ -328,12 +322,13 @@ export class Ipv6DeviceConf {
     this.#conf = conf
     this.#declareRow(ALL, null)
     this.#declareRow(DEFAULT, null)
-    for (const device of devices.all()) this.#declareRow(device.name, device)
+    for (const device of devices.all()) this.#begin(device)
     devices.listen({
-      deviceAdded: (device) => this.#declareRow(device.name, device),
+      deviceAdded: (device) => this.#begin(device),
       deviceRemoved: (device) => this.#forget(device.name),
       deviceRenamed: (device, old) => {
-        const values = this.#rows.get(old)!
+        const values = this.#rows.get(old)
+        if (values === undefined) return
         this.#forget(old)
         const secret = this.#secrets.get(old)
         this.#secrets.delete(old)
@@ -341,12 +336,14 @@ export class Ipv6DeviceConf {
         this.#declareRow(device.name, device, values)
       },
       mtuChanged: (device) => {
+        if (!ipv6Begun(device)) return this.#end(device)
+        if (!this.#rows.has(device.name)) return this.#begin(device)
         if (device.mtu >= IPV6_MIN_MTU) devices.announceMtu6(device)
         this.#freshMtu(device)
         this.#apply(device)
       },
       linkChanged: (device) => {
-        if (!device.up || device.conf6.disabled) return
+        if (!device.up || device.conf6.disabled || !ipv6Begun(device)) return
         if (device.mtu >= IPV6_MIN_MTU && device.conf6.mtu !== device.mtu) devices.announceMtu6(device)
         this.#freshMtu(device)
         this.#apply(device)
@@ -354,11 +351,28 @@ export class Ipv6DeviceConf {
     })
   }
 
-  /** The device's MTU is IPv6's again: when it changes, and when IPv6 begins on it (NETDEV_UP in addrconf_notify()). */
+  /**
+   * The device's MTU is IPv6's again: when it changes, and when IPv6 begins on it (NETDEV_UP in addrconf_notify()); of lo one
+   * below 1280 is not.
+   */
   #freshMtu(device: Device): void {
+    if (device.mtu < IPV6_MIN_MTU) return
     this.#cause = 'declared'
-    this.#tunables.set(nameOf(device.name, 'mtu'), Math.max(device.mtu, IPV6_MIN_MTU))
+    this.#tunables.set(nameOf(device.name, 'mtu'), device.mtu)
     this.#cause = 'written'
+  }
+
+  /** ipv6_add_dev(): a new start, with what `default` says now; none on a device whose MTU is too small. */
+  #begin(device: Device): void {
+    if (ipv6Begun(device)) this.#declareRow(device.name, device)
+    else this.#apply(device)
+  }
+
+  /** addrconf_ifdown() of a device whose MTU is too small: IPv6 leaves it, with all that was said of it there. */
+  #end(device: Device): void {
+    this.#forget(device.name)
+    this.#secrets.delete(device.name)
+    this.#apply(device)
   }
 
   #forget(name: string): void {
@@ -389,7 +403,7 @@ export class Ipv6DeviceConf {
         // An MTU for IPv6 may not be larger than the device's.
         get max() {
           if (spec.name !== 'mtu' || device === null) return spec.max ?? 0x7fffffff
-          return Math.max(device.mtu, IPV6_MIN_MTU)
+          return device.mtu
         },
         ...(spec.signed ? { signed: true } : {}),
         ...(spec.unsigned ? { unsigned: true } : {}),
@@ -443,9 +457,9 @@ export class Ipv6DeviceConf {
     this.#secrets.set(device.name, Array.from({ length: 8 }, (_, i) => `a${i}5e`).join(':'))
   }
 
-  /** addr_gen_mode of a device: 0 EUI-64, 1 none, 2 from the stable secret, 3 from a random one. */
+  /** addr_gen_mode of a device: 0 EUI-64, 1 none, 2 from the stable secret, 3 from a random one; 0 without IPv6. */
   addressMode(device: Device): number {
-    return this.#rows.get(device.name)![ADDR_GEN_MODE]!
+    return this.#rows.get(device.name)?.[ADDR_GEN_MODE] ?? 0
   }
 
   /** addrconf_sysctl_forward(), addrconf_sysctl_disable() and their kin. */
@@ -482,10 +496,17 @@ export class Ipv6DeviceConf {
   }
 
   #apply(device: Device): void {
-    const row = this.#rows.get(device.name)!
+    const row = this.#rows.get(device.name)
     const conf = device.conf6
+    if (row === undefined) {
+      const ended = !conf.disabled
+      conf.disabled = true
+      if (ended) this.#devices.ipv6Changed(device)
+      this.#devices.touch(false)
+      return
+    }
     const forwarding = row[FORWARDING] !== 0
-    const disabled = row[DISABLE] !== 0 || !ipv6Begun(device)
+    const disabled = row[DISABLE] !== 0
     const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
     if (conf.disabled && !disabled && device.up) this.#freshMtu(device)
     conf.forwarding = forwarding

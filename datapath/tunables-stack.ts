@@ -4,6 +4,7 @@
 // Defaults, ranges and conversions were asked of the kernel, name by name.
 
 import type { Devices } from './device-table.ts'
+import { type Device, ipv6Begun } from './devices.ts'
 import {
   jiffiesOfMs,
   jiffiesOfText,
@@ -368,90 +369,103 @@ const PACKET = 2090
 /** net.ipv4.neigh.DEV.* and net.ipv6.neigh.DEV.* (neigh_sysctl_template). */
 function declareNeighbours(tunables: Tunables, devices: Devices): void {
   const names = ['net.ipv4.neigh', 'net.ipv6.neigh'] as const
-  const undeclared = new Map<string, string[]>()
-  const add = (device: string): void => {
+  type Prefix = (typeof names)[number]
+  const declared = new Map<Prefix, Map<string, string[]>>(names.map((prefix) => [prefix, new Map()]))
+  const add = (device: string, prefix: Prefix): void => {
     const made: string[] = []
-    for (const prefix of names) {
-      const name = (key: string): string => `${prefix}.${device.replaceAll('.', '/')}.${key}`
-      const declare = (spec: Tunable): void => {
-        made.push(spec.name)
-        tunables.declare(spec)
-      }
-      const number = (key: string, value: number, min: number = INT[0], max: number = INT[1]): void =>
-        declare({ name: name(key), default: value, min, max, signed: true })
-      for (const key of ['app_solicit', 'mcast_resolicit']) number(key, 0, 0)
-      for (const key of ['mcast_solicit', 'ucast_solicit']) number(key, 3, 0)
-      number('proxy_qlen', 64, 0)
-      number('delay_first_probe_time', 5, ...SECONDS)
-      number('gc_stale_time', 60, ...SECONDS)
-      for (const [key, ticks] of [
-        ['anycast_delay', 250],
-        ['locktime', prefix === names[0] ? 250 : 0],
-        ['proxy_delay', 200],
-      ] as const)
-        declare(clockSpec(name(key), held(ticks)))
-      declare({
-        name: name('interval_probe_time_ms'),
-        default: 5000,
-        unit: 'ms',
-        store: (ms) => jiffiesOfMs(ms) || Number.NaN,
-      })
-      const retransmit = held(HZ)
-      declare(
-        prefix === names[0]
-          ? clockSpec(name('retrans_time'), retransmit)
-          : ticksSpec(name('retrans_time'), retransmit),
-      )
-      declare(millisecondsSpec(name('retrans_time_ms'), retransmit))
-      const reachable = held(30 * HZ)
-      declare(millisecondsSpec(name('base_reachable_time_ms'), reachable))
-      declare({
-        name: name('base_reachable_time'),
-        default: 30,
-        min: SECONDS[0],
-        max: SECONDS[1],
-        signed: true,
-        words: {
-          read: () => String(Math.trunc(reachable.ticks / HZ)),
-          write: (text) => {
-            const n = parseSysctl(text)
-            if (!(n >= SECONDS[0] && n <= SECONDS[1])) return false
-            reachable.ticks = n * HZ
-            return true
-          },
-        },
-      })
-      const queue = { bytes: 212992 }
-      const queueSpec = (key: string, unit: number): Tunable => ({
-        name: name(key),
-        default: 0,
-        words: {
-          read: () => String(Math.trunc(queue.bytes / unit)),
-          write: (text) => {
-            const n = parseSysctl(text)
-            if (!(n >= 0 && n <= Math.trunc(INT[1] / unit))) return false
-            queue.bytes = n * unit
-            return true
-          },
-        },
-      })
-      declare(queueSpec('unres_qlen', PACKET))
-      declare(queueSpec('unres_qlen_bytes', 1))
+    const name = (key: string): string => `${prefix}.${device.replaceAll('.', '/')}.${key}`
+    const declare = (spec: Tunable): void => {
+      made.push(spec.name)
+      tunables.declare(spec)
     }
-    undeclared.set(device, made)
+    const number = (key: string, value: number, min: number = INT[0], max: number = INT[1]): void =>
+      declare({ name: name(key), default: value, min, max, signed: true })
+    for (const key of ['app_solicit', 'mcast_resolicit']) number(key, 0, 0)
+    for (const key of ['mcast_solicit', 'ucast_solicit']) number(key, 3, 0)
+    number('proxy_qlen', 64, 0)
+    number('delay_first_probe_time', 5, ...SECONDS)
+    number('gc_stale_time', 60, ...SECONDS)
+    for (const [key, ticks] of [
+      ['anycast_delay', 250],
+      ['locktime', prefix === names[0] ? 250 : 0],
+      ['proxy_delay', 200],
+    ] as const)
+      declare(clockSpec(name(key), held(ticks)))
+    declare({
+      name: name('interval_probe_time_ms'),
+      default: 5000,
+      unit: 'ms',
+      store: (ms) => jiffiesOfMs(ms) || Number.NaN,
+    })
+    const retransmit = held(HZ)
+    declare(
+      prefix === names[0]
+        ? clockSpec(name('retrans_time'), retransmit)
+        : ticksSpec(name('retrans_time'), retransmit),
+    )
+    declare(millisecondsSpec(name('retrans_time_ms'), retransmit))
+    const reachable = held(30 * HZ)
+    declare(millisecondsSpec(name('base_reachable_time_ms'), reachable))
+    declare({
+      name: name('base_reachable_time'),
+      default: 30,
+      min: SECONDS[0],
+      max: SECONDS[1],
+      signed: true,
+      words: {
+        read: () => String(Math.trunc(reachable.ticks / HZ)),
+        write: (text) => {
+          const n = parseSysctl(text)
+          if (!(n >= SECONDS[0] && n <= SECONDS[1])) return false
+          reachable.ticks = n * HZ
+          return true
+        },
+      },
+    })
+    const queue = { bytes: 212992 }
+    const queueSpec = (key: string, unit: number): Tunable => ({
+      name: name(key),
+      default: 0,
+      words: {
+        read: () => String(Math.trunc(queue.bytes / unit)),
+        write: (text) => {
+          const n = parseSysctl(text)
+          if (!(n >= 0 && n <= Math.trunc(INT[1] / unit))) return false
+          queue.bytes = n * unit
+          return true
+        },
+      },
+    })
+    declare(queueSpec('unres_qlen', PACKET))
+    declare(queueSpec('unres_qlen_bytes', 1))
+    declared.get(prefix)!.set(device, made)
   }
-  const remove = (device: string): void => {
-    for (const name of undeclared.get(device) ?? []) tunables.undeclare(name)
-    undeclared.delete(device)
+  const remove = (device: string, prefix: Prefix): void => {
+    for (const name of declared.get(prefix)!.get(device) ?? []) tunables.undeclare(name)
+    declared.get(prefix)!.delete(device)
   }
-  for (const device of devices.all()) add(device.name)
+  const begin = (device: Device): void => {
+    for (const prefix of names) if (prefix === names[0] || ipv6Begun(device)) add(device.name, prefix)
+  }
+  for (const device of devices.all()) begin(device)
   devices.listen({
-    deviceAdded: (device) => add(device.name),
-    deviceRemoved: (device) => remove(device.name),
+    deviceAdded: begin,
+    deviceRemoved: (device) => {
+      for (const prefix of names) remove(device.name, prefix)
+    },
+    // IPv6's neighbours come and go with it (ipv6_add_dev(), addrconf_ifdown()).
+    mtuChanged: (device) => {
+      const there = declared.get(names[1])!.has(device.name)
+      if (ipv6Begun(device) === there) return
+      if (there) remove(device.name, names[1])
+      else add(device.name, names[1])
+    },
     deviceRenamed: (device, old) => {
-      const values = (undeclared.get(old) ?? []).map((name) => [name, tunables.text(name)!] as const)
-      remove(old)
-      add(device.name)
+      const values = names
+        .flatMap((prefix) => declared.get(prefix)!.get(old) ?? [])
+        .map((name) => [name, tunables.text(name)!] as const)
+      for (const prefix of names) remove(old, prefix)
+      begin(device)
       const from = `.neigh.${old.replaceAll('.', '/')}.`
       const to = `.neigh.${device.name.replaceAll('.', '/')}.`
       for (const [name, text] of values) tunables.set(name.replace(from, to), text)

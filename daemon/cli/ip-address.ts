@@ -1,11 +1,9 @@
 // ip addr, as ipaddress.c of iproute2 6.1 reads and prints it.
 
-import type { Address, Device } from '../../datapath/devices.ts'
-import { Scope } from '../../datapath/devices.ts'
+import { type Address, type Device, ipv6Begun, Scope } from '../../datapath/devices.ts'
 import type { Words } from '../../datapath/fib.ts'
 import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
-import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { ANY, sameWords } from '../host-folder/address.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'

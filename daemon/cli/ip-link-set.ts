@@ -1,8 +1,7 @@
 // ip link set, add, replace and delete, as iplink.c of iproute2 6.1 reads them. Links belong to the host folder: what is
 // set is theirs, none is made or taken away.
 
-import type { Address, Device } from '../../datapath/devices.ts'
-import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
+import { type Address, type Device, ipv6Begun } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { kindHelp, LINK_KINDS } from './ip-link-kinds.ts'
 import { readVirtualFunction } from './ip-link-vf.ts'

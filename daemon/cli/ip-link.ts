@@ -1,7 +1,6 @@
 // ip link, and the line about the link in ip addr, as ipaddress.c and iplink.c of iproute2 6.1 print them.
 
-import type { Device } from '../../datapath/devices.ts'
-import { ipv6Begun } from '../../datapath/tunables-ipv6.ts'
+import { type Device, ipv6Begun } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import { LINK_KINDS } from './ip-link-kinds.ts'
 import { modifyLink } from './ip-link-set.ts'

@@ -38,12 +38,12 @@ export const cgroup: Match<Cgroup> = {
       m.path === null ? '' : `${m.path.invert ? '! ' : ''}--path ${saveString(m.path.text)}`,
       m.classId === null ? '' : `${m.classId.invert ? '! ' : ''}--cgroup ${m.classId.value}`,
     ),
-  list: (m) =>
-    words(
-      'cgroup',
-      m.path === null ? '' : `${m.path.invert ? '! ' : ''}${m.path.text}`,
-      m.classId === null ? '' : `${m.classId.invert ? '! ' : ''}${m.classId.value}`,
-    ),
+  // A blank stands behind the word, though the path be empty.
+  list: (m) => {
+    const shown = m.path ?? m.classId
+    if (shown === null) return 'cgroup'
+    return `cgroup ${shown.invert ? '! ' : ''}${'text' in shown ? shown.text : shown.value}`
+  },
   check(m) {
     if (m.path === null && m.classId === null) return 'cgroup: neither a path nor a class'
     if (m.path !== null && m.classId !== null) return 'cgroup: both a path and a class'

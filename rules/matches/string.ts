@@ -48,6 +48,8 @@ function parseHex(text: string): number[] {
   const pattern: number[] = []
   let hex = false
   for (let i = 0; i < s.length; ) {
+    // The bar that closes a hex block is too much, too.
+    if (pattern.length >= MAX_PATTERN) fail(`STRING too long "${text}"`)
     let literal = false
     if (s[i] === BACKSLASH && !hex) literal = true
     else if (s[i] === BACKSLASH) fail('Cannot include literals in hex data')
@@ -68,7 +70,6 @@ function parseHex(text: string): number[] {
       pattern.push(Number.parseInt(char(s[i]!) + char(s[i + 1]!), 16))
       i += s[i + 2] === BLANK ? 3 : 2
     } else pattern.push(s[i++]!)
-    if (pattern.length > MAX_PATTERN + 1) fail(`STRING too long "${text}"`)
   }
   return pattern
 }

@@ -295,17 +295,22 @@ class Parse {
   #long(word: string): void {
     const equals = word.indexOf('=')
     const name = equals < 0 ? word.slice(2) : word.slice(2, equals)
-    let found = this.#lookUp(name)
-    if (found === null && this.#loadProtocol()) found = this.#lookUp(name)
-    if (found === null) this.#fail(`unknown option "${word}"`)
-    const { argument } = found!
+    const found = this.#lookUp(name)
+    const { argument } = found ?? {}
     let value: string | null = equals < 0 ? null : word.slice(equals + 1)
-    if (argument === 'none' || argument === 'next') {
-      if (value !== null) this.#fail(`unknown option "${word}"`)
-    } else if (value === null && argument !== 'optional') {
-      if (this.#at >= this.#argv.length) this.#fail(`option "${word}" requires an argument`)
-      value = this.#argv[this.#at++]!
+    const takes = argument !== 'none' && argument !== 'next'
+    const missing = takes && argument !== 'optional' && value === null && this.#at >= this.#argv.length
+    if (found === null || missing || (!takes && value !== null)) {
+      // As command_default(): getopt's complaint counts once the protocol's options are known, too.
+      if (this.#loadProtocol()) {
+        this.#at--
+        return
+      }
+      this.#fail(
+        found !== null && missing ? `option "${word}" requires an argument` : `unknown option "${word}"`,
+      )
     }
+    if (takes && argument !== 'optional') value ??= this.#argv[this.#at++]!
     this.#option(found!, value)
   }
 

@@ -349,12 +349,16 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
           i % 10 === 9 ? [grammar.line(), everything] : [grammar.line()],
         ).flat()
         const answers = worlds.each(
-          lines.map(({ argv, stdin }) => ({ argv: ['sysctl', ...argv], input: stdin })),
+          lines.map(({ tool = 'sysctl', argv, stdin }) => ({ argv: [tool, ...argv], input: stdin })),
         )
         const said: string[] = []
         for (const [i, line] of lines.entries()) {
           const real = { ...answers[i]!, stdout: ofNet(answers[i]!.stdout) }
-          const ours = sysctlTool.run({ tool: 'sysctl', directory: '/', ...line }, worlds.engine)
+          const { tool = 'sysctl', argv, stdin } = line
+          const ours =
+            tool === 'ip'
+              ? worlds.ours(argv)
+              : sysctlTool.run({ tool, directory: '/', argv, stdin }, worlds.engine)
           if (line === everything) {
             expect(shared(ours.stdout), `seed ${seed}, after\n${said.slice(-30).join('\n')}`).toEqual(
               shared(real.stdout),
@@ -362,7 +366,7 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
             continue
           }
           said.push(
-            `sysctl ${line.argv.map((w) => JSON.stringify(w)).join(' ')}${line.stdin === '' ? '' : ` <<< ${JSON.stringify(line.stdin)}`}`,
+            `${tool} ${argv.map((w) => JSON.stringify(w)).join(' ')}${stdin === '' ? '' : ` <<< ${JSON.stringify(stdin)}`}`,
           )
           // All that there is: what both have is compared.
           const whole = real.stdout.includes('net.core.rps_default_mask = ') && real.stdout.length > 10_000
@@ -381,6 +385,53 @@ describe.skipIf(reason !== null)('random command lines of sysctl', () => {
 })
 
 describe.skipIf(reason !== null)("IPv6's MTU of a device", () => {
+  test('below 1280 takes IPv6 and its sysctls away, and another begins with the defaults', () => {
+    const worlds = new IpWorlds()
+    try {
+      const lines = [
+        'sysctl net.ipv6.conf.t0.hop_limit=7 net.ipv6.neigh.t0.mcast_solicit=5 net.ipv4.neigh.t0.mcast_solicit=4',
+        'ip link set t0 mtu 1279',
+        'sysctl net.ipv6.conf.t0.hop_limit net.ipv6.neigh.t0.mcast_solicit net.ipv4.neigh.t0.mcast_solicit',
+        'sysctl -w net.ipv6.conf.t0.forwarding=1 net.ipv6.conf.all.forwarding=1',
+        'sysctl net.ipv6.conf.t0',
+        'sysctl -ar ipv6.(conf|neigh).t0',
+        'sysctl -ar ipv[46].conf.t.[.]mtu|conf.*.forwarding',
+        'ip link set t0 down',
+        'ip link set t0 up',
+        'ip link set t0 mtu 68',
+        'sysctl net.ipv6.conf.default.hop_limit=9 net.ipv6.conf.all.hop_limit=8 net.ipv6.conf.t0.hop_limit=1',
+        'ip link set t0 mtu 1280',
+        'sysctl net.ipv6.conf.t0.hop_limit net.ipv6.neigh.t0.mcast_solicit net.ipv4.neigh.t0.mcast_solicit',
+        'sysctl net.ipv6.conf.t0.forwarding net.ipv6.conf.t0.mtu',
+        'ip link set t0 mtu 1000',
+        'ip link set t0 down',
+        'ip link set t0 mtu 1400',
+        'sysctl net.ipv6.conf.t0.mtu net.ipv6.conf.t0.forwarding',
+        'ip link set lo mtu 1000',
+        'sysctl net.ipv6.conf.lo.mtu net.ipv6.neigh.lo.mcast_solicit net.ipv6.conf.lo.mtu=1280',
+        'ip link set lo down',
+        'ip link set lo up',
+        'ip addr show lo',
+        'sysctl net.ipv6.conf.lo.disable_ipv6=1 net.ipv6.conf.lo.disable_ipv6=0',
+        'ip link set lo mtu 1500',
+        'ip addr show lo',
+        'ip link set t1 mtu 1000 down',
+        'ip link set t1 name t7',
+        'ip -d link show t7',
+        'ip link set t7 mtu 1400 up',
+        'sysctl -ar ipv[46].*t7.*mtu',
+      ]
+      for (const line of lines) {
+        const [tool = '', ...argv] = line.split(' ')
+        const call = { tool, directory: '/', argv, stdin: '' }
+        const ours = tool === 'ip' ? worlds.ours(argv) : sysctlTool.run(call, worlds.engine)
+        expect(ours, line).toEqual(worlds.inside([tool, ...argv]))
+      }
+    } finally {
+      worlds.close()
+    }
+  })
+
   test("is the device's again when IPv6 begins on it", () => {
     const worlds = new IpWorlds()
     try {

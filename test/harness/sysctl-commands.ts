@@ -5,6 +5,8 @@ import type { SeededRandom } from './frames.ts'
 import { MutatedLines } from './mutated-lines.ts'
 
 export interface SysctlLine {
+  /** ip: a link that changes, and what there is with it. */
+  readonly tool?: 'ip'
   readonly argv: readonly string[]
   readonly stdin: string
 }
@@ -131,7 +133,19 @@ export class SysctlGrammar {
     }
   }
 
+  /** A link whose MTU decides whether there is IPv6, or that goes down or comes up. */
+  #link(): SysctlLine {
+    const change = this.#one([
+      ...['68', '1279', '1280', '1400', '1500', '9000'].map((mtu) => ['mtu', mtu]),
+      ['down'],
+      ['up'],
+      ['mtu', '1000', 'up'],
+    ])
+    return { tool: 'ip', argv: ['link', 'set', this.#one(['t0', 't1', 'lo']), ...change], stdin: '' }
+  }
+
   line(): SysctlLine {
+    if (this.#chance(0.05)) return this.#link()
     if (this.#chance(0.4)) return this.#changed()
     const dice = this.#random.u32() % 100
     const operands = (): string[] =>
