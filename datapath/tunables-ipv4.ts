@@ -13,6 +13,8 @@ export class Ipv4Conf {
   /** fwmark_reflect: answers carry the mark of what they answer. */
   fwmarkReflect = false
   icmpEchoIgnoreAll = false
+  /** icmp_echo_enable_probe, of both families: RFC 8335. */
+  icmpEchoEnableProbe = false
   icmpEchoIgnoreBroadcasts = true
   icmpIgnoreBogusErrorResponses = true
   icmpErrorsUseInboundIfaddr = false
@@ -70,7 +72,7 @@ export function declareIpv4(tunables: Tunables, conf: Ipv4Conf): void {
   flag('ip_forward_update_priority', true, (on) => (conf.forwardUpdatePriority = on), 1)
   flag('fwmark_reflect', false, (on) => (conf.fwmarkReflect = on))
   flag('icmp_echo_ignore_all', false, (on) => (conf.icmpEchoIgnoreAll = on), 1)
-  flag('icmp_echo_enable_probe', false, () => {}, 1)
+  flag('icmp_echo_enable_probe', false, (on) => (conf.icmpEchoEnableProbe = on), 1)
   flag('icmp_echo_ignore_broadcasts', true, (on) => (conf.icmpEchoIgnoreBroadcasts = on), 1)
   flag('icmp_ignore_bogus_error_responses', true, (on) => (conf.icmpIgnoreBogusErrorResponses = on), 1)
   flag('icmp_errors_use_inbound_ifaddr', false, (on) => (conf.icmpErrorsUseInboundIfaddr = on), 1)

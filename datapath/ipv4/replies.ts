@@ -13,6 +13,7 @@ import type { Host } from '../host.ts'
 import { writePartialChecksum } from '../offload.ts'
 import { IpOptions, type Packet, PacketType } from '../packet.ts'
 import { fill4 } from '../parse.ts'
+import { answerProbe, answersProbe } from '../probe.ts'
 import { HEADROOM } from '../ring.ts'
 import { hopLimitMetric, isForHost, isToMany } from '../route.ts'
 import { fold, pseudo4, sumView, transportChecksumOk, writeIpv4Checksum } from '../wire/checksum.ts'
@@ -247,9 +248,9 @@ export class Replies {
     const type = host.memory.view.getUint8(pkt.l4)
     icmpTypes4[type]!++
     const toMany = pkt.route !== null && isToMany(pkt.route)
-    // RFC 8335: probes are known by their numbers, and not answered; an answer is one's own.
-    if (type > NR_ICMP_TYPES)
-      return type !== ICMP_EXT_ECHO && (type !== ICMP_EXT_ECHOREPLY || toMany) && this.#badIcmp()
+    // RFC 8335: an answer to a probe is one's own.
+    if (type === ICMP_EXT_ECHO) return this.echoReply(pkt)
+    if (type > NR_ICMP_TYPES) return (type !== ICMP_EXT_ECHOREPLY || toMany) && this.#badIcmp()
     if (toMany) {
       const asks = type === ICMP_ECHO || type === ICMP_TIMESTAMP
       if (asks ? host.ipv4.icmpEchoIgnoreBroadcasts : type !== ICMP_ADDRESS && type !== ICMP_ADDRESSREPLY)
@@ -323,14 +324,18 @@ export class Replies {
     )
   }
 
-  /** icmp_echo(): the request back, with its code, identifier, sequence, data, TOS and options. */
+  /** icmp_echo(): the request back, with its code, identifier, sequence, data, TOS and options; a probe with what it asks. */
   echoReply(pkt: Packet): boolean {
-    if (this.#host.ipv4.icmpEchoIgnoreAll) return false
+    const host = this.#host
+    if (host.ipv4.icmpEchoIgnoreAll) return false
+    const probe = host.memory.view.getUint8(pkt.l4) === ICMP_EXT_ECHO
+    if (probe && !answersProbe(pkt, host)) return false
     const data = pkt.end - pkt.l4 - ICMP_HEADER_LEN
-    const answer = this.#icmpReply(pkt, ICMP_ECHOREPLY, data)
+    const answer = this.#icmpReply(pkt, probe ? ICMP_EXT_ECHOREPLY : ICMP_ECHOREPLY, data)
     if (answer === null) return false
     const l4 = answer.l4
-    this.#host.memory.bytes.copyWithin(l4 + 1, pkt.l4 + 1, pkt.end)
+    host.memory.bytes.copyWithin(l4 + 1, pkt.l4 + 1, pkt.end)
+    if (probe) answerProbe(pkt, host, answer)
     this.#sealIcmp(answer, l4)
     this.#sendIcmp(answer, 0)
     return true

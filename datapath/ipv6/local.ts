@@ -18,6 +18,7 @@ import { ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
   ICMPV6_ECHO_REQUEST,
+  ICMPV6_EXT_ECHO_REQUEST,
   ICMPV6_HDR_FIELD,
   ICMPV6_INFOMSG_MASK,
   ICMPV6_MGM_QUERY,
@@ -267,6 +268,9 @@ export class LocalStack6 {
     if ((type & ICMPV6_INFOMSG_MASK) === 0 && this.#nobodyAsked(pkt, pkt.l4 + ICMP_HEADER_LEN))
       icmp6[IcmpStat.InErrors]!++
     switch (type) {
+      case ICMPV6_EXT_ECHO_REQUEST:
+        if (host.ipv4.icmpEchoEnableProbe && !host.ipv6.icmpEchoIgnoreAll) host.replies6.echoReply(pkt)
+        break
       case ICMPV6_ECHO_REQUEST:
         if (!host.ipv6.icmpEchoIgnoreAll) host.replies6.echoReply(pkt)
         break

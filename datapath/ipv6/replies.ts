@@ -13,6 +13,7 @@ import type { Host } from '../host.ts'
 import { writePartialChecksum } from '../offload.ts'
 import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
+import { answerProbe, answersProbe } from '../probe.ts'
 import { HEADROOM } from '../ring.ts'
 import { isJoined } from '../route.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
@@ -21,6 +22,8 @@ import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
 import {
   ICMPV6_DEST_UNREACH,
   ICMPV6_ECHO_REPLY,
+  ICMPV6_EXT_ECHO_REPLY,
+  ICMPV6_EXT_ECHO_REQUEST,
   ICMPV6_INFOMSG_MASK,
   ICMPV6_PARAMPROB,
   ICMPV6_PKT_TOOBIG,
@@ -284,11 +287,16 @@ export class Replies6 {
 
   // -- answers of the local stack
 
-  /** icmpv6_echo_reply(): the request back, from the address it was for if that is one host's. Whether it was sent. */
+  /**
+   * icmpv6_echo_reply(): the request back, from the address it was for if that is one host's; a probe with what it asks.
+   * Whether it was sent.
+   */
   echoReply(pkt: Packet): boolean {
     const host = this.#host
     const { ipv6 } = host
     const { view, bytes } = host.memory
+    const probe = view.getUint8(pkt.l4) === ICMPV6_EXT_ECHO_REQUEST
+    const type = probe ? ICMPV6_EXT_ECHO_REPLY : ICMPV6_ECHO_REPLY
     if (isMulticast(pkt.d0) && ipv6.icmpEchoIgnoreMulticast) return false
     const route = pkt.route!
     const anycast = isAnycast(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
@@ -298,23 +306,25 @@ export class Replies6 {
     key.oif = this.#interface(pkt, pkt.arrival!).index
     key.mark = this.#mark(pkt)
     // Policy rules find type and code where the destination port is.
-    key.dport = ICMPV6_ECHO_REPLY << 8
+    key.dport = type << 8
     if (this.#sendingIcmp) return false
     const way = host.path.routes6.outputWithSource(key)
     if (way === null) return false
     const limited = !pkt.arrival!.loopback && ipv6.icmpLimited[ICMPV6_ECHO_REPLY] === 1
     if (limited && (!this.#allow() || !this.#peerAllow(null))) return false
+    if (probe && !answersProbe(pkt, host)) return false
     const answer = this.#append(pkt, way, pkt.end - pkt.l4)
     if (answer === null) {
       host.counters.icmp6[IcmpStat.OutErrors]!++
       return false
     }
     bytes.copyWithin(answer.l4, pkt.l4, pkt.end)
-    view.setUint8(answer.l4, ICMPV6_ECHO_REPLY)
+    view.setUint8(answer.l4, type)
+    if (probe) answerProbe(pkt, host, answer)
     const label = (ipv6.flowLabelReflect & REFLECT_ECHO_REPLIES) !== 0 ? ipv6FlowLabel(view, pkt.l3) : 0
     this.#header(answer, hopLimitOf(way), ipv6TrafficClass(view, pkt.l3), label, IPPROTO_ICMPV6)
     this.#sealIcmp(answer)
-    this.#sendIcmp(answer, ICMPV6_ECHO_REPLY)
+    this.#sendIcmp(answer, type)
     return true
   }
 

@@ -15,6 +15,9 @@ export const NDISC_NEIGHBOUR_SOLICITATION = 135
 export const NDISC_NEIGHBOUR_ADVERTISEMENT = 136
 export const NDISC_REDIRECT = 137
 export const ICMPV6_MLD2_REPORT = 143
+/** RFC 8335. */
+export const ICMPV6_EXT_ECHO_REQUEST = 160
+export const ICMPV6_EXT_ECHO_REPLY = 161
 
 /** Codes of ICMPV6_DEST_UNREACH. */
 export const ICMPV6_NOROUTE = 0

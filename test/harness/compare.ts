@@ -4,6 +4,7 @@
 //   ip-id           identification of packets the host makes itself, and of fragments that it cuts
 //   times           milliseconds in timestamp replies and timestamp options, by TIMESTAMP_SLACK_MS
 //   use             the reference count in a conntrack line
+//   delta-time      age of a flow, by AGE_SLACK_S
 //   timeout         remaining seconds of a flow, by TIMEOUT_SLACK_S
 //   endless rounds  all of a scenario in which a packet goes round for ever; see ENDLESS
 //   timers          what one sends may come in a later step, by TIMER_SLACK_MS
@@ -14,9 +15,21 @@ import { decode } from './frames.ts'
 import { comparableSets, type SetLine } from './generate-sets.ts'
 import { headersOf, ICMPV6, isIcmp, TCP, UDP, u16, u32 } from './headers.ts'
 import { compareRecords } from './records.ts'
-import { hex, type Run, type Scenario, type Sent, type StepRun } from './scenario.ts'
+import {
+  addressesOf,
+  type Family,
+  familiesOf,
+  hex,
+  partOf,
+  type Run,
+  type Scenario,
+  type Sent,
+  type StepRun,
+} from './scenario.ts'
 
 export const TIMEOUT_SLACK_S = 2
+/** Seconds of the wall clock that may have begun between two looks at it. */
+const AGE_SLACK_S = 1
 const TIMESTAMP_SLACK_MS = 50
 /** Timers of one to two seconds end up to eight jiffies late (LVL_GRAN of kernel/time/timer.c). */
 const TIMER_SLACK_MS = 70
@@ -45,6 +58,7 @@ export function compareRuns(
   return [
     ...compareFrames(expected, actual, names),
     ...compareTables(expected.save, actual.save, names),
+    ...compareTables(expected.saveBeside ?? '', actual.saveBeside ?? '', names),
     ...compareSets(expected.sets ?? '', actual.sets ?? '', names),
     ...compareProc(expected, actual, names),
     ...compareRecords(expected.records ?? [], actual.records ?? [], names, sameFrame),
@@ -482,14 +496,17 @@ interface Flow {
   /** Without timeout and use count. */
   readonly text: string
   readonly timeout: number | null
+  /** nf_conntrack_timestamp: how long it has been there, s; null where nobody counts. */
+  readonly age: number | null
 }
 
 /** `ipv4 2 tcp 6 431999 ESTABLISHED src=…`: the fifth word is the timeout. */
 export function readFlow(line: string): Flow {
   const words = line.trim().split(/\s+/)
   const timeout = /^\d+$/.test(words[4] ?? '') ? Number(words[4]) : null
-  const rest = words.filter((w, i) => !(i === 4 && timeout !== null) && !w.startsWith('use='))
-  return { text: rest.join(' '), timeout }
+  const rest = words.filter((w, i) => !(i === 4 && timeout !== null) && !/^(use|delta-time)=/.test(w))
+  const age = words.find((w) => w.startsWith('delta-time='))?.split('=')[1]
+  return { text: rest.join(' '), timeout, age: age === undefined ? null : Number(age) }
 }
 
 /** Protocol, state and flags of a flow, for grouping. */
@@ -520,6 +537,13 @@ function compareFlows(
           signature: `timeout: ${flowShape(x.text)}`,
           step: null,
           text: `  ${x.text}\n    ${names[0]} ${x.timeout} s, ${names[1]} ${y.timeout} s`,
+        })
+      if (x.age === null ? y.age !== null : y.age === null || Math.abs(x.age - y.age) > AGE_SLACK_S)
+        out.push({
+          kind: 'timeout',
+          signature: 'age of a flow',
+          step: null,
+          text: `  ${x.text}\n    ${names[0]} delta-time=${x.age}, ${names[1]} delta-time=${y.age}`,
         })
       i++
       j++
@@ -581,7 +605,7 @@ function compareExpectations(a: Run, b: Run, names: readonly [string, string]): 
   const read = ({ expect = [] }: Run): Flow[] =>
     expect.map((line) => {
       const [timeout = '', ...words] = line.trim().split(/\s+/)
-      return { text: words.join(' '), timeout: Number(timeout) }
+      return { text: words.join(' '), timeout: Number(timeout), age: null }
     })
   const stays = ({ text, timeout }: Flow, { conntrack }: Run): boolean =>
     timeout! > TIMEOUT_SLACK_S &&
@@ -612,19 +636,28 @@ function isMaster(line: string, expectation: string): boolean {
 
 /** The host of a scenario, in words. */
 export function describeHost(scenario: Scenario): string {
-  const six = scenario.family === 6 ? '-6 ' : ''
+  const families = familiesOf(scenario)
+  const worded = (family: Family): string[] => {
+    const six = family === 6 ? '-6 ' : ''
+    const { routes, rules } = partOf(scenario, family)
+    return [
+      ...routes.map((r) => `  ip ${six}route add ${r}`),
+      ...rules.map((r) => `  ip ${six}rule add ${r}`),
+    ]
+  }
   return [
-    ...scenario.devices.map((d) => `  ${d.name} mtu ${d.mtu} ${d.addresses.join(', ')}`),
-    ...scenario.routes.map((r) => `  ip ${six}route add ${r}`),
-    ...scenario.rules.map((r) => `  ip ${six}rule add ${r}`),
+    ...scenario.devices.map((d) => {
+      const addresses = families.flatMap((family) => addressesOf(scenario, d, family))
+      return `  ${d.name} mtu ${d.mtu} ${addresses.join(', ')}`
+    }),
+    ...families.flatMap(worded),
     ...Object.entries(scenario.sysctls).map(([name, value]) => `  ${name} = ${value}`),
     ...(scenario.sets ?? '').split('\n').flatMap((l) => (l === '' ? [] : [`  ${l}`])),
-    ...(scenario.iptables === ''
-      ? []
-      : scenario.iptables
-          .trimEnd()
-          .split('\n')
-          .map((l) => `  ${l}`)),
+    ...families.flatMap((family) => {
+      const { iptables } = partOf(scenario, family)
+      const lines = iptables === '' ? [] : iptables.trimEnd().split('\n')
+      return [...(families.length > 1 ? [`  # IPv${family}`] : []), ...lines.map((l) => `  ${l}`)]
+    }),
   ].join('\n')
 }
 

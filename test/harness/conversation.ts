@@ -185,7 +185,7 @@ export class TcpConversation implements Conversation {
   readonly #w: Wire
   readonly #a: End
   #b: End | null = null
-  #phase: 'start' | 'syn' | 'synack' | 'open' | 'closing' | 'done' = 'start'
+  #phase: 'start' | 'syn' | 'synack' | 'open' | 'closing' | 'again' | 'done' = 'start'
   #turns = 0
   readonly #rough: boolean
 
@@ -285,7 +285,11 @@ export class TcpConversation implements Conversation {
       referencesOf(frame, end.view),
     )
     const view = learn(frame, run)
-    if (end === this.#a && view !== null && this.#b === null) this.#b = this.#end('server', view)
+    if (end === this.#a && view !== null) {
+      if (this.#b === null) this.#b = this.#end('server', view)
+      // The same ports again may be another's behind NAT.
+      else if (flags === 'S') this.#b.view = view
+    }
     const other = end === this.#a ? this.#b : this.#a
     const through = view !== null && other !== null
     if (o.seq === undefined && !o.bad) {
@@ -360,11 +364,33 @@ export class TcpConversation implements Conversation {
           }
         this.#phase = 'open'
         return this.#send(a, 'A', random.once(4) ? { payload: 200 } : {})
+      case 'again': {
+        const b = this.#b
+        this.#phase = b === null ? 'syn' : random.pick(['syn', 'syn', 'again', 'done'])
+        // He who was called may call back.
+        if (b === null || !random.once(4)) return this.#send(a, 'S', { note: 'the same ports again' })
+        this.#phase = 'open'
+        await this.#send(b, 'S', { note: 'calls back' })
+        return this.#send(a, 'SA')
+      }
       case 'open':
       case 'closing':
         return this.#open()
       case 'done':
     }
+  }
+
+  /** The end; or the same ports are used again, with the numbers of another connection, by either side. */
+  #over(): void {
+    const { random } = this.#w
+    this.#phase = 'done'
+    if (!random.once(3)) return
+    this.#phase = 'again'
+    for (const end of [this.#a, this.#b])
+      if (end !== null) {
+        end.next = random.once(2) ? random.u32() : add(end.next, random.pick([1, 1000, 100_000, -70_000]))
+        end.fin = false
+      }
   }
 
   async #open(): Promise<void> {
@@ -378,7 +404,7 @@ export class TcpConversation implements Conversation {
           seq: add(a.next, random.pick([1000, 100000, -70000])),
           note: 'reuses the ports',
         })
-      this.#phase = 'done'
+      this.#over()
       return this.#send(end, 'A')
     }
     if (this.#rough && random.once(3)) return this.#trouble(end, other)
@@ -393,7 +419,7 @@ export class TcpConversation implements Conversation {
         return this.#send(end, 'A', { sack: true })
       case 2:
         if (this.#turns > 20) {
-          this.#phase = 'done'
+          this.#over()
           return this.#send(end, random.once(2) ? 'R' : 'RA', { note: 'reset' })
         }
         return this.#send(end, 'A')
@@ -483,7 +509,7 @@ export class TcpConversation implements Conversation {
         })
       case 14:
         if (random.once(3)) {
-          this.#phase = 'done'
+          this.#over()
           return this.#send(end, 'R', { note: 'reset' })
         }
         break
@@ -634,7 +660,7 @@ export class SctpConversation implements Conversation {
   #b: View | null = null
   #at = 0
   #turns = 0
-  readonly #tags: Readonly<Record<'a' | 'b', number>>
+  readonly #tags: Record<'a' | 'b', number>
 
   constructor(wire: Wire) {
     this.#w = wire
@@ -665,6 +691,8 @@ export class SctpConversation implements Conversation {
     } else this.#at += random.once(8) ? 0 : 1
     const view = who === 'a' ? this.#a : this.#b
     if (view === null) return
+    // Somebody who was started again has another tag.
+    if (type <= 2 && type > 0 && random.once(8)) this.#tags[who] = random.u32()
     const own = this.#tags[who]
     const other = this.#tags[who === 'a' ? 'b' : 'a']
     const chunks = this.#chunk(type, own)
@@ -677,7 +705,12 @@ export class SctpConversation implements Conversation {
       dst: view.remote.address,
       sport: view.local.port,
       dport: view.remote.port,
-      vtag: type === 1 ? 0 : random.once(12) ? random.below(4000) : other,
+      vtag:
+        type === 1 && !random.once(16)
+          ? 0
+          : random.once(12)
+            ? random.pick([0, own, random.below(4000)])
+            : other,
       chunks,
       badChecksum: random.once(20),
       ...ipOptions(this.#w),
@@ -734,7 +767,21 @@ export class OtherConversation implements Conversation {
     let frame: Uint8Array
     switch (this.#kind) {
       case 'gre':
-        frame = build.gre({ ...head, payload: 40, ...(random.once(3) ? { key: 7 } : {}) })
+        frame = random.once(3)
+          ? raw(47, [
+              ...random.pick([
+                [0x30, 0x01],
+                [0x30, 0x81],
+                [0x20, 0x01],
+                [0x00, 0x01],
+                [0x20, 0x02],
+              ]),
+              ...[0x88, 0x0b, 0, 4],
+              ...be32(random.pick([1, 7, 0xffff])).slice(2),
+              ...be32(random.below(9)),
+              ...[0xff, 3, 0, 0x21],
+            ])
+          : build.gre({ ...head, payload: 40, ...(random.once(3) ? { key: random.pick([7, 0x70000]) } : {}) })
         break
       case 'udplite':
         frame = build.udplite({ ...head, ...ports, payload: 30, coverage: random.pick([0, 8, 20]) })

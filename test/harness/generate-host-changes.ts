@@ -245,6 +245,9 @@ const KNOBS: Readonly<Record<4 | 6, readonly (readonly [string, readonly (number
     ['conf.seg6_enabled', [0]],
     ['conf.accept_redirects', [0, 1]],
     ['conf.ioam6_enabled', [0, 1]],
+    ['conf.ndisc_tclass', [0, 0x20, 255]],
+    ['conf.suppress_frag_ndisc', [0, 1]],
+    ['route.mtu_expires', [1, 600]],
   ],
 }
 

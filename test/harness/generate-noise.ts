@@ -3,6 +3,7 @@
 
 import { quotedReferences, type Wire } from './conversation.ts'
 import * as build from './frames.ts'
+import { bytes6 } from './frames.ts'
 import { ROUTING_MAKERS } from './generate-routing.ts'
 import type { Kind, World } from './generate-world.ts'
 import {
@@ -36,6 +37,34 @@ function attributes(random: Wire['random'], length: number): Uint8Array {
   }
   fill(0, length, random.pick([101, 1000, 4000]))
   return bytes
+}
+
+/** The extension of a probe: which interface is meant, by name, number or address. */
+function question({ world, random }: Wire): number[] {
+  const bytesOf = (address: string): number[] =>
+    address.includes(':') ? bytes6(address) : address.split('.').map(Number)
+  const name = (): number[] => {
+    const text = random.pick([random.pick(world.devices).name, 'lo', 'nobody', `${'x'.repeat(16)}`])
+    const padded = [...new TextEncoder().encode(text)]
+    while (random.once(2) || padded.length % 4 !== 0) padded.push(0)
+    return padded
+  }
+  const address = (): number[] => {
+    const some = [...world.own, ...world.broadcasts, random.pick(world.peers).address]
+    const bytes = bytesOf(random.pick([...some, '127.0.0.1', '127.9.9.9', '::1']))
+    const family = random.once(12) ? random.below(4) : bytes.length === 4 ? 1 : 2
+    return [0, family, random.once(12) ? random.below(20) : bytes.length, 0, ...bytes]
+  }
+  const [type, object] = random.pick([
+    () => [1, name()] as const,
+    () => [2, [0, 0, 0, random.below(7)]] as const,
+    () => [3, address()] as const,
+    () => [3, address()] as const,
+    () => [random.below(6), Array<number>(random.below(24)).fill(0)] as const,
+  ])()
+  const length = random.once(12) ? random.below(30) : 4 + object.length
+  const all = [0x20, 0, 0, 0, length >> 8, length & 255, 3, type, ...object]
+  return random.once(10) ? all.slice(0, random.below(all.length)) : all
 }
 
 const noiseOf = (world: World): FamilyNoise => (world.family === 4 ? NOISE4 : NOISE6)
@@ -175,6 +204,28 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const p = pair(w)
     const dst = random.once(6) ? random.pick(world.own) : p.dst
     return { dev: p.dev, frame: tunnelled(w, p.src, dst), note: 'in a tunnel' }
+  },
+  /** Who has such an interface (RFC 8335)? Well asked, or not. */
+  probe(w) {
+    const { random, world } = w
+    const from = random.pick(world.peers)
+    const six = world.family === 6
+    const to = random.once(8)
+      ? random.pick([...world.broadcasts, ...noiseOf(world).groups])
+      : random.pick(world.own)
+    const frame = build.icmp({
+      src: from.address,
+      dst: to,
+      type: random.once(16) ? (six ? 161 : 43) : six ? 160 : 42,
+      code: random.once(6) ? random.below(4) : 0,
+      rest:
+        ((random.below(3) << 16) | (random.below(4) << 8) | (random.once(6) ? random.below(256) : 1)) >>> 0,
+      payload: Uint8Array.from(question(w)),
+      ...(random.once(12) ? noiseOf(world).options(w) : {}),
+      badChecksum: random.once(16),
+      ...common(w),
+    })
+    return { dev: from.dev, frame, note: 'a probe' }
   },
   /** A question of ICMP that is no echo, or the answer to one. */
   query(w) {
@@ -381,6 +432,8 @@ const WEIGHTS: Readonly<Record<Kind, Readonly<Record<string, number>>>> = {
     multicast: 3,
     options: 3,
     errorAboutAnswer: 3,
+    probe: 3,
+    solicitation: 3,
   },
   fragments: { errorAboutAnswer: 3, tooBig: 8, toHost: 5, icmpToHost: 5, options: 2, piece: 8 },
   mixed: { errorAboutAnswer: 4 },

@@ -28,11 +28,13 @@ export const KINDS = [
 ] as const
 export type Kind = (typeof KINDS)[number]
 
-/** A kind, of IPv6 with `v6-` before it. */
-export const PROFILES = [...KINDS, ...KINDS.map((kind) => `v6-${kind}` as const)]
+/** A kind, of IPv6 with `v6-` before it; `both`: extensions of both families on one host. */
+export const PROFILES = [...KINDS, ...KINDS.map((kind) => `v6-${kind}` as const), 'both' as const]
 export type Profile = (typeof PROFILES)[number]
 
+/** Of the profile with both families, the first one. */
 export function kindOf(profile: Profile): { readonly kind: Kind; readonly family: Family } {
+  if (profile === 'both') return { kind: 'extensions', family: 4 }
   return profile.startsWith('v6-')
     ? { kind: profile.slice(3) as Kind, family: 6 }
     : { kind: profile as Kind, family: 4 }
@@ -302,6 +304,22 @@ function ruleRealms(random: SeededRandom, rules: string[], { peers, prefixes }: 
   return Array.from({ length: 1 + random.below(3) }, (_, i) => one(1200 + i))
 }
 
+/** Sysctls of both families: `[one in, name, values]`. */
+const BESIDES: readonly (readonly [number, string, readonly number[]])[] = [
+  [3, 'net.ipv4.icmp_echo_enable_probe', [1]],
+  [12, 'net.ipv4.route.mtu_expires', [1]],
+  [12, 'net.ipv4.route.min_pmtu', [68, 1000]],
+  [12, 'net.ipv6.route.mtu_expires', [1]],
+  [12, 'net.ipv6.conf.all.ndisc_tclass', [0x10, 255]],
+  [12, 'net.ipv6.conf.default.ndisc_tclass', [0x20]],
+  [12, 'net.ipv6.conf.all.suppress_frag_ndisc', [0]],
+  [12, 'net.netfilter.nf_conntrack_sctp_timeout_cookie_echoed', [1, 77]],
+  [12, 'net.netfilter.nf_conntrack_sctp_timeout_shutdown_sent', [1, 77]],
+  [12, 'net.netfilter.nf_conntrack_sctp_timeout_shutdown_recd', [2, 77]],
+  [12, 'net.netfilter.nf_conntrack_sctp_timeout_shutdown_ack_sent', [1, 77]],
+  [6, 'net.netfilter.nf_conntrack_timestamp', [1]],
+]
+
 function makeSysctls(
   seed: number,
   profile: Kind,
@@ -356,6 +374,10 @@ function makeSysctls(
     maybe(fragments, 'net.ipv4.ipfrag_max_dist', [0, 1, 2, 5])
     threshold('net.ipv4.ipfrag_')
   }
+  const besides = stream(seed, 'sysctls besides')
+  for (const [oneIn, name, values] of BESIDES)
+    if (besides.once(oneIn) && (family === 6 || !name.startsWith('net.ipv6.')))
+      out[name] = String(besides.pick(values))
   maybe(2, 'net.netfilter.nf_conntrack_acct', [1])
   maybe(8, 'net.netfilter.nf_conntrack_tcp_loose', [0])
   maybe(8, 'net.netfilter.nf_conntrack_tcp_be_liberal', [1])

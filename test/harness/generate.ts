@@ -25,7 +25,16 @@ import { makeSets } from './generate-sets.ts'
 import { type Kind, kindOf, makeWorld, type Profile, stream, type World } from './generate-world.ts'
 import { headersOf } from './headers.ts'
 import { KernelHost, type Oracle, Refused } from './kernel.ts'
-import { hex, type Reference, type Run, type Scenario, type Step, type StepRun, unhex } from './scenario.ts'
+import {
+  firstRules,
+  hex,
+  type Reference,
+  type Run,
+  type Scenario,
+  type Step,
+  type StepRun,
+  unhex,
+} from './scenario.ts'
 
 export interface Generated {
   readonly scenario: Scenario
@@ -105,7 +114,7 @@ interface Piece {
 }
 
 class Recorder implements Wire {
-  readonly world: World
+  world: World
   readonly random: SeededRandom
   readonly headersOnceIn: number
   readonly steps: Step[] = []
@@ -224,40 +233,63 @@ const conversationsOf = (profile: Kind, family: World['family']) =>
 /** So many turns in a row may pass without a frame. */
 const MOST_IDLE = 10_000
 
-/** `changes`: what may change meanwhile; null: nothing does. */
+/** What went in, and what left, of one family. */
+const ofFamily = (history: readonly StepRun[], family: World['family']): StepRun[] =>
+  history.filter(({ injected }) => injected !== null && injected[0]! >> 4 === family)
+
+/** The other family's world on the same host, and what changes there. */
+interface Other {
+  readonly world: World
+  readonly changes: Changes
+}
+
+/** On a host of both families no link goes down or gets so small that IPv6 ends there: it would tell its groups. */
+const endsIpv6 = ([tool, , verb, ...words]: readonly string[]): boolean =>
+  tool === 'ip' && verb === 'set' && (words.includes('down') || Number(words.at(-1)) < 1280)
+
+/** `changes`: what may change meanwhile; null: nothing does. `other`: frames are of both families. */
 async function talk(
   recorder: Recorder,
   profile: Kind,
   frames: number,
   changes: Changes | null = null,
+  other: Other | null = null,
 ): Promise<void> {
+  const sides = [{ world: recorder.world, changes }, ...(other === null ? [] : [other])]
   const { random } = recorder
   const mix = MIX[profile]
   const talks = mix.tcp + mix.udp + mix.echo + mix.other
-  const active: Conversation[] = []
+  const active: { readonly world: World; readonly conversation: Conversation }[] = []
   for (let idle = 0, before = 0; recorder.frames < frames; idle++) {
     if (recorder.frames !== before) idle = 0
     before = recorder.frames
     if (idle > MOST_IDLE) throw new Error(`nobody says anything after ${before} frames`)
-    const change = changes?.draw(recorder, recorder.history) ?? null
-    if (change !== null) await recorder.change(change)
+    const side = other === null ? sides[0]! : random.pick(sides)
+    recorder.world = side.world
+    const history = other === null ? recorder.history : ofFamily(recorder.history, side.world.family)
+    const change = side.changes?.draw(recorder, history) ?? null
+    if (change !== null && (other === null || !endsIpv6(change))) await recorder.change(change)
     if (random.below(talks + mix.noise) >= talks) {
-      const n = makeNoise(recorder, profile, recorder.history)
+      const n = makeNoise(recorder, profile, history)
       if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])
       continue
     }
     if (active.length > 0 && (active.length >= 6 || !random.once(4))) {
       const at = random.below(active.length)
-      const conversation = active[at]!
+      const { world, conversation } = active[at]!
+      recorder.world = world
       await conversation.turn()
       if (conversation.done) active.splice(at, 1)
       continue
     }
     let at = random.below(talks)
-    if ((at -= mix.tcp) < 0) active.push(new TcpConversation(recorder, !random.once(3)))
-    else if ((at -= mix.udp) < 0) active.push(new UdpConversation(recorder))
-    else if ((at -= mix.echo) < 0) active.push(new EchoConversation(recorder))
-    else active.push(new (random.pick(conversationsOf(profile, recorder.world.family)))(recorder))
+    const begin = (): Conversation => {
+      if ((at -= mix.tcp) < 0) return new TcpConversation(recorder, !random.once(3))
+      if ((at -= mix.udp) < 0) return new UdpConversation(recorder)
+      if ((at -= mix.echo) < 0) return new EchoConversation(recorder)
+      return new (random.pick(conversationsOf(profile, recorder.world.family)))(recorder)
+    }
+    active.push({ world: recorder.world, conversation: begin() })
   }
 }
 
@@ -309,6 +341,43 @@ function bareScenario(
   }
 }
 
+/** The host with what it has of the other family too. `drawn`: the seed. */
+async function withOther(
+  bare: Scenario,
+  drawn: number,
+  kind: Kind,
+): Promise<{ bare: Scenario; other: { world: World; basis: Basis | null } }> {
+  const family = bare.family === 6 ? 4 : 6
+  // Interfaces have the same names, for both are drawn from one seed. The tool refuses sets of another family.
+  const world = { ...makeWorld(drawn, kind, family), sets: false }
+  // Rules are not those of the first family over again.
+  const basis = await basisOf(drawn ^ 0x5a5a5a5a, kind, Date.now(), world)
+  const beside = {
+    addresses: Object.fromEntries(world.devices.map((d) => [d.name, d.addresses])),
+    routes: world.routes,
+    rules: world.rules,
+    iptables: basis === null ? '' : makeRules(basis),
+  }
+  const mtus = new Map(world.devices.map((d) => [d.name, d.mtu]))
+  const devices = bare.devices.map((d) => ({ ...d, mtu: Math.max(1280, d.mtu, mtus.get(d.name) ?? 0) }))
+  return {
+    bare: { ...bare, devices, beside, sysctls: { ...bare.sysctls, ...world.sysctls } },
+    other: { world, basis },
+  }
+}
+
+/** What the other family says and changes. */
+function otherSide(
+  bare: Scenario,
+  drawn: number,
+  kind: Kind,
+  { world, basis }: { world: World; basis: Basis | null },
+): Other {
+  const beside = { ...bare.beside!, iptables: bare.iptables }
+  const scenario = { ...bare, iptables: bare.beside!.iptables, beside }
+  return { world, changes: new Changes(kind, basis, stream(drawn, 'other changes'), scenario) }
+}
+
 /** Draws a scenario while `oracle` runs it. */
 export async function generate(
   oracle: Oracle,
@@ -324,7 +393,9 @@ export async function generate(
     const drawn = (Math.imul(seed, 16) + attempt) | 0
     const world = makeWorld(drawn, kind, family)
     const basis = await basisOf(drawn, kind, Date.now(), world)
-    const bare = bareScenario(`${profile}-${seed}`, drawn, kind, world, basis)
+    const first = bareScenario(`${profile}-${seed}`, drawn, kind, world, basis)
+    const { bare, other } =
+      profile === 'both' ? await withOther(first, drawn, kind) : { bare: first, other: null }
     const kernel = new KernelHost(oracle, bare)
     try {
       await kernel.setUp()
@@ -336,10 +407,11 @@ export async function generate(
     }
     // What is saved has the tables in another order, and the first rule that names an estimator or a list makes it.
     // IPv6's `-p all` asks for an upper header, but is not saved.
-    const loses = / -m (rateest|recent) |^-A .* -p all\b/m.test(bare.iptables)
+    const loses = / -m (rateest|recent) |^-A .* -p all\b/m.test(firstRules(bare))
     const captured = capture && !loses ? await kernel.capture() : null
     const recorder = new Recorder(kernel, world, kind, stream(drawn, 'traffic'))
-    await talk(recorder, kind, frames, new Changes(kind, basis, stream(drawn, 'changes'), bare))
+    const changes = new Changes(kind, basis, stream(drawn, 'changes'), bare)
+    await talk(recorder, kind, frames, changes, other && otherSide(bare, drawn, kind, other))
     return { scenario: { ...bare, steps: recorder.steps }, run: await kernel.finish(), captured }
   }
   throw refusal

@@ -5,10 +5,14 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
+  addressesOf,
   type Family,
+  familiesOf,
+  firstRules,
   hasHelpers,
   hasProc,
   hasRecords,
+  partOf,
   type Run,
   readSnmp,
   readSnmp6,
@@ -191,8 +195,12 @@ const BASE_SYSCTLS: Readonly<Record<Family, Readonly<Record<string, string>>>> =
     'net.ipv6.conf.default.addr_gen_mode': '1',
   },
 }
-export const baseSysctls = ({ family = 4 }: Scenario): Readonly<Record<string, string>> =>
-  BASE_SYSCTLS[family]
+export function baseSysctls(scenario: Scenario): Readonly<Record<string, string>> {
+  const families = familiesOf(scenario)
+  const all = Object.assign({}, ...families.map((family) => BASE_SYSCTLS[family])) as Record<string, string>
+  if (!families.includes(6)) return all
+  return Object.fromEntries(Object.entries(all).filter(([name]) => !name.endsWith('.disable_ipv6')))
+}
 
 /** Only in the namespace: hosts and routers say twice which groups they are in, here soon (RFC 3810). */
 const REPORTS: Readonly<Record<string, string>> = {
@@ -214,13 +222,16 @@ export class Refused extends Error {
   override readonly name = 'Refused'
 }
 
+const toolOf = (family: Family): 'iptables' | 'ip6tables' => (family === 4 ? 'iptables' : 'ip6tables')
+
+const linesOf = (said: readonly { readonly stdout: string }[]): string[] =>
+  said.flatMap(({ stdout }) => stdout.split('\n').filter((l) => l !== ''))
+
 /** One namespace, set up as a scenario says. */
 export class KernelHost {
   readonly #oracle: Oracle
   readonly #scenario: Scenario
-  readonly #family: Family
-  /** `iptables` or `ip6tables`. */
-  readonly #tool: string
+  readonly #families: readonly Family[]
   readonly #numbers = new Map<string, number>()
   readonly #runs: StepRun[] = []
   readonly #byId = new Map<number, StepRun>()
@@ -239,39 +250,45 @@ export class KernelHost {
   constructor(oracle: Oracle, scenario: Scenario) {
     this.#oracle = oracle
     this.#scenario = scenario
-    this.#family = scenario.family ?? 4
-    this.#tool = this.#family === 4 ? 'iptables' : 'ip6tables'
+    this.#families = familiesOf(scenario)
   }
 
   async setUp(): Promise<void> {
     const oracle = this.#oracle
     const scenario = this.#scenario
     this.#tick = (await oracle.ask('N')).readDoubleLE(0)
-    const early = { ...baseSysctls(scenario), ...(this.#family === 6 ? REPORTS : {}) }
+    const six = this.#families.includes(6)
+    const early = { ...baseSysctls(scenario), ...(six ? REPORTS : {}) }
     const refused = await oracle.ask('W', writes(early))
     if (refused.length > 0) throw new Refused(refused.toString())
-    const batch = ['link set lo up']
+    const links = ['link set lo up']
+    const ups: string[] = []
     scenario.devices.forEach((d, i) => {
       this.#numbers.set(d.name, i)
       void oracle.ask('T', Buffer.from(`${d.name}\0`)).catch(() => {})
       // A packet of 64 KiB in fragments of 68 bytes must fit the device's queue.
-      batch.push(`link set ${d.name} mtu ${d.mtu} txqueuelen 4000`)
-      if (d.group !== undefined) batch.push(`link set ${d.name} group ${d.group}`)
-      const up = `link set ${d.name} up`
-      // Routes of IPv6 to peers are made when nobody was found to have the address: on a link that comes up then, not
-      // always.
-      if (this.#family === 6) batch.push(up)
-      for (const a of d.addresses) batch.push(`addr add ${a} dev ${d.name}`)
-      if (this.#family === 4) batch.push(up)
+      links.push(`link set ${d.name} mtu ${d.mtu} txqueuelen 4000`)
+      if (d.group !== undefined) links.push(`link set ${d.name} group ${d.group}`)
+      ups.push(`link set ${d.name} up`)
     })
-    if (this.#family === 6) await this.#ip(batch.splice(0), true)
-    for (const r of scenario.routes) batch.push(`route add ${r}`)
-    for (const r of scenario.rules) batch.push(`rule add ${r}`)
-    await this.#ip(batch, false)
+    const addresses = (family: Family): string[] =>
+      scenario.devices.flatMap((d) =>
+        addressesOf(scenario, d, family).map((a) => `addr add ${a} dev ${d.name}`),
+      )
+    // Routes of IPv6 to peers are made when nobody was found to have the address: on a link that comes up then, not
+    // always.
+    if (six) await this.#ip(6, [...links, ...ups, ...addresses(6)], true)
+    if (!six) await this.#ip(4, [...links, ...addresses(4), ...ups], false)
+    else if (this.#families.includes(4)) await this.#ip(4, addresses(4), false)
+    for (const family of this.#families) {
+      const { routes, rules } = partOf(scenario, family)
+      const batch = [...routes.map((r) => `route add ${r}`), ...rules.map((r) => `rule add ${r}`)]
+      await this.#ip(family, batch, false)
+    }
     const failed = await oracle.ask('W', writes(scenario.sysctls))
     if (failed.length > 0) throw new Refused(failed.toString())
     const waiting = new Set(scenario.devices.map((d) => d.name))
-    for (let silent = 0, n = 0; this.#family === 6 && silent < SILENCES; n++) {
+    for (let silent = 0, n = 0; six && silent < SILENCES; n++) {
       await this.#take([{ id: -1, pause: REPORT_MS }])
       const { before, sent } = this.#runs.at(-1)!
       for (const { dev } of [...before, ...sent]) waiting.delete(dev)
@@ -295,14 +312,18 @@ export class KernelHost {
       for (const [i, group] of groups.entries()) message.writeUInt16LE(group, 2 + i * 2)
       await oracle.ask('G', message)
       // TRACE speaks to group 0 then.
-      const logger = `/proc/sys/net/netfilter/nf_log/${this.#family === 4 ? 2 : 10}\0nfnetlink_log\0`
-      const refusal = await oracle.ask('W', Buffer.from(logger))
+      const loggers = this.#families.map(
+        (family) => `/proc/sys/net/netfilter/nf_log/${family === 4 ? 2 : 10}\0nfnetlink_log\0`,
+      )
+      const refusal = await oracle.ask('W', Buffer.from(loggers.join('')))
       if (refusal.length > 0) throw new Refused(refusal.toString())
     }
-    if (scenario.iptables !== '') {
-      const restore = await oracle.run([`${this.#tool}-legacy-restore`], scenario.iptables)
-      if (restore.status !== 0)
-        throw new Refused(`${this.#tool}-restore: ${restore.stderr}\n${scenario.iptables}`)
+    for (const family of this.#families) {
+      const { iptables } = partOf(scenario, family)
+      if (iptables === '') continue
+      const tool = toolOf(family)
+      const restore = await oracle.run([`${tool}-legacy-restore`], iptables)
+      if (restore.status !== 0) throw new Refused(`${tool}-restore: ${restore.stderr}\n${iptables}`)
     }
     // Takes the clock's zero, and what the set-up itself made the devices say.
     this.#start = Number.NaN
@@ -311,15 +332,15 @@ export class KernelHost {
     // Of groups after all, and the rules have counted it.
     if (before.length + sent.length > 0) this.#straddling++
     this.#runs.length = 0
-    if (this.#family === 6) {
+    if (six) {
       const { stdout } = await this.#oracle.run(['cat', '/proc/net/snmp', '/proc/net/snmp6'])
       this.#statistics = readSnmp6(stdout, stdout)
     }
   }
 
   /** Lines for `ip -batch`. `settled`: till no address is tentative any more; a busy kernel takes its time (addrconf_dad_work). */
-  async #ip(batch: readonly string[], settled: boolean): Promise<void> {
-    const family = `-${this.#family}`
+  async #ip(of: Family, batch: readonly string[], settled: boolean): Promise<void> {
+    const family = `-${of}`
     const ip = await this.#oracle.run(['ip', family, '-batch', '-'], `${batch.join('\n')}\n`)
     if (ip.status !== 0) throw new Refused(`ip: ${ip.stderr}\n${batch.join('\n')}`)
     for (let again = 0; settled && again < MOST_ENDS * 20; again++) {
@@ -413,7 +434,7 @@ export class KernelHost {
     // conntrack -D gives up when one of those it found has ended by itself meanwhile.
     for (let again = 0, said = stderr; said.includes('Operation failed') && again < MOST_ENDS; again++)
       said = (await this.#oracle.run(argv)).stderr
-    const address = argv.includes('addr') && this.#scenario.iptables.includes('MASQUERADE')
+    const address = argv.includes('addr') && firstRules(this.#scenario).includes('MASQUERADE')
     // A route with realms makes the check of sources a whole one until RCU frees it (fib_nh_release()).
     const realms = argv[0] === 'ip' && this.#scenario.routes.some((r) => r.includes(' realm '))
     if (address || realms) await this.#oracle.run(['sleep', String(WORKER_MS / 1000)])
@@ -421,14 +442,19 @@ export class KernelHost {
 
   /** Statistics but for what the set-up itself counted. */
   #since(text: string): Record<string, number> {
-    if (this.#family === 4) return readSnmp(text)
-    const out = readSnmp6(text, text)
+    const both = text
+      .split('\n')
+      .filter((line) => /^\w+: /.test(line))
+      .join('\n')
+    const four = this.#families.includes(4) ? readSnmp(both) : {}
+    if (!this.#families.includes(6)) return four
+    const out = readSnmp6(text, both)
     for (const [name, before] of Object.entries(this.#statistics)) {
       const left = (out[name] ?? 0) - before
       if (left === 0) delete out[name]
       else out[name] = left
     }
-    return out
+    return { ...four, ...out }
   }
 
   async finish(): Promise<Run> {
@@ -437,22 +463,28 @@ export class KernelHost {
     // At once, however busy the machine is: timers go on meanwhile.
     const run = (argv: readonly string[]): ReturnType<Oracle['run']> =>
       this.#oracle.run(['chrt', '-r', '1', ...argv])
-    const statistics = ['cat', '/proc/net/snmp', `/proc/net/${this.#family === 4 ? 'netstat' : 'snmp6'}`]
+    /** One tool for each family. */
+    const each = (argv: (family: Family) => readonly string[]) =>
+      Promise.all(this.#families.map((family) => run(argv(family))))
+    const files = this.#families.map((family) => `/proc/net/${family === 4 ? 'netstat' : 'snmp6'}`)
+    const statistics = ['cat', '/proc/net/snmp', ...files]
     for (let again = 0; ; again++) {
       const [early, records, proc, save, sets, flows, expect, stats, snmp] = await Promise.all([
         run(statistics),
         hasRecords(this.#scenario) ? this.#oracle.ask('H') : null,
         hasProc(this.#scenario) ? run(['sh', '-c', PROC]) : null,
-        run([`${this.#tool}-legacy-save`, '-c']),
+        each((family) => [`${toolOf(family)}-legacy-save`, '-c']),
         this.#scenario.sets === undefined ? null : run(['ipset', 'save']),
-        run(['conntrack', '-L', '-f', `ipv${this.#family}`, '-o', 'extended']),
-        hasHelpers(this.#scenario) ? run(['conntrack', '-L', 'expect', '-f', `ipv${this.#family}`]) : null,
+        each((family) => ['conntrack', '-L', '-f', `ipv${family}`, '-o', 'extended']),
+        hasHelpers(this.#scenario)
+          ? each((family) => ['conntrack', '-L', 'expect', '-f', `ipv${family}`])
+          : null,
         run(['conntrack', '-S']),
         run(statistics),
         this.#take([{ id: -2, pause: 0 }]),
       ])
-      if (save.status !== 0) throw new Refused(`${this.#tool}-save: ${save.stderr}`)
-      if (flows.status !== 0) throw new Refused(`conntrack: ${flows.stderr}`)
+      for (const { status, stderr } of [...save, ...flows])
+        if (status !== 0) throw new Refused(`iptables-save or conntrack: ${stderr}`)
       if (records !== null) said.push(...splitRecords(records))
       const after = this.#runs.pop()!
       const last = this.#runs.at(-1)!
@@ -471,12 +503,13 @@ export class KernelHost {
         straddling: this.#straddling,
         steps: [...this.#runs],
         endAt: last.at,
-        save: save.stdout,
+        save: save[this.#families.indexOf(this.#scenario.family ?? 4)]!.stdout,
+        ...(save.length === 1 ? {} : { saveBeside: save[this.#scenario.family === 6 ? 0 : 1]!.stdout }),
         ...(sets === null ? {} : { sets: sets.stdout, setsAt: this.#setsAt - this.#start }),
-        conntrack: flows.stdout.split('\n').filter((l) => l !== ''),
+        conntrack: linesOf(flows),
         ...(records === null ? {} : { records: said }),
         ...(proc === null ? {} : { proc: splitFiles(proc.stdout) }),
-        ...(expect === null ? {} : { expect: expect.stdout.split('\n').filter((l) => l !== '') }),
+        ...(expect === null ? {} : { expect: linesOf(expect) }),
         stats: readStats(stats.stdout),
         snmp: this.#since(snmp.stdout),
       }
@@ -485,15 +518,18 @@ export class KernelHost {
 
   /** The namespace as a host folder: what the stock tools print of it. File name to text. */
   async capture(): Promise<Record<string, string>> {
-    const ip = this.#family === 4 ? 'ip' : 'ip6'
-    const family = `-${this.#family}`
     const tools: [string, string[]][] = [
-      [`${this.#tool}-save`, [`${this.#tool}-legacy-save`]],
       ['ip-addr.json', ['ip', '-j', 'addr']],
-      [`${ip}-route.json`, ['ip', family, '-j', 'route', 'show', 'table', 'all']],
-      [`${ip}-rule.json`, ['ip', family, '-j', 'rule']],
       ['sysctl', ['sysctl', 'net']],
     ]
+    for (const family of this.#families) {
+      const ip = family === 4 ? 'ip' : 'ip6'
+      tools.push(
+        [`${toolOf(family)}-save`, [`${toolOf(family)}-legacy-save`]],
+        [`${ip}-route.json`, ['ip', `-${family}`, '-j', 'route', 'show', 'table', 'all']],
+        [`${ip}-rule.json`, ['ip', `-${family}`, '-j', 'rule']],
+      )
+    }
     if (this.#scenario.policies !== undefined) tools.push(['nfct-timeout', ['nfct', 'list', 'timeout']])
     if (this.#scenario.sets !== undefined) tools.push(['ipset-save', ['ipset', 'save']])
     const files: Record<string, string> = {}
@@ -520,8 +556,8 @@ function splitFiles(text: string): Record<string, string> {
 }
 
 /** NFLOG groups that rules name, and that of TRACE. */
-export const groupsOf = ({ iptables }: Scenario): number[] => [
-  ...new Set([0, ...[...iptables.matchAll(/--nflog-group (\d+)/g)].map((m) => Number(m[1]))]),
+export const groupsOf = (scenario: Scenario): number[] => [
+  ...new Set([0, ...[...firstRules(scenario).matchAll(/--nflog-group (\d+)/g)].map((m) => Number(m[1]))]),
 ]
 
 function splitRecords(bytes: Buffer): Uint8Array[] {

@@ -4,6 +4,7 @@ import type { Wire } from './conversation.ts'
 import { anyChain, harmless } from './extension-headers.ts'
 import * as build from './frames.ts'
 import { common, type FamilyNoise, type Noise, pair, some } from './noise.ts'
+import { addressOf } from './scenario.ts'
 
 const ALL_ROUTERS = 'ff02::2'
 
@@ -50,6 +51,47 @@ function chain(w: Wire): Noise {
   const short = frame.slice(0, 40 + random.below(frame.length - 40))
   if (random.once(2)) new DataView(short.buffer).setUint16(4, short.length - 40)
   return { dev, frame: short, note: 'extension headers, cut' }
+}
+
+/** Who has this address (RFC 4861)? As a neighbour asks it, or with something that is not right. */
+function solicitation(w: Wire): Noise {
+  const { random, world } = w
+  const from = random.pick(world.peers)
+  const there = world.devices.find((d) => d.name === from.dev)!.addresses.map((a) => addressOf(a).address)
+  const target = random.pick([
+    random.pick(there),
+    random.pick(there),
+    random.pick(there),
+    random.pick(world.own),
+    random.pick(world.broadcasts.length > 0 ? world.broadcasts : world.own),
+    random.pick([from.address, 'ff02::1', '::', '2001:db8:beef::10']),
+  ])
+  const bytes = build.bytes6(target)
+  const solicited = `ff02::1:ff${bytes[13]!.toString(16).padStart(2, '0')}:${((bytes[14]! << 8) | bytes[15]!).toString(16)}`
+  const options = random.pick([
+    [],
+    [],
+    [1, 1, 2, 0, 0, 0, 0, 9],
+    [14, 1, 1, 2, 3, 4, 5, 6],
+    [1, 2, ...Array<number>(14).fill(2)],
+    [1, 0, 0, 0, 0, 0, 0, 0],
+    [1, 1, 2],
+    [2, 1, 2, 0, 0, 0, 0, 9, 1, 1, 2, 0, 0, 0, 0, 9],
+  ])
+  const body = [...bytes, ...options]
+  const frame = build.icmp({
+    src: random.once(5) ? '::' : from.address,
+    dst: random.pick([solicited, solicited, target, random.pick(world.own), 'ff02::1', 'ff02::1:ff00:1']),
+    type: random.once(12) ? random.pick([133, 134, 136]) : 135,
+    code: random.once(12) ? 1 : 0,
+    rest: random.once(6) ? random.u32() : 0,
+    payload: Uint8Array.from(random.once(10) ? body.slice(0, random.below(body.length)) : body),
+    ...(random.once(12) ? { extensions: harmless(w) } : {}),
+    badChecksum: random.once(16),
+    ...common(w),
+    ttl: random.once(8) ? random.pick([254, 64, 1]) : 255,
+  })
+  return { dev: random.once(8) ? random.pick(world.devices).name : from.dev, frame, note: 'who has that?' }
 }
 
 /** From and to addresses of any scope, on any interface. */
@@ -144,5 +186,5 @@ export const NOISE6: FamilyNoise = {
   ],
   begins: [0x60, 0x60, 0x6f, 0x45],
   options: (w) => ({ extensions: w.random.once(3) ? anyChain(w) : harmless(w) }),
-  makers: { piece, chain, scopes },
+  makers: { piece, chain, scopes, solicitation },
 }

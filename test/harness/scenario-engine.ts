@@ -20,6 +20,8 @@ import { FrameMemory } from '../../datapath/ring.ts'
 import { HashSet } from '../../rules/sets/hash.ts'
 import { Records } from './records.ts'
 import {
+  familiesOf,
+  firstRules,
   hasHelpers,
   hasProc,
   hasRecords,
@@ -46,7 +48,10 @@ const JIFFY_MS = 4
 const END_SLACK_MS = 320
 
 /** What the engine printed when the scenario was over. */
-export type Ends = Pick<Run, 'save' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats' | 'snmp'>
+export type Ends = Pick<
+  Run,
+  'save' | 'saveBeside' | 'sets' | 'proc' | 'records' | 'conntrack' | 'expect' | 'stats' | 'snmp'
+>
 
 /** The engine with the host of a scenario in it. */
 export class EngineHost {
@@ -153,19 +158,24 @@ export class EngineHost {
     return Object.fromEntries(kept.map((file) => [file.path, file.read()]))
   }
 
-  /** Numbers of /proc/net/snmp and the like, of the scenario's family. */
+  /** Numbers of /proc/net/snmp and the like, of the scenario's families. */
   statistics(scenario: Scenario): Readonly<Record<string, number>> {
     const { host } = this.engine
-    return scenario.family === 6
-      ? readSnmp6(formatSnmp6(host), formatSnmp(host))
-      : readSnmp(formatSnmp(host) + formatNetstat(host))
+    const families = familiesOf(scenario)
+    return {
+      ...(families.includes(4) ? readSnmp(formatSnmp(host) + formatNetstat(host)) : {}),
+      ...(families.includes(6) ? readSnmp6(formatSnmp6(host), formatSnmp(host)) : {}),
+    }
   }
 
   ends(scenario: Scenario): Ends {
     const { conntrack } = this.engine
     const after = new Map(afterFiles(this.engine))
     return {
-      save: after.get(savedAs(scenario))!,
+      save: after.get(savedAs(scenario.family))!,
+      ...(scenario.beside === undefined
+        ? {}
+        : { saveBeside: after.get(savedAs(scenario.family === 6 ? 4 : 6))! }),
       ...(scenario.sets === undefined ? {} : { sets: after.get('ipset-save')! }),
       conntrack: after
         .get('conntrack')!
@@ -233,7 +243,7 @@ export function runEngine(
   const ends = host.ends(scenario)
   const endless = host.engine.host.counters.drops[Reason.Looped]! > 0
   const run: Run = { wall, steps, endAt, ...ends, endless, snmpAround: [early, around(endAt + END_SLACK_MS)] }
-  if (!scenario.iptables.includes('--hashlimit-rate-match')) return run
+  if (!firstRules(scenario).includes('--hashlimit-rate-match')) return run
   // Windows of rates end where somebody looks: nobody has before.
   const later = play(scenario, kernel, captured, null).host
   later.advance(endAt + END_SLACK_MS, wall + endAt + END_SLACK_MS)

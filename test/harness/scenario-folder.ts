@@ -15,28 +15,42 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CaptureWriter, writeTo } from '../../datapath/ports/capture-writer.ts'
 import { baseSysctls } from './kernel.ts'
-import { printRun, printScenario, type Run, type Scenario } from './scenario.ts'
+import {
+  addressesOf,
+  type Family,
+  familiesOf,
+  partOf,
+  printRun,
+  printScenario,
+  type Run,
+  type Scenario,
+} from './scenario.ts'
 
 /** host.yaml: JSON is YAML. */
 export function hostYaml(scenario: Scenario): string {
-  const { devices, routes, rules, sysctls } = scenario
-  const worded = (line: string): string => (scenario.family === 6 ? `-6 ${line}` : line)
+  const { devices, sysctls } = scenario
+  const families = familiesOf(scenario)
+  const worded = (of: 'routes' | 'rules'): string[] =>
+    families.flatMap((family) =>
+      partOf(scenario, family)[of].map((line) => (family === 6 ? `-6 ${line}` : line)),
+    )
   const yaml = {
     interfaces: Object.fromEntries(
-      devices.map(({ name, mtu, group, addresses }) => [
-        name,
-        { mtu, ...(group === undefined ? {} : { group }), addresses },
-      ]),
+      devices.map((device) => {
+        const { name, mtu, group } = device
+        const addresses = families.flatMap((family) => addressesOf(scenario, device, family))
+        return [name, { mtu, ...(group === undefined ? {} : { group }), addresses }]
+      }),
     ),
-    routes: routes.map(worded),
-    rules: rules.map(worded),
+    routes: worded('routes'),
+    rules: worded('rules'),
     sysctls: { ...baseSysctls(scenario), ...sysctls },
   }
   return `${JSON.stringify(yaml, null, 2)}\n`
 }
 
 /** File name of the tables. */
-export const savedAs = ({ family }: Scenario): 'iptables-save' | 'ip6tables-save' =>
+export const savedAs = (family: Family = 4): 'iptables-save' | 'ip6tables-save' =>
   family === 6 ? 'ip6tables-save' : 'iptables-save'
 
 /** What `nfct list timeout` would print, but for the timeouts that were not given. */
@@ -71,7 +85,10 @@ export function writeHostFolder(directory: string, scenario: Scenario): void {
   if (scenario.sets !== undefined) writeFileSync(join(directory, 'ipset-save'), scenario.sets)
   if (scenario.policies !== undefined)
     writeFileSync(join(directory, 'nfct-timeout'), policies(scenario.policies))
-  if (scenario.iptables !== '') writeFileSync(join(directory, savedAs(scenario)), scenario.iptables)
+  for (const family of familiesOf(scenario)) {
+    const { iptables } = partOf(scenario, family)
+    if (iptables !== '') writeFileSync(join(directory, savedAs(family)), iptables)
+  }
 }
 
 /** Everything; what was there before goes. */
@@ -93,7 +110,9 @@ export function writeScenarioFolder(
   writeFileSync(join(directory, 'run.json'), printRun(run))
   const kernel = join(directory, 'kernel')
   mkdirSync(kernel)
-  writeFileSync(join(kernel, savedAs(scenario)), run.save)
+  writeFileSync(join(kernel, savedAs(scenario.family)), run.save)
+  if (run.saveBeside !== undefined)
+    writeFileSync(join(kernel, savedAs(scenario.family === 6 ? 4 : 6)), run.saveBeside)
   writeFileSync(join(kernel, 'conntrack'), run.conntrack.map((l) => `${l}\n`).join(''))
   writeCapture(join(directory, 'in.pcapng'), scenario, run, (step) =>
     step.injected === null ? [] : [{ dev: step.dev!, bytes: step.injected }],

@@ -44,6 +44,15 @@ export interface Step {
   readonly note?: string
 }
 
+/** What a host has of the other family besides: its sysctls stand with all others. */
+export interface Beside {
+  /** By name of the interface. */
+  readonly addresses: Readonly<Record<string, readonly string[]>>
+  readonly routes: readonly string[]
+  readonly rules: readonly string[]
+  readonly iptables: string
+}
+
 export interface Scenario {
   readonly name: string
   /** Of addresses, routes, rules and frames; 4 unless said. */
@@ -61,6 +70,8 @@ export interface Scenario {
   readonly policies?: readonly string[]
   /** Text for iptables-restore, or ip6tables-restore; empty: nothing is ever loaded. */
   readonly iptables: string
+  /** Frames may be of both families then. */
+  readonly beside?: Beside
   readonly steps: readonly Step[]
 }
 
@@ -100,6 +111,8 @@ export interface Run {
   readonly endAt: number
   /** `iptables-save -c`, or `ip6tables-save -c`. */
   readonly save: string
+  /** The same of the other family, if the scenario has both. */
+  readonly saveBeside?: string
   /** `ipset save`, if the scenario has sets. */
   readonly sets?: string
   /** When they were made, milliseconds since the run began: negative. From there on their collectors come by. */
@@ -110,11 +123,11 @@ export interface Run {
   readonly procLater?: Readonly<Record<string, string>>
   /** What NFLOG and TRACE said: struct nfgenmsg and attributes, in order. */
   readonly records?: readonly Uint8Array[]
-  /** `conntrack -L -o extended` of the family, a line each. */
+  /** `conntrack -L -o extended` of the families, a line each. */
   readonly conntrack: readonly string[]
   /** `conntrack -L expect`, a line each, if some rule names a helper. */
   readonly expect?: readonly string[]
-  /** Statistics of /proc/net/snmp and netstat (IPv4: `Ip.InReceives` to its number), or snmp6 (`Ip6InReceives`). */
+  /** Statistics of /proc/net/snmp and netstat (IPv4: `Ip.InReceives` to its number), or snmp6 (`Ip6InReceives`), or all. */
   readonly snmp?: Readonly<Record<string, number>>
   /** The same a little before and behind the end, on tunwall's side: timers are not that exact. */
   readonly snmpAround?: readonly [Readonly<Record<string, number>>, Readonly<Record<string, number>>]
@@ -154,22 +167,41 @@ export function readSnmp6(text: string, both: string): Record<string, number> {
   return out
 }
 
+/** Of addresses, rules and frames. */
+export const familiesOf = ({ family = 4, beside }: Scenario): readonly Family[] =>
+  beside === undefined ? [family] : [4, 6]
+
+/** The scenario's part of one of its families. */
+export const partOf = (scenario: Scenario, family: Family): Omit<Beside, 'addresses'> =>
+  family === (scenario.family ?? 4) ? scenario : scenario.beside!
+
+/** Addresses of an interface that are of the family. */
+export const addressesOf = (
+  { family: own = 4, beside }: Scenario,
+  { name, addresses }: ScenarioDevice,
+  family: Family,
+): readonly string[] => (family === own ? addresses : (beside?.addresses[name] ?? []))
+
+/** The rules at the begin, of both families. */
+export const firstRules = ({ iptables, beside }: Pick<Scenario, 'iptables' | 'beside'>): string =>
+  beside === undefined ? iptables : `${iptables}${beside.iptables}`
+
 /** The rules, and those that a command puts in later, a line each. */
-export const allRules = ({ iptables, steps }: Scenario): string =>
-  [iptables, ...steps.map(({ command }) => `${command?.join(' ') ?? ''}\n`)].join('')
+export const allRules = (scenario: Scenario): string =>
+  [firstRules(scenario), ...scenario.steps.map(({ command }) => `${command?.join(' ') ?? ''}\n`)].join('')
 
 /** Whether some rule names an application helper. */
-export const hasHelpers = (scenario: Scenario): boolean => scenario.iptables.includes(' --helper ')
+export const hasHelpers = (scenario: Scenario): boolean => firstRules(scenario).includes(' --helper ')
 
 /** Whether some rule keeps a list or table that is shown below /proc. */
-export const hasProc = (scenario: Scenario): boolean => / -m (recent|hashlimit) /.test(scenario.iptables)
+export const hasProc = (scenario: Scenario): boolean => / -m (recent|hashlimit) /.test(firstRules(scenario))
 
 /**
  * Whether some rule hands out packets. Where ports are drawn they may show what no frame does, and so what nobody can
  * make tunwall draw too.
  */
-export const hasRecords = ({ iptables }: Scenario): boolean =>
-  / -j (NFLOG|TRACE)\b/.test(iptables) && !iptables.includes('--random')
+export const hasRecords = (scenario: Scenario): boolean =>
+  / -j (NFLOG|TRACE)\b/.test(firstRules(scenario)) && !firstRules(scenario).includes('--random')
 
 export const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')

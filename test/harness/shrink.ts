@@ -5,7 +5,7 @@
 import type { Difference } from './compare.ts'
 import { compareRuns } from './compare.ts'
 import { type Oracle, Refused, runKernel } from './kernel.ts'
-import { allRules, type Run, type Scenario } from './scenario.ts'
+import { allRules, type Beside, firstRules, type Run, type Scenario } from './scenario.ts'
 
 /** One comparison. `differences` is empty when the two agree. */
 export interface Comparison {
@@ -127,6 +127,23 @@ export async function shrink(
       (s) => s.steps,
       (s, steps) => ({ ...s, steps }),
     )
+    if (best.scenario.beside !== undefined) {
+      await attempt(without(best.scenario, 'beside'))
+      for (const part of ['routes', 'rules'] as const)
+        await thin(
+          (s) => s.beside?.[part] ?? [],
+          (s, list) => withBeside(s, { [part]: list }),
+        )
+      const rules = (s: Scenario): string => s.beside?.iptables ?? ''
+      await thin(
+        (s) => tablesOf(rules(s)),
+        (s, list) => withBeside(s, { iptables: list.join('') }),
+      )
+      await thin(
+        (s) => ruleLines(rules(s)),
+        (s, list) => withBeside(s, { iptables: withRules(rules(s), list) }),
+      )
+    }
     await thin(
       (s) => tablesOf(s.iptables),
       (s, list) => ({ ...s, iptables: list.join('') }),
@@ -211,7 +228,8 @@ const PARTS = [
 
 const weight = (s: Scenario): number =>
   s.steps.length * 100 +
-  s.iptables.length +
+  firstRules(s).length +
+  (s.beside === undefined ? 0 : 1000) +
   Object.keys(s.sysctls).length * 10 +
   s.routes.length * 10 +
   s.rules.length * 10 +
@@ -220,6 +238,11 @@ const weight = (s: Scenario): number =>
 function without<T extends object, K extends keyof T>(object: T, key: K): Omit<T, K> {
   const { [key]: _, ...rest } = object
   return rest
+}
+
+/** The other family's part changed; a scenario without one stays. */
+function withBeside(scenario: Scenario, part: Partial<Beside>): Scenario {
+  return scenario.beside === undefined ? scenario : { ...scenario, beside: { ...scenario.beside, ...part } }
 }
 
 function withDevice(scenario: Scenario, at: number, device: Scenario['devices'][number]): Scenario {
