@@ -33,15 +33,19 @@ export function word(text: string): number {
   return Number(BigInt.asUintN(32, found[1] === '-' ? -value : value))
 }
 
-/** atol(3), as 32 bits. */
-export function atol(text: string): number {
-  const found = /^\s*([+-]?)(\d+)/.exec(text)
-  if (found === null) return 0
-  let value = BigInt(found[2]!)
-  const most = 2n ** 63n - 1n
-  if (value > most) value = most
-  return Number(BigInt.asUintN(32, found[1] === '-' ? -value : value))
+const LONG_MAX = 2n ** 63n - 1n
+
+/** strtol(3) of base 10: what is beyond a long ends at its end, and leaves ERANGE behind. */
+export function strtol(text: string): { readonly value: bigint; readonly outOfRange: boolean } {
+  const digits = /^\s*([+-]?\d+)/.exec(text)?.[1] ?? '0'
+  const value = BigInt(digits)
+  if (value > LONG_MAX) return { value: LONG_MAX, outOfRange: true }
+  if (value < -LONG_MAX - 1n) return { value: -LONG_MAX - 1n, outOfRange: true }
+  return { value, outOfRange: false }
 }
+
+/** atol(3), as 32 bits without a sign. */
+export const atol = (text: string): number => Number(BigInt.asUintN(32, strtol(text).value))
 
 /** htons(atoi(...)): 16 bits. */
 export const atoi16 = (text: string): number => atol(text) & 0xffff

@@ -177,8 +177,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (word === 'src') {
       source = settle(line.address(line.next(), family))
     } else if (word === 'as') {
-      const text = line.next()
-      settle(line.address(text === 'to' ? line.next() : text, family))
+      settle(readNewDestination(line, family))
     } else if (word === 'via') {
       if (hop.gateway !== null) line.invalid('use nexthop syntax to specify multiple via\n', word)
       hop.gateway = readVia(line, family)
@@ -207,17 +206,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       nexthopId = line.number('"id" value is invalid\n')
       nexthopSaid = true
     } else if (word === 'encap') {
-      const kind = line.next()
-      if (!ENCAPSULATIONS.has(kind)) line.invalid('"encap type" value is invalid\n', kind)
-      const label = line.next()
-      if (kind === 'mpls') {
-        if (line.done) line.die('Error: unexpected end of line after "encap"\n')
-        if (!/^\d/.test(label)) line.die(`Error: mpls address is expected rather than "${label}".\n`, 1)
-      }
-      // What follows belongs to the kind; no tunnels here whatever it is.
-      return context.talk(() => {
-        throw new Refusal('EOPNOTSUPP', 'lwt encapsulation type not supported')
-      })
+      return refuseEncapsulation(context, line)
     } else if (begins(word, 'protocol'))
       protocol = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
     else if (begins(word, 'table')) table = line.named('"table" value is invalid\n', tableNumber)
@@ -401,6 +390,26 @@ function metricExtras(metrics: ReadonlyMap<string, RouteMetric>, locked: Readonl
   }
 }
 
+/** `as [to] ADDRESS`, which is for MPLS: read, and no more. */
+function readNewDestination(line: Line, family: Family | 0): AnyPrefix {
+  const text = line.next()
+  return line.address(text === 'to' ? line.next() : text, family)
+}
+
+/** lwt_parse_encap(), as far as the kind and what it begins with; no tunnels here, whatever follows. */
+function refuseEncapsulation(context: IpContext, line: Line): number {
+  const kind = line.next()
+  if (!ENCAPSULATIONS.has(kind)) line.invalid('"encap type" value is invalid\n', kind)
+  const label = line.next()
+  if (kind === 'mpls') {
+    if (line.done) line.die('Error: unexpected end of line after "encap"\n')
+    if (!/^\d/.test(label)) line.die(`Error: mpls address is expected rather than "${label}".\n`, 1)
+  }
+  return context.talk(() => {
+    throw new Refusal('EOPNOTSUPP', 'lwt encapsulation type not supported')
+  })
+}
+
 function readNexthops(
   context: IpContext,
   line: Line,
@@ -434,7 +443,9 @@ function readNexthops(
       else if (begins(word, 'realms')) {
         const realm = line.named('"realm" value is invalid\n', realms)
         hop.realm ??= realm
-      } else break
+      } else if (word === 'encap') line.fail('', refuseEncapsulation(context, line))
+      else if (word === 'as') settle(readNewDestination(line, family()))
+      else break
     }
   }
 }

@@ -10,6 +10,7 @@ import type { Family } from '../../datapath/packet.ts'
 import { protocolByName } from '../../rules/text/services.ts'
 import type { ToolCall, ToolResult } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
+import { atol, strtol } from './conntrack-words.ts'
 import type { Tool } from './tool.ts'
 
 const NAME = 'nfct v1.4.7: '
@@ -65,16 +66,6 @@ const REASONS: Readonly<Record<number, string>> = {
 /** The first of `names` that `word` begins. */
 const begun = <T extends string>(names: readonly T[], word: string): T | undefined =>
   names.find((name) => name.startsWith(word))
-
-/** atoi(3), as the tool puts it into 32 bits: unsigned. */
-function atoi(text: string): number {
-  const digits = /^\s*([+-]?\d+)/.exec(text)?.[1] ?? '0'
-  const most = 2n ** 63n
-  let value = BigInt(digits)
-  if (value >= most) value = most - 1n
-  if (value < -most) value = -most
-  return Number(BigInt.asUintN(32, value))
-}
 
 /** Text of a policy, or of the defaults without its head (nfct_timeout_snprintf). */
 function print(family: Family, protocol: number, seconds: Seconds): string {
@@ -178,14 +169,17 @@ class Session {
     const kind = this.#kind(at)
     const names = this.#names(kind.protocol)
     const seconds: [string, number][] = []
+    // The reason that strtol(3) left behind when a value was beyond a long.
+    let left = ''
     for (let i = at + 2; i < this.#argv.length; i += 2) {
       const word = this.#argv[i]!
       const value = this.#argv[i + 1]
-      if (value === undefined) throw new Complaint(`${NAME}missing value for this timeout\n`)
+      if (value === undefined) throw new Complaint(`${NAME}missing value for this timeout${left}\n`)
       const name = names.find((one) => one === word.toLowerCase())
       if (name === undefined)
         throw new Complaint(`${NAME}Wrong state name: \`${word}' for protocol \`${this.#argv[at + 1]}'\n`)
-      seconds.push([name, atoi(value)])
+      seconds.push([name, atol(value)])
+      if (strtol(value).outOfRange) left = ': Numerical result out of range'
     }
     return { ...kind, seconds }
   }

@@ -40,6 +40,17 @@ const STATES: Readonly<Record<string, readonly string[]>> = {
   ),
   dccp: 'request respond partopen open closereq closing timewait'.split(' '),
 }
+/** Lines that once differed, in front of the drawn ones. */
+const ONCE = `
+nfct default-set timeout inet sctp established 18446744073709551615 1000
+nfct default-set timeout inet sctp established 9223372036854775807 1000
+nfct add timeout far inet tcp established -9223372036854775809 close
+nfct add timeout far inet tcp established 99999999999999999999 nope 5
+nfct add timeout far inet tcp established -9223372036854775808 close 99999999999999999999
+nfct get timeout far
+nfct delete timeout far
+`
+
 const LONG = 'abcdefghijklmnopqrstuvwxyz0123456'
 
 function command(random: SeededRandom, lines: MutatedLines): string[] {
@@ -178,8 +189,9 @@ test.skipIf(reason !== null)(`${LINES} lines of nfct, seed ${seed}`, () => {
     }
     const lines = new MutatedLines(random, 'nfct')
     const said: string[] = []
-    for (let n = 0; n < LINES; n++) {
-      const [tool = '', ...argv] = command(random, lines)
+    const once = ONCE.trim().split('\n')
+    for (let n = 0; n < once.length + LINES; n++) {
+      const [tool = '', ...argv] = once[n]?.split(' ') ?? command(random, lines)
       said.push([tool, ...argv].map((w) => (/^[\w.-]+$/.test(w) ? w : `'${w}'`)).join(' '))
       const ours = runTool({ tool, directory: '/', argv, stdin: '' }, engine)
       expect(ours, `line ${n}:\n${said.slice(-12).join('\n')}`).toEqual(real([tool, ...argv]))
