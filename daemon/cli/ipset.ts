@@ -18,129 +18,37 @@ import {
   type CommandSpec,
   type SetData,
   SetError,
-  type SetErrorCode,
   type SetHolder,
-  type SetMember,
   type SetOptions,
   type SetType,
 } from '../../rules/sets/set-type.ts'
 import type { Sets } from '../../rules/sets/store.ts'
-import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
+import { writeElement } from '../../rules/sets/write.ts'
 import type { ToolResult } from '../control/protocol.ts'
 import { isStandardOutput, readCallFile, writeCallFile } from './files.ts'
-import { elementOrder } from './ipset-order.ts'
+import { type ListMode, listSets } from './ipset-list.ts'
 import { ipsetHelp } from './ipset-usage.ts'
+import {
+  begins,
+  COMMANDS,
+  type Command,
+  ENVIRONMENT,
+  ERRORS,
+  errorText,
+  HINT,
+  lines,
+  MAX_REPORT,
+  MAX_TYPE_NAME,
+  MAX_WORDS,
+  NAME,
+  PROMPT,
+  parameter,
+  problem,
+  protocolError,
+  Stop,
+  words,
+} from './ipset-words.ts'
 import type { Tool } from './tool.ts'
-
-const NAME = 'ipset v7.17: '
-const HINT = "Try `ipset help' for more information.\n"
-/** MAX_CMDLINE_CHARS without the final 0: longer lines of restore are read in pieces. */
-const MAX_LINE = 1023
-/** MAX_ARGS: words of a line. */
-const MAX_WORDS = 32
-const MAX_TYPE_NAME = 31
-/** IPSET_ERRORBUFLEN without the line end and the final 0. */
-const MAX_REPORT = 1022
-const PROMPT = 'ipset> '
-
-/** The command is over: exit status and what stands on standard error. */
-class Stop extends Error {
-  readonly code: number
-  constructor(code: number, text: string) {
-    super(text)
-    this.code = code
-  }
-}
-
-/** IPSET_PARAMETER_PROBLEM */
-const parameter = (text: string): Stop => new Stop(2, `${NAME}${text}\n${HINT}`)
-/** What the kernel says of a message that lacks something. */
-const protocolError = (): Stop => problem('Kernel error received: ipset protocol error')
-/** IPSET_OTHER_PROBLEM, or an error of the session. */
-const problem = (text: string): Stop => new Stop(1, `${NAME}${text}\n`)
-
-type Command =
-  | 'create'
-  | 'add'
-  | 'del'
-  | 'test'
-  | 'destroy'
-  | 'list'
-  | 'save'
-  | 'restore'
-  | 'flush'
-  | 'rename'
-  | 'swap'
-  | 'help'
-  | 'version'
-  | 'quit'
-
-/** Names in the order in which a word is tried as the beginning of one; arguments: 2 both needed, 1 optional. */
-const COMMANDS: readonly (readonly [Command, readonly string[], 0 | 1 | 2])[] = [
-  ['create', ['create', 'new', '-N'], 2],
-  ['add', ['add', '-A'], 2],
-  ['del', ['del', '-D'], 2],
-  ['test', ['test', '-T'], 2],
-  ['destroy', ['destroy', 'x', '-X'], 1],
-  ['list', ['list', '-L'], 1],
-  ['save', ['save', '-S'], 1],
-  ['restore', ['restore', '-R'], 0],
-  ['flush', ['flush', '-F'], 1],
-  ['rename', ['rename', 'e', '-E'], 2],
-  ['swap', ['swap', 'w', '-W'], 2],
-  ['help', ['help', '-h', '-H'], 1],
-  ['version', ['version', '-v', '-V'], 0],
-  ['quit', ['quit'], 0],
-]
-
-const ENVIRONMENT: readonly (readonly [string, string, boolean])[] = [
-  ['-o', '-output', true],
-  ['-s', '-sorted', false],
-  ['-q', '-quiet', false],
-  ['-r', '-resolve', false],
-  ['-!', '-exist', false],
-  ['-n', '-name', false],
-  ['-t', '-terse', false],
-  ['-f', '-file', true],
-]
-
-/** errcode.c; a code that reads differently with a command stands as `CODE command`. */
-const ERRORS: Readonly<Record<string, string>> = {
-  ENOENT: 'The set with the given name does not exist',
-  EEXIST: 'Set cannot be created: set with the same name already exists',
-  ENOMEM: 'Kernel error received: Cannot allocate memory',
-  EINVAL: 'Kernel error received: Invalid argument',
-  INVALID_NETMASK: 'The value of the netmask parameter is invalid',
-  INVALID_MARKMASK: 'The value of the markmask parameter is invalid',
-  INVALID_FAMILY: 'Protocol family not supported by the set type',
-  BUSY: 'Set cannot be destroyed: it is in use by a kernel component',
-  'EXIST_SETNAME2 rename': 'Set cannot be renamed: a set with the new name already exists',
-  'EXIST_SETNAME2 swap': 'Sets cannot be swapped: the second set does not exist',
-  REFERENCED: 'Set cannot be renamed: it is in use by another system',
-  TYPE_MISMATCH: 'The sets cannot be swapped: their type does not match',
-  INVALID_CIDR: 'The value of the CIDR parameter of the IP address is invalid',
-  TIMEOUT: 'Timeout cannot be used: set was created without timeout support',
-  COUNTER: 'Packet/byte counters cannot be used: set was created without counter support',
-  COMMENT: 'Comment cannot be used: set was created without comment support',
-  SKBINFO: 'Skbinfo mapping cannot be used: set was created without skbinfo support',
-  'EXIST add': "Element cannot be added to the set: it's already added",
-  'EXIST del': "Element cannot be deleted from the set: it's not added",
-  BITMAP_RANGE: 'Element is out of the range of the set',
-  BITMAP_RANGE_SIZE: 'The range you specified exceeds the size limit of the set type',
-  HASH_FULL: 'Hash is full, cannot add more elements',
-  HASH_ELEM: 'Null-valued element, cannot be stored in a hash type of set',
-  INVALID_PROTO: 'Invalid protocol specified',
-  HASH_RANGE_UNSUPPORTED: 'Range is not supported in the "net" component of the element',
-  HASH_RANGE: 'Invalid range, covers the whole address space',
-  NAME: 'Set to be added/deleted/tested as element does not exist.',
-  LOOP: 'Sets with list:set type cannot be added to the set.',
-  BEFORE: 'No reference set specified.',
-  NAMEREF: "The set to which you referred with 'before' or 'after' does not exist.",
-  REF_EXIST: "The set to which you referred with 'before' or 'after' is not added to the set.",
-}
-
-const errorText = (code: SetErrorCode, command: Command): string =>
-  ERRORS[`${code} ${command}`] ?? ERRORS[code]!
 
 /** An `add` or `del` of restore that waits for others of the same set. */
 interface Waiting {
@@ -154,7 +62,7 @@ class Session {
   readonly #call: IpsetCall
   stdout = ''
   stderr = ''
-  #output: 'plain' | 'save' | 'xml' | null = null
+  #output: ListMode | null = null
   #sorted = false
   /** -resolve: no resolver is asked, but -sorted then goes by letters. */
   #resolve = false
@@ -538,46 +446,19 @@ class Session {
     })
   }
 
-  #list(name: string | null, mode: 'plain' | 'save' | 'xml'): void {
+  #list(name: string | null, mode: ListMode): void {
     const one = name === null ? null : this.#sets.lookup(name)
     if (name !== null && one === null) throw new SetError('ENOENT')
-    const holders = one === null ? this.#sets.all() : [one]
-    const texts = holders.map((holder) => this.#listOne(holder, mode))
-    const separator = mode === 'plain' && !this.#namesOnly ? '\n' : ''
-    const text = mode === 'xml' ? `<ipsets>\n${texts.join('')}</ipsets>\n` : texts.join(separator)
+    const text = listSets(one === null ? this.#sets.all() : [one], {
+      mode,
+      namesOnly: this.#namesOnly,
+      terse: this.#terse,
+      saving: this.#saving,
+      sorted: this.#sorted,
+      resolve: this.#resolve,
+    })
     if (this.#file === null) this.stdout += text
     else this.#write(this.#file, text)
-  }
-
-  #listOne(holder: SetHolder, mode: 'plain' | 'save' | 'xml'): string {
-    const { name, references, set } = holder
-    const { type, family, data } = set
-    if (this.#namesOnly && mode !== 'save') return mode === 'xml' ? `<ipset name="${name}"/>\n` : `${name}\n`
-    const header = writeOptions(type, data.header(), family, true)
-    const withMembers = mode === 'save' || !this.#terse
-    const members = withMembers || this.#saving ? [...data.members()] : []
-    const of = (member: SetMember): (readonly [string, string])[] => writeOptions(type, member, family, false)
-    const element = (member: SetMember): string => writeElement(type, member, family)
-    const line = (member: SetMember): string => `${element(member)}${joined(of(member))}\n`
-    if (this.#sorted && type.name.startsWith('hash:')) {
-      const order = this.#resolve ? (a: string, b: string) => (a < b ? -1 : 1) : elementOrder
-      const texts = new Map(members.map((member) => [member, line(member)]))
-      members.sort((a, b) => order(texts.get(a)!, texts.get(b)!))
-    }
-    if (mode === 'save')
-      return `create ${name} ${type.name}${joined(header)}\n${members
-        .map((member) => `add ${name} ${line(member)}`)
-        .join('')}`
-    if (mode === 'plain')
-      return `Name: ${name}\nType: ${type.name}\nRevision: ${type.revision}\nHeader:${joined(header)}\nSize in memory: ${data.memory()}\nReferences: ${references}\nNumber of entries: ${data.count()}\n${
-        withMembers ? 'Members:\n' : ''
-      }${members.map(line).join('')}`
-    const tags = (options: readonly (readonly [string, string])[]): string =>
-      options.map(([key, text]) => (text === '' ? `<${key}/>` : `<${key}>${text}</${key}>`)).join('')
-    const lines = members.map((m) => `<member><elem>${element(m)}</elem>${tags(of(m))}</member>\n`)
-    return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${
-      withMembers ? `<members>\n${lines.join('')}</members>\n` : lines.join('')
-    }</ipset>\n`
   }
 
   #write(file: string, text: string): void {
@@ -678,12 +559,6 @@ const SLOTS: Readonly<Record<string, readonly string[]>> = {
 /** Switches may be given again and again, but for those of the family. */
 const isSwitch = (name: string, creating: boolean): boolean => !takesValue(name, creating) && !(name in SLOTS)
 
-/** ipset_match_cmd(): the beginning of a name, or of one with two dashes. */
-function begins(word: string, names: readonly string[]): boolean {
-  const text = word.startsWith('--') ? word.slice(2) : word
-  return text !== '' && text !== '-' && names.some((name) => name.startsWith(text))
-}
-
 const typeOf = (name: string): SetType | null =>
   setTypes.find((type) => type.name === name || type.alias === name) ?? null
 
@@ -697,48 +572,6 @@ const reason = (error: unknown): string => {
   if (code === 'ENOENT') return 'No such file or directory'
   if (code === 'EACCES') return 'Permission denied'
   return code === 'EISDIR' ? 'Is a directory' : String(code)
-}
-
-function* lines(text: string): Iterable<string> {
-  for (let at = 0; at < text.length; ) {
-    const newline = text.indexOf('\n', at)
-    const end = Math.min(newline < 0 ? text.length : newline + 1, at + MAX_LINE)
-    // fgets(3) reads on behind a NUL, and nobody looks there.
-    yield text.slice(at, end).replace(/\0.*/s, '')
-    at = end
-  }
-}
-
-/**
- * build_argv(): words with double quotes, which may stand anywhere. A line that ends inside quotes is refused, unless
- * its last character is white: then only the word is lost.
- */
-function words(line: string): string[] {
-  const out: string[] = []
-  let word = ''
-  let quoted = false
-  for (let i = 0; i < line.length; i++) {
-    if (out.length + 2 === MAX_WORDS) throw parameter('Line is too long to parse.')
-    const c = line[i]!
-    const last = i + 1 === line.length
-    if (c === '"') {
-      quoted = !quoted
-      if (!last) continue
-    } else if (c === ' ' || c === '\r' || c === '\n' || c === '\t') {
-      if (quoted) {
-        word += c
-        continue
-      }
-    } else {
-      word += c
-      if (!last) continue
-    }
-    if (last && quoted) throw parameter('Missing close quote!')
-    if (word === '') continue
-    out.push(word)
-    word = ''
-  }
-  return out
 }
 
 export interface IpsetCall {
