@@ -82,7 +82,7 @@ export class RouteChecker {
     const hops = spec.nexthops?.length
       ? spec.nexthops.map((h) => {
           if (h.via6 && !h.device) return { ...h, device: this.#egress6(behind6(spec), h.via6, null, false) }
-          if (h.gateway === null || (h.device && (!verify || family === 6))) return h
+          if (isErrorType(type) || h.gateway === null || (h.device && (!verify || family === 6))) return h
           const via = this.#onLink(family, h.gateway, h.device, spec, h.onlink)
           const scope = family === 4 && !h.onlink ? via.scope : Scope.Link
           return { ...h, device: h.device ?? via.device!, ...(scope === Scope.Link ? {} : { scope }) }
@@ -249,14 +249,13 @@ export class RouteChecker {
       const device = refused ? null : this.#verifyHop6(spec, hop)
       if (refused && hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
       if (refused && hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
-      if (spec.source && this.owner6(spec.source, refused ? null : (hop.device ?? null)) === null)
+      if (spec.source && this.owner6(spec.source, device ?? this.#devices.loopback) === null)
         fail('Invalid source address')
-      if (device === null) continue
-      // rt6_duplicate_nexthop(), before the next one is looked at.
-      const gateway = hop.gateway ?? null
+      // rt6_duplicate_nexthop(), before the next one is looked at: all that refuse are of lo.
+      const gateway = refused ? null : (hop.gateway ?? null)
       if (seen.some((o) => o.device === device && sameWords(o.gateway, gateway)))
         throw new RouteError('EEXIST', 'File exists')
-      seen.push({ device, gateway, weight: 1 })
+      seen.push({ device: device!, gateway, weight: 1 })
     }
   }
 
@@ -326,7 +325,7 @@ export class RouteChecker {
   /** ip6_route_check_nh_onlink(): what the main table says of the gateway, but for its default route, must agree. */
   #onLinkDevice6(gateway: Words, device: Device): void {
     const main = this.#fib.of(6).tables.get(Table.Main)
-    const hit = main?.find6(gateway[0], gateway[1], gateway[2], gateway[3], 0) ?? null
+    const hit = main?.find6(gateway[0], gateway[1], gateway[2], gateway[3]) ?? null
     if (hit === null || isRejected6(hit) || hit.prefixLength === 0) return
     if (hit.type !== RouteType.Unicast || (hit.nexthops?.[0]?.device ?? hit.device) !== device)
       throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)

@@ -261,7 +261,8 @@ export class FibLookup {
   ask(rt: Routing, id: number, key: FlowKey): RouteEntry | null {
     const table = rt.tables.get(id)
     if (table === undefined || table.size === 0) return null
-    if (rt.family === 6) return table.find6(key.d0, key.d1, key.d2, key.d3, key.oif)
+    // RT6_LOOKUP_F_IFACE: what refuses is of lo, and no route out of another device.
+    if (rt.family === 6) return table.select6(key.d0, key.d1, key.d2, key.d3, key.oif, key.oif !== 0)
     const route = table.find4(key.d0, key.tos, key.oif, this.leastScope)
     if (route !== null) route.accessed = true
     return route
@@ -323,7 +324,7 @@ export class FibLookup {
       if (isMulticast4(w0)) return RouteType.Multicast
     } else if (w0 >>> 24 === 0xff) return RouteType.Multicast
     const hit =
-      family === 4 ? this.#local4(w0) : (this.v6.tables.get(Table.Local)?.find6(w0, w1, w2, w3, 0) ?? null)
+      family === 4 ? this.#local4(w0) : (this.v6.tables.get(Table.Local)?.find6(w0, w1, w2, w3) ?? null)
     if (hit === null || isErrorType(hit.type)) return RouteType.Unicast
     if (device !== 0 && (hit.device === null || hit.device.index !== device)) return RouteType.Unicast
     return hit.type

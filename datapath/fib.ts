@@ -436,7 +436,8 @@ export class Fib extends FibLookup {
       if (
         route.family === 6 &&
         route.prefixLength > 0 &&
-        table.chain(route.dst, route.prefixLength).length === 0
+        table.chain(route.dst, route.prefixLength).length === 0 &&
+        !table.partsAt(route.dst, route.prefixLength)
       )
         throw new RouteError('ENOENT', 'Can not replace route - no match found', true)
       throw new RouteError('ENOENT', 'No such file or directory')

@@ -203,8 +203,8 @@ export class RouteTable {
     return null
   }
 
-  /** As find4 for four words. */
-  find6(d0: number, d1: number, d2: number, d3: number, oif: number): RouteEntry | null {
+  /** As find4 for four words, out of whatever device. */
+  find6(d0: number, d1: number, d2: number, d3: number): RouteEntry | null {
     for (let i = 0; i < this.#orderCount; i++) {
       const length = this.#order[i]!
       const node = this.#node(
@@ -215,7 +215,7 @@ export class RouteTable {
         length,
       )
       if (node < 0) continue
-      const hit = firstFit(this.#chains[node]!, 0, oif, 0)
+      const hit = firstFit(this.#chains[node]!, 0, 0, 0)
       if (hit !== null) return hit
     }
     return null
@@ -269,6 +269,20 @@ export class RouteTable {
   chain(dst: Words, prefixLength: number): readonly RouteEntry[] {
     const node = this.#node(dst[0], dst[1], dst[2], dst[3], prefixLength)
     return node < 0 ? [] : this.#chains[node]!
+  }
+
+  /**
+   * Whether routes of narrower prefixes part right behind that prefix: the kernel's tree has a node there then, though no
+   * route (fib6_add_1()). Looks at all routes.
+   */
+  partsAt(dst: Words, prefixLength: number): boolean {
+    const word = prefixLength >>> 5
+    const bit = 0x8000_0000 >>> (prefixLength & 31)
+    let sides = 0
+    for (const { dst: other, prefixLength: length } of this.list())
+      if (length > prefixLength && dst.every((w, i) => ((w ^ other[i]!) & maskWord(prefixLength, i)) === 0))
+        sides |= (other[word]! & bit) === 0 ? 1 : 2
+    return sides === 3
   }
 
   /** Puts a route behind those of the same tos and metric, or in front of them. */

@@ -617,6 +617,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
   }
   if (managed && length !== 64)
     throw new Refusal('EINVAL', 'ipv6: address with "mngtmpaddr" flag must have a prefix length of 64')
+  if (device.conf6.disabled) throw new Refusal('EACCES', 'ipv6: IPv6 is disabled on this device')
   const top = words[0] >>> 0
   if (top >>> 24 === 0xff && !d.flags.has('autojoin'))
     throw new Refusal(

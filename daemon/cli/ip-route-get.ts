@@ -271,14 +271,14 @@ function get6(
 ): (context: IpContext) => void {
   const { fib, devices, path } = context.host
   fib.freshNames()
-  const { whole, route } = path.routes6.ask(key)
+  const { whole, route, hop } = path.routes6.ask(key)
   if (isErrorType(route.type))
     throw new Refusal(path.routes6.isNone(route) ? 'ENETUNREACH' : (ERRORS6[route.type] ?? 'EINVAL'))
   // rt6_fill_node() asks a multicast router for what comes in so, and there is none.
   if (key.iif !== 0 && whole.dst[0] >>> 24 === 0xff) throw new Refusal('EMSGSIZE')
   if (fibmatch)
     return (context) => {
-      const shown = fromHop(whole, route.device, route.gateway)
+      const shown = fromHop(whole, hop.device, hop.gateway)
       printRoute(context, shown, NO_FILTER, shown.table, devices.byIndex[key.iif] ?? null)
     }
   const dst: Words = [key.d0, key.d1, key.d2, key.d3]
@@ -291,7 +291,7 @@ function get6(
     out.any('dst', text, out.paint('inet6', `${text} `))
     const asked = formatAddress(6, from?.words ?? ANY)
     out.any('from', asked, out.paint('inet6', `from ${asked} `))
-    printGateway(context, 6, route.gateway, undefined)
+    printGateway(context, 6, hop.gateway, undefined)
     const device = route.device!
     out.any('dev', device.name, `dev ${out.paint('name', `${device.name} `)}`)
     if (route.table !== Table.Main || options.details)

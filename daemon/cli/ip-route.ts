@@ -191,7 +191,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
     else if (word === 'scope') scope = line.named('invalid "scope" value\n', scopeNumber)
     else if (word === 'ttl-propagate') {
       const text = line.next()
-      if (text !== 'enabled' && text !== 'disabled') line.invalid('"ttl-propagate" value is invalid\n', text)
+      if (!begins(text, 'enabled') && !begins(text, 'disabled'))
+        line.invalid('"ttl-propagate" value is invalid\n', text)
     } else if (begins(word, 'features')) {
       const text = line.next()
       if (text !== 'ecn') line.invalid('"features" value not valid\n', text)
@@ -243,16 +244,18 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const nexthops: Nexthop[] = []
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
-    const behindIt = isOfOther(h.gateway, own)
+    // ip6_route_multipath_add() and _del(): what a next hop does not say is the route's.
+    const gateway = h.gateway ?? (own === 6 ? hop.gateway : null)
+    const behindIt = isOfOther(gateway, own)
     const refused = refusalOf(h, own)
     nexthops.push({
-      device: d!,
+      device: (d ?? (own === 6 ? out : null))!,
       // To add a gateway of zeros is to add none; no route to be deleted has one.
       gateway:
-        h.gateway === null || behindIt || (own === 4 && isDefault(h.gateway) && change !== 'delete')
+        gateway === null || behindIt || (own === 4 && isDefault(gateway) && change !== 'delete')
           ? null
-          : h.gateway.words,
-      ...(behindIt && own === 4 ? { via6: h.gateway!.words } : {}),
+          : gateway.words,
+      ...(behindIt && own === 4 ? { via6: gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
       ...(h.realm ? { realm: h.realm } : {}),
@@ -334,7 +337,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (own === 6)
       for (const h of hops) {
         if (!isOfOther(h.gateway, own) && isNothing(h.gateway)) throw new Refusal('EINVAL', refusalOf(h, own))
-        if (change !== 'delete' && h.gateway?.family !== 6)
+        if (change !== 'delete' && (h.gateway ?? hop.gateway)?.family !== 6)
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
     if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
@@ -503,18 +506,19 @@ function request(
   const algorithm = spec.extras?.metrics?.find(({ name }) => name === 'congctl')?.value
   if (algorithm !== undefined && !knownAlgorithms(context).includes(String(algorithm)))
     throw new Refusal('EINVAL', 'Unknown tcp congestion algorithm')
+  const type = spec.type ?? RouteType.Unicast
+  const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
+  const mortal = expires !== FOREVER && spec.family === 6 && !refuses
+  const end = mortal ? context.host.now + expires * 1000 : null
   // NLM_F_EXCL alone: IPv4 makes nothing, IPv6 does not look.
   if (change === 'test') {
-    const made = fib.addRoute(spec, 'add', true)
+    const made = fib.addRoute(spec, 'add', true, end)
     if (spec.family === 6) return made
     fib.removeRoute(made)
     throw new RouteError('ENOENT', 'No such file or directory')
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
-  const type = spec.type ?? RouteType.Unicast
-  const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
-  const mortal = expires !== FOREVER && spec.family === 6 && !refuses
-  return fib.addRoute(spec, change, true, mortal ? context.host.now + expires * 1000 : null)
+  return fib.addRoute(spec, change, true, end)
 }
 
 // -- show and flush

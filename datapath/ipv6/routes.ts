@@ -237,19 +237,19 @@ export class Ipv6Routes {
   }
 
   /**
-   * inet6_rtm_getroute(): the route of a question, with all its next hops and with the one that is taken. key.iif: it
-   * is about a packet that comes in there; 0: about one made here.
+   * inet6_rtm_getroute(): the route of a question, with all its next hops and with the one that is taken; `hop`: the same
+   * of what this host takes for itself, which leaves by lo whatever next hop its route has. key.iif: it is about a packet
+   * that comes in there; 0: about one made here.
    */
-  ask(key: FlowKey): { readonly whole: RouteEntry; readonly route: RouteEntry } {
+  ask(key: FlowKey): { readonly whole: RouteEntry; readonly route: RouteEntry; readonly hop: RouteEntry } {
     const comesIn = key.iif !== 0
     const hasSource = (key.s0 | key.s1 | key.s2 | key.s3) !== 0
     const oif = comesIn ? key.iif : key.oif
     const strict = needsInterface(key.d0, key.d1, key.d2, key.d3) || (!comesIn && key.oif !== 0 && !hasSource)
     const asked = comesIn ? key : { ...key, iif: LOOPBACK_INDEX }
-    return {
-      whole: this.#walk(asked, oif, strict, hasSource),
-      route: this.#find(asked, null, oif, strict, hasSource),
-    }
+    const route = this.#find(asked, null, oif, strict, hasSource)
+    const whole = this.#walk(asked, oif, strict, hasSource)
+    return { whole, route, hop: this.#taken(whole, asked, oif, strict) }
   }
 
   /** Whether there was no route at all, rather than one that refuses. */

@@ -37,15 +37,27 @@ export class IpRouteLines extends IpWords {
             ]
           : []
         const refused = kind.length > 0 && /^(bl|un|pr|th)/.test(kind[0]!) && kind[0] !== 'unicast'
-        const several = !refused && this.chance(0.12)
+        const several = this.chance(refused ? 0.05 : 0.12)
         return [
           ...own,
           object,
-          this.one(['add', 'add', 'a', 'replace', 'repl', 'change', 'append', 'app', 'prepend', 'chg']),
+          this.one([
+            'add',
+            'add',
+            'a',
+            'replace',
+            'repl',
+            'change',
+            'append',
+            'app',
+            'prepend',
+            'chg',
+            'test',
+          ]),
           ...kind,
           ...this.maybe(0.05, 'to'),
           this.prefix(six),
-          ...(refused || several ? [] : this.#hop(six)),
+          ...(refused || (several && this.chance(0.7)) ? [] : this.#hop(six)),
           ...this.maybe(0.15, 'table', this.one([...TABLES, 'nope'])),
           ...this.maybe(0.2, this.one(['metric', 'prio', 'preference']), this.one(['5', '100', '0', 'x'])),
           ...(six ? [] : this.maybe(0.08, 'tos', this.one(['0x10', '8', 'CS1', '3', 'zz']))),
@@ -80,7 +92,7 @@ export class IpRouteLines extends IpWords {
               ['fastopen_no_cookie', this.one(['0', '1', '2'])],
               ['congctl', this.one(['reno', 'nope'])],
               ['features', this.one(['ecn', 'x'])],
-              ['ttl-propagate', this.one(['enabled', 'disabled', 'x'])],
+              ['ttl-propagate', this.one(['enabled', 'disabled', 'en', 'dis', 'x'])],
               ['as', 'to', '10.0.0.1'],
             ]),
           ),
@@ -89,8 +101,7 @@ export class IpRouteLines extends IpWords {
           ...(several
             ? Array.from({ length: 1 + this.below(3) }).flatMap(() => [
                 'nexthop',
-                'via',
-                ...this.gateway(six),
+                ...this.maybe(0.9, 'via', ...this.gateway(six)),
                 ...this.maybe(0.6, 'dev', this.device()),
                 ...this.maybe(0.4, 'weight', this.one(['1', '2', '256', '0'])),
                 ...this.maybe(0.08, 'onlink'),
