@@ -8,7 +8,7 @@
 
 import { Counters } from './counters.ts'
 import { Devices } from './device-table.ts'
-import { type Device, Scope } from './devices.ts'
+import { type Device, ipv6Begun, Scope } from './devices.ts'
 import type { Events } from './events.ts'
 import type { Fate } from './fate.ts'
 import { Fib } from './fib.ts'
@@ -155,6 +155,7 @@ export class Host {
 
   /** addrconf_dad_run(): each IPv6 address waits some part of router_solicitation_delay. */
   #checkAgain(device: Device): void {
+    if (!ipv6Begun(device)) return
     const delay = this.tunables.get(
       `net.ipv6.conf.${device.name.replaceAll('.', '/')}.router_solicitation_delay`,
     )
