@@ -1,4 +1,4 @@
-import { endLifetimes } from '../datapath/lifetimes.ts'
+import { endLifetimes, FOREVER } from '../datapath/lifetimes.ts'
 // One emulated host, wired: devices, addresses, routes, rules, sysctls, rulesets. Gateway and replay drive the very
 // same engine; they differ in where frames, time and randomness come from.
 //
@@ -218,6 +218,7 @@ const addressOf = (a: AddressConfig) => ({
   label: a.label,
   noPrefixRoute: a.noPrefixRoute,
   metric: a.metric,
+  ...(a.deprecated && { deprecated: true, lifetime: { since: 0, valid: FOREVER, preferred: 0 } }),
 })
 
 /** Where the folder lists routes, those that followed from captured addresses make room for them. */

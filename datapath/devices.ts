@@ -1,9 +1,18 @@
 // Interfaces of the emulated host: names, MTUs, addresses, per-device sysctls. No I/O.
 
 import type { Family } from './packet.ts'
+import { Ipv6Address, ipv6AddressType } from './wire/ipv6-address.ts'
 
 /** RT_SCOPE_*; the numbers are the kernel's. */
 export const Scope = { Universe: 0, Site: 200, Link: 253, Host: 254, Nowhere: 255 } as const
+
+/** rt_scope() of an IPv6 address, which says itself how far it reaches: RT_SCOPE_*. */
+export function scopeOf6([w0, w1, w2, w3]: Address['words']): number {
+  const type = ipv6AddressType(w0, w1, w2, w3)
+  if ((type & Ipv6Address.Loopback) !== 0) return Scope.Host
+  if ((type & Ipv6Address.LinkLocal) !== 0) return Scope.Link
+  return (type & Ipv6Address.SiteLocal) !== 0 ? Scope.Site : Scope.Universe
+}
 
 /** One `ip addr` line. Addresses as signed 32-bit words: IPv4 uses word 0. */
 export interface Address {

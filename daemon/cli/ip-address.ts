@@ -1,6 +1,6 @@
 // ip addr, as ipaddress.c of iproute2 6.1 reads and prints it.
 
-import { type Address, type Device, ipv6Begun, Scope } from '../../datapath/devices.ts'
+import { type Address, type Device, ipv6Begun, Scope, scopeOf6 } from '../../datapath/devices.ts'
 import type { Words } from '../../datapath/fib.ts'
 import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -581,10 +581,6 @@ const findAddress = (device: Device, { words, prefixLength, peer }: Address): Ad
     (a) => a.family === 4 && a.words[0] === words[0] && a.prefixLength === prefixLength && a.peer === peer,
   ) ?? null
 
-/** rt_scope() of ipv6_addr_type() of a group: by the four bits that say how far it reaches. */
-const multicastScope = (reach: number): number =>
-  reach === 1 ? Scope.Host : reach === 2 ? Scope.Link : reach === 5 ? Scope.Site : Scope.Universe
-
 /** inet6_rtm_newaddr(). */
 function add6(context: IpContext, device: Device, d: Draft, change: Change): void {
   if (!d.local?.given && !d.peer?.given) throw new Refusal('EINVAL')
@@ -636,15 +632,7 @@ function add6(context: IpContext, device: Device, d: Draft, change: Change): voi
     peer: null,
     peer6: peer,
     ...(peer === null ? {} : { peerRoute: device.up ? d.metric : null }),
-    scope: loopback
-      ? Scope.Host
-      : top >>> 24 === 0xff
-        ? multicastScope((top >>> 16) & 15)
-        : top >>> 22 === 0x3fa
-          ? Scope.Link
-          : top >>> 22 === 0x3fb
-            ? Scope.Site
-            : Scope.Universe,
+    scope: scopeOf6(words),
     secondary: false,
     label: null,
     ...(d.flags.has('noprefixroute') ? { noPrefixRoute: true } : {}),

@@ -24,6 +24,8 @@ export interface AddressConfig {
   readonly byHand: boolean
   /** Metric of the connected route. */
   readonly metric: number
+  /** No longer preferred as a source (IFA_F_DEPRECATED). How long addresses last is not kept: the folder is what is now. */
+  readonly deprecated: boolean
   readonly origin: Origin
 }
 

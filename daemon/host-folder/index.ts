@@ -201,6 +201,7 @@ function loopback(origin: Origin): InterfaceConfig {
     noPrefixRoute: false,
     byHand: true,
     metric: 0,
+    deprecated: false,
     origin,
   }
   return {

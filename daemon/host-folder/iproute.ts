@@ -111,6 +111,7 @@ function readAddress(info: Cursor, family: Family): AddressConfig {
     noPrefixRoute: info.get('noprefixroute') !== null,
     byHand: false,
     metric: info.get('metric')?.integer(0, U32) ?? 0,
+    deprecated: info.get('deprecated') !== null,
     origin: info,
   }
 }

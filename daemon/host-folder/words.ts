@@ -1,5 +1,6 @@
 // `ip route`, `ip rule` and `ip addr` words, as people write them in host.yaml.
 
+import { scopeOf6 } from '../../datapath/devices.ts'
 import { RouteType, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { parseIpv4 } from '../../datapath/wire/address.ts'
@@ -425,6 +426,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
   let label: string | null = null
   let metric = 0
   let noPrefixRoute = false
+  let deprecated = false
   const range = (): number => (length >= 31 ? 0 : -1 >>> length)
   while (line.peek() !== undefined) {
     const word = line.take('word')
@@ -444,24 +446,26 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
     else if (word === 'metric' || word === 'priority' || word === 'preference')
       metric = line.number('metric', 0xffff_ffff)
     else if (word === 'noprefixroute') noPrefixRoute = true
-    else if (word === 'valid_lft' || word === 'preferred_lft') line.take('lifetime')
+    else if (word === 'valid_lft') line.take('lifetime')
+    else if (word === 'preferred_lft') deprecated = line.take('lifetime') === '0'
     else if (!ADDRESS_FLAGS.has(word)) line.fail(`unknown word "${word}" in an address`)
   }
   if (peer !== null && sameWords(peer, local.words)) peer = null
   const loopback = family === 4 && local.words[0] >>> 24 === 127
-  const linkLocal = family === 6 && (local.words[0] & 0xffc0_0000) >>> 0 === 0xfe80_0000
   return {
     family,
     words: local.words,
     prefixLength: Math.min(length, bitsOf(family)),
     peer,
     broadcast,
-    scope: scope ?? (loopback ? SCOPE_HOST : linkLocal ? SCOPE_LINK : SCOPE_UNIVERSE),
+    // An IPv6 address says it itself.
+    scope: family === 6 ? scopeOf6(local.words) : (scope ?? (loopback ? SCOPE_HOST : SCOPE_UNIVERSE)),
     secondary: false,
     label,
     noPrefixRoute,
     byHand: true,
     metric,
+    deprecated,
     origin: cursor,
   }
 }

@@ -61,7 +61,7 @@ function drawChange({ world, random }: Wire): string[] {
       return ['conntrack', '-F']
     case 3: {
       const [address, dev] = own()
-      return ['ip', 'addr', 'del', address.replace(/ brd \+/, ''), 'dev', dev]
+      return ['ip', 'addr', 'del', address.replace(/ (?!peer ).*/, ''), 'dev', dev]
     }
     default: {
       const [name, values] = random.pick(KNOBS)

@@ -114,6 +114,12 @@ function group(seed: number, at: number, profile: Kind): { group?: number } {
     : {}
 }
 
+/** What `ip addr` may say of an address besides, now and then. */
+const manner = (random: SeededRandom, name: string): string =>
+  random.once(8)
+    ? ` ${random.pick(['scope link', 'scope link', 'scope 200', 'noprefixroute', 'metric 77', `label ${name}:1`])}`
+    : ''
+
 function networks4(random: SeededRandom, profile: Kind, names: readonly string[]): Networks {
   const devices: ScenarioDevice[] = []
   const peers: Peer[] = []
@@ -134,7 +140,8 @@ function networks4(random: SeededRandom, profile: Kind, names: readonly string[]
     const room = prefix === 31 ? 2 : 2 ** (32 - prefix)
     const first = prefix === 31 ? 0 : 1
     const mine = random.once(4) && room > 8 ? room - 2 : first
-    const addresses = [`${host(base, mine)}/${prefix}${prefix < 31 && random.once(2) ? ' brd +' : ''}`]
+    const brd = prefix < 31 && random.once(2) ? ' brd +' : ''
+    const addresses = [`${host(base, mine)}/${prefix}${brd}${manner(random, name)}`]
     own.push(host(base, mine))
     prefixes.push(`${base}/${prefix}`)
     if (prefix < 31) broadcasts.push(host(base, room - 1), base)
@@ -147,7 +154,7 @@ function networks4(random: SeededRandom, profile: Kind, names: readonly string[]
     }
     if (random.once(4)) {
       const second = `203.0.113.${i * 64}`
-      addresses.push(`${host(second, 1)}/26`)
+      addresses.push(`${host(second, 1)}/26${manner(random, name)}`)
       own.push(host(second, 1))
       prefixes.push(`${second}/26`)
       peers.push({ address: host(second, 5), dev: name })

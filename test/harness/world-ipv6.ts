@@ -44,7 +44,7 @@ export function networks6(random: SeededRandom, kind: Kind, names: readonly stri
       peers.push({ address: `fe80::99:${i}`, dev: name })
       if (random.once(3)) peers.push({ address: `fe80::200:5eff:fe00:530${i}`, dev: name })
     }
-    addresses.push(`${inside(global, host)}/${length}`)
+    addresses.push(`${inside(global, host)}/${length}${manner(random)}`)
     own.push(inside(global, host))
     prefixes.push(`${global}/${length}`)
     if (length < 127) anycasts.push(global)
@@ -59,7 +59,7 @@ export function networks6(random: SeededRandom, kind: Kind, names: readonly stri
         peers.push({ address: other === '0' ? global : inside(global, other), dev: name })
     if (random.once(4)) {
       const second = random.once(2) ? `fd77:${i}::` : `2001:db8:77${i}::`
-      addresses.push(`${second}1/64`)
+      addresses.push(`${second}1/64${manner(random)}`)
       own.push(`${second}1`)
       prefixes.push(`${second}/64`)
       anycasts.push(second)
@@ -68,6 +68,17 @@ export function networks6(random: SeededRandom, kind: Kind, names: readonly stri
     if (random.once(4)) {
       addresses.push(`${inside(global, host).replace(/[0-9a-f]+$/, 'e')}/128`)
       own.push(inside(global, host).replace(/[0-9a-f]+$/, 'e'))
+    }
+    if (random.once(6)) {
+      // Of other kinds: site-local, 6to4, Teredo, another of the same prefix.
+      const other = random.pick([
+        `fec0::${i + 1}:1/64`,
+        `2002:c000:20${i}::1/48`,
+        `2001:0:${i + 1}::1/64`,
+        ...(length <= 64 ? [`${inside(global, 'cafe')}/${length}`] : []),
+      ])
+      addresses.push(`${other}${manner(random)}`)
+      own.push(other.replace(/\/.*/, ''))
     }
     if (random.once(8)) {
       addresses.push(`2001:db8:200:${i}::1 peer 2001:db8:200:${i}::2/128`)
@@ -134,6 +145,12 @@ export function networks6(random: SeededRandom, kind: Kind, names: readonly stri
     far: '2001:db8:f0::/44',
   }
 }
+
+/** What `ip addr` may say of an address besides, now and then: no longer preferred, its prefix is not on the link … */
+const manner = (random: SeededRandom): string =>
+  random.once(5)
+    ? ` ${random.pick(['preferred_lft 0', 'preferred_lft 0', 'noprefixroute', 'metric 77', 'nodad', 'home'])}`
+    : ''
 
 const unique = (list: readonly string[]): string[] => [...new Set(list)]
 
