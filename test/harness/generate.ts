@@ -3,18 +3,13 @@
 // bytes, the same for every later run.
 
 import { PlaceError } from '../../daemon/errors.ts'
-import {
-  type Conversation,
-  EchoConversation,
-  OtherConversation,
-  SctpConversation,
-  TcpConversation,
-  TftpConversation,
-  UdpConversation,
-  type Wire,
-} from './conversation.ts'
+import type { Conversation, Wire } from './conversation.ts'
+import { EchoConversation, TftpConversation, UdpConversation } from './conversation-datagrams.ts'
 import { H323Conversation } from './conversation-h323.ts'
 import { HELPER_CONVERSATIONS } from './conversation-helpers.ts'
+import { OtherConversation } from './conversation-other.ts'
+import { SctpConversation } from './conversation-sctp.ts'
+import { TcpConversation } from './conversation-tcp.ts'
 import type { SeededRandom } from './frames.ts'
 import { Changes } from './generate-changes.ts'
 import { cutUp } from './generate-fragments.ts'
