@@ -218,6 +218,7 @@ const addressOf = (a: AddressConfig) => ({
   label: a.label,
   noPrefixRoute: a.noPrefixRoute,
   metric: a.metric,
+  ...(a.flags.length > 0 && { flags: a.flags }),
   ...(a.deprecated && { deprecated: true, lifetime: { since: 0, valid: FOREVER, preferred: 0 } }),
 })
 

@@ -264,6 +264,7 @@ export class Devices {
         hopLimit: 64,
         mtu,
         ndiscTclass: 0,
+        prefersTemporary: false,
         suppressFragmentedNdisc: true,
         dropUnicastInL2Multicast: false,
         ioam: false,

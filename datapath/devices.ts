@@ -31,7 +31,7 @@ export interface Address {
   readonly noPrefixRoute?: boolean
   /** IFA_RT_PRIORITY: metric of the connected route. */
   readonly metric?: number
-  /** Flags that only `ip addr` shows: nodad, home, mngtmpaddr, autojoin. */
+  /** Flags that `ip addr` shows: nodad, home, mngtmpaddr, autojoin; temporary (RFC 8981), which decides who is a source. */
   readonly flags?: readonly string[]
   /** How long it is valid and preferred, seconds (0xffffffff: for ever), from `since` (host.now, ms). Absent: for ever. */
   readonly lifetime?: { readonly since: number; readonly valid: number; readonly preferred: number }
@@ -110,6 +110,8 @@ export interface DeviceConf6 {
   /** Bytes, 1280 up to the device's MTU. */
   mtu: number
   ndiscTclass: number
+  /** use_tempaddr: temporary addresses are rather sources than others. */
+  prefersTemporary: boolean
   suppressFragmentedNdisc: boolean
   dropUnicastInL2Multicast: boolean
   ioam: boolean

@@ -293,6 +293,7 @@ const FORWARDING = indexOf('forwarding')
 const HOP_LIMIT = indexOf('hop_limit')
 const MTU = indexOf('mtu')
 const NDISC_TCLASS = indexOf('ndisc_tclass')
+const USE_TEMPADDR = indexOf('use_tempaddr')
 const L2_MULTICAST = indexOf('drop_unicast_in_l2_multicast')
 const SUPPRESS_FRAGMENTED = indexOf('suppress_frag_ndisc')
 const IOAM = indexOf('ioam6_enabled')
@@ -516,6 +517,7 @@ export class Ipv6DeviceConf {
     conf.hopLimit = row[HOP_LIMIT]!
     conf.mtu = Math.min(row[MTU]!, device.mtu)
     conf.ndiscTclass = row[NDISC_TCLASS]!
+    conf.prefersTemporary = row[USE_TEMPADDR]! >= 2
     conf.suppressFragmentedNdisc = row[SUPPRESS_FRAGMENTED] !== 0
     conf.dropUnicastInL2Multicast = row[L2_MULTICAST] !== 0
     conf.ioam = row[IOAM] !== 0

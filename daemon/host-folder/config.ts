@@ -26,6 +26,8 @@ export interface AddressConfig {
   readonly metric: number
   /** No longer preferred as a source (IFA_F_DEPRECATED). How long addresses last is not kept: the folder is what is now. */
   readonly deprecated: boolean
+  /** As Address.flags. */
+  readonly flags: readonly string[]
   readonly origin: Origin
 }
 

@@ -93,6 +93,8 @@ export const readGroup = (cursor: Cursor): number =>
 export const readMac = (text: string): string | null =>
   /^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}$/.test(text) ? text.toLowerCase() : null
 
+const KEPT_FLAGS = ['nodad', 'home', 'mngtmpaddr', 'autojoin', 'temporary'] as const
+
 function readAddress(info: Cursor, family: Family): AddressConfig {
   const peer = info.get('address')
   const local = readFamilyAddress(info.get('local') ?? peer ?? info.need('local'), family)
@@ -112,6 +114,7 @@ function readAddress(info: Cursor, family: Family): AddressConfig {
     byHand: false,
     metric: info.get('metric')?.integer(0, U32) ?? 0,
     deprecated: info.get('deprecated') !== null,
+    flags: KEPT_FLAGS.filter((flag) => info.get(flag) !== null),
     origin: info,
   }
 }

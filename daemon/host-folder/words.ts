@@ -427,6 +427,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
   let metric = 0
   let noPrefixRoute = false
   let deprecated = false
+  const flags: string[] = []
   const range = (): number => (length >= 31 ? 0 : -1 >>> length)
   while (line.peek() !== undefined) {
     const word = line.take('word')
@@ -449,6 +450,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
     else if (word === 'valid_lft') line.take('lifetime')
     else if (word === 'preferred_lft') deprecated = line.take('lifetime') === '0'
     else if (!ADDRESS_FLAGS.has(word)) line.fail(`unknown word "${word}" in an address`)
+    else if (family === 6 && word !== 'optimistic' && word !== 'permanent') flags.push(word)
   }
   if (peer !== null && sameWords(peer, local.words)) peer = null
   const loopback = family === 4 && local.words[0] >>> 24 === 127
@@ -466,6 +468,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
     byHand: true,
     metric,
     deprecated,
+    flags,
     origin: cursor,
   }
 }

@@ -1,6 +1,6 @@
 // Which of its addresses a host sends from (ipv6_dev_get_saddr() of addrconf.c, RFC 6724 §5): the rules in turn, each
-// only among those that the rules before it find equal. No address here is tentative, temporary or a home
-// address, so the rules about those never decide.
+// only among those that the rules before it find equal. No address here is tentative, and
+// Linux of Debian knows no home addresses (CONFIG_IPV6_MIP6), so the rules about those never decide.
 
 import type { Devices } from '../device-table.ts'
 import type { Address, Device } from '../devices.ts'
@@ -90,6 +90,10 @@ function bestOf(
   return best
 }
 
+/** Rule 7 (IPV6_SADDR_RULE_PRIVACY): temporary on an interface that prefers such, not so on any other. */
+const isWantedTemporary = ({ flags }: Address, { conf6 }: Device): boolean =>
+  (flags?.includes('temporary') ?? false) === conf6.prefersTemporary
+
 /** Whether `a` wins against `best` by the first rule that tells them apart. */
 function isBetter(
   a: Address,
@@ -117,6 +121,8 @@ function isBetter(
   const label = labelOf(d0, d1, d2, d3)
   const fits = labelOf(w0, w1, w2, w3) === label
   if (fits !== (labelOf(b0, b1, b2, b3) === label)) return fits
+  const wanted = isWantedTemporary(a, device)
+  if (wanted !== isWantedTemporary(best, bestOn!)) return wanted
   const orchid = isOrchid(w0) === isOrchid(d0)
   if (orchid !== (isOrchid(b0) === isOrchid(d0))) return orchid
   const shared = Math.min(sharedBits(a, d0, d1, d2, d3), a.prefixLength)

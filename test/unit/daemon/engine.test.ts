@@ -47,6 +47,25 @@ const LISTED =
   '[{"dst":"10.0.0.0/24","dev":"eth0","protocol":"kernel","scope":"link","prefsrc":"10.0.0.1","flags":[]},' +
   '{"type":"local","dst":"10.0.0.1","dev":"eth0","table":"local","protocol":"kernel","scope":"host","prefsrc":"10.0.0.1","flags":[]}]'
 
+describe('addresses', () => {
+  // As Linux 6.18 told of an interface with use_tempaddr, and what it chose.
+  const TEMPORARY =
+    '[{"ifindex":2,"ifname":"tt0","flags":["POINTOPOINT","UP"],"mtu":1500,"addr_info":[' +
+    '{"family":"inet6","local":"2001:db8:1:0:59d8:a651:b0d:87ba","prefixlen":64,"scope":"global","temporary":true,"dynamic":true,"valid_life_time":604800,"preferred_life_time":85997},' +
+    '{"family":"inet6","local":"2001:db8:1::1","prefixlen":64,"scope":"global","mngtmpaddr":true,"valid_life_time":4294967295,"preferred_life_time":4294967295}]}]'
+  test.each([
+    [0, '2001:db8:1::1'],
+    [1, '2001:db8:1::1'],
+    [2, '2001:db8:1:0:59d8:a651:b0d:87ba'],
+  ])('that are temporary are sources where use_tempaddr is 2, not %i', (value, source) => {
+    const sysctl = `net.ipv6.conf.tt0.use_tempaddr = ${value}\n`
+    const engine = build({ 'ip-addr.json': TEMPORARY, sysctl })
+    const argv = ['-6', 'route', 'get', '2001:db8:1::5']
+    const { stdout } = runTool({ tool: 'ip', directory: '/', argv, stdin: '' }, engine)
+    expect(stdout).toContain(` src ${source} `)
+  })
+})
+
 describe('routes', () => {
   test('that the folder lists go with their address, an anycast one too', () => {
     const listed = (type: string, dst: string, table: string): string =>
