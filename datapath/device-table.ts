@@ -141,6 +141,8 @@ interface ConfRow {
 
 const ALL = 'all'
 const DEFAULT = 'default'
+/** What the addresses of lo have in common. */
+const LOOPBACK_ADDRESS = { broadcast: null, peer: null, scope: Scope.Host, secondary: false }
 
 export class Devices {
   /** By ifindex; hole: undefined. */
@@ -331,38 +333,40 @@ export class Devices {
     }
     this.generation++
     for (const l of this.#listeners) l.linkChanged?.(device)
-    if (device.loopback && up) this.#loopbackAddresses(device)
+    if (device.loopback && up) {
+      this.#loopback4(device)
+      this.#loopback6(device)
+    }
     // addrconf_ifdown(): IPv6 addresses do not outlive the link.
     if (!up) this.#dropAddresses6(device)
   }
 
-  /**
-   * inetdev_event() and init_loopback(): lo that comes up has its addresses, that of IPv6 for a moment only where the MTU is too
-   * small for it.
-   */
-  #loopbackAddresses(device: Device): void {
-    const common = { broadcast: null, peer: null, scope: Scope.Host, secondary: false }
-    if (!device.addresses.some((a) => a.family === 4 && a.words[0] === 0x7f000001 && a.prefixLength === 8))
-      this.addAddress(device, {
-        ...common,
-        family: 4,
-        words: [0x7f000001, 0, 0, 0],
-        prefixLength: 8,
-        label: device.name,
-      })
-    if (
-      device.mtu >= IPV6_MIN_MTU &&
-      !device.addresses.some(
-        (a) => a.family === 6 && a.words[3] === 1 && (a.words[0] | a.words[1] | a.words[2]) === 0,
-      )
-    )
-      this.addAddress(device, {
-        ...common,
-        family: 6,
-        words: [0, 0, 0, 1],
-        prefixLength: 128,
-        label: null,
-      })
+  /** inetdev_event(): lo that comes up has its address. */
+  #loopback4(device: Device): void {
+    if (device.addresses.some((a) => a.family === 4 && a.words[0] === 0x7f000001 && a.prefixLength === 8))
+      return
+    this.addAddress(device, {
+      ...LOOPBACK_ADDRESS,
+      family: 4,
+      words: [0x7f000001, 0, 0, 0],
+      prefixLength: 8,
+      label: device.name,
+    })
+  }
+
+  /** init_loopback(): so it has that of IPv6, for a moment only where the MTU is too small. */
+  #loopback6(device: Device): void {
+    if (device.mtu < IPV6_MIN_MTU) return
+    const itself = (a: Address): boolean =>
+      a.family === 6 && a.words[3] === 1 && (a.words[0] | a.words[1] | a.words[2]) === 0
+    if (device.addresses.some(itself)) return
+    this.addAddress(device, {
+      ...LOOPBACK_ADDRESS,
+      family: 6,
+      words: [0, 0, 0, 1],
+      prefixLength: 128,
+      label: null,
+    })
   }
 
   /** dev_change_name(): only the device's own sysctls follow. Throws DeviceError for a name in use or unusable. */
@@ -435,11 +439,14 @@ export class Devices {
     for (const l of this.#listeners) l.mtu6Changes?.(device)
   }
 
-  /** device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. */
-  ipv6Changed(device: Device): void {
+  /**
+   * device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. `begins`: IPv6
+   * was disabled there.
+   */
+  ipv6Changed(device: Device, begins: boolean): void {
     this.generation++
     if (device.conf6.disabled) this.#dropAddresses6(device)
-    else if (device.loopback && device.up) this.#loopbackAddresses(device)
+    else if (begins && device.loopback && device.up) this.#loopback6(device)
     for (const l of this.#listeners) l.ipv6Changed?.(device)
   }
 

@@ -246,6 +246,8 @@ export class RouteChecker {
     const refused = isErrorType(type)
     const seen: Nexthop[] = []
     for (const hop of hops) {
+      // fib6_nh_init() takes the device's inet6_dev first.
+      if (hop.device && !ipv6Begun(hop.device)) throw new RouteError('ENODEV', 'No such device')
       const device = refused ? null : this.#verifyHop6(spec, hop)
       if (refused && hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
       if (refused && hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
@@ -325,9 +327,10 @@ export class RouteChecker {
   /** ip6_route_check_nh_onlink(): what the main table says of the gateway, but for its default route, must agree. */
   #onLinkDevice6(gateway: Words, device: Device): void {
     const main = this.#fib.of(6).tables.get(Table.Main)
-    const hit = main?.find6(gateway[0], gateway[1], gateway[2], gateway[3]) ?? null
+    const [w0, w1, w2, w3] = gateway
+    const hit = main?.select6(w0, w1, w2, w3, device.index, false) ?? null
     if (hit === null || isRejected6(hit) || hit.prefixLength === 0) return
-    if (hit.type !== RouteType.Unicast || (hit.nexthops?.[0]?.device ?? hit.device) !== device)
+    if (hit.type !== RouteType.Unicast || !hit.uses(device))
       throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)
   }
 

@@ -502,14 +502,15 @@ export class Ipv6DeviceConf {
     if (row === undefined) {
       const ended = !conf.disabled
       conf.disabled = true
-      if (ended) this.#devices.ipv6Changed(device)
+      if (ended) this.#devices.ipv6Changed(device, false)
       this.#devices.touch(false)
       return
     }
     const forwarding = row[FORWARDING] !== 0
     const disabled = row[DISABLE] !== 0
     const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
-    if (conf.disabled && !disabled && device.up) this.#freshMtu(device)
+    const begins = conf.disabled && !disabled
+    if (begins && device.up) this.#freshMtu(device)
     conf.forwarding = forwarding
     conf.forceForwarding = row[FORCE_FORWARDING] !== 0
     conf.acceptSourceRoute = row[ACCEPT_SOURCE_ROUTE]!
@@ -523,7 +524,7 @@ export class Ipv6DeviceConf {
     conf.ioam = row[IOAM] !== 0
     conf.useOifAddrsOnly = row[USE_OIF_ADDRS_ONLY] !== 0
     // Addresses may go, anycast addresses of subnets come or go.
-    if (changed) this.#devices.ipv6Changed(device)
+    if (changed) this.#devices.ipv6Changed(device, begins)
     this.#devices.touch(false)
   }
 }

@@ -166,21 +166,24 @@ function get4(
     if (route === null) return refuse()
     found = { route, realm: route.realm, redirect: false }
   }
+  // Decided without the tables, or against them: out of the interface that was asked for.
+  const untold =
+    iif === undefined
+      ? asked.d0 === 0 ||
+        ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
+          (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000))
+      : asked.d0 === -1 || (asked.d0 === 0 && asked.s0 === 0)
   if (fibmatch) {
-    // Decided without the tables, or against them: out of the interface that was asked for.
-    const untold =
-      iif === undefined
-        ? asked.d0 === 0 ||
-          ((asked.d0 === -1 || isMulticast4(asked.d0)) &&
-            (asked.oif === 0 ? asked.s0 !== 0 : asked.d0 === -1 || asked.d0 >>> 8 === 0xe00000))
-        : asked.d0 === -1 || (asked.d0 === 0 && asked.s0 === 0)
     const match = untold ? null : fib.find(asked)
     if (match === null || isErrorType(match.type)) throw new Refusal('EHOSTUNREACH')
     // The type is that of the packet: one to a group goes out by a unicast route.
     const { type } = found.route
     return (context) => printRoute(context, match, { ...NO_FILTER }, shownTable(context, match), null, type)
   }
-  return (context) => printGet4(context, asked, key, found, from, uid, notify)
+  // What goes to all or to a group has no route of the table's, but the table is told (fib_result).
+  const by = iif === undefined && !untold && found.route.table === 0 ? fib.find(asked) : null
+  const table = shownTable(context, by === null || isErrorType(by.type) ? found.route : by)
+  return (context) => printGet4(context, asked, key, found, table, from, uid, notify)
 }
 
 function printGet4(
@@ -188,6 +191,7 @@ function printGet4(
   asked: Key,
   key: Key,
   { route: r, realm, redirect }: InputRoute,
+  table: number,
   from: AnyPrefix | null,
   uid: number,
   notify: boolean,
@@ -207,7 +211,6 @@ function printGet4(
     printGateway(context, 4, r.nexthopScope === Scope.Link ? r.gateway : null, r.extras?.via6)
   const device = r.type === RouteType.Local ? context.devices.loopback : r.device!
   out.any('dev', device.name, `dev ${out.paint('name', `${device.name} `)}`)
-  const table = shownTable(context, r)
   if (table !== 0 && (table !== Table.Main || options.details))
     out.any('table', names.table(table), `table ${names.table(table)} `)
   if (asked.iif === 0 && asked.s0 !== key.s0) {

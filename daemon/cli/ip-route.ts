@@ -26,6 +26,7 @@ import {
   begins,
   isForeign,
   type Line,
+  lastTable,
   number,
   protocolNumber,
   protocolText,
@@ -210,7 +211,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
       return refuseEncapsulation(context, line)
     } else if (begins(word, 'protocol'))
       protocol = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
-    else if (begins(word, 'table')) table = line.named('"table" value is invalid\n', tableNumber)
+    else if (begins(word, 'table'))
+      table = lastTable(table, line.named('"table" value is invalid\n', tableNumber))
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
     else if (word === 'dev' || word === 'oif') device = line.next()
     else if (begins(word, 'pref')) {
@@ -258,7 +260,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
       ...(behindIt && own === 4 ? { via6: gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
-      ...(h.realm ? { realm: h.realm } : {}),
+      // IPv6 knows no realms.
+      ...(h.realm && own === 4 ? { realm: h.realm } : {}),
       ...(refused === null ? {} : { refused }),
     })
   }

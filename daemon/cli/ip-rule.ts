@@ -15,6 +15,7 @@ import {
   groupNumber,
   ipProtocolNumber,
   type Line,
+  lastTable,
   number,
   protocolNumber,
   protocolText,
@@ -101,11 +102,11 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     else if (word === 'from') {
       const p = side()
       foreign.source = p.length > 0 ? p.family : 0
-      if (p.length > 0) rule.source = { words: p.words, prefixLength: p.length }
+      rule.source = p.length > 0 ? { words: p.words, prefixLength: p.length } : null
     } else if (word === 'to') {
       const p = side()
       foreign.destination = p.length > 0 ? p.family : 0
-      if (p.length > 0) rule.destination = { words: p.words, prefixLength: p.length }
+      rule.destination = p.length > 0 ? { words: p.words, prefixLength: p.length } : null
     } else if (begins(word, 'preference') || begins(word, 'order') || begins(word, 'priority'))
       rule.priority = line.number('preference value is invalid\n')
     else if (word === 'tos' || begins(word, 'dsfield'))
@@ -120,7 +121,7 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
     else if (begins(word, 'tun_id')) rule.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'table') || word === 'lookup') {
-      rule.table = line.named('invalid table ID\n', tableNumber)
+      rule.table = lastTable(rule.table, line.named('invalid table ID\n', tableNumber))
       tableSaid = true
     } else if (begins(word, 'suppress_prefixlength') || word === 'sup_pl')
       rule.suppressPrefixLength = line.number('suppress_prefixlength value is invalid\n', 0x7fff_ffff)

@@ -38,6 +38,10 @@ export type Foreign = 'bridge' | 'mpls' | 'link'
 export const isForeign = (text: string): text is Foreign =>
   text === 'bridge' || text === 'mpls' || text === 'link'
 
+/** Of tables said twice, the last that is too large for rtm_table and stands as an attribute of its own, else the last. */
+export const lastTable = (before: number | null | undefined, said: number): number =>
+  (before ?? 0) >= 256 && said < 256 ? before! : said
+
 /** matches(): `word` is a beginning of `full`. */
 export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
 
