@@ -54,7 +54,8 @@ function listSet({ name, references, set }: SetHolder, options: ListOptions): st
       withMembers ? 'Members:\n' : ''
     }${members.map(line).join('')}`
   const lines = members.map((m) => `<member><elem>${element(m)}</elem>${tags(of(m))}</member>\n`)
-  return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${
-    withMembers ? `<members>\n${lines.join('')}</members>\n` : lines.join('')
-  }</ipset>\n`
+  const body = withMembers ? `<members>\n${lines.join('')}` : lines.join('')
+  // 7.17 closes the set whose name it remembers: one whose name is empty stays open.
+  const end = name === '' ? '' : `${withMembers ? '</members>\n' : ''}</ipset>\n`
+  return `<ipset name="${name}">\n<type>${type.name}</type>\n<revision>${type.revision}</revision>\n<header>${tags(header)}\n<memsize>${data.memory()}</memsize>\n<references>${references}</references>\n<numentries>${data.count()}</numentries>\n</header>\n${body}${end}`
 }

@@ -201,6 +201,18 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
 
 /** Lines that once differed, in sequence. */
 const ONCE = `
+create '' hash:ip
+add '' 1.2.3.4
+list -o xml
+create b hash:net
+list -o xml
+list -t -o xml
+list -n -o xml
+list
+save
+rename '' c
+list -o xml
+destroy
 create a1 hash:ip,port,net
 add a1 10.0.0.1,tcp:80,10.0.0.0/20
 create a2 hash:ip bitmask 255.255.0.0
@@ -405,7 +417,10 @@ test.skipIf(reason !== null)('ipset: lines that once differed', () => {
     const sets = new Sets(freshHost(new SeededRandom(1)))
     const steps = ONCE.map((line): IpsetStep => {
       const [argv = '', input = ''] = line.split(' <<< ')
-      return { argv: argv.split(' '), input: input.replaceAll('\\n', '\n') }
+      return {
+        argv: argv.split(' ').map((word) => (word === "''" ? '' : word)),
+        input: input.replaceAll('\\n', '\n'),
+      }
     })
     const real = runRealIpset(steps, directory)
     for (const [i, step] of steps.entries()) {
