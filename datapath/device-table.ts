@@ -26,8 +26,8 @@ export class DeviceError extends RangeError {
 export interface DeviceListener {
   /** After the address stands in device.addresses; `old`: in whose place. */
   addressAdded?(device: Device, address: Address, old?: Address): void
-  /** After it has gone from device.addresses. */
-  addressRemoved?(device: Device, address: Address): void
+  /** After it has gone from device.addresses; `ended`: with all others of IPv6, which the device has no more. */
+  addressRemoved?(device: Device, address: Address, ended: boolean): void
   /** A primary address is about to go, and leaves its subnet to its secondary ones: this is one of them. */
   primaryLeaves?(device: Device, address: Address, primary: Address): void
   /** It has gone: what is left of its subnet, the first one primary by now. */
@@ -452,7 +452,7 @@ export class Devices {
 
   #dropAddresses6(device: Device): void {
     for (const address of device.addresses.filter((a) => a.family === 6))
-      this.#drop(device, device.addresses.indexOf(address))
+      this.#drop(device, device.addresses.indexOf(address), true)
   }
 
   /**
@@ -537,7 +537,7 @@ export class Devices {
       for (const d of [promoted, ...dependants.slice(1)]) l.primaryLeft?.(device, d)
   }
 
-  #drop(device: Device, at: number): void {
+  #drop(device: Device, at: number, ended = false): void {
     const [gone] = device.addresses.splice(at, 1)
     if (gone!.family === 4) {
       const left = this.#addresses4.get(gone!.words[0])! - 1
@@ -545,7 +545,7 @@ export class Devices {
       else this.#addresses4.set(gone!.words[0], left)
     }
     this.generation++
-    for (const l of this.#listeners) l.addressRemoved?.(device, gone!)
+    for (const l of this.#listeners) l.addressRemoved?.(device, gone!, ended)
   }
 
   /** inet_lookup_ifaddr_rcu(): some device has exactly this address. */

@@ -58,6 +58,9 @@ export function invalidScope(spec: RouteSpec): string | null {
   return LEAST_SCOPE[type]! > scopeOf(spec) ? 'Invalid scope' : null
 }
 
+/** An ifindex that no device has. */
+const NOWHERE = -1
+
 export class RouteChecker {
   readonly #fib: FibLookup
   readonly #devices: Devices
@@ -161,6 +164,8 @@ export class RouteChecker {
     key.d2 = gateway[2]
     key.d3 = gateway[3]
     key.oif = device?.index ?? 0
+    // Of IPv6 the question comes in nowhere, by lo neither, as rules see it.
+    if (family === 6) key.iif = NOWHERE
     const scope = Math.max(scopeOf(spec) + 1, Scope.Link)
     const table = spec.table ?? tableFor(spec.type ?? RouteType.Unicast)
     const fits = (via: RouteEntry | null): via is RouteEntry =>

@@ -99,7 +99,7 @@ export class Fib extends FibLookup {
         followLifetime(this, device, address, before, old)
         if (old !== undefined) this.#followPeer6(device, address, old)
       },
-      addressRemoved: (device, address) => {
+      addressRemoved: (device, address, ended) => {
         if (address.family === 4) {
           removeAddressRoutes(this, device, address)
           // fib_disable_ip(): without any address nothing leads through the device.
@@ -119,7 +119,8 @@ export class Fib extends FibLookup {
         }
         this.#follow(device)
         leaveLifetime(this, device, address)
-        this.#forgetSource6(address)
+        // addrconf_ifdown() leaves them to routes.
+        if (!ended) this.#forgetSource6(address)
       },
       primaryLeaves: (device, address, primary) => removeAddressRoutes(this, device, address, primary),
       primaryLeft: (device, address) => addAddressRoutes(this, device, address),

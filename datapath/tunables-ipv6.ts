@@ -340,6 +340,7 @@ export class Ipv6DeviceConf {
         if (!ipv6Begun(device)) return this.#end(device)
         if (!this.#rows.has(device.name)) return this.#begin(device)
         if (device.mtu >= IPV6_MIN_MTU) devices.announceMtu6(device)
+        else this.#emptyLoopback(device)
         this.#freshMtu(device)
         this.#apply(device)
       },
@@ -374,6 +375,17 @@ export class Ipv6DeviceConf {
     this.#forget(device.name)
     this.#secrets.delete(device.name)
     this.#apply(device)
+  }
+
+  /** addrconf_ifdown() of lo, which keeps its inet6_dev: addresses and routes go as if IPv6 were disabled for a moment. */
+  #emptyLoopback(device: Device): void {
+    const { conf6 } = device
+    const { disabled } = conf6
+    conf6.disabled = true
+    this.#devices.ipv6Changed(device, false)
+    if (disabled) return
+    conf6.disabled = false
+    this.#devices.ipv6Changed(device, false)
   }
 
   #forget(name: string): void {

@@ -48,3 +48,14 @@ export const inversionFlags = (base: BaseMatch): number =>
 /** A string in an array of char, up to its end. */
 export const textFields = (at: number, value: string): Field[] =>
   [...value, '\0'].map((letter, i): Field => [at + i, 1, letter.charCodeAt(0)])
+
+/** union nf_inet_addr: the words in the order of the network; zeros for none. */
+export function addressField(at: number, words: readonly number[] | null | undefined): Field {
+  const bytes = new Uint8Array(16)
+  const view = new DataView(bytes.buffer)
+  for (let i = 0; i < 4; i++) view.setInt32(4 * i, words?.[i] ?? 0)
+  return [at, 16, bytes]
+}
+
+/** A port in the order of the network. */
+export const portField = (at: number, port: number): Field => [at, 2, ((port & 0xff) << 8) | (port >>> 8)]

@@ -14,11 +14,32 @@ import {
   IPPROTO_UDP,
 } from '../datapath/wire/protocol.ts'
 import type { Code, Js } from './compile/template.ts'
+import { addressField, type Field, portField } from './layout.ts'
 import { OptionError, type Options } from './options.ts'
 import { strtoul } from './text/numbers.ts'
 import { servicePort } from './text/services.ts'
 
 type Ports = Pick<NatRange, 'minPort' | 'maxPort' | 'hasPorts' | 'basePort' | 'offset'>
+
+/** struct nf_nat_range; of nf_nat_range2 all but the base port. */
+export const rangeFields = (range: NatRange): Field[] => [
+  [
+    0,
+    4,
+    [
+      range.min !== null,
+      range.hasPorts,
+      range.random,
+      range.persistent,
+      range.randomFully,
+      range.offset,
+    ].reduce((bits, set, i) => bits | (set ? 1 << i : 0), 0),
+  ],
+  addressField(4, range.min),
+  addressField(20, range.max),
+  portField(36, range.minPort),
+  portField(38, range.maxPort),
+]
 
 /** Flags that any of the four may carry. */
 export function flags(o: Options): Pick<NatRange, 'random' | 'randomFully' | 'persistent'> {

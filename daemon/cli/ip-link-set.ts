@@ -360,9 +360,8 @@ function setMtu(context: IpContext, device: Device, mtu: number): void {
   if (mtu < (device.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
   if (!device.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
   context.devices.setMtu(device, mtu)
-  // inetdev_valid_mtu(): the protocol leaves the link. What IPv6 does is the host's business, but for lo, which
-  // loses its addresses alone (addrconf_ifdown).
-  const gone = (a: Address): boolean => (a.family === 4 ? mtu < 68 : device.loopback && mtu < 1280)
+  // inetdev_valid_mtu(): the protocol leaves the link. What IPv6 does is the host's business.
+  const gone = (a: Address): boolean => a.family === 4 && mtu < 68
   for (const address of device.addresses.filter(gone))
     if (device.addresses.includes(address)) context.devices.removeAddress(device, address)
 }

@@ -5,6 +5,7 @@ import type { Family, Packet } from '../../datapath/packet.ts'
 import { commonPrefix } from '../compile/narrow.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import { addressField } from '../layout.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { formatAddress, numericIpv4, parseAddress, type Words } from '../text/address.ts'
 import { words } from './parts.ts'
@@ -75,7 +76,19 @@ export const iprange: Match<IpRange> = {
   name: 'iprange',
   revision: 1,
   families: [4, 6],
-  layout: { size: 72 },
+  layout: {
+    size: 72,
+    fields: ({ source, destination }) => [
+      ...[source?.min, source?.max, destination?.min, destination?.max].map((words, i) =>
+        addressField(16 * i, words),
+      ),
+      [
+        64,
+        1,
+        (source ? (source.invert ? 0x11 : 1) : 0) | (destination ? (destination.invert ? 0x22 : 2) : 0),
+      ],
+    ],
+  },
   options: [
     { flag: 'src-range', holds: 'range', invertible: true },
     { flag: 'dst-range', holds: 'range', invertible: true },

@@ -15,7 +15,13 @@ export const mac: Match<Mac> = {
   kind: 'match',
   name: 'mac',
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: (data) => [
+      [0, 6, Uint8Array.from(data.address)],
+      [8, 4, data.invert ? 1 : 0],
+    ],
+  },
   chains: ['PREROUTING', 'INPUT', 'FORWARD'],
   options: [{ flag: 'mac-source', holds: 'mac', required: true, invertible: true }],
   help: `mac match options:

@@ -10,6 +10,7 @@ import {
 } from '../../datapath/wire/protocol.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import type { Field } from '../layout.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { headerFits, onePort, portName, printRange, type Range } from './parts.ts'
 
@@ -75,7 +76,27 @@ export const multiport: Match<Multiport> = {
   name: 'multiport',
   revision: 1,
   families: [4, 6],
-  layout: { size: 48 },
+  layout: {
+    size: 48,
+    fields: (data) => {
+      // A range takes two places, the first of which says so.
+      const places = data.ports.flatMap(([min, max]) =>
+        min === max
+          ? [[min, 0]]
+          : [
+              [min, 1],
+              [max, 0],
+            ],
+      )
+      return [
+        [0, 1, SIDES.findIndex(([, side]) => side === data.side)],
+        [1, 1, places.length],
+        ...Array.from({ length: PLACES }, (_, i): Field => [2 + 2 * i, 2, places[i]?.[0] ?? 0]),
+        ...Array.from({ length: PLACES }, (_, i): Field => [32 + i, 1, places[i]?.[1] ?? 0]),
+        [47, 1, data.invert ? 1 : 0],
+      ]
+    },
+  },
   options: [
     {
       flag: 'source-ports',

@@ -2,14 +2,15 @@
 
 import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { emitSetup, flags, formatRange, formatUse, parseTo } from '../nat-range.ts'
+import { portField } from '../layout.ts'
+import { emitSetup, flags, formatRange, formatUse, parseTo, rangeFields } from '../nat-range.ts'
 
 export const dnat: Target<NatRange> = {
   kind: 'target',
   name: 'DNAT',
   revision: 2,
   families: [4, 6],
-  layout: { size: 48 },
+  layout: { size: 48, fields: (range) => [...rangeFields(range), portField(40, range.basePort)] },
   options: [
     { flag: 'to-destination', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },

@@ -3,13 +3,13 @@
 
 import { type NatRange, NO_RANGE } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { flags, formatPorts, formatUse, parsePorts } from '../nat-range.ts'
+import { flags, formatPorts, formatUse, parsePorts, rangeFields } from '../nat-range.ts'
 
 export const masquerade: Target<NatRange> = {
   kind: 'target',
   name: 'MASQUERADE',
   families: [4, 6],
-  layout: { size: 40, size4: 24 },
+  layout: { size: 40, size4: 24, fields: rangeFields },
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }, { flag: 'random-fully', arg: 'none' }],
   help: `MASQUERADE target options:
  --to-ports <port>[-<port>]

@@ -5,12 +5,13 @@ import type { Words } from '../../datapath/fib.ts'
 import { Hook } from '../../datapath/hooks.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import type { Target } from '../extension.ts'
+import { rangeFields } from '../nat-range.ts'
 
 export const netmap: Target<NatRange> = {
   kind: 'target',
   name: 'NETMAP',
   families: [4, 6],
-  layout: { size: 40, size4: 24 },
+  layout: { size: 40, size4: 24, fields: rangeFields },
   options: [{ flag: 'to', holds: 'netmap', required: true }],
   help: `NETMAP target options:
   --to address[/mask]

@@ -2,14 +2,14 @@
 
 import { type NatRange, NO_RANGE } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { flags, formatPorts, formatUse, parsePorts } from '../nat-range.ts'
+import { flags, formatPorts, formatUse, parsePorts, rangeFields } from '../nat-range.ts'
 import { WholeError } from '../options.ts'
 
 export const redirect: Target<NatRange> = {
   kind: 'target',
   name: 'REDIRECT',
   families: [4, 6],
-  layout: { size: 40, size4: 24 },
+  layout: { size: 40, size4: 24, fields: rangeFields },
   options: [{ flag: 'to-ports' }, { flag: 'random', arg: 'none' }],
   help: `REDIRECT target options:
  --to-ports <port>[-<port>]

@@ -2,14 +2,14 @@
 
 import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
-import { emitSetup, flags, formatRange, formatUse, parseTo } from '../nat-range.ts'
+import { emitSetup, flags, formatRange, formatUse, parseTo, rangeFields } from '../nat-range.ts'
 
 export const snat: Target<NatRange> = {
   kind: 'target',
   name: 'SNAT',
   revision: 0,
   families: [4, 6],
-  layout: { size: 40, size4: 24 },
+  layout: { size: 40, size4: 24, fields: rangeFields },
   options: [
     { flag: 'to-source', holds: 'nat range', required: true },
     { flag: 'random', arg: 'none' },

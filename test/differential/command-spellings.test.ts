@@ -114,6 +114,56 @@ const CHECKED = `
   .split('\n')
   .map((line) => line.split(' | ') as [string, string])
 
+/** Rules of ip6tables with addresses and ports in their data, and what -C takes for them. */
+const CHECKED6 = `
+ip6tables -N f
+ip6tables -I INPUT -p tcp -m multiport --dports 22 -j f
+ip6tables -C INPUT -p tcp -m multiport --dports 256 -j f
+ip6tables -C INPUT -p tcp -m multiport --dports 22 -j f
+ip6tables -C INPUT -p tcp -m multiport --dports 23 -j f
+ip6tables -w -C INPUT -p tcp -m multiport --dports 23 -j f
+ip6tables -C INPUT -p tcp -m multiport --dports 23,24 -j f
+ip6tables -C INPUT -p tcp -m multiport --sports 23,24 -j f
+ip6tables -C INPUT -p tcp -m multiport ! --sports 23,24 -j f
+ip6tables -A INPUT -m mac --mac-source 00:11:22:33:44:55 -j f
+ip6tables -C INPUT -m mac --mac-source 00:11:22:33:44:56 -j f
+ip6tables -C INPUT -m mac ! --mac-source 00:11:22:33:44:55 -j f
+ip6tables -C INPUT -m mac --mac-source 00:11:22:33:44:56 -j ACCEPT
+ip6tables -A INPUT -m iprange --src-range ::1-::5 -j f
+ip6tables -C INPUT -m iprange --src-range ::1-::6 -j f
+ip6tables -C INPUT -m iprange --dst-range ::1-::6 -j f
+ip6tables -C INPUT -m iprange ! --src-range ::1-::5 -j f
+ip6tables -C INPUT -m iprange --src-range 2001:db8::1-2001:db8::5 -j f
+ip6tables -A INPUT -p tcp -m multiport --ports 1:5,7 -m comment --comment a -j ACCEPT
+ip6tables -C INPUT -p tcp -m multiport --ports 1:5,8 -m comment --comment a -j ACCEPT
+ip6tables -C INPUT -p tcp -m multiport --ports 1,5,8 -m comment --comment b -j ACCEPT
+ip6tables -C INPUT -p tcp -m multiport ! --ports 1,5,8 -m comment --comment b -j ACCEPT
+ip6tables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination [2001:db8::1]:80
+ip6tables -t nat -C PREROUTING -p tcp --dport 80 -j DNAT --to-destination [2001:db8::1]:81
+ip6tables -t nat -C PREROUTING -p tcp --dport 80 -j DNAT --to-destination [2001:db8::2]:80
+ip6tables -t nat -C PREROUTING -p tcp --dport 80 -j DNAT --to-destination 2001:db8::1
+ip6tables -t nat -C PREROUTING -p tcp --dport 81 -j DNAT --to-destination [2001:db8::1]:80
+ip6tables -t nat -C PREROUTING -p tcp --dport 80 -j DNAT --to-destination [2001:db8::1]:80 --random
+ip6tables -t nat -A POSTROUTING -j SNAT --to-source 2001:db8::1
+ip6tables -t nat -C POSTROUTING -j SNAT --to-source 2001:db8::2
+ip6tables -t nat -C POSTROUTING -j SNAT --to-source 2001:db8::1 --persistent
+ip6tables -t nat -C POSTROUTING -j SNAT --to-source 2001:db8::1-2001:db8::5
+ip6tables -t nat -A POSTROUTING -o t0 -s fd00::/8 -j MASQUERADE
+ip6tables -t nat -C POSTROUTING -o t0 -s fd00::/8 -j MASQUERADE --random
+ip6tables -t nat -C POSTROUTING -o t0 -s fd00::/8 -p tcp -j MASQUERADE --to-ports 80
+ip6tables -t nat -A PREROUTING -p tcp -j REDIRECT --to-ports 80
+ip6tables -t nat -C PREROUTING -p tcp -j REDIRECT --to-ports 81
+ip6tables -t nat -C PREROUTING -p tcp -j REDIRECT
+ip6tables -t nat -A PREROUTING -d 2001:db8:7::/64 -j NETMAP --to fd00:7::/64
+ip6tables -t nat -C PREROUTING -d 2001:db8:7::/64 -j NETMAP --to fd00:8::/64
+ip6tables -t nat -A PREROUTING -p tcp -m multiport --dports 80,443 -j DNAT --to-destination [2001:db8::1]:80
+ip6tables -t nat -C PREROUTING -p tcp -m multiport --dports 80,444 -j DNAT --to-destination [2001:db8::1]:81
+ip6tables -t nat -C PREROUTING -p tcp -m multiport --dports 80 -j DNAT --to-destination [2001:db8::3]:80
+ip6tables -t nat -C PREROUTING -p tcp -m multiport --sports 80,443 -m comment --comment x -j DNAT --to-destination [2001:db8::1]:80
+`
+  .trim()
+  .split('\n')
+
 const callOf = (line: string): Call => {
   const [tool, ...argv] = shellWords(line)
   return { tool: tool as Call['tool'], argv, stdin: '' }
@@ -135,6 +185,10 @@ describe.skipIf(reason !== null)('spellings of iptables', () => {
       stdin,
     }))
     expect(compare([...LINES, ...PATTERNS].map(callOf).concat(files))).toBeNull()
+  })
+
+  test('ip6tables -C of addresses and ports', () => {
+    expect(compare(CHECKED6.map(callOf))).toBeNull()
   })
 
   test.each(['iptables', 'ip6tables'])('%s -C of a rule like one that is there', (tool) => {
