@@ -10,7 +10,7 @@ import { type Basis, HOOKS, makeRule } from './generate-rules.ts'
 import { drawSetChange } from './generate-sets.ts'
 import type { Kind } from './generate-world.ts'
 import { groupsOf } from './kernel.ts'
-import { hasHelpers, hasProc, hasRecords, type Scenario, type StepRun } from './scenario.ts'
+import { hasHelpers, hasProc, hasRecords, numbered, type Scenario, type StepRun } from './scenario.ts'
 
 /** One in how many turns of a scenario changes the host. */
 const CHANGES: Readonly<Partial<Record<Kind, number>>> = {
@@ -44,7 +44,7 @@ const LO_MTUS = [65536, 1500, 1400, 1280]
 /** A command that changes what is going on. */
 function drawChange({ world, random }: Wire): string[] {
   const own = (): readonly [string, string] => {
-    const { name, addresses } = random.pick(world.devices)
+    const { name, addresses } = random.pick(numbered(world))
     return [random.pick(addresses), name]
   }
   switch (random.below(8)) {

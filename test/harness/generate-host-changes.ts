@@ -3,7 +3,7 @@
 
 import type { Wire } from './conversation.ts'
 import { headersOf, u16 } from './headers.ts'
-import { addressOf, type StepRun } from './scenario.ts'
+import { addressOf, numbered, type StepRun } from './scenario.ts'
 
 const words = (text: string): string[] => text.split(' ').filter((w) => w !== '')
 
@@ -145,7 +145,7 @@ function linkCommand(w: Wire): string[] {
   const { world, random } = w
   const name = deviceOf(w)
   const ip = ['ip', '-4', 'addr']
-  const own = random.pick(random.pick(world.devices).addresses)
+  const own = random.pick(random.pick(numbered(world)).addresses)
   switch (random.below(8)) {
     case 0:
       return ['ip', 'link', 'set', 'dev', name, 'down']

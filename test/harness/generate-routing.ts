@@ -6,7 +6,7 @@ import type { Wire } from './conversation.ts'
 import type { SeededRandom } from './frames.ts'
 import type { Networks } from './generate-world.ts'
 import { anyDevice, common, type Maker, some } from './noise.ts'
-import type { Family, ScenarioDevice } from './scenario.ts'
+import { type Family, numbered, type ScenarioDevice } from './scenario.ts'
 
 const TABLES = [100, 101, 102]
 
@@ -196,7 +196,7 @@ export const ROUTING_MAKERS: Readonly<Record<string, Maker>> = { anywhere }
 export function drawRoutingChange({ world, random }: Wire): string[] {
   const family = `-${world.family}`
   const words = (text: string): string[] => text.split(' ').filter((w) => w !== '')
-  const device = random.pick(world.devices)
+  const device = random.pick(numbered(world))
   switch (random.below(6)) {
     case 0:
       if (world.routes.length === 0) return ['ip', family, 'rule', 'del', 'priority', '10']

@@ -222,10 +222,35 @@ function networks4(random: SeededRandom, profile: Kind, names: readonly string[]
   return { devices, peers, own, broadcasts, prefixes, routes, virtual, refused, far: '198.18.0.0/15' }
 }
 
+/** Now and then an interface has no address, of IPv6 none but link-local ones, and routes lead to its neighbours. */
+function unnumbered(net: Networks, seed: number, family: Family): Networks {
+  const random = stream(seed, 'unnumbered')
+  if (net.devices.length < 2 || !random.once(8)) return net
+  const { name } = random.pick(net.devices.slice(1))
+  const stays = (words: string): boolean => words.startsWith('fe80')
+  const gone = new Set<string>()
+  const devices = net.devices.map((device) => {
+    if (device.name !== name) return device
+    for (const words of device.addresses) if (!stays(words)) gone.add(addressOf(words).address)
+    return { ...device, addresses: device.addresses.filter(stays) }
+  })
+  const near = net.peers.filter((p) => p.dev === name && !stays(p.address))
+  const hosts = near.map(({ address }) => `${address}/${family === 4 ? 32 : 128} dev ${name}`)
+  const routes = net.routes.map((route) =>
+    route.includes(` dev ${name}`) ? route.replace(/ via (?!fe80)\S+/, '') : route,
+  )
+  return {
+    ...net,
+    devices,
+    routes: [...new Set([...hosts, ...routes])],
+    own: net.own.filter((address) => !gone.has(address)),
+  }
+}
+
 export function makeWorld(seed: number, profile: Kind, family: Family = 4): World {
   const random = stream(seed, 'topology')
   const names = shuffled(NAMES, random).slice(0, 2 + random.below(3))
-  const net = (family === 4 ? networks4 : networks6)(random, profile, names)
+  const net = unnumbered((family === 4 ? networks4 : networks6)(random, profile, names), seed, family)
   const { peers, prefixes } = net
   const devices = net.devices.map((d, i) => ({ ...d, ...group(seed, i, profile) }))
   const routes = [...net.routes]

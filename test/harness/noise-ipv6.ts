@@ -57,7 +57,8 @@ function chain(w: Wire): Noise {
 function solicitation(w: Wire): Noise {
   const { random, world } = w
   const from = random.pick(world.peers)
-  const there = world.devices.find((d) => d.name === from.dev)!.addresses.map((a) => addressOf(a).address)
+  const { addresses } = world.devices.find((d) => d.name === from.dev)!
+  const there = addresses.length > 0 ? addresses.map((a) => addressOf(a).address) : world.own
   const target = random.pick([
     random.pick(there),
     random.pick(there),

@@ -13,6 +13,10 @@ export interface ScenarioDevice {
   readonly addresses: readonly string[]
 }
 
+/** Interfaces that have an address. */
+export const numbered = ({ devices }: Pick<Scenario, 'devices'>): readonly ScenarioDevice[] =>
+  devices.filter(({ addresses }) => addresses.length > 0)
+
 /**
  * Two bytes of a frame that repeat what the host sent earlier: a port or identifier drawn at random by NAT.
  * A run puts in what it saw and mends the checksums; where the answer is missing the recorded bytes stay.
