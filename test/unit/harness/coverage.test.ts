@@ -48,6 +48,8 @@ const ONE_ANSWER: readonly RegExp[] = [
   /^-m (comment|mac|osf|physdev|policy|socket)\b/,
   // Only processors that no machine has are drawn.
   /^-m cpu/,
+  // All ports: nothing that `-p` does not ask.
+  /^-m (tcp|udp)$/,
   // Packets of the host itself belong to no group, user or file.
   /^-m (cgroup|owner) (! )?--(path|uid-owner|gid-owner|suppl-groups)$/,
   // The first always fits.
