@@ -379,9 +379,9 @@ export class Devices {
     for (const spec of CONF) this.#tunables.undeclare(sysctl(device.name, spec.name))
     this.#rows.delete(device.name)
     this.#names.delete(device.name)
+    let nth = 0
     for (const [i, a] of device.addresses.entries())
-      if (a.label !== null && a.family === 4)
-        device.addresses[i] = { ...a, label: relabel(a.label, device.name, name) }
+      if (a.family === 4) device.addresses[i] = { ...a, label: relabel(a.label ?? old, name, ++nth) }
     device.name = name
     this.#names.set(name, device)
     this.#declareRow(name, device)
@@ -672,16 +672,23 @@ export class Devices {
   }
 }
 
+/** IFNAMSIZ without the final 0. */
+const MAX_LABEL = 15
+
 /** dev_valid_name(), and none that would clash with a sysctl's. */
 function validName(name: string): boolean {
   return /^[^\s/:]{1,15}$/.test(name) && name !== '.' && name !== '..' && name !== ALL && name !== DEFAULT
 }
 
-/** inetdev_changename(): the part in front of the colon is the device's name. */
-function relabel(label: string, old: string, name: string): string {
-  if (label === old) return name
+/**
+ * inetdev_changename(): the label of IPv4 address number `nth` (1 for the first) of a device that has a new name. The first has
+ * the name alone, the others what stood behind the colon of theirs, or their number.
+ */
+function relabel(label: string, name: string, nth: number): string {
+  if (nth === 1) return name
   const colon = label.indexOf(':')
-  return colon < 0 ? name : `${name}${label.slice(colon)}`.slice(0, 15)
+  const tail = colon < 0 ? `:${nth}` : label.slice(colon)
+  return name.slice(0, MAX_LABEL - tail.length) + tail
 }
 
 /** Name of a device's sysctl; a dot in an interface name is printed as a slash. */

@@ -222,7 +222,11 @@ export class RouteChecker {
       if (refused !== null) fail(refused)
       if (first) {
         if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
-        if (spec.gateway && !sameWords(first.gateway, spec.gateway))
+        const via6 = spec.extras?.via6 ?? null
+        if (
+          (spec.gateway && !sameWords(first.gateway, spec.gateway)) ||
+          (via6 !== null && !sameWords(first.via6 ?? null, via6))
+        )
           fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
         if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
       }
