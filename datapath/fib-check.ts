@@ -97,8 +97,14 @@ export class RouteChecker {
     const nexthops = only === null ? hops : null
     const gateway = only !== null ? only.gateway : hops === null ? (spec.gateway ?? null) : null
     const onlink = only === null ? (spec.extras?.onlink ?? false) : (only.onlink ?? false)
+    // Of several next hops each has its own gateway.
+    const { via6: _, ...common } = spec.extras ?? {}
     const extras =
-      only === null ? (spec.extras ?? null) : { ...spec.extras, onlink, ...(via6 ? { via6 } : {}) }
+      only !== null
+        ? { ...common, onlink, ...(via6 ? { via6 } : {}) }
+        : nexthops !== null && spec.extras?.via6
+          ? common
+          : (spec.extras ?? null)
     let device = hops === null ? (spec.device ?? null) : hops[0]!.device
     if (via6 && device === null) device = this.#egress6(behind6(spec), via6, null, false)
     let nexthopScope: number = gateway === null && !via6 ? Scope.Host : Scope.Link
