@@ -97,7 +97,8 @@ export class Fib extends FibLookup {
         }
         this.#follow(device)
         followLifetime(this, device, address, before, old)
-        if (old !== undefined) this.#followPeer6(device, address, old)
+        if (old === undefined) this.#stayForPeer6(device, address)
+        else this.#followPeer6(device, address, old)
       },
       addressRemoved: (device, address, ended) => {
         if (address.family === 4) {
@@ -660,11 +661,21 @@ export class Fib extends FibLookup {
       }
       this.removeRoute(there)
     }
+    // ip6_route_add() of the kernel's own: only the same next hop is in the way.
     try {
-      this.addRoute(spec, 'add', false, end)
+      this.addRoute(spec, 'append', false, end)
     } catch (error) {
       if (!(error instanceof RouteError)) throw error
     }
+  }
+
+  /** The route to the peer of a new address has no end, and takes it from one just like it (fib6_add_rt2node). */
+  #stayForPeer6(device: Device, address: Address): void {
+    const spec = derive6(device, address).find((s) => s.type === RouteType.Unicast && isPeer(address, s))
+    if (spec === undefined) return
+    for (const route of this.v6.tables.get(Table.Main)?.chain(spec.dst, 128) ?? [])
+      if (route.device === device && route.gateway === null && route.metric === spec.metric)
+        this.setEnd(route, null)
   }
 
   /** addrconf_get_prefix_route(): the first route to a prefix through a device, without a gateway unless `any`. */

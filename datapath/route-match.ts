@@ -1,7 +1,7 @@
 // What makes two routes one, and which routes a request means (fib_nh_match, fib_metrics_match, rt6_qualify_for_ecmp).
 
 import type { Device } from './devices.ts'
-import { type Nexthop, RouteType, sameWords, type Words } from './route.ts'
+import { type Nexthop, type RouteMetric, RouteType, sameWords, type Words } from './route.ts'
 import { RouteEntry } from './route-table.ts'
 
 /** rt6_qualify_for_ecmp(): routes behind a gateway share the traffic of one prefix and metric. */
@@ -10,15 +10,15 @@ export const shares = (r: RouteEntry): boolean => r.nexthops !== null || r.gatew
 export const via6Of = (h: RouteEntry | Nexthop): Words | null =>
   (h instanceof RouteEntry ? h.extras?.via6 : h.via6) ?? null
 
-/** Metrics by name, as they were said: zero and '' are those that are not there; and names of locked ones. */
+/** Metrics as they were said, some twice: zero and '' are those that are not there; and names of locked ones. */
 export interface SaidMetrics {
-  readonly values: ReadonlyMap<string, number | string>
+  readonly values: readonly RouteMetric[]
   readonly locked: readonly string[]
 }
 
 /** fib_metrics_match(). */
 export function hasMetrics({ mtu, extras }: RouteEntry, { values, locked }: SaidMetrics): boolean {
-  for (const [name, value] of values) {
+  for (const { name, value } of values) {
     const own = name === 'mtu' ? mtu : (extras?.metrics?.find((m) => m.name === name)?.value ?? 0)
     if (own !== (value || 0)) return false
   }

@@ -19,7 +19,7 @@ import {
   refuseNumber,
 } from './ip-link.ts'
 import { addressUsage } from './ip-usage.ts'
-import { type AnyPrefix, agrees, begins, type Line, number, scopeNumber } from './ip-words.ts'
+import { type AnyPrefix, agrees, begins, type Line, number } from './ip-words.ts'
 
 export function runAddress(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
@@ -134,7 +134,7 @@ function readFilter(context: IpContext, line: Line): AddressFilter {
       if (context.options.family === 0) context.options.family = f.to.family
     } else if (word === 'scope') {
       const text = line.next()
-      f.scope = scopeNumber(text)
+      f.scope = line.numbers.scope(text)
       if (f.scope === null && text !== 'all') line.invalid('invalid "scope"\n', text)
     } else if (word === 'label') f.label = glob(line.next())
     else if (!flagWord(word, f) && !linkWord(context, line, word, f))
@@ -279,8 +279,9 @@ function printAddress(context: IpContext, device: Device, a: Address, named: boo
   out.plain('\n')
 }
 
+/** inet_fill_ifaddr(): a peer of zeros is not told of. */
 const peerOf = (a: Address): Words | null =>
-  a.family === 6 ? (a.peer6 ?? null) : a.peer === null ? null : [a.peer, 0, 0, 0]
+  a.family === 6 ? (a.peer6 ?? null) : a.peer ? [a.peer, 0, 0, 0] : null
 
 function flush(context: IpContext, line: Line): number {
   const { out, options, devices } = context
@@ -376,6 +377,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let anycast = false
   /** An attribute without bytes: `any`. */
   let empty = false
+  let emptyBroadcast = false
   const lifetimes = new Set<string>()
   const settle = (p: AnyPrefix): void => {
     if (d.family === 0) d.family = p.family
@@ -401,15 +403,15 @@ function modify(context: IpContext, line: Line, change: Change): number {
       else {
         const found = line.address(text, d.family)
         settle(found)
-        if (!found.given && d.family === 4) empty = true
-        d.broadcast = found.words[0]
+        if (found.given) d.broadcast = found.words[0]
+        else emptyBroadcast = true
       }
     } else if (word === 'anycast') {
       const text = line.next()
       if (anycast) line.duplicate('anycast', text)
       settle(line.address(text, d.family))
       anycast = true
-    } else if (word === 'scope') d.scope = line.named('invalid scope value.', scopeNumber)
+    } else if (word === 'scope') d.scope = line.named('invalid scope value.', line.numbers.scope)
     else if (word === 'dev') dev = line.next()
     else if (word === 'label') {
       const text = line.next()
@@ -480,7 +482,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
   }
   let told: Address | null = null
   const code = context.talk(() => {
-    if (empty && d.family !== 0) throw new Refusal('EINVAL', 'Attribute failed policy validation')
+    // ifa_ipv6_policy knows no IFA_BROADCAST.
+    if ((empty && d.family !== 0) || (emptyBroadcast && d.family === 4))
+      throw new Refusal('EINVAL', 'Attribute failed policy validation')
     // ifa_ipv4_policy; IPv6 does not read it.
     if (d.family === 4 && Buffer.byteLength(d.label ?? '') > 15)
       throw new Refusal('ERANGE', 'Attribute failed policy validation')

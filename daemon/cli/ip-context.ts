@@ -6,7 +6,7 @@ import { RouteError } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { Output } from './ip-output.ts'
-import { type Foreign, Line, Names, ULONG_MAX } from './ip-words.ts'
+import { type Foreign, Line, Names, NumberReader, ULONG_MAX } from './ip-words.ts'
 
 export interface IpOptions {
   family: Family | 0
@@ -86,6 +86,8 @@ const MAX_NAME = 15
 export interface IpSession {
   /** do_link: `ip link show` was run, and from then on links tell more of themselves. */
   links: boolean
+  /** Names that were read so far. */
+  readonly numbers: NumberReader
 }
 
 /** What a `save` of addresses and routes begins with (dump_magic of iproute2). */
@@ -111,7 +113,7 @@ export class IpContext {
   constructor(host: Host, options: IpOptions, session: IpSession | null, input = '') {
     this.#input = input
     this.strict = session === null
-    this.session = session ?? { links: false }
+    this.session = session ?? { links: false, numbers: new NumberReader() }
     this.host = host
     this.options = options
     this.short = options.family === 6
@@ -171,7 +173,7 @@ export class IpContext {
   }
 
   line(words: readonly string[]): Line {
-    return new Line(words, this.options.foreign, (text) => {
+    return new Line(words, this.options.foreign, this.session.numbers, (text) => {
       this.err += text
     })
   }

@@ -6,7 +6,7 @@ import { LINK_KINDS } from './ip-link-kinds.ts'
 import { modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
-import { begins, groupNumber, type Line, scopeNumber } from './ip-words.ts'
+import { begins, groupNumber, type Line } from './ip-words.ts'
 
 export function runLink(context: IpContext, words: readonly string[]): number {
   context.options.foreign = 'link'
@@ -420,7 +420,7 @@ function addressWord(line: Line, word: string, f: LinkFilter): boolean {
     f.labelled = true
   } else if (word === 'scope') {
     const text = line.next()
-    if (text !== 'all' && scopeNumber(text) === null) line.invalid('invalid "scope"\n', text)
+    if (line.numbers.scope(text) === null && text !== 'all') line.invalid('invalid "scope"\n', text)
   } else return ADDRESS_FLAGS.has(word.replace(/^-/, ''))
   return true
 }

@@ -21,7 +21,7 @@ import {
   printRoute,
 } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
-import { type AnyPrefix, begins, ipProtocolNumber, type Line, tosNumber } from './ip-words.ts'
+import { type AnyPrefix, begins, ipProtocolNumber, type Line } from './ip-words.ts'
 
 export function getRoute(context: IpContext, line: Line): number {
   let family: Family | 0 = context.options.family
@@ -44,7 +44,8 @@ export function getRoute(context: IpContext, line: Line): number {
   const port = { sport: 0, dport: 0, protocol: 0 }
   while (!line.done) {
     const word = line.take()
-    if (word === 'tos' || begins(word, 'dsfield')) tos = line.named('TOS value is invalid\n', tosNumber)
+    if (word === 'tos' || begins(word, 'dsfield'))
+      tos = line.named('TOS value is invalid\n', line.numbers.tos)
     else if (begins(word, 'from')) {
       const text = line.next()
       if (begins(text, 'help')) line.die(routeUsage)

@@ -28,13 +28,9 @@ import {
   type Line,
   lastTable,
   number,
-  protocolNumber,
   protocolText,
-  realms,
   routeType,
-  scopeNumber,
   tableNumber,
-  tosNumber,
 } from './ip-words.ts'
 
 /** lwtunnel_encap_types of iproute2. */
@@ -165,7 +161,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let preference = 0
   let device: string | null = null
   const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: null }
-  const metrics = new Map<string, RouteMetric>()
+  const said: RouteMetric[] = []
   const locked = new Set<string>()
   let nexthopId = 0
   let nexthopSaid = false
@@ -185,11 +181,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
       settle(hop.gateway)
     } else if (word === 'from') settle(line.prefix(line.next(), family))
     else if (word === 'tos' || begins(word, 'dsfield'))
-      tos = line.named('"tos" value is invalid\n', tosNumber)
+      tos = line.named('"tos" value is invalid\n', line.numbers.tos)
     else if (word === 'expires') expires = line.number('"expires" value is invalid\n')
     else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
       metric = line.number('"metric" value is invalid\n')
-    else if (word === 'scope') scope = line.named('invalid "scope" value\n', scopeNumber)
+    else if (word === 'scope') scope = line.named('invalid "scope" value\n', line.numbers.scope)
     else if (word === 'ttl-propagate') {
       const text = line.next()
       if (!begins(text, 'enabled') && !begins(text, 'disabled'))
@@ -197,9 +193,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
     } else if (begins(word, 'features')) {
       const text = line.next()
       if (text !== 'ecn') line.invalid('"features" value not valid\n', text)
-      metrics.set('features', { name: 'features', value: 'ecn' })
-    } else if (metricName !== null) metrics.set(metricName, readMetric(line, metricName, locked))
-    else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', realms)
+      said.push({ name: 'features', value: 'ecn' })
+    } else if (metricName !== null) said.push(readMetric(line, metricName, locked))
+    else if (begins(word, 'realms')) hop.realm = line.named('"realm" value is invalid\n', line.numbers.realms)
     else if (word === 'onlink') hop.onlink = true
     else if (word === 'nexthop') {
       nexthopsFollow = true
@@ -210,7 +206,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     } else if (word === 'encap') {
       return refuseEncapsulation(context, line)
     } else if (begins(word, 'protocol'))
-      protocol = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
+      protocol = protocolText(line.named('"protocol" value is invalid\n', line.numbers.protocol))
     else if (begins(word, 'table'))
       table = lastTable(table, line.named('"table" value is invalid\n', tableNumber))
     else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
@@ -260,12 +256,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
       ...(behindIt && own === 4 ? { via6: gateway!.words } : {}),
       weight: h.weight,
       ...(h.onlink || (own === 6 && hop.onlink) ? { onlink: true } : {}),
-      // IPv6 knows no realms.
       ...(h.realm && own === 4 ? { realm: h.realm } : {}),
       ...(refused === null ? {} : { refused }),
     })
   }
   const behindOther = isOfOther(hop.gateway, own)
+  // ip_metrics_convert(): of what is said twice the last stands, and is checked all the same.
+  const metrics = new Map(said.map((metric) => [metric.name, metric]))
   const extras = {
     ...(hop.onlink ? { onlink: true } : {}),
     ...(behindOther ? { via6: hop.gateway!.words } : {}),
@@ -313,12 +310,16 @@ function modify(context: IpContext, line: Line, change: Change): number {
     tos: own === 6 ? 0 : tos,
     metric,
     scope: own === 6 ? Scope.Universe : (scope ?? ownScope),
-    ...(protocol === null ? {} : { protocol }),
+    // ip6_route_info_create(): RTPROT_UNSPEC is RTPROT_BOOT.
+    ...(protocol === null
+      ? {}
+      : { protocol: own === 6 && protocol === 'unspec' && change !== 'delete' ? 'boot' : protocol }),
     device: out,
     gateway: behindOther || (isDefault(hop.gateway) && own === 4) ? null : (hop.gateway?.words ?? null),
     source: isDefault(source) ? null : (source?.words ?? null),
     mtu: Math.min(Number(mtu), 65520),
-    realm: hop.realm ?? 0,
+    // IPv6 knows no realms.
+    realm: own === 4 ? (hop.realm ?? 0) : 0,
     nexthops: nexthops.length === 0 ? null : nexthops,
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
@@ -356,7 +357,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
       throw throughNobody(spec, change, nobody)
     }
     told =
-      change === 'delete' ? remove(context, spec, metrics, locked) : request(context, spec, change, expires)
+      change === 'delete'
+        ? remove(context, spec, said, locked)
+        : request(context, spec, change, expires, said)
   })
   if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
   return code
@@ -447,7 +450,7 @@ function readNexthops(
         hop.weight = weight
       } else if (word === 'onlink') hop.onlink = true
       else if (begins(word, 'realms')) {
-        const realm = line.named('"realm" value is invalid\n', realms)
+        const realm = line.named('"realm" value is invalid\n', line.numbers.realms)
         hop.realm ??= realm
       } else if (word === 'encap') line.fail('', refuseEncapsulation(context, line))
       else if (word === 'as') settle(readNewDestination(line, family()))
@@ -466,8 +469,11 @@ function addGateway(hop: Hop, said: AnyPrefix, family: Family | 0): void {
   else if (!other) hop.gateway = said
 }
 
-const knownAlgorithms = (context: IpContext): string[] =>
-  (context.host.tunables.text('net.ipv4.tcp_available_congestion_control') ?? 'reno cubic').split(' ')
+const isUnknownAlgorithm = ({ host }: IpContext, { name, value }: RouteMetric): boolean =>
+  name === 'congctl' &&
+  !(host.tunables.text('net.ipv4.tcp_available_congestion_control') ?? 'reno cubic')
+    .split(' ')
+    .includes(String(value))
 
 /** Out of lo a route leads nowhere, unless it is local or that of ::1 (ip6_route_info_create). */
 const isReject6 = (device: Device | null, type: number, { words: w }: Pick<AnyPrefix, 'words'>): boolean =>
@@ -476,19 +482,20 @@ const isReject6 = (device: Device | null, type: number, { words: w }: Pick<AnyPr
 function remove(
   context: IpContext,
   spec: RouteSpec,
-  metrics: ReadonlyMap<string, RouteMetric>,
+  metrics: readonly RouteMetric[],
   locked: ReadonlySet<string>,
 ): Route {
   const { type, protocol, device, gateway, source, nexthops, ...rest } = spec
-  const values = new Map<string, number | string>()
   // An algorithm that nobody knows is as none (tcp_ca_get_key_by_name).
-  for (const { name, value } of metrics.values())
-    values.set(name, name === 'congctl' && !knownAlgorithms(context).includes(String(value)) ? '' : value)
+  const values = metrics.map((metric) =>
+    isUnknownAlgorithm(context, metric) ? { ...metric, value: '' } : metric,
+  )
   return context.host.fib.deleteRoute(
     {
       ...rest,
       ...(type ? { type } : {}),
-      ...(protocol === undefined ? {} : { protocol }),
+      // RTPROT_UNSPEC is any.
+      ...(protocol === undefined || protocol === 'unspec' ? {} : { protocol }),
       device: device ?? null,
       gateway: gateway ?? null,
       source: source ?? null,
@@ -504,10 +511,10 @@ function request(
   spec: RouteSpec,
   change: Exclude<Change, 'delete'>,
   expires: number,
+  metrics: readonly RouteMetric[],
 ): Route {
   const { fib } = context.host
-  const algorithm = spec.extras?.metrics?.find(({ name }) => name === 'congctl')?.value
-  if (algorithm !== undefined && !knownAlgorithms(context).includes(String(algorithm)))
+  if (metrics.some((metric) => isUnknownAlgorithm(context, metric)))
     throw new Refusal('EINVAL', 'Unknown tcp congestion algorithm')
   const type = spec.type ?? RouteType.Unicast
   const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
@@ -555,16 +562,16 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
     } else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
     else if (begins(word, 'cached') || begins(word, 'cloned')) f.cloned = true
     else if (word === 'tos' || begins(word, 'dsfield'))
-      f.tos = line.named('TOS value is invalid\n', tosNumber)
+      f.tos = line.named('TOS value is invalid\n', line.numbers.tos)
     else if (begins(word, 'protocol')) {
       const text = line.next()
-      const found = protocolNumber(text)
+      const found = line.numbers.protocol(text)
       if (found === null && text !== 'all') line.invalid('invalid "protocol"\n', text)
       f.protocolSaid = found !== null
       f.protocol = found === null ? null : protocolText(found)
     } else if (begins(word, 'scope')) {
       const text = line.next()
-      f.scope = scopeNumber(text)
+      f.scope = line.numbers.scope(text)
       if (f.scope === null && text !== 'all') line.invalid('invalid "scope"\n', text)
       f.scopeSaid = f.scope !== null
     } else if (begins(word, 'type')) f.type = line.named('node type value is invalid\n', routeType)
@@ -583,7 +590,7 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
     } else if (word === 'src') f.source = line.prefix(line.next(), family)
     else if (begins(word, 'realms')) {
       const text = line.next()
-      const found = realms(text) ?? line.invalid('invalid realms\n', text)
+      const found = line.numbers.realms(text) ?? line.invalid('invalid realms\n', text)
       f.realm = found
       f.realmMask = 0xffff_ffff
       if ((found & 0xffff) === 0 && text.endsWith('/')) f.realmMask &= ~0xffff

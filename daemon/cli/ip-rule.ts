@@ -17,12 +17,9 @@ import {
   type Line,
   lastTable,
   number,
-  protocolNumber,
   protocolText,
-  realms,
   routeType,
   tableNumber,
-  tosNumber,
 } from './ip-words.ts'
 
 export function runRule(context: IpContext, words: readonly string[]): number {
@@ -91,6 +88,9 @@ function modify(context: IpContext, line: Line, add: boolean): number {
   const foreign = { source: 0, destination: 0 }
   let action = add ? 1 : 0
   let tableSaid = false
+  /** The table that was said last; 0: none. */
+  let lastSaid = 0
+  let markMask: number | null = null
   if (line.done) {
     line.warn(`"ip rule ${add ? 'add' : 'del'}" requires arguments.\n`)
     return 1
@@ -110,18 +110,19 @@ function modify(context: IpContext, line: Line, add: boolean): number {
     } else if (begins(word, 'preference') || begins(word, 'order') || begins(word, 'priority'))
       rule.priority = line.number('preference value is invalid\n')
     else if (word === 'tos' || begins(word, 'dsfield'))
-      rule.tos = line.named('TOS value is invalid\n', tosNumber)
+      rule.tos = line.named('TOS value is invalid\n', line.numbers.tos)
     else if (word === 'fwmark') {
+      // FRA_FWMARK and FRA_FWMASK: of each the last that was said.
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       rule.mark = value
-      // fib_nl2rule(): without a mask all bits of a mark that is not zero.
-      rule.markMask = mask ?? (value === 0 ? 0 : 0xffff_ffff)
-    } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', realms)
+      markMask = mask ?? markMask
+    } else if (begins(word, 'realms')) rule.realm = line.named('invalid realms\n', line.numbers.realms)
     else if (begins(word, 'protocol'))
-      rule.setBy = protocolText(line.named('"protocol" value is invalid\n', protocolNumber))
+      rule.setBy = protocolText(line.named('"protocol" value is invalid\n', line.numbers.protocol))
     else if (begins(word, 'tun_id')) rule.tunnel = line.number('"tun_id" value is invalid\n', 2 ** 64 - 1)
     else if (begins(word, 'table') || word === 'lookup') {
-      rule.table = lastTable(rule.table, line.named('invalid table ID\n', tableNumber))
+      lastSaid = line.named('invalid table ID\n', tableNumber)
+      rule.table = lastTable(rule.table, lastSaid)
       tableSaid = true
     } else if (begins(word, 'suppress_prefixlength') || word === 'sup_pl')
       rule.suppressPrefixLength = line.number('suppress_prefixlength value is invalid\n', 0x7fff_ffff)
@@ -155,11 +156,12 @@ function modify(context: IpContext, line: Line, add: boolean): number {
       else action = routeType(kind) ?? line.invalid('Failed to parse rule type', kind)
     }
   }
-  if (rule.l3mdev && rule.table) {
+  if (rule.l3mdev && lastSaid !== 0) {
     line.warn('table can not be specified for l3mdev rules\n')
     return 22
   }
-  if (rule.l3mdev) rule.table = 0
+  // fib_nl2rule(): without a mask all bits of a mark that is not zero.
+  if (rule.mark !== undefined) rule.markMask = markMask ?? (rule.mark === 0 ? 0 : 0xffff_ffff)
   if (family === 0) family = 4
   if (!tableSaid && add) rule.table = 254
   const own = family === 6 ? 6 : 4
@@ -205,6 +207,10 @@ function request(context: IpContext, family: Family, rule: Draft, action: number
   if (action !== 2 && rule.target !== undefined) throw new Refusal('EINVAL', 'Unexpected goto')
   if (action === 2 && rule.target === undefined)
     throw new Refusal('EINVAL', 'Missing goto target for action goto')
+  if (rule.l3mdev) {
+    if (rule.table) throw new Refusal('EINVAL', 'l3mdev and table are mutually exclusive')
+    rule.table = 0
+  }
   if (rule.uids && (rule.uids[0] > rule.uids[1] || rule.uids[1] === 0xffff_ffff))
     throw new Refusal('EINVAL', 'Invalid uid range')
   for (const [range, what] of [
@@ -308,7 +314,8 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
       const text = line.next()
       f.priority = number(text) ?? line.invalid('preference value is invalid\n', text)
     } else if (word === 'not') f.not = true
-    else if (word === 'tos' || word === 'dsfield') f.tos = line.named('TOS value is invalid\n', tosNumber)
+    else if (word === 'tos' || word === 'dsfield')
+      f.tos = line.named('TOS value is invalid\n', line.numbers.tos)
     else if (word === 'fwmark') {
       const [value, mask] = mark(line, 'fwmark value is invalid\n')
       f.mark = value
@@ -324,7 +331,7 @@ function readFilter(context: IpContext, line: Line, verb: 'show' | 'flush'): Fil
     else if (begins(word, 'from') || begins(word, 'src')) f.source = line.prefix(line.next(), family)
     else if (begins(word, 'protocol')) {
       const text = line.next()
-      const found = protocolNumber(text)
+      const found = line.numbers.protocol(text)
       if (found !== null) f.setBy = protocolText(found)
       else if (text !== 'all') line.invalid('invalid "protocol"\n', text)
     } else if (word === 'ipproto') f.protocol = line.named('Invalid "ipproto" value\n', ipProtocolNumber)

@@ -150,10 +150,17 @@ export class Line {
   #at = 0
 
   #foreign: Foreign | null
+  readonly numbers: NumberReader
 
   /** `foreign`: a family in whose words addresses are expected, unless the place says which. */
-  constructor(words: readonly string[], foreign: Foreign | null, complain: (text: string) => void) {
+  constructor(
+    words: readonly string[],
+    foreign: Foreign | null,
+    numbers: NumberReader,
+    complain: (text: string) => void,
+  ) {
     this.#words = words
+    this.numbers = numbers
     this.#foreign = foreign
     this.#complain = complain
   }
@@ -279,33 +286,48 @@ export class Line {
   }
 }
 
-const fromTable =
-  (names: ReadonlyMap<string, number>, max: number, base: 0 | 16 = 0) =>
-  (text: string): number | null =>
-    names.get(text) ?? number(text, max, base)
+/**
+ * A name or a number, as rtnl_rtscope_a2n() and its kin read one: the last name found is kept with its number, which
+ * any number that is read afterwards overwrites. Said again, the name stands for that one.
+ */
+function remembering(names: ReadonlyMap<string, number>, base: 0 | 16 = 0): (text: string) => number | null {
+  let name: string | null = null
+  let kept = 0
+  return (text) => {
+    if (text === name) return kept
+    const found = names.get(text)
+    if (found !== undefined) name = text
+    const value = found ?? number(text, 0xffff_ffff, base)
+    kept = value ?? 0
+    return value === null || value > 255 ? null : value
+  }
+}
 
-/** rtnl_rtscope_a2n() and its kin: a name or a number. */
-export const scopeNumber = fromTable(SCOPES, 255)
-export const tosNumber = fromTable(DSFIELDS, 255, 16)
-export const protocolNumber = fromTable(PROTOCOL_NUMBERS, 255)
-export const tableNumber = fromTable(TABLES, 0xffff_ffff)
+/** Names of one run of the tool: a batch remembers them from line to line. */
+export class NumberReader {
+  readonly scope = remembering(SCOPES)
+  readonly tos = remembering(DSFIELDS, 16)
+  readonly protocol = remembering(PROTOCOL_NUMBERS)
+  readonly #realm = remembering(new Map([['cosmos', 0]]))
+
+  /** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO, or that number. */
+  readonly realms = (text: string): number | null => {
+    const slash = text.indexOf('/')
+    if (slash < 0) return this.#realm(text) ?? number(text)
+    const from = this.#realm(text.slice(0, slash))
+    if (from === null) return null
+    const to = text.slice(slash + 1) === '' ? 0 : this.#realm(text.slice(slash + 1))
+    return to === null ? null : ((from << 16) | to) >>> 0
+  }
+}
+
+/** rtnl_rttable_a2n() */
+export const tableNumber = (text: string): number | null => TABLES.get(text) ?? number(text)
 /** rtnl_group_a2n(): what strtol(3) gives, as an int that is not negative. */
 export function groupNumber(text: string): number | null {
   if (text === 'default') return 0
   const value = number(text, 2 ** 53)
   return value === null || (value | 0) < 0 ? null : value | 0
-}
-
-/** rtnl_rtrealm_a2n(). */
-const realmPart = fromTable(new Map([['cosmos', 0]]), 255)
-
-/** get_rt_realms_or_raw(): FROM/TO as FROM << 16 | TO, or that number. */
-export function realms(text: string): number | null {
-  const slash = text.indexOf('/')
-  if (slash < 0) return realmPart(text) ?? number(text)
-  const from = realmPart(text.slice(0, slash))
-  const to = text.slice(slash + 1) === '' ? 0 : realmPart(text.slice(slash + 1))
-  return from === null || to === null ? null : ((from << 16) | to) >>> 0
 }
 
 /** rtnl_rtntype_a2n(): most names may be shortened, the first that fits counts. */

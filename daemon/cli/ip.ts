@@ -13,7 +13,7 @@ import { runLink } from './ip-link.ts'
 import { runRoute } from './ip-route.ts'
 import { runRule } from './ip-rule.ts'
 import { ipUsage } from './ip-usage.ts'
-import { begins, Exit, type Foreign, number, Returned } from './ip-words.ts'
+import { begins, Exit, type Foreign, NumberReader, number, Returned } from './ip-words.ts'
 import type { Tool } from './tool.ts'
 
 const VERSION = 'ip utility, iproute2-6.1.0, libbpf 1.1.2\n'
@@ -210,7 +210,7 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   let stdout = ''
   let stderr = ''
   let code = 0
-  const session: IpSession = { links: false }
+  const session: IpSession = { links: false, numbers: new NumberReader() }
   const { lines, cut } = batchLines(text)
   for (const { line, number } of lines) {
     const words = splitLine(line)
