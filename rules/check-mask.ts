@@ -30,8 +30,8 @@ function sizeOf({ layout = PLAIN_LAYOUT }: Match | Target): readonly [all: numbe
 const ENTRY = ENTRY_SIZE[6]
 /** Of libiptc's rule_head in front of its copy of an entry. */
 const RULE_HEAD = 64
-/** Somebody's address in memory: six bytes that may be anything. */
-const POINTER = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
+/** Somebody's address in memory: six bytes that may be anything, but that malloc() aligns it to 16. */
+const POINTER = [0xf0, 0xff, 0xff, 0xff, 0xff, 0xff]
 
 /** Where a malloc() of so many bytes ends, its own eight bytes in front of the next included. */
 const chunk = (bytes: number): number => Math.max(32, (bytes + 8 + 15) & ~15)
@@ -162,6 +162,12 @@ export function sameToCheck6(there: Rule, asked: Rule): boolean {
     at += HEADER_SIZE + sizeOf(match)[0]
   }
   if (target.kind !== 'extension' || there.target.kind !== 'extension') return sameData(target, there.target)
-  if (target.target !== there.target.target) return false
-  return sameUnder(mask, at + HEADER_SIZE, [target.target, target.target], target.data, there.target.data)
+  if (kernelName(target.target) !== kernelName(there.target.target)) return false
+  return sameUnder(
+    mask,
+    at + HEADER_SIZE,
+    [target.target, there.target.target],
+    target.data,
+    there.target.data,
+  )
 }

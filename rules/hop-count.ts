@@ -30,6 +30,13 @@ export function hopMatch({ family, name, at }: HopCount, words: string, quote: s
     kind: 'match',
     name,
     families: [family],
+    layout: {
+      size: 8,
+      fields: ({ test, value }) => [
+        [0, 1, ['eq', 'ne', 'lt', 'gt'].indexOf(test)],
+        [1, 1, value],
+      ],
+    },
     options: [
       { flag: lt, excludes: [gt, eq] },
       { flag: gt, excludes: [lt, eq] },
@@ -93,6 +100,13 @@ export function hopTarget(
     kind: 'target',
     name: upper,
     families: [family],
+    layout: {
+      size: 8,
+      fields: ({ mode, value }) => [
+        [0, 1, NUMBERED.indexOf(mode)],
+        [1, 1, value],
+      ],
+    },
     tables: ['mangle'],
     options: MODES.map((mode) => ({
       flag: flagOf(mode),

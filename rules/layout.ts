@@ -45,10 +45,6 @@ export const inversionFlags = (base: BaseMatch): number =>
   (base.fragment?.invert ? 0x20 : 0) |
   (base.protocol?.invert ? 0x40 : 0)
 
-/** A string in an array of char, up to its end. */
-export const textFields = (at: number, value: string): Field[] =>
-  [...value, '\0'].map((letter, i): Field => [at + i, 1, letter.charCodeAt(0)])
-
 /** union nf_inet_addr: the words in the order of the network; zeros for none. */
 export function addressField(at: number, words: readonly number[] | null | undefined): Field {
   const bytes = new Uint8Array(16)
@@ -59,3 +55,21 @@ export function addressField(at: number, words: readonly number[] | null | undef
 
 /** A port in the order of the network. */
 export const portField = (at: number, port: number): Field => [at, 2, ((port & 0xff) << 8) | (port >>> 8)]
+
+/** A string in an array of char, zeros behind it. */
+export const nameField = (at: number, length: number, text: string): Field => [
+  at,
+  length,
+  Uint8Array.from(Buffer.from(text, 'latin1')),
+]
+
+/** 32 bits in the order of the network. */
+export const networkField = (at: number, value: number): Field => [
+  at,
+  4,
+  Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value),
+]
+
+/** Flags: bit i for the i-th. */
+export const bits = (...set: readonly (boolean | undefined)[]): number =>
+  set.reduce<number>((all, on, i) => (on ? all | (1 << i) : all), 0)

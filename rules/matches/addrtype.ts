@@ -9,6 +9,7 @@ import { isReject6 } from '../../datapath/route.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { abbreviates, listItems, words } from './parts.ts'
 
@@ -133,6 +134,14 @@ export const addrtype: Match<AddrType> = {
   name: 'addrtype',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: (m) => [
+      [0, 2, m.source],
+      [2, 2, m.destination],
+      [4, 4, bits(m.sourceInvert, m.destinationInvert, m.limitIn, m.limitOut)],
+    ],
+  },
   options: [
     { flag: 'src-type', invertible: true },
     { flag: 'dst-type', invertible: true },

@@ -5,6 +5,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { extensionLength, NEXTHDR_AUTH } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { ALL_SPIS, listSpi, printSpi, type Spi } from './esp.ts'
 import {
   type AskedNumber,
@@ -49,7 +50,16 @@ export const ah6: Match<Ah6> = {
   kind: 'match',
   name: 'ah',
   families: [6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ range, invert, length, reserved }) => [
+      [0, 4, range[0]],
+      [4, 4, range[1]],
+      [8, 4, length?.value ?? 0],
+      [12, 1, reserved ? 1 : 0],
+      [13, 1, bits(invert, length?.invert)],
+    ],
+  },
   options: [
     { flag: 'ahspi', invertible: true },
     { flag: 'ahlen', invertible: true },

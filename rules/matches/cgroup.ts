@@ -3,6 +3,7 @@
 // is the only one there is. Forwarded packets have none.
 
 import type { Match } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { saveString } from '../text/quote.ts'
 import { cutBytes } from './comment.ts'
 import { words } from './parts.ts'
@@ -19,7 +20,17 @@ export const cgroup: Match<Cgroup> = {
   name: 'cgroup',
   revision: 2,
   families: [4, 6],
-  layout: { size: 528, own: 520 },
+  layout: {
+    size: 528,
+    own: 520,
+    fields: ({ path, classId }) => [
+      [0, 1, path ? 1 : 0],
+      [1, 1, classId ? 1 : 0],
+      [2, 1, path?.invert ? 1 : 0],
+      [3, 1, classId?.invert ? 1 : 0],
+      path ? nameField(4, 512, path.text) : [4, 512, classId?.value ?? 0],
+    ],
+  },
   chains: ['INPUT', 'OUTPUT', 'POSTROUTING'],
   options: [
     { flag: 'path', holds: 'name cgroup', invertible: true },

@@ -42,7 +42,15 @@ export const cluster: Match<Cluster> = {
   kind: 'match',
   name: 'cluster',
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ nodes, mask, seed, invert }) => [
+      [0, 4, nodes],
+      [4, 4, mask],
+      [8, 4, seed],
+      [12, 4, invert ? 1 : 0],
+    ],
+  },
   options: [
     { flag: 'cluster-total-nodes', required: true },
     { flag: 'cluster-local-node', excludes: ['cluster-local-nodemask'], invertible: true },

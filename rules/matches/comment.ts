@@ -1,7 +1,7 @@
 // comment: a remark in a rule; matches everything (libxt_comment of iptables 1.8.9).
 
 import type { Match } from '../extension.ts'
-import { textFields } from '../layout.ts'
+import { nameField } from '../layout.ts'
 import { saveString } from '../text/quote.ts'
 
 export interface Comment {
@@ -15,7 +15,7 @@ export const comment: Match<Comment> = {
   kind: 'match',
   name: 'comment',
   families: [4, 6],
-  layout: { size: 256, fields: ({ text }) => textFields(0, text) },
+  layout: { size: 256, fields: ({ text }) => [nameField(0, 256, text)] },
   options: [{ flag: 'comment', holds: 'comment', required: true }],
   help: `comment match options:
 --comment COMMENT             Attach a comment to a rule

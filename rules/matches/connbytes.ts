@@ -41,7 +41,15 @@ export const connbytes: Match<ConnBytes> = {
   kind: 'match',
   name: 'connbytes',
   families: [4, 6],
-  layout: { size: 24 },
+  layout: {
+    size: 24,
+    fields: ({ from, to, invert, mode, direction }) => [
+      [0, 8, invert ? to : from],
+      [8, 8, invert ? from : to],
+      [16, 1, MODES.indexOf(mode)],
+      [17, 1, DIRECTIONS.indexOf(direction)],
+    ],
+  },
   options: [
     { flag: 'connbytes', required: true, invertible: true },
     { flag: 'connbytes-dir', required: true },

@@ -5,6 +5,7 @@ import type { Conntrack } from '../../conntrack/conntrack.ts'
 import { Event, EXTENSIONS, Extension, LABELS, noteEvents, STRIDE } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { sharedOf } from '../shared.ts'
 import { plainStrtoul } from '../text/numbers.ts'
@@ -54,6 +55,13 @@ export const connlabel: Match<ConnLabel> = {
   kind: 'match',
   name: 'connlabel',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ bit, invert, set }) => [
+      [0, 2, bit],
+      [2, 2, bits(invert, set)],
+    ],
+  },
   options: [
     { flag: 'label', required: true, invertible: true },
     { flag: 'set', arg: 'none' },

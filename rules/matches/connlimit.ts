@@ -16,6 +16,7 @@ import type { Host } from '../../datapath/host.ts'
 import { type CtTemplate, Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
+import { addressField, bits } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { HZ, jiffies } from '../shared.ts'
 import { parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
@@ -237,7 +238,15 @@ export const connlimit: Match<ConnLimit> = {
   name: 'connlimit',
   revision: 1,
   families: [4, 6],
-  layout: { size: 32, own: 24 },
+  layout: {
+    size: 32,
+    own: 24,
+    fields: ({ limit, upto, mask, side }) => [
+      addressField(0, prefixMask(mask, 6)),
+      [16, 4, limit],
+      [20, 4, bits(upto, side === 'daddr')],
+    ],
+  },
   options: [
     { flag: 'connlimit-upto', excludes: ['connlimit-above'], invertible: true },
     { flag: 'connlimit-above', excludes: ['connlimit-upto'], invertible: true },

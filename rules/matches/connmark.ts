@@ -10,7 +10,14 @@ export const connmark: Match<Mark> = {
   name: 'connmark',
   revision: 1,
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ value, mask, invert }) => [
+      [0, 4, value],
+      [4, 4, mask],
+      [8, 1, invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'mark', required: true, invertible: true }],
   help: `connmark match options:
 [!] --mark value[/mask]    Match ctmark value with optional mask

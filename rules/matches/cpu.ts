@@ -11,6 +11,13 @@ export const cpu: Match<Cpu> = {
   kind: 'match',
   name: 'cpu',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ cpu: value, invert }) => [
+      [0, 4, value],
+      [4, 4, invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'cpu', required: true, invertible: true }],
   help: `cpu match options:
 [!] --cpu number   Match CPU number

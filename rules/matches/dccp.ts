@@ -6,6 +6,7 @@ import { DCCP_DATA_OFFSET, DCCP_HEADER_LEN } from '../../datapath/wire/dccp.ts'
 import { IPPROTO_DCCP } from '../../datapath/wire/protocol.ts'
 import type { Code } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import { bits, type Field } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import {
   emitPorts,
@@ -103,7 +104,16 @@ export const dccp: Match<Dccp> = {
   kind: 'match',
   name: 'dccp',
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: (m) => [
+      ...[...m.dport, ...m.sport].map((port, i): Field => [2 * i, 2, port]),
+      [8, 2, bits(m.hasSport, m.hasDport, m.types !== null, m.option !== null)],
+      [10, 2, bits(m.sportInvert, m.dportInvert, m.types?.invert, m.option?.invert)],
+      [12, 2, m.types?.bits ?? 0],
+      [14, 1, m.option?.kind ?? 0],
+    ],
+  },
   protocols: [IPPROTO_DCCP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true },

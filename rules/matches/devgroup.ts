@@ -4,6 +4,7 @@
 import type { Host } from '../../datapath/host.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { WholeError } from '../options.ts'
 import { formatNamedMask, type NamedMask, parseNamedMask } from './named-mask.ts'
 import { words } from './parts.ts'
@@ -41,7 +42,16 @@ export const devgroup: Match<DevGroup> = {
   kind: 'match',
   name: 'devgroup',
   families: [4, 6],
-  layout: { size: 24 },
+  layout: {
+    size: 24,
+    fields: ({ source, destination }) => [
+      [0, 4, bits(source !== null, source?.invert, destination !== null, destination?.invert)],
+      [4, 4, source?.value ?? 0],
+      [8, 4, source?.mask ?? 0],
+      [12, 4, destination?.value ?? 0],
+      [16, 4, destination?.mask ?? 0],
+    ],
+  },
   options: [
     { flag: 'src-group', invertible: true },
     { flag: 'dst-group', invertible: true },

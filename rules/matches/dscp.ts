@@ -29,6 +29,13 @@ export const dscp: Match<Dscp> = {
   kind: 'match',
   name: 'dscp',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ value, invert }) => [
+      [0, 1, value],
+      [1, 1, invert ? 1 : 0],
+    ],
+  },
   options: [
     { flag: 'dscp', invertible: true, excludes: ['dscp-class'] },
     { flag: 'dscp-class', invertible: true, excludes: ['dscp'] },

@@ -36,6 +36,14 @@ export const ecn: Match<EcnBits> = {
   kind: 'match',
   name: 'ecn',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ cwr, ece, ip }) => [
+      [0, 1, (ip ? 1 : 0) | (ece === null ? 0 : 0x10) | (cwr === null ? 0 : 0x20)],
+      [1, 1, (ip?.invert ? 1 : 0) | (ece === false ? 0x10 : 0) | (cwr === false ? 0x20 : 0)],
+      [2, 1, ip?.value ?? 0],
+    ],
+  },
   options: [
     { flag: 'ecn-tcp-cwr', arg: 'none', invertible: true },
     { flag: 'ecn-tcp-ece', arg: 'none', invertible: true },

@@ -34,7 +34,14 @@ export const esp: Match<Spi> = {
   kind: 'match',
   name: 'esp',
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ range, invert }) => [
+      [0, 4, range[0]],
+      [4, 4, range[1]],
+      [8, 1, invert ? 1 : 0],
+    ],
+  },
   protocols: [IPPROTO_ESP],
   options: [{ flag: 'espspi', invertible: true }],
   help: `esp match options:

@@ -4,6 +4,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { FRAGMENT_HEADER_LEN, NEXTHDR_FRAGMENT } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { type AskedNumber, askedNumber, headerOf, listNumber, printNumber, within } from './headers6.ts'
 import { printRange, type Range, words } from './parts.ts'
 
@@ -47,7 +48,16 @@ export const frag: Match<Frag> = {
   kind: 'match',
   name: 'frag',
   families: [6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ id, idInvert, length, reserved, first, more, last }) => [
+      [0, 4, id[0]],
+      [4, 4, id[1]],
+      [8, 4, length?.value ?? 0],
+      [12, 1, bits(id !== ALL_IDS, length !== null, reserved, first, more, last)],
+      [13, 1, bits(idInvert, length?.invert)],
+    ],
+  },
   options: [
     { flag: 'fragid', invertible: true },
     { flag: 'fraglen', invertible: true },

@@ -2,7 +2,7 @@
 // Of rules that share a table each has its own whether it asks above or up to, bytes or packets, and rate matching.
 
 import type { Match } from '../extension.ts'
-import { textFields } from '../layout.ts'
+import { nameField } from '../layout.ts'
 import type { MatchUse } from '../model.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { isProcName, jiffies, madeBefore } from '../shared.ts'
@@ -227,7 +227,7 @@ export const hashlimit: Match<HashLimit> = {
     size: 312,
     own: 304,
     fields: (data) => [
-      ...textFields(0, data.name),
+      nameField(0, 256, data.name),
       [256, 8, data.average],
       [264, 8, data.burst],
       [272, 4, modeBits(data)],

@@ -4,6 +4,7 @@ import type { Conntrack } from '../../conntrack/conntrack.ts'
 import { MASTER, STRIDE } from '../../conntrack/table.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { saveString } from '../text/quote.ts'
 import { cutBytes } from './comment.ts'
 
@@ -28,7 +29,7 @@ export const helper: Match<HelperMatch> = {
   kind: 'match',
   name: 'helper',
   families: [4, 6],
-  layout: { size: 40 },
+  layout: { size: 40, fields: ({ name, invert }) => [[0, 4, invert ? 1 : 0], nameField(4, 30, name)] },
   options: [{ flag: 'helper', required: true, invertible: true }],
   help: `helper match options:
 [!] --helper string        Match helper identified by string

@@ -21,7 +21,15 @@ export const ipcomp: Match<IpComp> = {
   kind: 'match',
   name: 'ipcomp',
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: ({ range, invert, reserved }) => [
+      [0, 4, range[0]],
+      [4, 4, range[1]],
+      [8, 1, invert ? 1 : 0],
+      [9, 1, reserved ? 1 : 0],
+    ],
+  },
   protocols: [IPPROTO_COMP],
   options: [
     { flag: 'ipcompspi', invertible: true },

@@ -102,6 +102,14 @@ export const ipv6header: Match<Ipv6Header> = {
   kind: 'match',
   name: 'ipv6header',
   families: [6],
+  layout: {
+    size: 8,
+    fields: ({ headers, invert, soft }) => [
+      [0, 1, headers],
+      [1, 1, invert ? 0xff : 0],
+      [2, 1, soft ? 0xff : 0],
+    ],
+  },
   options: [
     { flag: 'header', required: true, invertible: true },
     { flag: 'soft', arg: 'none' },

@@ -2,6 +2,7 @@
 // no packet belongs to an IPVS connection.
 
 import type { Match } from '../extension.ts'
+import { addressField, bits, portField } from '../layout.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 import { formatAddress, formatMask, type Words } from '../text/address.ts'
 import { nameOf } from '../text/host-names.ts'
@@ -38,6 +39,9 @@ function protocolOf(text: string): number {
   return number
 }
 
+/** IP_VS_CONN_F_*. */
+const METHOD_NUMBERS: Readonly<Record<string, number>> = { MASQ: 0, IPIP: 2, GATE: 3 }
+
 const isBare = (m: Ipvs): boolean =>
   m.protocol === null &&
   m.address === null &&
@@ -67,7 +71,30 @@ export const ipvs: Match<Ipvs> = {
   kind: 'match',
   name: 'ipvs',
   families: [4, 6],
-  layout: { size: 40 },
+  layout: {
+    size: 40,
+    fields: (m) => {
+      const asked = [
+        undefined,
+        m.protocol,
+        m.address,
+        m.port,
+        m.reply === null ? null : { invert: m.reply },
+        m.method,
+        m.controlPort,
+      ]
+      return [
+        addressField(0, m.address?.words),
+        addressField(16, m.address?.mask),
+        portField(32, m.port?.number ?? 0),
+        [34, 1, m.protocol?.number ?? 0],
+        [35, 1, METHOD_NUMBERS[m.method?.name ?? 'MASQ'] ?? 0],
+        portField(36, m.controlPort?.number ?? 0),
+        [38, 1, bits(m.invert, ...asked.slice(1).map((one) => one?.invert))],
+        [39, 1, bits(isBare(m), ...asked.slice(1).map((one) => one !== null))],
+      ]
+    },
+  },
   options: [
     { flag: 'ipvs', arg: 'none', invertible: true },
     { flag: 'vproto', invertible: true },

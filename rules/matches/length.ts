@@ -13,6 +13,14 @@ export const length: Match<Length> = {
   kind: 'match',
   name: 'length',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ range, invert }) => [
+      [0, 2, range[0]],
+      [2, 2, range[1]],
+      [4, 1, invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'length', required: true, invertible: true }],
   help: `length match options:
 [!] --length length[:length]    Match packet length against value or range

@@ -74,6 +74,14 @@ export const mh: Match<Mh> = {
   kind: 'match',
   name: 'mh',
   families: [6],
+  layout: {
+    size: 8,
+    fields: ({ range, invert }) => [
+      [0, 1, range[0]],
+      [1, 1, range[1]],
+      [2, 1, invert ? 1 : 0],
+    ],
+  },
   protocols: [NEXTHDR_MOBILITY],
   options: [{ flag: 'mh-type', invertible: true }],
   help: `mh match options:

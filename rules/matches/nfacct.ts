@@ -2,6 +2,7 @@
 // another tool than iptables, nfacct(8); this host has none, and the kernel refuses a rule that names one.
 
 import type { Match } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { cutBytes } from './comment.ts'
 
@@ -15,7 +16,7 @@ export const nfacct: Match<NfAcct> = {
   kind: 'match',
   name: 'nfacct',
   families: [4, 6],
-  layout: { size: 40, own: 32 },
+  layout: { size: 40, own: 32, fields: ({ name }) => [nameField(0, 32, name)] },
   options: [{ flag: 'nfacct-name', holds: 'name account', required: true }],
   help: `nfacct match options:
  --nfacct-name STRING		Name of accouting area

@@ -5,6 +5,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { extensionLength } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { bits, type Field } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { strtoull } from '../text/numbers.ts'
 import { type AskedNumber, askedNumber, fitsNumber, headerOf, listNumber, printNumber } from './headers6.ts'
@@ -100,7 +101,19 @@ export function optionHeader(
     kind: 'match',
     name,
     families: [6],
-    layout: { size: 40 },
+    layout: {
+      size: 40,
+      fields: ({ length, opts }) => [
+        [0, 4, length?.value ?? 0],
+        [4, 1, bits(length !== null, opts.length > 0)],
+        [5, 1, length?.invert ? 1 : 0],
+        ...Array.from(
+          { length: MAX_OPTIONS },
+          (_, i): Field => [6 + 2 * i, 2, opts[i] ? (opts[i].type << 8) | (opts[i].length ?? 0xff) : 0],
+        ),
+        [38, 1, opts.length],
+      ],
+    },
     options: [{ flag: `${name}-len`, invertible: true }, { flag: `${name}-opts` }],
     help,
     parse: (o) => ({

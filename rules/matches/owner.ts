@@ -5,6 +5,7 @@
 // left of the match are constants; an option that asks for a user fits only inverted.
 
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { strtoul } from '../text/numbers.ts'
 import { printRange as colonRange, type Range, words } from './parts.ts'
@@ -75,7 +76,17 @@ export const owner: Match<Owner> = {
   name: 'owner',
   revision: 1,
   families: [4, 6],
-  layout: { size: 24 },
+  layout: {
+    size: 24,
+    fields: ({ uid, gid, supplementary, socket }) => [
+      [0, 4, uid?.range[0] ?? 0],
+      [4, 4, uid?.range[1] ?? 0],
+      [8, 4, gid?.range[0] ?? 0],
+      [12, 4, gid?.range[1] ?? 0],
+      [16, 1, bits(uid !== null, gid !== null, socket !== null, supplementary)],
+      [17, 1, bits(uid?.invert, gid?.invert, socket?.invert)],
+    ],
+  },
   chains: ['OUTPUT', 'POSTROUTING'],
   options: [
     { flag: 'uid-owner', invertible: true },

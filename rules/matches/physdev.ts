@@ -2,6 +2,7 @@
 // packet that came through none fits if every option is inverted.
 
 import type { Match } from '../extension.ts'
+import { bits, type Field, interfaceMaskLength, nameField } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
@@ -46,7 +47,20 @@ export const physdev: Match<PhysDev> = {
   kind: 'match',
   name: 'physdev',
   families: [4, 6],
-  layout: { size: 72 },
+  layout: {
+    size: 72,
+    fields: (data) => {
+      const all = [data.in, data.out, data.isBridged, data.isIn, data.isOut]
+      return [
+        ...[data.in?.value ?? '', data.out?.value ?? ''].flatMap((name, i): Field[] => [
+          nameField(32 * i, 16, name),
+          [32 * i + 16, 16, new Uint8Array(interfaceMaskLength(name)).fill(0xff)],
+        ]),
+        [64, 1, bits(...all.map((asked) => asked?.invert))],
+        [65, 1, bits(...all.map((asked) => asked !== null))],
+      ]
+    },
+  },
   options: [
     { flag: 'physdev-in', holds: 'interface', invertible: true },
     { flag: 'physdev-out', holds: 'interface', invertible: true },

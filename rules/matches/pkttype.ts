@@ -34,6 +34,13 @@ export const pkttype: Match<PktType> = {
   kind: 'match',
   name: 'pkttype',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ type, invert }) => [
+      [0, 4, type],
+      [4, 4, invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'pkt-type', required: true, invertible: true }],
   help: `pkttype match options:
 [!] --pkt-type packettype    match packet type

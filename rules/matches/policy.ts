@@ -3,6 +3,7 @@
 
 import type { Family } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
+import { addressField, bits, type Field, networkField } from '../layout.ts'
 import { hostWords, OptionError, type Options, WholeError } from '../options.ts'
 import {
   formatAddress,
@@ -175,11 +176,35 @@ function formatElement(e: PolicyElement, dashes: string, numeric: boolean, famil
   )
 }
 
+/** struct xt_policy_elem. */
+function elementFields(at: number, e: PolicyElement): Field[] {
+  const asked = [e.tunnelSrc, e.tunnelDst, e.proto, e.mode, e.spi, e.reqid]
+  return [
+    addressField(at, e.tunnelSrc?.value.words),
+    addressField(at + 16, e.tunnelSrc?.value.mask),
+    addressField(at + 32, e.tunnelDst?.value.words),
+    addressField(at + 48, e.tunnelDst?.value.mask),
+    networkField(at + 64, e.spi?.value ?? 0),
+    [at + 68, 4, e.reqid?.value ?? 0],
+    [at + 72, 1, e.proto?.value ?? 0],
+    [at + 73, 1, e.mode?.value === 'tunnel' ? 1 : 0],
+    [at + 74, 1, bits(...asked.map((one) => one !== undefined))],
+    [at + 75, 1, bits(...asked.map((one) => one?.invert))],
+  ]
+}
+
 export const policy: Match<Policy> = {
   kind: 'match',
   name: 'policy',
   families: [4, 6],
-  layout: { size: 312 },
+  layout: {
+    size: 312,
+    fields: (m) => [
+      ...Array.from({ length: MAX_ELEMENTS }, (_, i) => elementFields(76 * i, m.elements[i] ?? {})).flat(),
+      [304, 2, bits(m.direction === 'in', m.direction === 'out', m.none, m.strict)],
+      [306, 2, m.none ? 0 : m.elements.length],
+    ],
+  },
   options: [
     { flag: 'dir' },
     { flag: 'pol' },

@@ -27,7 +27,14 @@ export const quota: Match<Quota> = {
   kind: 'match',
   name: 'quota',
   families: [4, 6],
-  layout: { size: 24, own: 16 },
+  layout: {
+    size: 24,
+    own: 16,
+    fields: ({ bytes, invert }) => [
+      [0, 4, invert ? 1 : 0],
+      [8, 8, bytes],
+    ],
+  },
   options: [{ flag: 'quota', required: true, invertible: true }],
   help: `quota match options:
 [!] --quota quota		quota (bytes)

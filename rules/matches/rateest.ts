@@ -3,6 +3,7 @@
 
 import type { Host } from '../../datapath/host.ts'
 import type { Match } from '../extension.ts'
+import { bits, nameField } from '../layout.ts'
 import type { Rule } from '../model.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM } from '../options.ts'
 import { PrintEnds } from '../text/errors.ts'
@@ -148,7 +149,20 @@ export const rateest: Match<RateEstMatch> = {
   kind: 'match',
   name: 'rateest',
   families: [4, 6],
-  layout: { size: 72, own: 56 },
+  layout: {
+    size: 72,
+    own: 56,
+    fields: (m) => [
+      nameField(0, 16, m.name1),
+      nameField(16, 16, m.name2 ?? ''),
+      [32, 2, bits(m.invert, m.name2 === null, m.name2 !== null, m.delta, m.bps, m.pps)],
+      [34, 2, ['', 'eq', 'lt', 'gt'].indexOf(m.mode)],
+      [36, 4, m.bps1],
+      [40, 4, m.pps1],
+      [44, 4, m.bps2],
+      [48, 4, m.pps2],
+    ],
+  },
   options: [
     {
       flag: 'rateest1',

@@ -10,7 +10,7 @@ import type { Family, Packet } from '../../datapath/packet.ts'
 import { IPV4_TTL } from '../../datapath/wire/ipv4.ts'
 import { IPV6_HOP_LIMIT } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
-import { textFields } from '../layout.ts'
+import { addressField, nameField } from '../layout.ts'
 import { WholeError } from '../options.ts'
 import { HZ, isProcName, jiffies, sharedOf } from '../shared.ts'
 import { formatAddress, formatWhole, parseAddress, type Words } from '../text/address.ts'
@@ -256,9 +256,11 @@ export const recent: Match<Recent> = {
     fields: ({ name, side, mask, seconds, hitcount, ...rest }) => [
       [0, 4, seconds],
       [4, 4, hitcount],
-      [8, 2, rest],
-      ...textFields(10, name),
-      [210, 22, [side, mask]],
+      [8, 1, (1 << ACTIONS.indexOf(rest.action)) | (rest.rttl ? 0x10 : 0) | (rest.reap ? 0x20 : 0)],
+      [9, 1, rest.invert ? 1 : 0],
+      nameField(10, 200, name),
+      [210, 1, side === 'dest' ? 1 : 0],
+      addressField(212, mask),
     ],
   },
   options: [

@@ -10,6 +10,7 @@ import { isErrorType } from '../../datapath/route-table.ts'
 import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import { IPV6_NEXT_HEADER } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { words } from './parts.ts'
 
 export interface RpFilter {
@@ -85,6 +86,7 @@ export const rpfilter: Match<RpFilter> = {
   kind: 'match',
   name: 'rpfilter',
   families: [4, 6],
+  layout: { size: 8, fields: (m) => [[0, 1, bits(m.loose, m.validMark, m.acceptLocal, m.invert)]] },
   tables: ['raw', 'mangle'],
   chains: ['PREROUTING'],
   options: FLAGS.map((flag) => ({ flag, arg: 'none' })),

@@ -5,6 +5,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { extensionLength, NEXTHDR_ROUTING } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { addressField, bits } from '../layout.ts'
 import { OptionError, type Options } from '../options.ts'
 import { formatAddress, parseAddress, type Words } from '../text/address.ts'
 import {
@@ -109,7 +110,30 @@ export const rt: Match<Rt> = {
   kind: 'match',
   name: 'rt',
   families: [6],
-  layout: { size: 280 },
+  layout: {
+    size: 280,
+    fields: (m) => [
+      [0, 4, m.type?.value ?? 0],
+      [4, 4, m.segments[0]],
+      [8, 4, m.segments[1]],
+      [12, 4, m.length?.value ?? 0],
+      [
+        16,
+        1,
+        bits(
+          m.type !== null,
+          m.segments !== ALL,
+          m.length !== null,
+          m.reserved,
+          m.addresses.length > 0,
+          m.notStrict,
+        ),
+      ],
+      [17, 1, bits(m.type?.invert, m.segmentsInvert, m.length?.invert)],
+      ...Array.from({ length: MAX_ADDRESSES }, (_, i) => addressField(20 + 16 * i, m.addresses[i])),
+      [276, 1, m.addresses.length],
+    ],
+  },
   options: [
     { flag: 'rt-type', invertible: true },
     { flag: 'rt-segsleft', invertible: true },

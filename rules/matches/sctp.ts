@@ -5,6 +5,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN } from '../../datapath/wire/sctp.ts'
 import type { Match } from '../extension.ts'
+import { bits, type Field } from '../layout.ts'
 import { OptionError, type Options } from '../options.ts'
 import {
   emitPorts,
@@ -196,11 +197,39 @@ function chunksFit(pkt: Packet, { bytes, view }: FrameMemory, table: ChunkTable)
   return table.mode === ALL ? missing === 0 : table.mode === ONLY
 }
 
+/** struct xt_sctp_info from the chunks on. */
+function chunkFields(chunks: Chunks | null): Field[] {
+  const map = new Uint8Array(256)
+  const types = chunks?.types ?? []
+  // The map has eight times the room that 256 bits take; ALL fills it.
+  if (types.length === 256) map.fill(0xff)
+  else for (const type of types) map[type >>> 3]! |= 1 << (type & 7)
+  const flags = chunks?.flags ?? []
+  return [
+    [8, 256, map],
+    [264, 4, chunks === null ? 0 : { any: 1, all: 2, only: 4 }[chunks.mode]],
+    ...Array.from({ length: 4 }, (_, i): Field[] => [
+      [268 + 3 * i, 1, flags[i]?.type ?? 0xff],
+      [269 + 3 * i, 1, flags[i]?.value ?? 0],
+      [270 + 3 * i, 1, flags[i]?.mask ?? 0],
+    ]).flat(),
+    [280, 4, flags.length],
+  ]
+}
+
 export const sctp: Match<Sctp> = {
   kind: 'match',
   name: 'sctp',
   families: [4, 6],
-  layout: { size: 296 },
+  layout: {
+    size: 296,
+    fields: (m) => [
+      ...[...m.dport, ...m.sport].map((port, i): Field => [2 * i, 2, port]),
+      ...chunkFields(m.chunks),
+      [284, 4, bits(m.hasSport, m.hasDport, m.chunks !== null)],
+      [288, 4, bits(m.sportInvert, m.dportInvert, m.chunks?.invert)],
+    ],
+  },
   protocols: [IPPROTO_SCTP],
   options: [
     { flag: 'source-port', aliases: ['sport'], invertible: true, multiple: true },

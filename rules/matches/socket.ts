@@ -3,6 +3,7 @@
 
 import { giveDefrag, takeDefrag } from '../defrag.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { words } from './parts.ts'
 
 export interface SocketMatch {
@@ -16,6 +17,7 @@ export const socket: Match<SocketMatch> = {
   name: 'socket',
   revision: 3,
   families: [4, 6],
+  layout: { size: 8, fields: (m) => [[0, 1, bits(m.transparent, m.noWildcard, m.restoreMark)]] },
   chains: ['PREROUTING', 'INPUT'],
   options: [
     { flag: 'transparent', arg: 'none' },

@@ -5,6 +5,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { extensionLength, findHeader, NEXTHDR_ROUTING } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
+import { addressField, bits, type Field } from '../layout.ts'
 import type { Options } from '../options.ts'
 import { formatAddress, prefixLength, type Words } from '../text/address.ts'
 import { words } from './parts.ts'
@@ -125,7 +126,30 @@ export const srh: Match<Srh> = {
   name: 'srh',
   revision: 1,
   families: [6],
-  layout: { size: 112 },
+  layout: {
+    size: 112,
+    fields: (m) => {
+      const compared = [m.length, m.left, m.last]
+      const sids = [m.previous, m.next, m.lastSid]
+      const asked = [
+        m.nextHeader?.invert,
+        ...compared.flatMap(({ eq, gt, lt }) => [eq, gt, lt]),
+        m.tag?.invert,
+        ...sids.map((sid) => sid?.invert),
+      ]
+      return [
+        [0, 1, m.nextHeader?.value ?? 0],
+        ...compared.map(({ value }, i): Field => [1 + i, 1, value]),
+        [4, 2, m.tag?.value ?? 0],
+        ...sids.flatMap((sid, i) => [
+          addressField(8 + 16 * i, sid?.words),
+          addressField(56 + 16 * i, sid?.mask),
+        ]),
+        [104, 2, bits(...asked.map((invert) => invert != null))],
+        [106, 2, bits(...asked.map((invert) => invert === true))],
+      ]
+    },
+  },
   options: [
     'next-hdr',
     ...['hdr-len', 'segs-left', 'last-entry'].flatMap((field) => COMPARISONS.map((how) => `${field}-${how}`)),

@@ -50,7 +50,16 @@ export const statistic: Match<Statistic> = {
   kind: 'match',
   name: 'statistic',
   families: [4, 6],
-  layout: { size: 24, own: 12 },
+  layout: {
+    size: 24,
+    own: 12,
+    fields: (m) => [
+      [0, 2, m.mode === 'nth' ? 1 : 0],
+      [2, 2, m.invert ? 1 : 0],
+      [4, 4, m.mode === 'nth' ? m.every - 1 : m.threshold],
+      [8, 4, m.mode === 'nth' ? m.packet : 0],
+    ],
+  },
   options: [
     { flag: 'mode', required: true },
     { flag: 'probability', invertible: true, also: ['mode'], excludes: ['every', 'packet'] },

@@ -13,7 +13,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPV4_HEADER_LEN } from '../../datapath/wire/ipv4.ts'
 import { FRAGMENT_HEADER_LEN } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
-import { type Field, textFields } from '../layout.ts'
+import { bits, nameField } from '../layout.ts'
 import { OptionError, WholeError } from '../options.ts'
 import { words } from './parts.ts'
 
@@ -176,13 +176,13 @@ export const string: Match<StringMatch> = {
   layout: {
     size: 160,
     own: 152,
-    fields: ({ from, to, algo, pattern, ...rest }) => [
+    fields: ({ from, to, algo, pattern, invert, ignoreCase }) => [
       [0, 2, from],
       [2, 2, to],
-      ...textFields(4, algo),
-      ...pattern.map((byte, i): Field => [20 + i, 1, byte]),
+      nameField(4, 16, algo),
+      [20, 128, Uint8Array.from(pattern)],
       [148, 1, pattern.length],
-      [149, 1, rest],
+      [149, 1, bits(invert, ignoreCase)],
     ],
   },
   options: [
@@ -229,11 +229,13 @@ export const string: Match<StringMatch> = {
   check(m) {
     if (m.from > m.to) return 'string: --from behind --to'
     if (m.pattern.length > MAX_PATTERN) return 'string: pattern too long'
+    // textsearch_prepare() asks for this before it looks for the algorithm.
+    if (m.pattern.length === 0) return 'string: empty pattern'
     // The third of the kernel's algorithms takes no plain patterns.
     if (m.algo === 'fsm') return 'string: fsm cannot search for bytes'
     if (m.algo !== 'bm' && m.algo !== 'kmp')
       return { errno: 'ENOENT', reason: `string: no algorithm "${m.algo}"` }
-    return m.pattern.length === 0 ? 'string: empty pattern' : null
+    return null
   },
   reads: ['payload'],
   emit(m, js) {

@@ -5,6 +5,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Code } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { wholeNumber } from '../text/numbers.ts'
 import {
@@ -78,7 +79,7 @@ export const tcp: Match<Tcp> = {
       [8, 1, data.option],
       [9, 1, data.flagsMask],
       [10, 1, data.flagsCompare],
-      [11, 1, [data.sportInvert, data.dportInvert, data.flagsInvert, data.optionInvert]],
+      [11, 1, bits(data.sportInvert, data.dportInvert, data.flagsInvert, data.optionInvert)],
     ],
   },
   protocols: [IPPROTO_TCP],

@@ -44,6 +44,14 @@ export const tcpmss: Match<TcpMss> = {
   kind: 'match',
   name: 'tcpmss',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ range, invert }) => [
+      [0, 2, range[0]],
+      [2, 2, range[1]],
+      [4, 1, invert ? 1 : 0],
+    ],
+  },
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'mss', required: true, invertible: true }],
   help: `tcpmss match options:

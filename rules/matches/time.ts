@@ -3,6 +3,7 @@
 
 import type { Host } from '../../datapath/host.ts'
 import type { Match } from '../extension.ts'
+import { bits, type Field } from '../layout.ts'
 import { OptionError, type Options, WholeError } from '../options.ts'
 import { plainStrtoul } from '../text/numbers.ts'
 import { words } from './parts.ts'
@@ -177,7 +178,16 @@ export const time: Match<Time> = {
   kind: 'match',
   name: 'time',
   families: [4, 6],
-  layout: { size: 24 },
+  layout: {
+    size: 24,
+    fields: (m) => [
+      ...[m.dateStart, m.dateStop, m.dayStart, m.dayStop, m.monthDays].map(
+        (value, i): Field => [4 * i, 4, value],
+      ),
+      [20, 1, m.weekDays],
+      [21, 1, bits(m.kernelZone, m.contiguous)],
+    ],
+  },
   options: [
     { flag: 'contiguous', arg: 'none' },
     { flag: 'datestart' },

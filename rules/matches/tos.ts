@@ -36,6 +36,14 @@ export const tos: Match<Tos> = {
   name: 'tos',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ value, mask, invert }) => [
+      [0, 1, mask],
+      [1, 1, value],
+      [2, 1, invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'tos', required: true, invertible: true }],
   help: `tos match options:
 [!] --tos value[/mask]    Match Type of Service/Priority field value

@@ -7,6 +7,7 @@ import { hidePartialChecksum, showPartialChecksum } from '../../datapath/offload
 import type { Packet } from '../../datapath/packet.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
+import type { Field } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { hasSpace, hex, strtoul } from '../text/numbers.ts'
 
@@ -144,11 +145,33 @@ function allFit(pkt: Packet, memory: FrameMemory, tests: readonly U32Test[]): bo
   return true
 }
 
+const NO_TEST: U32Test = { location: [], values: [] }
+const OPERATORS: readonly string[] = ['&', '<<', '>>', '@']
+
+/** struct xt_u32_test: eleven steps of a number and an operator, eleven ranges, how many there are of each. */
+const testFields = ({ location, values }: U32Test, i: number): Field[] => [
+  ...Array.from({ length: MAX + 1 }, (_, k): Field[] => [
+    [180 * i + 8 * k, 4, location[k]?.number ?? 0],
+    [180 * i + 8 * k + 4, 1, Math.max(0, OPERATORS.indexOf(location[k]?.op ?? ''))],
+    [180 * i + 88 + 8 * k, 4, values[k]?.[0] ?? 0],
+    [180 * i + 92 + 8 * k, 4, values[k]?.[1] ?? 0],
+  ]).flat(),
+  [180 * i + 176, 1, location.length],
+  [180 * i + 177, 1, values.length],
+]
+
 export const u32: Match<U32> = {
   kind: 'match',
   name: 'u32',
   families: [4, 6],
-  layout: { size: 1984 },
+  layout: {
+    size: 1984,
+    fields: (m) => [
+      ...Array.from({ length: MAX + 1 }, (_, i) => testFields(m.tests[i] ?? NO_TEST, i)).flat(),
+      [1980, 1, m.tests.length - 1],
+      [1981, 1, m.invert ? 1 : 0],
+    ],
+  },
   options: [{ flag: 'u32', holds: 'program', required: true, invertible: true }],
   help: `u32 match options:
 [!] --u32 tests

@@ -2,6 +2,7 @@
 
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
+import { bits } from '../layout.ts'
 import {
   emitPorts,
   headerFits,
@@ -20,7 +21,7 @@ export const udp: Match<Ports> = {
   families: [4, 6],
   layout: {
     size: 16,
-    fields: (data) => [...portFields(data), [8, 1, [data.sportInvert, data.dportInvert]]],
+    fields: (data) => [...portFields(data), [8, 1, bits(data.sportInvert, data.dportInvert)]],
   },
   protocols: [IPPROTO_UDP],
   options: [

@@ -14,6 +14,7 @@ export const audit: Target<Audit> = {
   kind: 'target',
   name: 'AUDIT',
   families: [4, 6],
+  layout: { size: 8, fields: ({ type }) => [[0, 1, TYPES.indexOf(type)]] },
   options: [{ flag: 'type', required: true }],
   help: `AUDIT target options
   --type TYPE		Action type to be recorded.

@@ -34,6 +34,7 @@ export const classify: Target<Classify> = {
   kind: 'target',
   name: 'CLASSIFY',
   families: [4, 6],
+  layout: { size: 8, fields: ({ priority }) => [[0, 4, priority]] },
   chains: ['OUTPUT', 'FORWARD', 'POSTROUTING'],
   options: [{ flag: 'set-class', required: true }],
   help: `CLASSIFY target options:

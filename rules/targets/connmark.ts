@@ -91,7 +91,17 @@ export const connmark: Target<ConnMark> = {
   name: 'CONNMARK',
   revision: 2,
   families: [4, 6],
-  layout: { size: 16 },
+  layout: {
+    size: 16,
+    fields: (m) => [
+      [0, 4, m.value],
+      [4, 4, m.ctMask],
+      [8, 4, m.nfMask],
+      [12, 1, m.shift < 0 ? 1 : 0],
+      [13, 1, Math.abs(m.shift)],
+      [14, 1, ['set', 'save', 'restore'].indexOf(m.mode)],
+    ],
+  },
   options: [
     ...MODES.map((flag) => ({
       flag,

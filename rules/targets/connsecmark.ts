@@ -25,6 +25,7 @@ export const connsecmark: Target<ConnSecMark> = {
   kind: 'target',
   name: 'CONNSECMARK',
   families: [4, 6],
+  layout: { size: 8, fields: ({ mode }) => [[0, 1, mode === 'save' ? 1 : 2]] },
   tables: ['mangle', 'security'],
   options: [
     { flag: 'save', arg: 'none', excludes: ['restore'] },

@@ -7,6 +7,7 @@ import type { TimeoutPolicies } from '../../conntrack/timeouts.ts'
 import { CtInfo, type CtTemplate } from '../../datapath/packet.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { CheckContext, Refusal, Target } from '../extension.ts'
+import { bits, type Field, nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError, type Options } from '../options.ts'
@@ -140,7 +141,18 @@ export const ct: Target<Ct> = {
   name: 'CT',
   revision: 2,
   families: [4, 6],
-  layout: { size: 72, own: 64 },
+  layout: {
+    size: 72,
+    own: 64,
+    fields: (m) => [
+      [0, 2, bits(m.notrack, false, (m.zoneDirs & 1) !== 0, (m.zoneDirs & 2) !== 0, m.zoneFromMark)],
+      [2, 2, m.zone],
+      [4, 4, m.ctevents],
+      [8, 4, m.expevents],
+      nameField(12, 16, m.helper),
+      nameField(28, 32, m.timeout),
+    ],
+  },
   tables: ['raw'],
   options: [
     { flag: 'notrack', arg: 'none' },
@@ -202,12 +214,15 @@ export const ct: Target<Ct> = {
   },
 }
 
+/** XT_CT_NOTRACK and XT_CT_NOTRACK_ALIAS. */
+const NOTRACK_FIELDS: Field[] = [[0, 2, 3]]
+
 export const notrack: Target<null> = {
   kind: 'target',
   name: 'NOTRACK',
   column: 'CT',
   families: [4, 6],
-  layout: { size: 72, own: 64, realName: 'CT' },
+  layout: { size: 72, own: 64, realName: 'CT', fields: () => NOTRACK_FIELDS },
   tables: ['raw'],
   options: [],
   help: `NOTRACK does not take any options

@@ -24,6 +24,7 @@ export const dscp: Target<SetDscp> = {
   kind: 'target',
   name: 'DSCP',
   families: [4, 6],
+  layout: { size: 8, fields: ({ value }) => [[0, 1, value]] },
   tables: ['mangle'],
   options: [
     { flag: 'set-dscp', excludes: ['set-dscp-class'] },

@@ -28,6 +28,7 @@ import {
 import { jhashWords3, scale } from '../../datapath/wire/jhash.ts'
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { CompileEnv, Target } from '../extension.ts'
+import { addressField, networkField } from '../layout.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError, type Options, PARAMETER_PROBLEM, WholeError } from '../options.ts'
 import { parseAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
@@ -268,11 +269,31 @@ class HMarker {
 
 const pad = (value: number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`
 
+/** Bits of the kernel (XT_HMARK_*) for those of HMarkFlag, and those that every rule has: RND and MODULUS. */
+const flagBits = ({ flags }: HMark): number =>
+  [0, 1, 3, 2, 6, 7, 4, 5, 8, 11, 12].reduce(
+    (all, bit, i) => ((flags >> i) & 1 ? all | (1 << bit) : all),
+    (1 << 9) | (1 << 10),
+  )
+
 export const hmark: Target<HMark> = {
   kind: 'target',
   name: 'HMARK',
   families: [4, 6],
-  layout: { size: 64 },
+  layout: {
+    size: 64,
+    fields: (m) => [
+      addressField(0, prefixMask(m.srcPrefix, 6)),
+      addressField(16, prefixMask(m.dstPrefix, 6)),
+      networkField(32, m.portMask),
+      networkField(36, m.portSet),
+      [40, 4, flagBits(m)],
+      [44, 2, m.protoMask],
+      [48, 4, m.rnd],
+      [52, 4, m.mod],
+      [56, 4, m.offset],
+    ],
+  },
   options: [
     { flag: 'hmark-tuple' },
     { flag: 'hmark-src-prefix' },

@@ -3,6 +3,7 @@
 
 import type { Host } from '../../datapath/host.ts'
 import type { Target } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { isProcName, madeBefore, sharedOf } from '../shared.ts'
@@ -38,7 +39,11 @@ export const idletimer: Target<IdleTimer> = {
   name: 'IDLETIMER',
   revision: 1,
   families: [4, 6],
-  layout: { size: 48, own: 40 },
+  layout: {
+    size: 48,
+    own: 40,
+    fields: ({ timeout, label, alarm }) => [[0, 4, timeout], nameField(4, 28, label), [33, 1, alarm ? 1 : 0]],
+  },
   options: [
     { flag: 'timeout', required: true },
     { flag: 'label', holds: 'name timer', required: true },

@@ -2,6 +2,7 @@
 // the trigger all the same, and nothing else comes of it.
 
 import type { Target } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError, PARAMETER_PROBLEM } from '../options.ts'
 import { wholeNumber } from '../text/numbers.ts'
@@ -30,7 +31,15 @@ export const led: Target<Led> = {
   kind: 'target',
   name: 'LED',
   families: [4, 6],
-  layout: { size: 40, own: 32 },
+  layout: {
+    size: 40,
+    own: 32,
+    fields: ({ id, alwaysBlink, delay }) => [
+      nameField(0, 27, `netfilter-${id}`),
+      [27, 1, alwaysBlink ? 1 : 0],
+      [28, 4, delay >>> 0],
+    ],
+  },
   options: [
     { flag: 'led-trigger-id', holds: 'name led', required: true },
     { flag: 'led-delay' },

@@ -53,7 +53,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Target } from '../extension.ts'
-import { textFields } from '../layout.ts'
+import { nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError } from '../options.ts'
@@ -370,7 +370,7 @@ export const log: Target<Log> = {
   families: [4, 6],
   layout: {
     size: 32,
-    fields: ({ level, flags, prefix }) => [[0, 1, level], [1, 1, flags], ...textFields(2, prefix)],
+    fields: ({ level, flags, prefix }) => [[0, 1, level], [1, 1, flags], nameField(2, 30, prefix)],
   },
   options: [
     { flag: 'log-level' },

@@ -7,6 +7,7 @@ import { linkHeaderOf } from '../../datapath/link-header.ts'
 import { writePartialChecksum } from '../../datapath/offload.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Target } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError } from '../options.ts'
@@ -70,7 +71,16 @@ export const nflog: Target<NfLog> = {
   kind: 'target',
   name: 'NFLOG',
   families: [4, 6],
-  layout: { size: 80 },
+  layout: {
+    size: 80,
+    fields: (m) => [
+      [0, 4, m.size ?? m.range],
+      [4, 2, m.group],
+      [6, 2, m.threshold],
+      [8, 2, m.size === null ? 0 : 1],
+      nameField(12, 64, m.prefix),
+    ],
+  },
   options: [
     { flag: 'nflog-group' },
     { flag: 'nflog-prefix', holds: 'log prefix' },

@@ -3,6 +3,7 @@
 
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Target } from '../extension.ts'
+import { bits } from '../layout.ts'
 import { words } from '../matches/parts.ts'
 import { OptionError } from '../options.ts'
 
@@ -28,6 +29,14 @@ export const nfqueue: Target<NfQueue> = {
   name: 'NFQUEUE',
   revision: 3,
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: (m) => [
+      [0, 2, m.first],
+      [2, 2, m.total],
+      [4, 2, bits(m.bypass, m.cpuFanout)],
+    ],
+  },
   options: [
     { flag: 'queue-num', excludes: ['queue-balance'] },
     { flag: 'queue-balance', excludes: ['queue-num'] },

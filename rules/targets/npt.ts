@@ -14,6 +14,7 @@ import { fold } from '../../datapath/wire/checksum.ts'
 import { IPV6_DST, IPV6_HEADER_LEN, IPV6_NEXT_HEADER, IPV6_SRC } from '../../datapath/wire/ipv6.ts'
 import { IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import { CONTINUE, type Target } from '../extension.ts'
+import { addressField } from '../layout.ts'
 import { words } from '../matches/parts.ts'
 import { formatAddress, prefixLength, prefixMask, type Words } from '../text/address.ts'
 
@@ -143,7 +144,16 @@ function npt(name: 'SNPT' | 'DNPT', field: number, chains: readonly string[]): T
     kind: 'target',
     name,
     families: [6],
-    layout: { size: 40, own: 34 },
+    layout: {
+      size: 40,
+      own: 34,
+      fields: ({ from, to }) => [
+        addressField(0, from.words),
+        addressField(16, to.words),
+        [32, 1, from.length],
+        [33, 1, to.length],
+      ],
+    },
     tables: ['mangle'],
     chains,
     options: [

@@ -2,6 +2,7 @@
 // xt_RATEEST.c). All rules that name the same estimator must say the same about it.
 
 import type { CompileEnv, Target } from '../extension.ts'
+import { nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import {
   type Estimator,
@@ -71,7 +72,15 @@ export const rateestTarget: Target<RateEst> = {
   kind: 'target',
   name: 'RATEEST',
   families: [4, 6],
-  layout: { size: 32, own: 24 },
+  layout: {
+    size: 32,
+    own: 24,
+    fields: ({ name, interval, ewmaLog }) => [
+      nameField(0, 16, name),
+      [16, 1, interval & 0xff],
+      [17, 1, ewmaLog],
+    ],
+  },
   options: [
     { flag: 'rateest-name', holds: 'name rate', required: true },
     { flag: 'rateest-interval' },

@@ -21,6 +21,19 @@ const TYPES: readonly (readonly [name: string, alias: string, code: number | nul
   ['icmp6-reject-route', 'reject-route', 6],
 ]
 
+/** enum ip6t_reject_with. */
+const NUMBERS = [
+  'icmp6-no-route',
+  'icmp6-adm-prohibited',
+  'icmp6-not-neighbour',
+  'icmp6-addr-unreachable',
+  'icmp6-port-unreachable',
+  'icmp6-echo-reply',
+  'tcp-reset',
+  'icmp6-policy-fail',
+  'icmp6-reject-route',
+]
+
 const DEFAULT = 'icmp6-port-unreachable'
 
 /** An abbreviation takes the first type that it fits, the empty one too. */
@@ -34,6 +47,7 @@ export const reject6: Target<Reject> = {
   kind: 'target',
   name: 'REJECT',
   families: [6],
+  layout: { size: 8, fields: (m) => [[0, 4, NUMBERS.indexOf(m.with)]] },
   tables: ['filter'],
   chains: ['INPUT', 'FORWARD', 'OUTPUT'],
   options: [{ flag: 'reject-with' }],

@@ -30,6 +30,14 @@ export const synproxy: Target<SynproxyInfo> = {
   kind: 'target',
   name: 'SYNPROXY',
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ options, wscale, mss }) => [
+      [0, 1, options],
+      [1, 1, wscale],
+      [2, 2, mss],
+    ],
+  },
   chains: ['INPUT', 'FORWARD'],
   tracks: true,
   options: [

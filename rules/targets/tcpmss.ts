@@ -108,6 +108,7 @@ function onlySyn(use: CheckContext): boolean {
 const common: Omit<Target<SetMss>, 'families' | 'help'> = {
   kind: 'target',
   name: 'TCPMSS',
+  layout: { size: 8, fields: ({ mss }) => [[0, 2, mss ?? 0xffff]] },
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'set-mss' }, { flag: 'clamp-mss-to-pmtu', arg: 'none' }],
   parse(o) {

@@ -7,6 +7,7 @@ import { ensureWritable, setTcp16 } from '../../datapath/rewrite.ts'
 import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import { CONTINUE, type Target } from '../extension.ts'
+import type { Field } from '../layout.ts'
 import { OptionError } from '../options.ts'
 import { wholeNumber } from '../text/numbers.ts'
 
@@ -76,7 +77,14 @@ export const tcpoptstrip: Target<StripOptions> = {
   kind: 'target',
   name: 'TCPOPTSTRIP',
   families: [4, 6],
-  layout: { size: 32 },
+  layout: {
+    size: 32,
+    fields: ({ kinds }) => {
+      const words = new Uint32Array(8)
+      for (const kind of kinds) words[kind >>> 5]! |= 1 << (kind & 31)
+      return Array.from(words, (word, i): Field => [4 * i, 4, word])
+    },
+  },
   tables: ['mangle'],
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'strip-options' }],

@@ -4,6 +4,7 @@
 import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { CompileEnv, Target } from '../extension.ts'
+import { addressField, nameField } from '../layout.ts'
 import { cutBytes } from '../matches/comment.ts'
 import { words } from '../matches/parts.ts'
 import { formatAddress, type Words } from '../text/address.ts'
@@ -52,7 +53,11 @@ export const tee: Target<Tee> = {
   name: 'TEE',
   revision: 1,
   families: [4, 6],
-  layout: { size: 40, own: 32 },
+  layout: {
+    size: 40,
+    own: 32,
+    fields: ({ gateway, oif }) => [addressField(0, gateway), nameField(16, 16, oif)],
+  },
   options: [
     { flag: 'gateway', holds: 'address', required: true },
     { flag: 'oif', holds: 'interface' },

@@ -25,6 +25,13 @@ export const tos: Target<SetTos> = {
   name: 'TOS',
   revision: 1,
   families: [4, 6],
+  layout: {
+    size: 8,
+    fields: ({ value, mask }) => [
+      [0, 1, value],
+      [1, 1, mask],
+    ],
+  },
   tables: ['mangle'],
   options: FLAGS.map((flag) => ({ flag, excludes: FLAGS.filter((other) => other !== flag) })),
   help: `TOS target vlibxtables.so.12 options:

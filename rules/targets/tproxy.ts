@@ -8,6 +8,7 @@ import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { giveDefrag, takeDefrag } from '../defrag.ts'
 import type { Target } from '../extension.ts'
+import { addressField, portField } from '../layout.ts'
 import { ANY, formatAddress, type Words } from '../text/address.ts'
 import { hex } from '../text/numbers.ts'
 
@@ -31,7 +32,15 @@ export const tproxy: Target<TProxy> = {
   name: 'TPROXY',
   revision: 1,
   families: [4, 6],
-  layout: { size: 32 },
+  layout: {
+    size: 32,
+    fields: ({ mark, mask, address, port }) => [
+      [0, 4, mask],
+      [4, 4, mark],
+      addressField(8, address),
+      portField(24, port),
+    ],
+  },
   tables: ['mangle'],
   chains: ['PREROUTING'],
   options: [

@@ -546,18 +546,18 @@ class Parse {
     if (name.length > MAX_NAME) this.#fail(`Invalid match name "${name}" (${MAX_NAME} chars max)`)
     const loaded = this.#registry.match(name, this.#family)
     if (loaded === null) this.#fail(`Couldn't load match \`${name}':No such file or directory\n`)
-    this.#load(loaded!)
+    this.#load(
+      loaded!,
+      this.#layers.find((layer) => layer.loaded === loaded),
+    )
   }
 
-  #load(loaded: Loadable): void {
+  /** `layer`: whose options it shares. */
+  #load(loaded: Loadable, layer?: Layer): void {
     const use: Use = { loaded, given: [] }
     this.#uses.push(use)
-    for (const layer of this.#layers)
-      if (layer.loaded === loaded) {
-        layer.use = use
-        return
-      }
-    this.#layers.push({ loaded, use })
+    if (layer === undefined) this.#layers.push({ loaded, use })
+    else layer.use = use
   }
 
   #jump(name: string): void {
@@ -589,6 +589,7 @@ class Parse {
     this.#protocolUsed = true
     const loaded = this.#registry.protocolMatch(this.#protocolText, this.#protocol, this.#family)
     if (loaded === null) return false
+    // Behind its own -m the options are there twice then: what is short for one is ambiguous.
     this.#load(loaded)
     return true
   }
