@@ -428,7 +428,8 @@ export class Devices {
   }
 
   setMtu(device: Device, mtu: number): void {
-    if (device.mtu === mtu) this.quietChanges++
+    // netif_set_mtu_ext(): nobody is told then.
+    if (device.mtu === mtu) return
     device.mtu = mtu
     this.generation++
     for (const l of this.#listeners) l.mtuChanged?.(device)

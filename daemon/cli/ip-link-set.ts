@@ -357,6 +357,7 @@ function setAddress(device: Device, address: string): void {
 }
 
 function setMtu(context: IpContext, device: Device, mtu: number): void {
+  if (mtu === device.mtu) return
   if (mtu < (device.loopback ? 0 : 68)) throw new Refusal('EINVAL', 'mtu less than device minimum')
   if (!device.loopback && mtu > 65535) throw new Refusal('EINVAL', 'mtu greater than device maximum')
   context.devices.setMtu(device, mtu)

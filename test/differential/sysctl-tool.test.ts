@@ -390,6 +390,9 @@ describe.skipIf(reason !== null)("IPv6's MTU of a device", () => {
     try {
       const lines = [
         'sysctl net.ipv6.conf.t0.hop_limit=7 net.ipv6.neigh.t0.mcast_solicit=5 net.ipv4.neigh.t0.mcast_solicit=4',
+        'sysctl net.ipv6.conf.t0.mtu=1400',
+        'ip link set t0 mtu 1500',
+        'sysctl net.ipv6.conf.t0.mtu',
         'ip link set t0 mtu 1279',
         'sysctl net.ipv6.conf.t0.hop_limit net.ipv6.neigh.t0.mcast_solicit net.ipv4.neigh.t0.mcast_solicit',
         'sysctl -w net.ipv6.conf.t0.forwarding=1 net.ipv6.conf.all.forwarding=1',
