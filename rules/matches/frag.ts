@@ -11,6 +11,8 @@ import { printRange, type Range, words } from './parts.ts'
 export interface Frag {
   readonly id: Range
   readonly idInvert: boolean
+  /** IP6T_FRAG_IDS: --fragid was said. Nothing looks at it but -C and -D. */
+  readonly idSaid: boolean
   /** Said and printed, but the kernel does not look at it: the header's length never changes. */
   readonly length: AskedNumber | null
   readonly reserved: boolean
@@ -50,11 +52,11 @@ export const frag: Match<Frag> = {
   families: [6],
   layout: {
     size: 16,
-    fields: ({ id, idInvert, length, reserved, first, more, last }) => [
+    fields: ({ id, idInvert, idSaid, length, reserved, first, more, last }) => [
       [0, 4, id[0]],
       [4, 4, id[1]],
       [8, 4, length?.value ?? 0],
-      [12, 1, bits(id !== ALL_IDS, length !== null, reserved, first, more, last)],
+      [12, 1, bits(idSaid, length !== null, reserved, first, more, last)],
       [13, 1, bits(idInvert, length?.invert)],
     ],
   },
@@ -76,6 +78,7 @@ export const frag: Match<Frag> = {
 `,
   parse: (o) => ({
     id: o.has('fragid') ? o.uintRange('fragid', 32) : ALL_IDS,
+    idSaid: o.has('fragid'),
     idInvert: o.has('fragid') && o.inverted('fragid'),
     length: askedNumber(o, 'fraglen'),
     reserved: o.has('fragres'),

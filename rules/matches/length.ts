@@ -2,7 +2,7 @@
 // xt_length.c).
 
 import type { Match } from '../extension.ts'
-import { inRange, printRange, type Range } from './parts.ts'
+import { inRange, printRange, type Range, SHORT_RANGE_LAYOUT } from './parts.ts'
 
 export interface Length {
   readonly range: Range
@@ -13,14 +13,7 @@ export const length: Match<Length> = {
   kind: 'match',
   name: 'length',
   families: [4, 6],
-  layout: {
-    size: 8,
-    fields: ({ range, invert }) => [
-      [0, 2, range[0]],
-      [2, 2, range[1]],
-      [4, 1, invert ? 1 : 0],
-    ],
-  },
+  layout: SHORT_RANGE_LAYOUT,
   options: [{ flag: 'length', required: true, invertible: true }],
   help: `length match options:
 [!] --length length[:length]    Match packet length against value or range

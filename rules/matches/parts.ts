@@ -3,7 +3,7 @@
 import type { Packet } from '../../datapath/packet.ts'
 import type { Narrowing } from '../compile/narrow.ts'
 import type { Code, Js } from '../compile/template.ts'
-import type { Field } from '../layout.ts'
+import type { Field, Layout } from '../layout.ts'
 import { OptionError, type Options } from '../options.ts'
 import { parsePort, serviceName } from '../text/services.ts'
 
@@ -58,6 +58,16 @@ export interface Ports {
   readonly dport: Range
   readonly sportInvert: boolean
   readonly dportInvert: boolean
+}
+
+/** struct xt_length_info, struct xt_tcpmss_match_info. */
+export const SHORT_RANGE_LAYOUT: Layout<{ readonly range: Range; readonly invert: boolean }> = {
+  size: 8,
+  fields: ({ range, invert }) => [
+    [0, 2, range[0]],
+    [2, 2, range[1]],
+    [4, 1, invert ? 1 : 0],
+  ],
 }
 
 /** Both ranges as struct xt_tcp and xt_udp begin with them. */

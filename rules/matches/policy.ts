@@ -245,13 +245,13 @@ These options may be used repeatedly, to describe policy elements:
     check(data)
     if (o.has('next') && !data.strict)
       throw new WholeError('policy: option "--next" also requires "--strict".\n')
-    return none ? { ...data, elements: [{}] } : data
+    return data
   },
   print: (m, family) =>
     words(
       `--dir ${m.direction} --pol ${m.none ? 'none' : 'ipsec'}`,
       m.strict ? '--strict' : '',
-      m.elements
+      (m.none ? [] : m.elements)
         .map((e) => formatElement(e, '--', false, family))
         .join(' --next ')
         .trim(),
@@ -260,7 +260,7 @@ These options may be used repeatedly, to describe policy elements:
     words(
       `policy match dir ${m.direction} pol ${m.none ? 'none' : 'ipsec'}`,
       m.strict ? 'strict' : '',
-      ...m.elements.map((e, i) =>
+      ...(m.none ? [] : m.elements).map((e, i) =>
         words(m.elements.length > 1 ? `[${i}]` : '', formatElement(e, '', numeric, family)),
       ),
     ),

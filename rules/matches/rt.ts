@@ -23,6 +23,8 @@ export interface Rt {
   readonly type: AskedNumber | null
   readonly segments: Range
   readonly segmentsInvert: boolean
+  /** IP6T_RT_SGS: --rt-segsleft was said. Nothing looks at it but -C and -D. */
+  readonly segmentsSaid: boolean
   /** Bytes. */
   readonly length: AskedNumber | null
   readonly reserved: boolean
@@ -122,7 +124,7 @@ export const rt: Match<Rt> = {
         1,
         bits(
           m.type !== null,
-          m.segments !== ALL,
+          m.segmentsSaid,
           m.length !== null,
           m.reserved,
           m.addresses.length > 0,
@@ -155,6 +157,7 @@ export const rt: Match<Rt> = {
     return {
       type: askedNumber(o, 'rt-type'),
       segments: o.has('rt-segsleft') ? o.uintRange('rt-segsleft', 32) : ALL,
+      segmentsSaid: o.has('rt-segsleft'),
       segmentsInvert: o.has('rt-segsleft') && o.inverted('rt-segsleft'),
       length: askedNumber(o, 'rt-len'),
       reserved: o.has('rt-0-res'),

@@ -5,7 +5,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Match } from '../extension.ts'
 import { OptionError } from '../options.ts'
-import { printRange, type Range, transportStart } from './parts.ts'
+import { printRange, type Range, SHORT_RANGE_LAYOUT, transportStart } from './parts.ts'
 
 export interface TcpMss {
   readonly range: Range
@@ -44,14 +44,7 @@ export const tcpmss: Match<TcpMss> = {
   kind: 'match',
   name: 'tcpmss',
   families: [4, 6],
-  layout: {
-    size: 8,
-    fields: ({ range, invert }) => [
-      [0, 2, range[0]],
-      [2, 2, range[1]],
-      [4, 1, invert ? 1 : 0],
-    ],
-  },
+  layout: SHORT_RANGE_LAYOUT,
   protocols: [IPPROTO_TCP],
   options: [{ flag: 'mss', required: true, invertible: true }],
   help: `tcpmss match options:

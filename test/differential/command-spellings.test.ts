@@ -8,6 +8,27 @@ import { compare } from '../harness/commands-compare.ts'
 
 /** Values glued to options that take the last word for theirs; letters and options that nobody knows. */
 const LINES = `
+ip6tables -A INPUT -m frag --fragid 0:4294967295
+ip6tables -C INPUT -m frag
+ip6tables -D INPUT -m frag
+ip6tables -F
+ip6tables -A INPUT -m frag
+ip6tables -D INPUT -m frag --fragid 0:4294967295
+ip6tables -F
+ip6tables -A INPUT -m rt --rt-segsleft 0:4294967295
+ip6tables -D INPUT -m rt
+ip6tables -F
+ip6tables -A INPUT -m rt
+ip6tables -D INPUT -m rt --rt-segsleft 0:4294967295
+ip6tables -F
+ip6tables -A OUTPUT -m policy --dir out --pol none --reqid 5
+ip6tables -D OUTPUT -m policy --dir out --pol none
+ip6tables -S
+ip6tables -L
+ip6tables -D OUTPUT -m policy --dir out --pol none --reqid 5
+iptables -A OUTPUT -m policy --dir out --pol none --reqid 5
+iptables -D OUTPUT -m policy --dir out --pol none
+iptables -L
 ip6tables -C FORWARD -p esp -m esp --espspi 5: --es
 ip6tables -C FORWARD -p esp -m esp --es
 ip6tables -C FORWARD -p tcp -m tcp --dpo
