@@ -223,6 +223,8 @@ export class RouteChecker {
         ]
     if (family === 4) {
       const scope = scopeOf(spec)
+      const invalid = invalidScope(spec)
+      if (invalid !== null) fail(invalid)
       const first = spec.nexthops?.[0]
       const refused = refusedHop(spec)
       if (refused !== null) fail(refused)
@@ -236,8 +238,6 @@ export class RouteChecker {
           fail('Nexthop gateway does not match RTA_GATEWAY or RTA_VIA')
         if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
       }
-      const invalid = invalidScope(spec)
-      if (invalid !== null) fail(invalid)
       if (isErrorType(type)) {
         if (spec.gateway || spec.device || spec.nexthops?.length)
           fail('Gateway, device and multipath can not be specified for this route type')

@@ -460,9 +460,13 @@ function modify(context: IpContext, line: Line, change: Change): number {
         '         fix your scripts!\n',
     )
   }
-  if ((d.broadcast === '+' || d.broadcast === '-') && change !== 'delete' && d.family !== 4) {
-    line.warn('Broadcast can be set only for IPv4 addresses\n')
-    return 1
+  if ((d.broadcast === '+' || d.broadcast === '-') && change !== 'delete') {
+    if (d.family !== 4) {
+      line.warn('Broadcast can be set only for IPv4 addresses\n')
+      return 1
+    }
+    // Without an address it has no bytes.
+    empty ||= !d.local?.given && !d.peer?.given
   }
   const device = context.device(dev)
   if (device === undefined && !context.isNobody(dev)) return line.noDevice(dev)

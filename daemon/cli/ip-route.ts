@@ -514,8 +514,12 @@ function request(
   metrics: readonly RouteMetric[],
 ): Route {
   const { fib } = context.host
-  if (metrics.some((metric) => isUnknownAlgorithm(context, metric)))
-    throw new Refusal('EINVAL', 'Unknown tcp congestion algorithm')
+  if (metrics.some((metric) => isUnknownAlgorithm(context, metric))) {
+    const family = spec.family ?? 4
+    // fib_new_table() and fib6_new_table() come first, and of IPv4 the scope that the type asks for.
+    fib.of(family).table(spec.table!)
+    throw new Refusal('EINVAL', (family === 4 && invalidScope(spec)) || 'Unknown tcp congestion algorithm')
+  }
   const type = spec.type ?? RouteType.Unicast
   const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
   const mortal = expires !== FOREVER && spec.family === 6 && !refuses

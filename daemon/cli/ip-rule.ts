@@ -20,6 +20,7 @@ import {
   protocolText,
   routeType,
   tableNumber,
+  ULONG_MAX,
 } from './ip-words.ts'
 
 export function runRule(context: IpContext, words: readonly string[]): number {
@@ -51,22 +52,27 @@ function mark(line: Line, why: string): readonly [number, number | null] {
   return [found, number(mask) ?? line.invalid('fwmask value is invalid\n', mask)]
 }
 
+/** What sscanf(3) makes of digits for an unsigned integer of so many bits: a long, of which the lowest stay. */
+function scanned(digits: string, bits: number): number {
+  const value = BigInt(digits.replace(/^[+-]/, ''))
+  const long = value > ULONG_MAX ? ULONG_MAX : digits.startsWith('-') ? -value : value
+  return Number(BigInt.asUintN(bits, long))
+}
+
 /** `LOW[-HIGH]` as sscanf("%hu-%hu") takes it. */
 function ports(line: Line, why: string): readonly [number, number] {
   const text = line.next()
   const found = /^\s*([+-]?\d+)(?:-\s*([+-]?\d+))?/.exec(text)
   if (found === null) return line.invalid(why, text)
-  const low = Number(found[1]) & 0xffff
-  return [low, found[2] === undefined ? low : Number(found[2]) & 0xffff]
+  const low = scanned(found[1]!, 16)
+  return [low, found[2] === undefined ? low : scanned(found[2], 16)]
 }
 
 /** `LOW-HIGH` as sscanf("%u-%u") takes it. */
 function uids(line: Line): readonly [number, number] {
   const text = line.next()
   const found = /^\s*([+-]?\d+)-\s*([+-]?\d+)/.exec(text) ?? line.invalid('invalid UID range\n', text)
-  const read = (part: string): number =>
-    Math.abs(Number(part)) > 0xffff_ffff ? 0xffff_ffff : Number(part) >>> 0
-  return [read(found[1]!), read(found[2]!)]
+  return [scanned(found[1]!, 32), scanned(found[2]!, 32)]
 }
 
 type Draft = { -readonly [K in keyof RuleSpec]?: RuleSpec[K] }

@@ -6,6 +6,7 @@ import { IpAddressLines } from './ip-address-lines.ts'
 import { IpLinkLines } from './ip-link-lines.ts'
 import { IpRouteLines } from './ip-route-lines.ts'
 import { IpRuleLines } from './ip-rule-lines.ts'
+import { IpSysctls } from './ip-sysctls.ts'
 import { IpWords } from './ip-words.ts'
 import { MutatedLines } from './mutated-lines.ts'
 
@@ -22,6 +23,7 @@ export class IpGrammar extends IpWords {
   readonly #route: IpRouteLines
   readonly #rule: IpRuleLines
   readonly #link: IpLinkLines
+  readonly #sysctls: IpSysctls
 
   constructor(random: SeededRandom) {
     super(random)
@@ -30,6 +32,7 @@ export class IpGrammar extends IpWords {
     this.#route = new IpRouteLines(random)
     this.#rule = new IpRuleLines(random)
     this.#link = new IpLinkLines(random)
+    this.#sysctls = new IpSysctls(random)
   }
 
   line(): string[] {
@@ -128,8 +131,9 @@ export class IpGrammar extends IpWords {
     }
   }
 
-  /** A line, and what it reads. */
+  /** A line, and what it reads; one of `sysctl` where that is its first word. */
   step(): { argv: string[]; input: string } {
+    if (this.chance(0.05)) return { argv: ['sysctl', ...this.#sysctls.words()], input: '' }
     if (this.chance(0.4)) return { argv: this.#changed(), input: '' }
     return this.chance(0.06) ? this.#batch() : { argv: this.line(), input: '' }
   }

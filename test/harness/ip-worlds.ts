@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ipTool } from '../../daemon/cli/ip.ts'
+import { sysctlTool } from '../../daemon/cli/sysctl.ts'
 import type { ToolResult } from '../../daemon/control/protocol.ts'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
@@ -70,8 +71,9 @@ export class IpWorlds {
       this.engine.host.tunables.set(`net.ipv6.conf.${name}.addr_gen_mode`, 1)
   }
 
-  /** The real one's answer. */
+  /** The real one's answer; a line whose first word is `sysctl` is one of that tool. */
   real(argv: readonly string[], input = ''): ToolResult {
+    if (argv[0] === 'sysctl') return this.inside(argv)
     const done = spawnSync('ip', ['-n', this.#namespace, ...argv], { encoding: 'utf8', input })
     return { stdout: done.stdout, stderr: done.stderr, code: done.status ?? -1 }
   }
@@ -94,6 +96,8 @@ export class IpWorlds {
   }
 
   ours(argv: readonly string[], input = ''): ToolResult {
+    if (argv[0] === 'sysctl')
+      return sysctlTool.run({ tool: 'sysctl', directory: '/', argv: argv.slice(1), stdin: '' }, this.engine)
     return ipTool.run({ tool: 'ip', directory: '/', argv, stdin: input }, this.engine)
   }
 
