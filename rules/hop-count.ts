@@ -38,9 +38,9 @@ export function hopMatch({ family, name, at }: HopCount, words: string, quote: s
       ],
     },
     options: [
-      { flag: lt, excludes: [gt, eq] },
-      { flag: gt, excludes: [lt, eq] },
-      { flag: eq, aliases: [name], invertible: true, excludes: [lt, gt] },
+      { flag: lt, id: 1, excludes: [eq, gt] },
+      { flag: gt, id: 2, excludes: [eq, lt] },
+      { flag: eq, id: 0, aliases: [name], invertible: true, excludes: [lt, gt] },
     ],
     help: `${name} match options:
 [!] --${eq} value	Match ${words} value

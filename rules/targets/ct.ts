@@ -17,7 +17,7 @@ export interface Ct {
   readonly notrack: boolean
   readonly zone: number
   readonly zoneFromMark: boolean
-  /** 1 original, 2 reply, 3 both. */
+  /** XT_CT_ZONE_DIR_*: 1 original, 2 reply; none means both. */
   readonly zoneDirs: number
   /** '' for none. */
   readonly helper: string
@@ -83,7 +83,7 @@ function parseZone(o: Options): Pick<Ct, 'zone' | 'zoneFromMark' | 'zoneDirs'> {
     if (number === null) throw new OptionError(`Cannot parse ${text} as a zone ID`)
     zone = number
   }
-  return { zone, zoneFromMark, zoneDirs: dirs === 0 ? 3 : dirs }
+  return { zone, zoneFromMark, zoneDirs: dirs }
 }
 
 /** One option as print and list write it, `dashes` before its name. */
@@ -203,7 +203,7 @@ export const ct: Target<Ct> = {
     if (m.notrack) return untrack(js)
     const template: CtTemplate = {
       zone: m.zone,
-      zoneDirs: m.zoneDirs,
+      zoneDirs: m.zoneDirs === 0 ? 3 : m.zoneDirs,
       zoneFromMark: m.zoneFromMark,
       helper: m.helper === '' ? null : m.helper,
       timeoutPolicy: m.timeout === '' ? null : m.timeout,

@@ -8,6 +8,17 @@ import { compare } from '../harness/commands-compare.ts'
 
 /** Values glued to options that take the last word for theirs; letters and options that nobody knows. */
 const LINES = `
+iptables -A INPUT -m ttl --ttl-lt 2 --ttl-eq 2 --ttl-gt 3
+iptables -A INPUT -m ttl --ttl-gt 2 --ttl-eq 2 --ttl-lt 3
+iptables -A INPUT -m ttl --ttl-eq 2 --ttl-gt 2 --ttl-lt 3
+ip6tables -A INPUT -m hl --hl-lt 2 --hl-eq 2 --hl-gt 3
+ip6tables -A INPUT -m hl --hl-gt 2 --hl-lt 2 --hl-eq 3
+iptables -t raw -A OUTPUT -j CT --zone 1
+iptables -t raw -D OUTPUT -j CT --zone-orig 1 --zone-reply 1
+iptables -t raw -A OUTPUT -j CT --zone-orig 1 --zone-reply 1
+iptables -t raw -L
+iptables -t raw -S
+iptables -t raw -D OUTPUT -j CT --zone-orig 1 --zone-reply 1
 ip6tables -A INPUT -m frag --fragid 0:4294967295
 ip6tables -C INPUT -m frag
 ip6tables -D INPUT -m frag
