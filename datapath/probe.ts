@@ -16,13 +16,15 @@ const OBJECT_HEADER_LEN = 4
 const OBJECT_MAX = 24
 const CLASS_TYPE = 3
 
-const BY_NAME = 1
-const BY_INDEX = 2
-const BY_ADDRESS = 3
+/** ICMP_EXT_ECHO_CTYPE_*. */
+export const BY_NAME = 1
+export const BY_INDEX = 2
+export const BY_ADDRESS = 3
 const IFNAMSIZ = 16
 const ADDRESS_HEADER_LEN = 4
-const AFI_IP = 1
-const AFI_IP6 = 2
+/** ICMP_AFI_*. */
+export const AFI_IP = 1
+export const AFI_IP6 = 2
 
 /** Of the sequence field, whose low byte is flags: the interface is this host's own (L bit). */
 const LOCAL = 1

@@ -1,6 +1,7 @@
-// ICMPv6: errors with what they quote, neighbour and router discovery, multicast listeners.
+// ICMPv6: errors with what they quote, neighbour and router discovery, multicast listeners, probes.
 
 import type { PacketMapper } from './packets.ts'
+import { mapProbe } from './probes.ts'
 
 /** The whole message but its checksum; what nobody knows here is left to the caller as payload. */
 export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth: number): void {
@@ -45,6 +46,10 @@ export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth
       return
     case 143:
       listeners(by, at, end)
+      return
+    case 160:
+    case 161:
+      mapProbe(by, at, end)
   }
 }
 

@@ -26,6 +26,7 @@ import { sctpCrc } from '../../datapath/wire/sctp.ts'
 import { makeUp, sumOf } from './checksums.ts'
 import type { Mapping } from './mapping.ts'
 import { mapIcmp6Message } from './neighbours.ts'
+import { mapProbe } from './probes.ts'
 
 /** IPv6's next headers that are no transport. */
 const HOP_BY_HOP = 0
@@ -390,7 +391,7 @@ export class PacketMapper {
   /** Where what an ICMP message carries begins: behind what #icmp knows. */
   #icmpPayload(at: number, end: number): number {
     const type = at < end ? this.bytes[at]! : 0
-    if ([3, 4, 5, 9, 11, 12].includes(type)) return end
+    if ([3, 4, 5, 9, 11, 12, 42, 43].includes(type)) return end
     return Math.min(at + (type === 13 || type === 14 ? 20 : type === 17 || type === 18 ? 12 : 8), end)
   }
 
@@ -404,6 +405,7 @@ export class PacketMapper {
           this.address4(known)
       this.blank(known, end)
     }
+    if (type === 42 || type === 43) mapProbe(this, at, end)
     if (![3, 4, 5, 11, 12].includes(type)) return
     if (type === 5 && at + 8 <= end) this.address4(at + 4)
     if (at + 8 < end) this.inner(at + 8, end, depth + 1)
@@ -411,7 +413,7 @@ export class PacketMapper {
 
   #icmp6Payload(at: number, end: number): number {
     const type = at < end ? this.bytes[at]! : 0
-    const known = type < 128 || (type >= 130 && type <= 137) || type === 143
+    const known = type < 128 || (type >= 130 && type <= 137) || [143, 160, 161].includes(type)
     return known ? end : Math.min(at + 8, end)
   }
 
