@@ -11,7 +11,17 @@ function checkPrefix(text: string): void {
     throw new OptionError('Newlines not allowed in --ulog-prefix', PARAMETER_PROBLEM, true)
 }
 
-export const ulog: Target<null> = {
+export interface Ulog {
+  /** 1 to 32. */
+  readonly group: number
+  /** Bytes, 32 bits. */
+  readonly range: number
+  readonly threshold: number
+  /** Up to 31 characters. */
+  readonly prefix: string
+}
+
+export const ulog: Target<Ulog> = {
   kind: 'target',
   name: 'ULOG',
   families: [4],
@@ -29,13 +39,16 @@ export const ulog: Target<null> = {
 `,
   loadRemark: 'Warning: Extension ULOG revision 0 not supported, missing kernel module?\n',
   parse(o) {
-    if (o.has('ulog-nlgroup')) o.uint('ulog-nlgroup', 32, 1, 32)
-    if (o.has('ulog-prefix')) checkPrefix(o.text('ulog-prefix'))
-    if (o.has('ulog-cprange')) o.uint64('ulog-cprange')
-    if (o.has('ulog-qthreshold')) o.uint('ulog-qthreshold', 32, 1, 50)
-    return null
+    const group = o.has('ulog-nlgroup') ? o.uint('ulog-nlgroup', 32, 1, 32) : 1
+    const prefix = o.has('ulog-prefix') ? o.text('ulog-prefix') : ''
+    if (o.has('ulog-prefix')) checkPrefix(prefix)
+    const range = o.has('ulog-cprange') ? Number(BigInt.asUintN(32, o.uint64('ulog-cprange'))) : 0
+    const threshold = o.has('ulog-qthreshold') ? o.uint('ulog-qthreshold', 32, 1, 50) : 1
+    return { group, range, threshold, prefix: prefix.slice(0, 31) }
   },
   print: () => '',
+  list: ({ group, range, threshold, prefix }) =>
+    `ULOG copy_range ${range} nlgroup ${group}${prefix === '' ? '' : ` prefix "${prefix}"`} queue_threshold ${threshold}`,
   check: () => ({ errno: 'ENOENT', reason: 'this Linux has no target ULOG' }),
   reads: [],
   flow: 'continue',

@@ -24,7 +24,7 @@ import {
 } from '../options.ts'
 import { networks } from './command-addresses.ts'
 import { badValue, type Gather, tryParse } from './command-mistakes.ts'
-import { type Command, type Op, VARIANT } from './command-model.ts'
+import { type Command, type Op, type RuleText, VARIANT } from './command-model.ts'
 import {
   BESIDE,
   type Found,
@@ -79,10 +79,10 @@ export class CommandParser {
   }
 
   /**
-   * `argv` without the program's name. Throws ToolError, OptionError or ToolStop. Null for a line of the other
-   * family (-4, -6), which iptables-restore passes over.
+   * `argv` without the program's name. Throws ToolError, OptionError or ToolStop. A line of restore for the other family
+   * (-4, -6) is read as far as that word, and makes no rules.
    */
-  parse(argv: readonly string[], table = 'filter'): Command | null {
+  parse(argv: readonly string[], table = 'filter'): Command {
     return new Parse(this, argv, table).run()
   }
 
@@ -226,7 +226,7 @@ class Parse {
     this.#table = table
   }
 
-  run(): Command | null {
+  run(): Command {
     const argv = this.#argv
     try {
       while (this.#at < argv.length) {
@@ -236,7 +236,7 @@ class Parse {
         else if (word.charCodeAt(1) !== 45) this.#cluster(word)
         else if (word.length === 2) break
         else this.#long(word)
-        if (this.#stopped) return null
+        if (this.#stopped) return this.#cutShort()
       }
       const command = this.#finish()
       this.#say(this.#early.map(({ text }) => text))
@@ -693,6 +693,19 @@ class Parse {
     return text
   }
 
+  /**
+   * A line of restore for the other family: the tool stops to read and has no addresses to make rules for, but it does what
+   * was read of commands that need none. Differs from it: a replacement crashes 1.8.9.
+   */
+  #cutShort(): Command {
+    return this.#result([], [], [], this.#target !== null ? NO_TARGET : this.#plainTarget())
+  }
+
+  /** Without an extension. */
+  #plainTarget(): TargetUse | null {
+    return this.#verdict ?? (this.#jumpTo === '' ? NO_TARGET : null)
+  }
+
   /** What stands after the words: checks in do_parse()'s order. */
   #finish(): Command {
     const argv = this.#argv
@@ -703,15 +716,12 @@ class Parse {
       )
     if (!this.#waitGiven && this.#waitInterval) this.#fail('--wait-interval only makes sense with --wait\n')
 
-    const number = this.#protocol
-    // `-p all` asks IPv6 packets for an upper header (IP6T_F_PROTO), IPv4 packets for nothing.
-    const asked = number !== 0 || (this.#family === 6 && this.#protocolText !== null)
     const matches: MatchUse[] = []
     for (const use of this.#uses) matches.push(this.#parser.complete(use, this.#remarks, matchUse))
     const target =
       this.#target !== null
         ? this.#parser.complete(this.#target, this.#remarks, targetUse)
-        : (this.#verdict ?? (this.#jumpTo === '' ? NO_TARGET : null))
+        : this.#plainTarget()
 
     if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
     if (this.#ops.size === 0) this.#fail('no command specified')
@@ -728,6 +738,18 @@ class Parse {
       this.#fail('Replacement rule does not specify a unique address')
     this.#checkOptions()
 
+    return this.#result(sources, destinations, matches, target)
+  }
+
+  #result(
+    sources: RuleText['sources'],
+    destinations: RuleText['destinations'],
+    matches: readonly MatchUse[],
+    target: TargetUse | null,
+  ): Command {
+    const number = this.#protocol
+    // `-p all` asks IPv6 packets for an upper header (IP6T_F_PROTO), IPv4 packets for nothing.
+    const asked = number !== 0 || (this.#family === 6 && this.#protocolText !== null)
     return {
       ops: this.#ops,
       table: this.#table,

@@ -228,7 +228,6 @@ export class Restore {
     splitWords(line, from, words)
     for (let i = ruleAt; i < words.length; i++) words[i] = own(words[i]!)
     const command = this.#parser.parse(words, this.#table)
-    if (command === null) return
     execute(command, draft, this.#o.sink, { file: this.#o.file, line: this.line, column: 1 })
   }
 

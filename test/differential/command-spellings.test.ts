@@ -112,6 +112,10 @@ iptables -A INPUT -j ULOG --ulog-cprange x
 iptables -A INPUT -j ULOG --ulog-qthreshold 51
 iptables -A INPUT -j ULOG --ulog-nlgroup 5 --ulog-prefix x
 iptables -A INPUT -j ULOG -h
+iptables -v -A INPUT -j ULOG
+iptables -v -R INPUT 1 -j ULOG --ulog-cprange 99999999999
+iptables -v -A INPUT -p tcp -j ULOG --ulog-prefix abcdefghijklmnopqrstuvwxyz0123456789 --ulog-qthreshold 5 --ulog-nlgroup 32
+iptables -v -C INPUT -j ULOG --ulog-prefix a"b
 ip6tables -A INPUT -j ULOG
 iptables-restore -W 5
 iptables-restore -w -W 5
@@ -306,6 +310,11 @@ describe.skipIf(reason !== null)('spellings of iptables', () => {
       argv: ['-c'],
       stdin,
     }))
+    // Lines of the other family do nothing, but count for -vv as far as they are read.
+    const others =
+      '*filter\n-A INPUT -6 -j ACCEPT\n-6 -A NOPE -j ACCEPT\n-A INPUT -4 -j ACCEPT\n-A INPUT -p tcp -6 --dport\n-vv -N x -4\n-vv -N y -6\n-N z\n-A z -j DROP\n-F z -6\n-E z v -6\n-P INPUT DROP -6\n-A INPUT -j DROP\n-D INPUT 1 -6\n-D INPUT -j DROP -6\n-C INPUT -j DROP -6\n-S -6\n-L INPUT -n -4\n-X v -6\n-X v -4\nCOMMIT\n'
+    for (const tool of ['iptables-restore', 'ip6tables-restore'] as const)
+      for (const argv of [[], ['-v'], ['-vv'], ['-n', '-vv']]) files.push({ tool, argv, stdin: others })
     expect(compare([...LINES, ...PATTERNS].map(callOf).concat(files))).toBeNull()
   })
 
