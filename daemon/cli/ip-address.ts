@@ -211,23 +211,25 @@ function show(context: IpContext, line: Line): number {
         if (withLink && !shown) return
         // With a label in the filter the link itself is passed over.
         if (withLink && filter.label === null) printLink(context, device)
-        if (linkAlone) return
-        out.array('addr_info', () => {
-          for (const a of all) {
-            if (options.family !== 0 && a.family !== options.family) continue
-            if (filter.up && !device.up) continue
-            out.object(null, () => {
-              if (fits(context, device, a, filter))
-                printAddress(context, device, a, options.oneline || options.echo)
-            })
-          }
-        })
-        if (options.brief) out.plain('\n')
+        if (!linkAlone) {
+          out.array('addr_info', () => {
+            for (const a of all) {
+              if (options.family !== 0 && a.family !== options.family) continue
+              if (filter.up && !device.up) continue
+              out.object(null, () => {
+                if (fits(context, device, a, filter))
+                  printAddress(context, device, a, options.oneline || options.echo)
+              })
+            }
+          })
+          if (options.brief) out.plain('\n')
+        }
         // Behind `ip link` in a batch they stand with the link.
         const later = !context.session.links && !options.brief && options.stats > 0
         if (withLink && filter.label === null && later) {
           printStatistics(context, device)
-          out.plain('\n')
+          // -oneline, which has links with -0 alone, does not end the line here.
+          out.plain(out.lineEnd)
         }
       })
     }

@@ -207,7 +207,7 @@ export function printLink(context: IpContext, device: Device): void {
     out.plain(`${out.lineEnd}    `)
     out.any('ifalias', link.alias, `alias ${link.alias}`)
   }
-  if ((linkAlone || told) && options.stats > 0) {
+  if (told && options.stats > 0) {
     out.newline()
     printStatistics(context, device)
   }
