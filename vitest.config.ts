@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
 
-// Two projects: `unit` runs anywhere; `kernel` asks the machine's own netfilter and needs root.
+/** Counts what is allocated: another worker beside it would be counted, too, by what it delays. */
+const ALONE = 'test/unit/*/no-allocation.test.ts'
+
+// `unit` and `alone` run anywhere; `kernel` asks the machine's own netfilter and needs root.
 export default defineConfig({
   test: {
     projects: [
@@ -10,7 +13,17 @@ export default defineConfig({
           include: [
             'test/{unit,extensions,property,replay,replay-tools,diff,explain,fuzz,testing,coverage,anonymize}/**/*.test.ts',
           ],
+          exclude: [ALONE],
           testTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'alone',
+          include: [ALONE],
+          testTimeout: 120_000,
+          fileParallelism: false,
         },
       },
       {
