@@ -341,12 +341,13 @@ async function withOther(
   bare: Scenario,
   drawn: number,
   kind: Kind,
+  wall: number,
 ): Promise<{ bare: Scenario; other: { world: World; basis: Basis | null } }> {
   const family = bare.family === 6 ? 4 : 6
   // Interfaces have the same names, for both are drawn from one seed. The tool refuses sets of another family.
   const world = { ...makeWorld(drawn, kind, family), sets: false }
   // Rules are not those of the first family over again.
-  const basis = await basisOf(drawn ^ 0x5a5a5a5a, kind, Date.now(), world)
+  const basis = await basisOf(drawn ^ 0x5a5a5a5a, kind, wall, world)
   const beside = {
     addresses: Object.fromEntries(world.devices.map((d) => [d.name, d.addresses])),
     routes: world.routes,
@@ -373,13 +374,13 @@ function otherSide(
   return { world, changes: new Changes(kind, basis, stream(drawn, 'other changes'), scenario) }
 }
 
-/** Draws a scenario while `oracle` runs it. */
+/** Draws a scenario while `oracle` runs it. `wall`: ms since 1970, which rules with a time are drawn about. */
 export async function generate(
   oracle: Oracle,
   seed: number,
   profile: Profile,
   frames: number = FRAMES,
-  capture = false,
+  { capture = false, wall = Date.now() }: { capture?: boolean; wall?: number } = {},
 ): Promise<Generated> {
   let refusal: unknown
   // A ruleset that iptables refuses is a fault of the generator; rare ones are passed over.
@@ -387,10 +388,10 @@ export async function generate(
   for (let attempt = 0; attempt < 10; attempt++) {
     const drawn = (Math.imul(seed, 16) + attempt) | 0
     const world = makeWorld(drawn, kind, family)
-    const basis = await basisOf(drawn, kind, Date.now(), world)
+    const basis = await basisOf(drawn, kind, wall, world)
     const first = bareScenario(`${profile}-${seed}`, drawn, kind, world, basis)
     const { bare, other } =
-      profile === 'both' ? await withOther(first, drawn, kind) : { bare: first, other: null }
+      profile === 'both' ? await withOther(first, drawn, kind, wall) : { bare: first, other: null }
     const kernel = new KernelHost(oracle, bare)
     try {
       await kernel.setUp()

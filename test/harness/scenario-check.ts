@@ -45,7 +45,7 @@ export async function checkSeed(
   frames: number = FRAMES,
 ): Promise<Verdict> {
   const capture = seed % CAPTURE_EVERY === 0
-  const { scenario, run, captured } = await generate(oracle, seed, profile, frames, capture)
+  const { scenario, run, captured } = await generate(oracle, seed, profile, frames, { capture })
   const differences = judge(scenario, run, runner)
   if (differences.length === 0) {
     if (captured === null) return { seed, profile, failure: null, unsteady: false }
