@@ -7,5 +7,7 @@ export const Errno = {
   Busy: -16,
   Exists: -17,
   Invalid: -22,
+  Range: -34,
+  NoData: -61,
   NotSupported: -95,
 } as const

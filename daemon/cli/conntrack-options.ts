@@ -2,6 +2,7 @@
 // the template of a connection that they make.
 
 import type { FlowTuple } from '../../conntrack/ctnetlink.ts'
+import { Errno } from '../../conntrack/errno.ts'
 import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
 import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp-states.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -19,6 +20,7 @@ import {
   splitPort,
   statusOf,
   strtoul,
+  tooLarge,
   word,
 } from './conntrack-words.ts'
 
@@ -159,6 +161,7 @@ export function parseOptions(argv: readonly string[], outputs = 0): Wish {
     events: 0,
     bufferSize: 0,
     protocol: null,
+    left: Errno.None,
     warnings: '',
   }
   try {
@@ -341,6 +344,7 @@ class Parser {
       case 'i':
         wish.given.add('id')
         flow.id = word(text)
+        if (tooLarge(text, 'strtoul')) wish.left = Errno.Range
         return
       case 'c':
         wish.given.add('secmark')
@@ -405,6 +409,7 @@ class Parser {
   /** Differs from Linux: there is no connlabel.conf, so no label has a name; Debian ships none either. */
   #labelMap(): void {
     this.#wish.warnings += 'nfct_labelmap_new: No such file or directory\n'
+    this.#wish.left = Errno.NoEntry
   }
 
   #family(family: Family): void {
@@ -463,6 +468,8 @@ class Parser {
     const key = wish.protocol?.names[place]?.[0]
     if (key === undefined) return
     this.#own.add(place)
+    if (key !== 'state' && key !== 'role' && tooLarge(text, number === 47 ? 'strtoul' : 'atoi'))
+      wish.left = Errno.Range
     switch (key) {
       case 'sport':
       case 'dport':
@@ -555,6 +562,8 @@ class Parser {
       ],
       protocol.pairs,
     )
+    // The check of TCP's options asks for a state, and is told that there is none.
+    if (protocol.number === 6 && flow.state === undefined) wish.left = Errno.NoData
   }
 }
 

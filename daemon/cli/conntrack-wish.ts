@@ -79,6 +79,8 @@ export interface Wish {
   events: number
   bufferSize: number
   protocol: Protocol | null
+  /** The errno that reading the words left behind, negative; the tool tells it where its library has none. */
+  left: number
   /** What was said on standard error meanwhile. */
   warnings: string
 }

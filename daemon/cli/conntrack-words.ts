@@ -23,15 +23,18 @@ export function strtoul(text: string): [number, number] {
   return [Number(value >= 2n ** 64n ? 2n ** 64n - 1n : BigInt.asUintN(64, value)), found[0].length]
 }
 
-/** The low 32 bits of strtoul(3). */
-export function word(text: string): number {
+/** The low 32 bits of strtoul(3), and whether it leaves ERANGE behind: what is beyond 64 bits ends there, whatever its sign. */
+function unsigned(text: string): { readonly value: number; readonly outOfRange: boolean } {
   const found = /^\s*([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)/i.exec(text)
-  if (found === null) return 0
+  if (found === null) return { value: 0, outOfRange: false }
   const digits = found[2]!
-  let value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
-  if (value >= 2n ** 64n) value = 2n ** 64n - 1n
-  return Number(BigInt.asUintN(32, found[1] === '-' ? -value : value))
+  const value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
+  if (value >= 2n ** 64n) return { value: 0xffffffff, outOfRange: true }
+  return { value: Number(BigInt.asUintN(32, found[1] === '-' ? -value : value)), outOfRange: false }
 }
+
+/** The low 32 bits of strtoul(3). */
+export const word = (text: string): number => unsigned(text).value
 
 const LONG_MAX = 2n ** 63n - 1n
 
@@ -82,8 +85,8 @@ export function address(text: string): Address | null {
   const family: Family = v4 === null ? 6 : 4
   if (slash < 0) return { family, words, length: null }
   const tail = cut.slice(slash + 1)
-  // strtol(3) of nothing is 0.
-  const value = tail === '' ? 0 : /^\s*[+-]?\d+$/.test(tail) ? Number(tail) : -1
+  // strtol(3) of nothing is 0; the tool keeps an int of it.
+  const value = /^(\s*[+-]?\d+)?$/.test(tail) ? atol(tail) | 0 : -1
   return { family, words, length: value < 0 || value > (family === 4 ? 32 : 128) ? -1 : value }
 }
 
@@ -176,6 +179,10 @@ export function statusOf(text: string, wish: Wish): number {
 export function portOf(protocol: number, text: string): number {
   return protocol === 47 ? word(text) & 0xffff : atoi16(text)
 }
+
+/** Whether the tool's reader of an option leaves ERANGE behind: strtoul() or strtol() in the guise of atoi(). */
+export const tooLarge = (text: string, reader: 'strtoul' | 'atoi'): boolean =>
+  (reader === 'strtoul' ? unsigned(text) : strtol(text)).outOfRange
 
 export function splitPort(text: string): [string, number | null] {
   let bare = text

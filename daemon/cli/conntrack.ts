@@ -64,6 +64,12 @@ function reason(errno: number, command: Wish['command']): string {
       return 'sorry, you must be root or get CAP_NET_ADMIN capability to do this'
     case Errno.Busy:
       return 'Device or resource busy'
+    case Errno.None:
+      return 'Success'
+    case Errno.Range:
+      return 'Numerical result out of range'
+    case Errno.NoData:
+      return 'No data available'
     default:
       return 'Operation not supported'
   }
@@ -400,12 +406,9 @@ function remove(wish: Wish, { conntrack }: Engine, said: Said): number {
 }
 
 function get(wish: Wish, { conntrack }: Engine, said: Said): number {
-  // The library cannot write such a tuple, and the tool reads errno all the same: what the missing file of labels left
-  // there, or nothing.
+  // The library cannot write such a tuple, and the tool reads errno all the same.
   if (wish.flow.reply.protocol !== undefined && wish.flow.reply.family === undefined)
-    throw (wish.outputs & OutputBit.Labels) !== 0
-      ? failed(Errno.NoEntry, 'get')
-      : new Complaint('Operation failed: Success', 1)
+    throw failed(wish.left, 'get')
   const entry = find(conntrack, wish.flow, wish.family)
   if (entry < 0) throw failed(entry, 'get')
   const flow = describe(conntrack, entry)
