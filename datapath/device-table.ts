@@ -7,9 +7,10 @@
 //
 // Hot code reads the plain fields of device.conf and never a sysctl name.
 
-import { type Address, type Device, type DeviceConf, IPV6_MIN_MTU, Scope } from './devices.ts'
+import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
 import type { Tunables } from './tunables.ts'
 import { isLoopback4 } from './wire/ipv4.ts'
+import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 
 /** An address or device that cannot be had; the command words it as ip(8) does. */
 export class DeviceError extends RangeError {

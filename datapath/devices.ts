@@ -1,6 +1,7 @@
 // Interfaces of the emulated host: names, MTUs, addresses, per-device sysctls. No I/O.
 
 import type { Family } from './packet.ts'
+import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 import { Ipv6Address, ipv6AddressType } from './wire/ipv6-address.ts'
 
 /** RT_SCOPE_*; the numbers are the kernel's. */
@@ -144,8 +145,6 @@ export interface Device {
   offloads: number
 }
 
-/** IPV6_MIN_MTU: on a device with less there is no IPv6. */
-export const IPV6_MIN_MTU = 1280
 /** Whether a device has an inet6_dev, though IPv6 may be disabled on it. */
 export const ipv6Begun = ({ mtu, loopback }: Pick<Device, 'mtu' | 'loopback'>): boolean =>
   loopback || mtu >= IPV6_MIN_MTU

@@ -11,6 +11,7 @@ import {
   type Nexthop,
   newFlowKey,
   RouteError,
+  type RouteExtras,
   type RouteSpec,
   RouteType,
   sameWords,
@@ -58,6 +59,15 @@ export function invalidScope(spec: RouteSpec): string | null {
   return LEAST_SCOPE[type]! > scopeOf(spec) ? 'Invalid scope' : null
 }
 
+/** One next hop alone is the route's own; of several each has its own gateway. */
+function extrasOf({ extras }: RouteSpec, hops: readonly Nexthop[] | null): RouteExtras | null {
+  if (hops === null) return extras ?? null
+  const { via6: _, ...common } = extras ?? {}
+  if (hops.length > 1) return extras ? common : null
+  const { onlink = false, via6 } = hops[0]!
+  return { ...common, onlink, ...(via6 ? { via6 } : {}) }
+}
+
 /** An ifindex that no device has. */
 const NOWHERE = -1
 
@@ -97,14 +107,7 @@ export class RouteChecker {
     const nexthops = only === null ? hops : null
     const gateway = only !== null ? only.gateway : hops === null ? (spec.gateway ?? null) : null
     const onlink = only === null ? (spec.extras?.onlink ?? false) : (only.onlink ?? false)
-    // Of several next hops each has its own gateway.
-    const { via6: _, ...common } = spec.extras ?? {}
-    const extras =
-      only !== null
-        ? { ...common, onlink, ...(via6 ? { via6 } : {}) }
-        : nexthops !== null && spec.extras?.via6
-          ? common
-          : (spec.extras ?? null)
+    const extras = extrasOf(spec, hops)
     let device = hops === null ? (spec.device ?? null) : hops[0]!.device
     if (via6 && device === null) device = this.#egress6(behind6(spec), via6, null, false)
     let nexthopScope: number = gateway === null && !via6 ? Scope.Host : Scope.Link

@@ -7,7 +7,7 @@
 
 import { AddressChecks } from './address-checks.ts'
 import type { Devices } from './device-table.ts'
-import { type Address, type Device, IPV6_MIN_MTU, Scope } from './devices.ts'
+import { type Address, type Device, Scope } from './devices.ts'
 import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib-addresses.ts'
 import { RouteChecker } from './fib-check.ts'
 import { derive6, describe, isPeer, multicast6, prefixOf6, toPrefix6 } from './fib-derive.ts'
@@ -43,6 +43,7 @@ import {
 } from './route-match.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
+import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 
 export type { Rule, RuleAction, RulePrefix, RuleSpec } from './policy-rules.ts'
 export {

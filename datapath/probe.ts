@@ -10,18 +10,19 @@ import type { Host } from './host.ts'
 import type { Packet } from './packet.ts'
 import { ICMP_CODE, ICMP_HEADER_LEN, ICMP_SEQUENCE } from './wire/icmp.ts'
 
-const EXTENSION_LEN = 4
-const OBJECT_HEADER_LEN = 4
+/** Of the object, from the ICMP header on: behind that stands the extension's. */
+export const PROBE_OBJECT = ICMP_HEADER_LEN + 4
+export const OBJECT_HEADER_LEN = 4
 /** sizeof(struct icmp_ext_echo_iio): an IPv6 address and what stands in front of it. */
 const OBJECT_MAX = 24
-const CLASS_TYPE = 3
+export const CLASS_TYPE = 3
 
 /** ICMP_EXT_ECHO_CTYPE_*. */
 export const BY_NAME = 1
 export const BY_INDEX = 2
 export const BY_ADDRESS = 3
 const IFNAMSIZ = 16
-const ADDRESS_HEADER_LEN = 4
+export const ADDRESS_HEADER_LEN = 4
 /** ICMP_AFI_*. */
 export const AFI_IP = 1
 export const AFI_IP6 = 2
@@ -58,7 +59,7 @@ function statusOf({ up, addresses }: Device): number {
 /** The interface in question, null: there is none like it; undefined: the question makes no sense. */
 function asked(pkt: Packet, host: Host): Device | null | undefined {
   const { view } = host.memory
-  const object = pkt.l4 + ICMP_HEADER_LEN + EXTENSION_LEN
+  const object = pkt.l4 + PROBE_OBJECT
   const at = object + OBJECT_HEADER_LEN
   if (at > pkt.end) return undefined
   const objectLength = view.getUint16(object)

@@ -5,7 +5,7 @@
 //     net.ipv6.conf.DEV.X ─────▶ device.conf6.x
 
 import type { Devices } from './device-table.ts'
-import { type Device, IPV6_MIN_MTU, ipv6Begun } from './devices.ts'
+import { type Device, ipv6Begun } from './devices.ts'
 import {
   jiffiesOfMs,
   jiffiesOfText,
@@ -16,6 +16,7 @@ import {
   type Tunables,
 } from './tunables.ts'
 import { parseIpv6 } from './wire/address.ts'
+import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 
 /** Values in the kernel's units. */
 export class Ipv6Conf {

@@ -11,7 +11,7 @@
 import type { Family } from '../datapath/packet.ts'
 import { parseAddress, parseHost, prefixLength, prefixMask, type Words } from './text/address.ts'
 import { hostNamed } from './text/host-names.ts'
-import { strtoul, strtoull, wholeNumber } from './text/numbers.ts'
+import { strtoul, strtoull, ULONG_MAX, wholeNumber } from './text/numbers.ts'
 import { resolvePort } from './text/services.ts'
 
 export * from './text/address.ts'
@@ -177,7 +177,6 @@ export interface OptionOwner {
 }
 
 const MAX32 = 0xffffffff
-const MAX64 = 0xffffffffffffffffn
 
 const TOS_NAMES: ReadonlyMap<string, number> = new Map([
   ['minimize-delay', 0x10],
@@ -359,9 +358,11 @@ export class ParsedOptions implements Options {
 
   uint64(flag: string): bigint {
     const text = this.text(flag)
-    const read = strtoull(text, 0n, MAX64)
+    const read = strtoull(text, 0n, ULONG_MAX)
     if (read === null || read.end !== text.length)
-      throw this.#fail(`${this.extension}: bad value for option "--${flag}", or out of range (0-${MAX64}).\n`)
+      throw this.#fail(
+        `${this.extension}: bad value for option "--${flag}", or out of range (0-${ULONG_MAX}).\n`,
+      )
     return read.value
   }
 
@@ -371,7 +372,7 @@ export class ParsedOptions implements Options {
   }
 
   uint64Range(flag: string): readonly [bigint, bigint] {
-    return this.#range(flag, MAX64)
+    return this.#range(flag, ULONG_MAX)
   }
 
   port(flag: string): number {

@@ -24,9 +24,9 @@ import {
 } from '../../datapath/wire/protocol.ts'
 import { sctpCrc } from '../../datapath/wire/sctp.ts'
 import { makeUp, sumOf } from './checksums.ts'
+import { mapIcmpMessage } from './icmp.ts'
+import { mapIcmp6Message } from './icmp6.ts'
 import type { Mapping } from './mapping.ts'
-import { mapIcmp6Message } from './neighbours.ts'
-import { mapProbe } from './probes.ts'
 
 /** IPv6's next headers that are no transport. */
 const HOP_BY_HOP = 0
@@ -267,7 +267,10 @@ export class PacketMapper {
       case IPPROTO_TCP: {
         const header = at + 20 <= end ? Math.max(4 * (this.bytes[at + 12]! >> 4), 20) : 20
         const payload = Math.min(at + header, end)
-        return this.#summed(at, end, 16, payload, below, () => this.#tcpOptions(at + 20, payload))
+        return this.#summed(at, end, 16, below, () => {
+          this.#tcpOptions(at + 20, payload)
+          return payload
+        })
       }
       case IPPROTO_UDP: {
         const length = at + 6 <= end ? this.u16(at + 4) : 0
@@ -277,31 +280,32 @@ export class PacketMapper {
           this.blank(at + 8, end)
           return null
         }
-        return this.#summed(at, end, 6, Math.min(at + 8, end), below, null, covered, 0xffff)
+        return this.#summed(at, end, 6, below, () => Math.min(at + 8, end), covered, 0xffff)
       }
       case IPPROTO_UDPLITE: {
         const length = at + 6 <= end ? this.u16(at + 4) : 0
         const covered = length >= 8 && at + length <= end ? at + length : end
-        return this.#summed(at, end, 6, Math.min(at + 8, end), below, null, covered, 0xffff)
+        return this.#summed(at, end, 6, below, () => Math.min(at + 8, end), covered, 0xffff)
       }
       case IPPROTO_DCCP: {
         const header = at + 12 <= end ? Math.max(4 * this.bytes[at + 4]!, 12) : 12
         const coverage = at + 12 <= end ? this.bytes[at + 5]! & 15 : 0
         const covered = coverage === 0 ? end : Math.min(at + header + 4 * (coverage - 1), end)
-        return this.#summed(at, end, 6, Math.min(at + header, end), below, null, covered)
+        return this.#summed(at, end, 6, below, () => Math.min(at + header, end), covered)
       }
       case IPPROTO_ICMP:
-        return this.#summed(at, end, 2, this.#icmpPayload(at, end), { ...below, grown: 0 }, () =>
-          this.#icmp(at, end, below),
+        return this.#summed(at, end, 2, { ...below, grown: 0 }, () =>
+          mapIcmpMessage(this, at, end, below.depth),
         )
       case IPPROTO_ICMPV6:
-        return this.#summed(at, end, 2, this.#icmp6Payload(at, end), below, () =>
-          mapIcmp6Message(this, at, end, below.depth),
-        )
+        return this.#summed(at, end, 2, below, () => mapIcmp6Message(this, at, end, below.depth))
       case IPPROTO_IGMP:
-        return this.#summed(at, end, 2, end, { ...below, grown: 0 }, () => this.#igmp(at, end))
+        return this.#summed(at, end, 2, { ...below, grown: 0 }, () => {
+          this.#igmp(at, end)
+          return end
+        })
       case MOBILITY:
-        return this.#summed(at, end, 4, Math.min(at + 6, end), below, null)
+        return this.#summed(at, end, 4, below, () => Math.min(at + 6, end))
       case IPPROTO_SCTP:
         this.#sctp(at, end)
         return null
@@ -332,19 +336,19 @@ export class PacketMapper {
     }
   }
 
-  /** A header with an Internet checksum at `field`, and payload from `payload` on. As #head. */
+  /** A header with an Internet checksum at `field`; `change` answers where payload begins. As #head. */
   #summed(
     at: number,
     end: number,
     field: number,
-    payload: number,
     below: Below,
-    change: (() => void) | null,
+    change: () => number,
     covered = end,
     zero: 0 | 0xffff = 0,
   ): number | null {
+    let payload = end
     let grown = this.grown(at, covered, () => {
-      change?.()
+      payload = change()
       if (!below.more) this.blank(payload, end)
     })
     grown += below.grown
@@ -386,35 +390,6 @@ export class PacketMapper {
       }
       at += length
     }
-  }
-
-  /** Where what an ICMP message carries begins: behind what #icmp knows. */
-  #icmpPayload(at: number, end: number): number {
-    const type = at < end ? this.bytes[at]! : 0
-    if ([3, 4, 5, 9, 11, 12, 42, 43].includes(type)) return end
-    return Math.min(at + (type === 13 || type === 14 ? 20 : type === 17 || type === 18 ? 12 : 8), end)
-  }
-
-  #icmp(at: number, end: number, { depth }: Below): void {
-    const type = at < end ? this.bytes[at]! : 0
-    if (type === 9 && at + 8 <= end) {
-      // Routers with how much they are preferred.
-      let known = at + 8
-      if (this.bytes[at + 5] === 2)
-        for (let left = this.bytes[at + 4]!; left > 0 && known + 8 <= end; left--, known += 8)
-          this.address4(known)
-      this.blank(known, end)
-    }
-    if (type === 42 || type === 43) mapProbe(this, at, end)
-    if (![3, 4, 5, 11, 12].includes(type)) return
-    if (type === 5 && at + 8 <= end) this.address4(at + 4)
-    if (at + 8 < end) this.inner(at + 8, end, depth + 1)
-  }
-
-  #icmp6Payload(at: number, end: number): number {
-    const type = at < end ? this.bytes[at]! : 0
-    const known = type < 128 || (type >= 130 && type <= 137) || [143, 160, 161].includes(type)
-    return known ? end : Math.min(at + 8, end)
   }
 
   /** Groups stay; sources of IGMPv3 are addresses. */

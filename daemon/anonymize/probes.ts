@@ -1,23 +1,34 @@
 // Extended echo (RFC 8335), of ICMP and ICMPv6: the interface that is asked for, by its name or an address of it.
 
-import { AFI_IP, AFI_IP6, BY_ADDRESS, BY_INDEX, BY_NAME } from '../../datapath/probe.ts'
+import {
+  ADDRESS_HEADER_LEN,
+  AFI_IP,
+  AFI_IP6,
+  BY_ADDRESS,
+  BY_INDEX,
+  BY_NAME,
+  CLASS_TYPE,
+  OBJECT_HEADER_LEN,
+  PROBE_OBJECT,
+} from '../../datapath/probe.ts'
+import { ICMP_HEADER_LEN } from '../../datapath/wire/icmp.ts'
 import type { PacketMapper } from './packets.ts'
 
 /** The whole message but its checksum. A longer name than there is room for becomes zeros: that probe asks for nobody then. */
 export function mapProbe(by: PacketMapper, at: number, end: number): void {
-  const object = at + 12
-  const content = object + 4
+  const object = at + PROBE_OBJECT
+  const content = object + OBJECT_HEADER_LEN
   if (content > end) {
-    by.blank(at + 8, end)
+    by.blank(at + ICMP_HEADER_LEN, end)
     return
   }
   const stop = Math.min(Math.max(object + by.u16(object), content), end)
-  switch (by.bytes[object + 3]) {
+  switch (by.bytes[object + CLASS_TYPE]) {
     case BY_NAME:
       interfaceName(by, content, stop)
       break
     case BY_ADDRESS: {
-      const address = content + 4
+      const address = content + ADDRESS_HEADER_LEN
       const family = address <= stop ? by.u16(content) : 0
       if (family === AFI_IP && address + 4 <= stop) {
         by.address4(address)

@@ -4,6 +4,7 @@ import type { Words } from '../../conntrack/ctnetlink.ts'
 import { Status } from '../../conntrack/table.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { parseAddress } from '../../datapath/wire/address.ts'
+import { strtol, ULONG_MAX } from '../../rules/text/numbers.ts'
 import { Complaint, EventBit, OutputBit, type Wish } from './conntrack-wish.ts'
 
 /** strtoul(3) with base 0 over the whole text; null if something else stands there. */
@@ -20,7 +21,7 @@ export function strtoul(text: string): [number, number] {
   const digits = found[2]!
   let value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
   if (found[1] === '-') value = -value
-  return [Number(value >= 2n ** 64n ? 2n ** 64n - 1n : BigInt.asUintN(64, value)), found[0].length]
+  return [Number(value > ULONG_MAX ? ULONG_MAX : BigInt.asUintN(64, value)), found[0].length]
 }
 
 /** The low 32 bits of strtoul(3), and whether it leaves ERANGE behind: what is beyond 64 bits ends there, whatever its sign. */
@@ -29,23 +30,12 @@ function unsigned(text: string): { readonly value: number; readonly outOfRange: 
   if (found === null) return { value: 0, outOfRange: false }
   const digits = found[2]!
   const value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
-  if (value >= 2n ** 64n) return { value: 0xffffffff, outOfRange: true }
+  if (value > ULONG_MAX) return { value: 0xffffffff, outOfRange: true }
   return { value: Number(BigInt.asUintN(32, found[1] === '-' ? -value : value)), outOfRange: false }
 }
 
 /** The low 32 bits of strtoul(3). */
 export const word = (text: string): number => unsigned(text).value
-
-const LONG_MAX = 2n ** 63n - 1n
-
-/** strtol(3) of base 10: what is beyond a long ends at its end, and leaves ERANGE behind. */
-export function strtol(text: string): { readonly value: bigint; readonly outOfRange: boolean } {
-  const digits = /^\s*([+-]?\d+)/.exec(text)?.[1] ?? '0'
-  const value = BigInt(digits)
-  if (value > LONG_MAX) return { value: LONG_MAX, outOfRange: true }
-  if (value < -LONG_MAX - 1n) return { value: -LONG_MAX - 1n, outOfRange: true }
-  return { value, outOfRange: false }
-}
 
 /** atol(3), as 32 bits without a sign. */
 export const atol = (text: string): number => Number(BigInt.asUintN(32, strtol(text).value))

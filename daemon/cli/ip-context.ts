@@ -5,8 +5,9 @@ import type { Device } from '../../datapath/devices.ts'
 import { RouteError } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { scanned } from '../../rules/text/numbers.ts'
 import { Output } from './ip-output.ts'
-import { type Foreign, Line, Names, NumberReader, ULONG_MAX } from './ip-words.ts'
+import { type Foreign, Line, Names, NumberReader } from './ip-words.ts'
 
 export interface IpOptions {
   family: Family | 0
@@ -183,9 +184,7 @@ export class IpContext {
 export function numberOf(name: string): number {
   const [, sign, digits] = /^if\s*([+-]?)(\d+)/.exec(name) ?? []
   if (digits === undefined) return 0
-  const value = BigInt(digits)
-  const read = value > ULONG_MAX ? ULONG_MAX : sign === '-' ? -value : value
-  return Number(BigInt.asIntN(32, read))
+  return Number(BigInt.asIntN(32, scanned(BigInt(digits), sign === '-')))
 }
 
 function refusalOf(error: unknown): Refusal | null {

@@ -3,8 +3,18 @@
 
 interface Kinds {
   readonly names: readonly string[]
-  readonly usage: (kind: string) => string
+  /** null: it has none. */
+  readonly usage: ((kind: string) => string) | null
+  /** What meets `help`, if it is not read as such and the usage then printed as a complaint. */
+  readonly help?: Help
 }
+
+/**
+ * `unread`: the kind has no options (a link_util without parse_opt), and what stands behind it goes unread. `stdout`: the usage
+ * is what was asked for. `unknown`: another word like any. `tunnel`: a tunnel asks for what the link has before it reads what
+ * to change.
+ */
+type Help = 'unread' | 'stdout' | 'unknown' | 'tunnel'
 
 const line =
   (rest: string) =>
@@ -32,7 +42,31 @@ const GRE = `			[ local ADDR ]
 			[ [no][i|o]csum ]
 `
 
+const GRE4 = `${GRE}			[ ttl TTL ]
+			[ tos TOS ]
+			[ [no]pmtudisc ]
+			[ [no]ignore-df ]
+			[ dev PHYS_DEV ]
+			[ fwmark MARK ]
+			[ external ]
+${ENCAP}`
+
+const GRE4_WHERE = `
+Where:	ADDR := { IP_ADDRESS | any }
+	TOS  := { NUMBER | inherit }
+	TTL  := { 1..255 | inherit }
+	KEY  := { DOTTED_QUAD | NUMBER }
+	MARK := { 0x0..0xffffffff }
+`
+
+const ERSPAN = `			[ erspan_ver version ]
+			[ erspan IDX ]
+			[ erspan_dir { ingress | egress } ]
+			[ erspan_hwid hwid ]
+`
+
 const KINDS: readonly Kinds[] = [
+  { names: ['tun'], usage: null, help: 'unread' },
   {
     names: ['amt'],
     usage: line(`
@@ -231,29 +265,14 @@ Where: VLAN_PROTOCOL := { 802.1Q | 802.1ad }
   },
   {
     names: ['dummy', 'ifb', 'netdevsim', 'nlmon', 'team', 'team_slave', 'vcan'],
+    help: 'unread',
     usage: line('\n'),
   },
   {
     names: ['erspan'],
+    help: 'tunnel',
     usage: padded(`	[ remote ADDR ]
-${GRE}			[ ttl TTL ]
-			[ tos TOS ]
-			[ [no]pmtudisc ]
-			[ [no]ignore-df ]
-			[ dev PHYS_DEV ]
-			[ fwmark MARK ]
-			[ external ]
-${ENCAP}			[ erspan_ver version ]
-			[ erspan IDX ]
-			[ erspan_dir { ingress | egress } ]
-			[ erspan_hwid hwid ]
-
-Where:	ADDR := { IP_ADDRESS | any }
-	TOS  := { NUMBER | inherit }
-	TTL  := { 1..255 | inherit }
-	KEY  := { DOTTED_QUAD | NUMBER }
-	MARK := { 0x0..0xffffffff }
-`),
+${GRE4}${ERSPAN}${GRE4_WHERE}`),
   },
   {
     names: ['geneve'],
@@ -280,21 +299,9 @@ Where:	VNI   := 0-16777215
   },
   {
     names: ['gre', 'gretap'],
+    help: 'tunnel',
     usage: padded(`	[ remote ADDR ]
-${GRE}			[ ttl TTL ]
-			[ tos TOS ]
-			[ [no]pmtudisc ]
-			[ [no]ignore-df ]
-			[ dev PHYS_DEV ]
-			[ fwmark MARK ]
-			[ external ]
-${ENCAP}
-Where:	ADDR := { IP_ADDRESS | any }
-	TOS  := { NUMBER | inherit }
-	TTL  := { 1..255 | inherit }
-	KEY  := { DOTTED_QUAD | NUMBER }
-	MARK := { 0x0..0xffffffff }
-`),
+${GRE4}${GRE4_WHERE}`),
   },
   {
     names: ['gtp'],
@@ -327,6 +334,7 @@ PROTOCOL
   },
   {
     names: ['ip6erspan', 'ip6gre', 'ip6gretap'],
+    help: 'tunnel',
     usage: padded(`	[ remote ADDR ]
 ${GRE}			[ hoplimit TTL ]
 			[ encaplimit ELIM ]
@@ -337,11 +345,7 @@ ${GRE}			[ hoplimit TTL ]
 			[ fwmark MARK ]
 			[ [no]allow-localremote ]
 			[ external ]
-${ENCAP}			[ erspan_ver version ]
-			[ erspan IDX ]
-			[ erspan_dir { ingress | egress } ]
-			[ erspan_hwid hwid ]
-
+${ENCAP}${ERSPAN}
 Where:	ADDR	  := IPV6_ADDRESS
 	TTL	  := { 0..255 } (default=64)
 	KEY	  := { DOTTED_QUAD | NUMBER }
@@ -353,6 +357,7 @@ Where:	ADDR	  := IPV6_ADDRESS
   },
   {
     names: ['ip6tnl'],
+    help: 'tunnel',
     usage: line(`	[ remote ADDR ]
 			[ local ADDR ]
 			[ encaplimit ELIM ]
@@ -376,6 +381,7 @@ Where:	ADDR	  := IPV6_ADDRESS
   },
   {
     names: ['ipip'],
+    help: 'tunnel',
     usage: line(`  	[ remote ADDR ]
 			[ local ADDR ]
 			[ ttl TTL ]
@@ -415,6 +421,7 @@ FLAGS: bridge | private | vepa
   },
   {
     names: ['macsec'],
+    help: 'unknown',
     usage: line(` [ [ address <lladdr> ] port { 1..2^16-1 } | sci <u64> ]
                   [ cipher { default | gcm-aes-128 | gcm-aes-256 | gcm-aes-xpn-128 | gcm-aes-xpn-256 } ]
                   [ icvlen { 8..16 } ]
@@ -449,6 +456,7 @@ MUXID := 1-254
   },
   {
     names: ['sit'],
+    help: 'tunnel',
     usage: line(`   	[ remote ADDR ]
 			[ local ADDR ]
 			[ ttl TTL ]
@@ -471,12 +479,14 @@ Where:	ADDR := { IP_ADDRESS | any }
   },
   {
     names: ['veth', 'vxcan'],
+    help: 'stdout',
     usage: (kind) => `Usage: ip link <options> type ${kind} [peer <options>]
 To get <options> type 'ip link add help'
 `,
   },
   {
     names: ['virt_wifi'],
+    help: 'unread',
     usage: line(' \n'),
   },
   {
@@ -503,6 +513,7 @@ QOS-MAPPING := FROM:TO
   },
   {
     names: ['vti'],
+    help: 'tunnel',
     usage: line(` 	[ remote ADDR ]
 		[ local ADDR ]
 		[ [i|o]key KEY ]
@@ -516,6 +527,7 @@ Where:	ADDR := { IP_ADDRESS }
   },
   {
     names: ['vti6'],
+    help: 'tunnel',
     usage: line(`	[ remote ADDR ]
 		[ local ADDR ]
 		[ [i|o]key KEY ]
@@ -578,28 +590,29 @@ Where: IF-ID := { 0x1..0xffffffff }
   },
 ]
 
-/** Each kind that ip knows (its link_util), with its usage; tun has none. */
-export const LINK_KINDS: ReadonlyMap<string, string | null> = new Map([
-  ['tun', null],
-  ...KINDS.flatMap(({ names, usage }) => names.map((name) => [name, usage(name)] as const)),
-])
-
-/** Kinds that read no options: what stands behind them goes unread (a link_util without parse_opt). */
-const WITHOUT_OPTIONS: ReadonlySet<string> = new Set(
-  'tun dummy ifb netdevsim nlmon team team_slave vcan virt_wifi'.split(' '),
+/** Each kind that ip knows (its link_util). */
+const BY_NAME: ReadonlyMap<string, Kinds> = new Map(
+  KINDS.flatMap((kinds) => kinds.names.map((name) => [name, kinds] as const)),
 )
 
-/** Tunnels, which ask for what a link has before they read what to change. */
-const TUNNELS: ReadonlySet<string> = new Set(
-  'erspan gre gretap ip6erspan ip6gre ip6gretap ip6tnl ipip sit vti vti6'.split(' '),
-)
+export const isLinkKind = (kind: string): boolean => BY_NAME.has(kind)
+
+/** `ip link help KIND`; null if there is no such kind, or nothing to say about it. */
+export const kindUsage = (kind: string): string | null => BY_NAME.get(kind)?.usage?.(kind) ?? null
 
 /** What a kind says about `help` behind `type KIND`, which then fails with 1; null if it does not read it. */
 export function kindHelp(kind: string, changes: boolean): { stdout: string; stderr: string } | null {
-  const usage = LINK_KINDS.get(kind) ?? null
-  if (usage === null || WITHOUT_OPTIONS.has(kind)) return null
-  if (kind === 'veth' || kind === 'vxcan') return { stdout: usage, stderr: '' }
-  if (changes && TUNNELS.has(kind)) return { stdout: '', stderr: 'Failed to get existing tunnel info.\n' }
-  if (kind === 'macsec') return { stdout: '', stderr: `macsec: unknown command "help"?\n${usage}` }
+  const usage = kindUsage(kind)
+  if (usage === null) return null
+  switch (BY_NAME.get(kind)!.help) {
+    case 'unread':
+      return null
+    case 'stdout':
+      return { stdout: usage, stderr: '' }
+    case 'unknown':
+      return { stdout: '', stderr: `${kind}: unknown command "help"?\n${usage}` }
+    case 'tunnel':
+      if (changes) return { stdout: '', stderr: 'Failed to get existing tunnel info.\n' }
+  }
   return { stdout: '', stderr: usage }
 }

@@ -3,7 +3,7 @@
 
 import { type Address, type Device, ipv6Begun } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
-import { kindHelp, LINK_KINDS } from './ip-link-kinds.ts'
+import { isLinkKind, kindHelp } from './ip-link-kinds.ts'
 import { readVirtualFunction } from './ip-link-vf.ts'
 import { linkUsage } from './ip-usage.ts'
 import { begins, groupNumber, hardware, type Line, number, offOrOn } from './ip-words.ts'
@@ -407,7 +407,7 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
   )
     return line.noDevice(wish.parent)
   if (wish.type !== null) {
-    if (!line.done && !LINK_KINDS.has(wish.type)) {
+    if (!line.done && !isLinkKind(wish.type)) {
       if (begins(line.peek(), 'help')) line.die(linkUsage)
       return garbage(line)
     }
@@ -451,7 +451,7 @@ function garbage(line: Line, code: 1 | 255 = 1): number {
 /** `more`: words stand behind `type KIND`, whatever they are (rtnl_changelink: no link here takes any). */
 function set(context: IpContext, target: Device, wish: Wish, more: boolean): void {
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
-  if (more || (wish.type?.endsWith('_slave') && LINK_KINDS.has(wish.type))) throw new Refusal('EOPNOTSUPP')
+  if (more || (wish.type?.endsWith('_slave') && isLinkKind(wish.type))) throw new Refusal('EOPNOTSUPP')
   const { group, name, up } = wish
   const changes: Change[] = [
     ...wish.changes,

@@ -2,7 +2,7 @@
 
 import { type Device, ipv6Begun } from '../../datapath/devices.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
-import { LINK_KINDS } from './ip-link-kinds.ts'
+import { isLinkKind, kindUsage } from './ip-link-kinds.ts'
 import { modifyLink } from './ip-link-set.ts'
 import type { Color } from './ip-output.ts'
 import { linkUsage } from './ip-usage.ts'
@@ -43,7 +43,7 @@ function xstats(context: IpContext, line: Line): number {
   }
   if (!begins(word, 'type')) return line.invalid('unknown argument', word)
   const kind = line.next()
-  if (!LINK_KINDS.has(kind)) return line.invalid('invalid type', kind)
+  if (!isLinkKind(kind)) return line.invalid('invalid type', kind)
   const parts = XSTATS.get(kind)
   if (parts === undefined) return line.fail(`xstats: link type ${kind} doesn't support xstats\n`, 1)
   while (!line.done) {
@@ -62,7 +62,7 @@ function xstats(context: IpContext, line: Line): number {
 
 /** `help KIND` is that kind's own usage, on standard output; words behind it go unread. */
 function linkHelp(context: IpContext, line: Line): number {
-  const usage = LINK_KINDS.get(line.peek()) ?? null
+  const usage = kindUsage(line.peek())
   if (usage === null) return line.die(linkUsage)
   context.out.raw(usage)
   return 0
@@ -379,7 +379,7 @@ const isOfKind = (device: Device, kind: string): boolean => kind === 'tun' && !d
 /** What the kernel leaves out of a list: links of another kind that it knows, and without that master. */
 export const isLeftOut = (device: Device, { device: named, kind, master }: LinkFilter): boolean =>
   named === null &&
-  (master || (kind !== null && LINK_KINDS.has(kind) && !kind.endsWith('_slave') && !isOfKind(device, kind)))
+  (master || (kind !== null && isLinkKind(kind) && !kind.endsWith('_slave') && !isOfKind(device, kind)))
 
 /** No link here is a part of another, as `type bridge_slave` asks. */
 export const fitsState = (device: Device, f: LinkFilter): boolean =>

@@ -3,6 +3,7 @@
 import { RouteType, type Rule, type RuleAction, type RuleSpec } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
+import { scanned } from '../../rules/text/numbers.ts'
 import { unsigned64 } from '../../rules/text/print.ts'
 import { bitsOf } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
@@ -20,7 +21,6 @@ import {
   protocolText,
   routeType,
   tableNumber,
-  ULONG_MAX,
 } from './ip-words.ts'
 
 export function runRule(context: IpContext, words: readonly string[]): number {
@@ -52,27 +52,24 @@ function mark(line: Line, why: string): readonly [number, number | null] {
   return [found, number(mask) ?? line.invalid('fwmask value is invalid\n', mask)]
 }
 
-/** What sscanf(3) makes of digits for an unsigned integer of so many bits: a long, of which the lowest stay. */
-function scanned(digits: string, bits: number): number {
-  const value = BigInt(digits.replace(/^[+-]/, ''))
-  const long = value > ULONG_MAX ? ULONG_MAX : digits.startsWith('-') ? -value : value
-  return Number(BigInt.asUintN(bits, long))
-}
+/** What sscanf(3) stores of a number in an unsigned integer of so many bits. */
+const scannedUint = (text: string, bits: number): number =>
+  Number(BigInt.asUintN(bits, scanned(BigInt(text.replace(/^[+-]/, '')), text.startsWith('-'))))
 
 /** `LOW[-HIGH]` as sscanf("%hu-%hu") takes it. */
 function ports(line: Line, why: string): readonly [number, number] {
   const text = line.next()
   const found = /^\s*([+-]?\d+)(?:-\s*([+-]?\d+))?/.exec(text)
   if (found === null) return line.invalid(why, text)
-  const low = scanned(found[1]!, 16)
-  return [low, found[2] === undefined ? low : scanned(found[2], 16)]
+  const low = scannedUint(found[1]!, 16)
+  return [low, found[2] === undefined ? low : scannedUint(found[2], 16)]
 }
 
 /** `LOW-HIGH` as sscanf("%u-%u") takes it. */
 function uids(line: Line): readonly [number, number] {
   const text = line.next()
   const found = /^\s*([+-]?\d+)-\s*([+-]?\d+)/.exec(text) ?? line.invalid('invalid UID range\n', text)
-  return [scanned(found[1]!, 32), scanned(found[2]!, 32)]
+  return [scannedUint(found[1]!, 32), scannedUint(found[2]!, 32)]
 }
 
 type Draft = { -readonly [K in keyof RuleSpec]?: RuleSpec[K] }

@@ -4,6 +4,7 @@
 import type { Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { parseIpv6 } from '../../datapath/wire/address.ts'
+import { ULONG_MAX } from '../../rules/text/numbers.ts'
 import { protocolByName, protocolByNumber } from '../../rules/text/services.ts'
 import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
 import { DSFIELDS, PROTOCOL_NUMBERS, SCOPES, TABLES } from '../host-folder/names.ts'
@@ -44,8 +45,6 @@ export const lastTable = (before: number | null | undefined, said: number): numb
 
 /** matches(): `word` is a beginning of `full`. */
 export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
-
-export const ULONG_MAX = 2n ** 64n - 1n
 
 /** strtoul(3) of the whole text; null if something is left, or it does not fit. Base 0: 0x and leading 0 count. */
 export function number(text: string, max = 0xffff_ffff, base: 0 | 10 | 16 = 0): number | null {

@@ -30,7 +30,14 @@ import {
   NDISC_NEIGHBOUR_SOLICITATION,
   NDISC_REDIRECT,
 } from '../wire/icmp6.ts'
-import { IPV6_HEADER_LEN, IPV6_NEXT_HEADER, ipv6Dst, ipv6Src, ipv6TrafficClass } from '../wire/ipv6.ts'
+import {
+  IPV6_HEADER_LEN,
+  IPV6_MIN_MTU,
+  IPV6_NEXT_HEADER,
+  ipv6Dst,
+  ipv6Src,
+  ipv6TrafficClass,
+} from '../wire/ipv6.ts'
 import {
   FRAGMENT_HEADER_LEN,
   NEXTHDR_DEST,
@@ -54,8 +61,6 @@ import { inGroup } from './groups.ts'
 import { quoteOfRedirect, receiveNdisc } from './ndisc.ts'
 import { destinationOptionsOk } from './options.ts'
 import type { Ipv6Path } from './path.ts'
-
-const IPV6_MIN_MTU = 1280
 
 /** Routing header types that are off by default: RPL and segment routing. */
 const RPL = 3

@@ -9,10 +9,9 @@ import type { Packet } from '../packet.ts'
 import { isJoined } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry } from '../route-table.ts'
 import { NDISC_NEIGHBOUR_ADVERTISEMENT, NDISC_REDIRECT } from '../wire/icmp6.ts'
-import { IPV6_DST, IPV6_HEADER_LEN, IPV6_HOP_LIMIT } from '../wire/ipv6.ts'
+import { IPV6_DST, IPV6_HEADER_LEN, IPV6_HOP_LIMIT, IPV6_MIN_MTU } from '../wire/ipv6.ts'
 import { selectAddress6 } from './source-address.ts'
 
-const IPV6_MIN_MTU = 1280
 /** ICMPv6 header and target; options follow. */
 const SOLICITATION_LEN = 24
 const TARGET = 8

@@ -29,7 +29,7 @@ import {
   ICMPV6_TIME_EXCEED,
 } from '../wire/icmp6.ts'
 import { ECN_MASK } from '../wire/ipv4.ts'
-import { IPV6_HOP_LIMIT, IPV6_NEXT_HEADER, ipv6TrafficClass } from '../wire/ipv6.ts'
+import { IPV6_HOP_LIMIT, IPV6_MIN_MTU, IPV6_NEXT_HEADER, ipv6TrafficClass } from '../wire/ipv6.ts'
 import { Ipv6Address, ipv6AddressType } from '../wire/ipv6-address.ts'
 import { NEXTHDR_HOP } from '../wire/ipv6-headers.ts'
 import { inGroup } from './groups.ts'
@@ -39,7 +39,6 @@ import { hopByHopOk } from './options.ts'
 import { PathMtus6 } from './pmtu.ts'
 import { forwardMtu, Ipv6Routes, interfaceOf, routeMtu } from './routes.ts'
 
-const IPV6_MIN_MTU = 1280
 /** How often the destination of a redirect is told of, ms. */
 const REDIRECT_COST = 1000
 

@@ -7,6 +7,8 @@
 //    +-------------------------------+---------------+---------------+
 //    |        source address (16), destination address (16)          |
 
+/** RFC 8200 section 5: on a device with less there is no IPv6. */
+export const IPV6_MIN_MTU = 1280
 export const IPV6_HEADER_LEN = 40
 export const IPV6_PAYLOAD_LEN = 4
 export const IPV6_NEXT_HEADER = 6

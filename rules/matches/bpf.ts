@@ -8,6 +8,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import type { Match } from '../extension.ts'
 import type { Field } from '../layout.ts'
 import { OptionError, PARAMETER_PROBLEM, WholeError } from '../options.ts'
+import { scanned } from '../text/numbers.ts'
 import { compile, type Filter, type Instruction, verify } from './bpf-program.ts'
 
 export interface Bpf {
@@ -25,10 +26,7 @@ const fail = (message: string): never => {
 function number(text: string, from: number, bits: number): { value: number; end: number } | null {
   const found = /^\s*([+-]?)(\d+)/.exec(text.slice(from))
   if (found === null) return null
-  let value = BigInt(found[2]!)
-  const max = 0xffffffffffffffffn
-  if (value > max) value = max
-  else if (found[1] === '-') value = -value
+  const value = scanned(BigInt(found[2]!), found[1] === '-')
   return { value: Number(BigInt.asUintN(bits, value)), end: from + found[0].length }
 }
 

@@ -5,6 +5,7 @@ import type { Conntrack } from '../../conntrack/conntrack.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import type { Match } from '../extension.ts'
 import { MissingOption, OptionError } from '../options.ts'
+import { ULONG_MAX } from '../text/numbers.ts'
 
 export interface ConnBytes {
   readonly from: bigint
@@ -14,7 +15,6 @@ export interface ConnBytes {
   readonly mode: 'packets' | 'bytes' | 'avgpkt'
 }
 
-const MAX = 0xffffffffffffffffn
 const DIRECTIONS = ['original', 'reply', 'both'] as const
 const MODES = ['packets', 'bytes', 'avgpkt'] as const
 
@@ -35,7 +35,8 @@ function measure(pkt: Packet, conntrack: Conntrack, dirs: number, mode: number):
 }
 
 /** An upper end of 0 is not printed either, as libxt_connbytes has it. */
-const range = (m: ConnBytes): string => (m.to === MAX || m.to === 0n ? `${m.from}` : `${m.from}:${m.to}`)
+const range = (m: ConnBytes): string =>
+  m.to === ULONG_MAX || m.to === 0n ? `${m.from}` : `${m.from}:${m.to}`
 
 export const connbytes: Match<ConnBytes> = {
   kind: 'match',
@@ -68,7 +69,7 @@ export const connbytes: Match<ConnBytes> = {
     const mode = MODES.find((name) => name === how)
     if (how !== null && mode === undefined) throw new OptionError(`Unknown --connbytes-mode \`${how}'`)
     const [from, end] = o.uint64Range('connbytes')
-    const to = o.text('connbytes').includes(':') ? end : MAX
+    const to = o.text('connbytes').includes(':') ? end : ULONG_MAX
     if (to < from) throw new OptionError(`${from} should be less than ${to}`)
     // The kernel tells an inverted range by its ends, which are swapped: one number cannot be inverted.
     const invert = o.inverted('connbytes') && from !== to

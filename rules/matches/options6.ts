@@ -7,7 +7,7 @@ import { extensionLength } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { bits, type Field } from '../layout.ts'
 import { OptionError } from '../options.ts'
-import { strtoull } from '../text/numbers.ts'
+import { strtoull, ULONG_MAX } from '../text/numbers.ts'
 import { type AskedNumber, askedNumber, fitsNumber, headerOf, listNumber, printNumber } from './headers6.ts'
 import { words } from './parts.ts'
 
@@ -26,7 +26,6 @@ interface HeaderOption {
 /** IP6T_OPTS_OPTSNR */
 const MAX_OPTIONS = 16
 const ANY_LENGTH = 255
-const MAX64 = 0xffffffffffffffffn
 
 /** strtoul() whose low byte counts. */
 function byte(text: string, name: string, what: string): number {
@@ -35,7 +34,7 @@ function byte(text: string, name: string, what: string): number {
   if (read === null) throw new OptionError(`${name}: no valid digits in ${what} \`${text}'`)
   if (minus.length + read.end !== text.length)
     throw new OptionError(`${name}: error parsing ${what} \`${text}'`)
-  if (read.value > MAX64) throw new OptionError(`${what} \`${text}' specified too big: would overflow`)
+  if (read.value > ULONG_MAX) throw new OptionError(`${what} \`${text}' specified too big: would overflow`)
   return Number(BigInt.asUintN(8, minus === '' ? read.value : -read.value))
 }
 

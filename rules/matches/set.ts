@@ -15,7 +15,7 @@ import {
 import { matchSet } from '../sets/packet.ts'
 import { parseSetUse, printSetUse, type SetUse, setFields } from '../sets/rule.ts'
 import type { SetHolder } from '../sets/set-type.ts'
-import { strtoull } from '../text/numbers.ts'
+import { strtoull, ULONG_MAX } from '../text/numbers.ts'
 
 interface CounterTest {
   readonly op: number
@@ -44,7 +44,7 @@ function counterTest(o: Options, what: 'packets' | 'bytes'): CounterTest {
   if (given === undefined) return NONE
   const [op, code] = given
   const text = o.text(`${what}-${op}`)
-  const read = strtoull(text, 0n, 0xffffffffffffffffn)
+  const read = strtoull(text, 0n, ULONG_MAX)
   if (read === null || read.end !== text.length)
     throw new OptionError(`Cannot parse ${text} as a counter value`)
   const inverted = op === 'eq' && o.inverted(`${what}-eq`)

@@ -3,7 +3,7 @@
 
 import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import { parseAddress, type Words } from '../text/address.ts'
-import { plainStrtoul } from '../text/numbers.ts'
+import { plainStrtoul, ULONG_MAX } from '../text/numbers.ts'
 import { protocolName, protocolNumber, servicePort } from '../text/services.ts'
 import { ICMP_NAMES, ICMPV6_NAMES, type IcmpNames } from './icmp-names.ts'
 import { withPorts } from './port-word.ts'
@@ -28,9 +28,8 @@ const MAX_NAME = 31
 const MAX_INTERFACE = 15
 const MAX_COMMENT = 255
 const MAX_TIMEOUT = 2147483n
-const U64 = 0xffffffffffffffffn
 /** ULLONG_MAX itself stands for no counter. */
-const MAX_COUNTER = U64 - 1n
+const MAX_COUNTER = ULONG_MAX - 1n
 
 const syntax = (text: string): ReadError => new ReadError(`Syntax error: ${text}`)
 
@@ -45,7 +44,7 @@ function number(text: string, min: bigint, max: bigint): bigint {
   if (found === null) throw syntax(`'${text}' is invalid as number`)
   const digits = found[2]!
   let value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits}` : digits)
-  const over = value > U64
+  const over = value > ULONG_MAX
   if (found[1] === '-') value = BigInt.asUintN(64, -value)
   if (over || value < min || value > max) throw syntax(`'${text}' is out of range ${min}-${max}`)
   return value

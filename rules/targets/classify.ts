@@ -3,13 +3,12 @@
 
 import type { Target } from '../extension.ts'
 import { OptionError } from '../options.ts'
+import { scanned } from '../text/numbers.ts'
 
 export interface Classify {
   /** Major in the upper 16 bits, minor in the lower; unsigned. */
   readonly priority: number
 }
-
-const ULONG_MAX = 0xffff_ffff_ffff_ffffn
 
 /** A number of sscanf("%x"): a sign and a prefix may stand in front, and digits may be missing behind the prefix. */
 const HEX = String.raw`\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+|(?<=0[xX]))`
@@ -19,12 +18,8 @@ const CLASS = new RegExp(`^${HEX}:${HEX}`)
 function parseClass(text: string): number {
   const found = CLASS.exec(text)
   if (found === null) throw new OptionError(`Bad class value "${text}"`)
-  const number = (sign: string, digits: string): number => {
-    const value = BigInt(`0x${digits || 0}`)
-    // strtoul() ends at ULONG_MAX, whatever the sign.
-    if (value > ULONG_MAX) return -1
-    return Number(BigInt.asIntN(32, sign === '-' ? -value : value))
-  }
+  const number = (sign: string, digits: string): number =>
+    Number(BigInt.asIntN(32, scanned(BigInt(`0x${digits || 0}`), sign === '-')))
   const major = number(found[1]!, found[2]!)
   const minor = number(found[3]!, found[4]!)
   return ((major << 16) | (minor & 0xffff)) >>> 0

@@ -7,6 +7,10 @@ export interface Read {
   readonly end: number
 }
 
+/** Of a machine with 64 bits, as are all that these texts come from. */
+export const ULONG_MAX = 2n ** 64n - 1n
+const LONG_MAX = 2n ** 63n - 1n
+
 const isSpace = (c: number): boolean => c === 32 || (c >= 9 && c <= 13)
 
 /** isspace(3) of the "C" locale, on a whole string's first character that has it. */
@@ -90,10 +94,23 @@ export function plainStrtoul(text: string, base: number): { readonly value: bigi
   let value = 0n
   const radix = BigInt(at.base)
   for (let i = at.from; i < at.end; i++) value = value * radix + BigInt(digitOf(text.charCodeAt(minus + i)))
-  if (value >= 2n ** 64n) value = 2n ** 64n - 1n
+  if (value > ULONG_MAX) value = ULONG_MAX
   else if (minus > 0) value = BigInt.asUintN(64, -value)
   return { value, end: minus + at.end }
 }
+
+/** strtol(3) of base 10: what is beyond a long ends at its end, and leaves ERANGE behind. */
+export function strtol(text: string): { readonly value: bigint; readonly outOfRange: boolean } {
+  const digits = /^\s*([+-]?\d+)/.exec(text)?.[1] ?? '0'
+  const value = BigInt(digits)
+  if (value > LONG_MAX) return { value: LONG_MAX, outOfRange: true }
+  if (value < -LONG_MAX - 1n) return { value: -LONG_MAX - 1n, outOfRange: true }
+  return { value, outOfRange: false }
+}
+
+/** The number that sscanf(3) found digits of, before its low bits are stored: it ends at ULONG_MAX, whatever the sign. */
+export const scanned = (value: bigint, minus: boolean): bigint =>
+  value > ULONG_MAX ? ULONG_MAX : minus ? -value : value
 
 /** %x of an unsigned 32-bit value. */
 export const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`

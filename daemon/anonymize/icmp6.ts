@@ -1,55 +1,72 @@
 // ICMPv6: errors with what they quote, neighbour and router discovery, multicast listeners, probes.
 
+import {
+  ICMPV6_EXT_ECHO_REPLY,
+  ICMPV6_EXT_ECHO_REQUEST,
+  ICMPV6_INFOMSG_MASK,
+  ICMPV6_MGM_QUERY,
+  ICMPV6_MGM_REDUCTION,
+  ICMPV6_MGM_REPORT,
+  ICMPV6_MLD2_REPORT,
+  NDISC_NEIGHBOUR_ADVERTISEMENT,
+  NDISC_NEIGHBOUR_SOLICITATION,
+  NDISC_REDIRECT,
+  NDISC_ROUTER_ADVERTISEMENT,
+  NDISC_ROUTER_SOLICITATION,
+} from '../../datapath/wire/icmp6.ts'
 import type { PacketMapper } from './packets.ts'
 import { mapProbe } from './probes.ts'
 
-/** The whole message but its checksum; what nobody knows here is left to the caller as payload. */
-export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth: number): void {
+/** The whole message but its checksum. Answers where payload begins, which is left to the caller. */
+export function mapIcmp6Message(by: PacketMapper, at: number, end: number, depth: number): number {
   const type = at < end ? by.bytes[at]! : 0
   const address = (offset: number): void => {
     if (at + offset + 16 <= end) by.address6(at + offset)
   }
   // All below 128 are errors (RFC 4443, section 2.1), known or not.
-  if (type < 128) {
+  if (type < ICMPV6_INFOMSG_MASK) {
     if (at + 8 < end) by.inner(at + 8, end, depth + 1)
-    return
+    return end
   }
   switch (type) {
-    case 130:
-    case 131:
-    case 132: {
+    case ICMPV6_MGM_QUERY:
+    case ICMPV6_MGM_REPORT:
+    case ICMPV6_MGM_REDUCTION: {
       address(8)
       let known = at + 24
-      if (type === 130 && at + 28 <= end) {
+      if (type === ICMPV6_MGM_QUERY && at + 28 <= end) {
         known = at + 28
         for (let left = by.u16(at + 26); left > 0 && known + 16 <= end; left--, known += 16)
           by.address6(known)
       }
       by.blank(known, end)
-      return
+      return end
     }
-    case 133:
+    case NDISC_ROUTER_SOLICITATION:
       options(by, at + 8, end, depth)
-      return
-    case 134:
+      return end
+    case NDISC_ROUTER_ADVERTISEMENT:
       options(by, at + 16, end, depth)
-      return
-    case 135:
-    case 136:
+      return end
+    case NDISC_NEIGHBOUR_SOLICITATION:
+    case NDISC_NEIGHBOUR_ADVERTISEMENT:
       address(8)
       options(by, at + 24, end, depth)
-      return
-    case 137:
+      return end
+    case NDISC_REDIRECT:
       address(8)
       address(24)
       options(by, at + 40, end, depth)
-      return
-    case 143:
+      return end
+    case ICMPV6_MLD2_REPORT:
       listeners(by, at, end)
-      return
-    case 160:
-    case 161:
+      return end
+    case ICMPV6_EXT_ECHO_REQUEST:
+    case ICMPV6_EXT_ECHO_REPLY:
       mapProbe(by, at, end)
+      return end
+    default:
+      return Math.min(at + 8, end)
   }
 }
 
