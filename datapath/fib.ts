@@ -171,9 +171,14 @@ export class Fib extends FibLookup {
 
   /**
    * Removes the first route that fits: prefix and tos must, the rest where given (fib_table_delete, ip6_route_del).
-   * `said`: the metrics that an IPv4 route must have. Throws RouteError ESRCH if there is none.
+   * `said`: the metrics that an IPv4 route must have. `oneHop`: of an IPv6 route one next hop goes, whatever was asked of it
+   * (fc_delete_all_nh), as with a gateway. Throws RouteError ESRCH if there is none.
    */
-  deleteRoute(spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>, said?: SaidMetrics): Route {
+  deleteRoute(
+    spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>,
+    said?: SaidMetrics,
+    oneHop = false,
+  ): Route {
     const family = spec.family ?? 4
     if (family === 6 && spec.nexthops?.length) return this.#deleteEach(spec, spec.nexthops)
     const rt = this.of(family)
@@ -248,11 +253,11 @@ export class Fib extends FibLookup {
         throw new RouteError('ENOENT', 'No such file or directory')
       throw new RouteError('ESRCH', refused ?? 'No such process', refused !== null)
     }
-    if (family === 6 && hit.nexthops !== null && spec.gateway) {
-      const left = hit.nexthops.filter(
-        (h) => (spec.device && h.device !== spec.device) || !same(gatewayOf(h), spec.gateway),
+    if (family === 6 && hit.nexthops !== null && (spec.gateway || oneHop)) {
+      const first = hit.nexthops.findIndex(
+        (h) => (!spec.device || h.device === spec.device) && same(gatewayOf(h), spec.gateway),
       )
-      this.#alter(table, hit, siblings(hit, left))
+      this.#alter(table, hit, siblings(hit, hit.nexthops.toSpliced(first, 1)))
     } else this.#take(rt, table, hit)
     this.changed(hit.accessed)
     return hit
@@ -264,12 +269,16 @@ export class Fib extends FibLookup {
     let refusal: unknown = null
     for (const { device, gateway } of hops)
       try {
-        gone = this.deleteRoute({
-          ...spec,
-          nexthops: null,
-          device: device ?? spec.device ?? null,
-          gateway: gateway ?? spec.gateway ?? null,
-        })
+        gone = this.deleteRoute(
+          {
+            ...spec,
+            nexthops: null,
+            device: device ?? spec.device ?? null,
+            gateway: gateway ?? spec.gateway ?? null,
+          },
+          undefined,
+          true,
+        )
       } catch (error) {
         refusal = error
       }

@@ -386,6 +386,8 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
     if (own !== 0 && own !== wish.length)
       return line.fail(`Invalid address length ${wish.length} - must be ${own} bytes\n`, 1)
   }
+  if (!making && wish.index !== null && !wish.changes.some(({ step }) => step === 'netns'))
+    return line.die('index can be used only when creating devices or when moving device to another netns.\n')
   if (wish.group !== null && wish.dev === null) {
     if (!line.done) return garbage(line, 255)
     if (making) return line.die('group cannot be used when creating devices.\n')
@@ -393,10 +395,6 @@ export function modifyLink(context: IpContext, line: Line, verb: LinkChange): nu
   }
   if (!making) {
     if (wish.dev === null) return line.die('Not enough information: "dev" argument is required.\n')
-    if (verb === 'set' && wish.index !== null)
-      return line.die(
-        'index can be used only when creating devices or when moving device to another netns.\n',
-      )
     if (target === undefined && !context.isNobody(wish.dev)) return line.noDevice(wish.dev)
   } else if (wish.name !== null && wish.dev !== wish.name)
     return line.die('both "name" and "dev" cannot be used when creating devices.\n')
@@ -502,7 +500,13 @@ function make(context: IpContext, wish: Wish, verb: LinkChange): void {
   if (name !== null && Buffer.byteLength(name) > 15)
     throw new Refusal('EINVAL', 'Attribute failed policy validation')
   checkEarly(wish, ['kind', 'netns', 'netnsid'])
-  const there = name === null ? undefined : context.devices.byName(name)
+  // rtnl_newlink(): a number goes before the name.
+  const there =
+    wish.index !== null
+      ? context.devices.byIndex[wish.index]
+      : name === null
+        ? undefined
+        : context.devices.byName(name)
   if (there !== undefined && verb === 'add') throw new Refusal('EEXIST')
   if (wish.type === 'tun') throw new Refusal('EINVAL', 'tun/tap creation via rtnetlink is not supported')
   // rtnl_changelink() replaces nothing.
@@ -523,7 +527,7 @@ function checkDeletion(wish: Wish): void {
     throw new Refusal('EINVAL', 'specified netns attribute not supported')
 }
 
-/** Every link of a group; without one nothing is done, but to delete it. */
+/** Every link of a group; without one nothing is done, but to delete it. The tool does not send the kind that was said. */
 function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
   const members = context.devices.all().filter((d) => d.link.group === wish.group)
   return answered(
@@ -535,7 +539,8 @@ function changeGroup(context: IpContext, wish: Wish, verb: LinkChange): number {
         throw new Refusal(members.length === 0 ? 'ENODEV' : 'EOPNOTSUPP')
       }
       if (members.length === 0) checkEarly(wish, ['kind', 'netns', 'netnsid'])
-      for (const member of members) set(context, member, { ...wish, group: null, name: null }, false)
+      for (const member of members)
+        set(context, member, { ...wish, group: null, name: null, type: null }, false)
     }),
   )
 }

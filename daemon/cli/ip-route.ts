@@ -239,6 +239,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
   }
   if (nexthopsFollow) readNexthops(context, line, hops, () => family, settle)
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
+  // ip6_route_multipath_add() and _del() look for RTA_GATEWAY alone; one of another family is RTA_VIA.
+  if (own === 6) for (const h of hops) if (isOfOther(h.gateway, own)) h.gateway = null
   const nexthops: Nexthop[] = []
   for (const h of hops) {
     const d = h.device === null ? null : (context.device(h.device) ?? null)
@@ -340,7 +342,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6)
       for (const h of hops) {
-        if (!isOfOther(h.gateway, own) && isNothing(h.gateway)) throw new Refusal('EINVAL', refusalOf(h, own))
+        if (isNothing(h.gateway)) throw new Refusal('EINVAL', refusalOf(h, own))
         if (change !== 'delete' && (h.gateway ?? hop.gateway)?.family !== 6)
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
