@@ -124,6 +124,14 @@ export const set: Match<SetMatch> = {
       invertible: true,
       multiple: true,
     },
+    // Its name before 1.4.9; `-m recent` has a --set too, and which is meant is settled by what was loaded last.
+    {
+      flag: 'set',
+      holds: 'set',
+      arg: 'two',
+      invertible: true,
+      multiple: true,
+    },
     {
       flag: 'return-nomatch',
       arg: 'none',
@@ -152,13 +160,16 @@ export const set: Match<SetMatch> = {
 		 'src' and 'dst' specifications.
 `,
   parse(o) {
+    for (const flag of o.given())
+      if (flag === 'set') o.warn('--set option deprecated, please use --match-set\n')
     const packets = counterTest(o, 'packets')
     const bytes = counterTest(o, 'bytes')
-    if (!o.has('match-set')) throw new WholeError("You must specify `--match-set' with proper arguments")
-    const use = parseSetUse(o, 'match-set', '--match-set can be specified only once')
+    if (!o.has('match-set') && !o.has('set'))
+      throw new WholeError("You must specify `--match-set' with proper arguments")
+    const use = parseSetUse(o, 'match-set', '--match-set can be specified only once', 'set')
     return {
       ...use,
-      invert: o.inverted('match-set'),
+      invert: o.inverted('match-set') || o.inverted('set'),
       flags:
         (o.has('return-nomatch') ? RETURN_NOMATCH : 0) |
         (o.inverted('update-counters') ? SKIP_COUNTER_UPDATE : 0) |

@@ -18,10 +18,11 @@ export interface SetUse {
 const MAX_DIRS = 6
 const MAX_NAME = 31
 
-/** Set and directions of an option that may be given once. */
-export function parseSetUse(o: Options, flag: string, repeated: string): SetUse {
-  const words = o.texts(flag)
-  if (o.given().filter((name) => name === flag).length > 1) throw new OptionError(repeated)
+/** Set and directions of an option that may be given once. `older`: another name of the same option. */
+export function parseSetUse(o: Options, flag: string, repeated: string, older = flag): SetUse {
+  const given = o.given().filter((name) => name === flag || name === older)
+  if (given.length > 1) throw new OptionError(repeated)
+  const words = o.texts(given[0] ?? flag)
   const [name = '', text] = words
   if (text === undefined) throw new OptionError(`--${flag} requires two args.`)
   if (name.length > MAX_NAME)
@@ -35,15 +36,12 @@ export function parseSetUse(o: Options, flag: string, repeated: string): SetUse 
         `The protocol family of set ${name} is ${family === 4 ? 'IPv4' : 'IPv6'}, which is not applicable.\n`,
       )
   }
-  const dirs = text
-    .split(',')
-    .filter((word) => word !== '')
-    .map((word, i) => {
-      if (i >= MAX_DIRS) throw new OptionError(`Can't be more src/dst options than ${MAX_DIRS}.`)
-      if (word.startsWith('src')) return true
-      if (word.startsWith('dst')) return false
-      throw new OptionError("You must spefify (the comma separated list of) 'src' or 'dst'.")
-    })
+  const dirs = text.split(',').map((word, i) => {
+    if (i >= MAX_DIRS) throw new OptionError(`Can't be more src/dst options than ${MAX_DIRS}.`)
+    if (word.startsWith('src')) return true
+    if (word.startsWith('dst')) return false
+    throw new OptionError("You must spefify (the comma separated list of) 'src' or 'dst'.")
+  })
   const number = sets?.numberOf(name) ?? 0
   return { set: name, number, dirs, bits: dirs.reduce((bits, source, i) => bits | (source ? 1 << i : 0), 0) }
 }

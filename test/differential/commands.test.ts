@@ -458,6 +458,27 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
     expect(compare(calls)).toBeNull()
   })
 
+  test('--set of a match, which recent and set both have', () => {
+    const calls = [
+      '-m set --set s4 src,dst',
+      '-m set ! --set s4 src -m recent --set',
+      '-m recent --set -m set --set s4 src',
+      '-m recent --set -m set --match-set s4 src -m recent --set',
+      '-m set -m recent --set',
+      '-m set --se s4 src',
+      '-m set --set=s4 src',
+      '-m set --set s4',
+      '-m set --set nosuch src',
+      '-m set --set s4 src --set s4 src',
+      '-m set --set s4 src --packets-eq x',
+      '-m set --packets-eq x --set s4 src',
+      '-m set --match-set s4 src,',
+      '-m set --match-set s4 src,src,src,src,src,src,',
+      '-j SET --add-set s4 ,',
+    ].map((words): Call => ({ tool: 'iptables', argv: `-A INPUT ${words}`.split(' '), stdin: '' }))
+    expect(compare([...calls, ...DUMPS])).toBeNull()
+  })
+
   test('names of users and groups', () => {
     const owners = [
       'root',

@@ -17,6 +17,7 @@ import {
 } from '../harness/scenario.ts'
 import { plan } from '../harness/scenario-check.ts'
 import { fillReferences, replace16 } from '../harness/scenario-references.ts'
+import { judge } from '../harness/shrink.ts'
 
 const why = whyNoKernel()
 if (why !== null) console.warn(`NOT RUN: the kernel is not asked: ${why}`)
@@ -73,6 +74,22 @@ describe('what a comparison sees', () => {
       id: 6,
     })
     expect(kinds(runOf([SYN]), runOf([other]))).toEqual(['frame'])
+  })
+
+  test('that connections of one tuple in several zones drew in any order, each pair for itself', () => {
+    const line = (port: number, zone: string, drawn: number): string =>
+      `ipv4 2 udp 17 30 src=10.0.0.2 dst=10.1.0.2 sport=${port} dport=80 ${zone} [UNREPLIED] src=10.1.0.2 dst=10.0.0.2 sport=80 dport=${drawn} mark=0 use=1`
+    const conntrack = [1, 2].flatMap((n) => [line(n, 'zone-orig=1', 600 + n), line(n, '', 700 + n)])
+    const run = runOf([SYN], { conntrack })
+    // The first pair drew in the order of the list, the second in the other.
+    const runner = (_: Scenario, { conntrack: listed }: Run): Run => {
+      const right = [0, 2].map((at) => listed.indexOf(conntrack[at]!) < listed.indexOf(conntrack[at + 1]!))
+      const shown = conntrack.map((text, at) =>
+        right[at >> 1] === at < 2 ? text : text.replace(/dport=(\d+) mark/, 'dport=9$1 mark'),
+      )
+      return { ...run, conntrack: shown }
+    }
+    expect(judge({ iptables: '' } as Scenario, run, runner)).toEqual([])
   })
 
   test('a frame too much, one missing, one at another interface', () => {

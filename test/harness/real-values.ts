@@ -14,6 +14,7 @@ export const LONG: Readonly<Record<string, readonly string[]>> = {
   '-m': ['--match', '--matc', '--mat'],
   '-f': ['--fragment', '--fragments'],
   '-c': ['--set-counters', '--set-count'],
+  '--match-set': ['--set', '--match-se', '--set'],
 }
 
 export const PORTS = [

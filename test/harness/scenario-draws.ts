@@ -215,6 +215,28 @@ function leading(wanted: readonly Asked[]): number | null {
   return null
 }
 
+const valuesOf = (line: string, key: string): string[] =>
+  [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
+
+/** Both ports, both ways, of a line of conntrack: an echo has its identifier for all. */
+function portsIn(line: string): { from: (string | undefined)[]; to: (string | undefined)[] } {
+  const ids = valuesOf(line, 'id')
+  return ids.length > 0
+    ? { from: ids, to: ids }
+    : { from: valuesOf(line, 'sport'), to: valuesOf(line, 'dport') }
+}
+
+const protocolIn = (line: string): number => Number(line.split(/\s+/)[3])
+
+/** Key of the flow that a line of conntrack is of: its original direction, whatever the zone. */
+export function flowOf(line: string): string {
+  const first = (key: string): string | undefined => valuesOf(line, key)[0]
+  const { from, to } = portsIn(line)
+  const type = first('type')
+  const kind = type === undefined ? '' : `${type}/${first('code')}`
+  return `${protocolIn(line)} ${first('src')} ${first('dst')} ${from[0]} ${to[0]} ${kind}`
+}
+
 /** Randomness that repeats the kernel's draws of ports. */
 export class DrawnRandom implements Random {
   readonly #plain = new SeededRandom(0x7075)
@@ -244,25 +266,20 @@ export class DrawnRandom implements Random {
     this.#always = rules.includes('--random')
     this.#alwaysSource = drawingSources(rules)
     for (const line of kernel.conntrack) {
-      const values = (key: string): string[] =>
-        [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))].map((m) => m[1]!)
-      // An echo has its identifier for both ports, both ways.
-      const ids = values('id')
-      const [from, replyFrom] = ids.length > 0 ? ids : values('sport')
-      const [to, replyTo] = ids.length > 0 ? ids : values('dport')
+      const [from, replyFrom] = portsIn(line).from
+      const [to, replyTo] = portsIn(line).to
       if (from === undefined || replyTo === undefined) continue
-      const kind = ids.length > 0 ? `${values('type')[0]}/${values('code')[0]}` : ''
-      const protocol = Number(line.split(/\s+/)[3])
-      const [src, replySrc = ''] = values('src')
-      const [dst, replyDst = ''] = values('dst')
+      const protocol = protocolIn(line)
+      const [src, replySrc = ''] = valuesOf(line, 'src')
+      const [dst, replyDst = ''] = valuesOf(line, 'dst')
       const changed = (now: string, then: string | undefined): boolean => this.#always && now !== then
-      const flow = `${protocol} ${src} ${dst} ${from} ${to} ${kind}`
+      const flow = flowOf(line)
       const drawn = {
         protocol,
         source: replyTo === from && !changed(replyDst, src) ? null : Number(replyTo),
         sourceAddress: replyDst,
         destination:
-          (replyFrom === to && !changed(replySrc, dst)) || ids.length > 0 ? null : Number(replyFrom),
+          (replyFrom === to && !changed(replySrc, dst)) || isIcmp(protocol) ? null : Number(replyFrom),
         destinationAddress: replySrc,
         sourceKept: replyTo === from,
         moved: replyDst !== src,
