@@ -128,16 +128,17 @@ export class PacketMapper {
       return
     }
     const header = at + 4 * (bytes[at]! & 15)
-    const whole = header >= at + 20 && header <= end
+    // What an error quotes may end in the middle of the header.
+    const there = Math.min(Math.max(header, at + 20), end)
     const addresses = this.grown(at + 12, at + 20, () => {
       this.address4(at + 12)
       this.address4(at + 16)
     })
-    const options = whole ? this.grown(at + 20, header, () => this.#options4(at + 20, header)) : 0
+    const options = this.grown(at + 20, there, () => this.#options4(at + 20, there))
     makeUp(bytes, at + 10, addresses + options)
     const length = this.u16(at + 2)
-    if (!whole || at + length < header) {
-      this.blank(at + 20, end)
+    if (header !== there || at + length < header) {
+      this.blank(there, end)
       return
     }
     const stop = Math.min(at + length, end)
@@ -161,12 +162,16 @@ export class PacketMapper {
       }
       const length = kind !== 0 && at + 1 < end ? this.bytes[at + 1]! : 0
       const stop = at + length
-      if (length < 2 || stop > end) {
+      const route = kind === 7 || kind === 131 || kind === 137
+      if (length < 2 || (stop > end && !route)) {
         this.blank(at + (kind === 0 ? 1 : 2), end)
         return
       }
-      if (kind === 7 || kind === 131 || kind === 137) {
-        for (let i = at + 3; i + 4 <= stop; i += 4) this.address4(i)
+      if (route) {
+        // What an error quotes may end in the middle of an address.
+        let i = at + 3
+        for (; i + 4 <= Math.min(stop, end); i += 4) this.address4(i)
+        if (stop > end) this.zeros(i, end)
       } else if (kind !== 68) this.blank(at + 2, stop)
       else if (length > 4 && [1, 3].includes(this.bytes[at + 3]! & 15))
         for (let i = at + 4; i + 8 <= stop; i += 8) this.address4(i)

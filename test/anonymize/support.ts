@@ -52,7 +52,8 @@ const addressesIn = (text: string): Set<string> => {
 
 /** Names that the generators like, and that are words of the tools, too. */
 const VOCABULARY = new Set(
-  'tcp udp udplite icmp icmpv6 sctp gre dccp generic ip list set net mac port'.split(' '),
+  // The last is a unit of rates: `16kb/s`.
+  'tcp udp udplite icmp icmpv6 sctp gre dccp generic ip list set net mac port s'.split(' '),
 )
 
 /** Whole words of the kind that names are made of. */
