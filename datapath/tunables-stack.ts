@@ -239,6 +239,11 @@ function declareTexts(tunables: Tunables, devices: Devices): void {
   word('net.ipv4.tcp_congestion_control', 'cubic', CONGESTION_CONTROLS)
   word('net.ipv4.tcp_allowed_congestion_control', 'reno cubic', null)
   word('net.ipv4.tcp_available_congestion_control', 'reno cubic', null)
+  word('net.mptcp.available_path_managers', PATH_MANAGERS.join(' '), null)
+  word('net.mptcp.available_schedulers', 'default', null)
+  word('net.mptcp.scheduler', 'default', ['default'])
+  declarePathManager(tunables)
+  declareTunnelHooks(tunables)
   for (const [n, logger] of LOGGERS.entries())
     word(`net.netfilter.nf_log.${n}`, logger, [...new Set(['NONE', logger, 'nfnetlink_log'])])
 
@@ -292,6 +297,57 @@ function declareTexts(tunables: Tunables, devices: Devices): void {
     },
   }
   tunables.declare({ name: 'net.ipv4.route.flush', default: 0, writeOnly: true, words: anything })
+}
+
+/** mptcp_pm_get_available(), in the order of their numbers. */
+const PATH_MANAGERS = ['kernel', 'userspace']
+
+/** One thing by its name and by its number, as it was before Linux 6.16. */
+function declarePathManager(tunables: Tunables): void {
+  let manager = 0
+  tunables.declare({
+    name: 'net.mptcp.pm_type',
+    default: 0,
+    min: 0,
+    max: PATH_MANAGERS.length - 1,
+    unsigned: true,
+    read: () => manager,
+    apply: (value) => {
+      manager = value
+    },
+  })
+  tunables.declare({
+    name: 'net.mptcp.path_manager',
+    default: 0,
+    words: {
+      read: () => PATH_MANAGERS[manager]!,
+      write: (text) => {
+        const named = PATH_MANAGERS.indexOf(text.trim())
+        if (named < 0) throw new TunableError(text, NO_ENTRY)
+        manager = named
+        return true
+      },
+    },
+  })
+}
+
+/** nf_hooks_lwtunnel_set(): once on, it stays. No route here has such a tunnel. */
+function declareTunnelHooks(tunables: Tunables): void {
+  let on = false
+  tunables.declare({
+    name: 'net.netfilter.nf_hooks_lwtunnel',
+    default: 0,
+    words: {
+      read: () => (on ? '1' : '0'),
+      write: (text) => {
+        const n = parseSysctl(text)
+        if (!(n >= 0 && n <= 1)) return false
+        if (on && n === 0) throw new TunableError(text, 'Device or resource busy')
+        on ||= n === 1
+        return true
+      },
+    },
+  })
 }
 
 /** By protocol family, as nf_log_syslog registers them. */

@@ -23,6 +23,20 @@ if (reason !== null) console.warn(`NOT RUN: sysctl is not compared with the real
 const NAMESPACE = `tw-sysctl-${process.pid}`
 /** In order: later ones read what earlier ones wrote. */
 const LINES = `net.ipv4.ip_forward
+net.mptcp.pm_type=1
+net.mptcp.path_manager
+net.mptcp.path_manager=kernel
+net.mptcp.pm_type
+net.mptcp.path_manager=kern
+net.mptcp.path_manager=
+net.mptcp.pm_type=2
+net.mptcp.pm_type=+1
+net.mptcp.scheduler=none
+net.mptcp.available_schedulers=default
+-a -r ^net.mptcp
+net.netfilter.nf_hooks_lwtunnel
+net.netfilter.nf_hooks_lwtunnel=-0
+net.netfilter.nf_hooks_lwtunnel=2
 -n net.ipv4.ip_forward
 net.ipv4.ip_forward=1
 net/ipv4/ip_forward
@@ -304,7 +318,7 @@ const RANDOM_LINES = 60
  * harness sets for itself; a random secret.
  */
 const OTHERS =
-  /^net\.(core\.(rps|[rw]mem)|bridge|mptcp)|nf_conntrack_(max|buckets|expect_max|count|hash)|congestion_control$|(hash|tw_buckets|max_syn).*|addr_gen_mode|accept_dad|secret|lwtunnel/
+  /^net\.(core\.(rps|[rw]mem)|bridge)|nf_conntrack_(max|buckets|expect_max|count|hash)|congestion_control$|(hash|tw_buckets|max_syn).*|addr_gen_mode|accept_dad|secret|lwtunnel/
 
 /** -a with a pattern finds what is not of the network, too. */
 const ofNet = (listed: string): string =>
