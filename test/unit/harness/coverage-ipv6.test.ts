@@ -15,7 +15,7 @@ const SAID_OTHERWISE: Options = {
   '-m hashlimit': ['! --hashlimit-upto', '! --hashlimit-above'],
   '-m multiport': ['--source-ports', '! --source-ports', '--destination-ports', '! --destination-ports'],
   '-m sctp': ['--source-port', '! --source-port', '--destination-port', '! --destination-port'],
-  '-m set': ['--update-counters', '--update-subcounters'],
+  '-m set': ['--set', '! --set', '--update-counters', '--update-subcounters'],
   '-m tcp': [
     '--source-port',
     '! --source-port',
