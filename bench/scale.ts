@@ -3,6 +3,7 @@
 import { kubeProxy } from '../test/harness/rulesets.ts'
 import { type ForwarderKind, type Lab, withLabs } from './lab.ts'
 import { type Line, plot } from './plot.ts'
+import { intoReadme } from './readme.ts'
 import { gatewayRules } from './rules.ts'
 import { interleave, median, ratio, short, spread, table } from './stats.ts'
 
@@ -106,10 +107,26 @@ function draw(all: readonly Runs[]): void {
   })
 }
 
+/** The README's: medians alone. */
+const summary = (all: readonly Runs[]): string =>
+  table(
+    ['rules that do not fit', 'tunwall, packets/s', 'Linux, iptables-legacy', 'Linux, iptables-nft'],
+    RULES.map((size, i) => [
+      size.toLocaleString('en'),
+      ...KINDS.map((kind) => {
+        const rate = median(all[i]![kind])
+        return kind === 'tunwall'
+          ? short(rate)
+          : `${short(rate)} (${ratio(median(all[i]!.tunwall) / rate)} times)`
+      }),
+    ]),
+  )
+
 export async function scale(): Promise<string> {
   const rules: Runs[] = []
   for (const size of RULES) rules.push(await throughput(KINDS, size))
   draw(rules)
+  intoReadme(summary(rules))
   const ahead = [
     await crossoverText('kernel', 'the kernel router with iptables-legacy', rules),
     await crossoverText('kernel-nft', 'the one with iptables-nft', rules),
