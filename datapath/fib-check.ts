@@ -64,8 +64,11 @@ function extrasOf({ extras }: RouteSpec, hops: readonly Nexthop[] | null): Route
   if (hops === null) return extras ?? null
   const { via6: _, ...common } = extras ?? {}
   if (hops.length > 1) return extras ? common : null
+  const { onlink: __, ...shared } = common
   const { onlink = false, via6 } = hops[0]!
-  return { ...common, onlink, ...(via6 ? { via6 } : {}) }
+  // In the order of what is said without a next hop: sameRoute() compares the text.
+  const own = { ...(onlink ? { onlink } : {}), ...(via6 ? { via6 } : {}), ...shared }
+  return Object.keys(own).length === 0 ? null : own
 }
 
 /** An ifindex that no device has. */
@@ -150,6 +153,7 @@ export class RouteChecker {
       realm: only?.realm ?? spec.realm ?? 0,
       nexthops,
       nexthopScope,
+      weight: only?.weight ?? 1,
       extras,
       derived,
     })
@@ -242,7 +246,7 @@ export class RouteChecker {
         if (spec.realm && first.realm !== spec.realm) fail('Nexthop class id does not match RTA_FLOW')
       }
       if (isErrorType(type)) {
-        if (spec.gateway || spec.device || spec.nexthops?.length)
+        if (spec.gateway || spec.extras?.via6 || spec.device || spec.nexthops?.length)
           fail('Gateway, device and multipath can not be specified for this route type')
       } else {
         if (type === RouteType.Unspec || type === RouteType.Nat) fail('Invalid route type')

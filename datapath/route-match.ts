@@ -30,17 +30,26 @@ export const NOWHERE: Words = [0, 0, 0, 0]
 
 export const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
   r.nexthops ?? [
-    { device: r.device!, gateway: r.gateway, weight: 1, ...(r.extras?.onlink ? { onlink: true } : {}) },
+    {
+      device: r.device!,
+      gateway: r.gateway,
+      weight: r.weight,
+      ...(r.extras?.onlink ? { onlink: true } : {}),
+    },
   ]
 
 /** An IPv6 route with other next hops. */
 export function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntry {
   const one = hops.length === 1 ? hops[0]! : null
+  const { onlink: _, ...shared } = route.extras ?? {}
+  const extras = { ...(one?.onlink ? { onlink: true } : {}), ...shared }
   return new RouteEntry({
     ...route,
+    extras: Object.keys(extras).length === 0 ? null : extras,
     nexthops: one === null ? hops : null,
     device: hops[0]!.device,
     gateway: one === null ? null : one.gateway,
+    weight: one === null ? 1 : one.weight,
   })
 }
 
@@ -63,6 +72,7 @@ export function sameRoute(a: RouteEntry, b: RouteEntry): boolean {
     sameWords(a.source, b.source) &&
     a.mtu === b.mtu &&
     a.realm === b.realm &&
+    a.weight === b.weight &&
     (a.nexthops?.length ?? 0) === (b.nexthops?.length ?? 0) &&
     (a.nexthops ?? []).every((h, i) => {
       const o = b.nexthops![i]!

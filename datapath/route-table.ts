@@ -67,7 +67,7 @@ export class RouteEntry {
   ownAddress = 0
   /** One of several next hops whose device is down, or has no address, or knows no IPv6 (RTNH_F_DEAD). */
   dead = false
-  /** Of one of several next hops; 1 otherwise. */
+  /** Of one of several next hops, or of one that was said alone, which others may join; 1 otherwise. */
   readonly weight: number
   /** The same route as rtable has it for packets to this host: out of the loopback device. */
   loop: RouteEntry | null = null

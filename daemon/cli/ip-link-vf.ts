@@ -13,19 +13,27 @@ const OTHER_PROTOCOLS: ReadonlySet<string> = new Set(
 const STATES = ['auto', 'enable', 'disable']
 const GUID = /^[\da-f]{2}(:[\da-f]{2}){7}$/i
 
+const UNSAID = 0xffff_ffff
+
 interface VirtualFunction {
   /** Bytes, in hexadecimal. */
   mac: string | null
-  min?: number
-  max?: number
+  /** Least and most rates; UNSAID, as 0xffffffff itself: to be asked of the kernel, 0. */
+  min: number
+  max: number
+  /** `rate` is the most where a least rate is said and no most one, in words to come too. */
+  readonly rateIsMax: boolean
 }
 
 /** What stands behind `vf N`; another word ends it. Returns the last hardware address, null if there is none. */
 export function readVirtualFunction(line: Line): string | null {
-  const vf: VirtualFunction = { mac: null }
+  const said = (name: string): boolean => line.rest().some((word) => begins(word, name))
+  const rateIsMax = said('min_tx_rate') && !said('max_tx_rate')
+  const vf: VirtualFunction = { mac: null, min: UNSAID, max: UNSAID, rateIsMax }
   if (line.done) line.incomplete()
   for (let first = true; !line.done; first = false) {
-    const read = WORDS.get(line.peek())
+    const word = line.peek()
+    const read = WORDS.find(([name]) => begins(word, name))?.[1]
     if (read === undefined) {
       if (first) line.incomplete()
       break
@@ -34,8 +42,8 @@ export function readVirtualFunction(line: Line): string | null {
     read(line, vf)
   }
   const { min, max } = vf
-  if (min !== undefined && max !== undefined && max !== 0 && min > max)
-    line.fail(`Invalid min_tx_rate ${min} - must be <= max_tx_rate ${max}\n`, 1)
+  if (max !== 0 && max !== UNSAID && min !== UNSAID && min > max)
+    line.fail(`Invalid min_tx_rate ${min | 0} - must be <= max_tx_rate ${max | 0}\n`, 1)
   return vf.mac
 }
 
@@ -51,11 +59,11 @@ function unsigned(line: Line, called: string, most?: number): number {
 function vlan(line: Line): void {
   unsigned(line, 'vlan', 4095)
   if (line.done) return
-  if (line.peek() === 'qos') {
+  if (begins(line.peek(), 'qos')) {
     line.take()
     unsigned(line, 'qos')
   }
-  if (line.done || line.peek() !== 'proto') return
+  if (line.done || !begins(line.peek(), 'proto')) return
   line.take()
   const text = line.next()
   const name = text.toLowerCase()
@@ -70,7 +78,8 @@ function guid(line: Line): void {
   if (!GUID.test(text)) line.invalid('Invalid GUID format\n', text)
 }
 
-const WORDS: ReadonlyMap<string, Read> = new Map<string, Read>([
+/** Cut short, a word is the first of these that it begins. */
+const WORDS: readonly (readonly [string, Read])[] = [
   [
     'mac',
     (line, vf) => {
@@ -78,7 +87,13 @@ const WORDS: ReadonlyMap<string, Read> = new Map<string, Read>([
     },
   ],
   ['vlan', vlan],
-  ['rate', (line) => unsigned(line, 'rate')],
+  [
+    'rate',
+    (line, vf) => {
+      const rate = unsigned(line, 'rate')
+      if (vf.rateIsMax) vf.max = rate
+    },
+  ],
   [
     'max_tx_rate',
     (line, vf) => {
@@ -103,4 +118,4 @@ const WORDS: ReadonlyMap<string, Read> = new Map<string, Read>([
   ],
   ['node_guid', guid],
   ['port_guid', guid],
-])
+]

@@ -354,8 +354,14 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
     if (nobody !== undefined) {
-      // fib_new_table() comes first.
-      if (own === 4 && change !== 'delete') context.host.fib.of(4).table(spec.table!)
+      if (change === 'delete') {
+        if (!context.host.fib.hasTable(own, spec.table!))
+          throw new Refusal('ESRCH', 'FIB table does not exist')
+      } else {
+        // fib_new_table() and fib6_new_table() come first.
+        context.host.fib.of(own).table(spec.table!)
+        checkAlgorithms(context, spec, said)
+      }
       throw throughNobody(spec, change, nobody)
     }
     told =
@@ -507,6 +513,15 @@ function remove(
   )
 }
 
+/** ip_metrics_convert(), before any next hop is looked at. */
+function checkAlgorithms(context: IpContext, spec: RouteSpec, metrics: readonly RouteMetric[]): void {
+  if (!metrics.some((metric) => isUnknownAlgorithm(context, metric))) return
+  const family = spec.family ?? 4
+  // fib_new_table() and fib6_new_table() come first, and of IPv4 the scope that the type asks for.
+  context.host.fib.of(family).table(spec.table!)
+  throw new Refusal('EINVAL', (family === 4 && invalidScope(spec)) || 'Unknown tcp congestion algorithm')
+}
+
 /** `expires`: seconds, FOREVER; IPv4 does not know it. */
 function request(
   context: IpContext,
@@ -516,12 +531,7 @@ function request(
   metrics: readonly RouteMetric[],
 ): Route {
   const { fib } = context.host
-  if (metrics.some((metric) => isUnknownAlgorithm(context, metric))) {
-    const family = spec.family ?? 4
-    // fib_new_table() and fib6_new_table() come first, and of IPv4 the scope that the type asks for.
-    fib.of(family).table(spec.table!)
-    throw new Refusal('EINVAL', (family === 4 && invalidScope(spec)) || 'Unknown tcp congestion algorithm')
-  }
+  checkAlgorithms(context, spec, metrics)
   const type = spec.type ?? RouteType.Unicast
   const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
   const mortal = expires !== FOREVER && spec.family === 6 && !refuses

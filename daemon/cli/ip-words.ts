@@ -182,6 +182,11 @@ export class Line {
     return this.#at >= this.#words.length
   }
 
+  /** The words that are left. */
+  rest(): readonly string[] {
+    return this.#words.slice(this.#at)
+  }
+
   get left(): number {
     return this.#words.length - this.#at
   }

@@ -3,6 +3,7 @@
 
 import { VARIANT } from '../../rules/text/command-model.ts'
 import { ToolError } from '../../rules/text/errors.ts'
+import { scanUnsigned } from '../../rules/text/numbers.ts'
 import { EndMissing, LineFailed, Restore } from '../../rules/text/restore.ts'
 import { getopt, type LongOption } from './getopt.ts'
 import { failure, Output, type ToolOutput, type ToolWorld, toolName } from './iptables-common.ts'
@@ -150,8 +151,8 @@ function setOption(wish: Wish, letter: string, value: string | null, output: Out
       break
     case 'W': {
       if (value === null) throw new ToolError('wait interval value required')
-      if (!/^\s*[-+]?\d/.test(value)) throw new ToolError('wait interval not numeric')
-      const micros = Number.parseInt(value, 10) >>> 0
+      const micros = scanUnsigned(value)
+      if (micros === null) throw new ToolError('wait interval not numeric')
       if (micros > 999999) throw new ToolError(`too long usec wait ${micros} > 999999 usec`)
       output.err('Ignoring deprecated --wait-interval option.\n')
       wish.waitInterval = true

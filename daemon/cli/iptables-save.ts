@@ -28,7 +28,12 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
   }
   let counters = false
   let table: string | null = null
+  /** Where standard output goes; the tool opens the file when it reads -f. */
   let path: string | null = null
+  const say = (text: string): void => {
+    if (path === null || isStandardOutput(path)) output.out(text)
+    else io.writeFile(path, text)
+  }
   const save = (): ToolOutput => {
     let text = ''
     const now = io.now()
@@ -40,24 +45,23 @@ export function runIptablesSave(argv: readonly string[], world: ToolWorld): Tool
       if (draft === null) return end(1, `${program} v${VARIANT}: Cannot initialize: ${noTable(table)}\n`)
       text = saveTable(draft.view, counters, program, now, remark)
     }
-    if (path === null || isStandardOutput(path)) output.out(text)
-    else {
-      try {
-        io.writeFile(path, text)
-      } catch (error) {
-        return end(1, `Failed to open file, error: ${reasonOf(error)}\n`)
-      }
-    }
+    say(text)
     return output.finish(0)
   }
   const parsed = getopt(argv, 'bcdt:M:f:V', LONG, program)
   for (const { letter, value } of parsed.options) {
     if (letter === 'c') counters = true
     else if (letter === 't') table = value
-    else if (letter === 'f') path = value
-    else if (letter === 'b') output.err('-b/--binary option is not implemented\n')
+    else if (letter === 'f') {
+      path = value
+      try {
+        say('')
+      } catch (error) {
+        return end(1, `Failed to open file, error: ${reasonOf(error)}\n`)
+      }
+    } else if (letter === 'b') output.err('-b/--binary option is not implemented\n')
     else if (letter === 'V') {
-      output.out(`${program} v${VARIANT}\n`)
+      say(`${program} v${VARIANT}\n`)
       return output.finish(0)
     } else if (letter === 'd') return save() // What stands behind it is not looked at.
   }

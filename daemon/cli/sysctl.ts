@@ -305,6 +305,14 @@ function filledIn(pattern: string, name: string): string {
     .join('/')
 }
 
+/** glob(3) finds what stands in front of slashes at the end, where that is more than one character. */
+function withoutSlashes(path: string): string {
+  let end = path.length
+  const escaped = (): boolean => /\\*$/.exec(path.slice(0, end - 1))![0].length % 2 === 1
+  while (end > 2 && path[end - 1] === '/' && !escaped()) end--
+  return path.slice(0, end)
+}
+
 /** In the order of directories that are read one by one. */
 function byPath(a: string, b: string): number {
   const x = a.split('.')
@@ -531,8 +539,9 @@ class Session {
   }
 
   /** Null: it cannot be read, which has been said. */
-  loadFile(file: string, call: Pick<ToolCall, 'directory' | 'stdin'>, root = ''): Setting[] {
-    if (file === '-') return this.load(file, call.stdin)
+  loadFile(said: string, call: Pick<ToolCall, 'directory' | 'stdin'>, root = ''): Setting[] {
+    if (said === '-') return this.load(said, call.stdin)
+    const file = withoutSlashes(said)
     try {
       return this.load(file, readCallFile(call, `${root.replace(/\/$/, '')}${file}`))
     } catch (error) {

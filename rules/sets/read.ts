@@ -354,11 +354,11 @@ export function readElement(type: SetType, text: string, options: SetOptions): v
 
 type Reader = (text: string, options: SetOptions) => void
 
-/** `%x` of sscanf: what follows does not matter, and of long numbers the last 32 bits count. */
+/** `%x` of sscanf: what follows does not matter, of long numbers the last 32 bits count, and `0x` alone is 0. */
 function scanHex(text: string): { value: number; rest: string } | null {
-  const found = /^\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+)/.exec(text)
+  const found = /^\s*([+-]?)(?:0[xX]([0-9a-fA-F]*)|([0-9a-fA-F]+))/.exec(text)
   if (found === null) return null
-  const value = Number(BigInt(`0x${found[2]}`) & 0xffffffffn)
+  const value = Number(BigInt(`0x${found[2] || found[3] || '0'}`) & 0xffffffffn)
   return { value: (found[1] === '-' ? -value : value) >>> 0, rest: text.slice(found[0].length) }
 }
 

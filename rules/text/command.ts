@@ -39,7 +39,7 @@ import {
 } from './command-options.ts'
 import { ToolError, ToolStop } from './errors.ts'
 import { helpText, STANDARD_HELP } from './help.ts'
-import { hasSpace, isScanInt, scanCounter, wholeNumber } from './numbers.ts'
+import { hasSpace, isScanInt, scanCounter, scanUnsigned, wholeNumber } from './numbers.ts'
 import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
 import { protocolNumber } from './services.ts'
 
@@ -619,9 +619,7 @@ class Parse {
       if (!this.#hasArgument()) this.#fail('wait interval value required')
       value = this.#next()
     }
-    const digits = /^\s*[-+]?\d+/.exec(value)
-    if (digits === null) this.#fail('wait interval not numeric')
-    const micros = Number(digits![0]) >>> 0
+    const micros = scanUnsigned(value) ?? this.#fail('wait interval not numeric')
     if (micros > 999999) this.#fail(`too long usec wait ${micros} > 999999 usec`)
     this.#warn('Ignoring deprecated --wait-interval option.\n')
     this.#waitInterval = true

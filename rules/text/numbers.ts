@@ -158,3 +158,12 @@ export function scanCounter(text: string): number | null {
   const value = Number(digits[2])
   return digits[1] === '-' ? Number(BigInt.asUintN(64, -BigInt(digits[2]!))) : value
 }
+
+/** `%u` of sscanf: beyond 64 bits it is the largest, of anything else the last 32 bits count; null: no number. */
+export function scanUnsigned(text: string): number | null {
+  const found = /^\s*([-+]?)(\d+)/.exec(text)
+  if (found === null) return null
+  const value = BigInt(found[2]!)
+  if (value >= 2n ** 64n) return 0xffff_ffff
+  return Number(BigInt.asUintN(32, found[1] === '-' ? -value : value))
+}

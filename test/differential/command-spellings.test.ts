@@ -121,6 +121,10 @@ iptables-restore -W 5
 iptables-restore -w -W 5
 iptables-restore -w 0 -W 5
 iptables-restore -W 5 /nope
+iptables-restore -w 5 -W 99999999999999999999
+iptables -W 999999999999999999999999999999 -L
+iptables -W 4294967297 -L
+iptables -w -W -99999999999999999999 -L
 iptables -A INPUT -c 18446744073709551615 -1 -j ACCEPT
 iptables -nvL INPUT
 iptables -nvxL INPUT

@@ -201,6 +201,14 @@ test.skipIf(reason !== null).each(seeds)('ipset and the kernel, seed %i', { time
 
 /** Lines that once differed, in sequence. */
 const ONCE = `
+create skb hash:ip skbinfo
+add skb 1.1.1.1 skbprio 0x:10
+add skb 1.1.1.2 skbprio 0x:0x
+add skb 1.1.1.3 skbprio 0xg:5
+add skb 1.1.1.4 skbprio 5:0xg
+add skb 1.1.1.5 skbmark 0x/0x
+list skb -s
+destroy skb
 create '' hash:ip
 add '' 1.2.3.4
 list -o xml

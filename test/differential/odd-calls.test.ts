@@ -32,6 +32,10 @@ iptables-save >/dev/full
 iptables-save >&-
 iptables-save -f /nonexistent/x
 iptables-save -f /
+iptables-save -f s1 -f s2 x; wc -c s1 s2
+iptables-save -f s3 -V; cat s3
+iptables-save -f -f /nonexistent/x; wc -c ./-f
+sysctl -p nosuch/ x/ 'b\\/' //
 iptables -A INPUT -j $'\x1b[31mred'
 iptables -A INPUT -m $'\x1b[31mred'
 iptables -A INPUT -s $'\u00fc.example' -j ACCEPT
