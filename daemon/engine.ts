@@ -240,6 +240,7 @@ function addRoute(host: Host, family: Family, route: RouteConfig): void {
     type: route.type,
     dst: route.dst,
     prefixLength: route.prefixLength,
+    from: route.source,
     table: route.table,
     tos: route.tos,
     metric: route.metric,

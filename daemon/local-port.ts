@@ -122,7 +122,8 @@ export class LocalNamespace {
     const known = new Set<string>()
     const listed = [...fib.routes(family, Table.Main), ...fib.routes(family, Table.Default)]
     for (const r of listed.length > MOST_ROUTES ? [] : listed) {
-      const prefix = `${formatAddress(family, r.dst)}/${r.prefixLength}`
+      const from = r.from === null ? '' : ` from ${formatAddress(6, r.from.words)}/${r.from.prefixLength}`
+      const prefix = `${formatAddress(family, r.dst)}/${r.prefixLength}${from}`
       if (r.type !== RouteType.Unicast || known.has(prefix)) continue
       const via = r.nexthops?.[0]?.device ?? r.device
       if (via === null || via.loopback) continue

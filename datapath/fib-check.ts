@@ -6,8 +6,10 @@ import { type Device, ipv6Begun, Scope } from './devices.ts'
 import type { FibLookup } from './fib-lookup.ts'
 import type { Family } from './packet.ts'
 import {
+  type FlowKey,
   isJoined,
   isReject6,
+  maskedWords,
   type Nexthop,
   newFlowKey,
   RouteError,
@@ -69,6 +71,14 @@ function extrasOf({ extras }: RouteSpec, hops: readonly Nexthop[] | null): Route
   // In the order of what is said without a next hop: sameRoute() compares the text.
   const own = { ...(onlink ? { onlink } : {}), ...(via6 ? { via6 } : {}), ...shared }
   return Object.keys(own).length === 0 ? null : own
+}
+
+function keyTo(family: Family, to: Words, source: Words | null): FlowKey {
+  const key = newFlowKey()
+  key.family = family
+  ;[key.d0, key.d1, key.d2, key.d3] = to
+  if (source !== null) [key.s0, key.s1, key.s2, key.s3] = source
+  return key
 }
 
 /** An ifindex that no device has. */
@@ -140,6 +150,9 @@ export class RouteChecker {
       type,
       dst: spec.dst,
       prefixLength: spec.prefixLength,
+      from: spec.from?.prefixLength
+        ? { ...spec.from, words: maskedWords(spec.from.words, spec.from.prefixLength) }
+        : null,
       table: spec.table ?? tableFor(type),
       tos: spec.tos ?? 0,
       // IP6_RT_PRIO_USER.
@@ -170,12 +183,8 @@ export class RouteChecker {
     spec: RouteSpec,
     onlink = false,
   ): RouteEntry {
-    const key = newFlowKey()
-    key.family = family
-    key.d0 = gateway[0]
-    key.d1 = gateway[1]
-    key.d2 = gateway[2]
-    key.d3 = gateway[3]
+    // ip6_nh_lookup_table() asks from the preferred source, fib6_lookup() from nowhere.
+    const key = keyTo(family, gateway, family === 6 ? (spec.source ?? null) : null)
     key.oif = device?.index ?? 0
     // Of IPv6 the question comes in nowhere, by lo neither, as rules see it.
     if (family === 6) key.iif = NOWHERE
@@ -198,8 +207,10 @@ export class RouteChecker {
         const own = this.#fib.of(family).tables.get(table)
         via = own === undefined ? null : this.#fib.ask(this.#fib.of(family), table, key)
       }
-      if (via === null || (family === 6 && !fits(via)))
+      if (via === null || (family === 6 && !fits(via))) {
+        key.s0 = key.s1 = key.s2 = key.s3 = 0
         via = this.#fib.finish(this.#fib.walk(this.#fib.of(family), key))
+      }
     } finally {
       this.#fib.leastScope = 0
     }
@@ -337,7 +348,7 @@ export class RouteChecker {
     let device = given
     if (!linkLocal) {
       if (gateway[0] >>> 24 === 0xff || gateway.every((w) => w === 0)) fail('Invalid gateway address')
-      if (onlink) this.#onLinkDevice6(gateway, given!)
+      if (onlink) this.#onLinkDevice6(gateway, given!, spec.source ?? null)
       else device = this.#onLink(6, gateway, given, spec).device
     }
     if (device === null) return fail('Egress device not specified')
@@ -347,10 +358,9 @@ export class RouteChecker {
   }
 
   /** ip6_route_check_nh_onlink(): what the main table says of the gateway, but for its default route, must agree. */
-  #onLinkDevice6(gateway: Words, device: Device): void {
+  #onLinkDevice6(gateway: Words, device: Device, source: Words | null): void {
     const main = this.#fib.of(6).tables.get(Table.Main)
-    const [w0, w1, w2, w3] = gateway
-    const hit = main?.select6(w0, w1, w2, w3, device.index, false) ?? null
+    const hit = main?.select6(keyTo(6, gateway, source), device.index, false) ?? null
     if (hit === null || isRejected6(hit) || hit.prefixLength === 0) return
     if (hit.type !== RouteType.Unicast || !hit.uses(device))
       throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)

@@ -1,7 +1,7 @@
 // Routes that follow from IPv6 addresses (addrconf_prefix_route and its kin); fib-addresses.ts has those of IPv4.
 
 import { type Address, type Device, Scope } from './devices.ts'
-import { type RouteSpec, RouteType, sameWords, Table, type Words } from './route.ts'
+import { maskedWords, type RouteSpec, RouteType, sameWords, Table, type Words } from './route.ts'
 
 /** The routes that one IPv6 address brings (ip6_ins_rt of addrconf_f6i_alloc, addrconf_prefix_route). */
 export function derive6(device: Device, address: Address): RouteSpec[] {
@@ -73,14 +73,6 @@ export const multicast6 = (device: Device): RouteSpec => ({
   metric: KERNEL_METRIC6,
   device,
 })
-
-function maskedWords(w: Words, length: number): Words {
-  const word = (i: number): number => {
-    const bits = Math.min(Math.max(length - i * 32, 0), 32)
-    return bits === 0 ? 0 : w[i]! & (-1 << (32 - bits))
-  }
-  return [word(0), word(1), word(2), word(3)]
-}
 
 /** The route to the prefix of an address. */
 export const prefixOf6 = (device: Device, { words, prefixLength, metric }: Address): RouteSpec =>

@@ -262,7 +262,7 @@ export class FibLookup {
     const table = rt.tables.get(id)
     if (table === undefined || table.size === 0) return null
     // RT6_LOOKUP_F_IFACE: what refuses is of lo, and no route out of another device.
-    if (rt.family === 6) return table.select6(key.d0, key.d1, key.d2, key.d3, key.oif, key.oif !== 0)
+    if (rt.family === 6) return table.select6(key, key.oif, key.oif !== 0)
     const route = table.find4(key.d0, key.tos, key.oif, this.leastScope)
     if (route !== null) route.accessed = true
     return route
@@ -689,14 +689,16 @@ export class FibLookup {
     for (const rt of [this.v4, this.v6]) {
       let tos = false
       rt.multipath = false
+      let source = false
       for (const table of rt.tables.values()) {
         tos ||= table.tosRoutes > 0
+        source ||= table.sourceRoutes > 0
         rt.multipath ||= table.multipathRoutes > 0
       }
       const rules = rt.custom ? rt.rules : []
       const any = (asks: (r: Rule) => unknown): boolean => rules.some((r) => Boolean(asks(r)))
       rt.asksTos = tos || any((r) => r.tos)
-      rt.asksSource = any((r) => r.source)
+      rt.asksSource = source || any((r) => r.source)
       rt.asksMark = any((r) => r.markMask)
       rt.asksIif = any((r) => r.iif)
       rt.ruleRealms = any((r) => r.realm)

@@ -56,6 +56,7 @@ export {
   type RouteExtras,
   RouteFailure,
   type RouteMetric,
+  type RoutePrefix,
   type RouteSpec,
   RouteType,
   Table,
@@ -220,8 +221,9 @@ export class Fib extends FibLookup {
           realmFits(r.nexthops === null ? r : o, h.realm)
         )
       })
+    const from = spec.from?.prefixLength ? spec.from : null
     const hit = table
-      ?.chain(spec.dst, spec.prefixLength)
+      ?.located(spec.dst, spec.prefixLength, from)
       .find(
         (r) =>
           (family === 6 || r.tos === (spec.tos ?? 0)) &&
@@ -241,7 +243,11 @@ export class Fib extends FibLookup {
       throw new RouteError('ESRCH', 'FIB table does not exist', true)
     if (table === undefined || hit === undefined) {
       // The root of an IPv6 table has an entry that may not be taken away (fib6_null_entry).
-      const atRoot = family === 6 && spec.prefixLength === 0 && !table?.chain(spec.dst, 0).length
+      const atRoot =
+        family === 6 &&
+        spec.prefixLength === 0 &&
+        !table?.chain(spec.dst, 0).length &&
+        !(from !== null && table?.hasSources(spec.dst, 0))
       const unowned = (spec.protocol ?? 'kernel') === 'kernel'
       if (
         atRoot &&
@@ -403,10 +409,14 @@ export class Fib extends FibLookup {
     const rt = this.of(route.family)
     const table = rt.table(route.table)
     const beside = table
-      .chain(route.dst, route.prefixLength)
+      .chain(route.dst, route.prefixLength, route.from)
       .filter((r) => r.tos === route.tos && r.metric === route.metric)
+    const refuse = (code: RouteError['code'], why: string, told = false): never => {
+      table.refused(route)
+      throw new RouteError(code, why, told)
+    }
     if (beside.length > 0) {
-      if (mode === 'add') throw new RouteError('EEXIST', 'File exists')
+      if (mode === 'add') refuse('EEXIST', 'File exists')
       if (mode === 'replace' || mode === 'change') {
         const twin = beside.find((r) => sameRoute(r, route))
         if (route.family === 4 && twin !== undefined && twin !== beside[0])
@@ -417,7 +427,7 @@ export class Fib extends FibLookup {
         if (route.family === 6) {
           // In its place (fib6_add_rt2node).
           this.ends.delete(old)
-          table.replace(old, route)
+          table.replace(old, route, 'replaced')
           if (old.realm !== 0) rt.realms--
         } else {
           this.#take(rt, table, old)
@@ -436,23 +446,18 @@ export class Fib extends FibLookup {
             if (r.derived && !verify && h.device === route.device && route.gateway === null) return false
             else if (hops.some((o) => o.device === h.device && sameWords(o.gateway, h.gateway))) {
               if (this.ends.has(r)) this.#renew(table, r, route.mtu, end)
-              throw new RouteError('EEXIST', 'File exists')
+              refuse('EEXIST', 'File exists')
             }
         const sharer = shares(route) ? beside.find(shares) : undefined
         if (sharer !== undefined) {
-          this.#alter(table, sharer, siblings(sharer, [...hopsOf(sharer), ...hops]))
+          this.#alter(table, sharer, siblings(sharer, [...hopsOf(sharer), ...hops]), 'joined')
           return false
         }
       } else if (beside.some((r) => sameRoute(r, route))) throw new RouteError('EEXIST', 'File exists')
     } else if (mode === 'change') {
-      if (
-        route.family === 6 &&
-        route.prefixLength > 0 &&
-        table.chain(route.dst, route.prefixLength).length === 0 &&
-        !table.partsAt(route.dst, route.prefixLength)
-      )
-        throw new RouteError('ENOENT', 'Can not replace route - no match found', true)
-      throw new RouteError('ENOENT', 'No such file or directory')
+      if (route.family === 6 && !table.hasNode(route))
+        refuse('ENOENT', 'Can not replace route - no match found', true)
+      refuse('ENOENT', 'No such file or directory')
     }
     table.insert(route, mode === 'prepend' && route.family === 4)
     if (route.realm !== 0) rt.realms++
@@ -463,7 +468,7 @@ export class Fib extends FibLookup {
   #renew(table: RouteTable, old: RouteEntry, mtu: number, end: number | null): void {
     this.ends.delete(old)
     const renewed = mtu === 0 ? old : new RouteEntry({ ...old, mtu })
-    if (renewed !== old) table.replace(old, renewed)
+    if (renewed !== old) table.replace(old, renewed, 'reworded')
     this.setEnd(renewed, end)
     this.changed()
   }
@@ -483,8 +488,13 @@ export class Fib extends FibLookup {
   }
 
   /** The same IPv6 route in other words: it ends when it would have. */
-  #alter(table: RouteTable, old: RouteEntry, route: RouteEntry): void {
-    table.replace(old, route)
+  #alter(
+    table: RouteTable,
+    old: RouteEntry,
+    route: RouteEntry,
+    how: 'reworded' | 'joined' = 'reworded',
+  ): void {
+    table.replace(old, route, how)
     const end = this.ends.get(old)
     this.ends.delete(old)
     if (end !== undefined) this.ends.set(route, end)
@@ -603,7 +613,10 @@ export class Fib extends FibLookup {
   }
 
   #stands(route: RouteEntry): boolean {
-    return this.of(route.family).table(route.table).chain(route.dst, route.prefixLength).includes(route)
+    return this.of(route.family)
+      .table(route.table)
+      .chain(route.dst, route.prefixLength, route.from)
+      .includes(route)
   }
 
   /** addrconf_prefix_route() and its kin for all IPv6 addresses of a device at once: what differs is changed. */

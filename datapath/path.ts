@@ -29,7 +29,7 @@ import {
 } from './packet.ts'
 import { parse } from './parse.ts'
 import { HEADROOM } from './ring.ts'
-import { RouteType } from './route.ts'
+import { RouteType, type Sides } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 import { ETH_HEADER_LEN } from './wire/ethernet.ts'
 
@@ -150,9 +150,9 @@ export class Path {
     return this.#ipv4.mtu(route, d0, forwarding)
   }
 
-  /** dst_mtu(): the MTU of an IPv6 route towards a destination. */
-  mtu6(route: Route, d0: number, d1: number, d2: number, d3: number): number {
-    return this.#ipv6.mtu(route, d0, d1, d2, d3)
+  /** dst_mtu(): the MTU of an IPv6 route between two addresses. */
+  mtu6(route: Route, key: Sides): number {
+    return this.#ipv6.mtu(route, key)
   }
 
   /** Bytes that a route takes onward in one piece, as far as nobody was told of less. */

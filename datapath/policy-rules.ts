@@ -1,14 +1,11 @@
 // Policy rules: what `ip rule` has (net/core/fib_rules.c, fib4_rule_*, fib6_rule_*).
 
 import type { Family } from './packet.ts'
-import { RouteError, sameWords, Table, type Words } from './route.ts'
+import { inPrefix, RouteError, type RoutePrefix, sameWords, Table } from './route.ts'
 
 export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit'
 
-export interface RulePrefix {
-  readonly words: Words
-  readonly prefixLength: number
-}
+export type RulePrefix = RoutePrefix
 
 /** A policy rule as `ip rule add` says it. What is absent is not asked. */
 export interface RuleSpec {
@@ -123,16 +120,8 @@ export function sameRule(a: Rule, b: Rule): boolean {
 }
 
 /** The address lies in the prefix. Does not allocate. */
-export function covers(p: RulePrefix, w0: number, w1: number, w2: number, w3: number): boolean {
-  const length = p.prefixLength
-  const w = p.words
-  if (length <= 32) return length === 0 || (w0 ^ w[0]) >>> (32 - length) === 0
-  if (w0 !== w[0]) return false
-  if (length <= 64) return (w1 ^ w[1]) >>> (64 - length) === 0
-  if (w1 !== w[1]) return false
-  if (length <= 96) return (w2 ^ w[2]) >>> (96 - length) === 0
-  return w2 === w[2] && (w3 ^ w[3]) >>> (128 - length) === 0
-}
+export const covers = (p: RulePrefix, w0: number, w1: number, w2: number, w3: number): boolean =>
+  inPrefix(p.words, p.prefixLength, w0, w1, w2, w3)
 
 /** A rule that may be put among `rules` (fib_nl2rule). Throws RouteError. */
 export function checkedRule(family: Family, rules: readonly Rule[], spec: RuleSpec): Rule {

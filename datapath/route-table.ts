@@ -5,11 +5,20 @@
 //              │
 //     hash(destination & mask, length) ─▶ node ─▶ routes of that prefix: by tos, then metric, then age
 //
-// A look-up costs one probe a length in use, whether the table holds ten routes or a hundred thousand.
+// A look-up costs one probe a length in use, whether the table holds ten routes or a hundred thousand. IPv6 has the
+// kernel's tree besides (route-tree.ts), for the order of its routes, and for look-ups once one of them asks for a source.
 
 import { type Device, Scope } from './devices.ts'
 import type { Family } from './packet.ts'
-import { type Nexthop, type RouteExtras, RouteType, type Words } from './route.ts'
+import {
+  type FlowKey,
+  type Nexthop,
+  type RouteExtras,
+  type RoutePrefix,
+  RouteType,
+  type Words,
+} from './route.ts'
+import { type Replacement, type RouteNode, RouteTree } from './route-tree.ts'
 
 type RouteFields = Omit<
   RouteEntry,
@@ -21,6 +30,7 @@ type RouteFields = Omit<
   | 'uses'
   | 'through'
   | 'extras'
+  | 'from'
   | 'weight'
   | 'origin'
   | 'dead'
@@ -30,6 +40,7 @@ type RouteFields = Omit<
 > & {
   readonly origin?: Device | null
   readonly extras?: RouteExtras | null
+  readonly from?: RoutePrefix | null
   readonly weight?: number
 }
 
@@ -42,6 +53,7 @@ export class RouteEntry {
   readonly type: number
   readonly dst: Words
   readonly prefixLength: number
+  readonly from: RoutePrefix | null
   readonly table: number
   readonly tos: number
   readonly metric: number
@@ -85,6 +97,7 @@ export class RouteEntry {
     this.type = o.type
     this.dst = o.dst
     this.prefixLength = o.prefixLength
+    this.from = o.from ?? null
     this.table = o.table
     this.tos = o.tos
     this.metric = o.metric
@@ -152,7 +165,6 @@ export const TOS_MASK = 0x1c
 
 export class RouteTable {
   readonly id: number
-  readonly #family: Family
   readonly #bits: number
   /** Routes in use of each prefix length. */
   readonly #counts: Int32Array
@@ -170,13 +182,16 @@ export class RouteTable {
   tosRoutes = 0
   /** Routes with several next hops. */
   multipathRoutes = 0
+  /** IPv6 routes with a source. They stand in the tree alone, the others in both. */
+  sourceRoutes = 0
+  readonly #tree: RouteTree | null
 
   constructor(family: Family, id: number) {
     this.id = id
-    this.#family = family
     this.#bits = family === 4 ? 32 : 128
     this.#counts = new Int32Array(this.#bits + 1)
     this.#order = new Int32Array(this.#bits + 1)
+    this.#tree = family === 6 ? new RouteTree() : null
   }
 
   /**
@@ -225,16 +240,17 @@ export class RouteTable {
    * fib6_table_lookup(): the best route of the longest prefix that has one; null if none. `oif`: ifindex that is better
    * than others, 0 any; with `strict` others do not count at all. Does not allocate.
    */
-  select6(d0: number, d1: number, d2: number, d3: number, oif: number, strict: boolean): RouteEntry | null {
+  select6(key: FlowKey, oif: number, strict: boolean): RouteEntry | null {
+    if (this.sourceRoutes > 0) {
+      const tree = this.#tree!
+      for (let node: RouteNode | null = tree.find(key); node !== null; node = tree.back(node, key)) {
+        const hit = bestFit(node.routes, oif, strict)
+        if (hit !== null) return hit
+      }
+      return null
+    }
     for (let i = 0; i < this.#orderCount; i++) {
-      const length = this.#order[i]!
-      const node = this.#node(
-        d0 & maskWord(length, 0),
-        d1 & maskWord(length, 1),
-        d2 & maskWord(length, 2),
-        d3 & maskWord(length, 3),
-        length,
-      )
+      const node = this.#nodeOf(key, this.#order[i]!)
       if (node < 0) continue
       const hit = bestFit(this.#chains[node]!, oif, strict)
       if (hit !== null) return hit
@@ -246,98 +262,133 @@ export class RouteTable {
    * rt6_device_match(): the first route of the longest prefix that leads out of `oif` (ifindex, 0 any), whatever its
    * metric; the first of all if none does, or with `only` one of a shorter prefix. Null if none. Does not allocate.
    */
-  match6(d0: number, d1: number, d2: number, d3: number, oif: number, only: boolean): RouteEntry | null {
+  match6(key: FlowKey, oif: number, only: boolean): RouteEntry | null {
+    if (this.sourceRoutes > 0) {
+      const tree = this.#tree!
+      for (let node: RouteNode | null = tree.find(key); node !== null; node = tree.back(node, key)) {
+        const hit = firstMatch(node.routes, oif, only)
+        if (hit !== null) return hit
+      }
+      return null
+    }
     for (let i = 0; i < this.#orderCount; i++) {
-      const length = this.#order[i]!
-      const node = this.#node(
-        d0 & maskWord(length, 0),
-        d1 & maskWord(length, 1),
-        d2 & maskWord(length, 2),
-        d3 & maskWord(length, 3),
-        length,
-      )
+      const node = this.#nodeOf(key, this.#order[i]!)
       if (node < 0) continue
-      const chain = this.#chains[node]!
-      if (oif !== 0)
-        for (let j = 0; j < chain.length; j++) if (chain[j]!.through(oif) !== null) return chain[j]!
-      if (!only || oif === 0) return chain[0]!
+      const hit = firstMatch(this.#chains[node]!, oif, only)
+      if (hit !== null) return hit
     }
     return null
   }
 
-  /** Routes of exactly that prefix, in order; the table's own array. */
-  chain(dst: Words, prefixLength: number): readonly RouteEntry[] {
+  /** Routes of exactly that prefix, and of that source, in order; the table's own array. */
+  chain(dst: Words, prefixLength: number, from: RoutePrefix | null = null): readonly RouteEntry[] {
+    if (from !== null) {
+      const node = this.#tree?.at(dst, prefixLength)
+      return (node && this.#tree!.atSource(node, from.words, from.prefixLength)?.routes) ?? []
+    }
     const node = this.#node(dst[0], dst[1], dst[2], dst[3], prefixLength)
     return node < 0 ? [] : this.#chains[node]!
   }
 
+  /** fib6_locate(): chain() of an IPv6 route to be taken away. Where nobody asks for a source, none is minded. */
+  located(dst: Words, prefixLength: number, from: RoutePrefix | null): readonly RouteEntry[] {
+    return this.chain(dst, prefixLength, this.hasSources(dst, prefixLength) ? from : null)
+  }
+
+  /** Some IPv6 route of exactly that prefix has a source. */
+  hasSources(dst: Words, prefixLength: number): boolean {
+    return this.#tree?.at(dst, prefixLength)?.sources != null
+  }
+
   /**
-   * Whether routes of narrower prefixes part right behind that prefix: the kernel's tree has a node there then, though no
-   * route (fib6_add_1()). Looks at all routes.
+   * Whether the kernel's tree has a node for the prefixes of an IPv6 route, if only because narrower ones part right behind
+   * (fib6_add_1()).
    */
-  partsAt(dst: Words, prefixLength: number): boolean {
-    const word = prefixLength >>> 5
-    const bit = 0x8000_0000 >>> (prefixLength & 31)
-    let sides = 0
-    for (const { dst: other, prefixLength: length } of this.list())
-      if (length > prefixLength && dst.every((w, i) => ((w ^ other[i]!) & maskWord(prefixLength, i)) === 0))
-        sides |= (other[word]! & bit) === 0 ? 1 : 2
-    return sides === 3
+  hasNode({ dst, prefixLength, from }: RouteEntry): boolean {
+    const node = this.#tree!.at(dst, prefixLength)
+    if (node === null || from === null) return node !== null
+    return this.#tree!.atSource(node, from.words, from.prefixLength) !== null
+  }
+
+  /** An IPv6 route was refused for those that are there, or are not. */
+  refused(route: RouteEntry): void {
+    this.#tree?.refused(route)
   }
 
   /** Puts a route behind those of the same tos and metric, or in front of them. */
   insert(route: RouteEntry, first = false): void {
-    const [w0, w1, w2, w3] = route.dst
-    let node = this.#node(w0, w1, w2, w3, route.prefixLength)
-    if (node < 0) {
-      if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash()
-      node = this.#spare.pop() ?? this.#chains.length
-      if ((node + 1) * KEY > this.#keys.length) {
-        const keys = new Int32Array(this.#keys.length * 2)
-        keys.set(this.#keys)
-        this.#keys = keys
-      }
-      this.#keys.set([w0, w1, w2, w3, route.prefixLength], node * KEY)
-      this.#chains[node] = []
-      this.#place(node)
-    }
-    const chain = this.#chains[node]!
+    const node = this.#tree?.open(route)
+    const chain = route.from === null ? this.#open(route, node) : node!.routes
     const after = (r: RouteEntry): boolean =>
       r.tos < route.tos ||
       (r.tos === route.tos && (first ? r.metric >= route.metric : r.metric > route.metric))
     const at = chain.findIndex(after)
     chain.splice(at < 0 ? chain.length : at, 0, route)
+    if (node !== undefined) this.#tree!.settle(node, route)
     this.size++
     if (route.tos !== 0) this.tosRoutes++
     if (route.paths !== null) this.multipathRoutes++
-    if (this.#counts[route.prefixLength]!++ === 0) this.#reorder()
+    if (route.from !== null) this.sourceRoutes++
+    else if (this.#counts[route.prefixLength]!++ === 0) this.#reorder()
   }
 
-  /** Puts `now`, of the same prefix, tos and metric, where `old` stands. */
-  replace(old: RouteEntry, now: RouteEntry): void {
-    const [w0, w1, w2, w3] = old.dst
-    const chain = this.#chains[this.#node(w0, w1, w2, w3, old.prefixLength)]!
+  /** The routes of a prefix; `treeNode`: the same array is there. */
+  #open({ dst: [w0, w1, w2, w3], prefixLength }: RouteEntry, treeNode: RouteNode | undefined): RouteEntry[] {
+    const there = this.#node(w0, w1, w2, w3, prefixLength)
+    if (there >= 0) return this.#chains[there]!
+    if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash()
+    const node = this.#spare.pop() ?? this.#chains.length
+    if ((node + 1) * KEY > this.#keys.length) {
+      const keys = new Int32Array(this.#keys.length * 2)
+      keys.set(this.#keys)
+      this.#keys = keys
+    }
+    this.#keys.set([w0, w1, w2, w3, prefixLength], node * KEY)
+    const chain = treeNode?.routes ?? []
+    this.#chains[node] = chain
+    this.#place(node)
+    return chain
+  }
+
+  /** Puts `now`, of the same prefixes, tos and metric, where `old` stands. */
+  replace(old: RouteEntry, now: RouteEntry, how: Replacement): void {
+    const chain = this.chain(old.dst, old.prefixLength, old.from) as RouteEntry[]
     chain[chain.indexOf(old)] = now
     if (old.paths !== null) this.multipathRoutes--
     if (now.paths !== null) this.multipathRoutes++
+    const node = this.#treeNode(old)
+    if (node !== null) this.#tree!.replace(node, old, now, how)
+  }
+
+  #treeNode({ dst, prefixLength, from }: RouteEntry): RouteNode | null {
+    const node = this.#tree?.at(dst, prefixLength) ?? null
+    return node === null || from === null ? node : this.#tree!.atSource(node, from.words, from.prefixLength)
   }
 
   remove(route: RouteEntry): boolean {
     const [w0, w1, w2, w3] = route.dst
-    const node = this.#node(w0, w1, w2, w3, route.prefixLength)
-    const chain = node < 0 ? undefined : this.#chains[node]
-    const at = chain === undefined ? -1 : chain.indexOf(route)
+    const chain = this.chain(route.dst, route.prefixLength, route.from) as RouteEntry[]
+    const at = chain.indexOf(route)
     if (at < 0) return false
-    chain!.splice(at, 1)
+    const treeNode = this.#treeNode(route)
+    chain.splice(at, 1)
     this.size--
     if (route.tos !== 0) this.tosRoutes--
     if (route.paths !== null) this.multipathRoutes--
-    if (chain!.length === 0) {
+    if (treeNode !== null) this.#tree!.leave(treeNode, route)
+    if (route.from !== null) {
+      this.sourceRoutes--
+      return true
+    }
+    if (chain.length === 0) {
+      const node = this.#node(w0, w1, w2, w3, route.prefixLength)
       const mask = this.#slots.length - 1
       let h = hash(w0, w1, w2, w3, route.prefixLength) & mask
       while (this.#slots[h] !== node + 1) h = (h + 1) & mask
       this.#slots[h] = -1
       this.#keys[node * KEY + 4] = -1
+      // The tree may have the array still.
+      this.#chains[node] = []
       this.#spare.push(node)
     }
     if (--this.#counts[route.prefixLength]! === 0) this.#reorder()
@@ -345,22 +396,16 @@ export class RouteTable {
   }
 
   /**
-   * All routes in the order in which the kernel prints them. IPv4 (fib_trie): by address, longer prefixes first. IPv6
-   * (fib6_walk): a prefix behind all that lie in it.
+   * All routes in the order in which the kernel prints them. IPv4 (fib_trie): by address, longer prefixes first. IPv6: as
+   * its tree has them.
    */
   list(): RouteEntry[] {
+    if (this.#tree !== null) return this.#tree.list()
     const prefixes = this.#chains.filter((c) => c.length > 0)
-    const nested = this.#family === 6
     prefixes.sort((a, b) => {
       const x = a[0]!
       const y = b[0]!
-      const common = nested ? Math.min(x.prefixLength, y.prefixLength) : 128
-      for (let i = 0; i < 4; i++) {
-        const mask = maskWord(common, i)
-        const d = ((x.dst[i]! & mask) >>> 0) - ((y.dst[i]! & mask) >>> 0)
-        if (d !== 0) return d
-      }
-      return y.prefixLength - x.prefixLength
+      return (x.dst[0] >>> 0) - (y.dst[0] >>> 0) || y.prefixLength - x.prefixLength
     })
     return prefixes.flat()
   }
@@ -383,6 +428,17 @@ export class RouteTable {
         return node
     }
     return -1
+  }
+
+  /** The node of a destination's first `length` bits. */
+  #nodeOf({ d0, d1, d2, d3 }: FlowKey, length: number): number {
+    return this.#node(
+      d0 & maskWord(length, 0),
+      d1 & maskWord(length, 1),
+      d2 & maskWord(length, 2),
+      d3 & maskWord(length, 3),
+      length,
+    )
   }
 
   #place(node: number): void {
@@ -468,6 +524,12 @@ function bestFit(chain: RouteEntry[], oif: number, strict: boolean): RouteEntry 
       }
   }
   return best
+}
+
+/** rt6_device_match() among the routes of one node. */
+function firstMatch(chain: RouteEntry[], oif: number, only: boolean): RouteEntry | null {
+  if (oif !== 0) for (let j = 0; j < chain.length; j++) if (chain[j]!.through(oif) !== null) return chain[j]!
+  return only && oif !== 0 ? null : (chain[0] ?? null)
 }
 
 function hash(w0: number, w1: number, w2: number, w3: number, length: number): number {

@@ -34,6 +34,31 @@ export type RouteFailure = (typeof RouteFailure)[keyof typeof RouteFailure]
 
 export type Words = AddressWords
 
+/** The first bits of addresses; the others are zero. */
+export interface RoutePrefix {
+  readonly words: Words
+  readonly prefixLength: number
+}
+
+/** The words with all bits behind `length` zero. */
+export function maskedWords(w: Words, length: number): Words {
+  const word = (i: number): number => {
+    const bits = Math.min(Math.max(length - i * 32, 0), 32)
+    return bits === 0 ? 0 : w[i]! & (-1 << (32 - bits))
+  }
+  return [word(0), word(1), word(2), word(3)]
+}
+
+/** Whether an address begins with the first `length` bits of `w`. Does not allocate. */
+export function inPrefix(w: Words, length: number, w0: number, w1: number, w2: number, w3: number): boolean {
+  if (length <= 32) return length === 0 || (w0 ^ w[0]) >>> (32 - length) === 0
+  if (w0 !== w[0]) return false
+  if (length <= 64) return (w1 ^ w[1]) >>> (64 - length) === 0
+  if (w1 !== w[1]) return false
+  if (length <= 96) return (w2 ^ w[2]) >>> (96 - length) === 0
+  return w2 === w[2] && (w3 ^ w[3]) >>> (128 - length) === 0
+}
+
 export interface Nexthop {
   readonly device: Device
   readonly gateway: Words | null
@@ -75,6 +100,8 @@ export interface Route {
   readonly type: number
   readonly dst: Words
   readonly prefixLength: number
+  /** IPv6: only packets from there take it (`from`); null: from anywhere. */
+  readonly from: RoutePrefix | null
   readonly table: number
   readonly tos: number
   readonly metric: number
@@ -107,6 +134,8 @@ export interface RouteSpec {
   readonly type?: number
   readonly dst: Words
   readonly prefixLength: number
+  /** Route.from; one of no bits is none. */
+  readonly from?: RoutePrefix | null
   /** Default: local for local, broadcast and anycast routes, else main. */
   readonly table?: number
   readonly tos?: number
@@ -170,6 +199,9 @@ export interface FlowKey {
   sport: number
   dport: number
 }
+
+/** The addresses of a packet, or of a question. */
+export type Sides = Pick<FlowKey, 'd0' | 'd1' | 'd2' | 'd3' | 's0' | 's1' | 's2' | 's3'>
 
 /** rt_uses_gateway: packets go by route.gateway. One that is this host's own address does not count. */
 export const usesGateway = (route: Route): boolean =>

@@ -133,7 +133,7 @@ export function getRoute(context: IpContext, line: Line): number {
 }
 
 /** `any` has no bytes to send: the address that was said before stays, with the length of this. */
-const stays = (before: AnyPrefix | null, now: AnyPrefix): AnyPrefix =>
+export const stays = (before: AnyPrefix | null, now: AnyPrefix): AnyPrefix =>
   before?.given && !now.given ? { ...now, words: before.words, given: true } : now
 
 /** 224.0.0.1: every interface is in that group. */

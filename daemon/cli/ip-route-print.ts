@@ -11,8 +11,6 @@ import type { Color } from './ip-output.ts'
 import type { AnyPrefix } from './ip-words.ts'
 
 export interface Filter {
-  /** `from`: of that family (0: any), `none`: of a prefix that no route has. */
-  from?: { readonly family: Family | 0; readonly none: boolean }
   /** 0: all tables. */
   table: number
   cloned: boolean
@@ -29,6 +27,9 @@ export interface Filter {
   source: AnyPrefix | null
   root: AnyPrefix | null
   match: AnyPrefix | null
+  /** The same of a route's own source prefix. */
+  fromRoot: AnyPrefix | null
+  fromMatch: AnyPrefix | null
   oif: Device | null
   iif: Device | null
   /** `if99`, and nobody has that number. */
@@ -53,6 +54,8 @@ export const NO_FILTER: Filter = {
   source: null,
   root: null,
   match: null,
+  fromRoot: null,
+  fromMatch: null,
   oif: null,
   iif: null,
   noSuchOif: false,
@@ -157,11 +160,14 @@ export function printRoute(
     const name = names.type(type)
     out.any('type', name, `${name} `)
   }
-  const dst =
-    r.prefixLength === 0
-      ? 'default'
-      : `${formatAddress(family, r.dst)}${r.prefixLength === bits ? '' : `/${r.prefixLength}`}`
+  const text = (words: Words, length: number): string =>
+    `${formatAddress(family, words)}${length === bits ? '' : `/${length}`}`
+  const dst = r.prefixLength === 0 ? 'default' : text(r.dst, r.prefixLength)
   out.any('dst', dst, out.paint(r.prefixLength === 0 ? null : colorOf(family), `${dst} `))
+  if (r.from !== null) {
+    const from = text(r.from.words, r.from.prefixLength)
+    out.any('from', from, out.paint(colorOf(family), `from ${from} `))
+  }
   if (r.tos !== 0 && f.tos === null) out.any('tos', names.tos(r.tos), `tos ${names.tos(r.tos)} `)
   if (f.via === null || f.via.length !== bits) printGateway(context, family, r.gateway, r.extras?.via6)
   if (r.device !== null && r.nexthops === null && f.oif === null)

@@ -6,9 +6,11 @@ import {
   type Route,
   RouteError,
   type RouteMetric,
+  type RoutePrefix,
   type RouteSpec,
   RouteType,
   Table,
+  type Words,
 } from '../../datapath/fib.ts'
 import { invalidScope, refusedHop } from '../../datapath/fib-check.ts'
 import { FOREVER } from '../../datapath/lifetimes.ts'
@@ -17,7 +19,7 @@ import { isErrorType } from '../../datapath/route-table.ts'
 import { doubleToUint, plainStrtoul, strtod } from '../../rules/text/numbers.ts'
 import { ANY, masked, sameWords } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
-import { getRoute } from './ip-route-get.ts'
+import { getRoute, stays } from './ip-route-get.ts'
 import { type Filter, METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
 import {
@@ -158,6 +160,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
   let tos = 0
   let metric = 0
   let source: AnyPrefix | null = null
+  let from: AnyPrefix | null = null
   let preference = 0
   let device: string | null = null
   const hop: Hop = { device: null, gateway: null, both: false, onlink: false, weight: 1, realm: null }
@@ -179,7 +182,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       if (hop.gateway !== null) line.invalid('use nexthop syntax to specify multiple via\n', word)
       hop.gateway = readVia(line, family)
       settle(hop.gateway)
-    } else if (word === 'from') settle(line.prefix(line.next(), family))
+    } else if (word === 'from') from = stays(from, settle(line.prefix(line.next(), family)))
     else if (word === 'tos' || begins(word, 'dsfield'))
       tos = line.named('"tos" value is invalid\n', line.numbers.tos)
     else if (word === 'expires') expires = line.number('"expires" value is invalid\n')
@@ -303,6 +306,11 @@ function modify(context: IpContext, line: Line, change: Change): number {
     type,
     dst: own === 6 ? masked(dst.words, dst.length) : dst.words,
     prefixLength: dst.length,
+    // IPv4 does not look at it.
+    from:
+      own === 6 && from !== null && from.length > 0
+        ? { words: masked(from.words, from.length), prefixLength: from.length }
+        : null,
     table:
       table === null || (table === 0 && own === 4)
         ? table === 0
@@ -561,7 +569,7 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
   let oif: string | null = null
   let iif: string | null = null
   /** `any` and `all` ask nothing, unless a family was said. */
-  const destination = (text: string): AnyPrefix | null =>
+  const prefix = (text: string): AnyPrefix | null =>
     (text === 'any' || text === 'all') && family === 0 && context.options.foreign === null
       ? null
       : line.prefix(text, family)
@@ -614,16 +622,15 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
     } else if (begins(word, 'from')) {
       const text = line.next()
       const named = begins(text, 'root') || begins(text, 'match') || begins(text, 'exact')
-      const source = line.prefix(named ? line.next() : text, family)
-      // No route here has a source: only `match` lets them through, of its family.
-      const none = source.length > 0 && !begins(text, 'match')
-      f.from = { family: source.given ? source.family : 0, none }
+      const source = prefix(named ? line.next() : text)
+      if (!begins(text, 'match')) f.fromRoot = source
+      if (!begins(text, 'root')) f.fromMatch = source
     } else {
       const text = begins(word, 'to') ? line.next() : word
-      if (begins(text, 'root')) f.root = destination(line.next())
-      else if (begins(text, 'match')) f.match = destination(line.next())
+      if (begins(text, 'root')) f.root = prefix(line.next())
+      else if (begins(text, 'match')) f.match = prefix(line.next())
       else {
-        f.match = destination(begins(text, 'exact') ? line.next() : text)
+        f.match = prefix(begins(text, 'exact') ? line.next() : text)
         f.root = f.match
       }
     }
@@ -670,10 +677,8 @@ function missingTable(context: IpContext, family: Family, id: number): boolean {
 function selected(context: IpContext, families: readonly Family[], f: Filter): Route[] {
   const { fib } = context.host
   if (f.cloned) return []
-  const { from } = f
-  if (from?.none || f.noSuchIif || f.noSuchOif) return []
-  const wanted = families.filter((family) => !from || from.family === 0 || from.family === family)
-  return wanted.flatMap((family) =>
+  if (f.noSuchIif || f.noSuchOif) return []
+  return families.flatMap((family) =>
     fib.routes(family, f.table === 0 ? undefined : f.table).filter((r) => passes(r, f)),
   )
 }
@@ -741,6 +746,26 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
   return 0
 }
 
+/** A prefix of a route, null: everything, is no wider than `root` and no narrower than `match`. */
+function isWithin(
+  family: Family,
+  prefix: { readonly dst: Words; readonly prefixLength: number } | RoutePrefix | null,
+  root: AnyPrefix | null,
+  match: AnyPrefix | null,
+): boolean {
+  const length = prefix?.prefixLength ?? 0
+  const words = prefix === null ? ANY : 'dst' in prefix ? prefix.dst : prefix.words
+  if (root !== null) {
+    if (root.family !== 0 && root.family !== family) return false
+    if (root.length > length || !agrees(words, root.words, root.length)) return false
+  }
+  if (match !== null) {
+    if (match.family !== 0 && match.family !== family) return false
+    if (match.length < length || !agrees(words, match.words, length)) return false
+  }
+  return true
+}
+
 function passes(r: Route, f: Filter): boolean {
   if (f.protocolSaid && r.protocol !== f.protocol) return false
   if (f.scopeSaid && r.scope !== f.scope) return false
@@ -749,16 +774,8 @@ function passes(r: Route, f: Filter): boolean {
   if (f.metric !== null && r.metric !== f.metric) return false
   // No route has either of these.
   if (f.iif !== null || f.mark !== 0) return false
-  const root = f.root
-  if (root !== null) {
-    if (root.family !== 0 && root.family !== r.family) return false
-    if (root.length > r.prefixLength || !agrees(r.dst, root.words, root.length)) return false
-  }
-  const match = f.match
-  if (match !== null) {
-    if (match.family !== 0 && match.family !== r.family) return false
-    if (match.length < r.prefixLength || !agrees(r.dst, match.words, r.prefixLength)) return false
-  }
+  if (!isWithin(r.family, r, f.root, f.match)) return false
+  if (!isWithin(r.family, r.from, f.fromRoot, f.fromMatch)) return false
   if (f.via?.foreign !== undefined) return false
   if (f.via !== null && f.via.family !== 0) {
     const via6 = r.family === 4 ? r.extras?.via6 : undefined

@@ -1,7 +1,7 @@
 // Addresses and prefixes as iproute2 reads and prints them.
 
-import type { Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { maskedWords, type Words } from '../../datapath/route.ts'
 import { formatAddress, parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 
 export interface Prefix {
@@ -9,6 +9,9 @@ export interface Prefix {
   readonly words: Words
   readonly prefixLength: number
 }
+
+/** The words with all bits behind a length zero. */
+export const masked = maskedWords
 
 export const ANY: Words = [0, 0, 0, 0]
 
@@ -34,15 +37,6 @@ export function parsePrefix(text: string): Prefix | null {
   return /^\d{1,3}$/.test(length) && Number(length) <= bits
     ? { ...address, prefixLength: Number(length) }
     : null
-}
-
-/** The words with all bits behind `length` zero. */
-export function masked(words: Words, length: number): Words {
-  const mask = (i: number): number => {
-    const bits = Math.min(Math.max(length - 32 * i, 0), 32)
-    return words[i]! & (bits === 0 ? 0 : -1 << (32 - bits))
-  }
-  return [mask(0), mask(1), mask(2), mask(3)]
 }
 
 export function sameWords(a: Words, b: Words): boolean {

@@ -329,14 +329,8 @@ export class LocalStack6 {
     const route = this.#ipv6.routes.output(key)
     if (isErrorType(route.type) || route.extras?.locked?.includes('mtu')) return
     const said = view.getUint32(pkt.l4 + ICMP_REST)
-    if (said < IPV6_MIN_MTU || said >= this.#ipv6.mtu(route, key.d0, key.d1, key.d2, key.d3)) return
-    this.#ipv6.pathMtus.learn(
-      route,
-      [key.d0, key.d1, key.d2, key.d3],
-      said,
-      host.now,
-      host.ipv6.mtuExpires * 1000,
-    )
+    if (said < IPV6_MIN_MTU || said >= this.#ipv6.mtu(route, key)) return
+    this.#ipv6.pathMtus.learn(route, key, said, host.now, host.ipv6.mtuExpires * 1000)
   }
 
   /** __udp6_lib_rcv() without a socket. Unlike IPv4's, UDP has to have a checksum. */

@@ -17,7 +17,7 @@ import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { setHopLimit } from '../rewrite.ts'
-import { isReject6 } from '../route.ts'
+import { isReject6, type Sides } from '../route.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
 import {
   ICMPV6_ADM_PROHIBITED,
@@ -461,7 +461,7 @@ export class Ipv6Path {
     pkt.device = device
     const verdict = host.hooks.run6[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
-    const mtu = this.mtu(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+    const mtu = this.mtu(route, pkt)
     const length = wireLength(pkt, host.memory)
     if (length <= mtu && (pkt.fragMaxSize === 0 || length <= pkt.fragMaxSize))
       return isMulticast(pkt.d0) ? this.#transmitMulticast(pkt, device) : this.#path.transmit(pkt, device)
@@ -484,7 +484,7 @@ export class Ipv6Path {
 
   /** ip6_finish_output_gso_slowpath_drop(): a segment that is larger than the way out is wide. */
   readonly #cut = (piece: Packet): void => {
-    const mtu = this.mtu(piece.route!, piece.d0, piece.d1, piece.d2, piece.d3)
+    const mtu = this.mtu(piece.route!, piece)
     if (piece.end - piece.l3 <= mtu) this.#path.emit(piece)
     else this.#host.fragments6.fragmentAndSend(piece, mtu, this.#path.emit)
   }
@@ -516,11 +516,11 @@ export class Ipv6Path {
     return Math.min(Math.max(forwardMtu(route), IPV6_MIN_MTU), routeMtu(route))
   }
 
-  /** dst_mtu(): of a route towards a destination, with what the host was told of the way. */
-  mtu(route: Route, d0: number, d1: number, d2: number, d3: number): number {
+  /** dst_mtu(): of a route between two addresses, with what the host was told of the way. */
+  mtu(route: Route, key: Sides): number {
     const own = routeMtu(route)
     if (this.pathMtus.empty) return own
-    const told = this.pathMtus.get(route, d0, d1, d2, d3, this.#host.now)
+    const told = this.pathMtus.get(route, key, this.#host.now)
     return told === 0 ? own : told
   }
 }

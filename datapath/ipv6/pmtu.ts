@@ -3,6 +3,7 @@
 
 import type { Device } from '../devices.ts'
 import type { Route, Words } from '../fib.ts'
+import type { RoutePrefix, Sides } from '../route.ts'
 
 /** Destinations remembered; the oldest is forgotten for a new one. */
 const MOST = 8192
@@ -11,6 +12,10 @@ interface PathMtu {
   readonly words: Words
   readonly device: Device
   readonly gateway: Words | null
+  /** Of the route. */
+  readonly from: RoutePrefix | null
+  /** On the link such a route knows it of this one source only (rt6i_src); null: of all. */
+  readonly source: Words | null
   mtu: number
   /** host.now, ms. */
   readonly expires: number
@@ -32,12 +37,14 @@ export class PathMtus6 {
     return this.#known.size === 0
   }
 
-  /** The MTU of a route to a destination, 0 if none is known. `now`: ms. */
-  get(route: Route, d0: number, d1: number, d2: number, d3: number, now: number): number {
+  /** The MTU of a route between two addresses, 0 if none is known. `now`: ms. */
+  get(route: Route, key: Sides, now: number): number {
+    const { d0, d1, d2, d3 } = key
     const known = this.#known.get(hash(d0, d1, d2, d3))
     if (known === undefined || now >= known.expires) return 0
-    const [w0, w1, w2, w3] = known.words
-    if (w3 !== d3 || w2 !== d2 || w1 !== d1 || w0 !== d0) return 0
+    const { words, source } = known
+    if (!isAddress(words, d0, d1, d2, d3) || known.from !== route.from) return 0
+    if (source !== null && !isAddress(source, key.s0, key.s1, key.s2, key.s3)) return 0
     return known.device === route.device && known.gateway === route.gateway ? known.mtu : 0
   }
 
@@ -47,19 +54,25 @@ export class PathMtus6 {
       if (known.device === device && followsMtu6(known.mtu, device)) known.mtu = device.mtu
   }
 
-  /** `mtu` was said of the way to `words` by `route`. Times in ms. */
-  learn(route: Route, words: Words, mtu: number, now: number, lifetime: number): void {
-    const h = hash(words[0], words[1], words[2], words[3])
+  /** `mtu` was said of the way to the key's destination by `route`. Times in ms. */
+  learn(route: Route, key: Sides, mtu: number, now: number, lifetime: number): void {
+    const { d0, d1, d2, d3, s0, s1, s2, s3 } = key
+    const h = hash(d0, d1, d2, d3)
     if (!this.#known.has(h) && this.#known.size >= MOST) this.#known.delete(this.#known.keys().next().value!)
     this.#known.set(h, {
-      words,
+      words: [d0, d1, d2, d3],
       device: route.device!,
       gateway: route.gateway,
+      from: route.from,
+      source: route.from !== null && route.gateway === null ? [s0, s1, s2, s3] : null,
       mtu,
       expires: now + lifetime,
     })
   }
 }
+
+const isAddress = (words: Words, w0: number, w1: number, w2: number, w3: number): boolean =>
+  words[3] === w3 && words[2] === w2 && words[1] === w1 && words[0] === w0
 
 const hash = (d0: number, d1: number, d2: number, d3: number): number =>
   Math.imul(d0 ^ Math.imul(d1, 31) ^ Math.imul(d2, 961) ^ Math.imul(d3, 0x85ebca6b), 0x9e3779b1)

@@ -15,7 +15,7 @@ import { type Packet, PacketType, PathFlag } from '../packet.ts'
 import { fill6 } from '../parse.ts'
 import { answerProbe, answersProbe } from '../probe.ts'
 import { HEADROOM } from '../ring.ts'
-import { isJoined } from '../route.ts'
+import { isJoined, type Sides } from '../route.ts'
 import { isErrorType, type RouteEntry } from '../route-table.ts'
 import { fold, pseudo6, sumHolds, sumView, transportChecksumOk, VERIFIED } from '../wire/checksum.ts'
 import { ICMP_CHECKSUM, ICMP_HEADER_LEN, ICMP_REST } from '../wire/icmp.ts'
@@ -165,9 +165,7 @@ export class Replies6 {
     if (limited && !this.#peerAllow(cause)) return false
     const way = host.path.routes6.outputWithSource(key, cause)
     if (way === null) return false
-    const anycast =
-      isAnycast(way, key.d0, key.d1, key.d2, key.d3) ||
-      this.#clonedAnycast(way, key.d0, key.d1, key.d2, key.d3)
+    const anycast = isAnycast(way, key.d0, key.d1, key.d2, key.d3) || this.#clonedAnycast(way, key)
     if (!host.ipv6.icmpErrorAnycastAsUnicast && anycast) return false
     host.path.routes6.asAnswered(cause)
 
@@ -271,9 +269,10 @@ export class Replies6 {
    * ip6_rt_cache_alloc(): the copy of a link's route with a path MTU of its own is an anycast address's, if it is for the
    * first address of the link. isAnycast() holds those of more than two addresses for that anyway.
    */
-  #clonedAnycast(way: Route, d0: number, d1: number, d2: number, d3: number): boolean {
+  #clonedAnycast(way: Route, key: Sides): boolean {
     const { path, now } = this.#host
     const { dst } = way
+    const { d0, d1, d2, d3 } = key
     return (
       way.prefixLength === 127 &&
       way.gateway === null &&
@@ -281,7 +280,7 @@ export class Replies6 {
       dst[2] === d2 &&
       dst[1] === d1 &&
       dst[0] === d0 &&
-      path.pathMtus6.get(way, d0, d1, d2, d3, now) !== 0
+      path.pathMtus6.get(way, key, now) !== 0
     )
   }
 
@@ -521,7 +520,7 @@ export class Replies6 {
 
   /** ip6_append_data(): as #make(), in the pieces that the route's MTU asks for. */
   #append(cause: Packet, way: RouteEntry, length: number): Packet | null {
-    const mtu = this.#host.path.mtu6(way, this.#key.d0, this.#key.d1, this.#key.d2, this.#key.d3)
+    const mtu = this.#host.path.mtu6(way, this.#key)
     const pkt = this.#make(this.#mark(cause), way, length)
     if (pkt !== null) this.#host.fragments6.append(pkt, mtu)
     return pkt

@@ -221,9 +221,7 @@ export class Ipv6Routes {
 
   #inTable(table: RouteTable | undefined, key: FlowKey, oif: number, strict: boolean): RouteEntry | null {
     if (table === undefined) return null
-    return this.#matching
-      ? table.match6(key.d0, key.d1, key.d2, key.d3, oif, strict)
-      : table.select6(key.d0, key.d1, key.d2, key.d3, oif, strict)
+    return this.#matching ? table.match6(key, oif, strict) : table.select6(key, oif, strict)
   }
 
   /**
@@ -282,7 +280,7 @@ export class Ipv6Routes {
     if (floor >= 128 || (!this.#knownHop && pathMtus6.empty)) return true
     const taken = this.#taken(route, key, oif, strict)
     if (this.#knownHop && taken.gateway === null) return false
-    return pathMtus6.get(taken, key.d0, key.d1, key.d2, key.d3, host.now) === 0
+    return pathMtus6.get(taken, key, host.now) === 0
   }
 
   #knownHop = false

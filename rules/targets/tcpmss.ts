@@ -47,7 +47,7 @@ function routeMtu(route: Route): number {
 function forwardMtu(pkt: Packet, host: Host): number {
   const { route } = pkt
   if (route === null) return NO_LIMIT
-  return pkt.family === 4 ? routeMtu(route) : host.path.mtu6(route, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+  return pkt.family === 4 ? routeMtu(route) : host.path.mtu6(route, pkt)
 }
 
 /** MTU of the way back to the packet's source, asked as for a packet of this host (tcpmss_reverse_mtu). */
@@ -59,7 +59,7 @@ function reverseMtu(pkt: Packet, host: Host): number {
     key6.d3 = pkt.s3
     // To this host itself it is that of lo.
     const route = host.path.routes6.output(key6)
-    return isErrorType(route.type) ? NO_LIMIT : host.path.mtu6(route, pkt.s0, pkt.s1, pkt.s2, pkt.s3)
+    return isErrorType(route.type) ? NO_LIMIT : host.path.mtu6(route, key6)
   }
   key.d0 = pkt.s0
   const route = host.fib.lookup(key)

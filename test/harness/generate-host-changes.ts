@@ -44,6 +44,7 @@ function route(w: Wire): string {
   const types = four
     ? ['blackhole', 'unreachable', 'prohibit', 'throw', 'local', 'broadcast', 'multicast', 'anycast']
     : ['blackhole', 'unreachable', 'prohibit', 'throw', 'local', 'anycast']
+  const to = prefix(w) + (four ? '' : maybe(random, 5, () => `from ${prefix(w)}`))
   const tail =
     maybe(random, 2, () => `table ${random.pick(TABLES)}`) +
     maybe(random, 3, () => `metric ${random.pick([0, 1, 50, 256, 1024, 4096])}`) +
@@ -63,7 +64,7 @@ function route(w: Wire): string {
     const where = ['local', 'broadcast', 'multicast', 'anycast'].includes(type)
       ? ` dev ${random.once(3) ? 'lo' : deviceOf(w)}`
       : ''
-    return `${type} ${prefix(w)}${where}${tail}${metrics}`
+    return `${type} ${to}${where}${tail}${metrics}`
   }
   if (random.once(5)) {
     const hops = Array.from(
@@ -71,12 +72,12 @@ function route(w: Wire): string {
       () =>
         ` nexthop ${random.once(four ? 3 : 99) ? `dev ${deviceOf(w)}` : gateway(w)} weight ${random.pick([1, 1, 3, 100])}${maybe(random, 6, () => 'onlink')}`,
     )
-    return `${prefix(w)}${tail}${metrics}${hops.join('')}`
+    return `${to}${tail}${metrics}${hops.join('')}`
   }
   const hop = random.once(3) ? `dev ${deviceOf(w)}` : gateway(w) + maybe(random, 5, () => 'onlink')
   const scope = four ? maybe(random, 8, () => `scope ${random.pick(['link', 'host', 'global', 'site'])}`) : ''
   const source = four ? maybe(random, 5, () => `src ${random.pick(world.own)}`) : ''
-  return `${prefix(w)} ${hop}${tail}${scope}${source}${metrics}`
+  return `${to} ${hop}${tail}${scope}${source}${metrics}`
 }
 
 function routeCommand(w: Wire): string[] {
@@ -87,7 +88,11 @@ function routeCommand(w: Wire): string[] {
       if (world.routes.length === 0) break
       return [...ip, 'del', ...words(random.pick(world.routes))]
     case 1:
-      return [...ip, 'del', ...words(prefix(w))]
+      return [
+        ...ip,
+        'del',
+        ...words(prefix(w) + (world.family === 6 ? maybe(random, 4, () => `from ${prefix(w)}`) : '')),
+      ]
     case 2:
       return [
         ...ip,

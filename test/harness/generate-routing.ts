@@ -142,6 +142,36 @@ export function addRouting(p: Parts): { routes: string[]; rules: string[] } {
   return { routes, rules }
 }
 
+/**
+ * Routes of IPv6 that only packets from somewhere take (`from`), as a host has them that several providers gave prefixes:
+ * beside routes for all, with narrower ones below, and without either.
+ */
+export function addSourceRoutes(p: Parts): string[] {
+  const { random, net } = p
+  const routes = new Map<string, string>()
+  const sources = [
+    ...net.prefixes.filter((x) => !x.startsWith('fe80')),
+    ...net.peers.filter((x) => !x.address.startsWith('fe80')).map((x) => x.address),
+    ...net.own,
+    net.far,
+    '2000::/3',
+    '2000::/4',
+    '::/1',
+  ]
+  for (let n = 1 + random.below(5); n > 0; n--) {
+    const dst = random.once(2) ? 'default' : destination(p)
+    const to = `${dst} from ${random.pick(sources)}`
+    const tail = random.once(4) ? ` table ${random.pick(TABLES)}` : ''
+    const metric = random.once(4) ? ` metric ${random.pick([1, 2, 50])}` : ''
+    const mtu = random.once(6) ? ` mtu ${random.pick([1280, 1300, 1400])}` : ''
+    const what = random.once(6)
+      ? `${random.pick(['throw', 'blackhole', 'unreachable', 'prohibit'])} ${to}`
+      : `${to}${hop(p)}${mtu}`
+    routes.set(`${to}${tail}${metric}`, `${what}${tail}${metric}`)
+  }
+  return [...routes.values()]
+}
+
 /** Sysctls, besides those that every world may have, by name. */
 export function routingSysctls(
   random: SeededRandom,

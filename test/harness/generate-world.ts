@@ -7,7 +7,7 @@
 
 import { formatIpv4, parseIpv4 } from '../../datapath/wire/address.ts'
 import { SeededRandom } from './frames.ts'
-import { addRouting, routingSysctls } from './generate-routing.ts'
+import { addRouting, addSourceRoutes, routingSysctls } from './generate-routing.ts'
 import { addressOf, type Family, type ScenarioDevice } from './scenario.ts'
 import { CONF6, FRAGMENT_SYSCTLS6, networks6, SYSCTLS6 } from './world-ipv6.ts'
 
@@ -308,6 +308,9 @@ export function makeWorld(seed: number, profile: Kind, family: Family = 4): Worl
     rules.push(...more.rules)
     Object.assign(sysctls, routingSysctls(own, family, devices))
   }
+  const sources = stream(seed, 'sources')
+  if (family === 6 && sources.once(profile === 'routing' ? 2 : 5))
+    routes.push(...addSourceRoutes({ random: sources, family, net, devices, marks, ports: [] }))
   if (family === 4 && (profile === 'extensions' || profile === 'routing'))
     rules.push(...ruleRealms(stream(seed, 'rule realms'), rules, net))
   const sets = profile === 'sets' || (profile === 'extensions' && stream(seed, 'sets besides').once(3))
