@@ -203,10 +203,13 @@ function addAddresses(host: Host, interfaces: readonly InterfaceConfig[], byHand
   for (const { name, addresses } of interfaces)
     for (const address of addresses)
       if (address.byHand === byHand)
-        at(address.origin, '', () => host.devices.addAddress(host.devices.byName(name)!, addressOf(address)))
+        at(address.origin, '', () => {
+          const device = host.devices.byName(name)!
+          host.devices.addAddress(device, addressOf(address, device.up))
+        })
 }
 
-const addressOf = (a: AddressConfig) => ({
+const addressOf = (a: AddressConfig, up: boolean) => ({
   family: a.family,
   words: a.words,
   prefixLength: a.prefixLength,
@@ -219,6 +222,7 @@ const addressOf = (a: AddressConfig) => ({
   noPrefixRoute: a.noPrefixRoute,
   metric: a.metric,
   ...(a.flags.length > 0 && { flags: a.flags }),
+  ...(a.tentative && !up && { suspended: true }),
   ...(a.deprecated && { deprecated: true, lifetime: { since: 0, valid: FOREVER, preferred: 0 } }),
 })
 

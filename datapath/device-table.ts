@@ -8,6 +8,7 @@
 // Hot code reads the plain fields of device.conf and never a sysctl name.
 
 import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
+import { isPermanent } from './lifetimes.ts'
 import type { Tunables } from './tunables.ts'
 import { isLoopback4 } from './wire/ipv4.ts'
 import { IPV6_MIN_MTU } from './wire/ipv6.ts'
@@ -27,6 +28,8 @@ export class DeviceError extends RangeError {
 export interface DeviceListener {
   /** After the address stands in device.addresses; `old`: in whose place. */
   addressAdded?(device: Device, address: Address, old?: Address): void
+  /** IPv6 addresses of a device that went down have been suspended. */
+  addressesSuspended?(device: Device): void
   /** After it has gone from device.addresses; `ended`: with all others of IPv6, which the device has no more. */
   addressRemoved?(device: Device, address: Address, ended: boolean): void
   /** A primary address is about to go, and leaves its subnet to its secondary ones: this is one of them. */
@@ -42,8 +45,8 @@ export interface DeviceListener {
   mtuChanged?(device: Device): void
   /** The MTU that IPv6 has of the device, conf6.mtu, is about to be the device's own (rt6_mtu_change). */
   mtu6Changes?(device: Device): void
-  /** device.conf6.forwarding or disabled changed. */
-  ipv6Changed?(device: Device): void
+  /** device.conf6.forwarding or disabled changed. `turn`: IPv6 begins on the device, or ends. */
+  ipv6Changed?(device: Device, turn?: 'begins' | 'ends'): void
   /** device.link.noArp changed, and the device is up. */
   arpChanged?(device: Device): void
 }
@@ -271,6 +274,7 @@ export class Devices {
         suppressFragmentedNdisc: true,
         dropUnicastInL2Multicast: false,
         ioam: false,
+        keepsAddresses: false,
         useOifAddrsOnly: false,
       },
       link: {
@@ -333,13 +337,16 @@ export class Devices {
       device.link.noQueue ||= device.link.txQueueLength === 0
     }
     this.generation++
+    if (up) this.#resumeAddresses6(device)
     for (const l of this.#listeners) l.linkChanged?.(device)
     if (device.loopback && up) {
       this.#loopback4(device)
       this.#loopback6(device)
     }
-    // addrconf_ifdown(): IPv6 addresses do not outlive the link.
-    if (!up) this.#dropAddresses6(device)
+    if (!up) {
+      if (device.conf6.keepsAddresses && !device.conf6.disabled) this.#suspendAddresses6(device)
+      this.#dropAddresses6(device)
+    }
   }
 
   /** inetdev_event(): lo that comes up has its address. */
@@ -442,19 +449,39 @@ export class Devices {
   }
 
   /**
-   * device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. `begins`: IPv6
-   * was disabled there.
+   * device.conf6 says something else: addresses go with IPv6 (addrconf_ifdown), those of lo come again with it. `turn`: IPv6
+   * was disabled there, or is now.
    */
-  ipv6Changed(device: Device, begins: boolean): void {
+  ipv6Changed(device: Device, turn?: 'begins' | 'ends'): void {
     this.generation++
     if (device.conf6.disabled) this.#dropAddresses6(device)
-    else if (begins && device.loopback && device.up) this.#loopback6(device)
-    for (const l of this.#listeners) l.ipv6Changed?.(device)
+    else if (turn === 'begins' && device.loopback && device.up) this.#loopback6(device)
+    for (const l of this.#listeners) l.ipv6Changed?.(device, turn)
   }
 
+  /** addrconf_ifdown(): IPv6 addresses outlive neither IPv6 nor, but for those that are kept, the link. */
   #dropAddresses6(device: Device): void {
     for (const address of device.addresses.filter((a) => a.family === 6))
-      this.#drop(device, device.addresses.indexOf(address), true)
+      if (device.conf6.disabled || !address.suspended)
+        this.#drop(device, device.addresses.indexOf(address), true)
+  }
+
+  /** addrconf_ifdown() of a link that keeps addresses: permanent ones of more than the link. */
+  #suspendAddresses6(device: Device): void {
+    const isKept = (a: Address): boolean =>
+      a.family === 6 && isPermanent(a) && a.scope !== Scope.Link && a.scope !== Scope.Host
+    for (const [i, address] of device.addresses.entries())
+      if (isKept(address)) device.addresses[i] = { ...address, suspended: true }
+    for (const l of this.#listeners) l.addressesSuspended?.(device)
+  }
+
+  /** addrconf_permanent_addr(): what was kept is used again, if it is permanent still. */
+  #resumeAddresses6(device: Device): void {
+    for (const [i, address] of device.addresses.entries()) {
+      if (!address.suspended || !isPermanent(address)) continue
+      const { suspended: _, peerRoute: _peer, ...resumed } = address
+      device.addresses[i] = resumed
+    }
   }
 
   /**

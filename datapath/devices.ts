@@ -45,7 +45,16 @@ export interface Address {
    * then, or the peer is another by now. Absent: that of the address.
    */
   readonly peerRoute?: number | null
+  /**
+   * IPv6: it has outlived its link (keep_addr_on_down), and no route follows from it until that is up again. Tentative
+   * meanwhile, unless it is `nodad`.
+   */
+  readonly suspended?: boolean
 }
+
+/** IFA_F_TENTATIVE: no packet comes from it. Checks for duplicates take no time here. */
+export const isTentative = ({ suspended, flags }: Address): boolean =>
+  suspended === true && !flags?.includes('nodad')
 
 /** What of a link only `ip link` shows and sets; packets do not ask for it. */
 export interface LinkState {
@@ -116,6 +125,8 @@ export interface DeviceConf6 {
   suppressFragmentedNdisc: boolean
   dropUnicastInL2Multicast: boolean
   ioam: boolean
+  /** keep_addr_on_down, that of all devices if it is not 0: permanent addresses outlive the link. */
+  keepsAddresses: boolean
   /** Packets that leave here have no address of another interface. */
   useOifAddrsOnly: boolean
 }

@@ -2,7 +2,7 @@
 // comes out of them. A gateway has to be on a link; which one, the tables say.
 
 import type { Devices } from './device-table.ts'
-import { type Device, ipv6Begun, Scope } from './devices.ts'
+import { type Device, ipv6Begun, isTentative, Scope } from './devices.ts'
 import type { FibLookup } from './fib-lookup.ts'
 import type { Family } from './packet.ts'
 import {
@@ -343,7 +343,7 @@ export class RouteChecker {
       throw new RouteError('EINVAL', why, true)
     }
     const linkLocal = gateway[0] >>> 22 === 0x3fa
-    const isOwn = (device: Device): boolean => this.owner6(gateway, linkLocal ? device : null) !== null
+    const isOwn = (device: Device): boolean => this.owner6(gateway, linkLocal ? device : null, true) !== null
     if (given !== null && isOwn(given)) fail('Gateway can not be a local address')
     let device = given
     if (!linkLocal) {
@@ -366,11 +366,14 @@ export class RouteChecker {
       throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)
   }
 
-  /** ipv6_chk_addr(): the device that has an address, `device` if it is given; null if none has. */
-  owner6(words: Words, device: Device | null): Device | null {
+  /**
+   * ipv6_chk_addr(): the device that has an address, `device` if it is given; null if none has. `tentative`: one that is
+   * tentative counts too.
+   */
+  owner6(words: Words, device: Device | null, tentative = false): Device | null {
     for (const d of this.#devices.all())
       for (const a of d.addresses)
-        if (a.family === 6 && sameWords(a.words, words))
+        if (a.family === 6 && sameWords(a.words, words) && (tentative || !isTentative(a)))
           if (device === null || d === device || (a.scope !== Scope.Link && a.scope !== Scope.Host))
             // Not strict: an address of a wide scope counts wherever it stands.
             return d

@@ -5,6 +5,7 @@ import { maskedWords, type RouteSpec, RouteType, sameWords, Table, type Words } 
 
 /** The routes that one IPv6 address brings (ip6_ins_rt of addrconf_f6i_alloc, addrconf_prefix_route). */
 export function derive6(device: Device, address: Address): RouteSpec[] {
+  if (address.suspended) return []
   const common = { family: 6, protocol: 'kernel', scope: Scope.Universe, device } as const
   const routes: RouteSpec[] = [
     {

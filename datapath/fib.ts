@@ -102,6 +102,10 @@ export class Fib extends FibLookup {
         if (old === undefined) this.#stayForPeer6(device, address)
         else this.#followPeer6(device, address, old)
       },
+      addressesSuspended: (device) => {
+        for (const address of device.addresses) if (address.suspended) this.checks.forget(device, address)
+        this.#follow(device)
+      },
       addressRemoved: (device, address, ended) => {
         if (address.family === 4) {
           removeAddressRoutes(this, device, address)
@@ -136,10 +140,10 @@ export class Fib extends FibLookup {
         this.#follow(device)
       },
       deviceAdded: (device) => this.#follow(device),
-      ipv6Changed: (device) => {
+      ipv6Changed: (device, turn) => {
         this.#revive6(device)
         // rt6_disable_ip(): whatever leads through the device goes.
-        if (device.conf6.disabled) this.#throughGone6(device)
+        if (turn === 'ends') this.#throughGone6(device)
         // ipv6_ac_destroy_dev(): too small an MTU for IPv6 takes it away altogether.
         if (device.conf6.disabled && device.mtu < IPV6_MIN_MTU) this.#joinedForever.delete(device)
         this.#follow(device)

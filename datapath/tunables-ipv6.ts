@@ -290,6 +290,7 @@ const ADDR_GEN_MODE = indexOf('addr_gen_mode')
 const ACCEPT_SOURCE_ROUTE = indexOf('accept_source_route')
 const DISABLE = indexOf('disable_ipv6')
 const FORCE_FORWARDING = indexOf('force_forwarding')
+const KEEP_ADDRESSES = indexOf('keep_addr_on_down')
 const FORWARDING = indexOf('forwarding')
 const HOP_LIMIT = indexOf('hop_limit')
 const MTU = indexOf('mtu')
@@ -383,10 +384,10 @@ export class Ipv6DeviceConf {
     const { conf6 } = device
     const { disabled } = conf6
     conf6.disabled = true
-    this.#devices.ipv6Changed(device, false)
+    this.#devices.ipv6Changed(device, 'ends')
     if (disabled) return
     conf6.disabled = false
-    this.#devices.ipv6Changed(device, false)
+    this.#devices.ipv6Changed(device)
   }
 
   #forget(name: string): void {
@@ -515,15 +516,15 @@ export class Ipv6DeviceConf {
     if (row === undefined) {
       const ended = !conf.disabled
       conf.disabled = true
-      if (ended) this.#devices.ipv6Changed(device, false)
+      if (ended) this.#devices.ipv6Changed(device, 'ends')
       this.#devices.touch(false)
       return
     }
     const forwarding = row[FORWARDING] !== 0
     const disabled = row[DISABLE] !== 0
-    const changed = conf.forwarding !== forwarding || conf.disabled !== disabled
-    const begins = conf.disabled && !disabled
-    if (begins && device.up) this.#freshMtu(device)
+    const turn = conf.disabled === disabled ? undefined : disabled ? 'ends' : 'begins'
+    const changed = conf.forwarding !== forwarding || turn !== undefined
+    if (turn === 'begins' && device.up) this.#freshMtu(device)
     conf.forwarding = forwarding
     conf.forceForwarding = row[FORCE_FORWARDING] !== 0
     conf.acceptSourceRoute = row[ACCEPT_SOURCE_ROUTE]!
@@ -535,9 +536,10 @@ export class Ipv6DeviceConf {
     conf.suppressFragmentedNdisc = row[SUPPRESS_FRAGMENTED] !== 0
     conf.dropUnicastInL2Multicast = row[L2_MULTICAST] !== 0
     conf.ioam = row[IOAM] !== 0
+    conf.keepsAddresses = (this.#rows.get(ALL)![KEEP_ADDRESSES] || row[KEEP_ADDRESSES]!) > 0
     conf.useOifAddrsOnly = row[USE_OIF_ADDRS_ONLY] !== 0
     // Addresses may go, anycast addresses of subnets come or go.
-    if (changed) this.#devices.ipv6Changed(device, begins)
+    if (changed) this.#devices.ipv6Changed(device, turn)
     this.#devices.touch(false)
   }
 }

@@ -1,6 +1,6 @@
 // ip addr, as ipaddress.c of iproute2 6.1 reads and prints it.
 
-import { type Address, type Device, ipv6Begun, Scope, scopeOf6 } from '../../datapath/devices.ts'
+import { type Address, type Device, ipv6Begun, isTentative, Scope, scopeOf6 } from '../../datapath/devices.ts'
 import type { Words } from '../../datapath/fib.ts'
 import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -76,6 +76,7 @@ const flagsOf = (a: Address): Set<string> =>
     ...(a.deprecated ? ['deprecated'] : []),
     ...(a.secondary ? ['secondary'] : []),
     ...(a.noPrefixRoute ? ['noprefixroute'] : []),
+    ...(isTentative(a) ? ['tentative'] : []),
     ...(a.flags ?? []),
   ])
 

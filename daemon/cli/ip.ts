@@ -100,7 +100,7 @@ function readOptions(argv: readonly string[], say: (out: string, err: string) =>
       const text = argument()
       if (number(text) === null) end('', `Invalid rcvbuf size '${text}'\n`, 255)
     } // Differs from Linux: the daemon sees no terminal, `auto` is never.
-    else if (/^-c(o(l(or?)?)?)?(=(always|auto|never)?)?$/.test(word))
+    else if (/^-(c(o(l(or?)?)?)?)?(=(always|auto|never)?)?$/.test(word))
       options.color = !/(auto|never)$/.test(word)
     else if (begins(word, '-help')) end('', ipUsage, 255)
     else if (begins(word, '-netns'))

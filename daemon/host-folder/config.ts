@@ -26,6 +26,8 @@ export interface AddressConfig {
   readonly metric: number
   /** No longer preferred as a source (IFA_F_DEPRECATED). How long addresses last is not kept: the folder is what is now. */
   readonly deprecated: boolean
+  /** On a link that is down: it was kept (keep_addr_on_down). */
+  readonly tentative: boolean
   /** As Address.flags. */
   readonly flags: readonly string[]
   readonly origin: Origin

@@ -202,6 +202,7 @@ function loopback(origin: Origin): InterfaceConfig {
     byHand: true,
     metric: 0,
     deprecated: false,
+    tentative: false,
     flags: [],
     origin,
   }

@@ -114,6 +114,7 @@ function readAddress(info: Cursor, family: Family): AddressConfig {
     byHand: false,
     metric: info.get('metric')?.integer(0, U32) ?? 0,
     deprecated: info.get('deprecated') !== null,
+    tentative: info.get('tentative') !== null,
     flags: KEPT_FLAGS.filter((flag) => info.get(flag) !== null),
     origin: info,
   }

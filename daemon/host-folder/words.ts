@@ -468,6 +468,7 @@ export function parseAddressWords(cursor: Cursor): AddressConfig {
     byHand: true,
     metric,
     deprecated,
+    tentative: false,
     flags,
     origin: cursor,
   }

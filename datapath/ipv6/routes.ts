@@ -7,7 +7,7 @@
 // destination means something else on each link, and where a source address has yet to be found.
 
 import { IpStat } from '../counters.ts'
-import type { Device } from '../devices.ts'
+import { type Device, isTentative } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
@@ -210,7 +210,15 @@ export class Ipv6Routes {
       const addresses = devices[i]?.addresses ?? []
       for (let j = 0; j < addresses.length; j++) {
         const { family, words: w } = addresses[j]!
-        if (family === 6 && w[3] === key.s3 && w[2] === key.s2 && w[1] === key.s1 && w[0] === key.s0) return i
+        if (
+          family === 6 &&
+          !isTentative(addresses[j]!) &&
+          w[3] === key.s3 &&
+          w[2] === key.s2 &&
+          w[1] === key.s1 &&
+          w[0] === key.s0
+        )
+          return i
       }
     }
     return 0

@@ -1,9 +1,8 @@
 // Which of its addresses a host sends from (ipv6_dev_get_saddr() of addrconf.c, RFC 6724 §5): the rules in turn, each
-// only among those that the rules before it find equal. No address here is tentative, and
-// Linux of Debian knows no home addresses (CONFIG_IPV6_MIP6), so the rules about those never decide.
+// only among those that the rules before it find equal. Linux of Debian knows no home addresses (CONFIG_IPV6_MIP6), so the rules about those never decide.
 
 import type { Devices } from '../device-table.ts'
-import type { Address, Device } from '../devices.ts'
+import { type Address, type Device, isTentative } from '../devices.ts'
 import { Ipv6Address, Ipv6Scope, ipv6AddressType, ipv6SourceScope } from '../wire/ipv6-address.ts'
 
 /** Words where nothing is equal give their leading zeros: bits that two addresses share (ipv6_addr_diff). */
@@ -78,7 +77,7 @@ function bestOf(
   d3: number,
 ): Address | null {
   for (const a of device.addresses) {
-    if (a.family !== 6) continue
+    if (a.family !== 6 || isTentative(a)) continue
     const [w0, w1, w2, w3] = a.words
     const type = ipv6AddressType(w0, w1, w2, w3)
     if (type === Ipv6Address.Any || (type & Ipv6Address.Multicast) !== 0) continue

@@ -244,6 +244,7 @@ const KNOBS: Readonly<Record<4 | 6, readonly (readonly [string, readonly (number
     ['conf.drop_unicast_in_l2_multicast', [0, 1]],
     ['conf.disable_policy', [0, 1]],
     ['conf.use_oif_addrs_only', [0, 1]],
+    ['conf.keep_addr_on_down', [1, 1, 0, -1]],
     ['conf.force_forwarding', [0, 1]],
     ['conf.ignore_routes_with_linkdown', [0, 1]],
     ['conf.proxy_ndp', [0, 1]],

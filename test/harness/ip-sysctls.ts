@@ -27,6 +27,8 @@ const OF_DEVICES_6 = [
   'forwarding',
   'ignore_routes_with_linkdown',
   'use_oif_addrs_only',
+  'keep_addr_on_down',
+  'keep_addr_on_down',
 ]
 
 export class IpSysctls extends IpWords {
