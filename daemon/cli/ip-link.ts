@@ -334,12 +334,12 @@ function showLinks(context: IpContext, line: Line): number {
   refuseNumber(context, line, filter)
   context.out.list(() => {
     for (const device of context.devices.all()) {
-      if (filter.labelled) break
       if (filter.device !== null && device !== filter.device) continue
       if (isLeftOut(device, filter)) continue
-      // Asked for by name a link is shown as it is; otherwise what does not fit leaves an empty object.
+      // Asked for by name a link is shown as it is; otherwise what does not fit, or is asked for with a label, leaves an empty
+      // object.
       context.out.object(null, () => {
-        if (fitsState(device, filter)) printLink(context, device)
+        if (!filter.labelled && fitsState(device, filter)) printLink(context, device)
       })
     }
   })

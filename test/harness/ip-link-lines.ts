@@ -8,6 +8,7 @@ export class IpLinkLines extends IpWords {
       ['type', this.one(['tun', 'bridge', 'nope', 'bridge_slave'])],
       ['master', this.device()],
       ['vrf', this.device()],
+      ['label', this.one(['t1:web', 't*', 'x'])],
       ['nomaster'],
       ['group', this.one(['default', '7', 'x'])],
     ])
@@ -29,6 +30,7 @@ export class IpLinkLines extends IpWords {
       ['protodown_reason', this.one(['3', '32', 'x']), onOff],
       ['carrier', this.one(['on', 'x'])],
       ['group', this.one(['default', '7', 'x'])],
+      ['group', '7', 'type', this.one(['tun', 'dummy'])],
       ['alias', this.one(['uplink', 'a b', ''])],
       ['name', this.one(['t1', 'averyveryverylongname', 'a/b', '', 'alt0'])],
       ['mode', this.one(['default', 'dormant', 'x'])],
@@ -47,7 +49,26 @@ export class IpLinkLines extends IpWords {
       ['address', this.one(['00:11:22:33:44:55', '00:11', 'x', '00:11:22:33:44:55:66:77'])],
       [this.one(['brd', 'broadcast']), this.one(['00:11:22:33:44:55', 'x'])],
       ['xdp', this.one(['off', 'foo'])],
+      [
+        'vf',
+        this.one(['0', '1', 'x']),
+        ...this.#virtualFunction(),
+        ...this.maybe(0.3, ...this.#virtualFunction()),
+      ],
       ['frob'],
+    ])
+  }
+
+  /** What stands behind `vf N`, words cut short too. */
+  #virtualFunction(): string[] {
+    const cut = (word: string): string => this.short(word, 1)
+    return this.one([
+      [cut('vlan'), '5', ...this.maybe(0.5, cut('qos'), '2'), ...this.maybe(0.3, cut('proto'), '802.1ad')],
+      [cut('mac'), '00:11:22:33:44:55'],
+      [cut(this.one(['rate', 'max_tx_rate', 'min_tx_rate'])), this.one(['5', '7', '0', 'x'])],
+      [cut(this.one(['spoofchk', 'query_rss', 'trust'])), this.one(['on', 'off', 'x'])],
+      [cut('state'), this.one(['auto', 'enable', 'dis', 'x'])],
+      [cut(this.one(['node_guid', 'port_guid'])), this.one(['00:11:22:33:44:55:66:77', 'x'])],
     ])
   }
 

@@ -11,10 +11,36 @@ export class IpRouteLines extends IpWords {
     ]
   }
 
+  /** One prefix, one metric: next hops join each other, and go one by one. */
+  #meeting(six: boolean): string[] {
+    const hop = (): string[] => [
+      ...this.maybe(
+        0.9,
+        'via',
+        ...(six && this.chance(0.6) ? [this.one(['fe80::1', 'fe80::2'])] : this.gateway(six)),
+      ),
+      ...this.maybe(0.7, 'dev', this.device()),
+      ...this.maybe(0.1, 'onlink'),
+    ]
+    const weighed = (): string[] => [
+      'nexthop',
+      ...hop(),
+      ...this.maybe(0.4, 'weight', this.one(['1', '2', '9'])),
+    ]
+    return [
+      this.one(['add', 'append', 'append', 'prepend', 'replace', 'change', 'del', 'del']),
+      six ? '2001:db8:44::/48' : '10.44.0.0/16',
+      ...(this.chance(0.4) ? hop() : []),
+      ...this.maybe(0.1, 'metric', '5'),
+      ...Array.from({ length: this.below(4) }).flatMap(weighed),
+    ]
+  }
+
   command(): string[] {
     const object = this.one(['r', 'ro', 'route'])
     const six = this.six()
     const own = six && this.chance(0.8) ? ['-6'] : []
+    if (this.chance(0.08)) return [...own, object, ...this.#meeting(six)]
     switch (this.below(12)) {
       case 0:
       case 1:
