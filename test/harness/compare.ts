@@ -672,6 +672,7 @@ export function describe(
   const about = new Map<number, Difference>()
   for (const d of differences) if (d.step !== null) about.set(d.step, d)
   const notes = new Map(scenario.steps.map((s) => [s.id, s.note ?? '']))
+  const commands = new Map(scenario.steps.map((s) => [s.id, s.command?.join(' ')]))
   const firstBad = run.steps.findIndex((s) => about.has(s.id))
   const from =
     run.steps.length <= most ? 0 : Math.max(0, (firstBad < 0 ? run.steps.length : firstBad) - most + 5)
@@ -681,7 +682,10 @@ export function describe(
       out.push(
         `${String(step.id).padStart(4)} ${step.at.toFixed(1).padStart(8)} ms  in ${step.dev}: ${decode(step.injected)}${notes.get(step.id) ? `   # ${notes.get(step.id)}` : ''}`,
       )
-    else out.push(`${String(step.id).padStart(4)} ${step.at.toFixed(1).padStart(8)} ms  pause`)
+    else
+      out.push(
+        `${String(step.id).padStart(4)} ${step.at.toFixed(1).padStart(8)} ms  ${commands.get(step.id) ?? 'pause'}`,
+      )
     const bad = about.get(step.id)
     if (bad !== undefined) out.push('  DIFFERENT', bad.text)
     else

@@ -70,6 +70,12 @@ function drawChange({ world, random }: Wire): string[] {
   }
 }
 
+/** What is run, as in Step. */
+export interface Change {
+  readonly command: readonly string[]
+  readonly input?: string
+}
+
 /** A chain as it was when the scenario began. */
 interface Chain {
   readonly table: Table
@@ -103,6 +109,8 @@ class RuleChanges {
   readonly #basis: Basis
   readonly #random: SeededRandom
   readonly #chains: readonly Chain[]
+  /** The rules as they were when the scenario began. */
+  readonly #iptables: string
   readonly #sets: string | undefined
   /** What only the rules at the begin may say: what is to be read at the end was decided by them. */
   readonly #unknown: RegExp
@@ -111,6 +119,7 @@ class RuleChanges {
     this.#basis = basis
     this.#random = random
     this.#chains = chainsOf(scenario.iptables)
+    this.#iptables = scenario.iptables
     this.#sets = scenario.sets
     const words = [
       ...(hasProc(scenario) ? [] : ['-m recent', '-m hashlimit']),
@@ -123,7 +132,59 @@ class RuleChanges {
     this.#unknown = new RegExp(words.join('|'))
   }
 
-  draw(): string[] | null {
+  draw(): Change | null {
+    if (this.#chains.length > 0 && this.#random.once(6)) return this.#restore()
+    const command = this.#line()
+    return command === null ? null : { command }
+  }
+
+  /** A file for the restore tool: a table as it was, or a few lines for one that is there. */
+  #restore(): Change {
+    const random = this.#random
+    const { table } = random.pick(this.#chains)
+    const tool = this.#basis.world.family === 4 ? 'iptables-legacy-restore' : 'ip6tables-legacy-restore'
+    const file = (lines: readonly string[]): string =>
+      `*${table}\n${lines.map((l) => `${l}\n`).join('')}COMMIT\n`
+    // Every second one begins with other counts than 0.
+    const counted = random.once(2)
+    const counts = (): string =>
+      counted && random.once(2) ? `[${random.below(9)}:${random.below(900)}] ` : ''
+    const options = ['-w', ...(random.once(2) ? ['-c'] : []), ...(random.once(12) ? ['--test'] : [])]
+    if (random.once(2)) {
+      const [, text = ''] = this.#iptables.split(new RegExp(`^\\*${table}\n`, 'm'))
+      const lines = text.slice(0, text.indexOf('COMMIT\n')).trimEnd().split('\n')
+      // Some of the rules are gone, as often as not.
+      const fewer = random.once(2)
+      const kept = lines.filter((line) => line.startsWith(':') || !fewer || !random.once(3))
+      return {
+        command: [tool, ...options],
+        input: file(kept.map((line) => (line.startsWith(':') ? line : `${counts()}${line}`))),
+      }
+    }
+    const chains = this.#chains.filter((chain) => chain.table === table)
+    const lines: string[] = []
+    // To name a chain of one's own empties it.
+    for (const { name } of chains)
+      if (!HOOKS[table].some((hook) => hook === name) && random.once(3)) lines.push(`:${name} - [0:0]`)
+    for (let n = 1 + random.below(4); n > 0; n--) {
+      const { name, rules } = random.pick(chains)
+      const hook = HOOKS[table].find((h) => h === name)
+      const at = 1 + random.below(rules + 1)
+      const line = random.pick([
+        () => `-A ${name}${this.#text(table, hook)}`,
+        () => `-A ${name}${this.#text(table, hook)}`,
+        () => `-I ${name} ${at}${this.#text(table, hook)}`,
+        () => `-R ${name} ${at}${this.#text(table, hook)}`,
+        () => `-D ${name} ${at}`,
+        () => `-Z ${name}`,
+        () => `-F ${name}`,
+      ])()
+      lines.push(/^-[AI]/.test(line) ? `${counts()}${line}` : line)
+    }
+    return { command: [tool, '-n', ...options], input: file(lines) }
+  }
+
+  #line(): string[] | null {
     const random = this.#random
     if (this.#sets !== undefined && random.once(3))
       return drawSetChange(random, this.#basis.world, this.#sets)
@@ -171,11 +232,16 @@ class RuleChanges {
   }
 
   #rule(table: Table, hook: Hook | undefined): string[] {
+    return argumentsOf(this.#text(table, hook))
+  }
+
+  /** A rule as it stands in a file, behind its chain. */
+  #text(table: Table, hook: Hook | undefined): string {
     const hooks = hook === undefined ? HOOKS[table] : [hook]
     const place = { table, hooks, builtin: hook !== undefined }
     for (;;) {
       const rule = makeRule(place, { ...this.#basis, random: this.#random }, [])
-      if (!this.#unknown.test(rule)) return argumentsOf(rule)
+      if (!this.#unknown.test(rule)) return rule
     }
   }
 }
@@ -191,23 +257,27 @@ export class Changes {
     this.#rules = basis === null ? null : new RuleChanges(basis, random, scenario)
   }
 
-  /** A tool with its arguments; null, mostly: nothing changes. `history`: what went in so far. */
-  draw(wire: Wire, history: readonly StepRun[]): readonly string[] | null {
+  /** Null, mostly: nothing changes. `history`: what went in so far. */
+  draw(wire: Wire, history: readonly StepRun[]): Change | null {
     if (!wire.random.once(CHANGES[this.#kind] ?? Number.MAX_SAFE_INTEGER)) return null
+    const command = (argv: readonly string[] | null): Change | null =>
+      argv === null ? null : { command: argv }
     switch (this.#kind) {
       case 'routing':
-        return wire.random.once(2) ? drawHostChange(wire, history) : drawRoutingChange(wire)
+        return command(wire.random.once(2) ? drawHostChange(wire, history) : drawRoutingChange(wire))
       case 'extensions':
         if (wire.random.once(3))
-          return wire.random.pick([drawChange, drawRoutingChange, drawHostChange])(wire, history)
+          return command(wire.random.pick([drawChange, drawRoutingChange, drawHostChange])(wire, history))
         return this.#rules?.draw() ?? null
       case 'sets':
         return this.#rules?.draw() ?? null
       case 'state':
       case 'nat':
-        return wire.random.pick([drawChange, drawChange, connectionCommand, drawHostChange])(wire, history)
+        return command(
+          wire.random.pick([drawChange, drawChange, connectionCommand, drawHostChange])(wire, history),
+        )
       default:
-        return drawHostChange(wire, history)
+        return command(drawHostChange(wire, history))
     }
   }
 }

@@ -168,8 +168,26 @@ const COMMON = ['', '', '', 'tcp', 'tcp', 'tcp', 'udp', 'udp', 'icmp']
 const RARE = ['sctp', 'dccp', 'ah', 'esp', 'ipcomp', 'udplite']
 const COMMON6 = [...COMMON.slice(0, -1), 'ipv6-icmp', 'ipv6-icmp']
 const RARE6 = [...RARE, 'ipv6-mh']
-const OTHERS = ['47', '50', '89', '132', 'gre', 'udplite', '2', '255', 'igmp']
-const OTHERS6 = ['47', '50', '89', '132', 'gre', 'ipv6-nonxt', 'icmp', '255', '253']
+const OTHERS = [
+  '47',
+  '50',
+  '89',
+  '132',
+  'gre',
+  'udplite',
+  '2',
+  '255',
+  'igmp',
+  'ipencap',
+  'ipv6',
+  'vrrp',
+  'pim',
+]
+/** Those of extension headers too, which the tool warns of: later fragments may begin with one. */
+const OTHERS6 = [
+  ...['47', '50', '89', '132', 'gre', 'ipv6-nonxt', 'icmp', '255', '253', 'ipencap', 'ipv6', 'vrrp', 'pim'],
+  ...['ipv6-route', 'ipv6-frag', 'ipv6-opts'],
+]
 
 function makeProtocol({ random, profile, world }: Context, table: Table): string {
   const four = world.family === 4

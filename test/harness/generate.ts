@@ -11,7 +11,7 @@ import { OtherConversation } from './conversation-other.ts'
 import { SctpConversation } from './conversation-sctp.ts'
 import { TcpConversation } from './conversation-tcp.ts'
 import type { SeededRandom } from './frames.ts'
-import { Changes } from './generate-changes.ts'
+import { type Change, Changes } from './generate-changes.ts'
 import { cutUp } from './generate-fragments.ts'
 import { makeHelperRules } from './generate-helpers.ts'
 import { makeNoise } from './generate-noise.ts'
@@ -147,8 +147,8 @@ class Recorder implements Wire {
   }
 
   /** The host changes while it runs. */
-  async change(command: readonly string[]): Promise<void> {
-    const step: Step = { id: this.steps.length, command }
+  async change(change: Change): Promise<void> {
+    const step: Step = { id: this.steps.length, ...change }
     this.steps.push(step)
     await this.#kernel.take([step])
   }
@@ -263,7 +263,7 @@ async function talk(
     recorder.world = side.world
     const history = other === null ? recorder.history : ofFamily(recorder.history, side.world.family)
     const change = side.changes?.draw(recorder, history) ?? null
-    if (change !== null && (other === null || !endsIpv6(change))) await recorder.change(change)
+    if (change !== null && (other === null || !endsIpv6(change.command))) await recorder.change(change)
     if (random.below(talks + mix.noise) >= talks) {
       const n = makeNoise(recorder, profile, history)
       if (n !== null) await recorder.send(n.dev, n.frame, n.note, n.references ?? [])

@@ -420,7 +420,7 @@ export class KernelHost {
         batch = []
         pending.clear()
       }
-      if (step.command !== undefined) await this.#command(step.command)
+      if (step.command !== undefined) await this.#command(step.command, step.input)
       batch.push(step)
       pending.add(step.id)
     }
@@ -429,8 +429,8 @@ export class KernelHost {
   }
 
   /** What a command sets a worker on is over before the next frame: masquerading forgets an address in one. */
-  async #command(argv: readonly string[]): Promise<void> {
-    const { stderr } = await this.#oracle.run(argv)
+  async #command(argv: readonly string[], input?: string): Promise<void> {
+    const { stderr } = await this.#oracle.run(argv, input)
     // conntrack -D gives up when one of those it found has ended by itself meanwhile.
     for (let again = 0, said = stderr; said.includes('Operation failed') && again < MOST_ENDS; again++)
       said = (await this.#oracle.run(argv)).stderr

@@ -34,7 +34,7 @@ export class Rehearsal implements Taker {
       const wall = this.#began + at
       host.advance(at, wall)
       const before = host.sent()
-      if (step.command !== undefined) host.run(step.command)
+      if (step.command !== undefined) host.run(step.command, step.input)
       const injected = step.frame === undefined ? null : fillReferences(step, this.#byId)
       if (injected !== null) host.receive(step.dev!, injected)
       const run = { id: step.id, at, wall, dev: step.dev ?? null, injected, before, sent: host.sent() }

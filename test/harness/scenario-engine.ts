@@ -149,8 +149,8 @@ export class EngineHost {
   }
 
   /** A tool, as the gateway answers it. */
-  run([tool = '', ...argv]: readonly string[]): void {
-    runTool({ tool, directory: '/', argv, stdin: '' }, this.engine)
+  run([tool = '', ...argv]: readonly string[], stdin = ''): void {
+    runTool({ tool, directory: '/', argv, stdin }, this.engine)
   }
 
   #proc(): Record<string, string> {
@@ -203,15 +203,15 @@ function play(
   const host = new EngineHost(scenario, random, captured, kernel.uptime, kernel.setsAt)
   host.engine.host.events.log = log
   const steps: StepRun[] = []
-  const commands = new Map(scenario.steps.map((step) => [step.id, step.command]))
+  const given = new Map(scenario.steps.map((step) => [step.id, step]))
   host.advance(0, kernel.wall)
   for (const step of kernel.steps) {
     const { id, at, wall, dev, injected } = step
     host.advance(at, wall)
     if (step.collected) host.collect()
     const before = host.sent()
-    const command = commands.get(id)
-    if (command !== undefined) host.run(command)
+    const { command, input } = given.get(id) ?? {}
+    if (command !== undefined) host.run(command, input)
     if (injected !== null) {
       random.prepare(step)
       try {

@@ -44,6 +44,8 @@ export interface Step {
   readonly references?: readonly Reference[]
   /** A tool and its arguments, run instead of sending a frame. */
   readonly command?: readonly string[]
+  /** The command's standard input. */
+  readonly input?: string
   /** What the generator meant by it. */
   readonly note?: string
 }
@@ -192,7 +194,10 @@ export const firstRules = ({ iptables, beside }: Pick<Scenario, 'iptables' | 'be
 
 /** The rules, and those that a command puts in later, a line each. */
 export const allRules = (scenario: Scenario): string =>
-  [firstRules(scenario), ...scenario.steps.map(({ command }) => `${command?.join(' ') ?? ''}\n`)].join('')
+  [
+    firstRules(scenario),
+    ...scenario.steps.map(({ command, input = '' }) => `${command?.join(' ') ?? ''}\n${input}`),
+  ].join('')
 
 /** Whether some rule names an application helper. */
 export const hasHelpers = (scenario: Scenario): boolean => firstRules(scenario).includes(' --helper ')

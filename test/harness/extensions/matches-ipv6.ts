@@ -18,6 +18,18 @@ const ICMP6_NAMES = [
   'echo-request',
   'echo-reply',
   'neighbour-solicitation',
+  'neighbor-advertisement',
+  'router-solicitation',
+  'router-advertisement',
+  'redirect',
+  'beyond-scope',
+  'address-unreachable',
+  'communication-prohibited',
+  'failed-policy',
+  'reject-route',
+  'ttl-zero-during-reassembly',
+  'bad-header',
+  'unknown-option',
 ]
 const MH_NAMES = ['brr', 'hoti', 'coti', 'hot', 'cot', 'bu', 'ba', 'be']
 const HEADERS = ['hop', 'dst', 'route', 'frag', 'auth', 'esp', 'none', 'prot']

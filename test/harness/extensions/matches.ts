@@ -16,10 +16,35 @@ const TYPES = [
   'PROHIBIT',
   'ANYCAST',
   'UNSPEC',
+  // No address is of these.
+  'THROW',
+  'NAT',
+  'XRESOLVE',
 ]
 /** Those that the kernel takes for IPv6. */
 const TYPES6 = ['UNICAST', 'LOCAL', 'MULTICAST', 'UNREACHABLE', 'ANYCAST', 'UNSPEC']
-const ICMP_NAMES = ['any', 'echo-request', 'destination-unreachable', 'port-unreachable', 'time-exceeded']
+const ICMP_NAMES = [
+  'any',
+  'echo-request',
+  'ping',
+  'pong',
+  'destination-unreachable',
+  'host-unreachable',
+  'port-unreachable',
+  'fragmentation-needed',
+  'communication-prohibited',
+  'source-quench',
+  'redirect',
+  'host-redirect',
+  'router-advertisement',
+  'time-exceeded',
+  'ttl-exceeded',
+  'ttl-zero-during-reassembly',
+  'parameter-problem',
+  'required-option-missing',
+  'timestamp-request',
+  'address-mask-request',
+]
 const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG']
 const CHUNKS = [
   'DATA',
@@ -112,7 +137,7 @@ function conntrack(d: Draw): string {
     add(
       rare,
       () =>
-        `${n()}--ct${which} ${d.address()}${d.pick(d.by(['', '', '/24', '/8', '/31', '/30', '/1'], ['', '', '/64', '/48', '/127', '/128', '/1']))}`,
+        `${n()}--ct${which} ${d.address()}${d.pick(d.by(['', '', '/24', '/8', '/31', '/30', '/1', '/0'], ['', '', '/64', '/48', '/127', '/128', '/1', '/0']))}`,
     )
   if (['tcp', 'udp'].includes(d.protocol))
     for (const which of ['origsrcport', 'origdstport', 'replsrcport', 'repldstport'])
@@ -131,7 +156,8 @@ function conntrack(d: Draw): string {
 
 function multiport(d: Draw): string {
   const list = new Set<string>()
-  for (let i = 1 + d.random.below(4); i > 0; i--)
+  // At most 15, and a range counts twice.
+  for (let i = 1 + d.random.below(d.random.once(8) ? 7 : 4); i > 0; i--)
     list.add(d.random.once(3) ? d.range(d.port(), 65535, ':', false, true) : String(d.near(d.port(), 65535)))
   return `${d.not()}--${d.pick(['sports', 'dports', 'dports', 'ports'])} ${[...list].join(',')}`
 }
@@ -452,7 +478,7 @@ export const MATCHES: readonly Entry[] = [
   {
     name: 'dscp',
     draw: (d) =>
-      `${d.not()}${d.random.once(3) ? `--dscp-class ${d.pick(['AF11', 'CS1', 'EF', 'BE'])}` : `--dscp ${d.near(d.frame().tos >> 2, 63)}`}`,
+      `${d.not()}${d.random.once(3) ? `--dscp-class ${d.pick(['AF11', 'AF23', 'AF42', 'CS0', 'CS1', 'CS7', 'EF', 'BE'])}` : `--dscp ${d.near(d.frame().tos >> 2, 63)}`}`,
   },
   {
     name: 'ecn',
@@ -512,8 +538,18 @@ export const MATCHES: readonly Entry[] = [
   { name: 'length', draw: (d) => `${d.not()}--length ${d.range(d.frame().length, 0xffff)}`, weight: () => 2 },
   {
     name: 'limit',
-    draw: (d) =>
-      `--limit ${d.pick(['1/minute', '3/hour', '1/hour', '6/minute', '1/second', '5/second', '50/second', '10000/second'])} --limit-burst ${1 + d.random.below(8)}`,
+    draw(d) {
+      const rate = d.pick([
+        ...['1/minute', '6/minute', '20/sec', '30/min', '1/second', '5/second', '50/second', '10000/second'],
+        ...['3/hour', '1/hour', ''],
+      ])
+      // A hundred times an hour's credit would be more than there can be.
+      const most = rate.includes('min') || rate.includes('sec') ? [5, 8, 8, 8, 100] : [5, 8]
+      return words(
+        rate && `--limit ${rate}`,
+        d.random.once(8) ? '' : `--limit-burst ${1 + d.random.below(d.pick(most))}`,
+      )
+    },
     weight: () => 2,
   },
   {

@@ -161,6 +161,7 @@ export const TARGETS: readonly TargetEntry[] = [
         `--zone ${1 + d.random.below(3)}`,
         `--zone-orig ${1 + d.random.below(3)}`,
         `--zone-reply ${1 + d.random.below(3)}`,
+        `--zone-reply ${d.random.below(3)}`,
         '--zone mark',
         `--zone-orig ${d.pick(['mark', '65535', '2'])} --zone-reply ${d.pick(['mark', '0', '2'])}`,
         `--zone ${d.pick([0, 65535])}`,
@@ -218,7 +219,7 @@ export const TARGETS: readonly TargetEntry[] = [
           () => `--hmark-tuple ${d.some(['src', 'dst', 'sport', 'dport', 'proto', 'ct']).join(',')}`,
           () => `--hmark-tuple ${d.some(['src', 'dst', 'spi', 'proto', 'ct']).join(',')}`,
           () =>
-            `--hmark-src-prefix ${d.pick([0, 8, 24, 31, 32])} --hmark-dst-prefix ${d.pick([0, 1, 16, 32])}`,
+            `--hmark-src-prefix ${d.pick(d.by([0, 8, 24, 31, 32], [0, 32, 48, 64, 127, 128]))} --hmark-dst-prefix ${d.pick(d.by([0, 1, 16, 32], [0, 1, 56, 96, 128]))}`,
           () =>
             `--hmark-sport-mask ${d.pick(['0xff', '0xffff'])} --hmark-dport-mask ${d.pick(['0x0', '0xff00'])}`,
           () =>
