@@ -296,13 +296,16 @@ export class Fib extends FibLookup {
     return gone
   }
 
-  /** In the order in which `ip route show table all` prints them; `table` undefined: all of them. */
+  /** Those that `ip route show table all` prints, in its order; `table` undefined: of all of them. */
   routes(family: Family, table?: number): readonly Route[] {
     const rt = this.of(family)
     // By bucket (fib_table_hash), in each the youngest first.
     const ids =
       table === undefined ? [...rt.tables.keys()].reverse().sort((a, b) => (a & 0xff) - (b & 0xff)) : [table]
-    return ids.flatMap((id) => rt.tables.get(id)?.list() ?? [])
+    return ids.flatMap((id) => {
+      const table = rt.tables.get(id)
+      return table?.list().filter((r) => !table.isPassedOver(r)) ?? []
+    })
   }
 
   /** Whether a table has ever been made; main and local always are. */
@@ -783,7 +786,7 @@ export class Fib extends FibLookup {
   }
 
   #throughGone6(device: Device): void {
-    this.#sweep(this.v6, (r) => allThrough(r, device))
+    this.#sweep(this.v6, (r, table) => allThrough(r, device) && !table.isPassedOver(r))
   }
 
   #deviceGone(device: Device): void {
@@ -806,10 +809,10 @@ export class Fib extends FibLookup {
     this.forgetDevices()
   }
 
-  #sweep(rt: Routing, gone: (r: RouteEntry) => boolean): void {
+  #sweep(rt: Routing, gone: (r: RouteEntry, table: RouteTable) => boolean): void {
     for (const table of rt.tables.values())
       for (const route of table.list())
-        if (gone(route)) {
+        if (gone(route, table)) {
           this.#take(rt, table, route)
           if (route.derived && route.device !== null) {
             const have = this.#derived.get(route.device)

@@ -34,6 +34,7 @@ export const hopsOf = (r: RouteEntry): readonly Nexthop[] =>
       device: r.device!,
       gateway: r.gateway,
       weight: r.weight,
+      ...(r.place === undefined ? {} : { place: r.place }),
       ...(r.extras?.onlink ? { onlink: true } : {}),
     },
   ]
@@ -43,7 +44,7 @@ export function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntr
   const one = hops.length === 1 ? hops[0]! : null
   const { onlink: _, ...shared } = route.extras ?? {}
   const extras = { ...(one?.onlink ? { onlink: true } : {}), ...shared }
-  return new RouteEntry({
+  const made = new RouteEntry({
     ...route,
     extras: Object.keys(extras).length === 0 ? null : extras,
     nexthops: one === null ? hops : null,
@@ -51,6 +52,8 @@ export function siblings(route: RouteEntry, hops: readonly Nexthop[]): RouteEntr
     gateway: one === null ? null : one.gateway,
     weight: one === null ? 1 : one.weight,
   })
+  made.place = hops[0]!.place
+  return made
 }
 
 export function allThrough(route: RouteEntry, device: Device): boolean {

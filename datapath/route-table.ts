@@ -37,6 +37,7 @@ type RouteFields = Omit<
   | 'first'
   | 'ownAddress'
   | 'accessed'
+  | 'place'
 > & {
   readonly origin?: Device | null
   readonly extras?: RouteExtras | null
@@ -91,6 +92,8 @@ export class RouteEntry {
   heard = false
   /** Some look-up has found it (FA_S_ACCESSED). */
   accessed = false
+  /** IPv6: as Nexthop.place, of its first next hop. */
+  place: number | undefined = undefined
 
   constructor(o: RouteFields) {
     this.family = o.family
@@ -185,6 +188,8 @@ export class RouteTable {
   /** IPv6 routes with a source. They stand in the tree alone, the others in both. */
   sourceRoutes = 0
   readonly #tree: RouteTree | null
+  /** Next hops of IPv6 that have come. */
+  #places = 0
 
   constructor(family: Family, id: number) {
     this.id = id
@@ -324,7 +329,10 @@ export class RouteTable {
       (r.tos === route.tos && (first ? r.metric >= route.metric : r.metric > route.metric))
     const at = chain.findIndex(after)
     chain.splice(at < 0 ? chain.length : at, 0, route)
-    if (node !== undefined) this.#tree!.settle(node, route)
+    if (node !== undefined) {
+      this.#tree!.settle(node, route)
+      this.#number(route, this.#places++)
+    }
     this.size++
     if (route.tos !== 0) this.tosRoutes++
     if (route.paths !== null) this.multipathRoutes++
@@ -354,10 +362,40 @@ export class RouteTable {
   replace(old: RouteEntry, now: RouteEntry, how: Replacement): void {
     const chain = this.chain(old.dst, old.prefixLength, old.from) as RouteEntry[]
     chain[chain.indexOf(old)] = now
+    if (how === 'replaced') this.#number(now, old.place!)
+    else {
+      now.place ??= old.place!
+      for (const hop of now.nexthops ?? []) hop.place ??= this.#places++
+      // Its first next hop may have gone.
+      chain.sort((a, b) => a.metric - b.metric || a.place! - b.place!)
+    }
     if (old.paths !== null) this.multipathRoutes--
     if (now.paths !== null) this.multipathRoutes++
     const node = this.#treeNode(old)
     if (node !== null) this.#tree!.replace(node, old, now, how)
+  }
+
+  /** The first next hop stands at `place`, others behind all that are there (ip6_route_multipath_add). */
+  #number(route: RouteEntry, place: number): void {
+    route.place = place
+    for (const [i, hop] of (route.nexthops ?? []).entries()) hop.place = i === 0 ? place : this.#places++
+  }
+
+  /**
+   * An IPv6 route stands between next hops of another of its prefix and metric: who walks over the routes of a node goes from
+   * the first one of several to the last (fib6_dump_node, fib6_clean_node), and does not come by.
+   */
+  isPassedOver(route: RouteEntry): boolean {
+    if (this.multipathRoutes === 0 || this.#tree === null) return false
+    const { place = 0, metric } = route
+    return this.chain(route.dst, route.prefixLength, route.from).some(
+      (r) =>
+        r !== route &&
+        r.metric === metric &&
+        r.nexthops !== null &&
+        r.place! < place &&
+        place < r.nexthops.at(-1)!.place!,
+    )
   }
 
   #treeNode({ dst, prefixLength, from }: RouteEntry): RouteNode | null {

@@ -69,6 +69,8 @@ export interface Nexthop {
   readonly onlink?: boolean
   /** Realms of this next hop, as Route.realm. */
   readonly realm?: number
+  /** IPv6: where it stands among the routes of its prefix, by the order in which they came; the table says. */
+  place?: number
   /** nhc_scope, as Route.nexthopScope; absent: Host without gateway, else Link. */
   readonly scope?: number
   /** In a request: why its gateway is none, said when it is its turn (fib_get_nhs, fib_nh_match). */
