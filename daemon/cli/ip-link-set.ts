@@ -60,11 +60,14 @@ interface Wish {
   length: number
 }
 
+const INT_MAX = 0x7fff_ffff
+
 /** get_integer(): with a sign. */
-function integer(text: string, most = 0x7fff_ffff): number | null {
-  const minus = /^\s*-/.test(text)
-  const value = number(minus ? text.replace('-', '') : text, minus ? 0x8000_0000 : most)
-  return value === null ? null : minus ? -value : value
+function integer(text: string, most = INT_MAX): number | null {
+  const minus = /^\s*-(?=\d)/.test(text)
+  if (!minus) return number(text, most)
+  const value = number(text.replace('-', ''), 0x8000_0000)
+  return value === null ? null : -value
 }
 
 function onOff(line: Line, key: string): boolean {
@@ -208,12 +211,13 @@ function readWish(context: IpContext, line: Line): Wish {
       })
     } else if (word === 'vf') {
       const text = line.next()
-      if (integer(text) === null) line.invalid('Invalid "vf" value\n', text)
+      const vf = integer(text) ?? line.invalid('Invalid "vf" value\n', text)
       wish.dev ??= wish.name
       if (wish.dev === null) line.die('Error: argument "dev" is required\n')
       const mac = readVirtualFunction(line)
       if (mac !== null) wish.length = bytesOf(mac)
-      refuse('vf', 'EOPNOTSUPP')
+      // do_setvfinfo()
+      refuse('vf', vf < 0 || vf === INT_MAX ? 'EINVAL' : 'EOPNOTSUPP')
     } else if (begins(word, 'master')) {
       const text = line.next()
       if (context.device(text) === undefined && !context.isNobody(text))

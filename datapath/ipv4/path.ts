@@ -634,19 +634,18 @@ export class Ipv4Path {
     const device = route.device!
     pkt.oif = device.index
     pkt.device = device
-    if (route.type !== RouteType.Unicast && !device.loopback && route.type !== RouteType.Local) {
-      // ip_mc_output(): the host hears what it sends to everybody.
+    const toAll = route.type === RouteType.Broadcast
+    if (!device.loopback && (toAll || (route.heard && route.type === RouteType.Multicast))) {
+      // ip_mc_output(): the host hears what it sends to everybody. Groups that it is not in leave by ip_output().
       pkt.iif = 0
-      if (route.type === RouteType.Broadcast || route.heard) {
-        this.#path.loopCopy(
-          pkt,
-          device,
-          host.hooks.run4[Hook.PostRouting]!,
-          route.type === RouteType.Broadcast ? host.fib.broadcastIn : host.fib.multicastIn,
-        )
-        if (route.heard && host.memory.view.getUint8(pkt.l3 + IPV4_TTL) === 0)
-          return this.#path.drop(pkt, Reason.Ttl)
-      }
+      this.#path.loopCopy(
+        pkt,
+        device,
+        host.hooks.run4[Hook.PostRouting]!,
+        toAll ? host.fib.broadcastIn : host.fib.multicastIn,
+      )
+      if (route.heard && host.memory.view.getUint8(pkt.l3 + IPV4_TTL) === 0)
+        return this.#path.drop(pkt, Reason.Ttl)
     }
     const verdict = host.hooks.run4[Hook.PostRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
