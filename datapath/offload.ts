@@ -84,13 +84,30 @@ const checksumAt = (pkt: Packet): number =>
     : pkt.l3 + pkt.csumStart + pkt.csumOffset
 
 /**
- * What stands in the checksum field of a packet that is left to the device (CHECKSUM_PARTIAL): the pseudo header's sum.
- * Written for a copy whose transport header is at `l4` and which ends at `end`, as in the quote of an ICMP error.
+ * What stands in the checksum field of a packet that is left to the device (CHECKSUM_PARTIAL): the pseudo header's sum. NPT
+ * changes addresses that it does not follow: it is what the whole checksum here knows of, once that is made.
  */
-export function writePartialChecksum(pkt: Packet, { view }: Memory, l4: number, end: number): void {
+function partialChecksum(pkt: Packet, { view }: Memory): number {
+  const at = checksumAt(pkt)
+  if (pkt.csumPending || at + 2 > pkt.end) return fold(pseudo(pkt, pkt.proto, pkt.end - pkt.l4))
+  const rest = sumView(view, at + 2, pkt.end, sumView(view, pkt.l4, at))
+  // As a sum it is never 0: addresses are not.
+  return fold((~view.getUint16(at) & 0xffff) + (~fold(rest) & 0xffff)) || 0xffff
+}
+
+/**
+ * Writes it for a copy in `to` whose transport header is at `l4` and which ends at `end`, as in the quote of an ICMP error.
+ */
+export function writePartialChecksum(
+  pkt: Packet,
+  memory: Memory,
+  l4: number,
+  end: number,
+  to: Memory = memory,
+): void {
   if (!isOwn(pkt)) return
   const at = l4 + (pkt.proto === IPPROTO_TCP ? TCP_CHECKSUM : UDP_CHECKSUM)
-  if (at + 2 <= end) view.setUint16(at, fold(pseudo(pkt, pkt.proto, pkt.end - pkt.l4)))
+  if (at + 2 <= end) to.view.setUint16(at, partialChecksum(pkt, memory))
 }
 
 /**

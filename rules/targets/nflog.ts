@@ -38,8 +38,8 @@ const format = (m: NfLog, dashes: string): string =>
 export function copyOf(pkt: Packet, host: Host, end: number = pkt.end): Uint8Array {
   const bytes = host.memory.bytes.slice(pkt.l3, end)
   if (pkt.csumPartial) {
-    const memory = { bytes, view: new DataView(bytes.buffer) }
-    writePartialChecksum(pkt, memory, pkt.l4 - pkt.l3, bytes.length)
+    const copy = { bytes, view: new DataView(bytes.buffer) }
+    writePartialChecksum(pkt, host.memory, pkt.l4 - pkt.l3, bytes.length, copy)
   }
   return bytes
 }
