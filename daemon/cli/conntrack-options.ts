@@ -6,6 +6,7 @@ import { Errno } from '../../conntrack/errno.ts'
 import { SCTP_STATE_NAMES } from '../../conntrack/trackers/sctp.ts'
 import { TCP_STATE_NAMES } from '../../conntrack/trackers/tcp-states.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { plainStrtoul } from '../../rules/text/numbers.ts'
 import { DCCP_STATES, long, protocolOf } from './conntrack-protocols.ts'
 import { type Command, Complaint, type Long, OutputBit, type Protocol, type Wish } from './conntrack-wish.ts'
 import {
@@ -19,7 +20,6 @@ import {
   portOf,
   splitPort,
   statusOf,
-  strtoul,
   tooLarge,
   word,
 } from './conntrack-words.ts'
@@ -352,7 +352,7 @@ class Parser {
         return
       case 'm': {
         wish.given.add('mark')
-        const [, end] = strtoul(text)
+        const { end } = plainStrtoul(text, 0)
         const mask = text[end] === '/' ? word(text.slice(end + 1)) : 0xffffffff
         wish.mark = { value: word(text), mask }
         wish.kernelMark = wish.mark

@@ -4,38 +4,17 @@ import type { Words } from '../../conntrack/ctnetlink.ts'
 import { Status } from '../../conntrack/table.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { parseAddress } from '../../datapath/wire/address.ts'
-import { strtol, ULONG_MAX } from '../../rules/text/numbers.ts'
+import { plainStrtoul, strtol } from '../../rules/text/numbers.ts'
 import { Complaint, EventBit, OutputBit, type Wish } from './conntrack-wish.ts'
 
 /** strtoul(3) with base 0 over the whole text; null if something else stands there. */
 export function numeral(text: string): number | null {
-  if (!/^\s*[+-]?(0x[0-9a-f]+|\d+)$/i.test(text)) return null
-  const [value, end] = strtoul(text)
-  return end === text.length ? value : null
+  const { value, end } = plainStrtoul(text, 0)
+  return end > 0 && end === text.length ? Number(value) : null
 }
 
-/** strtoul(3) with base 0: the number, wrapped to 64 bits when negative, and where it ended. */
-export function strtoul(text: string): [number, number] {
-  const found = /^\s*([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)/i.exec(text)
-  if (found === null) return [0, 0]
-  const digits = found[2]!
-  let value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
-  if (found[1] === '-') value = -value
-  return [Number(value > ULONG_MAX ? ULONG_MAX : BigInt.asUintN(64, value)), found[0].length]
-}
-
-/** The low 32 bits of strtoul(3), and whether it leaves ERANGE behind: what is beyond 64 bits ends there, whatever its sign. */
-function unsigned(text: string): { readonly value: number; readonly outOfRange: boolean } {
-  const found = /^\s*([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)/i.exec(text)
-  if (found === null) return { value: 0, outOfRange: false }
-  const digits = found[2]!
-  const value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits)
-  if (value > ULONG_MAX) return { value: 0xffffffff, outOfRange: true }
-  return { value: Number(BigInt.asUintN(32, found[1] === '-' ? -value : value)), outOfRange: false }
-}
-
-/** The low 32 bits of strtoul(3). */
-export const word = (text: string): number => unsigned(text).value
+/** The low 32 bits of strtoul(3) with base 0. */
+export const word = (text: string): number => Number(BigInt.asUintN(32, plainStrtoul(text, 0).value))
 
 /** atol(3), as 32 bits without a sign. */
 export const atol = (text: string): number => Number(BigInt.asUintN(32, strtol(text).value))
@@ -172,7 +151,7 @@ export function portOf(protocol: number, text: string): number {
 
 /** Whether the tool's reader of an option leaves ERANGE behind: strtoul() or strtol() in the guise of atoi(). */
 export const tooLarge = (text: string, reader: 'strtoul' | 'atoi'): boolean =>
-  (reader === 'strtoul' ? unsigned(text) : strtol(text)).outOfRange
+  (reader === 'strtoul' ? plainStrtoul(text, 0) : strtol(text)).outOfRange
 
 export function splitPort(text: string): [string, number | null] {
   let bare = text

@@ -83,20 +83,24 @@ export function strtoull(
 }
 
 /**
- * strtoul(3) itself, of 64 bits: a minus wraps, what is too large is the largest. `end` is 0 where there is no number, and
- * the value 0.
+ * strtoul(3) itself, of 64 bits: a minus wraps; what is too large is the largest, whatever its sign, and leaves ERANGE
+ * behind. `end` is 0 where there is no number, and the value 0.
  */
-export function plainStrtoul(text: string, base: number): { readonly value: bigint; readonly end: number } {
+export function plainStrtoul(
+  text: string,
+  base: number,
+): { readonly value: bigint; readonly end: number; readonly outOfRange: boolean } {
   const minus = /^\s*-(?![+-])/.exec(text)?.[0].length ?? 0
   // A blank behind the sign ends it.
   const at = minus > 0 && isSpace(text.charCodeAt(minus)) ? null : digits(text.slice(minus), base)
-  if (at === null) return { value: 0n, end: 0 }
+  if (at === null) return { value: 0n, end: 0, outOfRange: false }
   let value = 0n
   const radix = BigInt(at.base)
   for (let i = at.from; i < at.end; i++) value = value * radix + BigInt(digitOf(text.charCodeAt(minus + i)))
-  if (value > ULONG_MAX) value = ULONG_MAX
+  const outOfRange = value > ULONG_MAX
+  if (outOfRange) value = ULONG_MAX
   else if (minus > 0) value = BigInt.asUintN(64, -value)
-  return { value, end: minus + at.end }
+  return { value, end: minus + at.end, outOfRange }
 }
 
 /** strtol(3) of base 10: what is beyond a long ends at its end, and leaves ERANGE behind. */

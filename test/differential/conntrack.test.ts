@@ -547,6 +547,7 @@ function lists(): string[] {
 -L -p gre
 -L -p sctp
 -L -p 300
+-L -p -36893488147419103226
 -L -p nope
 -L -s 10.0.0.2
 -L -s 10.0.0.0/24
