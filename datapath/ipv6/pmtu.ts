@@ -3,7 +3,7 @@
 
 import type { Device } from '../devices.ts'
 import type { Route, Words } from '../fib.ts'
-import type { RoutePrefix, Sides } from '../route.ts'
+import { inPrefix, type RoutePrefix, type Sides } from '../route.ts'
 
 /** Destinations remembered; the oldest is forgotten for a new one. */
 const MOST = 8192
@@ -43,8 +43,8 @@ export class PathMtus6 {
     const known = this.#known.get(hash(d0, d1, d2, d3))
     if (known === undefined || now >= known.expires) return 0
     const { words, source } = known
-    if (!isAddress(words, d0, d1, d2, d3) || known.from !== route.from) return 0
-    if (source !== null && !isAddress(source, key.s0, key.s1, key.s2, key.s3)) return 0
+    if (!inPrefix(words, 128, d0, d1, d2, d3) || known.from !== route.from) return 0
+    if (source !== null && !inPrefix(source, 128, key.s0, key.s1, key.s2, key.s3)) return 0
     return known.device === route.device && known.gateway === route.gateway ? known.mtu : 0
   }
 
@@ -70,9 +70,6 @@ export class PathMtus6 {
     })
   }
 }
-
-const isAddress = (words: Words, w0: number, w1: number, w2: number, w3: number): boolean =>
-  words[3] === w3 && words[2] === w2 && words[1] === w1 && words[0] === w0
 
 const hash = (d0: number, d1: number, d2: number, d3: number): number =>
   Math.imul(d0 ^ Math.imul(d1, 31) ^ Math.imul(d2, 961) ^ Math.imul(d3, 0x85ebca6b), 0x9e3779b1)
