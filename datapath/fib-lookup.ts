@@ -13,9 +13,18 @@ import { type Device, Scope } from './devices.ts'
 import { dissect6, dissected6 } from './dissect.ts'
 import { dissectedPorts, Multipath, type MultipathConf6 } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
-import { covers, defaultRules, type Rule } from './policy-rules.ts'
+import { defaultRules, type Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
-import { type FlowKey, newFlowKey, type Route, RouteFailure, RouteType, Table, type Words } from './route.ts'
+import {
+  type FlowKey,
+  inPrefix,
+  newFlowKey,
+  type Route,
+  RouteFailure,
+  RouteType,
+  Table,
+  type Words,
+} from './route.ts'
 import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
 import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
@@ -280,8 +289,10 @@ export class FibLookup {
     if (rule.tunnel !== undefined && rule.tunnel !== 0) return false
     if (rule.l3mdev === true) return false
     if (rule.uids && rule.uids[0] > 0) return false
-    if (rule.source && !covers(rule.source, key.s0, key.s1, key.s2, key.s3)) return false
-    if (rule.destination && !covers(rule.destination, key.d0, key.d1, key.d2, key.d3)) return false
+    const { source, destination } = rule
+    if (source && !inPrefix(source.words, source.prefixLength, key.s0, key.s1, key.s2, key.s3)) return false
+    if (destination && !inPrefix(destination.words, destination.prefixLength, key.d0, key.d1, key.d2, key.d3))
+      return false
     if (rule.tos !== undefined && rule.tos !== 0 && rule.tos !== (key.tos & TOS_MASK)) return false
     if (rule.protocol !== undefined && rule.protocol !== 0 && rule.protocol !== key.protocol) return false
     if (rule.sourcePorts && (key.sport < rule.sourcePorts[0] || key.sport > rule.sourcePorts[1])) return false

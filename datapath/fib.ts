@@ -45,7 +45,7 @@ import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-tabl
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 
-export type { Rule, RuleAction, RulePrefix, RuleSpec } from './policy-rules.ts'
+export type { Rule, RuleAction, RuleSpec } from './policy-rules.ts'
 export {
   type AddMode,
   type FlowKey,

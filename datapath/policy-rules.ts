@@ -1,11 +1,9 @@
 // Policy rules: what `ip rule` has (net/core/fib_rules.c, fib4_rule_*, fib6_rule_*).
 
 import type { Family } from './packet.ts'
-import { inPrefix, RouteError, type RoutePrefix, sameWords, Table } from './route.ts'
+import { RouteError, type RoutePrefix, sameWords, Table } from './route.ts'
 
 export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit'
-
-export type RulePrefix = RoutePrefix
 
 /** A policy rule as `ip rule add` says it. What is absent is not asked. */
 export interface RuleSpec {
@@ -13,8 +11,8 @@ export interface RuleSpec {
   /** Default: one less than the second rule's, as fib_default_rule_pref(). */
   readonly priority?: number
   readonly not?: boolean
-  readonly source?: RulePrefix | null
-  readonly destination?: RulePrefix | null
+  readonly source?: RoutePrefix | null
+  readonly destination?: RoutePrefix | null
   readonly tos?: number
   readonly mark?: number
   /** 0: the mark is not asked. */
@@ -118,10 +116,6 @@ export function sameRule(a: Rule, b: Rule): boolean {
     ])
   return text(a) === text(b)
 }
-
-/** The address lies in the prefix. Does not allocate. */
-export const covers = (p: RulePrefix, w0: number, w1: number, w2: number, w3: number): boolean =>
-  inPrefix(p.words, p.prefixLength, w0, w1, w2, w3)
 
 /** A rule that may be put among `rules` (fib_nl2rule). Throws RouteError. */
 export function checkedRule(family: Family, rules: readonly Rule[], spec: RuleSpec): Rule {

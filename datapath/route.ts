@@ -270,5 +270,6 @@ export function tableFor(type: number): number {
 }
 
 export function sameWords(a: Words | null, b: Words | null): boolean {
-  return a === b || (a !== null && b !== null && a.every((w, i) => w === b[i]))
+  if (a === null || b === null) return a === b
+  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
 }

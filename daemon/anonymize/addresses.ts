@@ -8,13 +8,14 @@
 // it, and what is outside stays outside.
 
 import type { Family } from '../../datapath/packet.ts'
+import { maskedWords } from '../../datapath/route.ts'
 import {
   formatAddress,
   parseIpv4,
   parseIpv6,
   type AddressWords as Words,
 } from '../../datapath/wire/address.ts'
-import { bitsOf, masked, parsePrefix } from '../host-folder/address.ts'
+import { bitsOf, parsePrefix } from '../host-folder/address.ts'
 import { Frozen } from './frozen.ts'
 import type { Prf } from './prf.ts'
 
@@ -85,7 +86,7 @@ export class AddressMap {
     this.#still()
     const bits = bitsOf(family)
     if (length >= bits - 1) return
-    const network = masked(words, length)
+    const network = maskedWords(words, length)
     this.#frozen[family].pin(network, length, bits)
     if (family === 4) this.#frozen[4].pin([network[0] | (-1 >>> length), 0, 0, 0], length, 32)
   }
@@ -125,14 +126,14 @@ export class AddressMap {
   /** An address of a prefix: behind a network's address stays nothing but zeros. */
   prefix(family: Family, words: Words, length: number): Words {
     const to = this.map(family, words)
-    const network = masked(words, length)
-    return network.every((word, i) => word === (words[i]! | 0)) ? masked(to, length) : to
+    const network = maskedWords(words, length)
+    return network.every((word, i) => word === (words[i]! | 0)) ? maskedWords(to, length) : to
   }
 
   range(family: Family, min: Words, max: Words): readonly [Words, Words] {
     const length = commonLength(min, max)
     if (!isPrefix(family, min, max, length)) return [this.map(family, min), this.map(family, max)]
-    const first = masked(this.map(family, min), length)
+    const first = maskedWords(this.map(family, min), length)
     const behind = maskBehind(length)
     const last = first.map((word, i) => (i < bitsOf(family) / 32 ? word | behind[i]! : 0))
     return [first, last as unknown as Words]
@@ -332,7 +333,7 @@ export function commonLength(a: Words, b: Words): number {
 
 /** All bits from `length` on. */
 export const maskBehind = (length: number): Words => {
-  const front = masked(ALL_ONES, length)
+  const front = maskedWords(ALL_ONES, length)
   return [~front[0], ~front[1], ~front[2], ~front[3]]
 }
 

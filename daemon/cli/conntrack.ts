@@ -28,6 +28,7 @@ import {
   isTranslated,
 } from '../../conntrack/print.ts'
 import { Event, META, STATUS, STRIDE } from '../../conntrack/table.ts'
+import { sameWords } from '../../datapath/route.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { ToolCall } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
@@ -81,9 +82,6 @@ function failed(errno: number, command: Wish['command']): Complaint {
 
 // -- what the tool filters itself
 
-const sameWords = (a: Words | undefined, b: Words | undefined): boolean =>
-  a?.every((word, i) => word === b?.[i]) ?? false
-
 /**
  * nfct_cmp over one direction. `strict`: what is asked for must be there (NFCT_CMP_MASK). Keys of GRE are not
  * compared.
@@ -104,8 +102,8 @@ function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple, 
       if (!fits(side.sport, other.sport) || !fits(side.dport, other.dport)) return false
     }
   }
-  if (side.src !== undefined && !sameWords(side.src, other.src)) return false
-  return side.dst === undefined || sameWords(side.dst, other.dst)
+  if (side.src !== undefined && !sameWords(side.src, other.src ?? null)) return false
+  return side.dst === undefined || sameWords(side.dst, other.dst ?? null)
 }
 
 function metaMatches(wish: Flow, flow: Flow): boolean {
@@ -125,7 +123,7 @@ function translated(flow: Flow, source: boolean, asked: NatFilter | null): boole
   if (asked === null) return here || port
   const { reply } = flow
   if (asked.family === 4 || reply.family === 6)
-    if (!(here && sameWords(asked.address, source ? reply.dst : reply.src))) return false
+    if (!(here && sameWords(asked.address, (source ? reply.dst : reply.src) ?? null))) return false
   return asked.port === null || (port && asked.port === (source ? reply.dport : reply.sport))
 }
 
@@ -512,8 +510,8 @@ function expectation(wish: Wish, { conntrack }: Engine, said: Said): void {
     return (
       t.family === wish.family &&
       t.protocol === orig.protocol &&
-      sameWords(orig.src, [t.s0, t.s1, t.s2, t.s3]) &&
-      sameWords(orig.dst, [t.d0, t.d1, t.d2, t.d3]) &&
+      sameWords(orig.src ?? null, [t.s0, t.s1, t.s2, t.s3]) &&
+      sameWords(orig.dst ?? null, [t.d0, t.d1, t.d2, t.d3]) &&
       t.ports >>> 16 === (orig.sport ?? 0) &&
       (t.ports & 0xffff) === (orig.dport ?? 0)
     )

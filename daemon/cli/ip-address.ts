@@ -4,8 +4,9 @@ import { type Address, type Device, ipv6Begun, isTentative, Scope, scopeOf6 } fr
 import type { Words } from '../../datapath/fib.ts'
 import { FOREVER, isPermanent, lifeLeft } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { inPrefix, sameWords } from '../../datapath/route.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
-import { ANY, sameWords } from '../host-folder/address.ts'
+import { ANY } from '../host-folder/address.ts'
 import { type IpContext, numberOf, Refusal } from './ip-context.ts'
 import {
   deviceWord,
@@ -19,7 +20,7 @@ import {
   refuseNumber,
 } from './ip-link.ts'
 import { addressUsage } from './ip-usage.ts'
-import { type AnyPrefix, agrees, begins, type Line, number } from './ip-words.ts'
+import { type AnyPrefix, begins, type Line, number } from './ip-words.ts'
 
 export function runAddress(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
@@ -161,7 +162,7 @@ function fits(context: IpContext, device: Device, a: Address, f: AddressFilter):
   return (
     f.to === null ||
     f.to.family === 0 ||
-    (f.to.family === a.family && agrees(f.to.words, a.words, f.to.length))
+    (f.to.family === a.family && inPrefix(f.to.words, f.to.length, ...a.words))
   )
 }
 
@@ -684,7 +685,7 @@ function remove(context: IpContext, device: Device, d: Draft, wildcard: boolean)
       (!d.local?.given || a.words[0] === d.local.words[0]) &&
       (d.label === null || a.label === d.label) &&
       (by === null ||
-        (a.prefixLength === length && agrees([a.peer ?? a.words[0], 0, 0, 0], by.words, a.prefixLength))),
+        (a.prefixLength === length && inPrefix(by.words, a.prefixLength, a.peer ?? a.words[0], 0, 0, 0))),
   )
   if (hit === undefined) throw new Refusal('EADDRNOTAVAIL', 'ipv4: Address not found')
   const before = [...device.addresses]

@@ -15,16 +15,16 @@ import {
 import { invalidScope, refusedHop } from '../../datapath/fib-check.ts'
 import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { inPrefix, maskedWords, sameWords } from '../../datapath/route.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { doubleToUint, plainStrtoul, strtod } from '../../rules/text/numbers.ts'
-import { ANY, masked, sameWords } from '../host-folder/address.ts'
+import { ANY } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { getRoute, stays } from './ip-route-get.ts'
 import { type Filter, METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
 import {
   type AnyPrefix,
-  agrees,
   begins,
   isForeign,
   type Line,
@@ -304,12 +304,12 @@ function modify(context: IpContext, line: Line, change: Change): number {
   const spec: RouteSpec = {
     family: own,
     type,
-    dst: own === 6 ? masked(dst.words, dst.length) : dst.words,
+    dst: own === 6 ? maskedWords(dst.words, dst.length) : dst.words,
     prefixLength: dst.length,
     // IPv4 does not look at it.
     from:
       own === 6 && from !== null && from.length > 0
-        ? { words: masked(from.words, from.length), prefixLength: from.length }
+        ? { words: maskedWords(from.words, from.length), prefixLength: from.length }
         : null,
     table:
       table === null || (table === 0 && own === 4)
@@ -357,7 +357,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
     if (behindOther && isNothing(hop.gateway)) throw new Refusal('EINVAL', 'Invalid IPv6 address in RTA_VIA')
     // rtm_to_fib_config(), before it looks for a table.
-    if (own === 4 && !sameWords(masked(dst!.words, dst!.length), dst!.words))
+    if (own === 4 && !sameWords(maskedWords(dst!.words, dst!.length), dst!.words))
       throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
@@ -757,11 +757,11 @@ function isWithin(
   const words = prefix === null ? ANY : 'dst' in prefix ? prefix.dst : prefix.words
   if (root !== null) {
     if (root.family !== 0 && root.family !== family) return false
-    if (root.length > length || !agrees(words, root.words, root.length)) return false
+    if (root.length > length || !inPrefix(root.words, root.length, ...words)) return false
   }
   if (match !== null) {
     if (match.family !== 0 && match.family !== family) return false
-    if (match.length < length || !agrees(words, match.words, length)) return false
+    if (match.length < length || !inPrefix(words, length, ...match.words)) return false
   }
   return true
 }
@@ -780,10 +780,10 @@ function passes(r: Route, f: Filter): boolean {
   if (f.via !== null && f.via.family !== 0) {
     const via6 = r.family === 4 ? r.extras?.via6 : undefined
     if (f.via.family !== (via6 ? 6 : r.family)) return false
-    if (!agrees(via6 ?? r.gateway ?? ANY, f.via.words, f.via.length)) return false
+    if (!inPrefix(f.via.words, f.via.length, ...(via6 ?? r.gateway ?? ANY))) return false
   }
   if (f.source !== null && f.source.family !== 0) {
-    if (f.source.family !== r.family || !agrees(r.source ?? ANY, f.source.words, f.source.length))
+    if (f.source.family !== r.family || !inPrefix(f.source.words, f.source.length, ...(r.source ?? ANY)))
       return false
   }
   if (f.realmMask !== 0 && ((r.realm ^ f.realm!) & f.realmMask) !== 0) return false

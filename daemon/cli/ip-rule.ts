@@ -2,16 +2,16 @@
 
 import { RouteType, type Rule, type RuleAction, type RuleSpec } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { inPrefix } from '../../datapath/route.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { scanned } from '../../rules/text/numbers.ts'
 import { unsigned64 } from '../../rules/text/print.ts'
-import { bitsOf } from '../host-folder/address.ts'
+import { ANY, bitsOf } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { ruleUsage } from './ip-usage.ts'
 import {
   type AnyPrefix,
   address,
-  agrees,
   begins,
   groupNumber,
   ipProtocolNumber,
@@ -354,7 +354,7 @@ function passes(rule: Rule, f: Filter): boolean {
     return (
       wanted.family === rule.family &&
       (p?.prefixLength ?? 0) >= wanted.length &&
-      agrees(p?.words ?? [0, 0, 0, 0], wanted.words, wanted.length)
+      inPrefix(wanted.words, wanted.length, ...(p?.words ?? ANY))
     )
   }
   const same = (a: readonly number[] | null | undefined, b: readonly number[] | null): boolean =>

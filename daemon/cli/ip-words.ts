@@ -6,7 +6,7 @@ import type { Family } from '../../datapath/packet.ts'
 import { parseIpv6 } from '../../datapath/wire/address.ts'
 import { ULONG_MAX } from '../../rules/text/numbers.ts'
 import { protocolByName, protocolByNumber } from '../../rules/text/services.ts'
-import { ANY, bitsOf, sameWords } from '../host-folder/address.ts'
+import { ANY, bitsOf } from '../host-folder/address.ts'
 import { DSFIELDS, PROTOCOL_NUMBERS, SCOPES, TABLES } from '../host-folder/names.ts'
 
 /** exit(3): what the tool has written so far stands. */
@@ -401,17 +401,6 @@ export class Names {
 
 /** The text that routes and rules keep for a protocol's number. */
 export const protocolText = (n: number): string => PROTOCOL_NAMES.get(n) ?? String(n)
-
-/** inet_addr_match(): the first `length` bits agree. */
-export function agrees(a: Words, b: Words, length: number): boolean {
-  if (length >= 128) return sameWords(a, b)
-  for (let i = 0; i * 32 < length; i++) {
-    const bits = length - i * 32
-    const mask = bits >= 32 ? -1 : -1 << (32 - bits)
-    if (((a[i]! ^ b[i]!) & mask) !== 0) return false
-  }
-  return true
-}
 
 /** parse_one_of() of off and on, which may be cut short; fails with exit status `code`. */
 export function offOrOn(line: Line, key: string, code: number): boolean {

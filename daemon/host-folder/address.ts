@@ -1,7 +1,7 @@
 // Addresses and prefixes as iproute2 reads and prints them.
 
 import type { Family } from '../../datapath/packet.ts'
-import { maskedWords, type Words } from '../../datapath/route.ts'
+import type { Words } from '../../datapath/route.ts'
 import { formatAddress, parseIpv4, parseIpv6 } from '../../datapath/wire/address.ts'
 
 export interface Prefix {
@@ -9,9 +9,6 @@ export interface Prefix {
   readonly words: Words
   readonly prefixLength: number
 }
-
-/** The words with all bits behind a length zero. */
-export const masked = maskedWords
 
 export const ANY: Words = [0, 0, 0, 0]
 
@@ -37,15 +34,6 @@ export function parsePrefix(text: string): Prefix | null {
   return /^\d{1,3}$/.test(length) && Number(length) <= bits
     ? { ...address, prefixLength: Number(length) }
     : null
-}
-
-export function sameWords(a: Words, b: Words): boolean {
-  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
-}
-
-/** Whether `words` lies in `prefix`. */
-export function within(words: Words, prefix: Words, length: number): boolean {
-  return sameWords(masked(words, length), masked(prefix, length))
 }
 
 /** `default`, an address, or a prefix, as `ip route` prints it. */

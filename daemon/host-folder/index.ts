@@ -11,10 +11,11 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { RouteType, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { inPrefix, maskedWords, sameWords } from '../../datapath/route.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import type { Place } from '../../rules/model.ts'
 import { PlaceError, systemReason } from '../errors.ts'
-import { formatPrefix, masked, sameWords, within } from './address.ts'
+import { formatPrefix } from './address.ts'
 import type {
   AddressConfig,
   HostConfig,
@@ -276,19 +277,16 @@ function addAddress(addresses: AddressConfig[], added: AddressConfig): void {
   }
   const alike =
     same.prefixLength === added.prefixLength &&
-    sameOrNull(same.peer, added.peer) &&
-    (added.broadcast === null || sameOrNull(same.broadcast, added.broadcast)) &&
+    sameWords(same.peer, added.peer) &&
+    (added.broadcast === null || sameWords(same.broadcast, added.broadcast)) &&
     same.scope === added.scope
   const text = formatAddress(added.family, added.words)
   if (!alike) clash(`address ${text} clashes with ${text}/${same.prefixLength}`, added.origin, same.origin)
 }
 
-const sameOrNull = (a: Words | null, b: Words | null): boolean =>
-  a === null || b === null ? a === b : sameWords(a, b)
-
 /** __inet_insert_ifa: a later address of the same subnet and mask is secondary. */
 function withSecondaries(found: InterfaceConfig): InterfaceConfig {
-  const subnet = (a: AddressConfig): Words => masked(a.peer ?? a.words, a.prefixLength)
+  const subnet = (a: AddressConfig): Words => maskedWords(a.peer ?? a.words, a.prefixLength)
   const addresses = found.addresses.map((address, i) => {
     const isSecondary = found.addresses
       .slice(0, i)
@@ -383,7 +381,7 @@ class RouteSet {
           })
         if (!up || address.secondary || address.noPrefixRoute) continue
         this.#onLink.push({
-          dst: masked(address.peer ?? address.words, address.prefixLength),
+          dst: maskedWords(address.peer ?? address.words, address.prefixLength),
           length: address.prefixLength,
           device: name,
           origin: address.origin,
@@ -467,7 +465,7 @@ class RouteSet {
       if (
         (device === null || link.device === device) &&
         (best === null || link.length > best.length) &&
-        within(gateway, link.dst, link.length)
+        inPrefix(link.dst, link.length, ...gateway)
       )
         best = link
     if (best === null)
@@ -491,8 +489,8 @@ function alike(a: RouteConfig, b: RouteConfig): boolean {
     a.type === b.type &&
     a.scope === b.scope &&
     a.device === b.device &&
-    sameOrNull(a.gateway, b.gateway) &&
-    sameOrNull(a.preferredSource, b.preferredSource) &&
+    sameWords(a.gateway, b.gateway) &&
+    sameWords(a.preferredSource, b.preferredSource) &&
     a.mtu === b.mtu &&
     a.realm === b.realm &&
     JSON.stringify(a.nexthops) === JSON.stringify(b.nexthops)

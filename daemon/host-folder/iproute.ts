@@ -2,7 +2,8 @@
 
 import { RouteType, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
-import { ANY, bitsOf, type Prefix, parseEither, parsePrefix, sameWords } from './address.ts'
+import { sameWords } from '../../datapath/route.ts'
+import { ANY, bitsOf, type Prefix, parseEither, parsePrefix } from './address.ts'
 import type {
   AddressConfig,
   InterfaceConfig,

@@ -3,9 +3,10 @@
 import { scopeOf6 } from '../../datapath/devices.ts'
 import { RouteType, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
+import { maskedWords, sameWords } from '../../datapath/route.ts'
 import { parseIpv4 } from '../../datapath/wire/address.ts'
 import { PlaceError } from '../errors.ts'
-import { ANY, bitsOf, masked, type Prefix, parseEither, parsePrefix, sameWords } from './address.ts'
+import { ANY, bitsOf, type Prefix, parseEither, parsePrefix } from './address.ts'
 import type { AddressConfig, NexthopConfig, RouteConfig, RuleAction, RuleConfig } from './config.ts'
 import {
   parseIpProtocol,
@@ -141,7 +142,7 @@ export function parseRouteWords(cursor: Cursor, tables: TableNames): UnresolvedR
       readPrefix(dstText) ??
       line.fail(`"${dstText}" is no destination: expected default, an address or a prefix`)
     settle(dst.family)
-    if (!sameWords(dst.words, masked(dst.words, dst.prefixLength)))
+    if (!sameWords(dst.words, maskedWords(dst.words, dst.prefixLength)))
       line.fail(`"${dstText}" has bits behind its prefix length`)
   }
 

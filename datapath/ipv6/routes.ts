@@ -11,8 +11,8 @@ import { type Device, isTentative } from '../devices.ts'
 import { type FlowKey, newFlowKey, type Route, RouteType, Table, type Words } from '../fib.ts'
 import type { Host } from '../host.ts'
 import type { Packet } from '../packet.ts'
-import { covers, type Rule } from '../policy-rules.ts'
-import { hopLimitMetric, isJoined } from '../route.ts'
+import type { Rule } from '../policy-rules.ts'
+import { hopLimitMetric, inPrefix, isJoined } from '../route.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, type RouteTable } from '../route-table.ts'
 import { IPPROTO_ICMPV6 } from '../wire/protocol.ts'
 import { selectAddress6 } from './source-address.ts'
@@ -364,13 +364,13 @@ export class Ipv6Routes {
     if (rule.tunnel !== undefined && rule.tunnel !== 0) return false
     if (rule.l3mdev === true) return false
     if (rule.uids && rule.uids[0] > 0) return false
-    if (rule.destination && !covers(rule.destination, key.d0, key.d1, key.d2, key.d3)) return false
-    if (
-      rule.source &&
-      rule.source.prefixLength > 0 &&
-      !(hasSource && covers(rule.source, key.s0, key.s1, key.s2, key.s3))
-    )
+    const { source, destination } = rule
+    if (destination && !inPrefix(destination.words, destination.prefixLength, key.d0, key.d1, key.d2, key.d3))
       return false
+    if (source && source.prefixLength > 0) {
+      if (!hasSource) return false
+      if (!inPrefix(source.words, source.prefixLength, key.s0, key.s1, key.s2, key.s3)) return false
+    }
     if (rule.tos !== undefined && rule.tos !== 0 && rule.tos !== (key.tos & DSCP_MASK)) return false
     if (rule.protocol !== undefined && rule.protocol !== 0 && rule.protocol !== key.protocol) return false
     if (rule.sourcePorts && (key.sport < rule.sourcePorts[0] || key.sport > rule.sourcePorts[1])) return false

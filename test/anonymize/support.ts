@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { FrameMapper } from '../../daemon/anonymize/captures.ts'
 import { HostFiles } from '../../daemon/anonymize/host.ts'
 import { Mapping, type MappingOptions } from '../../daemon/anonymize/mapping.ts'
-import { masked, parseEither, parsePrefix } from '../../daemon/host-folder/address.ts'
+import { parseEither, parsePrefix } from '../../daemon/host-folder/address.ts'
 import { LinkType } from '../../datapath/ports/pcap.ts'
+import { maskedWords } from '../../datapath/route.ts'
 import { formatAddress } from '../../datapath/wire/address.ts'
 import { writeFolder } from '../harness/capture.ts'
 
@@ -79,7 +80,7 @@ export function leaks(
     // Rules have networks, whatever was written.
     const prefix = parsePrefix(word)
     if (prefix === null) continue
-    const network = masked(prefix.words, prefix.prefixLength)
+    const network = maskedWords(prefix.words, prefix.prefixLength)
     images.add(formatAddress(prefix.family, addresses.prefix(prefix.family, network, prefix.prefixLength)))
   }
   // A range that is a prefix begins and ends as that does.
