@@ -21,7 +21,7 @@ import {
   printRoute,
 } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
-import { type AnyPrefix, begins, ipProtocolNumber, type Line } from './ip-words.ts'
+import { type AnyPrefix, begins, ipProtocolNumber, type Line, stays } from './ip-words.ts'
 
 export function getRoute(context: IpContext, line: Line): number {
   let family: Family | 0 = context.options.family
@@ -131,10 +131,6 @@ export function getRoute(context: IpContext, line: Line): number {
   context.out.raw(text.out.text)
   return 0
 }
-
-/** `any` has no bytes to send: the address that was said before stays, with the length of this. */
-export const stays = (before: AnyPrefix | null, now: AnyPrefix): AnyPrefix =>
-  before?.given && !now.given ? { ...now, words: before.words, given: true } : now
 
 /** 224.0.0.1: every interface is in that group. */
 const ALL_HOSTS = 0xe0000001 | 0

@@ -20,7 +20,7 @@ import { isErrorType } from '../../datapath/route-table.ts'
 import { doubleToUint, plainStrtoul, strtod } from '../../rules/text/numbers.ts'
 import { ANY } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
-import { getRoute, stays } from './ip-route-get.ts'
+import { getRoute } from './ip-route-get.ts'
 import { type Filter, METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
 import {
@@ -32,6 +32,7 @@ import {
   number,
   protocolText,
   routeType,
+  stays,
   tableNumber,
 } from './ip-words.ts'
 
@@ -333,6 +334,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
     nexthops: nexthops.length === 0 ? null : nexthops,
     extras: Object.keys(extras).length === 0 ? null : extras,
   }
+  const { fib } = context.host
   let told: Route | null = null
   const code = context.talk(() => {
     if (line.foreign !== null) throw new Refusal('EOPNOTSUPP')
@@ -349,9 +351,9 @@ function modify(context: IpContext, line: Line, change: Change): number {
       throw new Refusal('EINVAL', BOTH_HOPS)
     if (own === 6 && behindOther) throw new Refusal('EINVAL', 'IPv6 does not support RTA_VIA attribute')
     if (own === 6)
-      for (const h of hops) {
-        if (isNothing(h.gateway)) throw new Refusal('EINVAL', refusalOf(h, own))
-        if (change !== 'delete' && (h.gateway ?? hop.gateway)?.family !== 6)
+      for (const { gateway, refused } of nexthops) {
+        if (refused !== undefined) throw new Refusal('EINVAL', refused)
+        if (change !== 'delete' && gateway === null)
           throw new Refusal('EINVAL', 'Device only routes can not be added for IPv6 using the multipath API.')
       }
     if (hop.gateway?.foreign !== undefined) throw new Refusal('EINVAL', UNKNOWN_VIA)
@@ -360,22 +362,14 @@ function modify(context: IpContext, line: Line, change: Change): number {
     if (own === 4 && !sameWords(maskedWords(dst!.words, dst!.length), dst!.words))
       throw new Refusal('EINVAL', 'Invalid prefix for given prefix length')
     if (nexthopId !== 0) throw new Refusal('EINVAL', hopSaid ? BOTH_HOPS : 'Nexthop id does not exist')
+    if (change !== 'delete') {
+      // fib_new_table() and fib6_new_table() come before what may still be refused.
+      fib.of(own).table(spec.table!)
+      checkAlgorithms(context, spec, said)
+    } else if (!fib.hasTable(own, spec.table!)) throw new Refusal('ESRCH', 'FIB table does not exist')
     const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
-    if (nobody !== undefined) {
-      if (change === 'delete') {
-        if (!context.host.fib.hasTable(own, spec.table!))
-          throw new Refusal('ESRCH', 'FIB table does not exist')
-      } else {
-        // fib_new_table() and fib6_new_table() come first.
-        context.host.fib.of(own).table(spec.table!)
-        checkAlgorithms(context, spec, said)
-      }
-      throw throughNobody(spec, change, nobody)
-    }
-    told =
-      change === 'delete'
-        ? remove(context, spec, said, locked)
-        : request(context, spec, change, expires, said)
+    if (nobody !== undefined) throw throughNobody(spec, change, nobody)
+    told = change === 'delete' ? remove(context, spec, said, locked) : request(context, spec, change, expires)
   })
   if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
   return code
@@ -521,13 +515,13 @@ function remove(
   )
 }
 
-/** ip_metrics_convert(), before any next hop is looked at. */
+/** ip_metrics_convert(), before any next hop is looked at, and of IPv4 after the scope that the type asks for. */
 function checkAlgorithms(context: IpContext, spec: RouteSpec, metrics: readonly RouteMetric[]): void {
-  if (!metrics.some((metric) => isUnknownAlgorithm(context, metric))) return
-  const family = spec.family ?? 4
-  // fib_new_table() and fib6_new_table() come first, and of IPv4 the scope that the type asks for.
-  context.host.fib.of(family).table(spec.table!)
-  throw new Refusal('EINVAL', (family === 4 && invalidScope(spec)) || 'Unknown tcp congestion algorithm')
+  if (metrics.some((metric) => isUnknownAlgorithm(context, metric)))
+    throw new Refusal(
+      'EINVAL',
+      (spec.family === 4 && invalidScope(spec)) || 'Unknown tcp congestion algorithm',
+    )
 }
 
 /** `expires`: seconds, FOREVER; IPv4 does not know it. */
@@ -536,10 +530,8 @@ function request(
   spec: RouteSpec,
   change: Exclude<Change, 'delete'>,
   expires: number,
-  metrics: readonly RouteMetric[],
 ): Route {
   const { fib } = context.host
-  checkAlgorithms(context, spec, metrics)
   const type = spec.type ?? RouteType.Unicast
   const refuses = isErrorType(type) || isReject6(spec.device ?? null, type, { words: spec.dst })
   const mortal = expires !== FOREVER && spec.family === 6 && !refuses
@@ -746,15 +738,16 @@ function flushRoutes(context: IpContext, line: Line, families: readonly Family[]
   return 0
 }
 
-/** A prefix of a route, null: everything, is no wider than `root` and no narrower than `match`. */
+const EVERYTHING: RoutePrefix = { words: ANY, prefixLength: 0 }
+
+/** A prefix of a route is no wider than `root` and no narrower than `match`. */
 function isWithin(
   family: Family,
-  prefix: { readonly dst: Words; readonly prefixLength: number } | RoutePrefix | null,
+  words: Words,
+  length: number,
   root: AnyPrefix | null,
   match: AnyPrefix | null,
 ): boolean {
-  const length = prefix?.prefixLength ?? 0
-  const words = prefix === null ? ANY : 'dst' in prefix ? prefix.dst : prefix.words
   if (root !== null) {
     if (root.family !== 0 && root.family !== family) return false
     if (root.length > length || !inPrefix(root.words, root.length, ...words)) return false
@@ -774,8 +767,9 @@ function passes(r: Route, f: Filter): boolean {
   if (f.metric !== null && r.metric !== f.metric) return false
   // No route has either of these.
   if (f.iif !== null || f.mark !== 0) return false
-  if (!isWithin(r.family, r, f.root, f.match)) return false
-  if (!isWithin(r.family, r.from, f.fromRoot, f.fromMatch)) return false
+  if (!isWithin(r.family, r.dst, r.prefixLength, f.root, f.match)) return false
+  const { words, prefixLength } = r.from ?? EVERYTHING
+  if (!isWithin(r.family, words, prefixLength, f.fromRoot, f.fromMatch)) return false
   if (f.via?.foreign !== undefined) return false
   if (f.via !== null && f.via.family !== 0) {
     const via6 = r.family === 4 ? r.extras?.via6 : undefined

@@ -43,6 +43,10 @@ export const isForeign = (text: string): text is Foreign =>
 export const lastTable = (before: number | null | undefined, said: number): number =>
   (before ?? 0) >= 256 && said < 256 ? before! : said
 
+/** `any` has no bytes to send: the address that was said before stays, with the length of this. */
+export const stays = (before: AnyPrefix | null, now: AnyPrefix): AnyPrefix =>
+  before?.given && !now.given ? { ...now, words: before.words, given: true } : now
+
 /** matches(): `word` is a beginning of `full`. */
 export const begins = (word: string, full: string): boolean => word !== '' && full.startsWith(word)
 
