@@ -7,7 +7,14 @@
 //
 // Hot code reads the plain fields of device.conf and never a sysctl name.
 
-import { type Address, type Device, type DeviceConf, Scope } from './devices.ts'
+import {
+  type Address,
+  type Device,
+  type DeviceConf,
+  type DeviceOptions,
+  newDevice,
+  Scope,
+} from './devices.ts'
 import { isPermanent } from './lifetimes.ts'
 import type { Tunables } from './tunables.ts'
 import { isLoopback4 } from './wire/ipv4.ts'
@@ -49,17 +56,6 @@ export interface DeviceListener {
   ipv6Changed?(device: Device, turn?: 'begins' | 'ends'): void
   /** device.link.noArp changed, and the device is up. */
   arpChanged?(device: Device): void
-}
-
-export interface DeviceOptions {
-  /** ifindex; default the next free one. */
-  readonly index?: number
-  readonly pointToPoint?: boolean
-  readonly loopback?: boolean
-  /** Default true. */
-  readonly up?: boolean
-  /** Hardware address; default: none, as a TUN device. */
-  readonly mac?: string | null
 }
 
 type Combine = 'max' | 'or' | 'and' | 'own'
@@ -238,74 +234,7 @@ export class Devices {
       while (this.byIndex[index] !== undefined) index++
     } else if (this.byIndex[index] !== undefined)
       throw new DeviceError('EEXIST', `interface number ${index} is in use by "${this.byIndex[index]!.name}"`)
-    const loopback = options.loopback ?? false
-    const device: Device = {
-      index,
-      name,
-      mtu,
-      up: options.up ?? true,
-      loopback,
-      pointToPoint: options.pointToPoint ?? !loopback,
-      addresses: [],
-      conf: {
-        forwarding: false,
-        rpFilter: 0,
-        acceptLocal: false,
-        routeLocalnet: false,
-        acceptSourceRoute: false,
-        sendRedirects: false,
-        secureRedirects: false,
-        sharedMedia: false,
-        srcValidMark: false,
-        logMartians: false,
-        bcForwarding: false,
-        dropUnicastInL2Multicast: false,
-        promoteSecondaries: false,
-      },
-      conf6: {
-        forwarding: false,
-        forceForwarding: false,
-        acceptSourceRoute: 0,
-        disabled: false,
-        hopLimit: 64,
-        mtu,
-        ndiscTclass: 0,
-        prefersTemporary: false,
-        suppressFragmentedNdisc: true,
-        dropUnicastInL2Multicast: false,
-        ioam: false,
-        keepsAddresses: false,
-        useOifAddrsOnly: false,
-      },
-      link: {
-        altNames: [],
-        mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),
-        txQueueLength: loopback || options.mac ? 1000 : 500,
-        group: 0,
-        alias: null,
-        noArp: !loopback && !options.mac,
-        multicast: !loopback,
-        allMulticast: false,
-        promiscuous: false,
-        dynamic: false,
-        noTrailers: false,
-        operState: null,
-        mode: 'DEFAULT',
-        broadcast: null,
-        gsoMaxSize: 65536,
-        gsoMaxSegments: 65535,
-        groMaxSize: 65536,
-        wasUp: options.up ?? true,
-        noQueue: loopback,
-      },
-      rxPackets: 0,
-      rxBytes: 0,
-      rxDropped: 0,
-      txPackets: 0,
-      txBytes: 0,
-      txDropped: 0,
-      offloads: 0,
-    }
+    const device = newDevice(index, name, mtu, options)
     while (this.byIndex.length <= index) this.byIndex.push(undefined)
     this.byIndex[index] = device
     this.#names.set(name, device)

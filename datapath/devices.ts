@@ -156,6 +156,89 @@ export interface Device {
   offloads: number
 }
 
+export interface DeviceOptions {
+  /** ifindex; default the next free one. */
+  readonly index?: number
+  readonly pointToPoint?: boolean
+  readonly loopback?: boolean
+  /** Default true. */
+  readonly up?: boolean
+  /** Hardware address; default: none, as a TUN device. */
+  readonly mac?: string | null
+}
+
+/** A device that stands in no table: Devices.add() puts it into one, and a request may name one that is in none. */
+export function newDevice(index: number, name: string, mtu: number, options: DeviceOptions = {}): Device {
+  const loopback = options.loopback ?? false
+  return {
+    index,
+    name,
+    mtu,
+    up: options.up ?? true,
+    loopback,
+    pointToPoint: options.pointToPoint ?? !loopback,
+    addresses: [],
+    conf: {
+      forwarding: false,
+      rpFilter: 0,
+      acceptLocal: false,
+      routeLocalnet: false,
+      acceptSourceRoute: false,
+      sendRedirects: false,
+      secureRedirects: false,
+      sharedMedia: false,
+      srcValidMark: false,
+      logMartians: false,
+      bcForwarding: false,
+      dropUnicastInL2Multicast: false,
+      promoteSecondaries: false,
+    },
+    conf6: {
+      forwarding: false,
+      forceForwarding: false,
+      acceptSourceRoute: 0,
+      disabled: false,
+      hopLimit: 64,
+      mtu,
+      ndiscTclass: 0,
+      prefersTemporary: false,
+      suppressFragmentedNdisc: true,
+      dropUnicastInL2Multicast: false,
+      ioam: false,
+      keepsAddresses: false,
+      useOifAddrsOnly: false,
+    },
+    link: {
+      altNames: [],
+      mac: loopback ? '00:00:00:00:00:00' : (options.mac ?? null),
+      txQueueLength: loopback || options.mac ? 1000 : 500,
+      group: 0,
+      alias: null,
+      noArp: !loopback && !options.mac,
+      multicast: !loopback,
+      allMulticast: false,
+      promiscuous: false,
+      dynamic: false,
+      noTrailers: false,
+      operState: null,
+      mode: 'DEFAULT',
+      broadcast: null,
+      gsoMaxSize: 65536,
+      gsoMaxSegments: 65535,
+      groMaxSize: 65536,
+      wasUp: options.up ?? true,
+      noQueue: loopback,
+    },
+    rxPackets: 0,
+    rxBytes: 0,
+    rxDropped: 0,
+    txPackets: 0,
+    txBytes: 0,
+    txDropped: 0,
+    offloads: 0,
+  }
+}
+
 /** Whether a device has an inet6_dev, though IPv6 may be disabled on it. */
 export const ipv6Begun = ({ mtu, loopback }: Pick<Device, 'mtu' | 'loopback'>): boolean =>
   loopback || mtu >= IPV6_MIN_MTU

@@ -51,7 +51,7 @@ const isRejected6 = (r: RouteEntry): boolean => isErrorType(r.type) || isReject6
 const behind6 = (spec: RouteSpec): RouteSpec => ({ ...spec, family: 6, table: Table.Main, source: null })
 
 /** What an IPv4 route is refused with for a gateway of its next hops, null if they are good (fib_create_info, fib_get_nhs). */
-export const refusedHop = (spec: RouteSpec): string | null =>
+const refusedHop = (spec: RouteSpec): string | null =>
   invalidScope(spec) === null ? (spec.nexthops?.find((h) => h.refused !== undefined)?.refused ?? null) : null
 
 /** What an IPv4 route is refused with for its type and scope alone, null if they fit (fib_create_info). */
@@ -247,7 +247,8 @@ export class RouteChecker {
       const refused = refusedHop(spec)
       if (refused !== null) fail(refused)
       if (first) {
-        if (spec.device && first.device !== spec.device) fail('Nexthop device index does not match RTA_OIF')
+        if (spec.device && first.device?.index !== spec.device.index)
+          fail('Nexthop device index does not match RTA_OIF')
         const via6 = spec.extras?.via6 ?? null
         if (
           (spec.gateway && !sameWords(first.gateway, spec.gateway)) ||
@@ -265,7 +266,7 @@ export class RouteChecker {
         if (scope === Scope.Host) {
           if (hops.length > 1) fail('Route with host scope can not have multiple nexthops')
           if (hops[0]!.gateway || hops[0]!.via6) fail('Route with host scope can not have a gateway')
-          if (!hops[0]!.device) throw new RouteError('ENODEV', 'No such device')
+          if (this.#there(hops[0]!.device) === null) throw new RouteError('ENODEV', 'No such device')
         } else for (const hop of hops) this.#verifyHop4(spec, hop, scope)
       }
       if (spec.source && !isErrorType(type)) {
@@ -279,11 +280,7 @@ export class RouteChecker {
     const refused = isErrorType(type)
     const seen: Nexthop[] = []
     for (const hop of hops) {
-      // fib6_nh_init() takes the device's inet6_dev first.
-      if (hop.device && !ipv6Begun(hop.device)) throw new RouteError('ENODEV', 'No such device')
-      const device = refused ? null : this.#verifyHop6(spec, hop)
-      if (refused && hop.onlink && !hop.device) fail('Nexthop device required for onlink', 'ENODEV')
-      if (refused && hop.onlink && !hop.device!.up) fail('Nexthop device is not up', 'ENETDOWN')
+      const device = this.#verifyHop6(spec, hop)
       if (spec.source && this.owner6(spec.source, device ?? this.#devices.loopback) === null)
         fail('Invalid source address')
       // rt6_duplicate_nexthop(), before the next one is looked at: all that refuse are of lo.
@@ -295,7 +292,7 @@ export class RouteChecker {
   }
 
   #verifyHop4(spec: RouteSpec, hop: Partial<Nexthop>, scope: number): void {
-    const device = hop.device ?? null
+    const device = this.#there(hop.device)
     if (hop.via6) {
       this.#verifyHop6(behind6(spec), { ...hop, gateway: hop.via6 })
       return
@@ -319,17 +316,25 @@ export class RouteChecker {
         throw new RouteError('EINVAL', 'Nexthop has invalid gateway', true)
       return
     }
-    this.#onLink(4, hop.gateway, device, spec)
+    this.#onLink(4, hop.gateway, hop.device ?? null, spec)
   }
 
-  /** The device that packets for the next hop leave through. */
-  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): Device {
+  /** dev_get_by_index(): null if none of that number is there. */
+  #there(asked: Device | null | undefined): Device | null {
+    return asked == null ? null : (this.#devices.byIndex[asked.index] ?? null)
+  }
+
+  /** fib6_nh_init(): the device that packets for the next hop leave through; null: the route refuses them. */
+  #verifyHop6(spec: RouteSpec, hop: Partial<Nexthop>): Device | null {
     const fail = (why: string, code: RouteError['code'] = 'EINVAL'): never => {
       throw new RouteError(code, why, true)
     }
     const given = hop.device ?? null
+    // Its inet6_dev comes first, and a device that is not there has none.
+    if (given !== null && !ipv6Begun(given)) throw new RouteError('ENODEV', 'No such device')
     if (hop.onlink && given === null) fail('Nexthop device required for onlink', 'ENODEV')
     if (hop.onlink && !given!.up) fail('Nexthop device is not up', 'ENETDOWN')
+    if (isErrorType(spec.type ?? RouteType.Unicast)) return null
     const device = hop.gateway ? this.#egress6(spec, hop.gateway, given, hop.onlink ?? false) : given
     if (device === null || !ipv6Begun(device)) throw new RouteError('ENODEV', 'No such device')
     if (device.conf6.disabled) fail('IPv6 is disabled on nexthop device', 'EACCES')

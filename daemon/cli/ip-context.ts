@@ -1,7 +1,7 @@
 // One call of ip(8): its options, the host it speaks of, and how a refusal of the kernel is worded.
 
 import { DeviceError, type Devices } from '../../datapath/device-table.ts'
-import type { Device } from '../../datapath/devices.ts'
+import { type Device, newDevice } from '../../datapath/devices.ts'
 import { RouteError } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
@@ -141,6 +141,11 @@ export class IpContext {
   /** Whether a name is none and `if99` is no device's number: the tool asks for it all the same, and the kernel refuses. */
   isNobody(name: string): boolean {
     return numberOf(name) !== 0 && this.device(name) === undefined
+  }
+
+  /** As device(); of nobody one that is not there, without MTU. Null: the tool refuses the name itself. */
+  asked(name: string): Device | null {
+    return this.device(name) ?? (this.isNobody(name) ? newDevice(numberOf(name), name, 0) : null)
   }
 
   /** rtnl_talk(): 0, or the words of the refusal on standard error and 2. */

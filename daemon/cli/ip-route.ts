@@ -12,7 +12,7 @@ import {
   Table,
   type Words,
 } from '../../datapath/fib.ts'
-import { invalidScope, refusedHop } from '../../datapath/fib-check.ts'
+import { invalidScope } from '../../datapath/fib-check.ts'
 import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { inPrefix, maskedWords, sameWords } from '../../datapath/route.ts'
@@ -117,7 +117,7 @@ function readMetric(line: Line, name: string, locked: Set<string>): RouteMetric 
 }
 
 interface Hop {
-  device: string | null
+  device: Device | null
   gateway: AnyPrefix | null
   /** IPv4: another gateway was said, of the other kind (RTA_GATEWAY and RTA_VIA). */
   both: boolean
@@ -238,8 +238,8 @@ function modify(context: IpContext, line: Line, change: Change): number {
   if (dst === null) return line.die(routeUsage)
   let out: Device | null = null
   if (device !== null) {
-    out = context.device(device) ?? null
-    if (out === null && !context.isNobody(device)) return line.noDevice(device)
+    out = context.asked(device)
+    if (out === null) return line.noDevice(device)
   }
   if (nexthopsFollow) readNexthops(context, line, hops, () => family, settle)
   const own: Family = (family as Family | 0) === 0 ? 4 : (family as Family)
@@ -247,13 +247,12 @@ function modify(context: IpContext, line: Line, change: Change): number {
   if (own === 6) for (const h of hops) if (isOfOther(h.gateway, own)) h.gateway = null
   const nexthops: Nexthop[] = []
   for (const h of hops) {
-    const d = h.device === null ? null : (context.device(h.device) ?? null)
     // ip6_route_multipath_add() and _del(): what a next hop does not say is the route's.
     const gateway = h.gateway ?? (own === 6 ? hop.gateway : null)
     const behindIt = isOfOther(gateway, own)
     const refused = refusalOf(h, own)
     nexthops.push({
-      device: (d ?? (own === 6 ? out : null))!,
+      device: (h.device ?? (own === 6 ? out : null))!,
       // To add a gateway of zeros is to add none; no route to be deleted has one.
       gateway:
         gateway === null || behindIt || (own === 4 && isDefault(gateway) && change !== 'delete')
@@ -366,9 +365,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       // fib_new_table() and fib6_new_table() come before what may still be refused.
       fib.of(own).table(spec.table!)
       checkAlgorithms(context, spec, said)
-    } else if (!fib.hasTable(own, spec.table!)) throw new Refusal('ESRCH', 'FIB table does not exist')
-    const nobody = [{ ...hop, device }, ...hops].find((h) => h.device !== null && context.isNobody(h.device))
-    if (nobody !== undefined) throw throughNobody(spec, change, nobody)
+    }
     told = change === 'delete' ? remove(context, spec, said, locked) : request(context, spec, change, expires)
   })
   if (code === 0 && context.options.echo) echo(context, told, change === 'delete')
@@ -448,9 +445,10 @@ function readNexthops(
       // nla_find(): of an attribute that is said twice the first counts.
       if (word === 'via') addGateway(hop, settle(readVia(line, family())), family())
       else if (word === 'dev') {
-        hop.device = line.next()
-        if (context.device(hop.device) === undefined && !context.isNobody(hop.device)) {
-          line.noDevice(hop.device)
+        const name = line.next()
+        hop.device = context.asked(name)
+        if (hop.device === null) {
+          line.noDevice(name)
           line.die('Error: cannot parse nexthop\n')
         }
       } else if (word === 'weight') {
@@ -646,19 +644,6 @@ function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save')
   if (action === 'save' && code === 0)
     line.die("ip route save: the binary form is the kernel's; use ip -j route\n")
   return code
-}
-
-/** Why there is no route by a device that nobody has: fib_create_info() and fib_check_nh(), ip6_route_info_create(). */
-function throughNobody(spec: RouteSpec, change: Change, { gateway, onlink }: Hop): Refusal {
-  if (change === 'delete') return new Refusal('ESRCH')
-  if (spec.family === 6) return new Refusal('ENODEV')
-  const refused = refusedHop(spec) ?? invalidScope(spec)
-  if (refused !== null) return new Refusal('EINVAL', refused)
-  if (isErrorType(spec.type ?? 0))
-    return new Refusal('EINVAL', 'Gateway, device and multipath can not be specified for this route type')
-  if ((spec.scope ?? 0) > Scope.Host) return new Refusal('EINVAL', 'Invalid scope')
-  if (gateway === null || isDefault(gateway)) return new Refusal('ENODEV')
-  return new Refusal('EINVAL', onlink ? 'Nexthop device required for onlink' : 'Nexthop has invalid gateway')
 }
 
 /** The table that is asked for does not exist: the kernel's dump ends with an error. */
