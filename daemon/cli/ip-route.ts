@@ -1,4 +1,4 @@
-// ip route, as iproute.c of iproute2 6.1 reads and prints it.
+// ip route, as iproute.c of iproute2 6.1 reads it: which command it is, and those that change routes.
 
 import { type Device, Scope } from '../../datapath/devices.ts'
 import {
@@ -6,22 +6,21 @@ import {
   type Route,
   RouteError,
   type RouteMetric,
-  type RoutePrefix,
   type RouteSpec,
   RouteType,
   Table,
-  type Words,
 } from '../../datapath/fib.ts'
 import { invalidScope } from '../../datapath/fib-check.ts'
 import { FOREVER } from '../../datapath/lifetimes.ts'
 import type { Family } from '../../datapath/packet.ts'
-import { inPrefix, maskedWords, sameWords } from '../../datapath/route.ts'
+import { maskedWords, sameWords, tableFor } from '../../datapath/route.ts'
 import { isErrorType } from '../../datapath/route-table.ts'
 import { doubleToUint, plainStrtoul, strtod } from '../../rules/text/numbers.ts'
 import { ANY } from '../host-folder/address.ts'
 import { type IpContext, Refusal } from './ip-context.ts'
 import { getRoute } from './ip-route-get.ts'
-import { type Filter, METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
+import { listRoutes } from './ip-route-list.ts'
+import { METRICS, NO_FILTER, printRoute } from './ip-route-print.ts'
 import { routeUsage } from './ip-usage.ts'
 import {
   type AnyPrefix,
@@ -39,28 +38,20 @@ import {
 /** lwtunnel_encap_types of iproute2. */
 const ENCAPSULATIONS = new Set('mpls ip ip6 ila bpf seg6 seg6local rpl ioam6 xfrm'.split(' '))
 
-type Change = 'add' | 'change' | 'replace' | 'prepend' | 'append' | 'test' | 'delete'
-
-const CHANGES: readonly (readonly [string, Change])[] = [
-  ['add', 'add'],
-  ['change', 'change'],
-  ['replace', 'replace'],
-  ['prepend', 'prepend'],
-  ['append', 'append'],
-  ['test', 'test'],
-  ['delete', 'delete'],
-]
+const CHANGES = ['add', 'change', 'replace', 'prepend', 'append', 'test', 'delete'] as const
+type Change = (typeof CHANGES)[number]
 
 export function runRoute(context: IpContext, words: readonly string[]): number {
   const line = context.line(words)
-  if (line.done) return show(context, line, 'show')
+  if (line.done) return listRoutes(context, line, 'show')
   const verb = line.take()
-  for (const [name, change] of CHANGES)
-    if (begins(verb, name) || (change === 'change' && verb === 'chg')) return modify(context, line, change)
-  if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst')) return show(context, line, 'show')
+  for (const change of CHANGES)
+    if (begins(verb, change) || (change === 'change' && verb === 'chg')) return modify(context, line, change)
+  if (begins(verb, 'list') || begins(verb, 'show') || begins(verb, 'lst'))
+    return listRoutes(context, line, 'show')
   if (begins(verb, 'get')) return getRoute(context, line)
-  if (begins(verb, 'flush')) return show(context, line, 'flush')
-  if (begins(verb, 'save')) return show(context, line, 'save')
+  if (begins(verb, 'flush')) return listRoutes(context, line, 'flush')
+  if (begins(verb, 'save')) return listRoutes(context, line, 'save')
   if (begins(verb, 'restore') || begins(verb, 'showdump'))
     return line.fail(context.foreignDump(`route ${verb}`), 1)
   if (begins(verb, 'help')) return line.die(routeUsage)
@@ -293,13 +284,6 @@ function modify(context: IpContext, line: Line, change: Change): number {
             : change === 'delete'
               ? Scope.Nowhere
               : Scope.Universe
-  const ownTable =
-    type === RouteType.Local ||
-    type === RouteType.Broadcast ||
-    type === RouteType.Anycast ||
-    type === RouteType.Nat
-      ? Table.Local
-      : Table.Main
   const mtu = metrics.get('mtu')?.value ?? 0
   const spec: RouteSpec = {
     family: own,
@@ -311,12 +295,7 @@ function modify(context: IpContext, line: Line, change: Change): number {
       own === 6 && from !== null && from.length > 0
         ? { words: maskedWords(from.words, from.length), prefixLength: from.length }
         : null,
-    table:
-      table === null || (table === 0 && own === 4)
-        ? table === 0
-          ? Table.Main
-          : ownTable
-        : table || Table.Main,
+    table: table === null ? tableFor(type) : table || Table.Main,
     tos: own === 6 ? 0 : tos,
     metric,
     scope: own === 6 ? Scope.Universe : (scope ?? ownScope),
@@ -543,233 +522,4 @@ function request(
   }
   // NLM_F_CREATE alone puts an IPv4 route in front, an IPv6 one behind.
   return fib.addRoute(spec, change, true, end)
-}
-
-// -- show and flush
-
-function show(context: IpContext, line: Line, action: 'show' | 'flush' | 'save'): number {
-  let family: Family | 0 = context.options.family
-  const f: Filter = { ...NO_FILTER, table: Table.Main }
-  const flush = action === 'flush'
-  if (action === 'save') context.saveMagic('route')
-  if (flush && line.done) {
-    line.warn('"ip route flush" requires arguments.\n')
-    return 1
-  }
-  let oif: string | null = null
-  let iif: string | null = null
-  /** `any` and `all` ask nothing, unless a family was said. */
-  const prefix = (text: string): AnyPrefix | null =>
-    (text === 'any' || text === 'all') && family === 0 && context.options.foreign === null
-      ? null
-      : line.prefix(text, family)
-  while (!line.done) {
-    const word = line.take()
-    if (begins(word, 'table')) {
-      const text = line.next()
-      const id = tableNumber(text)
-      if (id !== null) f.table = id
-      else if (text === 'all') f.table = 0
-      else if (text === 'cache') f.cloned = true
-      else if (text === 'help') line.die(routeUsage)
-      else line.invalid('table id value is invalid\n', text)
-    } else if (begins(word, 'vrf')) line.invalid('Invalid VRF\n', line.next())
-    else if (begins(word, 'cached') || begins(word, 'cloned')) f.cloned = true
-    else if (word === 'tos' || begins(word, 'dsfield'))
-      f.tos = line.named('TOS value is invalid\n', line.numbers.tos)
-    else if (begins(word, 'protocol')) {
-      const text = line.next()
-      const found = line.numbers.protocol(text)
-      if (found === null && text !== 'all') line.invalid('invalid "protocol"\n', text)
-      f.protocolSaid = found !== null
-      f.protocol = found === null ? null : protocolText(found)
-    } else if (begins(word, 'scope')) {
-      const text = line.next()
-      f.scope = line.numbers.scope(text)
-      if (f.scope === null && text !== 'all') line.invalid('invalid "scope"\n', text)
-      f.scopeSaid = f.scope !== null
-    } else if (begins(word, 'type')) f.type = line.named('node type value is invalid\n', routeType)
-    else if (word === 'dev' || word === 'oif') oif = line.next()
-    else if (word === 'iif') iif = line.next()
-    else if (word === 'mark') f.mark = line.number('invalid mark value')
-    else if (begins(word, 'metric') || begins(word, 'priority') || word === 'preference')
-      f.metric = line.number('"metric" value is invalid\n')
-    else if (word === 'via') {
-      const text = line.next()
-      if (isForeign(text)) f.via = line.foreignPrefix(line.next(), text)
-      else {
-        const said = text === 'inet' ? 4 : text === 'inet6' ? 6 : 0
-        f.via = line.prefix(said === 0 ? text : line.next(), said === 0 ? family : said)
-      }
-    } else if (word === 'src') f.source = line.prefix(line.next(), family)
-    else if (begins(word, 'realms')) {
-      const text = line.next()
-      const found = line.numbers.realms(text) ?? line.invalid('invalid realms\n', text)
-      f.realm = found
-      f.realmMask = 0xffff_ffff
-      if ((found & 0xffff) === 0 && text.endsWith('/')) f.realmMask &= ~0xffff
-      if (found >>> 16 === 0 && (!text.includes('/') || text.startsWith('/'))) f.realmMask &= 0xffff
-    } else if (begins(word, 'from')) {
-      const text = line.next()
-      const named = begins(text, 'root') || begins(text, 'match') || begins(text, 'exact')
-      const source = prefix(named ? line.next() : text)
-      if (!begins(text, 'match')) f.fromRoot = source
-      if (!begins(text, 'root')) f.fromMatch = source
-    } else {
-      const text = begins(word, 'to') ? line.next() : word
-      if (begins(text, 'root')) f.root = prefix(line.next())
-      else if (begins(text, 'match')) f.match = prefix(line.next())
-      else {
-        f.match = prefix(begins(text, 'exact') ? line.next() : text)
-        f.root = f.match
-      }
-    }
-  }
-  const { foreign } = context.options
-  if (family === 0 && f.table !== 0) family = 4
-  if (iif !== null) {
-    f.iif = context.device(iif) ?? null
-    if (f.iif === null && !context.isNobody(iif)) return line.noDevice(iif)
-    f.noSuchIif = f.iif === null
-  }
-  if (oif !== null) {
-    f.oif = context.device(oif) ?? null
-    if (f.oif === null && !context.isNobody(oif)) return line.noDevice(oif)
-    f.noSuchOif = f.oif === null
-  }
-  const families: readonly Family[] = foreign !== null ? [] : family === 0 ? [4, 6] : [family]
-  if (flush) return flushRoutes(context, line, families, f)
-  const code = showRoutes(context, line, families, f, action === 'save')
-  // Differs from Linux: what is right is refused.
-  if (action === 'save' && code === 0)
-    line.die("ip route save: the binary form is the kernel's; use ip -j route\n")
-  return code
-}
-
-/** The table that is asked for does not exist: the kernel's dump ends with an error. */
-function missingTable(context: IpContext, family: Family, id: number): boolean {
-  return context.strict && id !== 0 && !context.host.fib.hasTable(family, id)
-}
-
-function selected(context: IpContext, families: readonly Family[], f: Filter): Route[] {
-  const { fib } = context.host
-  if (f.cloned) return []
-  if (f.noSuchIif || f.noSuchOif) return []
-  return families.flatMap((family) =>
-    fib.routes(family, f.table === 0 ? undefined : f.table).filter((r) => passes(r, f)),
-  )
-}
-
-/** `silent`: only what the kernel refuses. */
-function showRoutes(
-  context: IpContext,
-  line: Line,
-  families: readonly Family[],
-  f: Filter,
-  silent: boolean,
-): number {
-  const { out } = context
-  if (f.noSuchOif && context.strict) {
-    out.broken()
-    line.warn('RTNETLINK answers: No such device\nDump terminated\n')
-    return 2
-  }
-  const refused = families.find((family) => missingTable(context, family, f.table))
-  if (refused !== undefined && !(f.table === Table.Main)) {
-    out.broken()
-    line.warn(`Error: ipv${refused}: FIB table does not exist.\nDump terminated\n`)
-    return 2
-  }
-  if (silent) return 0
-  out.list(() => {
-    for (const route of selected(context, families, f)) out.object(null, () => printRoute(context, route, f))
-  })
-  return 0
-}
-
-function flushRoutes(context: IpContext, line: Line, families: readonly Family[], f: Filter): number {
-  const { out, options } = context
-  const onlyIpv6 = families.length === 1 && families[0] === 6
-  if (f.cloned) {
-    // iproute_flush_cache()
-    if (!onlyIpv6) context.devices.touch()
-    if (!onlyIpv6 && options.stats > 0) out.raw('*** IPv4 routing cache is flushed.\n')
-    if (families[0] === 4) return 0
-  }
-  if (f.noSuchOif && context.strict) {
-    line.warn('RTNETLINK answers: No such device\nFlush terminated\n')
-    return 2
-  }
-  const refused = families.find((family) => missingTable(context, family, f.table))
-  if (refused !== undefined) {
-    line.warn(`Error: ipv${refused}: FIB table does not exist.\nFlush terminated\n`)
-    return 2
-  }
-  let round = 0
-  for (;;) {
-    const gone = selected(context, families, f)
-    if (gone.length === 0) break
-    round++
-    if (options.stats > 1) for (const route of gone) printRoute(context, route, f)
-    for (const route of gone) context.host.fib.removeRoute(route)
-    if (options.stats > 0) out.raw(`\n*** Round ${round}, deleting ${gone.length} entries ***\n`)
-  }
-  if (options.stats > 0)
-    out.raw(
-      round === 0 && (!f.cloned || onlyIpv6)
-        ? 'Nothing to flush.\n'
-        : `*** Flush is complete after ${round} round${round > 1 ? 's' : ''} ***\n`,
-    )
-  return 0
-}
-
-const EVERYTHING: RoutePrefix = { words: ANY, prefixLength: 0 }
-
-/** A prefix of a route is no wider than `root` and no narrower than `match`. */
-function isWithin(
-  family: Family,
-  words: Words,
-  length: number,
-  root: AnyPrefix | null,
-  match: AnyPrefix | null,
-): boolean {
-  if (root !== null) {
-    if (root.family !== 0 && root.family !== family) return false
-    if (root.length > length || !inPrefix(root.words, root.length, ...words)) return false
-  }
-  if (match !== null) {
-    if (match.family !== 0 && match.family !== family) return false
-    if (match.length < length || !inPrefix(words, length, ...match.words)) return false
-  }
-  return true
-}
-
-function passes(r: Route, f: Filter): boolean {
-  if (f.protocolSaid && r.protocol !== f.protocol) return false
-  if (f.scopeSaid && r.scope !== f.scope) return false
-  if (f.type !== null && r.type !== f.type) return false
-  if (f.tos !== null && r.tos !== f.tos) return false
-  if (f.metric !== null && r.metric !== f.metric) return false
-  // No route has either of these.
-  if (f.iif !== null || f.mark !== 0) return false
-  if (!isWithin(r.family, r.dst, r.prefixLength, f.root, f.match)) return false
-  const { words, prefixLength } = r.from ?? EVERYTHING
-  if (!isWithin(r.family, words, prefixLength, f.fromRoot, f.fromMatch)) return false
-  if (f.via?.foreign !== undefined) return false
-  if (f.via !== null && f.via.family !== 0) {
-    const via6 = r.family === 4 ? r.extras?.via6 : undefined
-    if (f.via.family !== (via6 ? 6 : r.family)) return false
-    if (!inPrefix(f.via.words, f.via.length, ...(via6 ?? r.gateway ?? ANY))) return false
-  }
-  if (f.source !== null && f.source.family !== 0) {
-    if (f.source.family !== r.family || !inPrefix(f.source.words, f.source.length, ...(r.source ?? ANY)))
-      return false
-  }
-  if (f.realmMask !== 0 && ((r.realm ^ f.realm!) & f.realmMask) !== 0) return false
-  if (f.oif !== null) {
-    // Routes of several next hops have no RTA_OIF.
-    if (r.nexthops !== null) return false
-    if (r.device !== f.oif) return false
-  }
-  return true
 }
