@@ -31,15 +31,16 @@ import {
 } from './route.ts'
 import {
   allThrough,
-  hasMetrics,
+  firstMeant,
+  hasGateway,
   hopsOf,
   NOWHERE,
+  type RouteRequest,
   type SaidMetrics,
   sameAnycast,
   sameRoute,
   shares,
   siblings,
-  via6Of,
 } from './route-match.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
@@ -179,73 +180,16 @@ export class Fib extends FibLookup {
    * `said`: the metrics that an IPv4 route must have. `oneHop`: of an IPv6 route one next hop goes, whatever was asked of it
    * (fc_delete_all_nh), as with a gateway. Throws RouteError ESRCH if there is none.
    */
-  deleteRoute(
-    spec: Partial<RouteSpec> & Pick<RouteSpec, 'dst' | 'prefixLength'>,
-    said?: SaidMetrics,
-    oneHop = false,
-  ): Route {
+  deleteRoute(spec: RouteRequest, said?: SaidMetrics, oneHop = false): Route {
     const family = spec.family ?? 4
     if (family === 6 && spec.nexthops?.length) return this.#deleteEach(spec, spec.nexthops)
     const rt = this.of(family)
-    const table = rt.tables.get(spec.table ?? tableFor(spec.type ?? RouteType.Unicast))
-    const same = (a: Words | null, b: Words | null | undefined): boolean =>
-      b === undefined || b === null || sameWords(a, b)
-    // RTF_GATEWAY with `::` is what has no gateway.
-    const gatewayOf = (h: RouteEntry | Nexthop): Words | null => h.gateway ?? (family === 6 ? NOWHERE : null)
-    const realmFits = (h: RouteEntry | Nexthop, realm: number | undefined): boolean =>
-      family === 6 || !realm || h.realm === realm
-    const through = (r: RouteEntry): boolean => {
-      const via6 = spec.extras?.via6
-      if (!spec.device && !spec.gateway && !via6) return true
-      // fib_nh_match() looks at the first next hop alone, ip6_route_del() at each.
-      const all = r.nexthops === null ? [r] : family === 4 ? [r.nexthops[0]!] : r.nexthops
-      return all.some(
-        (h) =>
-          (!spec.device || h.device === spec.device) &&
-          same(gatewayOf(h), spec.gateway) &&
-          same(via6Of(h), via6) &&
-          realmFits(h, spec.realm),
-      )
-    }
-    // fib_nh_match(): beside a device or a gateway next hops are not looked at, nor those that the route has not; RTA_VIA fits
-    // what has no gateway.
-    const alone = spec.device || spec.gateway || spec.extras?.via6
-    let refused: string | null = null
-    const amongHops = (r: RouteEntry, hops: readonly Nexthop[]): boolean =>
-      hopsOf(r).length <= hops.length &&
-      hopsOf(r).every((o, i) => {
-        const h = hops[i]!
-        const via6 = r.nexthops === null ? r.extras?.via6 : o.via6
-        if (h.device && h.device !== o.device) return false
-        if (h.refused !== undefined) refused = h.refused
-        return (
-          h.refused === undefined &&
-          same(o.gateway, h.gateway) &&
-          (same(via6 ?? null, h.via6) || (!o.gateway && !via6)) &&
-          realmFits(r.nexthops === null ? r : o, h.realm)
-        )
-      })
+    const id = spec.table ?? tableFor(spec.type ?? RouteType.Unicast)
+    if (!this.hasTable(family, id)) throw new RouteError('ESRCH', 'FIB table does not exist', true)
+    const table = rt.tables.get(id)
     const from = spec.from?.prefixLength ? spec.from : null
-    const hit = table
-      ?.located(spec.dst, spec.prefixLength, from)
-      .find(
-        (r) =>
-          (family === 6 || r.tos === (spec.tos ?? 0)) &&
-          (family === 6 || spec.type === undefined || r.type === spec.type) &&
-          (spec.metric === undefined || spec.metric === 0 || r.metric === spec.metric) &&
-          (family === 6 ||
-            spec.scope === undefined ||
-            spec.scope === Scope.Nowhere ||
-            r.scope === spec.scope) &&
-          (spec.protocol === undefined || r.protocol === spec.protocol) &&
-          (family === 6 || same(r.source, spec.source)) &&
-          through(r) &&
-          (family === 6 || said === undefined || hasMetrics(r, said)) &&
-          (!spec.nexthops || alone || amongHops(r, spec.nexthops)),
-      )
-    if (!this.hasTable(family, spec.table ?? tableFor(spec.type ?? RouteType.Unicast)))
-      throw new RouteError('ESRCH', 'FIB table does not exist', true)
-    if (table === undefined || hit === undefined) {
+    const { hit, refused } = firstMeant(table?.located(spec.dst, spec.prefixLength, from) ?? [], spec, said)
+    if (table === undefined || hit === null) {
       // The root of an IPv6 table has an entry that may not be taken away (fib6_null_entry).
       const atRoot =
         family === 6 &&
@@ -265,7 +209,7 @@ export class Fib extends FibLookup {
     }
     if (family === 6 && hit.nexthops !== null && (spec.gateway || oneHop)) {
       const first = hit.nexthops.findIndex(
-        (h) => (!spec.device || h.device === spec.device) && same(gatewayOf(h), spec.gateway),
+        (h) => (!spec.device || h.device === spec.device) && hasGateway(h, spec.gateway, family),
       )
       this.#alter(table, hit, siblings(hit, hit.nexthops.toSpliced(first, 1)))
     } else this.#take(rt, table, hit)
@@ -274,7 +218,7 @@ export class Fib extends FibLookup {
   }
 
   /** ip6_route_multipath_del(): one next hop after the other; what the last one that is not there says is said. */
-  #deleteEach(spec: Parameters<Fib['deleteRoute']>[0], hops: readonly Nexthop[]): Route {
+  #deleteEach(spec: RouteRequest, hops: readonly Nexthop[]): Route {
     let gone: Route | null = null
     let refusal: unknown = null
     for (const { device, gateway } of hops)
@@ -302,10 +246,7 @@ export class Fib extends FibLookup {
     // By bucket (fib_table_hash), in each the youngest first.
     const ids =
       table === undefined ? [...rt.tables.keys()].reverse().sort((a, b) => (a & 0xff) - (b & 0xff)) : [table]
-    return ids.flatMap((id) => {
-      const table = rt.tables.get(id)
-      return table?.list().filter((r) => !table.isPassedOver(r)) ?? []
-    })
+    return ids.flatMap((id) => [...(rt.tables.get(id)?.walk() ?? [])])
   }
 
   /** Whether a table has ever been made; main and local always are. */
@@ -786,7 +727,11 @@ export class Fib extends FibLookup {
   }
 
   #throughGone6(device: Device): void {
-    this.#sweep(this.v6, (r, table) => allThrough(r, device) && !table.isPassedOver(r))
+    this.#sweep(
+      this.v6,
+      (r) => allThrough(r, device),
+      (table) => table.walk(),
+    )
   }
 
   #deviceGone(device: Device): void {
@@ -809,10 +754,14 @@ export class Fib extends FibLookup {
     this.forgetDevices()
   }
 
-  #sweep(rt: Routing, gone: (r: RouteEntry, table: RouteTable) => boolean): void {
+  #sweep(
+    rt: Routing,
+    gone: (r: RouteEntry) => boolean,
+    routesOf = (table: RouteTable): Iterable<RouteEntry> => table.list(),
+  ): void {
     for (const table of rt.tables.values())
-      for (const route of table.list())
-        if (gone(route, table)) {
+      for (const route of routesOf(table))
+        if (gone(route)) {
           this.#take(rt, table, route)
           if (route.derived && route.device !== null) {
             const have = this.#derived.get(route.device)

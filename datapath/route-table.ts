@@ -381,11 +381,8 @@ export class RouteTable {
     for (const [i, hop] of (route.nexthops ?? []).entries()) hop.place = i === 0 ? place : this.#places++
   }
 
-  /**
-   * An IPv6 route stands between next hops of another of its prefix and metric: who walks over the routes of a node goes from
-   * the first one of several to the last (fib6_dump_node, fib6_clean_node), and does not come by.
-   */
-  isPassedOver(route: RouteEntry): boolean {
+  /** An IPv6 route stands between next hops of another of its prefix and metric. */
+  #isPassedOver(route: RouteEntry): boolean {
     if (this.multipathRoutes === 0 || this.#tree === null) return false
     const { place = 0, metric } = route
     return this.chain(route.dst, route.prefixLength, route.from).some(
@@ -446,6 +443,14 @@ export class RouteTable {
       return (x.dst[0] >>> 0) - (y.dst[0] >>> 0) || y.prefixLength - x.prefixLength
     })
     return prefixes.flat()
+  }
+
+  /**
+   * Those of list() that fib6_walk() comes by: over the routes of a node it goes from the first one of several next hops to
+   * the last (fib6_dump_node, fib6_clean_node), whatever stands between them. What goes meanwhile is not in the way any more.
+   */
+  *walk(): Generator<RouteEntry> {
+    for (const route of this.list()) if (!this.#isPassedOver(route)) yield route
   }
 
   #node(w0: number, w1: number, w2: number, w3: number, length: number): number {
