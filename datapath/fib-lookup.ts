@@ -694,7 +694,7 @@ export class FibLookup {
   }
 
   /** Every change of routes and rules ends here: what was looked up is old. `flushes`: so are rtables (rt_cache_flush()). */
-  protected changed(flushes = true): void {
+  changed(flushes = true): void {
     this.generation++
     if (!flushes) this.quietChanges++
     for (const rt of [this.v4, this.v6]) {

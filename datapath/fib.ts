@@ -1,19 +1,17 @@
 // The FIB of the host: fib-lookup.ts answers, this changes what stands in it. As net/ipv4/fib_frontend.c, fib_trie.c,
 // fib_rules.c, net/ipv6/ip6_fib.c and addrconf.c (6.18).
 //
-//     ip route, ip rule ──▶ fib-check ──▶ tables and rules ◀── fib-derive ◀── addresses, links
+//     ip route, ip rule ──▶ fib-check ──▶ tables and rules ◀── fib-addresses ◀── addresses, links
 //                                               │
 //     packets ──▶ fib-lookup ───────────────────┘
 
-import { AddressChecks } from './address-checks.ts'
 import type { Devices } from './device-table.ts'
 import { type Address, type Device, Scope } from './devices.ts'
 import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib-addresses.ts'
+import { AddressRoutes6 } from './fib-addresses6.ts'
 import { RouteChecker } from './fib-check.ts'
-import { derive6, describe, isPeer, multicast6, prefixOf6, toPrefix6 } from './fib-derive.ts'
 import { FibLookup, Routing } from './fib-lookup.ts'
 import { followsMtu6 } from './ipv6/pmtu.ts'
-import { endOf, followLifetime, isPermanent, leaveLifetime } from './lifetimes.ts'
 import type { Family } from './packet.ts'
 import { answers, checkedRule, isThere, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
@@ -27,7 +25,6 @@ import {
   sameWords,
   Table,
   tableFor,
-  type Words,
 } from './route.ts'
 import {
   allThrough,
@@ -37,14 +34,12 @@ import {
   NOWHERE,
   type RouteRequest,
   type SaidMetrics,
-  sameAnycast,
   sameRoute,
   shares,
   siblings,
 } from './route-match.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
-import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 
 export type { Rule, RuleAction, RuleSpec } from './policy-rules.ts'
 export {
@@ -67,6 +62,10 @@ export {
 
 export class Fib extends FibLookup {
   readonly #checker: RouteChecker
+  /** The routes that follow from IPv6 addresses. */
+  readonly addresses6: AddressRoutes6
+  /** The host stands: from now on routes are made only for source addresses that it has. Before, they come in any order. */
+  live = false
   /** A next hop has died once: from then on routes that come may have dead ones. */
   #deaths = false
 
@@ -74,6 +73,7 @@ export class Fib extends FibLookup {
   constructor(devices: Devices, memory: FrameMemory, conf: Ipv4Conf) {
     super(devices, memory, conf)
     this.#checker = new RouteChecker(this, devices)
+    this.addresses6 = new AddressRoutes6(this, this.#checker)
     devices.listen({
       mtu6Changes: (device) => this.#followMtu6(device),
       // detach_rules(): the rules of its old name, and of others.
@@ -92,21 +92,9 @@ export class Fib extends FibLookup {
           this.changed()
           return
         }
-        const before = this.prefixRoute6(device, address)
-        if (old === undefined) this.#miss6(device, address)
-        else {
-          this.#leavePeer6(device, address, old)
-          this.#changePrefix6(device, address, old)
-        }
-        this.#follow(device)
-        followLifetime(this, device, address, before, old)
-        if (old === undefined) this.#stayForPeer6(device, address)
-        else this.#followPeer6(device, address, old)
+        this.addresses6.added(device, address, old)
       },
-      addressesSuspended: (device) => {
-        for (const address of device.addresses) if (address.suspended) this.checks.forget(device, address)
-        this.#follow(device)
-      },
+      addressesSuspended: (device) => this.addresses6.suspended(device),
       addressRemoved: (device, address, ended) => {
         if (address.family === 4) {
           removeAddressRoutes(this, device, address)
@@ -118,15 +106,7 @@ export class Fib extends FibLookup {
           this.changed()
           return
         }
-        this.checks.forget(device, address)
-        this.#leavePrefix6(device, address)
-        // The route to its peer goes, whoever else has that peer.
-        if (address.peer6 && device.up) {
-          const route = this.#onLink6(device, address.peer6, 128, true)
-          if (route !== undefined) this.removeRoute(route)
-        }
-        this.#follow(device)
-        leaveLifetime(this, device, address)
+        this.addresses6.removed(device, address)
         // addrconf_ifdown() leaves them to routes.
         if (!ended) this.#forgetSource6(address)
       },
@@ -138,16 +118,14 @@ export class Fib extends FibLookup {
         this.#revive(device, device.up)
         this.#revive6(device)
         if (!device.up) this.#linkDown(device)
-        this.#follow(device)
+        this.addresses6.follow(device)
       },
-      deviceAdded: (device) => this.#follow(device),
+      deviceAdded: (device) => this.addresses6.follow(device),
       ipv6Changed: (device, turn) => {
         this.#revive6(device)
         // rt6_disable_ip(): whatever leads through the device goes.
         if (turn === 'ends') this.#throughGone6(device)
-        // ipv6_ac_destroy_dev(): too small an MTU for IPv6 takes it away altogether.
-        if (device.conf6.disabled && device.mtu < IPV6_MIN_MTU) this.#joinedForever.delete(device)
-        this.#follow(device)
+        this.addresses6.ipv6Changed(device)
       },
       deviceRemoved: (device) => this.#deviceGone(device),
     })
@@ -464,214 +442,6 @@ export class Fib extends FibLookup {
     else this.ends.set(route, end)
   }
 
-  /** The route that leads to an address's prefix, if there is one. */
-  prefixRoute6(device: Device, address: Address): Route | undefined {
-    if (address.noPrefixRoute) return undefined
-    const spec = derive6(device, address).findLast((s) => s.type === RouteType.Unicast)
-    if (spec === undefined) return undefined
-    return this.v6.tables
-      .get(Table.Main)
-      ?.chain(spec.dst, spec.prefixLength)
-      .find((r) => r.device === device && r.metric === spec.metric && r.protocol === 'kernel')
-  }
-
-  /**
-   * check_cleanup_prefix_route(): an address goes, or is to have no prefix route any more. The one that there is goes with
-   * the last permanent address of its prefix; that of a mortal one ends by itself, and others stay.
-   */
-  #leavePrefix6(device: Device, gone: Address): void {
-    if (!device.up || device.conf6.disabled || gone.noPrefixRoute) return
-    this.#forgetPrefix6(device, gone)
-    if (!isPermanent(gone)) return
-    const { dst } = prefixOf6(device, gone)
-    for (const other of device.addresses)
-      if (
-        other.family === 6 &&
-        !sameWords(other.words, gone.words) &&
-        other.prefixLength === gone.prefixLength &&
-        sameWords(prefixOf6(device, other).dst, dst)
-      )
-        return
-    const route = this.#onLink6(device, gone.words, gone.prefixLength)
-    if (route !== undefined) this.removeRoute(route)
-  }
-
-  /** The prefix route of an address is no more its own: it may stay. What others of the device have is still theirs. */
-  #forgetPrefix6(device: Device, address: Address): void {
-    const text = describe(prefixOf6(device, address))
-    const shared = device.addresses.some(
-      (a) =>
-        a.family === 6 &&
-        !a.noPrefixRoute &&
-        !sameWords(a.words, address.words) &&
-        describe(prefixOf6(device, a)) === text,
-    )
-    if (!shared) this.#derived.get(device)?.delete(text)
-  }
-
-  /** inet6_addr_modify(), modify_prefix_route(): the route to the prefix follows the address, whoever else needs it. */
-  #changePrefix6(device: Device, address: Address, old: Address): void {
-    if (!device.up || device.conf6.disabled) return
-    const had = isPermanent(old) && !old.noPrefixRoute
-    if (address.noPrefixRoute) {
-      if (had) this.#leavePrefix6(device, old)
-      return
-    }
-    this.#forgetPrefix6(device, old)
-    const have = this.#derived.get(device)
-    const spec = prefixOf6(device, address)
-    const there = had ? this.#onLink6(device, address.words, address.prefixLength) : undefined
-    if (there !== undefined && there.metric === spec.metric) have?.set(describe(spec), there)
-    else {
-      have?.delete(describe(spec))
-      if (there !== undefined) this.removeRoute(there)
-    }
-  }
-
-  // -- what follows from addresses
-
-  /** The host stands: from now on routes are made only for source addresses that it has. Before, they come in any order. */
-  live = false
-  /** The derived IPv6 routes of each device, as they stand in the tables. */
-  readonly #derived = new Map<Device, Map<string, RouteEntry>>()
-  /** Addresses whose check for duplicates has begun again. */
-  readonly checks = new AddressChecks()
-  /** Anycast addresses that have more users than addresses stand for (aca_users): their routes neither go nor come. */
-  readonly #joinedForever = new Map<Device, Set<string>>()
-
-  /**
-   * addrconf_dad_completed() of the addresses whose check is over: routes that somebody took away come again, and a
-   * subnet's anycast address is joined once more, though it is left but once. `now`: host.now.
-   */
-  finishChecks(now: number): void {
-    this.checks.finish(now, (device, address) => {
-      const have = this.#derived.get(device)
-      for (const spec of derive6(device, address)) {
-        const text = describe(spec)
-        if (spec.type === RouteType.Anycast) {
-          const joined = this.#joinedForever.get(device) ?? new Set<string>()
-          this.#joinedForever.set(device, joined.add(text))
-        } else if (spec.type === RouteType.Local || isPeer(address, spec)) {
-          const route = have?.get(text)
-          if (route !== undefined && !this.#stands(route)) have!.delete(text)
-        }
-      }
-      this.#follow(device)
-    })
-  }
-
-  #stands(route: RouteEntry): boolean {
-    return this.of(route.family)
-      .table(route.table)
-      .chain(route.dst, route.prefixLength, route.from)
-      .includes(route)
-  }
-
-  /** addrconf_prefix_route() and its kin for all IPv6 addresses of a device at once: what differs is changed. */
-  #follow(device: Device): void {
-    const wanted = new Map<string, RouteSpec>()
-    for (const address of device.addresses)
-      if (address.family === 6) for (const spec of derive6(device, address)) wanted.set(describe(spec), spec)
-    const have = this.#derived.get(device) ?? new Map<string, RouteEntry>()
-    if (device.up && !device.loopback && !device.conf6.disabled) {
-      const spec = multicast6(device)
-      const text = describe(spec)
-      if (this.of(6).followed || have.has(text)) wanted.set(text, spec)
-    }
-    this.#derived.set(device, have)
-    const forever = this.#joinedForever.get(device)
-    for (const [text, route] of have) {
-      if (wanted.has(text) || forever?.has(text)) continue
-      have.delete(text)
-      const rt = this.of(route.family)
-      const table = rt.table(route.table)
-      // A captured table has it in a form of its own.
-      const stands = table.chain(route.dst, route.prefixLength)
-      this.#take(
-        rt,
-        table,
-        stands.includes(route) ? route : (stands.find((r) => sameRoute(r, route)) ?? route),
-      )
-    }
-    for (const [text, spec] of wanted) {
-      if (have.has(text) || forever?.has(text)) continue
-      const route = this.#checker.make(spec, true, false)
-      const table = this.of(route.family).table(route.table)
-      const there = table.chain(route.dst, route.prefixLength)
-      // The host folder listed it: it goes with its address all the same.
-      const listed = there.find((r) => sameRoute(r, route) || sameAnycast(r, route))
-      // fib6_add_rt2node(): whatever else leads there the same way keeps it out.
-      const kept = there.some((r) => r.metric === route.metric && r.device === device && !r.gateway)
-      if (listed === undefined && !kept) table.insert(route)
-      have.set(text, listed ?? route)
-    }
-    this.changed()
-  }
-
-  /** inet6_addr_modify(): a route to a peer that is no more the address's stays behind, that to its prefix goes. */
-  #leavePeer6(device: Device, address: Address, old: Address): void {
-    if (!old.peer6 || sameWords(old.peer6, address.peer6 ?? null)) return
-    this.#derived
-      .get(device)
-      ?.delete(describe(toPrefix6(device, old.peer6, 128, old.peerRoute ?? old.metric)))
-    if (old.noPrefixRoute || !isPermanent(old)) return
-    const route = this.#onLink6(device, old.peer6, old.prefixLength)
-    if (route !== undefined) this.removeRoute(route)
-  }
-
-  /** inet6_addr_modify(): unlike a new address a changed one has a route to the prefix of its peer. */
-  #followPeer6(device: Device, address: Address, old: Address): void {
-    if (!address.peer6 || address.noPrefixRoute || !device.up || device.conf6.disabled) return
-    const spec = toPrefix6(device, address.peer6, address.prefixLength, address.metric)
-    const there = this.#onLink6(device, address.peer6, address.prefixLength)
-    const end = endOf(address)
-    if (there !== undefined && isPermanent(old) && !old.noPrefixRoute) {
-      if (there.metric === spec.metric) {
-        this.setEnd(there, end)
-        return
-      }
-      this.removeRoute(there)
-    }
-    // ip6_route_add() of the kernel's own: only the same next hop is in the way.
-    try {
-      this.addRoute(spec, 'append', false, end)
-    } catch (error) {
-      if (!(error instanceof RouteError)) throw error
-    }
-  }
-
-  /** The route to the peer of a new address has no end, and takes it from one just like it (fib6_add_rt2node). */
-  #stayForPeer6(device: Device, address: Address): void {
-    const spec = derive6(device, address).find((s) => s.type === RouteType.Unicast && isPeer(address, s))
-    if (spec === undefined) return
-    for (const route of this.v6.tables.get(Table.Main)?.chain(spec.dst, 128) ?? [])
-      if (route.device === device && route.gateway === null && route.metric === spec.metric)
-        this.setEnd(route, null)
-  }
-
-  /** addrconf_get_prefix_route(): the first route to a prefix through a device, without a gateway unless `any`. */
-  #onLink6(device: Device, words: Words, prefixLength: number, any = false): RouteEntry | undefined {
-    const { dst } = toPrefix6(device, words, prefixLength, 0)
-    return this.v6.tables
-      .get(Table.Main)
-      ?.chain(dst, prefixLength)
-      .find((r) => r.device === device && r.nexthops === null && (any || r.gateway === null))
-  }
-
-  /**
-   * A new address puts back what somebody took away: the multicast route (addrconf_add_dev), those to its prefix and its
-   * peer; but not the anycast address of its subnet, which is joined already.
-   */
-  #miss6(device: Device, address: Address): void {
-    const have = this.#derived.get(device)
-    if (have === undefined) return
-    for (const spec of [multicast6(device), ...derive6(device, address)]) {
-      const text = describe(spec)
-      const route = have.get(text)
-      if (route !== undefined && spec.type !== RouteType.Anycast && !this.#stands(route)) have.delete(text)
-    }
-  }
-
   /** fib_sync_down_addr(): routes that prefer an address that the host has no more. */
   sourceGone4(word: number): void {
     // Other tables keep theirs (fib_tb_id).
@@ -735,9 +505,7 @@ export class Fib extends FibLookup {
   }
 
   #deviceGone(device: Device): void {
-    this.#derived.delete(device)
-    this.checks.forgetDevice(device)
-    this.#joinedForever.delete(device)
+    this.addresses6.forgetDevice(device)
     for (const rt of [this.v4, this.v6]) this.#sweep(rt, (r) => allThrough(r, device))
     // fib6_ifdown(): of several next hops those through the device go one by one.
     for (const table of this.v6.tables.values())
@@ -763,10 +531,7 @@ export class Fib extends FibLookup {
       for (const route of routesOf(table))
         if (gone(route)) {
           this.#take(rt, table, route)
-          if (route.derived && route.device !== null) {
-            const have = this.#derived.get(route.device)
-            for (const [text, r] of have ?? []) if (r === route) have!.delete(text)
-          }
+          this.addresses6.forget(route)
         }
     this.changed()
   }

@@ -161,10 +161,10 @@ export class Host {
     )
     // A negative one counts as unsigned jiffies, of 4 ms.
     const range = delay < 0 ? 2 ** 34 + delay * 1000 : delay * 1000
-    this.fib.checks.restart(
+    this.fib.addresses6.checks.restart(
       device,
       () => this.now + (range === 0 ? 0 : (this.random.u32() / 2 ** 32) * range),
     )
-    this.fib.finishChecks(this.now)
+    this.fib.addresses6.finishChecks(this.now)
   }
 }

@@ -2,9 +2,8 @@
 // addrconf_verify_rtnl of addrconf.c) and IPv6 routes that expire (fib6_age).
 
 import type { Devices } from './device-table.ts'
-import type { Address, Device } from './devices.ts'
+import type { Address } from './devices.ts'
 import type { Fib } from './fib.ts'
-import type { Route } from './route.ts'
 
 /** INFINITY_LIFE_TIME. */
 export const FOREVER = 0xffff_ffff
@@ -44,47 +43,10 @@ export function endLifetimes(devices: Devices, fib: Fib, now: number): void {
       }
     devices.mortal = mortal
   }
-  fib.finishChecks(now)
+  fib.addresses6.finishChecks(now)
   for (const [route, end] of fib.ends) if (end <= now) fib.removeRoute(route)
 }
 
 /** ms at which the prefix route of an address ends, or null. */
 export const endOf = ({ lifetime }: Address): number | null =>
   lifetime === undefined || lifetime.valid === FOREVER ? null : lifetime.since + lifetime.valid * 1000
-
-/**
- * An address has come, or come in the place of `old`; `before`: the route to its prefix that was there. A new one ends
- * with the address (addrconf_prefix_route), one that ends takes the new end, one for ever stays so (fib6_add_rt2node);
- * but what belonged to a permanent address is changed (modify_prefix_route).
- */
-export function followLifetime(
-  fib: Fib,
-  device: Device,
-  address: Address,
-  before: Route | undefined,
-  old: Address | undefined,
-): void {
-  const route = fib.prefixRoute6(device, address)
-  if (route === undefined) return
-  const owned = old !== undefined && isPermanent(old) && !old.noPrefixRoute
-  // What leads to lo is made as what refuses, without an end (ip6_route_info_create).
-  if (route !== before ? !device.loopback : owned || fib.ends.has(route)) fib.setEnd(route, endOf(address))
-}
-
-/**
- * check_cleanup_prefix_route(): when a permanent address goes and only mortal ones are left in its prefix, the route
- * ends with the last of them.
- */
-export function leaveLifetime(fib: Fib, device: Device, gone: Address): void {
-  if (!isPermanent(gone)) return
-  const route = fib.prefixRoute6(device, gone)
-  if (route === undefined) return
-  let last: number | null = null
-  for (const other of device.addresses) {
-    if (other.family !== 6 || fib.prefixRoute6(device, other) !== route) continue
-    const end = endOf(other)
-    if (end === null) return
-    last = Math.max(last ?? 0, end)
-  }
-  if (last !== null) fib.setEnd(route, last)
-}
