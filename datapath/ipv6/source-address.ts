@@ -1,5 +1,6 @@
 // Which of its addresses a host sends from (ipv6_dev_get_saddr() of addrconf.c, RFC 6724 §5): the rules in turn, each
-// only among those that the rules before it find equal. Linux of Debian knows no home addresses (CONFIG_IPV6_MIP6), so the rules about those never decide.
+// only among those that the rules before it find equal. Linux of Debian knows no home addresses (CONFIG_IPV6_MIP6), so
+// the rules about those never decide.
 
 import type { Devices } from '../device-table.ts'
 import { type Address, type Device, isTentative } from '../devices.ts'
