@@ -8,7 +8,6 @@ import type { Family } from './packet.ts'
 import {
   type FlowKey,
   isJoined,
-  isReject6,
   maskedWords,
   type Nexthop,
   newFlowKey,
@@ -21,7 +20,7 @@ import {
   tableFor,
   type Words,
 } from './route.ts'
-import { isErrorType, RouteEntry } from './route-table.ts'
+import { isErrorType, isReject6, RouteEntry } from './route-table.ts'
 
 /** fib_props[].scope: the widest scope that each type may have. */
 const LEAST_SCOPE = [255, 0, 254, 253, 253, 0, 0, 0, 0, 0, 255, 255]
@@ -43,9 +42,6 @@ function hostBitsClear(w: Words, length: number): boolean {
     return bits >= 32 || (bits <= 0 ? word === 0 : (word & ~(-1 << (32 - bits))) === 0)
   })
 }
-
-/** RTF_REJECT. */
-const isRejected6 = (r: RouteEntry): boolean => isErrorType(r.type) || isReject6(r)
 
 /** fib_check_nh_v6_gw(): the gateway of an IPv4 route is looked at as one of IPv6. */
 const behind6 = (spec: RouteSpec): RouteSpec => ({ ...spec, family: 6, table: Table.Main, source: null })
@@ -194,7 +190,7 @@ export class RouteChecker {
       via !== null &&
       (family === 4
         ? via.type === RouteType.Unicast || via.type === RouteType.Local
-        : !isRejected6(via) &&
+        : !isReject6(via) &&
           via.gateway === null &&
           !via.nexthops?.[0]?.gateway &&
           (device === null || via.uses(device)))
@@ -366,7 +362,7 @@ export class RouteChecker {
   #onLinkDevice6(gateway: Words, device: Device, source: Words | null): void {
     const main = this.#fib.of(6).tables.get(Table.Main)
     const hit = main?.select6(keyTo(6, gateway, source), device.index, false) ?? null
-    if (hit === null || isRejected6(hit) || hit.prefixLength === 0) return
+    if (hit === null || isReject6(hit) || hit.prefixLength === 0) return
     if (hit.type !== RouteType.Unicast || !hit.uses(device))
       throw new RouteError('EINVAL', 'Nexthop has invalid gateway or device mismatch', true)
   }

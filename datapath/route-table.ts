@@ -12,7 +12,9 @@ import { type Device, Scope } from './devices.ts'
 import type { Family } from './packet.ts'
 import {
   type FlowKey,
+  leadsNowhere6,
   type Nexthop,
+  type Route,
   type RouteExtras,
   type RoutePrefix,
   RouteType,
@@ -161,6 +163,9 @@ export class RouteEntry {
 
 /** fib_props[].error is not 0: blackhole, unreachable, prohibit, throw. */
 export const isErrorType = (type: number): boolean => type >= 6 && type <= 9
+
+/** fib6_is_reject(). */
+export const isReject6 = (route: Route): boolean => isErrorType(route.type) || leadsNowhere6(route)
 
 const KEY = 5
 /** Bits of TOS that routes and rules are compared with (IPTOS_RT_MASK). */

@@ -236,8 +236,8 @@ const LOOPBACK6: Words = [0, 0, 0, 1]
 export const isJoined = ({ type, protocol }: Pick<RouteSpec, 'type' | 'protocol'>): boolean =>
   type === RouteType.Anycast && protocol === 'kernel'
 
-/** fib6_is_reject(): a route out of lo that is for no address of this host leads nowhere, though it is no error. */
-export const isReject6 = (route: Route): boolean =>
+/** A route out of lo that is for no address of this host leads nowhere, though it is no error. */
+export const leadsNowhere6 = (route: Route): boolean =>
   route.device?.loopback === true &&
   route.type !== RouteType.Local &&
   !isJoined(route) &&

@@ -17,8 +17,8 @@ import { completeChecksum, wireLength } from '../offload.ts'
 import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { setHopLimit } from '../rewrite.ts'
-import { isReject6, type Sides } from '../route.ts'
-import { isErrorType, type RouteEntry } from '../route-table.ts'
+import { leadsNowhere6, type Sides } from '../route.ts'
+import { isErrorType, isReject6, type RouteEntry } from '../route-table.ts'
 import {
   ICMPV6_ADM_PROHIBITED,
   ICMPV6_DEST_UNREACH,
@@ -159,7 +159,7 @@ export class Ipv6Path {
   #input(pkt: Packet, device: Device): Fate {
     const route = pkt.route!
     const { type } = route
-    if (isErrorType(type) || isReject6(route)) return this.#unroutable(pkt, type)
+    if (isReject6(route)) return this.#unroutable(pkt, type)
     if (type === RouteType.Local || type === RouteType.Anycast) return this.#deliver(pkt)
     if (isMulticast(route.dst[0]) && route.prefixLength >= 8) {
       // ip6_mc_input(): multicast is not routed here.
@@ -447,7 +447,7 @@ export class Ipv6Path {
     const host = this.#host
     const route = pkt.route!
     const device = route.device!
-    if (isReject6(route)) {
+    if (leadsNowhere6(route)) {
       // ip6_pkt_discard_out()
       host.counters.count6(IpStat.OutNoRoutes)
       host.replies6.icmpError(pkt, ICMPV6_DEST_UNREACH, ICMPV6_NOROUTE, 0, device)

@@ -5,8 +5,7 @@
 import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import { isAnycast } from '../../datapath/ipv6/routes.ts'
-import { isReject6 } from '../../datapath/route.ts'
-import { isErrorType } from '../../datapath/route-table.ts'
+import { isReject6 } from '../../datapath/route-table.ts'
 import type { Code, Js } from '../compile/template.ts'
 import type { Match } from '../extension.ts'
 import { bits } from '../layout.ts'
@@ -76,7 +75,7 @@ function lookedUp6(host: Host, w0: number, w1: number, w2: number, w3: number, d
   key.d3 = w3
   key.oif = device
   const route = host.path.routes6.output(key)
-  if (isErrorType(route.type) || isReject6(route)) return 1 << RouteType.Unreachable
+  if (isReject6(route)) return 1 << RouteType.Unreachable
   let bits = 0
   // With a device the address must be that device's.
   if (device === 0 ? route.type === RouteType.Local : hasAddress6(host, device, w0, w1, w2, w3))

@@ -5,8 +5,8 @@ import { type FlowKey, newFlowKey, RouteType } from '../../datapath/fib.ts'
 import type { Host } from '../../datapath/host.ts'
 import { type Packet, PacketType } from '../../datapath/packet.ts'
 import { tosOf } from '../../datapath/rewrite.ts'
-import { isJoined, isReject6 } from '../../datapath/route.ts'
-import { isErrorType } from '../../datapath/route-table.ts'
+import { isJoined } from '../../datapath/route.ts'
+import { isReject6 } from '../../datapath/route-table.ts'
 import { IPV4_TOS, isMulticast4, isZeronet4 } from '../../datapath/wire/ipv4.ts'
 import { IPV6_NEXT_HEADER } from '../../datapath/wire/ipv6.ts'
 import type { Match } from '../extension.ts'
@@ -77,7 +77,7 @@ function passes6(pkt: Packet, host: Host, m: RpFilter): boolean {
   key.oif = linkLocal || !m.loose ? device.index : 0
   const found = host.path.routes6.lookup(key, linkLocal, unicast)
   key.protocol = 0
-  if (isErrorType(found.type) || isReject6(found) || isJoined(found)) return false
+  if (isReject6(found) || isJoined(found)) return false
   if (found.type === RouteType.Local) return m.acceptLocal
   return m.loose || found.device === device
 }
