@@ -1,6 +1,7 @@
 // The options that getopt_long of iptables 1.8.9 knows: its own, and those of the extensions that a command line has
 // loaded by then.
 
+import type { Family } from '../../datapath/packet.ts'
 import type { OptionSpec } from '../options.ts'
 import type { Loadable } from './registry.ts'
 
@@ -54,7 +55,7 @@ for (const letter of 'ACDEIMNPRcdijopstgm') SHORT.set(letter, global(letter, 're
 for (const letter of 'FLSXZWhw') SHORT.set(letter, global(letter, 'optional'))
 for (const letter of 'vV46bfnx') SHORT.set(letter, global(letter, 'none'))
 
-export const LONG = new Map<string, Found>()
+const LONG = new Map<string, Found>()
 for (const [names, letter] of [
   ['append', 'A'],
   ['delete', 'D'],
@@ -93,6 +94,35 @@ for (const [names, letter] of [
 ] as const)
   for (const name of names.split(' ')) LONG.set(name, SHORT.get(letter)!)
 LONG.set('line-numbers', global('0', 'none'))
+
+/** getopt_long's choice of a name, or of the beginning of one; null for none. `layers`: newest last. */
+export function longOption(name: string, layers: readonly Layer[], family: Family): Found | null {
+  const exact = LONG.get(name)
+  if (exact !== undefined && (family === 4 || exact.global !== 'f')) return exact
+  for (let i = layers.length - 1; i >= 0; i--) {
+    const layer = layers[i]!
+    const spec = layer.loaded.long.get(name)
+    if (spec !== undefined) return { argument: spec.arg ?? 'required', global: '', layer, spec }
+  }
+  return abbreviated(name, layers, family)
+}
+
+/** The one option that starts with `name`; null for none or several that are not the same. */
+function abbreviated(name: string, layers: readonly Layer[], family: Family): Found | null {
+  let found: Found | null = null
+  for (const [long, option] of LONG) {
+    if (!long.startsWith(name) || (family === 6 && option.global === 'f')) continue
+    if (found !== null && found !== option) return null
+    found = option
+  }
+  for (const layer of layers)
+    for (const [long, spec] of layer.loaded.long) {
+      if (!long.startsWith(name)) continue
+      if (found !== null && (found.spec !== spec || found.layer !== layer)) return null
+      found = { argument: spec.arg ?? 'required', global: '', layer, spec }
+    }
+  return found
+}
 
 /** Commands that each of these may stand beside. */
 export const BESIDE: Readonly<Record<string, string>> = { L: 'Zz', S: 'Zz', Z: 'LS' }

@@ -8,29 +8,20 @@
 // getopt_long's rules: words that are no options come in between; `-abc` is a cluster; a long option may be cut
 // short while it stays unambiguous; an exact name wins, global options first, then those of the extension loaded
 // last. An option that nobody knows loads the protocol's match, once, and is looked up again.
-//
-// The same extension options give the same data object: parsing 100,000 lines of one kind parses them once.
 
 import type { Family } from '../../datapath/packet.ts'
 import type { Match, Target } from '../extension.ts'
 import type { AddressMatch, Counters, MatchUse, TargetUse } from '../model.ts'
-import {
-  isRepeated,
-  MissingOption,
-  OptionError,
-  type OptionSpec,
-  ParsedOptions,
-  refusedUse,
-} from '../options.ts'
+import { isRepeated, OptionError, type OptionSpec, refusedUse } from '../options.ts'
 import { networks } from './command-addresses.ts'
+import { ExtensionReader } from './command-extensions.ts'
 import { badValue, type Gather, tryParse } from './command-mistakes.ts'
 import { type Command, type Op, type RuleText, VARIANT } from './command-model.ts'
 import {
   BESIDE,
   type Found,
-  type Given,
   type Layer,
-  LONG,
+  longOption,
   ONLY_WITH,
   OPTION_ORDER,
   type Remarks,
@@ -43,18 +34,11 @@ import { hasSpace, isScanInt, scanCounter, scanUnsigned, wholeNumber } from './n
 import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
 import { protocolNumber } from './services.ts'
 
-interface Memo {
-  readonly made: MatchUse | TargetUse
-  readonly remarks: Remarks | null
-}
-
 const ANY_SOURCE: readonly (AddressMatch | null)[] = [null]
 const NO_TARGET: TargetUse = { kind: 'none' }
 const STANDARD: ReadonlyMap<string, TargetUse> = new Map(
   [...VERDICTS].map((verdict) => [verdict, { kind: 'standard', verdict } as TargetUse]),
 )
-
-const MAX_MEMO = 20_000
 
 export interface ParserOptions {
   readonly registry: Registry
@@ -72,10 +56,12 @@ export class CommandParser {
   /** @internal */
   readonly context: ParserOptions
   readonly #loaded = new Set<Loadable>()
-  readonly #memo = new Map<Match | Target, Map<string, Memo>>()
+  /** @internal */
+  readonly extensions: ExtensionReader
 
   constructor(options: ParserOptions) {
     this.context = options
+    this.extensions = new ExtensionReader(options.registry, options.family)
   }
 
   /**
@@ -92,71 +78,6 @@ export class CommandParser {
     this.#loaded.add(loaded)
     return true
   }
-
-  /** @internal Data of an extension from its options, remembered. */
-  complete<T extends MatchUse | TargetUse>(
-    use: Use,
-    remarks: Remarks[],
-    make: (extension: Match | Target, data: unknown) => T,
-  ): T {
-    const { extension } = use.loaded
-    const [first] = use.given
-    const protocol = first?.protocol ?? 0
-    const inverted = first?.protocolInverted ?? false
-    let memo = this.#memo.get(extension)
-    if (memo === undefined) {
-      memo = new Map()
-      this.#memo.set(extension, memo)
-    }
-    let key = inverted ? `!${protocol}` : `${protocol}`
-    for (const { spec, inverted: not, words } of use.given) {
-      key += not ? `\n!${spec.flag}` : `\n${spec.flag}`
-      for (const word of words) key += `\t${word.length}:${word}`
-    }
-    const known = memo.get(key)
-    if (known !== undefined) {
-      if (known.remarks !== null) remarks.push(known.remarks)
-      return known.made as T
-    }
-    const options = this.gather(use.loaded, use.given)
-    let data: unknown
-    try {
-      data = extension.parse(options)
-    } catch (error) {
-      if (error instanceof MissingOption) options.check()
-      throw error
-    }
-    try {
-      options.check()
-    } catch (error) {
-      if (options.wholeWarnings !== '') remarks.push({ early: '', whole: options.wholeWarnings })
-      throw error
-    }
-    const made = make(extension, data)
-    if (memo.size >= MAX_MEMO) memo.clear()
-    const said =
-      options.warnings + options.wholeWarnings === ''
-        ? null
-        : { early: options.warnings, whole: options.wholeWarnings }
-    memo.set(key, { made, remarks: said })
-    if (said !== null) remarks.push(said)
-    return made
-  }
-
-  /** @internal */
-  gather(loaded: Loadable, given: readonly Given[]): ParsedOptions {
-    const [first] = given
-    const options = new ParsedOptions(
-      loaded.extension,
-      this.context.family,
-      first?.protocol ?? 0,
-      first?.protocolInverted ?? false,
-    )
-    const { sets } = this.context.registry
-    if (sets !== null) options.sets = sets
-    for (const use of given) options.add(use.spec, use.inverted, use.words)
-    return options
-  }
 }
 
 const matchUse = (extension: Match | Target, data: unknown): MatchUse => ({ match: extension as Match, data })
@@ -170,6 +91,7 @@ const targetUse = (extension: Match | Target, data: unknown): TargetUse => ({
 class Parse {
   readonly #parser: CommandParser
   readonly #registry: Registry
+  readonly #extensions: ExtensionReader
   readonly #family: Family
   readonly #restore: boolean
   readonly #argv: readonly string[]
@@ -220,6 +142,7 @@ class Parse {
     const { registry, family, restore } = parser.context
     this.#parser = parser
     this.#registry = registry
+    this.#extensions = parser.extensions
     this.#family = family
     this.#restore = restore ?? false
     this.#argv = argv
@@ -295,7 +218,7 @@ class Parse {
   #long(word: string): void {
     const equals = word.indexOf('=')
     const name = equals < 0 ? word.slice(2) : word.slice(2, equals)
-    const found = this.#lookUp(name)
+    const found = longOption(name, this.#layers, this.#family)
     const { argument } = found ?? {}
     let value: string | null = equals < 0 ? null : word.slice(equals + 1)
     const takes = argument !== 'none' && argument !== 'next'
@@ -312,35 +235,6 @@ class Parse {
     }
     if (takes && argument !== 'optional') value ??= this.#argv[this.#at++]!
     this.#option(found!, value)
-  }
-
-  #lookUp(name: string): Found | null {
-    const exact = LONG.get(name)
-    if (exact !== undefined && (this.#family === 4 || exact.global !== 'f')) return exact
-    const layers = this.#layers
-    for (let i = layers.length - 1; i >= 0; i--) {
-      const layer = layers[i]!
-      const spec = layer.loaded.long.get(name)
-      if (spec !== undefined) return { argument: spec.arg ?? 'required', global: '', layer, spec }
-    }
-    return this.#abbreviated(name)
-  }
-
-  /** The one option that starts with `name`; null for none or several that are not the same. */
-  #abbreviated(name: string): Found | null {
-    let found: Found | null = null
-    for (const [long, option] of LONG) {
-      if (!long.startsWith(name) || (this.#family === 6 && option.global === 'f')) continue
-      if (found !== null && found !== option) return null
-      found = option
-    }
-    for (const layer of this.#layers)
-      for (const [long, spec] of layer.loaded.long) {
-        if (!long.startsWith(name)) continue
-        if (found !== null && (found.spec !== spec || found.layer !== layer)) return null
-        found = { argument: spec.arg ?? 'required', global: '', layer, spec }
-      }
-    return found
   }
 
   /** One option met, with getopt's optarg. */
@@ -715,10 +609,10 @@ class Parse {
     if (!this.#waitGiven && this.#waitInterval) this.#fail('--wait-interval only makes sense with --wait\n')
 
     const matches: MatchUse[] = []
-    for (const use of this.#uses) matches.push(this.#parser.complete(use, this.#remarks, matchUse))
+    for (const use of this.#uses) matches.push(this.#extensions.complete(use, this.#remarks, matchUse))
     const target =
       this.#target !== null
-        ? this.#parser.complete(this.#target, this.#remarks, targetUse)
+        ? this.#extensions.complete(this.#target, this.#remarks, targetUse)
         : this.#plainTarget()
 
     if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
@@ -807,7 +701,7 @@ class Parse {
     throw new ToolError(message, 2, this.#word)
   }
 
-  readonly #gather: Gather = (loaded, given) => this.#parser.gather(loaded, given)
+  readonly #gather: Gather = (loaded, given) => this.#extensions.gather(loaded, given)
 
   /**
    * iptables reads values as it meets them, we read an extension's at the end: the first bad value is the one to
@@ -828,7 +722,7 @@ class Parse {
       }
     this.#say(this.#early.filter(({ word }) => word < first).map(({ text }) => text))
     for (const use of uses) {
-      const options = this.#parser.gather(
+      const options = this.#extensions.gather(
         use.loaded,
         use.given.filter(({ word }) => word <= first),
       )
