@@ -5,7 +5,7 @@
 //         └────> engine in memory                   conntrackTool.run(ARGV)
 
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -27,6 +27,12 @@ if (reason !== null) console.warn(`NOT RUN: conntrack is not compared with the r
 /** TUNWALL_SEED repeats a run, TUNWALL_LINES says how long it is. */
 const SEED = Number(process.env.TUNWALL_SEED ?? 7)
 const LINES = Number(process.env.TUNWALL_LINES ?? 200)
+
+/** Lines of the tool, in the two sections of the file. */
+const [EACH, CHANGES] = readFileSync(new URL('conntrack-lines.txt', import.meta.url), 'utf8')
+  .split(/^## .*\n/m)
+  .slice(1)
+  .map((section) => section.trim().split('\n')) as [string[], string[]]
 
 const NAMESPACE = `tw-ct-${process.pid}`
 const RULES = `*mangle
@@ -254,9 +260,9 @@ describe.skipIf(reason !== null)('conntrack answers as conntrack-tools', () => {
     rmSync(root, { recursive: true, force: true })
   })
 
-  test.each(lists())('%s', (words) => compare(words))
+  test.each(EACH)('%s', (words) => compare(words))
 
-  test.each(changes())('%s, then what is left', (words) => {
+  test.each(CHANGES)('%s, then what is left', (words) => {
     refill()
     compare(words)
     compare('-L')
@@ -505,233 +511,4 @@ function answerLines(answer: Answer): string[] {
   // Other processors count for themselves.
   const lines = refused ? [] : stdout.filter((line) => !line.startsWith('cpu=1'))
   return [`exit ${code}`, ...complaints.map((line) => `! ${line}`), ...lines]
-}
-
-function lists(): string[] {
-  return `
--V= 0
--D -p udp -1dport 53
--L x -p udp -1dport 53
--D -p udp x -1dport 53
--G -s 10.0.0.2 -d 10.1.0.2 -0p tcp
--L -s=10.0.0.2 -1x
--C= 0
---reply-zone 0
-- --orig-zone 0
--L - 5 -1.1.1.1
--L
--L conntrack
--L -o extended
--L -o id
--L -o extended,id
--L -o ktimestamp
--L -o userspace
--L -o nope
--L -p tcp
--L -p TCP
--L -p 6
--L -p udp --dport 53
--L -p udp --sport 2000 --dport 53
--L -p udp --orig-port-src 2000
--L -p tcp --reply-port-dst 1000
--L -p tcp --reply-port-src 80
--L -p tcp --state ESTABLISHED
--L -p tcp --state SYN_SENT
--L -p tcp --state NOPE
--L -p icmp
--L -p icmp --icmp-id 77
--L -p icmp --icmp-type 8
--L -p icmp --icmp-code 0
--L -p icmp --icmp-id 78 --icmp-type 8 --icmp-code 0
--L -p 47
--L -p gre
--L -p sctp
--L -p 300
--L -p -36893488147419103226
--L -p nope
--L -s 10.0.0.2
--L -s 10.0.0.0/24
--L -s 10.0.0.0/29
--L --src 10.0.0.7 -d 10.1.0.2
--L --orig-src=10.0.0.7
--L -s 10.0.0.0 --mask-src 255.255.255.0
--L -d 10.1.0.0 --mask-dst 255.255.255.0
--L -d 10.1.0.2
--L -r 10.1.0.2
--L -q 10.1.0.1
--L --reply-src 10.0.0.2
--L --reply-dst 10.1.0.2
--L -s nope
--L -s 10.0.0.0/33
--L -s 1.2.3
--L -f ipv4
--L -f ipv6
--L -f nope
--L -s ::1
--L -m 7
--L -m 0x7
--L -m 7/1
--L -m 1/1
--L -m 0
--L -m x
--L -n
--L -g
--L -j
--L -n 10.1.0.1
--L --src-nat 1.1.1.1
--L --dst-nat 10.0.0.2
--L -g 10.1.0.1
--L --any-nat 10.1.0.1
--L --any-nat=10.0.0.2
--L -u ASSURED
--L -u SEEN_REPLY
--L -u SEEN_REPLY,ASSURED
--L -u UNSET
--L -u CONFIRMED
--L -u SNAT
--L -u nope
--L -w 5
--L -w 0
--L --zone 5
--L --orig-zone 5
--L --reply-zone 5
--L -w 70000
--L -w x
--L expect
--L dying
--L unconfirmed
--L nope
--C
--C conntrack
--C expect
--C -p tcp
--G
--G -p udp
--G -p udp -s 10.0.0.2 -d 10.1.0.2 --sport 2000 --dport 53
--G -p udp -s 10.0.0.2 -d 10.1.0.2 --sport 2000 --dport 54
--G -s 10.0.0.2 -d 10.1.0.2 -p tcp --sport 1000 --dport 80
--G -p tcp -r 10.1.0.2 -q 10.1.0.1 --reply-port-src 80 --reply-port-dst 1000
--V
---version
--L -C
--L -L
--L -p tcp -p udp
--L -p tcp -p icmp --icmp-type 8
--L -p tcp --sport 1000 -p icmp
--L -p tcp -p tcp --sport 1000
--L -p tcp -p icmp --sport x
--L -p tcp -p udp --state x
--L -p udp -p tcp --state x
--L -p tcp -p 3 --state x
--L -p 3 -p tcp --sport 1000
--L -p tcp --state NONE -p udp --sport 3
--L -p icmp -p tcp --icmp-id 1000
--L -p sctp --orig-vtag 5 -p tcp
--L -p sctp -p dccp --orig-vtag client
--L -p dccp --role client -p udp
--L -p sctp --reply-vtag 1 -p udplite
--L -p sctp --reply-vtag 1 -p dccp
--L -p sctp --reply-vtag 1 -p icmp
--L -p tcp --tuple-port-dst 1 -p gre
--I -s 1.1.1.1 -d 1.1.1.1 -t 9 -p tcp --tuple-port-dst 1 -p udp
--L -p gre --srckey 5 -p udp
--L -p tcp -p sctp --sta ESTABLISHED
--L -p tcp -p sctp --stat ESTABLISHED
--L -p tcp -p sctp --state ESTABLISHED
--D -p udp --tuple-port-src 1 -p tcp
--L -s 1.1.1.1 -s 1.1.1.2
--L --nope
--L -Z
--L -s
--L -p
--L extra words
--L --dport 53
--L -p icmp --dport 53
--L -p tcp --dport
--L -p tcp --dport x
--L -p tcp --dport 70000
--L -p tcp --sp 1000
--L -p tcp --state
---dump
---list
--p tcp
-nope
--L -e NEW
--F -s 1.1.1.1
--E --mask-src 255.0.0.0
--E -s 1.1.1.1 --mask-dst ff::
--S -p tcp
--D -e NEW
--V -L
--L -t 5
--C -o extended
--G -p udp -s fe::2 -d fe::1 --sport 2 --dport 80 --reply-port-src 2
--G -p udp -s fe::2 -d fe::1 --sport 2 --dport 80 --reply-port-src 2 -o xml,labels
--G -p udp -s fe::2 -d fe::1 --sport 99999999999999999999 --dport 80 --reply-port-src 2
--G -p gre -s 1.1.1.1 -d 2.2.2.2 --srckey 5 --dstkey 6 --reply-key-src 6 -o labels -i 99999999999999999999
--G -p gre -s 1.1.1.1 -d 2.2.2.2 --srckey 18446744073709551615 --dstkey 9223372036854775808 --reply-key-src 6
--G -p tcp -s 1.1.1.1 -d 2.2.2.2 --sport 1000 --dport 2 --reply-port-src 0x10 -o labels
--G -p tcp -s 1.1.1.1 -d 2.2.2.2 --sport 1000 --dport 2 --reply-port-src 16
--G -p tcp -s 1.1.1.1 -d 2.2.2.2 --sport 1000 --dport 2 --reply-port-src 16 --state NONE
--G -p tcp -s 1.1.1.1 -d 2.2.2.2 --sport 1000 --dport 2 --reply-port-src 16 --state NONE -o labels
--D -s 1.1.1.1/4294967320
--D -s ::1/-4294967272
--D -s 1.1.1.1/99999999999999999999
--G -o extended -p udp -s 10.0.0.2 -d 10.1.0.2 --sport 2000 --dport 53
--L -b 100000
--D expect
--G expect
--S nope
--C nope
--F nope
--D nope
-`
-    .trim()
-    .split('\n')
-}
-
-function changes(): string[] {
-  return `
--D
--D -p tcp
--D -p udp --dport 53
--D -s 10.0.0.2
--D -s 10.0.0.2 -o extended
--D -s 9.9.9.9
--D -p icmp --icmp-id 77
--D -g
--D -n
--D -m 7
--D -w 5
--D -f ipv6
--D -r 10.1.0.2
--D -u ASSURED
--D conntrack -p tcp --state ESTABLISHED
--D -t 5
--D -p udp -t 50000
--D -s 10.0.0.2 -t 50000
--F
--F conntrack
--F expect
--F -f ipv4
--F -f ipv6
--I -r 10.1.0.2 -q 10.1.0.2 -p icmp --icmp-type 13 --icmp-code 1 -t 1000 -m 5
--A -r 10.1.0.2 -q 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
--I -r 10.1.0.2 -q 10.1.0.3 -s 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
--G -r 10.1.0.2 -q 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0
--I -r 10.1.0.2 -q 10.1.0.3 -d 10.1.0.3 -p icmp --icmp-type 8 --icmp-code 0 -t 1000
--I -r 10.1.0.2 -s 10.1.0.3 -d 10.1.0.5 -p icmp --icmp-type 8 --icmp-code 0 -t 1000 --icmp-id 5
--I -r 10.1.0.2 -q 10.1.0.3 -s 10.1.0.3 -p udp --sport 5 --dport 6 -t 1000
--I -r 10.1.0.2 -s 10.1.0.3 -d 10.1.0.5 -p udp --sport 5 --dport 6 -t 1000
--I -r 2001:db8::1 -q 2001:db8::2 -s 2001:db8::3 -p icmpv6 --icmpv6-type 128 --icmpv6-code 0 -t 1000
--L -z
--L -p tcp -z
--I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 7 --orig-zone 0
--I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 7 --reply-zone 0
--I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 -w 0 --orig-zone 3
--I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 --orig-zone 3 --reply-zone 0
--I -s 2.2.2.2 -d 10.0.0.7 -p udp --sport 2 --dport 2 -t 500 --orig-zone 0 --reply-zone 3
-`
-    .trim()
-    .split('\n')
 }
