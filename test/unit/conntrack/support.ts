@@ -2,15 +2,16 @@
 
 import { Conntrack } from '../../../conntrack/conntrack.ts'
 import { confirm, track } from '../../../conntrack/hooks.ts'
+import { formatEntry } from '../../../conntrack/print.ts'
 import { STATUS, STRIDE } from '../../../conntrack/table.ts'
 import { Counters } from '../../../datapath/counters.ts'
 import { Hook, Hooks, Verdict } from '../../../datapath/hooks.ts'
 import type { Host } from '../../../datapath/host.ts'
-import { Packet } from '../../../datapath/packet.ts'
+import { type CtTemplate, Packet } from '../../../datapath/packet.ts'
 import { parse } from '../../../datapath/parse.ts'
 import { FrameMemory, HEADROOM } from '../../../datapath/ring.ts'
 import { Tunables } from '../../../datapath/tunables.ts'
-import { SeededRandom } from '../../harness/frames.ts'
+import { SeededRandom, udp } from '../../harness/frames.ts'
 
 export const STATE_LETTER: Readonly<Record<number, string>> = { 1: 'I', 2: 'E', 4: 'R', 8: 'N', 64: 'U' }
 
@@ -95,3 +96,36 @@ export class Rig {
     return this.ct.table.words[entry * STRIDE + STATUS]!
   }
 }
+
+export const A = '10.0.0.1'
+export const B = '10.0.0.2'
+export const there = (o: object = {}): Uint8Array =>
+  udp({ src: A, dst: B, sport: 1, dport: 2, payload: 10, ...o })
+export const back = (o: object = {}): Uint8Array =>
+  udp({ src: B, dst: A, sport: 2, dport: 1, payload: 20, ...o })
+
+export const template = (o: Partial<CtTemplate> = {}): CtTemplate => ({
+  zone: 0,
+  zoneDirs: 3,
+  zoneFromMark: false,
+  helper: null,
+  timeoutPolicy: null,
+  ctevents: null,
+  expevents: null,
+  ...o,
+})
+
+/** As Rig.forward, with a template as raw's CT target sets it. */
+export function templated(rig: Rig, frame: Uint8Array, t: CtTemplate | null, mark = 0): string {
+  const pkt = rig.packet(frame)
+  pkt.ctTemplate = t
+  pkt.mark = mark
+  track(rig.ct, pkt, Hook.PreRouting)
+  const letter = STATE_LETTER[rig.ct.stateBit(pkt)]!
+  const verdict = confirm(rig.ct, pkt)
+  rig.done(pkt)
+  return verdict === Verdict.Accept ? letter : `${letter}!`
+}
+
+export const lines = (rig: Rig, options = {}): string[] =>
+  rig.entries().map((e) => formatEntry(rig.ct, e, options))
