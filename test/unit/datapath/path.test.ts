@@ -567,11 +567,14 @@ test('forwarding allocates nothing', () => {
     }
   }
   run(50_000)
-  gc()
-  const before = process.memoryUsage().heapUsed
-  run(300_000)
-  const grown = process.memoryUsage().heapUsed - before
-  expect(host.counters.ip4[IpStat.OutForwDatagrams]).toBe(350_000)
+  // The least of three: now and then something else in the process takes a megabyte.
+  const grown = [0, 1, 2].map(() => {
+    gc()
+    const before = process.memoryUsage().heapUsed
+    run(300_000)
+    return process.memoryUsage().heapUsed - before
+  })
+  expect(host.counters.ip4[IpStat.OutForwDatagrams]).toBe(950_000)
   // A single word for each packet would be 2.4 MB.
-  expect(grown).toBeLessThan(1_000_000)
+  expect(Math.min(...grown)).toBeLessThan(1_000_000)
 })
