@@ -44,12 +44,12 @@ import {
   noteEvents,
   POLICY_SHIFT,
   SECMARK,
+  SINCE,
   STATUS,
   STRIDE,
   Status,
-  TUPLE_WORDS,
   USES,
-  ZONE,
+  zoneOf,
 } from './table.ts'
 import { TimeoutPolicies } from './timeouts.ts'
 import { TRACKERS } from './trackers/index.ts'
@@ -85,6 +85,9 @@ const FULL = -2
 
 /** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
 const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
+
+/** Half of what the word SINCE tells apart from what is to come, ms. */
+const LONG_AGO = 0x40000000
 
 export class Conntrack implements TrackerLink, TrackerCore {
   readonly host: Host
@@ -385,9 +388,8 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** Handle of the live entry with the tuple in the zone of `entry`, or -1; t.zone changes (nf_conntrack_find_get). */
   findBeside(t: Tuple, entry: number): number {
     const w = this.table.words
-    const o = entry * STRIDE + ZONE
     for (let dir = 0; dir < 2; dir++) {
-      t.zone = w[o + dir * TUPLE_WORDS]!
+      t.zone = zoneOf(w, entry * STRIDE, dir)
       const handle = this.#findIn(t, dir)
       if (handle >= 0) return handle
     }
@@ -413,26 +415,28 @@ export class Conntrack implements TrackerLink, TrackerCore {
   /** The handle that makes isTaken true, -1 none. `reply.zone` is set from `ignored`. */
   taker(reply: Tuple, ignored: number): number {
     const { table } = this
-    reply.zone = table.words[ignored * STRIDE + TUPLE_WORDS + ZONE]!
+    reply.zone = zoneOf(table.words, ignored * STRIDE, 1)
     const hash = table.hashOf(reply)
-    let handle = table.first(hash)
-    while (handle >= 0) {
+    for (let at = table.firstPlace(hash); at >= 0; ) {
+      const handle = table.handleAt(at)
       const entry = handle >> 1
-      const next = table.next(handle)
-      if (table.hashBehind(handle) === hash && entry !== ignored && table.sameTuple(reply, handle)) {
+      if (entry !== ignored && table.sameTuple(reply, handle)) {
+        if (this.isOver(entry)) {
+          at = this.kill(entry) ? table.firstPlace(hash) : table.nextPlace(hash, at)
+          continue
+        }
         const w = table.words
-        const zone = w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
-        if (this.isOver(entry)) this.kill(entry)
-        else if (
+        const zone = zoneOf(w, entry * STRIDE, handle & 1)
+        if (
           zone === reply.zone &&
-          zone === w[ignored * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]! &&
+          zone === zoneOf(w, ignored * STRIDE, handle & 1) &&
           !table.equalTuples(entry, 0, ignored, 0)
         ) {
           this.stats.found++
           return handle
         }
       }
-      handle = next
+      at = table.nextPlace(hash, at)
     }
     return -1
   }
@@ -441,8 +445,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Sets the tuple of the answers, before confirmation (nf_conntrack_alter_reply). The zone stays. */
   alterReply(entry: number, reply: Tuple): void {
-    const w = this.table.words
-    reply.zone = w[entry * STRIDE + TUPLE_WORDS + ZONE]!
+    reply.zone = zoneOf(this.table.words, entry * STRIDE, 1)
     this.table.setTuple(entry, 1, reply)
   }
 
@@ -718,6 +721,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
     table.born[entry] = this.host.now
     const w = table.words
     const o = entry * STRIDE
+    w[o + SINCE] = this.host.now
     let extensions = this.#extend(entry)
     if (template !== null) {
       if (template.timeoutPolicy !== null)
@@ -773,7 +777,10 @@ export class Conntrack implements TrackerLink, TrackerCore {
     table.setTuple(entry, 0, original)
     table.setTuple(entry, 1, reply)
     table.born[entry] = this.host.now
-    table.words[entry * STRIDE + EXTENSIONS] = this.#extend(entry)
+    const o = entry * STRIDE
+    // It began before its first packet: proto.udp.stream_ts is 0.
+    table.words[o + SINCE] = this.host.now - LONG_AGO
+    table.words[o + EXTENSIONS] = this.#extend(entry)
     return entry
   }
 

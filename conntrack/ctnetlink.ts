@@ -30,9 +30,8 @@ import {
   STATUS,
   STRIDE,
   Status,
-  TUPLE_WORDS,
   wordOf,
-  ZONE,
+  zoneOf,
 } from './table.ts'
 import { invert, Tuple } from './tuple.ts'
 
@@ -123,8 +122,8 @@ export function describe(ct: Conntrack, entry: number, events: number | null = n
     flow.replyIcmpType = (reply.ports >>> 8) & 0xff
     flow.replyIcmpId = reply.ports >>> 16
   }
-  const zone0 = words[o + ZONE]!
-  const zone1 = words[o + TUPLE_WORDS + ZONE]!
+  const zone0 = zoneOf(words, o, 0)
+  const zone1 = zoneOf(words, o, 1)
   if (zone0 === zone1) flow.zone = zone0 === 0 ? undefined : zone0
   else if (zone0 !== 0) flow.origZone = zone0
   else flow.replyZone = zone1

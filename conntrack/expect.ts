@@ -4,7 +4,7 @@
 //     master (ftp control) --helper--> expectation --first packet that fits--> entry with a master
 
 import type { EntryTable } from './table.ts'
-import { HELPER, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from './table.ts'
+import { anyZoneOf, HELPER, STATUS, STRIDE, Status } from './table.ts'
 import type { Tuple } from './tuple.ts'
 
 /** NF_CT_EXPECT_*. */
@@ -213,9 +213,7 @@ export class Expectations {
 
   /** nf_ct_zone(ct)->id, whichever directions it counts for (nf_ct_zone_equal_any). */
   #zoneOf(entry: number): number {
-    const w = this.#table.words
-    const o = entry * STRIDE + ZONE
-    return w[o]! || w[o + TUPLE_WORDS]!
+    return anyZoneOf(this.#table.words, entry * STRIDE)
   }
 }
 

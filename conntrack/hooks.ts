@@ -22,8 +22,7 @@ import {
   STRIDE,
   Status,
   TOO_LONG,
-  TUPLE_WORDS,
-  ZONE,
+  zoneOf,
 } from './table.ts'
 import { Tracked } from './trackers/tracker.ts'
 
@@ -64,7 +63,7 @@ function defrag(ct: Conntrack, pkt: Packet, hook: Hook): Verdict {
   if (!isFragment(pkt) || pkt.ctInfo === CtInfo.Untracked) return Verdict.Accept
   // nf_ct_defrag_user; raw comes later, so that only a packet from loopback has a zone already.
   const user = hook === Hook.PreRouting ? DefragUser.ConntrackIn : DefragUser.ConntrackOut
-  const zone = pkt.ct < 0 ? 0 : ct.table.words[pkt.ct * STRIDE + ct.direction(pkt) * TUPLE_WORDS + ZONE]!
+  const zone = pkt.ct < 0 ? 0 : zoneOf(ct.table.words, pkt.ct * STRIDE, ct.direction(pkt))
   return ct.host.fragments.defrag(pkt, user + zone)
 }
 

@@ -82,19 +82,19 @@ export class TableLimit {
     const bucket = table.bucketOf(t)
     for (let i = 0; i < EVICTION_RANGE; i++) {
       let drops = 0
-      let handle = table.first(bucket + i)
-      while (handle >= 0) {
-        const entry = handle >> 1
+      let at = table.firstOfBucket(bucket + i)
+      while (at >= 0) {
+        const entry = table.handleAt(at) >> 1
         const status = table.words[entry * STRIDE + STATUS]!
         const expired = this.#conntrack.isOver(entry)
         if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
-          handle = table.next(handle)
+          at = table.nextOfBucket(bucket + i, at)
           continue
         }
         this.#conntrack.kill(entry)
         if (!expired) drops++
         // Its other tuple may have stood in this bucket too.
-        handle = table.first(bucket + i)
+        at = table.firstOfBucket(bucket + i)
       }
       if (drops > 0) {
         stats.earlyDrop += drops

@@ -3,8 +3,12 @@
 // An entry is a small integer. Its two tuples are found by handles: handle = entry * 2 + direction.
 //
 //   words[entry * STRIDE + ...]  (Int32Array, 192 bytes an entry, three cache lines)
-//     0..5    tuple of direction 0: src, dst, ports, meta, zone, and what the flow cache knows (FLOW)
-//     6..11   tuple of direction 1
+//     0..3    tuple of direction 0: src, dst, ports, meta
+//     4       zones, of direction 0 and above it of direction 1, see zoneOf
+//     5       what the flow cache knows of direction 0 (FLOW)
+//     6..9    tuple of direction 1
+//    10       host.now when it was made, whole ms, modulo 2^32 (SINCE)
+//    11       what the flow cache knows of direction 1
 //    12       status (IPS_* bits)
 //    13       ctmark
 //    14..15   when it ends: a double, see expiresAt
@@ -16,29 +20,32 @@
 //    31       master entry + 1 (expected connections), 0 none
 //    32..46   private to the tracker (tcp: windows)
 //    47       uses: packets that hold the entry, and expected entries whose master it is
-//   links[handle * 2 + (0 hash of the tuple, 1 next handle in the bucket + 1)]: of another hash, another tuple
 //   born[entry]      host.now when it was made
 //   acct[entry * 4 + dir * 2 + (0 packets, 1 bytes)], if the entry has Extension.Acct
 //   extra[entry * EXTRA + ...]   what few entries have: secmark, event masks, labels
 //
 // The last two are there only once somebody wants them.
 //
-// With many connections, memory is what costs: a look-up walks the dense links and touches only the entry whose hash
-// fits, and all that a packet of a known UDP connection over IPv4 needs lies in the entry's first line; TCP asks for the
+// With many connections, memory is what costs: a look-up reads a line of handles (tuple-hash.ts) and only the entry whose
+// hash fits, and all that a packet of a known UDP connection over IPv4 needs lies in the entry's first line; TCP asks for the
 // third one, too.
 //
-// ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone word is the zone that counts in
-// that direction (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
+// ports word: see tuple.ts. meta word: protocol << 8 | family (4 or 6). The zone of a direction is the one that
+// counts there (nf_ct_zone_id), so a zone of one direction only is 0 in the other.
 //
 // The arrays are replaced when the slab grows: nobody keeps `words` over a call that may make an entry.
 
 import { CtInfo } from '../datapath/packet.ts'
+import { alignedWords } from './cache-lines.ts'
 import type { Tuple } from './tuple.ts'
+import { TupleHash } from './tuple-hash.ts'
 
 export const STRIDE = 48
 export const TUPLE_WORDS = 6
 export const STATUS = 12
 export const CTMARK = 13
+const ZONES = 4
+export const SINCE = 10
 const EXPIRES = 14
 /** Before the first of the words that only IPv6 has. */
 const REST = 15
@@ -63,7 +70,6 @@ export const SRC = 0
 export const DST = 1
 export const PORTS = 2
 export const META = 3
-export const ZONE = 4
 export const FLOW = 5
 
 /** Where word `i`, 0 to 3, of the address `at` (SRC, DST) stands inside a tuple. */
@@ -82,6 +88,13 @@ export const addressAt = (w: Int32Array, o: number, at: number): [number, number
   w[o + wordOf(at, 2)]!,
   w[o + wordOf(at, 3)]!,
 ]
+
+/** The zone that counts in a direction of the entry at word `o` (nf_ct_zone_id). Hot. */
+export const zoneOf = (w: Int32Array, o: number, dir: number): number =>
+  (w[o + ZONES]! >>> (dir << 4)) & 0xffff
+
+/** The zone's number, whichever directions it counts for (nf_ct_zone(ct)->id). */
+export const anyZoneOf = (w: Int32Array, o: number): number => zoneOf(w, o, 0) || zoneOf(w, o, 1)
 
 /** Whether the address `at` of the tuple at word `o` is this one. Hot. */
 export const isAddress = (
@@ -193,10 +206,7 @@ export class EntryTable {
   sink = 0
   #free: Int32Array
   #freeCount: number
-  /** Handle + 1 of each bucket's first, 0 none. */
-  #buckets: Int32Array
-  #mask: number
-  #links: Int32Array
+  readonly #handles: TupleHash
   readonly #seed: number
 
   /** `capacity`: entries before the arrays grow. `buckets`: rounded up to a power of two. */
@@ -205,13 +215,10 @@ export class EntryTable {
     this.capacity = capacity
     this.#view(alignedWords(capacity * STRIDE))
     this.born = new Float64Array(capacity)
-    this.#links = new Int32Array(capacity * 4)
     this.#free = new Int32Array(capacity)
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i
     this.#freeCount = capacity
-    const size = powerOfTwo(buckets)
-    this.#buckets = new Int32Array(size)
-    this.#mask = size - 1
+    this.#handles = new TupleHash(capacity, buckets)
   }
 
   #view(words: Int32Array): void {
@@ -223,7 +230,7 @@ export class EntryTable {
   }
 
   get buckets(): number {
-    return this.#mask + 1
+    return this.#handles.buckets
   }
 
   /** A zeroed entry, not in the hash. Grows the arrays by doubling; does not allocate otherwise. */
@@ -250,9 +257,7 @@ export class EntryTable {
     if (capacity <= old) return
     const words = alignedWords(capacity * STRIDE)
     words.set(this.words)
-    const links = new Int32Array(capacity * 4)
-    links.set(this.#links)
-    this.#links = links
+    this.#handles.reserve(capacity)
     if (this.acct.length > 0) {
       const acct = new Float64Array(capacity * 4)
       acct.set(this.acct)
@@ -278,20 +283,7 @@ export class EntryTable {
 
   /** nf_conntrack_hash_resize. */
   rehash(buckets: number): void {
-    const size = powerOfTwo(buckets)
-    if (size === this.buckets) return
-    const old = this.#buckets
-    const links = this.#links
-    this.#buckets = new Int32Array(size)
-    this.#mask = size - 1
-    for (const head of old)
-      for (let handle = head - 1; handle >= 0; ) {
-        const next = this.next(handle)
-        const b = links[handle * 2]! & this.#mask
-        links[handle * 2 + 1] = this.#buckets[b]!
-        this.#buckets[b] = handle + 1
-        handle = next
-      }
+    this.#handles.resize(buckets)
   }
 
   /** The entry counts its packets from none. */
@@ -340,7 +332,18 @@ export class EntryTable {
     w[o + D3] = t.d3
     w[o + PORTS] = t.ports
     w[o + META] = t.meta
-    w[o + ZONE] = t.zone
+    this.setZone(entry, dir, t.zone)
+  }
+
+  /** The zone that counts in a direction. */
+  setZone(entry: number, dir: number, zone: number): void {
+    const o = entry * STRIDE + ZONES
+    const shift = dir << 4
+    this.words[o] = (this.words[o]! & ~(0xffff << shift)) | (zone << shift)
+  }
+
+  #zone(handle: number): number {
+    return zoneOf(this.words, (handle >> 1) * STRIDE, handle & 1)
   }
 
   readTuple(entry: number, dir: number, into: Tuple): Tuple {
@@ -356,26 +359,25 @@ export class EntryTable {
     into.d3 = w[o + D3]!
     into.ports = w[o + PORTS]!
     into.meta = w[o + META]!
-    into.zone = w[o + ZONE]!
+    into.zone = zoneOf(w, entry * STRIDE, dir)
     return into
   }
 
   /** Handle of the entry that has the tuple in its zone, or -1. Expired entries are found too. Hot. */
   find(t: Tuple): number {
     const w = this.words
-    const links = this.#links
+    const handles = this.#handles
     const { s0, d0, ports, meta } = t
     const hash = this.hashOf(t)
-    let handle = this.#buckets[hash & this.#mask]! - 1
-    while (handle >= 0) {
-      const o = (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+    for (let at = handles.seek(hash, handles.start(hash)); at >= 0; at = handles.seek(hash, at + 2)) {
+      const handle = handles.handleAt(at)
+      const o = offsetOf(handle)
       if (
-        links[handle * 2] === hash &&
         w[o + PORTS] === ports &&
         w[o] === s0 &&
         w[o + DST] === d0 &&
         w[o + META] === meta &&
-        w[o + ZONE] === t.zone &&
+        zoneOf(w, (handle >> 1) * STRIDE, handle & 1) === t.zone &&
         ((meta & 0xff) === 4 ||
           (w[o + S1] === t.s1 &&
             w[o + S2] === t.s2 &&
@@ -385,7 +387,6 @@ export class EntryTable {
             w[o + D3] === t.d3))
       )
         return handle
-      handle = links[handle * 2 + 1]! - 1
     }
     return -1
   }
@@ -395,30 +396,46 @@ export class EntryTable {
     return this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0)
   }
 
-  /** Hash of the tuple behind a handle in the hash: tells without its entry that it is not the one. Hot. */
-  hashBehind(handle: number): number {
-    return this.#links[handle * 2]!
+  /** The first place whose handle has a tuple with this hash, -1 none. Good until an entry comes or goes. Hot. */
+  firstPlace(hash: number): number {
+    return this.#handles.seek(hash, this.#handles.start(hash))
+  }
+
+  /** The one behind `place` with the same hash, -1 none. Hot. */
+  nextPlace(hash: number, place: number): number {
+    return this.#handles.seek(hash, place + 2)
+  }
+
+  handleAt(place: number): number {
+    return this.#handles.handleAt(place)
+  }
+
+  /** The first place of a bucket of the kernel's, -1 none; `bucket` is taken modulo their number. */
+  firstOfBucket(bucket: number): number {
+    return this.#handles.seekBucket(bucket, this.#handles.start(bucket))
+  }
+
+  /** The one behind `place` in the same bucket, -1 none. */
+  nextOfBucket(bucket: number, place: number): number {
+    return this.#handles.seekBucket(bucket, place + 2)
   }
 
   /**
-   * The first handle of each bucket whose tuple has the hash, -1 none, into those of `hints` that are not negative: hints,
-   * see isOf(). Reads what packets of their entries will ask for, so that the processor has it near. A pass for each step:
-   * what it reads for one hash does not wait for what it reads for another, and which link fits is decided when all are
-   * there, since a branch that waits for memory and was foreseen wrongly throws away what was begun behind it. Hot.
+   * The first handle whose tuple has the hash, -1 none, into those of `hints` that are not negative: hints, see isOf(). Reads
+   * what packets of their entries will ask for, so that the processor has it near. A pass for each step: what it reads for one
+   * hash does not wait for what it reads for another, and which handle fits is decided when all are there, since a branch
+   * that waits for memory and was foreseen wrongly throws away what was begun behind it. Hot.
    */
   seekAll(hashes: Int32Array, hints: Int32Array, count: number): void {
     const w = this.words
-    const links = this.#links
-    const buckets = this.#buckets
-    const mask = this.#mask
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) hints[i] = buckets[hashes[i]! & mask]! - 1
+    const handles = this.#handles
     let read = 0
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) read |= links[hints[i]! * 2]!
+    for (let i = 0; i < count; i++) if (hints[i]! >= 0) read |= handles.touch(hashes[i]!)
     for (let i = 0; i < count; i++) {
-      let handle = hints[i]!
+      if (hints[i]! < 0) continue
       const hash = hashes[i]!
-      while (handle >= 0 && links[handle * 2]! !== hash) handle = links[handle * 2 + 1]! - 1
-      hints[i] = handle
+      const at = handles.seek(hash, handles.start(hash))
+      hints[i] = at < 0 ? -1 : handles.handleAt(at)
     }
     for (let i = 0; i < count; i++) {
       const o = (hints[i]! >> 1) * STRIDE
@@ -438,7 +455,7 @@ export class EntryTable {
       w[o] === s0 &&
       w[o + DST] === d0 &&
       w[o + META] === meta &&
-      w[o + ZONE] === 0 &&
+      zoneOf(w, entry, handle & 1) === 0 &&
       (w[entry + STATUS]! & (Status.Confirmed | Status.Dying | Status.NatClash)) === Status.Confirmed
     )
   }
@@ -446,44 +463,35 @@ export class EntryTable {
   /** As find, but only in one direction: zones that count in one direction need it. */
   findIn(t: Tuple, dir: number): number {
     const hash = this.hashOf(t)
-    for (let handle = this.first(hash); handle >= 0; handle = this.next(handle))
-      if (
-        (handle & 1) === dir &&
-        this.hashBehind(handle) === hash &&
-        this.#same(t, offsetOf(handle)) &&
-        this.words[offsetOf(handle) + ZONE] === t.zone
-      )
+    for (let at = this.firstPlace(hash); at >= 0; at = this.nextPlace(hash, at)) {
+      const handle = this.handleAt(at)
+      if ((handle & 1) === dir && this.#same(t, offsetOf(handle)) && this.#zone(handle) === t.zone)
         return handle
+    }
     return -1
   }
 
   /**
    * Handle of an entry already in the hash whose key equals `entry`'s tuple of direction `dir` (nf_ct_key_equal in
-   * __nf_conntrack_confirm): the zones must be equal in the direction of the entry found. -1 none; TOO_LONG if the
-   * chain has more than `limit` others first. Expired entries count, as in the kernel.
+   * __nf_conntrack_confirm): the zones must be equal in the direction of the entry found. -1 none; TOO_LONG if none, and
+   * the bucket has more than `limit` others. Expired entries count, as in the kernel.
    */
   findClash(entry: number, dir: number, limit: number): number {
-    const w = this.words
     const own = entry * STRIDE + dir * TUPLE_WORDS
-    const hash = this.#hashAt(own)
-    let length = 0
-    for (let handle = this.first(hash); handle >= 0; handle = this.next(handle)) {
-      if (
-        this.hashBehind(handle) === hash &&
-        this.#sameWords(own, offsetOf(handle)) &&
-        this.#zoneFits(entry, handle, w[own + ZONE]!)
-      )
-        return handle
-      if (length++ > limit) return TOO_LONG
+    const hash = this.#hashAt(entry * 2 + dir)
+    const zone = this.#zone(entry * 2 + dir)
+    for (let at = this.firstPlace(hash); at >= 0; at = this.nextPlace(hash, at)) {
+      const handle = this.handleAt(at)
+      if (this.#sameWords(own, offsetOf(handle)) && this.#zoneFits(entry, handle, zone)) return handle
     }
-    return -1
+    return this.#handles.isLonger(hash, limit + 1) ? TOO_LONG : -1
   }
 
   /** Whether `handle`'s zone equals `entry`'s in the direction of `handle`, and it hashes with `zone`. */
   #zoneFits(entry: number, handle: number, zone: number): boolean {
     const w = this.words
-    const other = w[offsetOf(handle) + ZONE]!
-    return other === zone && other === w[entry * STRIDE + (handle & 1) * TUPLE_WORDS + ZONE]!
+    const other = this.#zone(handle)
+    return other === zone && other === zoneOf(w, entry * STRIDE, handle & 1)
   }
 
   /** nf_ct_tuple_equal of `t` and the tuple behind a handle. */
@@ -495,7 +503,13 @@ export class EntryTable {
   equalTuples(a: number, dirA: number, b: number, dirB: number): boolean {
     const x = a * STRIDE + dirA * TUPLE_WORDS
     const y = b * STRIDE + dirB * TUPLE_WORDS
-    return this.#sameWords(x, y) && this.words[x + ZONE] === this.words[y + ZONE]
+    return this.#sameWords(x, y) && this.#zone(a * 2 + dirA) === this.#zone(b * 2 + dirB)
+  }
+
+  /** Reads what remove() will ask for; a pass of these does not wait for one after the other. */
+  touch(entry: number): void {
+    const handles = this.#handles
+    this.sink = handles.touch(this.#hashAt(entry * 2)) | handles.touch(this.#hashAt(entry * 2 + 1))
   }
 
   /** Puts both directions into the hash. */
@@ -519,17 +533,7 @@ export class EntryTable {
 
   /** Number of the bucket that a tuple in its zone hashes to. */
   bucketOf(t: Tuple): number {
-    return this.hashOf(t) & this.#mask
-  }
-
-  /** First handle of a bucket, -1 none. `bucket` is taken modulo the number of buckets. */
-  first(bucket: number): number {
-    return this.#buckets[bucket & this.#mask]! - 1
-  }
-
-  /** Next handle of the same bucket, -1 none. */
-  next(handle: number): number {
-    return this.#links[handle * 2 + 1]! - 1
+    return this.hashOf(t) & (this.buckets - 1)
   }
 
   /** Calls `each` for every confirmed entry in slab order; entries may be removed meanwhile. */
@@ -543,8 +547,10 @@ export class EntryTable {
     return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
   }
 
-  #hashAt(o: number): number {
+  /** Hash of the tuple behind a handle. */
+  #hashAt(handle: number): number {
     const w = this.words
+    const o = offsetOf(handle)
     return this.#hash(
       w[o]!,
       w[o + S1]!,
@@ -556,7 +562,7 @@ export class EntryTable {
       w[o + D3]!,
       w[o + PORTS]!,
       w[o + META]!,
-      w[o + ZONE]!,
+      this.#zone(handle),
     )
   }
 
@@ -584,32 +590,13 @@ export class EntryTable {
   }
 
   #link(entry: number, dir: number): void {
-    const hash = this.#hashAt(entry * STRIDE + dir * TUPLE_WORDS)
     const handle = entry * 2 + dir
-    const b = hash & this.#mask
-    this.#links[handle * 2] = hash
-    this.#links[handle * 2 + 1] = this.#buckets[b]!
-    this.#buckets[b] = handle + 1
+    this.#handles.insert(this.#hashAt(handle), handle)
   }
 
   #unlink(entry: number, dir: number): void {
-    const links = this.#links
     const handle = entry * 2 + dir
-    const b = links[handle * 2]! & this.#mask
-    const next = links[handle * 2 + 1]!
-    let at = this.#buckets[b]! - 1
-    if (at === handle) {
-      this.#buckets[b] = next
-      return
-    }
-    while (at >= 0) {
-      const after = links[at * 2 + 1]! - 1
-      if (after === handle) {
-        links[at * 2 + 1] = next
-        return
-      }
-      at = after
-    }
+    this.#handles.remove(this.#hashAt(handle), handle)
   }
 
   /** Multiplicative mix of the tuple with the table's seed. */
@@ -639,20 +626,6 @@ export class EntryTable {
   }
 }
 
-/** Bytes of a cache line, and how far into one a large block of malloc() begins: 16 bytes behind the page that it got. */
-const LINE = 64
-const BLOCK = 16
-
-/** Zeros, of a large slab from the beginning of a cache line on, so that an entry's line is one and not two. */
-const alignedWords = (count: number): Int32Array =>
-  new Int32Array(new ArrayBuffer(count * 4 + LINE), LINE - BLOCK, count)
-
 function offsetOf(handle: number): number {
   return (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
-}
-
-function powerOfTwo(n: number): number {
-  let size = 16
-  while (size < n && size < 0x4000000) size *= 2
-  return size
 }

@@ -14,7 +14,7 @@ import { IPPROTO_GRE, IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { type Expectation, ExpectError } from '../expect.ts'
 import { Manip } from '../nat/range.ts'
-import { STRIDE, ZONE } from '../table.ts'
+import { STRIDE, zoneOf } from '../table.ts'
 import { invert, Tuple } from '../tuple.ts'
 import {
   announce,
@@ -129,7 +129,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     ;[tuple.d0, tuple.d1, tuple.d2, tuple.d3] = destination
     tuple.ports = (sourceKey << 16) | key
     tuple.meta = (IPPROTO_GRE << 8) | 4
-    tuple.zone = ct.table.words[entry * STRIDE + ZONE]!
+    tuple.zone = zoneOf(ct.table.words, entry * STRIDE, 0)
     return tuple
   }
 
@@ -155,7 +155,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     const other = new Tuple()
     if (!isTranslated(ct, e.master)) {
       invert(e.tuple, other)
-      other.zone = ct.table.words[entry * STRIDE + ZONE]!
+      other.zone = zoneOf(ct.table.words, entry * STRIDE, 0)
       const expected = ct.expectations.find(other, entry)
       if (expected !== null) ct.expectations.remove(expected)
       return

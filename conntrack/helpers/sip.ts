@@ -15,7 +15,7 @@ import { TCP_SEQ } from '../../datapath/wire/tcp.ts'
 import { UDP_HEADER_LEN } from '../../datapath/wire/udp.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { type Expectation, ExpectError, ExpectFlag } from '../expect.ts'
-import { HELPER, STATUS, STRIDE, Status, ZONE } from '../table.ts'
+import { HELPER, STATUS, STRIDE, Status, zoneOf } from '../table.ts'
 import { Tuple } from '../tuple.ts'
 import {
   announce,
@@ -84,7 +84,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     ;[t.d0, t.d1, t.d2, t.d3] = address
     t.ports = port
     t.meta = (IPPROTO_UDP << 8) | familyOf(ct, entry)
-    t.zone = ct.table.words[entry * STRIDE + ZONE]!
+    t.zone = zoneOf(ct.table.words, entry * STRIDE, 0)
     let direct = false
     let known = false
     // Announced on another connection already, by one who is called on both.

@@ -4,17 +4,23 @@
 //
 //     buckets[hash(source, port, protocol, zone)] -> entry -> entry -> none
 
-import { type EntryTable, isAddress, META, PORTS, SRC, STRIDE, wordOf, ZONE } from '../table.ts'
+import { type EntryTable, isAddress, META, PORTS, SRC, STRIDE, wordOf, zoneOf } from '../table.ts'
 import type { Tuple } from '../tuple.ts'
+
+/** Words of an entry's links. */
+const LINKS = 2
+/** Entry + 1 of the next in the list, 0 none. */
+const AFTER = 0
+/** Entry + 1 of the one before; -bucket - 1 for the first of a list, 0 for who is in none. */
+const BEFORE = 1
 
 export class SourceIndex {
   readonly #table: EntryTable
   readonly #seed: number
   /** Entry + 1, 0 none. */
   #buckets = new Int32Array(256)
-  /** Entry + 1 of the neighbours; `#before` holds -bucket - 1 for the first of a list, 0 for who is in none. */
-  #after = new Int32Array(256)
-  #before = new Int32Array(256)
+  /** Of each entry AFTER and BEFORE. */
+  #links = new Int32Array(256 * LINKS)
   #count = 0
 
   constructor(table: EntryTable, seed: number) {
@@ -28,22 +34,24 @@ export class SourceIndex {
 
   /** Allocates only when the conntrack table has grown. */
   add(entry: number): void {
-    if (entry >= this.#after.length) this.#grow()
-    if (this.#before[entry] !== 0) return
+    if (entry * LINKS >= this.#links.length) this.#grow()
+    if (this.#links[entry * LINKS + BEFORE] !== 0) return
     this.#link(entry)
     this.#count++
   }
 
   /** Nothing happens to an entry that is in no list. */
   remove(entry: number): void {
-    if (entry >= this.#before.length) return
-    const before = this.#before[entry]!
+    const links = this.#links
+    const o = entry * LINKS
+    if (o >= links.length) return
+    const before = links[o + BEFORE]!
     if (before === 0) return
-    const after = this.#after[entry]!
+    const after = links[o + AFTER]!
     if (before < 0) this.#buckets[-before - 1] = after
-    else this.#after[before - 1] = after
-    if (after !== 0) this.#before[after - 1] = before
-    this.#before[entry] = this.#after[entry] = 0
+    else links[(before - 1) * LINKS + AFTER] = after
+    if (after !== 0) links[(after - 1) * LINKS + BEFORE] = before
+    links[o + BEFORE] = links[o + AFTER] = 0
     this.#count--
   }
 
@@ -54,7 +62,7 @@ export class SourceIndex {
   }
 
   next(entry: number): number {
-    return this.#after[entry]! - 1
+    return this.#links[entry * LINKS + AFTER]! - 1
   }
 
   /** same_src: protocol, address and source port (or identifier) of the original direction, and its zone. */
@@ -64,7 +72,7 @@ export class SourceIndex {
     return (
       w[o + PORTS]! >>> 16 === tuple.ports >>> 16 &&
       w[o + META] === tuple.meta &&
-      w[o + ZONE] === zone &&
+      zoneOf(w, o, 0) === zone &&
       isAddress(w, o, SRC, tuple.s0, tuple.s1, tuple.s2, tuple.s3)
     )
   }
@@ -79,12 +87,13 @@ export class SourceIndex {
       w[o + wordOf(SRC, 3)]!,
       w[o + PORTS]! >>> 16,
       w[o + META]!,
-      w[o + ZONE]!,
+      zoneOf(w, o, 0),
     )
     const head = this.#buckets[bucket]!
-    this.#after[entry] = head
-    this.#before[entry] = -bucket - 1
-    if (head !== 0) this.#before[head - 1] = entry + 1
+    const links = this.#links
+    links[entry * LINKS + AFTER] = head
+    links[entry * LINKS + BEFORE] = -bucket - 1
+    if (head !== 0) links[(head - 1) * LINKS + BEFORE] = entry + 1
     this.#buckets[bucket] = entry + 1
   }
 
@@ -94,12 +103,11 @@ export class SourceIndex {
     const oldest: number[] = []
     for (const head of this.#buckets) {
       const list: number[] = []
-      for (let e = head - 1; e >= 0; e = this.#after[e]! - 1) list.push(e)
+      for (let e = head - 1; e >= 0; e = this.next(e)) list.push(e)
       oldest.push(...list.reverse())
     }
     this.#buckets = new Int32Array(capacity)
-    this.#after = new Int32Array(capacity)
-    this.#before = new Int32Array(capacity)
+    this.#links = new Int32Array(capacity * LINKS)
     for (const entry of oldest) this.#link(entry)
   }
 

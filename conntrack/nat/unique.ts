@@ -21,7 +21,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
-import { MASTER, META, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../table.ts'
+import { anyZoneOf, MASTER, META, STATUS, STRIDE, Status, zoneOf } from '../table.ts'
 import { tcpSentEnd, tcpState } from '../trackers/tcp-entry.ts'
 import { TcpState } from '../trackers/tcp-states.ts'
 import { invert, Tuple } from '../tuple.ts'
@@ -108,7 +108,7 @@ export class UniqueTuple {
   /** find_appropriate_src. */
   #existing(into: Tuple, current: Tuple, range: Range, self: number): boolean {
     const { table } = this.#conntrack
-    const zone = table.words[self * STRIDE + ZONE]!
+    const zone = zoneOf(table.words, self * STRIDE, 0)
     for (let e = this.sources.first(current, zone); e >= 0; e = this.sources.next(e)) {
       if (!this.sources.sameSource(e, current, zone)) continue
       invert(table.readTuple(e, 1, this.#reply), into)
@@ -134,8 +134,7 @@ export class UniqueTuple {
     }
     const ipv4 = (tuple.meta & 0xff) === 4
     // The kernel hashes words as they lie in memory, and mixes in the destination in that order too.
-    const w = this.#conntrack.table.words
-    const zone = w[entry * STRIDE + ZONE]! || w[entry * STRIDE + TUPLE_WORDS + ZONE]!
+    const zone = anyZoneOf(this.#conntrack.table.words, entry * STRIDE)
     const initval = range.persistent ? 0 : swap32(ipv4 ? tuple.d0 : tuple.d3) ^ zone
     let j = jhash4(swap32(tuple.s0), swap32(tuple.s1), swap32(tuple.s2), swap32(tuple.s3), initval)
     if (ipv4) {

@@ -5,15 +5,15 @@ import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
-import { assure, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, SINCE, STATUS, STRIDE, Status } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
 export const UNREPLIED = 0
 export const REPLIED = 1
 const STREAM_AFTER_MS = 2000
-/** Private word: 1 if its first packet was seen here. What was put in by hand (conntrack -I) is a stream from its first answer on. */
-const BEGAN_HERE = PRIVATE
+/** Age at which the word that tells of it begins to move along: it comes round after 24 days. */
+const MOVE_ON_MS = 60_000
 
 export function createUdp(core: TrackerCore): Tracker {
   const { table, host } = core
@@ -54,9 +54,10 @@ export function createUdp(core: TrackerCore): Tracker {
       const w = table.words
       const o = entry * STRIDE
       const status = w[o + STATUS]!
-      if ((status & Status.Confirmed) === 0) w[o + BEGAN_HERE] = 1
       // Assured or not: somebody may have said so of a flow that had no answer yet.
-      const young = w[o + BEGAN_HERE] !== 0 && host.now - table.born[entry]! <= STREAM_AFTER_MS
+      const age = (host.now - w[o + SINCE]!) | 0
+      const young = age <= STREAM_AFTER_MS
+      if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
       if ((status & Status.SeenReply) === 0 || young) {
         core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
         return Tracked.Accept

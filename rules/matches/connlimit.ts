@@ -8,7 +8,7 @@
 // (its packet dropped) leaves at the next look.
 
 import type { Conntrack } from '../../conntrack/conntrack.ts'
-import { META, STATUS, STRIDE, Status, TUPLE_WORDS, ZONE } from '../../conntrack/table.ts'
+import { anyZoneOf, META, STATUS, STRIDE, Status, zoneOf } from '../../conntrack/table.ts'
 import { tcpState } from '../../conntrack/trackers/tcp-entry.ts'
 import { TcpState } from '../../conntrack/trackers/tcp-states.ts'
 import { Tuple } from '../../conntrack/tuple.ts'
@@ -108,7 +108,7 @@ function clean(state: ConnLimitState, conntrack: Conntrack, now: number): void {
 function isInZone({ table }: Conntrack, entry: number): boolean {
   const { template } = tuple
   const zone = template === null ? tuple.zone : (template.zoneDirs & 1) !== 0 ? template.zone : 0
-  return table.words[entry * STRIDE + ZONE]! === zone
+  return zoneOf(table.words, entry * STRIDE, 0) === zone
 }
 
 /** Drops what is gone from the list; with `asked` only until it meets the connection of `tuple`: true. */
@@ -171,7 +171,7 @@ function within(
   if (entry >= 0) {
     conntrack.table.readTuple(entry, 0, tuple)
     // The zone's number, for whichever direction it counts.
-    zone = tuple.zone || conntrack.table.words[entry * STRIDE + TUPLE_WORDS + ZONE]!
+    zone = anyZoneOf(conntrack.table.words, entry * STRIDE)
   } else {
     // nf_ct_get_tuplepr(): later fragments have no tuple, nor has a packet without an upper header.
     if (pkt.fragOffset !== 0 || !conntrack.tupleOf(pkt, tuple)) {

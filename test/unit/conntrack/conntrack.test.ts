@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { confirm, track } from '../../../conntrack/hooks.ts'
-import { STRIDE, Status, TUPLE_WORDS, ZONE } from '../../../conntrack/table.ts'
+import { STRIDE, Status, zoneOf } from '../../../conntrack/table.ts'
 import { invert, Tuple, tupleAt } from '../../../conntrack/tuple.ts'
 import { Hook, Priority, Verdict } from '../../../datapath/hooks.ts'
 import { CtInfo, type Packet } from '../../../datapath/packet.ts'
@@ -347,7 +347,7 @@ describe('what NAT asks', () => {
     reply.zone = 0
     reply.d0 = 0x0a000063
     rig.ct.alterReply(pkt.ct, reply)
-    expect(rig.ct.table.words[pkt.ct * STRIDE + TUPLE_WORDS + ZONE]).toBe(9)
+    expect(zoneOf(rig.ct.table.words, pkt.ct * STRIDE, 1)).toBe(9)
     confirm(rig.ct, pkt)
     expect(lines(rig)[0]).toBe(
       'udp      17 30 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 [UNREPLIED] src=10.0.0.2 dst=10.0.0.99 sport=2 dport=1 zone-reply=9 mark=0 use=2',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { EntryTable, STATUS, STRIDE, Status, TOO_LONG, TUPLE_WORDS, ZONE } from '../../../conntrack/table.ts'
+import { EntryTable, STATUS, STRIDE, Status, TOO_LONG } from '../../../conntrack/table.ts'
 import { invert, Tuple } from '../../../conntrack/tuple.ts'
 import { SeededRandom } from '../../harness/frames.ts'
 
@@ -121,8 +121,8 @@ describe('EntryTable', () => {
     table.setTuple(other, 1, reply)
     expect(table.findClash(other, 0, 99)).toBe(entry * 2)
     expect(table.findClash(other, 1, 99)).toBe(-1)
-    table.words[other * STRIDE + ZONE] = 6
-    table.words[other * STRIDE + TUPLE_WORDS + ZONE] = 0
+    table.setZone(other, 0, 6)
+    table.setZone(other, 1, 0)
     expect(table.findClash(other, 0, 99)).toBe(-1)
     expect(table.findClash(other, 1, 99)).toBe(entry * 2 + 1)
   })

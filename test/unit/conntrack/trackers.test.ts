@@ -32,6 +32,20 @@ describe('UDP', () => {
     }
   })
 
+  it('stays a stream for months', () => {
+    const rig = new Rig()
+    const days = 86400
+    rig.set('udp_timeout_stream', 20 * days)
+    for (const wait of [0, 1, 3, 10 * days, 15 * days, 14 * days, 19 * days, 11 * days]) {
+      rig.pass(wait)
+      for (const frame of [there(), back()]) rig.forward(frame)
+    }
+    expect(rig.entries().map((entry) => rig.ct.remaining(entry))).toEqual([20 * days])
+    rig.pass(13 * days)
+    rig.forward(there())
+    expect(rig.entries().map((entry) => rig.ct.remaining(entry))).toEqual([20 * days])
+  })
+
   it('counts broken datagrams as INVALID (udp_error)', () => {
     const rig = new Rig()
     expect(rig.forward(there({ badChecksum: true }))).toBe('I')

@@ -1,0 +1,212 @@
+// Handles by the hashes of their tuples. Memory is what a look-up costs, so a cache line holds what it needs: as a rule one
+// line is all that is read before the entry itself, or to know that there is none.
+//
+//     hash ─ low bits ─▶ home line: seven pairs (hash, handle) ─ full ─▶ another line …
+//
+//     words[line * 16 + ...]
+//       0       where the pairs end: 4 to 16; 0 or 2 where there are none
+//       1       the line that goes on, 0 none
+//       2..15   pairs, without gaps
+//
+// Pairs are met by their places, numbers of words; a place is good until something is added or removed. The kernel's
+// buckets (nf_conntrack_buckets) are finer than lines: a bucket stands in one home line and those behind it, with others.
+
+import { alignedWords, LINE_WORDS } from './cache-lines.ts'
+
+const END = 0
+const NEXT = 1
+const PAIRS = 2
+const LINE_BITS = 4
+const IN_LINE = LINE_WORDS - 1
+/** Tuples for which there is a home line: some three stand there where the table is full. */
+const TUPLES_A_LINE = 4
+const FEWEST = 16
+const MOST = 0x4000000
+
+export class TupleHash {
+  #words!: Int32Array
+  /** Home lines, a power of two, less one. */
+  #mask = 0
+  /** Buckets, a power of two, less one. */
+  #bucketMask = 0
+  /** Entries that there is room for, each with two tuples. */
+  #capacity: number
+  /** First of the lines behind home lines that no chain has, 0 none; the others follow by their NEXT. */
+  #free = 0
+
+  /** `buckets`: rounded up to a power of two. */
+  constructor(capacity: number, buckets: number) {
+    this.#capacity = capacity
+    this.#lay(buckets)
+  }
+
+  get buckets(): number {
+    return this.#bucketMask + 1
+  }
+
+  get bytes(): number {
+    return this.#words.byteLength
+  }
+
+  // -- pairs
+
+  /** Where pairs of the hash begin: seek() from there. Hot. */
+  start(hash: number): number {
+    return this.#home(hash) + PAIRS
+  }
+
+  /** The first place at or behind `at` that has the hash, -1 none. Hot. */
+  seek(hash: number, at: number): number {
+    const w = this.#words
+    // Behind the last pair of a full line is the next line's head.
+    let line = (at - PAIRS) & ~IN_LINE
+    for (;;) {
+      const end = line + w[line + END]!
+      for (; at < end; at += 2) if (w[at] === hash) return at
+      line = w[line + NEXT]! << LINE_BITS
+      if (line === 0) return -1
+      at = line + PAIRS
+    }
+  }
+
+  /** As seek(), for any pair of the bucket. */
+  seekBucket(bucket: number, at: number): number {
+    const w = this.#words
+    const mask = this.#bucketMask
+    const wanted = bucket & mask
+    let line = (at - PAIRS) & ~IN_LINE
+    for (;;) {
+      const end = line + w[line + END]!
+      for (; at < end; at += 2) if ((w[at]! & mask) === wanted) return at
+      line = w[line + NEXT]! << LINE_BITS
+      if (line === 0) return -1
+      at = line + PAIRS
+    }
+  }
+
+  handleAt(place: number): number {
+    return this.#words[place + 1]!
+  }
+
+  /** Something of both ends of the home line: who reads it has the line near, wherever malloc() has put it. Hot. */
+  touch(hash: number): number {
+    const w = this.#words
+    const line = this.#home(hash)
+    return w[line]! | w[line + IN_LINE]!
+  }
+
+  /** The bucket has more than `most` pairs. Hot. */
+  isLonger(hash: number, most: number): boolean {
+    const start = this.start(hash)
+    // What stands in one line is never many.
+    if (most >= LINE_WORDS / 2 && this.#words[start - PAIRS + NEXT] === 0) return false
+    let length = 0
+    for (let at = this.seekBucket(hash, start); at >= 0; at = this.seekBucket(hash, at + 2))
+      if (++length > most) return true
+    return false
+  }
+
+  insert(hash: number, handle: number): void {
+    let line = this.#home(hash)
+    while (this.#words[line + END] === LINE_WORDS) {
+      const next = this.#words[line + NEXT]! << LINE_BITS
+      line = next !== 0 ? next : this.#extend(line)
+    }
+    const w = this.#words
+    const end = w[line + END] || PAIRS
+    w[line + end] = hash
+    w[line + end + 1] = handle
+    w[line + END] = end + 2
+  }
+
+  /** The last pair of the home line's chain takes the place of the one that goes. Nothing happens if it is not there. */
+  remove(hash: number, handle: number): void {
+    const w = this.#words
+    let at = this.seek(hash, this.start(hash))
+    while (at >= 0 && w[at + 1] !== handle) at = this.seek(hash, at + 2)
+    if (at < 0) return
+    const home = this.#home(hash)
+    let before = home
+    let last = home
+    for (let next = w[last + NEXT]!; next !== 0; next = w[last + NEXT]!) {
+      before = last
+      last = next << LINE_BITS
+    }
+    const end = w[last + END]! - 2
+    w[at] = w[last + end]!
+    w[at + 1] = w[last + end + 1]!
+    w[last + END] = end
+    if (end > PAIRS || last === home) return
+    w[before + NEXT] = 0
+    w[last + NEXT] = this.#free
+    this.#free = last >> LINE_BITS
+  }
+
+  #home(hash: number): number {
+    return (hash & this.#mask) << LINE_BITS
+  }
+
+  // -- sizes
+
+  /** nf_conntrack_hash_resize. */
+  resize(buckets: number): void {
+    if (powerOfTwo(buckets) !== this.buckets) this.#relay(buckets)
+  }
+
+  /** Room for that many entries. */
+  reserve(capacity: number): void {
+    this.#capacity = capacity
+    if (linesFor(capacity, this.buckets) - 1 !== this.#mask) this.#relay(this.buckets)
+  }
+
+  #lay(buckets: number): void {
+    this.#bucketMask = powerOfTwo(buckets) - 1
+    const lines = linesFor(this.#capacity, this.buckets)
+    this.#mask = lines - 1
+    this.#words = alignedWords(lines * LINE_WORDS)
+    this.#free = 0
+  }
+
+  #relay(buckets: number): void {
+    const old = this.#words
+    this.#lay(buckets)
+    // Lines that no chain has are empty.
+    for (let line = 0; line < old.length; line += LINE_WORDS)
+      for (let at = line + PAIRS; at < line + old[line + END]!; at += 2) this.insert(old[at]!, old[at + 1]!)
+  }
+
+  /** A line more behind a full one, which is the last of its chain; returns its first word. */
+  #extend(line: number): number {
+    if (this.#free === 0) this.#addLines()
+    const w = this.#words
+    const added = this.#free
+    this.#free = w[(added << LINE_BITS) + NEXT]!
+    w[(added << LINE_BITS) + NEXT] = 0
+    w[line + NEXT] = added
+    return added << LINE_BITS
+  }
+
+  /** Allocates: more lines behind the home lines, half as many as there are. */
+  #addLines(): void {
+    const old = this.#words
+    const before = old.length >> LINE_BITS
+    const after = before + Math.max(FEWEST, before >> 1)
+    const words = alignedWords(after * LINE_WORDS)
+    words.set(old)
+    this.#words = words
+    for (let line = after - 1; line >= before; line--) {
+      words[(line << LINE_BITS) + NEXT] = this.#free
+      this.#free = line
+    }
+  }
+}
+
+/** Never more lines than buckets, so that a bucket has one home. */
+const linesFor = (capacity: number, buckets: number): number =>
+  Math.min(powerOfTwo((capacity * 2) / TUPLES_A_LINE), buckets)
+
+function powerOfTwo(n: number): number {
+  let size = FEWEST
+  while (size < n && size < MOST) size *= 2
+  return size
+}

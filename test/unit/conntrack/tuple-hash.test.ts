@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest'
+import { TupleHash } from '../../../conntrack/tuple-hash.ts'
+import { SeededRandom } from '../../harness/frames.ts'
+
+/** What seek() finds of a hash. */
+function handlesOf(table: TupleHash, hash: number): number[] {
+  const found: number[] = []
+  for (let at = table.seek(hash, table.start(hash)); at >= 0; at = table.seek(hash, at + 2))
+    found.push(table.handleAt(at))
+  return found.sort((a, b) => a - b)
+}
+
+/** What seekBucket() finds of a bucket. */
+function bucketOf(table: TupleHash, bucket: number): number[] {
+  const found: number[] = []
+  for (let at = table.seekBucket(bucket, table.start(bucket)); at >= 0; at = table.seekBucket(bucket, at + 2))
+    found.push(table.handleAt(at))
+  return found.sort((a, b) => a - b)
+}
+
+describe('TupleHash', () => {
+  it('holds what a Map of hashes does, however many share a line', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const random = new SeededRandom(seed)
+      const table = new TupleHash(random.pick([1, 64, 4096]), random.pick([1, 64, 5000]))
+      const model = new Map<number, number>()
+      // Few hashes and bits: long chains of lines, the same hash many times, negative ones.
+      const hashes = Array.from({ length: random.pick([3, 40, 400]) }, () => random.u32() | 0)
+      let last = 0
+      for (let step = 0; step < 2000; step++) {
+        const choice = random.below(100)
+        if (choice < 55) {
+          const hash = random.pick(hashes)
+          table.insert(hash, last)
+          model.set(last++, hash)
+        } else if (choice < 97 && model.size > 0) {
+          const handle = random.pick([...model.keys()])
+          table.remove(model.get(handle)!, handle)
+          table.remove(model.get(handle)!, handle)
+          model.delete(handle)
+        } else if (choice === 97) table.resize(random.pick([1, 16, 300, 100_000]))
+        else table.reserve(random.pick([1, 50, 2000, 20_000]))
+        const hash = random.pick(hashes)
+        const same = [...model].filter(([, of]) => of === hash).map(([handle]) => handle)
+        expect(handlesOf(table, hash)).toEqual(same)
+      }
+      const mask = table.buckets - 1
+      for (const hash of hashes) {
+        const bucket = [...model].filter(([, of]) => (of & mask) === (hash & mask)).map(([handle]) => handle)
+        expect(bucketOf(table, hash & mask)).toEqual(bucket)
+        for (const most of [0, Math.max(0, bucket.length - 1), bucket.length, 50])
+          expect(table.isLonger(hash, most)).toBe(bucket.length > most)
+      }
+    }
+  })
+
+  it('gives lines back that nothing stands in', () => {
+    const table = new TupleHash(16, 16)
+    for (let round = 0; round < 50; round++) {
+      for (let handle = 0; handle < 1000; handle++) table.insert(7, handle)
+      expect(handlesOf(table, 7)).toHaveLength(1000)
+      for (let handle = 999; handle >= 0; handle--) table.remove(7, handle)
+      expect(handlesOf(table, 7)).toEqual([])
+    }
+    expect(table.bytes).toBeLessThan(64 * 1024)
+  })
+})
