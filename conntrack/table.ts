@@ -369,7 +369,7 @@ export class EntryTable {
     const handles = this.#handles
     const { s0, d0, ports, meta } = t
     const hash = this.hashOf(t)
-    for (let at = handles.seek(hash, handles.start(hash)); at >= 0; at = handles.seek(hash, at + 2)) {
+    for (let at = handles.seek(hash, handles.start(hash)); at >= 0; at = handles.seek(hash, at - 2)) {
       const handle = handles.handleAt(at)
       const o = offsetOf(handle)
       if (
@@ -403,7 +403,7 @@ export class EntryTable {
 
   /** The one behind `place` with the same hash, -1 none. Hot. */
   nextPlace(hash: number, place: number): number {
-    return this.#handles.seek(hash, place + 2)
+    return this.#handles.seek(hash, place - 2)
   }
 
   handleAt(place: number): number {
@@ -417,7 +417,7 @@ export class EntryTable {
 
   /** The one behind `place` in the same bucket, -1 none. */
   nextOfBucket(bucket: number, place: number): number {
-    return this.#handles.seekBucket(bucket, place + 2)
+    return this.#handles.seekBucket(bucket, place - 2)
   }
 
   /**

@@ -6,7 +6,10 @@
 //     words[line * 16 + ...]
 //       0       where the pairs end: 4 to 16; 0 or 2 where there are none
 //       1       the line that goes on, 0 none
-//       2..15   pairs, without gaps
+//       2..15   pairs, without gaps, the newest behind the others
+//
+// The newest pair of a hash is met first, as in the kernel's lists: a connection whose answers look like itself is found by
+// its reply. Lines behind a home line hold what is older, so that pairs are added in the home line alone.
 //
 // Pairs are met by their places, numbers of words; a place is good until something is added or removed. The kernel's
 // buckets (nf_conntrack_buckets) are finer than lines: a bucket stands in one home line and those behind it, with others.
@@ -50,22 +53,21 @@ export class TupleHash {
 
   // -- pairs
 
-  /** Where pairs of the hash begin: seek() from there. Hot. */
+  /** Where the newest pair of the home line is: seek() from there. Hot. */
   start(hash: number): number {
-    return this.#home(hash) + PAIRS
+    const line = this.#home(hash)
+    return line + (this.#words[line + END]! || PAIRS) - 2
   }
 
-  /** The first place at or behind `at` that has the hash, -1 none. Hot. */
+  /** The place at `at` or the next older one that has the hash, -1 none. To go on: seek(hash, place - 2). Hot. */
   seek(hash: number, at: number): number {
     const w = this.#words
-    // Behind the last pair of a full line is the next line's head.
-    let line = (at - PAIRS) & ~IN_LINE
+    let line = at & ~IN_LINE
     for (;;) {
-      const end = line + w[line + END]!
-      for (; at < end; at += 2) if (w[at] === hash) return at
+      for (; at >= line + PAIRS; at -= 2) if (w[at] === hash) return at
       line = w[line + NEXT]! << LINE_BITS
       if (line === 0) return -1
-      at = line + PAIRS
+      at = line + w[line + END]! - 2
     }
   }
 
@@ -74,13 +76,12 @@ export class TupleHash {
     const w = this.#words
     const mask = this.#bucketMask
     const wanted = bucket & mask
-    let line = (at - PAIRS) & ~IN_LINE
+    let line = at & ~IN_LINE
     for (;;) {
-      const end = line + w[line + END]!
-      for (; at < end; at += 2) if ((w[at]! & mask) === wanted) return at
+      for (; at >= line + PAIRS; at -= 2) if ((w[at]! & mask) === wanted) return at
       line = w[line + NEXT]! << LINE_BITS
       if (line === 0) return -1
-      at = line + PAIRS
+      at = line + w[line + END]! - 2
     }
   }
 
@@ -97,21 +98,17 @@ export class TupleHash {
 
   /** The bucket has more than `most` pairs. Hot. */
   isLonger(hash: number, most: number): boolean {
-    const start = this.start(hash)
     // What stands in one line is never many.
-    if (most >= LINE_WORDS / 2 && this.#words[start - PAIRS + NEXT] === 0) return false
+    if (most >= LINE_WORDS / 2 && this.#words[this.#home(hash) + NEXT] === 0) return false
     let length = 0
-    for (let at = this.seekBucket(hash, start); at >= 0; at = this.seekBucket(hash, at + 2))
+    for (let at = this.seekBucket(hash, this.start(hash)); at >= 0; at = this.seekBucket(hash, at - 2))
       if (++length > most) return true
     return false
   }
 
   insert(hash: number, handle: number): void {
-    let line = this.#home(hash)
-    while (this.#words[line + END] === LINE_WORDS) {
-      const next = this.#words[line + NEXT]! << LINE_BITS
-      line = next !== 0 ? next : this.#extend(line)
-    }
+    const line = this.#home(hash)
+    if (this.#words[line + END] === LINE_WORDS) this.#empty(line)
     const w = this.#words
     const end = w[line + END] || PAIRS
     w[line + end] = hash
@@ -119,27 +116,25 @@ export class TupleHash {
     w[line + END] = end + 2
   }
 
-  /** The last pair of the home line's chain takes the place of the one that goes. Nothing happens if it is not there. */
+  /** Newer pairs of its line close up. Nothing happens if it is not there. */
   remove(hash: number, handle: number): void {
     const w = this.#words
     let at = this.seek(hash, this.start(hash))
-    while (at >= 0 && w[at + 1] !== handle) at = this.seek(hash, at + 2)
+    while (at >= 0 && w[at + 1] !== handle) at = this.seek(hash, at - 2)
     if (at < 0) return
+    const line = at & ~IN_LINE
+    const end = line + w[line + END]! - 2
+    for (; at < end; at++) w[at] = w[at + 2]!
+    w[line + END] = end - line
+    if (end > line + PAIRS) return
     const home = this.#home(hash)
-    let before = home
-    let last = home
-    for (let next = w[last + NEXT]!; next !== 0; next = w[last + NEXT]!) {
-      before = last
-      last = next << LINE_BITS
+    if (line === home) this.#pull(home)
+    else {
+      let before = home
+      while (w[before + NEXT]! << LINE_BITS !== line) before = w[before + NEXT]! << LINE_BITS
+      w[before + NEXT] = w[line + NEXT]!
+      this.#give(line)
     }
-    const end = w[last + END]! - 2
-    w[at] = w[last + end]!
-    w[at + 1] = w[last + end + 1]!
-    w[last + END] = end
-    if (end > PAIRS || last === home) return
-    w[before + NEXT] = 0
-    w[last + NEXT] = this.#free
-    this.#free = last >> LINE_BITS
   }
 
   #home(hash: number): number {
@@ -150,13 +145,13 @@ export class TupleHash {
 
   /** nf_conntrack_hash_resize. */
   resize(buckets: number): void {
-    if (powerOfTwo(buckets) !== this.buckets) this.#relay(buckets)
+    if (powerOfTwo(buckets) !== this.buckets) this.#relay(buckets, true)
   }
 
   /** Room for that many entries. */
   reserve(capacity: number): void {
     this.#capacity = capacity
-    if (linesFor(capacity, this.buckets) - 1 !== this.#mask) this.#relay(this.buckets)
+    if (linesFor(capacity, this.buckets) - 1 !== this.#mask) this.#relay(this.buckets, false)
   }
 
   #lay(buckets: number): void {
@@ -167,23 +162,49 @@ export class TupleHash {
     this.#free = 0
   }
 
-  #relay(buckets: number): void {
+  /** `newestFirst`: the order of those with one hash turns round, as it does where the kernel moves them. */
+  #relay(buckets: number, newestFirst: boolean): void {
     const old = this.#words
+    const homes = (this.#mask + 1) * LINE_WORDS
     this.#lay(buckets)
-    // Lines that no chain has are empty.
-    for (let line = 0; line < old.length; line += LINE_WORDS)
-      for (let at = line + PAIRS; at < line + old[line + END]!; at += 2) this.insert(old[at]!, old[at + 1]!)
+    const places: number[] = []
+    for (let home = 0; home < homes; home += LINE_WORDS) {
+      let line = home
+      do {
+        for (let at = line + old[line + END]! - 2; at >= line + PAIRS; at -= 2) places.push(at)
+        line = old[line + NEXT]! << LINE_BITS
+      } while (line !== 0)
+      if (!newestFirst) places.reverse()
+      for (const at of places) this.insert(old[at]!, old[at + 1]!)
+      places.length = 0
+    }
   }
 
-  /** A line more behind a full one, which is the last of its chain; returns its first word. */
-  #extend(line: number): number {
+  /** What stands in a full home line goes to a line of its own behind it. */
+  #empty(home: number): void {
     if (this.#free === 0) this.#addLines()
     const w = this.#words
-    const added = this.#free
-    this.#free = w[(added << LINE_BITS) + NEXT]!
-    w[(added << LINE_BITS) + NEXT] = 0
-    w[line + NEXT] = added
-    return added << LINE_BITS
+    const added = this.#free << LINE_BITS
+    this.#free = w[added + NEXT]!
+    w.copyWithin(added, home, home + LINE_WORDS)
+    w[home + END] = 0
+    w[home + NEXT] = added >> LINE_BITS
+  }
+
+  /** What stands behind an empty home line comes into it. */
+  #pull(home: number): void {
+    const w = this.#words
+    const line = w[home + NEXT]! << LINE_BITS
+    if (line === 0) return
+    w.copyWithin(home, line, line + LINE_WORDS)
+    this.#give(line)
+  }
+
+  #give(line: number): void {
+    const w = this.#words
+    w[line + END] = 0
+    w[line + NEXT] = this.#free
+    this.#free = line >> LINE_BITS
   }
 
   /** Allocates: more lines behind the home lines, half as many as there are. */
