@@ -242,15 +242,19 @@ export function formatSave(flow: Flow, command: Happening): string {
 
 /**
  * Whether libnetfilter_conntrack takes the address, or the port, for translated (NFCT_GOPT_IS_SNAT and its like): the
- * binding is made, and the other direction is not the mirror image. ICMP has its identifier in both places of the
- * port, where the type stands in one: it is never the mirror image.
+ * binding is made, and the other direction is not the mirror image. It compares what stands where ports do: of ICMP the
+ * identifier on the one side, type and code on the other, which are the same now and then.
  */
 export function isTranslated(flow: Flow, source: boolean, what: 'address' | 'port'): boolean {
   const { orig, reply } = flow
   const done = source ? Status.SrcNatDone : Status.DstNatDone
   if (((flow.status ?? 0) & done) === 0) return false
   if (what === 'port') {
-    if (flow.icmpType !== undefined) return true
+    if (flow.icmpType !== undefined) {
+      const type = source ? flow.replyIcmpType : flow.icmpType
+      const id = source ? flow.icmpId : flow.replyIcmpId
+      return (((type ?? 0) << 8) | (flow.icmpCode ?? 0)) !== (id ?? 0)
+    }
     return source ? orig.sport !== reply.dport : orig.dport !== reply.sport
   }
   const here = source ? orig.src : orig.dst
