@@ -107,11 +107,13 @@ export class Ipv6Path {
     }
     pkt.transportAt = 0
     if (pkt.residue < 0) pkt.headerShift = 0
+    // IP6CB(skb)->iif: of the route that it was sent by, whatever becomes of that.
+    const from = device.loopback && pkt.route !== null ? interfaceOf(pkt.route) : device
     const verdict = host.hooks.run6[Hook.PreRouting]!(pkt)
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     // Only NAT takes the route of a looped packet that it changed, DNPT does not.
     if (pkt.route === null) pkt.route = this.#routeInput(pkt, device)
-    return this.#input(pkt, device)
+    return this.#input(pkt, device, from)
   }
 
   /** A packet with less behind its header than that says: other faults go before this one. */
@@ -156,7 +158,7 @@ export class Ipv6Path {
   }
 
   /** dst_input(): what the route says of packets that come in by it. */
-  #input(pkt: Packet, device: Device): Fate {
+  #input(pkt: Packet, device: Device, from: Device): Fate {
     const route = pkt.route!
     const { type } = route
     if (isReject6(route)) return this.#unroutable(pkt, type)
@@ -169,7 +171,7 @@ export class Ipv6Path {
         ? this.#deliver(pkt)
         : this.#path.drop(pkt, Reason.Multicast)
     }
-    return this.#forward(pkt, device, route)
+    return this.#forward(pkt, device, from, route)
   }
 
   // -- route input
@@ -239,11 +241,10 @@ export class Ipv6Path {
 
   // -- forward
 
-  /** ip6_forward(). */
-  #forward(pkt: Packet, device: Device, route: Route): Fate {
+  /** ip6_forward(). `from`: the interface that it counts as having come in by. */
+  #forward(pkt: Packet, device: Device, from: Device, route: Route): Fate {
     const host = this.#host
     const view = host.memory.view
-    const from = device.loopback ? interfaceOf(route) : device
     if (!host.ipv6.forwarding && !from.conf6.forceForwarding) {
       host.counters.count6(IpStat.InAddrErrors)
       return this.#path.drop(pkt, Reason.NotForwarding)
