@@ -210,6 +210,13 @@ const CONTENDERS: Readonly<Record<string, () => number>> = {
     feed.path('lan', PACKETS)
     return feed.path('lan', PACKETS)
   },
+  'established-scattered': () => {
+    const { gateway, feed, frames } = started(gatewayRules(1000), MANY_FLOWS)
+    establish(gateway, feed, MANY_FLOWS)
+    const scattered = new Feed(gateway.engine, gateway.memory, shuffled(frames))
+    scattered.path('lan', PACKETS)
+    return scattered.path('lan', PACKETS)
+  },
   fresh: () => fresh(FILTERS),
   'fresh-10': () => fresh(10),
   'fresh-100000': () => fresh(100_000),
@@ -226,10 +233,27 @@ function fresh(filters: number): number {
   return median(rates.slice(10))
 }
 
-function started(rules: string, flows = FLOWS): { gateway: ReturnType<typeof memoryGateway>; feed: Feed } {
+interface Started {
+  readonly gateway: ReturnType<typeof memoryGateway>
+  readonly feed: Feed
+  readonly frames: readonly Uint8Array[]
+}
+
+function started(rules: string, flows = FLOWS): Started {
   const gateway = memoryGateway(rules)
   const frames = Array.from({ length: flows }, (_, i) => flow(i))
-  return { gateway, feed: new Feed(gateway.engine, gateway.memory, frames) }
+  return { gateway, feed: new Feed(gateway.engine, gateway.memory, frames), frames }
+}
+
+/** In no order (Fisher and Yates), the same each time. */
+function shuffled<T>(list: readonly T[]): T[] {
+  const random = new SeededRandom(1)
+  const all = [...list]
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = random.u32() % (i + 1)
+    ;[all[i], all[j]] = [all[j]!, all[i]!]
+  }
+  return all
 }
 
 const HERE = fileURLToPath(import.meta.url)
@@ -245,6 +269,7 @@ export async function engine(): Promise<string> {
     established: () => child('established'),
     answers: () => child('answers'),
     many: () => child('established-many'),
+    scattered: () => child('established-scattered'),
     fresh: () => child('fresh'),
     fresh10: () => child('fresh-10'),
     fresh100000: () => child('fresh-100000'),
@@ -265,7 +290,8 @@ export async function engine(): Promise<string> {
         row(`established flow: conntrack, MASQUERADE, ${FILTERS} filter rules`, runs.established),
         row('the same, answers', runs.answers),
         row(`established, ${MANY_FLOWS} flows, 1000 filter rules`, runs.many),
-        row('first packet of a flow, same rules', runs.fresh),
+        row('the same, in no order', runs.scattered),
+        row(`first packet of a flow, ${FILTERS} filter rules`, runs.fresh),
         row('the same with 10 filter rules', runs.fresh10),
         row('the same with 100000', runs.fresh100000),
       ],

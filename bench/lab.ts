@@ -28,6 +28,11 @@ const COPIER = join(ROOT, 'bench/native/build/copier')
 /** Connections that stay at their first packet go soon, so that the table has room for the next. */
 const SHORT_SYN = 'net.netfilter.nf_conntrack_tcp_timeout_syn_sent'
 
+/** The server takes datagrams to it without reading them. */
+const SINK_PORT = '7'
+/** Of services, behind the server: what comes for them is counted and no more. */
+const ENDPOINTS = '10.128.0.0/10'
+
 export const CLIENT = '10.9.1.2'
 export const SERVER = '10.9.2.2'
 /** pasta gives the client the server's address, and leads to the server under its router's. */
@@ -105,12 +110,22 @@ export class Lab {
       else if (kind === 'tunwall') await lab.#startTunwall(rules, offload)
       else await lab.#startRootless(kind)
       sh('ip', '-n', lab.#server, 'link', 'set', 'lo', 'up')
-      // The port is open, so that nobody answers what it gets; the child goes with the lab.
-      lab.#run(lab.#server, 'udp-hold', '7', '600').catch(() => {})
+      lab.#sink()
       return lab
     } catch (error) {
       lab.stop()
       throw error
+    }
+  }
+
+  /**
+   * What is only to be counted ends at once: the server's cost stays out of the measurement, as far as it can, and nobody
+   * answers.
+   */
+  #sink(): void {
+    for (const what of [`-p udp --dport ${SINK_PORT}`, `-d ${ENDPOINTS}`]) {
+      const rule = `-t raw -A PREROUTING ${what} -j DROP`.split(' ')
+      sh('ip', 'netns', 'exec', this.#server, 'iptables-legacy', ...rule)
     }
   }
 
@@ -140,7 +155,7 @@ export class Lab {
       `interfaces:
   lan: ${device(1, this.#client)}
   wan: ${device(2, this.#server)}
-routes: [10.128.0.0/10 via 10.9.2.2]
+routes: [${ENDPOINTS} via 10.9.2.2]
 sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
 `,
     )
@@ -174,8 +189,7 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     link(this.#server, 'wan', '10.9.2.1', SERVER)
     sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', 'net.ipv4.ip_forward=1')
     sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', `${SHORT_SYN}=1`)
-    // Endpoints of services.
-    sh('ip', '-n', this.#router, 'route', 'add', '10.128.0.0/10', 'via', SERVER)
+    sh('ip', '-n', this.#router, 'route', 'add', ENDPOINTS, 'via', SERVER)
     execFileSync('ip', ['netns', 'exec', this.#router, restore], {
       input: rules,
       maxBuffer: 1 << 26,
@@ -276,7 +290,7 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
   async udp(seconds: number): Promise<{ rate: number; ns: number }> {
     const received = this.#received()
     const spent = this.#forwarderNs()
-    await this.#run(this.#client, 'udp-send', SERVER, '7', '32', String(seconds))
+    await this.#run(this.#client, 'udp-send', SERVER, SINK_PORT, '32', String(seconds))
     const packets = this.#received() - received
     return { rate: packets / seconds, ns: (this.#forwarderNs() - spent) / packets }
   }
@@ -293,7 +307,7 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
     during: () => Promise<unknown>,
   ): Promise<{ offered: number; received: number }> {
     const before = this.#received()
-    const sender = this.#run(this.#client, 'udp-pace', SERVER, '7', '32', String(seconds), String(rate))
+    const sender = this.#run(this.#client, 'udp-pace', SERVER, SINK_PORT, '32', String(seconds), String(rate))
     await during()
     const offered = Number(await sender)
     await new Promise((resolve) => setTimeout(resolve, 200))

@@ -3,7 +3,6 @@
  *
  *   traffic udp-send ADDRESS PORT PAYLOAD SECONDS   as fast as it goes; prints datagrams offered
  *   traffic udp-pace ADDRESS PORT PAYLOAD SECONDS RATE   RATE datagrams a second, evenly; prints datagrams offered
- *   traffic udp-hold PORT SECONDS                   keeps the port open and reads nothing
  *   traffic tcp-send ADDRESS PORT SECONDS           one stream; prints bytes written
  *   traffic tcp-sink PORT SECONDS [STREAMS]         takes as many streams; prints bytes and seconds
  *   traffic syn-flows SOURCE FIRST COUNT PORT SECONDS   a SYN of another connection each, to COUNT addresses from FIRST on
@@ -108,19 +107,6 @@ static int udp_pace(char **argv)
 		usleep(500);
 	}
 	printf("%lld\n", sent);
-	return 0;
-}
-
-/* The receiver's cost stays out of the measurement: the packets are counted at the interface. */
-static int udp_hold(const char *port, double limit)
-{
-	struct sockaddr_in on = address("0.0.0.0", port);
-	int small = 1, fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-	if (fd < 0 || bind(fd, (struct sockaddr *)&on, sizeof(on)) < 0)
-		die("udp-hold");
-	usleep((useconds_t)(limit * 1e6));
 	return 0;
 }
 
@@ -287,8 +273,6 @@ int main(int argc, char **argv)
 
 	if (!strcmp(mode, "udp-send") && argc == 6)
 		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
-	if (!strcmp(mode, "udp-hold") && argc == 4)
-		return udp_hold(argv[2], atof(argv[3]));
 	if (!strcmp(mode, "tcp-send") && argc == 5)
 		return tcp_send(argv[2], argv[3], atof(argv[4]));
 	if (!strcmp(mode, "udp-pace") && argc == 7)
