@@ -2,7 +2,7 @@
 // chains no packet has met for long. What they will ask for is brought into the processor's caches for many packets at a
 // time, where each would wait for one after the other.
 //
-//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to ─▶ that chain's values
+//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to ─▶ that chain's values ─▶ its first counters
 //
 // A pass for each arrow, as in conntrack/look-ahead.ts. Nothing is counted, drawn or changed by it; a packet that goes
 // elsewhere (translated before, dropped) has cost the look-up.
@@ -14,17 +14,24 @@ import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/
 import { CALLEE, CODE_FIELDS, type IndexWalk, VALUES } from './compile/indexed.ts'
 import type { Callable } from './compile/rule.ts'
 import type { Fields } from './compile/shapes.ts'
+import type { Records } from './slots.ts'
 
 /** Rules from which on an index does not stay in the caches by itself. */
 const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
 
-/** Values on the second, third and fourth cache line of an object, where it has so many; its shape stands on the first. */
+/**
+ * Values of a chain's code: the first two say where its counters are (emitRules), the others stand 64 bytes from each other and
+ * from the shape at the object's beginning, so that each of its cache lines has one, wherever it begins.
+ */
 interface Spread extends Fields {
-  readonly n8?: unknown
-  readonly n16?: unknown
-  readonly n24?: unknown
+  readonly n0?: unknown
+  readonly n1?: unknown
+  readonly n5?: unknown
+  readonly n13?: unknown
+  readonly n21?: unknown
+  readonly n29?: unknown
 }
 
 /** No value is this: to compare with it is to read. */
@@ -102,7 +109,9 @@ export class RuleLookAhead {
     for (let i = 0; i < count; i++) {
       const at = slots[i]! * CODE_FIELDS
       callees[i] = at < 0 ? null : (codes[at + CALLEE] as Callable | null)
-      if (at >= 0 && (codes[at + VALUES] as Spread).n8 === NOTHING) touched++
+      if (at < 0) continue
+      const k = codes[at + VALUES] as Spread
+      if (k.n5 === NOTHING || k.n13 === NOTHING || k.n21 === NOTHING) touched++
     }
     for (let i = 0; i < count; i++) {
       const callee = callees[i]!
@@ -112,7 +121,8 @@ export class RuleLookAhead {
       const callee = callees[i]!
       if (callee === null) continue
       const k = callee.k as Spread
-      if (k.n8 === NOTHING || k.n16 === NOTHING || k.n24 === NOTHING) touched++
+      if (k.n5 === NOTHING || k.n13 === NOTHING || k.n21 === NOTHING || k.n29 === NOTHING) touched++
+      if (typeof k.n1 === 'number') touched += (k.n0 as Records).records[k.n1]! > 0 ? 1 : 0
       // Chains may end before the next batch.
       callees[i] = null
     }
