@@ -13,10 +13,10 @@ import type { EntryTable } from './table.ts'
 const SLOTS = 16384
 /** So long an entry that is over may still take up room, which many short-lived ones together feel. */
 const SLOT_MS = 100
-/** Entries looked at per sweep at most: well under a millisecond of work, even where none is in a cache. */
-const BUDGET = 256
-/** Entries whose places in the hash are read together, before they go one after the other. */
-const AHEAD = 16
+/** Entries looked at per sweep at most: about a millisecond of work, even where no code is compiled yet. */
+const BUDGET = 64
+/** Besides, as many as came since the last sweep, up to this many: a gateway sweeps once a batch. */
+const BATCH = 256
 
 /** Words of an entry's links: on one cache line. */
 const LINKS = 4
@@ -37,6 +37,8 @@ export class ExpiryWheel {
   /** First slot not yet swept. */
   #cursor = 0
   #count = 0
+  /** Since the last sweep. */
+  #added = 0
 
   /** `expire` ends an entry; it calls `remove`. */
   constructor(table: EntryTable, expire: (entry: number) => void) {
@@ -55,6 +57,7 @@ export class ExpiryWheel {
     if (this.#count === 0) this.#cursor = Math.floor(now / SLOT_MS)
     this.#link(entry)
     this.#count++
+    this.#added++
   }
 
   /** The entry ends earlier than it did: moves it if that is before its slot. O(1), does not allocate. */
@@ -81,12 +84,12 @@ export class ExpiryWheel {
     // A slot that has come round twice is looked at once: all its entries are then checked against the clock.
     if (current - this.#cursor > SLOTS) this.#cursor = current - SLOTS
     const table = this.#table
-    let budget = BUDGET
+    let budget = BUDGET + Math.min(this.#added, BATCH)
+    this.#added = 0
     while (this.#cursor < current) {
       const slot = this.#cursor & (SLOTS - 1)
       for (let entry = this.#slots[slot]! - 1; entry >= 0; entry = this.#slots[slot]! - 1) {
         if (budget-- === 0) return true
-        if (budget % AHEAD === 0) this.#ahead(entry, now)
         if (table.expiresAt(entry) <= now) this.#expire(entry)
         else {
           this.#unlink(entry)
@@ -96,15 +99,6 @@ export class ExpiryWheel {
       this.#cursor++
     }
     return false
-  }
-
-  /** Brings into the processor's caches what the next to end will ask for. */
-  #ahead(entry: number, now: number): void {
-    const table = this.#table
-    for (let i = 0; i < AHEAD && entry >= 0; i++) {
-      if (table.expiresAt(entry) <= now) table.touch(entry)
-      entry = this.#links[entry * LINKS + NEXT]! - 1
-    }
   }
 
   /** Into the slot after its end, but within one turn of the wheel. `earliest`: lowest slot allowed. */

@@ -506,12 +506,6 @@ export class EntryTable {
     return this.#sameWords(x, y) && this.#zone(a * 2 + dirA) === this.#zone(b * 2 + dirB)
   }
 
-  /** Reads what remove() will ask for; a pass of these does not wait for one after the other. */
-  touch(entry: number): void {
-    const handles = this.#handles
-    this.sink = handles.touch(this.#hashAt(entry * 2)) | handles.touch(this.#hashAt(entry * 2 + 1))
-  }
-
   /** Puts both directions into the hash. */
   insert(entry: number): void {
     this.#link(entry, 0)

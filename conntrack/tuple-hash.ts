@@ -169,14 +169,14 @@ export class TupleHash {
     this.#lay(buckets)
     const places: number[] = []
     for (let home = 0; home < homes; home += LINE_WORDS) {
-      let line = home
-      do {
+      for (let line = home; ; line = old[line + NEXT]! << LINE_BITS) {
         for (let at = line + old[line + END]! - 2; at >= line + PAIRS; at -= 2) places.push(at)
-        line = old[line + NEXT]! << LINE_BITS
-      } while (line !== 0)
-      if (!newestFirst) places.reverse()
-      for (const at of places) this.insert(old[at]!, old[at + 1]!)
-      places.length = 0
+        if (old[line + NEXT] === 0) break
+      }
+      while (places.length > 0) {
+        const at = newestFirst ? places.shift()! : places.pop()!
+        this.insert(old[at]!, old[at + 1]!)
+      }
     }
   }
 
