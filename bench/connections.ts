@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { udp } from '../test/harness/frames.ts'
 import { Feed, memoryGateway } from './engine.ts'
-import { median, ratio, short, table } from './stats.ts'
+import { median, ratio, short, shuffled, table } from './stats.ts'
 
 const SIZES = [10_000, 100_000, 1_000_000]
 const ROUNDS = 3
@@ -42,18 +42,6 @@ interface Measured {
   readonly bytes: number
   /** Longest time between two packets while all end, ms of this thread. */
   readonly pause: number
-}
-
-/** Numbers below `count` in no order, the same each time. */
-function shuffled(count: number): Int32Array {
-  const out = Int32Array.from({ length: count }, (_, i) => i)
-  let state = 1
-  for (let i = count - 1; i > 0; i--) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    const j = state % (i + 1)
-    ;[out[i], out[j]] = [out[j]!, out[i]!]
-  }
-  return out
 }
 
 /** Bytes of the arrays that are in use. */

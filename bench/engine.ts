@@ -14,7 +14,7 @@ import { CountingEgress, MemoryEgress } from '../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../datapath/ring.ts'
 import { udp } from '../test/harness/frames.ts'
 import { gatewayRules } from './rules.ts'
-import { interleave, median, spread, table } from './stats.ts'
+import { interleave, median, shuffled, spread, table } from './stats.ts'
 
 const FLOWS = 10_000
 const MANY_FLOWS = 100_000
@@ -213,7 +213,8 @@ const CONTENDERS: Readonly<Record<string, () => number>> = {
   'established-scattered': () => {
     const { gateway, feed, frames } = started(gatewayRules(1000), MANY_FLOWS)
     establish(gateway, feed, MANY_FLOWS)
-    const scattered = new Feed(gateway.engine, gateway.memory, shuffled(frames))
+    const order = Array.from(shuffled(MANY_FLOWS), (i) => frames[i]!)
+    const scattered = new Feed(gateway.engine, gateway.memory, order)
     scattered.path('lan', PACKETS)
     return scattered.path('lan', PACKETS)
   },
@@ -243,17 +244,6 @@ function started(rules: string, flows = FLOWS): Started {
   const gateway = memoryGateway(rules)
   const frames = Array.from({ length: flows }, (_, i) => flow(i))
   return { gateway, feed: new Feed(gateway.engine, gateway.memory, frames), frames }
-}
-
-/** In no order (Fisher and Yates), the same each time. */
-function shuffled<T>(list: readonly T[]): T[] {
-  const random = new SeededRandom(1)
-  const all = [...list]
-  for (let i = all.length - 1; i > 0; i--) {
-    const j = random.u32() % (i + 1)
-    ;[all[i], all[j]] = [all[j]!, all[i]!]
-  }
-  return all
 }
 
 const HERE = fileURLToPath(import.meta.url)

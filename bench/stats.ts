@@ -41,3 +41,15 @@ export const ratio = (value: number): string => (value < 10 ? value.toFixed(2) :
 export function spread(of: readonly number[]): string {
   return `${short(median(of))} (${short(Math.min(...of))} to ${short(Math.max(...of))})`
 }
+
+/** Numbers below `count` in no order, the same each time. */
+export function shuffled(count: number): Int32Array {
+  const out = Int32Array.from({ length: count }, (_, i) => i)
+  let state = 1
+  for (let i = count - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    const j = state % (i + 1)
+    ;[out[i], out[j]] = [out[j]!, out[i]!]
+  }
+  return out
+}
