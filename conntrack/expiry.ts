@@ -17,6 +17,8 @@ const SLOT_MS = 100
 const BUDGET = 64
 /** Besides, as many as came since the last sweep, up to this many: a gateway sweeps once a batch. */
 const BATCH = 256
+/** Entries of a slot that are read together before the first of them ends. */
+const TOGETHER = 64
 
 /** Words of an entry's links: on one cache line. */
 const LINKS = 4
@@ -39,6 +41,8 @@ export class ExpiryWheel {
   #count = 0
   /** Since the last sweep. */
   #added = 0
+  /** Of one slot, in turn, those that are looked at next. */
+  readonly #due = new Int32Array(TOGETHER)
 
   /** `expire` ends an entry; it calls `remove`. */
   constructor(table: EntryTable, expire: (entry: number) => void) {
@@ -83,22 +87,49 @@ export class ExpiryWheel {
     }
     // A slot that has come round twice is looked at once: all its entries are then checked against the clock.
     if (current - this.#cursor > SLOTS) this.#cursor = current - SLOTS
-    const table = this.#table
     let budget = BUDGET + Math.min(this.#added, BATCH)
     this.#added = 0
     while (this.#cursor < current) {
-      const slot = this.#cursor & (SLOTS - 1)
-      for (let entry = this.#slots[slot]! - 1; entry >= 0; entry = this.#slots[slot]! - 1) {
-        if (budget-- === 0) return true
-        if (table.expiresAt(entry) <= now) this.#expire(entry)
-        else {
-          this.#unlink(entry)
-          this.#link(entry, this.#cursor + 1)
-        }
+      const count = this.#gather(budget)
+      if (count === 0) {
+        if (budget === 0) return true
+        this.#cursor++
+        continue
       }
-      this.#cursor++
+      budget -= count
+      this.#look(count, now)
     }
     return false
+  }
+
+  /** The first entries of the cursor's slot, at most `most`, into #due; how many. */
+  #gather(most: number): number {
+    const links = this.#links
+    const due = this.#due
+    let count = 0
+    let entry = this.#slots[this.#cursor & (SLOTS - 1)]! - 1
+    for (; entry >= 0 && count < TOGETHER && count < most; entry = links[entry * LINKS + NEXT]! - 1)
+      due[count++] = entry
+    return count
+  }
+
+  /** Ends those of #due that are over; the others move on. */
+  #look(count: number, now: number): void {
+    const table = this.#table
+    const due = this.#due
+    const slot = this.#cursor & (SLOTS - 1)
+    table.touchAll(due, count)
+    for (let i = 0; i < count; i++) {
+      const entry = due[i]!
+      const at = entry * LINKS
+      // With one connection others may end.
+      if (this.#links[at + BEFORE] === 0 || (this.#links[at + SLOT]! & (SLOTS - 1)) !== slot) continue
+      if (table.expiresAt(entry) <= now) this.#expire(entry)
+      else {
+        this.#unlink(entry)
+        this.#link(entry, this.#cursor + 1)
+      }
+    }
   }
 
   /** Into the slot after its end, but within one turn of the wheel. `earliest`: lowest slot allowed. */

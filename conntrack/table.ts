@@ -369,7 +369,7 @@ export class EntryTable {
     const handles = this.#handles
     const { s0, d0, ports, meta } = t
     const hash = this.hashOf(t)
-    for (let at = handles.seek(hash, handles.start(hash)); at >= 0; at = handles.seek(hash, at - 2)) {
+    for (let at = handles.firstNear(hash); at >= 0; at = handles.next(hash, at)) {
       const handle = handles.handleAt(at)
       const o = offsetOf(handle)
       if (
@@ -398,12 +398,12 @@ export class EntryTable {
 
   /** The first place whose handle has a tuple with this hash, -1 none. Good until an entry comes or goes. Hot. */
   firstPlace(hash: number): number {
-    return this.#handles.seek(hash, this.#handles.start(hash))
+    return this.#handles.first(hash)
   }
 
   /** The one behind `place` with the same hash, -1 none. Hot. */
   nextPlace(hash: number, place: number): number {
-    return this.#handles.seek(hash, place - 2)
+    return this.#handles.next(hash, place)
   }
 
   handleAt(place: number): number {
@@ -412,12 +412,12 @@ export class EntryTable {
 
   /** The first place of a bucket of the kernel's, -1 none; `bucket` is taken modulo their number. */
   firstOfBucket(bucket: number): number {
-    return this.#handles.seekBucket(bucket, this.#handles.start(bucket))
+    return this.#handles.firstOfBucket(bucket)
   }
 
   /** The one behind `place` in the same bucket, -1 none. */
   nextOfBucket(bucket: number, place: number): number {
-    return this.#handles.seekBucket(bucket, place - 2)
+    return this.#handles.nextOfBucket(bucket, place)
   }
 
   /**
@@ -433,14 +433,31 @@ export class EntryTable {
     for (let i = 0; i < count; i++) if (hints[i]! >= 0) read |= handles.touch(hashes[i]!)
     for (let i = 0; i < count; i++) {
       if (hints[i]! < 0) continue
-      const hash = hashes[i]!
-      const at = handles.seek(hash, handles.start(hash))
+      const at = handles.firstNear(hashes[i]!)
       hints[i] = at < 0 ? -1 : handles.handleAt(at)
     }
     for (let i = 0; i < count; i++) {
-      const o = (hints[i]! >> 1) * STRIDE
+      const hint = hints[i]!
+      const o = (hint >> 1) * STRIDE
       // A line may begin within.
       if (o >= 0) read |= w[o]! | w[o + EXPIRES]!
+      else if (hint === -1) read |= handles.touchMark(hashes[i]!)
+    }
+    this.sink = read
+  }
+
+  /** Reads what ending these entries will ask for, as seekAll() does. */
+  touchAll(entries: Int32Array, count: number): void {
+    const w = this.words
+    const handles = this.#handles
+    let read = 0
+    for (let i = 0; i < count; i++) {
+      const o = entries[i]! * STRIDE
+      read |= w[o]! | w[o + NAT]! | w[o + USES]!
+    }
+    for (let i = 0; i < count; i++) {
+      const handle = entries[i]! * 2
+      read |= handles.touch(this.#hashAt(handle)) | handles.touch(this.#hashAt(handle + 1))
     }
     this.sink = read
   }

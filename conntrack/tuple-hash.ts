@@ -8,6 +8,12 @@
 //       1       the line that goes on, 0 none
 //       2..15   pairs, without gaps, the newest behind the others
 //
+// Of each home line there is a mark, so small that sixteen of them share a cache line and all are near: how many pairs it
+// has, and a bit for each of them that another hash seldom has. A tuple that nobody has is known by it, and a pair is added
+// without reading the line: a processor waits for what it reads, not for what it writes.
+//
+//     marks[line]   28 bits by hash, of the lines behind too │ a line goes on │ pairs in the home line
+//
 // The newest pair of a hash is met first, as in the kernel's lists: a connection whose answers look like itself is found by
 // its reply. Lines behind a home line hold what is older, so that pairs are added in the home line alone.
 //
@@ -26,8 +32,14 @@ const TUPLES_A_LINE = 4
 const FEWEST = 16
 const MOST = 0x4000000
 
+// Of a mark.
+const COUNT = 7
+const GOES_ON = 8
+const BITS = 28
+
 export class TupleHash {
   #words!: Int32Array
+  #marks!: Int32Array
   /** Home lines, a power of two, less one. */
   #mask = 0
   /** Buckets, a power of two, less one. */
@@ -48,37 +60,47 @@ export class TupleHash {
   }
 
   get bytes(): number {
-    return this.#words.byteLength
+    return this.#words.byteLength + this.#marks.byteLength
   }
 
   // -- pairs
 
-  /** Where the newest pair of the home line is: seek() from there. Hot. */
-  start(hash: number): number {
+  /** The place of the newest pair that has the hash, -1 none. Hot. */
+  first(hash: number): number {
+    return (this.#marks[hash & this.#mask]! & bitOf(hash)) === 0 ? -1 : this.firstNear(hash)
+  }
+
+  /** As first(), for who has touched the home line. Hot. */
+  firstNear(hash: number): number {
+    return this.#seek(hash, -1, this.#newest(hash))
+  }
+
+  /** The place of the one before it in age, -1 none. Hot. */
+  next(hash: number, place: number): number {
+    return this.#seek(hash, -1, place - 2)
+  }
+
+  /** As first(), for any pair of the bucket. */
+  firstOfBucket(bucket: number): number {
+    return this.#seek(bucket & this.#bucketMask, this.#bucketMask, this.#newest(bucket))
+  }
+
+  nextOfBucket(bucket: number, place: number): number {
+    return this.#seek(bucket & this.#bucketMask, this.#bucketMask, place - 2)
+  }
+
+  /** Where the newest pair of the home line is. */
+  #newest(hash: number): number {
     const line = this.#home(hash)
     return line + (this.#words[line + END]! || PAIRS) - 2
   }
 
-  /** The place at `at` or the next older one that has the hash, -1 none. To go on: seek(hash, place - 2). Hot. */
-  seek(hash: number, at: number): number {
+  /** The place at `at` or the next older one whose hash has these bits of the mask, -1 none. Hot. */
+  #seek(bits: number, mask: number, at: number): number {
     const w = this.#words
     let line = at & ~IN_LINE
     for (;;) {
-      for (; at >= line + PAIRS; at -= 2) if (w[at] === hash) return at
-      line = w[line + NEXT]! << LINE_BITS
-      if (line === 0) return -1
-      at = line + w[line + END]! - 2
-    }
-  }
-
-  /** As seek(), for any pair of the bucket. */
-  seekBucket(bucket: number, at: number): number {
-    const w = this.#words
-    const mask = this.#bucketMask
-    const wanted = bucket & mask
-    let line = at & ~IN_LINE
-    for (;;) {
-      for (; at >= line + PAIRS; at -= 2) if ((w[at]! & mask) === wanted) return at
+      for (; at >= line + PAIRS; at -= 2) if ((w[at]! & mask) === bits) return at
       line = w[line + NEXT]! << LINE_BITS
       if (line === 0) return -1
       at = line + w[line + END]! - 2
@@ -96,45 +118,67 @@ export class TupleHash {
     return w[line]! | w[line + IN_LINE]!
   }
 
+  /** The same of the mark. Hot. */
+  touchMark(hash: number): number {
+    return this.#marks[hash & this.#mask]!
+  }
+
   /** The bucket has more than `most` pairs. Hot. */
   isLonger(hash: number, most: number): boolean {
     // What stands in one line is never many.
-    if (most >= LINE_WORDS / 2 && this.#words[this.#home(hash) + NEXT] === 0) return false
+    if (most >= LINE_WORDS / 2 && (this.#marks[hash & this.#mask]! & GOES_ON) === 0) return false
     let length = 0
-    for (let at = this.seekBucket(hash, this.start(hash)); at >= 0; at = this.seekBucket(hash, at - 2))
+    for (let at = this.firstOfBucket(hash); at >= 0; at = this.nextOfBucket(hash, at))
       if (++length > most) return true
     return false
   }
 
   insert(hash: number, handle: number): void {
-    const line = this.#home(hash)
-    if (this.#words[line + END] === LINE_WORDS) this.#empty(line)
+    const number = hash & this.#mask
+    const line = number << LINE_BITS
+    if ((this.#marks[number]! & COUNT) === COUNT) this.#empty(line)
     const w = this.#words
-    const end = w[line + END] || PAIRS
+    const mark = this.#marks[number]!
+    const end = PAIRS + (mark & COUNT) * 2
     w[line + end] = hash
     w[line + end + 1] = handle
     w[line + END] = end + 2
+    this.#marks[number] = (mark | bitOf(hash)) + 1
   }
 
   /** Newer pairs of its line close up. Nothing happens if it is not there. */
   remove(hash: number, handle: number): void {
     const w = this.#words
-    let at = this.seek(hash, this.start(hash))
-    while (at >= 0 && w[at + 1] !== handle) at = this.seek(hash, at - 2)
+    let at = this.firstNear(hash)
+    while (at >= 0 && w[at + 1] !== handle) at = this.next(hash, at)
     if (at < 0) return
     const line = at & ~IN_LINE
     const end = line + w[line + END]! - 2
     for (; at < end; at++) w[at] = w[at + 2]!
     w[line + END] = end - line
-    if (end > line + PAIRS) return
     const home = this.#home(hash)
-    if (line === home) this.#pull(home)
-    else {
-      let before = home
-      while (w[before + NEXT]! << LINE_BITS !== line) before = w[before + NEXT]! << LINE_BITS
-      w[before + NEXT] = w[line + NEXT]!
-      this.#give(line)
+    if (end === line + PAIRS) {
+      if (line === home) this.#pull(home)
+      else {
+        let before = home
+        while (w[before + NEXT]! << LINE_BITS !== line) before = w[before + NEXT]! << LINE_BITS
+        w[before + NEXT] = w[line + NEXT]!
+        this.#give(line)
+      }
     }
+    this.#mark(home)
+  }
+
+  /** Brings the mark of a home line up to date. */
+  #mark(home: number): void {
+    const w = this.#words
+    let mark = w[home + NEXT] === 0 ? 0 : GOES_ON
+    for (let line = home; ; line = w[line + NEXT]! << LINE_BITS) {
+      const end = line + w[line + END]!
+      for (let at = line + PAIRS; at < end; at += 2) mark |= bitOf(w[at]!)
+      if (w[line + NEXT] === 0) break
+    }
+    this.#marks[home >> LINE_BITS] = mark | (((w[home + END]! || PAIRS) - PAIRS) >> 1)
   }
 
   #home(hash: number): number {
@@ -159,6 +203,7 @@ export class TupleHash {
     const lines = linesFor(this.#capacity, this.buckets)
     this.#mask = lines - 1
     this.#words = alignedWords(lines * LINE_WORDS)
+    this.#marks = alignedWords(lines)
     this.#free = 0
   }
 
@@ -189,6 +234,7 @@ export class TupleHash {
     w.copyWithin(added, home, home + LINE_WORDS)
     w[home + END] = 0
     w[home + NEXT] = added >> LINE_BITS
+    this.#mark(home)
   }
 
   /** What stands behind an empty home line comes into it. */
@@ -221,6 +267,9 @@ export class TupleHash {
     }
   }
 }
+
+/** The bit that the pairs of a hash have in the mark of their line. */
+const bitOf = (hash: number): number => 1 << (32 - BITS + (((hash >>> 24) * BITS) >> 8))
 
 /** Never more lines than buckets, so that a bucket has one home. */
 const linesFor = (capacity: number, buckets: number): number =>

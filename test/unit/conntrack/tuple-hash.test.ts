@@ -2,18 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { TupleHash } from '../../../conntrack/tuple-hash.ts'
 import { SeededRandom } from '../../harness/frames.ts'
 
-/** What seek() finds of a hash, in its order. */
+/** What is found of a hash, in its order. */
 function handlesOf(table: TupleHash, hash: number): number[] {
   const found: number[] = []
-  for (let at = table.seek(hash, table.start(hash)); at >= 0; at = table.seek(hash, at - 2))
-    found.push(table.handleAt(at))
+  for (let at = table.first(hash); at >= 0; at = table.next(hash, at)) found.push(table.handleAt(at))
   return found
 }
 
-/** What seekBucket() finds of a bucket. */
+/** What is found of a bucket. */
 function bucketOf(table: TupleHash, bucket: number): number[] {
   const found: number[] = []
-  for (let at = table.seekBucket(bucket, table.start(bucket)); at >= 0; at = table.seekBucket(bucket, at - 2))
+  for (let at = table.firstOfBucket(bucket); at >= 0; at = table.nextOfBucket(bucket, at))
     found.push(table.handleAt(at))
   return found.sort((a, b) => a - b)
 }
