@@ -7,6 +7,7 @@
 //                                                                            ▼
 //                                          transmit ◀─ fragment ◀─ mtu ◀─ POSTROUTING
 
+import { CacheWorth } from '../cache-worth.ts'
 import { IpStat, Reason } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
@@ -94,6 +95,7 @@ export class Ipv4Path {
   readonly #cacheRoutes: (Route | null)[] = new Array(CACHE).fill(null)
   readonly #cacheReasons = new Uint8Array(CACHE)
   readonly #cacheFlags = new Uint8Array(CACHE)
+  readonly #cacheWorth = new CacheWorth()
 
   constructor(host: Host, path: Path) {
     this.#host = host
@@ -195,20 +197,24 @@ export class Ipv4Path {
     h = (h ^ (h >>> 16)) & (CACHE - 1)
     const keys = this.#cacheKeys
     const k = h * CACHE_WORDS
-    if (
-      keys[k] === d0 &&
-      keys[k + 1] === s0 &&
-      keys[k + 2] === where &&
-      keys[k + 3] === mark &&
-      keys[k + 4] === epoch &&
-      keys[k + 5] === 1
-    ) {
-      pkt.route = this.#cacheRoutes[h]!
-      pkt.flags |= this.#cacheFlags[h]!
-      return this.#cacheReasons[h] as Reason
+    const asks = this.#cacheWorth.asks(h)
+    if (asks) {
+      const known =
+        keys[k] === d0 &&
+        keys[k + 1] === s0 &&
+        keys[k + 2] === where &&
+        keys[k + 3] === mark &&
+        keys[k + 4] === epoch &&
+        keys[k + 5] === 1
+      this.#cacheWorth.tell(known)
+      if (known) {
+        pkt.route = this.#cacheRoutes[h]!
+        pkt.flags |= this.#cacheFlags[h]!
+        return this.#cacheReasons[h] as Reason
+      }
     }
     // Realms: what the source's route has is not among what is kept.
-    this.#cacheable = !fib.asksPorts && !fib.usesRealms
+    this.#cacheable = asks && !fib.asksPorts && !fib.usesRealms
     pkt.route = null
     pkt.flags &= ~ROUTE_FLAGS
     const reason = this.#routeSlow(pkt, d0, device)

@@ -7,6 +7,7 @@
 //                                                                           ▼
 //                                         transmit ◀─ fragment ◀─ mtu ◀─ POSTROUTING
 
+import { CacheWorth } from '../cache-worth.ts'
 import { IpStat, Reason } from '../counters.ts'
 import type { Device } from '../devices.ts'
 import { Fate } from '../fate.ts'
@@ -80,6 +81,7 @@ export class Ipv6Path {
   // Decisions of route input, by addresses, interface, class and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
   readonly #cacheRoutes: (RouteEntry | null)[] = new Array(CACHE).fill(null)
+  readonly #cacheWorth = new CacheWorth()
 
   constructor(host: Host, path: Path) {
     this.#host = host
@@ -192,9 +194,10 @@ export class Ipv6Path {
     let h = Math.imul(d0 ^ Math.imul(d1, 31) ^ Math.imul(d2, 961) ^ d3 ^ (device.index << 16), 0x9e3779b1)
     h = Math.imul(h ^ s0 ^ Math.imul(s3, 0x85ebca6b) ^ mark, 0xc2b2ae35)
     h = (h ^ (h >>> 16)) & (CACHE - 1)
+    if (!this.#cacheWorth.asks(h)) return this.routes.input(pkt, device)
     const keys = this.#cacheKeys
     const k = h * CACHE_WORDS
-    if (
+    const known =
       keys[k] === d0 &&
       keys[k + 1] === d1 &&
       keys[k + 2] === d2 &&
@@ -206,10 +209,10 @@ export class Ipv6Path {
       keys[k + 8] === s1 &&
       keys[k + 9] === s2 &&
       keys[k + 10] === s3
-    ) {
-      const known = this.#cacheRoutes[h]!
-      if (known !== null) return known
-    }
+        ? this.#cacheRoutes[h]!
+        : null
+    this.#cacheWorth.tell(known !== null)
+    if (known !== null) return known
     const route = this.routes.input(pkt, device)
     keys[k] = d0
     keys[k + 1] = d1
