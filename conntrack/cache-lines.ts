@@ -11,3 +11,7 @@ export const LINE_WORDS = LINE / 4
 /** Zeros; of a large block from the beginning of a line on. */
 export const alignedWords = (count: number): Int32Array =>
   new Int32Array(new ArrayBuffer(count * 4 + LINE), LINE - BLOCK, count)
+
+/** The same of doubles. */
+export const alignedDoubles = (count: number): Float64Array =>
+  new Float64Array(new ArrayBuffer(count * 8 + LINE), LINE - BLOCK, count)

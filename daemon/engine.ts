@@ -46,6 +46,8 @@ export interface EngineOptions {
   readonly memory: FrameMemory
   readonly egress: Egress
   readonly random: Random
+  /** HostOptions.dice. */
+  readonly dice?: Random
   readonly events?: Events
   /** CompileEnv.indexFrom. */
   readonly indexFrom?: number

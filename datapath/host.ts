@@ -9,6 +9,7 @@
 import { Counters } from './counters.ts'
 import { Devices } from './device-table.ts'
 import { type Device, ipv6Begun, Scope } from './devices.ts'
+import { Dice } from './dice.ts'
 import type { Events } from './events.ts'
 import type { Fate } from './fate.ts'
 import { Fib } from './fib.ts'
@@ -86,6 +87,8 @@ export interface HostOptions {
   readonly memory: FrameMemory
   readonly egress: Egress
   readonly random: Random
+  /** What rules draw from; default: `random`. */
+  readonly dice?: Random
   readonly events?: Events
 }
 
@@ -103,6 +106,8 @@ export class Host {
   readonly icmpLimit: IcmpLimit
   readonly events: Events
   readonly random: Random
+  /** What rules draw. */
+  readonly dice: Dice
   readonly devices: Devices
   readonly fib: Fib
   readonly replies: Replies
@@ -125,6 +130,7 @@ export class Host {
     this.memory = options.memory
     this.egress = options.egress
     this.random = options.random
+    this.dice = new Dice(options.dice ?? options.random)
     this.events = options.events ?? { log: null, trace: null }
     declareIpv4(this.tunables, this.ipv4)
     declareIpv6(this.tunables, this.ipv6)

@@ -125,6 +125,11 @@ export interface Match<D = unknown> extends Extension<D> {
    * is recorded.
    */
   varies?(data: D, js: Js): Code
+  /**
+   * With these data its expression draws from host.dice and asks nothing else, if that: it may be asked ahead, of dice.ahead
+   * (rules/look-ahead.ts).
+   */
+  byChance?(data: D): boolean
   /** May set pkt.hotdrop. */
   readonly hotdrop?: boolean
   /**

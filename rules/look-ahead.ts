@@ -2,37 +2,25 @@
 // chains no packet has met for long. What they will ask for is brought into the processor's caches for many packets at a
 // time, where each would wait for one after the other.
 //
-//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to ─▶ that chain's values ─▶ its first counters
+//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to
+//       ─▶ that chain's values ─▶ its first counters, and the chain that chance will choose from there
+//         ─▶ that chain's values ─▶ its first counters
 //
 // A pass for each arrow, as in conntrack/look-ahead.ts. Nothing is counted, drawn or changed by it; a packet that goes
-// elsewhere (translated before, dropped) has cost the look-up.
+// elsewhere (translated before, dropped) has cost the look-up, and what it leaves undrawn others find changed.
 
 import { HINT_NEW } from '../conntrack/look-ahead.ts'
 import type { Host } from '../datapath/host.ts'
 import { Packet } from '../datapath/packet.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
 import { CALLEE, CODE_FIELDS, type IndexWalk, VALUES } from './compile/indexed.ts'
-import type { Callable } from './compile/rule.ts'
+import type { Callable, Foreseen } from './compile/rule.ts'
 import type { Fields } from './compile/shapes.ts'
-import type { Records } from './slots.ts'
 
 /** Rules from which on an index does not stay in the caches by itself. */
 const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
-
-/**
- * Values of a chain's code: the first two say where its counters are (emitRules), the others stand 64 bytes from each other and
- * from the shape at the object's beginning, so that each of its cache lines has one, wherever it begins.
- */
-interface Spread extends Fields {
-  readonly n0?: unknown
-  readonly n1?: unknown
-  readonly n5?: unknown
-  readonly n13?: unknown
-  readonly n21?: unknown
-  readonly n29?: unknown
-}
 
 /** No value is this: to compare with it is to read. */
 const NOTHING = {}
@@ -47,6 +35,7 @@ export class RuleLookAhead {
   #frames = new Int32Array(256)
   #slots = new Int32Array(256)
   readonly #callees: (Callable | null)[] = []
+  readonly #foreseen: Foreseen = { callee: null, counters: 0 }
   /** Somebody has to want what is read, or V8 would not read it. */
   touched = 0
 
@@ -110,9 +99,31 @@ export class RuleLookAhead {
       const at = slots[i]! * CODE_FIELDS
       callees[i] = at < 0 ? null : (codes[at + CALLEE] as Callable | null)
       if (at < 0) continue
-      const k = codes[at + VALUES] as Spread
-      if (k.n5 === NOTHING || k.n13 === NOTHING || k.n21 === NOTHING) touched++
+      if ((codes[at + VALUES] as Fields).near()) touched++
     }
+    touched += this.#touchChains(count)
+    this.#host.dice.look()
+    const to = this.#foreseen
+    for (let i = 0; i < count; i++) {
+      const callee = callees[i]!
+      if (callee === null) continue
+      callees[i] = null
+      if (callee.foresee == null) continue
+      callee.foresee(callee.k, to)
+      callees[i] = to.callee
+      if (callee.k.n0!.records[to.counters]! < 0) touched++
+    }
+    to.callee = null
+    touched += this.#touchChains(count)
+    // Chains may end before the next batch.
+    for (let i = 0; i < count; i++) callees[i] = null
+    this.touched = touched
+  }
+
+  /** The values of the chains in #callees, and their first counters. */
+  #touchChains(count: number): number {
+    const callees = this.#callees
+    let touched = 0
     for (let i = 0; i < count; i++) {
       const callee = callees[i]!
       if (callee !== null && callee.k === NOTHING) touched++
@@ -120,12 +131,10 @@ export class RuleLookAhead {
     for (let i = 0; i < count; i++) {
       const callee = callees[i]!
       if (callee === null) continue
-      const k = callee.k as Spread
-      if (k.n5 === NOTHING || k.n13 === NOTHING || k.n21 === NOTHING || k.n29 === NOTHING) touched++
-      if (typeof k.n1 === 'number') touched += (k.n0 as Records).records[k.n1]! > 0 ? 1 : 0
-      // Chains may end before the next batch.
-      callees[i] = null
+      const { k } = callee
+      if (k.near()) touched++
+      if (k.n1 !== undefined && k.n0!.records[k.n1]! < 0) touched++
     }
-    this.touched = touched
+    return touched
   }
 }

@@ -8,6 +8,7 @@
 // A chain that was written from its start to its end is straight: its slots are its positions. Most chains are, and
 // share what says so. Chains of few rules share an array of records, too.
 
+import { alignedDoubles } from '../conntrack/cache-lines.ts'
 import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { Rule } from './model.ts'
@@ -47,7 +48,7 @@ const NO_RECORDS: Records = { records: new Float64Array(0) }
 
 /** The records of a table's short chains, each in a room of its own. */
 export class RecordPool implements Records {
-  records = new Float64Array(1024)
+  records = alignedDoubles(1024)
   #used = 0
   /** By size in slots: where rooms are that were given back. */
   readonly #free: number[][] = []
@@ -60,9 +61,10 @@ export class RecordPool implements Records {
       return free
     }
     const base = this.#used
-    this.#used += slots * RECORD
+    // Each room from the beginning of a cache line on.
+    this.#used += (slots + (slots & 1)) * RECORD
     if (this.#used > this.records.length) {
-      const records = new Float64Array(this.#used * 2)
+      const records = alignedDoubles(this.#used * 2)
       records.set(this.records)
       this.records = records
     }

@@ -14,7 +14,7 @@ import type { Family, Packet } from '../datapath/packet.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
 import { PatternTables } from './compile/names.ts'
-import { type Callable, type ChainFn, type ChainSource, call } from './compile/rule.ts'
+import { type Callable, type ChainFn, type ChainSource, call, type Foresee } from './compile/rule.ts'
 import { type Fields, type Made, NO_FIELDS, Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
@@ -55,6 +55,7 @@ export class LoadedChain implements Counted, Callable {
   // What jumps need stands together.
   run: ChainFn = compileAndRun
   k: Fields = NO_FIELDS
+  foresee: Foresee | null = null
   readonly id = newCountedId()
   model: Chain
   readonly slots: RuleSlots
@@ -156,6 +157,7 @@ export class LoadedChain implements Counted, Callable {
   recompile(): void {
     this.run = compileAndRun
     this.k = NO_FIELDS
+    this.foresee = null
     this.#traced?.again()
     this.#recorded?.again()
   }
@@ -237,9 +239,10 @@ export class LoadedChain implements Counted, Callable {
     const source = this.#source((name) => table.chain(name))
     if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
-    const { run, k } = (this.#index ?? this.#linear)!
+    const { run, k, foresee = null } = (this.#index ?? this.#linear)! as Made
     this.run = this.#told(source, run)
     this.k = k
+    this.foresee = foresee
   }
 
   /** Makes code before a packet asks for it, of about `most` rules; of how many it did. 0: it is all there. */

@@ -12,6 +12,7 @@ import {
   type ChainSource,
   codeAlone,
   codeOf,
+  type Foresee,
   NEXT,
   type StateHolders,
 } from './rule.ts'
@@ -107,6 +108,7 @@ export interface LinearChain {
   readonly pieces: readonly Piece[]
   readonly run: ChainFn
   readonly k: Fields
+  readonly foresee?: Foresee | null
 }
 
 /** All rules in order; pieces of `old` stay where they are still good. */

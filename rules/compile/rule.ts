@@ -34,7 +34,20 @@ export const NEXT = -2
 export interface Callable {
   run: ChainFn
   k: Fields
+  /** Where a packet will most likely go on from there. */
+  foresee?: Foresee | null
 }
+
+/** Where the next packet that walks a chain by chance will go to. */
+export interface Foreseen {
+  /** Null: nobody knows. */
+  callee: Callable | null
+  /** Where the counters of the rule are that sends it there. */
+  counters: number
+}
+
+/** Fills in `to`. Draws ahead. */
+export type Foresee = (k: Fields, to: Foreseen) => void
 
 export const call = (callee: Callable, pkt: Packet, hook: number): number => callee.run(pkt, hook, callee.k)
 
@@ -142,11 +155,28 @@ function emitConditions(rule: Rule, states: StateHolders, source: ChainSource, j
   return parts
 }
 
+/** Whether the rule's packets are chosen by chance, or not at all. */
+const choosesByChance = ({ base, matches }: Rule): boolean =>
+  !base.source &&
+  !base.destination &&
+  !base.inInterface &&
+  !base.outInterface &&
+  !base.protocol &&
+  !base.fragment &&
+  matches.every((use) => use.match.byChance?.(use.data) === true)
+
+/** How a rule counts. */
+interface Counting {
+  /** Index of its packets among the records. */
+  readonly at: Code
+  readonly count: Code
+}
+
 /**
  * A statement for the rule in `slot`: returns where the walk ends, falls through where it goes on. `count`: what adds the
- * packet to its counters.
+ * packet to its counters. `ahead` gets what foresees that the rule sends it somewhere, if chance alone decides.
  */
-function emitRule(slot: number, count: Code, source: ChainSource, js: JsOf): Code {
+function emitRule(slot: number, { at, count }: Counting, source: ChainSource, js: JsOf, ahead: Code[]): Code {
   const rule = source.slots.bySlot[slot]!
   const states = source.slots.statesOf(slot) ?? NO_STATE
   const conditions = emitConditions(rule, states, source, js)
@@ -156,7 +186,15 @@ function emitRule(slot: number, count: Code, source: ChainSource, js: JsOf): Cod
   const hotdrop = mayHotdrop
     ? js.statement`if (pkt.hotdrop) { ${tell?.hotdrop() ?? EMPTY} return ${Verdict.Drop}; }`
     : EMPTY
-  const target = emitTarget(rule, states, source, js, hotdrop, tell)
+  const callee =
+    rule.target.kind === 'jump' || rule.target.kind === 'goto'
+      ? js.bind(source.callee(rule.target.chain))
+      : EMPTY
+  if (callee !== EMPTY && choosesByChance(rule))
+    ahead.push(
+      js.statement`if (${js.all(conditions.map(([, code]) => code))}) { to.callee = ${callee}; to.counters = ${at}; return }`,
+    )
+  const target = emitTarget(rule, states, source, js, callee, hotdrop, tell)
   const body = js.statement`${count} ${tell?.hit() ?? EMPTY} ${target}`
   if (tell?.asksMisses !== true) {
     const condition = js.all(conditions.map(([, code]) => code))
@@ -210,6 +248,7 @@ function emitTarget(
   states: StateHolders,
   source: ChainSource,
   js: JsOf,
+  callee: Code,
   hotdrop: Code,
   tell: Telling | null,
 ): Code {
@@ -219,14 +258,10 @@ function emitTarget(
       return hotdrop
     case 'standard':
       return js.statement`${hotdrop} return ${STANDARD[use.verdict]};`
-    case 'jump': {
-      const callee = js.bind(source.callee(use.chain))
+    case 'jump':
       return js.statement`${hotdrop} if ((v = ${callee}.run(pkt, hook, ${callee}.k)) !== ${CONTINUE}) return v;`
-    }
-    case 'goto': {
-      const callee = js.bind(source.callee(use.chain))
+    case 'goto':
       return js.statement`${hotdrop} return ${callee}.run(pkt, hook, ${callee}.k);`
-    }
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
       const code = emitExtension(use, source, js)
@@ -264,31 +299,44 @@ const STANDARD = {
 /** What a rule tells when it fits: a statement, by its place among the slots. */
 type Tell = (place: number, js: JsOf) => Code
 
-/** The rules as a function's body. */
-function emitRules(source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Code {
+/** The rules as a function's body; what foresees where they lead, null if nothing does. */
+function emitRules(
+  source: ChainSource,
+  slots: readonly number[],
+  end: number,
+  tell?: Tell,
+): { body: Code; foresight: Code | null } {
   const { js, recorder, observed } = source
   js.begin(source.slots.store)
   js.holder = STATELESS
   const first = slots[0]!
   const at = js.literal(source.slots.base + first * RECORD)
+  const ahead: Code[] = []
   const rules = slots.map((slot, i) => {
     // Chains that differ in where their records begin alone have one shape.
     const packets = (slot - first) * RECORD + PACKETS
     const bytes = packets - PACKETS + BYTES
-    let count = js.statement`${FIRST}.records[${at} + ${packets}]++; ${FIRST}.records[${at} + ${bytes}] += pkt.end - pkt.l3;`
+    const place = js.statement`${at} + ${packets}`
+    let count = js.statement`${FIRST}.records[${place}]++; ${FIRST}.records[${at} + ${bytes}] += pkt.end - pkt.l3;`
     if (recorder !== undefined)
       count = js.statement`${count} ${js.bind(recorder)}.hit(${js.bind(source.slots)}, ${js.literal(slot)});`
     if (tell !== undefined) count = js.statement`${count} ${tell(i, js)}`
-    return emitRule(slot, count, source, js)
+    return emitRule(slot, { at: place, count }, source, js, ahead)
   })
   const misses = observed?.observer.misses === true ? js.statement`let f = 0;` : EMPTY
-  return js.statement`{ let v = 0; ${misses}\n${js.lines(rules)}\nreturn ${end} }`
+  const body = js.statement`{ let v = 0; ${misses}\n${js.lines(rules)}\nreturn ${end} }`
+  return {
+    body,
+    foresight: ahead.length === 0 ? null : js.statement`{ ${js.lines(ahead)}\nto.callee = null }`,
+  }
 }
 
 /** Code for the rules in `slots`, which falls through with `end`. */
-export const codeOf = (source: ChainSource, slots: readonly number[], end: number): Made =>
-  source.shapes.make(source.js, emitRules(source, slots, end))
+export function codeOf(source: ChainSource, slots: readonly number[], end: number): Made {
+  const { body, foresight } = emitRules(source, slots, end)
+  return source.shapes.make(source.js, body, source.recorder === undefined ? foresight : null)
+}
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
 export const codeAlone = (source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Made =>
-  makeAlone(source.js, emitRules(source, slots, end, tell))
+  makeAlone(source.js, emitRules(source, slots, end, tell).body)

@@ -1,7 +1,8 @@
 // Functions of generated code. Rules that differ in their numbers and names alone have one shape: from the second time on
 // they share a function, which is written, compiled and optimised once. What they differ in stands in their values.
 
-import type { ChainFn } from './rule.ts'
+import type { Records } from '../slots.ts'
+import type { ChainFn, Foresee } from './rule.ts'
 import {
   type Code,
   commonPrologue,
@@ -16,13 +17,21 @@ import {
 export interface Made {
   readonly run: ChainFn
   readonly k: Fields
+  /** Null or absent: nothing is known ahead. */
+  readonly foresee?: Foresee | null
 }
 
 /**
  * Values as the fields of one object: in an array they would be two objects, and a packet that is the first for long
  * waits for each.
  */
-export type Fields = object
+export interface Fields {
+  /** The records of its rules' counters, and where its first ones begin in them; absent where they stand in the text. */
+  readonly n0?: Records
+  readonly n1?: number
+  /** Reads all of it, so that the processor has it near. False. */
+  near(): boolean
+}
 
 /** Words of a trail; longer ones are seldom alike. */
 const LONGEST_TRAIL = 4096
@@ -34,10 +43,16 @@ const MOST_VALUES = 250
 interface Shape {
   readonly trail: Int32Array
   /** Null after the first time. */
-  shared: { readonly run: ChainFn; readonly Fields: new (values: Values) => Fields } | null
+  shared: Shared | null
 }
 
-export const NO_FIELDS: Fields = {}
+interface Shared {
+  readonly run: ChainFn
+  readonly Fields: new (values: Values) => Fields
+  readonly foresee: Foresee | null
+}
+
+export const NO_FIELDS: Fields = { near: () => false }
 
 function hashOf({ words, length }: Trail): number {
   let hash = length
@@ -59,13 +74,28 @@ export function makeAlone(js: JsOf, body: Code): Made {
   return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_FIELDS }
 }
 
+function share(js: JsOf, body: Code, foresight: Code | null, values: Values): Shared {
+  const common = js.common()
+  const head = commonPrologue(common)
+  // In parentheses V8 compiles the inner function at once, instead of reading it twice.
+  const text = `${head} return { Fields: ${fieldsOf(values)}, run: ((pkt, hook, k) => ${js.text(body, false)}) }`
+  const made = new Function('g', text)(common) as Omit<Shared, 'foresee'>
+  if (foresight === null) return { ...made, foresee: null }
+  const { dice } = js.env.host
+  const others = common.map((object) => (object === dice ? dice.ahead : object))
+  return {
+    ...made,
+    foresee: new Function('g', `${head} return ((k, to) => ${js.text(foresight, false)})`)(others) as Foresee,
+  }
+}
+
 /** The functions of one table. */
 export class Shapes {
   /** By a hash of the trail. */
   readonly #shapes = new Map<number, Shape>()
 
-  /** Code for all that emit the same, from the second of them on. */
-  make(js: JsOf, body: Code): Made {
+  /** Code for all that emit the same, from the second of them on. `foresight`: the body of its `foresee`. */
+  make(js: JsOf, body: Code, foresight: Code | null): Made {
     const { trail } = js
     const values = js.values()
     if (trail.length > LONGEST_TRAIL || values.length > MOST_VALUES) return makeAlone(js, body)
@@ -76,13 +106,8 @@ export class Shapes {
       this.#shapes.set(hash, { trail: trail.words.slice(0, trail.length), shared: null })
       return makeAlone(js, body)
     }
-    if (shape.shared === null) {
-      const common = js.common()
-      // In parentheses V8 compiles the inner function at once, instead of reading it twice.
-      const text = `${commonPrologue(common)} return { Fields: ${fieldsOf(values)}, run: ((pkt, hook, k) => ${js.text(body, false)}) }`
-      shape.shared = new Function('g', text)(common) as NonNullable<Shape['shared']>
-    }
-    const { run, Fields } = shape.shared
-    return { run, k: new Fields(values) }
+    shape.shared ??= share(js, body, foresight, values)
+    const { run, Fields, foresee } = shape.shared
+    return { run, k: new Fields(values), foresee }
   }
 }

@@ -179,7 +179,17 @@ const SMALL: ReadonlySet<number> = new Set([-1, 0, 1, 2, IPPROTO_TCP, IPPROTO_UD
 
 /** Objects that code of many rules asks for: what they are called does not tell one rule from the other. */
 const commonOf = ({ host, conntrack, nat, sets }: CompileEnv): ReadonlySet<object> =>
-  new Set<object>([host, conntrack, nat, sets, host.memory, host.memory.bytes, host.random, conntrack.flows])
+  new Set<object>([
+    host,
+    conntrack,
+    nat,
+    sets,
+    host.memory,
+    host.memory.bytes,
+    host.random,
+    host.dice,
+    conntrack.flows,
+  ])
 
 /** A tag for uses of extensions, one after the other. begin() comes before the first. */
 export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsOf {
@@ -330,9 +340,19 @@ export function prologue(values: Values, common: readonly object[]): string {
   return text + commonPrologue(common)
 }
 
-/** A class whose instances have that many values as their fields. */
-export const fieldsOf = (values: Values): string =>
-  `class { constructor(values) { ${values.map((_, i) => `this.n${i} = values[${i}]`).join('; ')} } }`
+/** Fields of 8 bytes on a cache line. */
+const FIELDS_A_LINE = 8
+
+/** A class whose instances have that many values as their fields; see Fields. */
+export function fieldsOf(values: Values): string {
+  const last = values.length - 1
+  // One of each line, wherever the object begins in its first.
+  const reads = values.flatMap((_, i) =>
+    i % FIELDS_A_LINE === 0 || i === last ? [`this.n${i} === this`] : [],
+  )
+  const sets = values.map((_, i) => `this.n${i} = values[${i}]`)
+  return `class { constructor(values) { ${sets.join('; ')} } near() { return ${reads.join(' || ')} } }`
+}
 
 export const commonPrologue = (common: readonly object[]): string =>
   common.map((_, i) => `const g${i} = g[${i}]; `).join('')

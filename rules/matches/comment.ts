@@ -24,6 +24,7 @@ export const comment: Match<Comment> = {
   print: (m) => `--comment ${saveString(m.text)}`,
   list: (m) => `/* ${m.text} */`,
   reads: [],
+  byChance: () => true,
   emit: (_, js) => js`true`,
 }
 

@@ -106,10 +106,11 @@ export const statistic: Match<Statistic> = {
   stateless: (m) => m.mode === 'random',
   state: (m): NthState | null => (m.mode === 'nth' ? { count: m.every - 1 - m.packet } : null),
   reads: (m) => (m.mode === 'random' ? ['random'] : ['state']),
+  byChance: (m) => m.mode === 'random',
   emit(m, js) {
     const hit =
       m.mode === 'random'
-        ? js`(${js.env.host.random}.u32() & 0x7fffffff) < ${m.threshold}`
+        ? js`(${js.env.host.dice}.u32() & 0x7fffffff) < ${m.threshold}`
         : js`${js.bind(nth)}(${js.state}, ${m.every - 1})`
     return m.invert ? js`!${hit}` : hit
   },

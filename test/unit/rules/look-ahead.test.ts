@@ -44,6 +44,8 @@ class Side {
       memory: this.#memory,
       egress: this.#egress,
       random: new SeededRandom(1),
+      // Who looks ahead takes numbers earlier than who does not.
+      dice: new SeededRandom(2),
     })
   }
 
