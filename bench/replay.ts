@@ -90,7 +90,7 @@ class Kernel {
     const start = performance.now()
     let out = 0
     for (let at = 0; at < PACKETS; at += BATCH) {
-      this.#io.writeBatch(this.#tx, this.#lan, at % FLOWS, Math.min(BATCH, FLOWS - (at % FLOWS)), null)
+      this.#io.writeBatch(this.#tx, this.#lan, at % FLOWS, Math.min(BATCH, FLOWS - (at % FLOWS)))
       for (let n = BATCH; n === BATCH; out += n) n = this.#io.readBatch(this.#rx, this.#wan, 0, BATCH, 2048)
     }
     return out / ((performance.now() - start) / 1000)

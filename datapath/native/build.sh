@@ -5,14 +5,13 @@ set -eu
 cd "$(dirname "$0")"
 headers=../../node_modules/node-api-headers/include
 mkdir -p build
-compile() { # compile RESULT 'SOURCES' FLAGS...
-  result=build/$1 sources=$2
+compile() { # compile RESULT SOURCE FLAGS...
+  result=build/$1 source=$2
   shift 2
+  [ -e "$result" ] && [ -z "$(find build.sh "$source" -newer "$result")" ] && return
   # shellcheck disable=SC2086 # several words
-  [ -e "$result" ] && [ -z "$(find build.sh *.h $sources -newer "$result")" ] && return
-  # shellcheck disable=SC2086
-  ${CC:-cc} ${CFLAGS:--O3} -Wall -Wextra -Werror -std=c11 "$@" -o "$result.$$" $sources && mv "$result.$$" "$result"
+  ${CC:-cc} ${CFLAGS:--O3} -Wall -Wextra -Werror -std=c11 "$@" -o "$result.$$" "$source" && mv "$result.$$" "$result"
 }
-compile tunwall.node 'tunwall.c uring.c' -fPIC -shared -I"$headers"
+compile tunwall.node tunwall.c -fPIC -shared -I"$headers"
 compile filter.node filter.c -fPIC -shared -I"$headers"
 compile tunwall-client client.c

@@ -7,9 +7,6 @@ import { packageRoot } from './root.ts'
 
 /** Opaque: frame memory and descriptor arrays pinned for batches. */
 export type IoHandle = { readonly __brand: 'io' }
-/** Opaque: an io_uring. */
-export type RingHandle = { readonly __brand: 'ring' }
-
 /** linux/if_tun.h */
 export const IFF_MULTI_QUEUE = 0x0100
 export const IFF_VNET_HDR = 0x4000
@@ -40,14 +37,8 @@ export interface Native {
    * whose header speaks of the checksum.
    */
   readBatch(io: IoHandle, fd: number, first: number, max: number, room: number): number
-  /**
-   * Frames dealt with; refused ones have lengths[i] = -errno, -EAGAIN: the device is full. Fewer than `count`: it is full
-   * from there on.
-   */
-  writeBatch(io: IoHandle, fd: number, first: number, count: number, ring: RingHandle | null): number
-  /** For writeBatch of the calling thread, of up to `entries` frames; null: the kernel has none, or forbids it. */
-  openRing(entries: number): RingHandle | null
-  closeRing(ring: RingHandle): void
+  /** Frames dealt with; refused ones have lengths[i] = -errno. Fewer than `count`: the device is full from there on. */
+  writeBatch(io: IoHandle, fd: number, first: number, count: number): number
   /** Bytes of frames that may be under way behind the device before it says that it is full (TUNSETSNDBUF). */
   setSendBuffer(fd: number, bytes: number): void
   /**

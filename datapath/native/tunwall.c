@@ -3,7 +3,7 @@
  * descriptors and the slots of frame memory, waits and wakes. It looks at no header and decides nothing.
  *
  *     fd --read(2)--> memory[offset[i]] , length[i], sum[i]     readBatch
- *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch, by io_uring where there is one
+ *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch
  *
  * Every function throws an Error whose `code` is the errno's name-less number in text ("errno 1: ...") only for
  * set-up mistakes; the batch functions answer with counts and never throw for what a device says.
@@ -29,11 +29,7 @@
 
 #include <node_api.h>
 
-#include "uring.h"
-
 #define MAX_FDS 256
-/* From here on one call for all of a batch is cheaper than one for each. */
-#define RING_FROM 8
 
 /* What a batch works on: frame memory and the descriptor arrays, pinned for the life of the handle. */
 struct io {
@@ -357,64 +353,18 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 	return number(env, (int32_t)n);
 }
 
-static void ring_free(napi_env env, void *data, void *hint)
-{
-	struct uring **ring = data;
-
-	(void)env, (void)hint;
-	if (*ring)
-		uring_close(*ring);
-	free(ring);
-}
-
-/* openRing(entries): a ring of the calling thread for writeBatch, or null: the kernel has none or forbids it. */
-static napi_value js_open_ring(napi_env env, napi_callback_info info)
-{
-	napi_value argv[1], out;
-	struct uring **ring;
-
-	if (!args(env, info, 1, 1, argv, NULL))
-		return NULL;
-	ring = malloc(sizeof(*ring));
-	if (!ring)
-		return fail(env, "openRing", ENOMEM);
-	*ring = uring_open((unsigned)int_arg(env, argv[0]));
-	if (*ring) {
-		napi_create_external(env, ring, ring_free, NULL, &out);
-		return out;
-	}
-	free(ring);
-	napi_get_null(env, &out);
-	return out;
-}
-
-/* Closes the ring; further batches go without it. */
-static napi_value js_close_ring(napi_env env, napi_callback_info info)
-{
-	napi_value argv[1];
-	struct uring **ring;
-
-	if (!args(env, info, 1, 1, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&ring) != napi_ok)
-		return NULL;
-	if (*ring)
-		uring_close(*ring);
-	*ring = NULL;
-	return NULL;
-}
-
 /*
- * writeBatch(io, fd, first, count, ring | null): frames that were dealt with. Frames the device refuses (EINVAL, EIO …)
+ * writeBatch(io, fd, first, count): frames that were dealt with. Frames the device refuses (EINVAL, EIO …)
  * get lengths[i] = -errno and count as dealt with; EAGAIN may stop the batch, so that the answer is less than `count`.
  */
 static napi_value js_write_batch(napi_env env, napi_callback_info info)
 {
-	napi_value argv[5];
+	napi_value argv[4];
 	struct io *io;
-	struct uring **ring = NULL;
 	uint32_t first, count, n = 0;
 	int fd;
 
-	if (!args(env, info, 5, 5, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
+	if (!args(env, info, 4, 4, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
 		return NULL;
 	fd = int_arg(env, argv[1]);
 	first = (uint32_t)int_arg(env, argv[2]);
@@ -425,12 +375,6 @@ static napi_value js_write_batch(napi_env env, napi_callback_info info)
 		if (io->offsets[i] < 0 || io->lengths[i] < 0 ||
 		    (size_t)io->offsets[i] + (size_t)io->lengths[i] > io->memory_size)
 			return fail(env, "frame outside frame memory", EFAULT);
-	if (count >= RING_FROM && napi_get_value_external(env, argv[4], (void **)&ring) == napi_ok && *ring) {
-		if (uring_write(*ring, fd, io->memory, io->offsets + first, io->lengths + first, count, &n) < 0) {
-			uring_close(*ring);
-			*ring = NULL;
-		}
-	}
 	while (n < count) {
 		int32_t offset = io->offsets[first + n], length = io->lengths[first + n];
 
@@ -543,7 +487,6 @@ NAPI_MODULE_INIT()
 		FUNCTION("wakeOpen", js_wake_open),     FUNCTION("wake", js_wake),
 		FUNCTION("wakeClear", js_wake_clear),   FUNCTION("peerUid", js_peer_uid),
 		FUNCTION("onesSum", js_ones_sum),       FUNCTION("setOffload", js_set_offload),
-		FUNCTION("openRing", js_open_ring),     FUNCTION("closeRing", js_close_ring),
 		FUNCTION("setSendBuffer", js_set_send_buffer),
 #undef FUNCTION
 	};

@@ -4,7 +4,7 @@
 //
 // The device in the namespace is the neighbour's interface; our end of it is an interface of the emulated host.
 
-import { IFF_VNET_HDR, type IoHandle, type Native, native, type RingHandle } from '../native/index.ts'
+import { IFF_VNET_HDR, type IoHandle, type Native, native } from '../native/index.ts'
 import { Offload, VNET_HEADER_LEN, VNET_HEADER_WORDS } from '../offload.ts'
 import { type Egress, type FrameMemory, HEADROOM } from '../ring.ts'
 
@@ -91,8 +91,6 @@ export class TunPorts implements Egress {
   readonly #ports: TunPort[] = []
   /** By ifindex. */
   readonly #byDevice: (TunPort | undefined)[] = []
-  /** Null: every frame is a system call of its own. */
-  readonly #ring: RingHandle | null
   #fds = new Int32Array(0)
   #revents = new Int32Array(0)
   readonly #wakeFd: number
@@ -103,17 +101,10 @@ export class TunPorts implements Egress {
   /** Frames sent to an interface that has no port. */
   unported = 0
 
-  /** `ring`: writes by io_uring where the kernel has it. */
-  constructor(memory: FrameMemory, ring = true) {
+  constructor(memory: FrameMemory) {
     this.#memory = memory
-    this.#ring = ring ? this.#io.openRing(BATCH) : null
     this.#wakeFd = this.#io.wakeOpen()
     this.#watch()
-  }
-
-  /** Batches are written by io_uring. */
-  get hasRing(): boolean {
-    return this.#ring !== null
   }
 
   /** Descriptor that wakes a sleeping `wait` when written to (native().wake). */
@@ -238,7 +229,7 @@ export class TunPorts implements Egress {
 
   #flushPort(port: TunPort): void {
     const count = port.txCount
-    const done = this.#io.writeBatch(port.tx, port.fd, 0, count, this.#ring)
+    const done = this.#io.writeBatch(port.tx, port.fd, 0, count)
     port.txRefused += count - done
     for (let i = 0; i < count; i++) {
       if (i < done && port.txLengths[i]! < 0) port.txRefused++
@@ -256,7 +247,6 @@ export class TunPorts implements Egress {
   /** Closes every device, which removes it. */
   close(): void {
     for (const port of this.#ports) this.#io.close(port.fd)
-    if (this.#ring !== null) this.#io.closeRing(this.#ring)
     this.#ports.length = 0
     this.#byDevice.length = 0
     this.#watch()

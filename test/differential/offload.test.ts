@@ -195,7 +195,7 @@ class Kernel {
       this.#offsets[0] = 0
       this.#lengths[0] = VNET_HEADER_LEN + input.frame.length
       const tx = this.#io.createIo(this.#memory, this.#offsets, this.#lengths, new Uint32Array(64), null)
-      expect(this.#io.writeBatch(tx, this.#in, 0, 1, null)).toBe(1)
+      expect(this.#io.writeBatch(tx, this.#in, 0, 1)).toBe(1)
       expect(this.#lengths[0]).toBeGreaterThan(0)
     }
     const out: string[] = []

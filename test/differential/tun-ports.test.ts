@@ -1,5 +1,5 @@
-// TUN ports against a namespace that forwards to a device that is read here: batches whole and in order, with and
-// without io_uring; devices that are down, full or removed; a gateway that has nothing to do.
+// TUN ports against a namespace that forwards to a device that is read here: batches whole and in order; devices that are
+// down, full or removed; a gateway that has nothing to do.
 //
 //     TunPorts ══ near ═╡ namespace, forwards ╞═ far ══ read here
 //                       ╞══ slow (tbf, 8 kbit/s)
@@ -32,14 +32,7 @@ const sh = (script: string): string =>
 const frame = (id: number, dst = '10.8.0.2', payload = 32): Uint8Array =>
   udp({ src: '10.9.0.2', dst, sport: 1, dport: 2, payload, id })
 
-const ringIsThere = why === null && new TunPorts(new FrameMemory(1, 64)).hasRing
-if (why === null && !ringIsThere)
-  console.warn('NOT RUN: batches by io_uring: this kernel has none, or forbids it')
-
-describe.skipIf(why !== null).each([
-  ['by io_uring', true],
-  ['by write(2)', false],
-])('%s', (_, ring) => {
+describe.skipIf(why !== null)('TUN ports', () => {
   let memory: FrameMemory
   let ports: TunPorts
   let far: number
@@ -48,7 +41,7 @@ describe.skipIf(why !== null).each([
   beforeEach(() => {
     execFileSync('ip', ['netns', 'add', NS])
     memory = new FrameMemory(SLOTS, 2048)
-    ports = new TunPorts(memory, ring)
+    ports = new TunPorts(memory)
     ports.open({ device: NEAR, name: 'near', netns: `/run/netns/${NS}`, offload: false, sendBuffer: 20_000 })
     far = native().openTun('far', `/run/netns/${NS}`, 0)
     sh(`for i in all default near far; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done
@@ -84,8 +77,7 @@ describe.skipIf(why !== null).each([
   }
   const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1)
 
-  test.skipIf(ring && !ringIsThere)('batches of any size arrive whole and in order', () => {
-    expect(ports.hasRing).toBe(ring)
+  test('batches of any size arrive whole and in order', () => {
     for (const count of [1, 7, 8, 9, BATCH, 3 * BATCH + 5]) {
       for (const id of numbers(count)) send(frame(id, '10.8.0.2', id % 40))
       ports.flush()
@@ -95,7 +87,7 @@ describe.skipIf(why !== null).each([
     expect(memory.free).toBe(SLOTS)
   })
 
-  test.skipIf(ring && !ringIsThere)('what a device refuses is counted, the rest goes on', () => {
+  test('what a device refuses is counted, the rest goes on', () => {
     for (const id of numbers(20)) send(id % 4 === 0 ? Uint8Array.of(0xff, id) : frame(id))
     ports.flush()
     expect(arrived()).toEqual(numbers(20).filter((id) => id % 4 !== 0))
@@ -111,7 +103,7 @@ describe.skipIf(why !== null).each([
     expect(memory.free).toBe(SLOTS)
   })
 
-  test.skipIf(ring && !ringIsThere)('a full device refuses, waits for nothing and holds up nobody', () => {
+  test('a full device refuses, waits for nothing and holds up nobody', () => {
     ports.open({ device: FAR, name: 'other', netns: `/run/netns/${NS}`, offload: false })
     // What goes to 10.7/16 is taken off `near` before the stack has it, into a queue of 8 kbit/s.
     sh(`ip link set other up; ip addr add 10.6.0.1/24 dev other; echo 0 > /proc/sys/net/ipv4/conf/other/rp_filter
@@ -180,7 +172,7 @@ describe.skipIf(why !== null).each([
     for (const id of numbers(BATCH + 3)) {
       bytes.set(back(id))
       lengths[0] = back(id).length
-      io.writeBatch(tx, far, 0, 1, null)
+      io.writeBatch(tx, far, 0, 1)
     }
     ports.wait(1000)
     expect(take()).toBe(true)
