@@ -22,9 +22,6 @@ const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
 
-/** No value is this: to compare with it is to read. */
-const NOTHING = {}
-
 export class RuleLookAhead {
   readonly #host: Host
   /** IPv4 indexes that are worth it, by their chains. */
@@ -35,6 +32,8 @@ export class RuleLookAhead {
   #frames = new Int32Array(256)
   #slots = new Int32Array(256)
   readonly #callees: (Callable | null)[] = []
+  /** What that chain's code is called with. */
+  readonly #values: (Fields | null)[] = []
   readonly #foreseen: Foreseen = { callee: null, counters: 0 }
   /** Somebody has to want what is read, or V8 would not read it. */
   touched = 0
@@ -83,6 +82,7 @@ export class RuleLookAhead {
     const frames = this.#frames
     const slots = this.#slots
     const callees = this.#callees
+    const values = this.#values
     const pkt = this.#pkt
     const { codes, seek } = walk
     let touched = 0
@@ -102,38 +102,46 @@ export class RuleLookAhead {
       if ((codes[at + VALUES] as Fields).near()) touched++
     }
     touched += this.#touchChains(count)
-    this.#host.dice.look()
-    const to = this.#foreseen
+    this.#foresee(count)
     for (let i = 0; i < count; i++) {
-      const callee = callees[i]!
-      if (callee === null) continue
-      callees[i] = null
-      if (callee.foresee == null) continue
-      callee.foresee(callee.k, to)
-      callees[i] = to.callee
-      if (callee.k.n0!.records[to.counters]! < 0) touched++
+      const k = values[i]!
+      if (k !== null && k.n0 !== undefined && k.n0.records[slots[i]!]! < 0) touched++
     }
-    to.callee = null
     touched += this.#touchChains(count)
     // Chains may end before the next batch.
-    for (let i = 0; i < count; i++) callees[i] = null
+    for (let i = 0; i < count; i++) callees[i] = values[i] = null
     this.touched = touched
   }
 
-  /** The values of the chains in #callees, and their first counters. */
+  /** Puts the chains in #callees that chance leads to in place of those there, and where the rules count that lead to them into #slots. */
+  #foresee(count: number): void {
+    const callees = this.#callees
+    const to = this.#foreseen
+    this.#host.dice.look()
+    for (let i = 0; i < count; i++) {
+      const callee = callees[i]!
+      to.callee = null
+      to.counters = 0
+      callee?.foresee?.(callee.k, to)
+      callees[i] = to.callee
+      this.#slots[i] = to.counters
+    }
+    to.callee = null
+  }
+
+  /** The values of the chains in #callees, into #values, and their first counters. */
   #touchChains(count: number): number {
     const callees = this.#callees
+    const values = this.#values
     let touched = 0
     for (let i = 0; i < count; i++) {
       const callee = callees[i]!
-      if (callee !== null && callee.k === NOTHING) touched++
+      values[i] = callee === null ? null : callee.k
     }
+    for (let i = 0; i < count; i++) if (values[i]?.near() === true) touched++
     for (let i = 0; i < count; i++) {
-      const callee = callees[i]!
-      if (callee === null) continue
-      const { k } = callee
-      if (k.near()) touched++
-      if (k.n1 !== undefined && k.n0!.records[k.n1]! < 0) touched++
+      const k = values[i]!
+      if (k !== null && k.n1 !== undefined && k.n0!.records[k.n1]! < 0) touched++
     }
     return touched
   }
