@@ -113,7 +113,10 @@ export class RuleLookAhead {
     this.touched = touched
   }
 
-  /** Puts the chains in #callees that chance leads to in place of those there, and where the rules count that lead to them into #slots. */
+  /**
+   * Puts the chains that chance leads to in place of those in #callees, null where that is not known, and into #slots where
+   * the rules count that lead to them.
+   */
   #foresee(count: number): void {
     const callees = this.#callees
     const to = this.#foreseen

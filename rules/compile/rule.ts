@@ -40,13 +40,12 @@ export interface Callable {
 
 /** Where the next packet that walks a chain by chance will go to. */
 export interface Foreseen {
-  /** Null: nobody knows. */
   callee: Callable | null
   /** Where the counters of the rule are that sends it there. */
   counters: number
 }
 
-/** Fills in `to`. Draws ahead. */
+/** Fills in `to` if it knows. Draws ahead (host.dice). */
 export type Foresee = (k: Fields, to: Foreseen) => void
 
 export const call = (callee: Callable, pkt: Packet, hook: number): number => callee.run(pkt, hook, callee.k)
@@ -325,10 +324,7 @@ function emitRules(
   })
   const misses = observed?.observer.misses === true ? js.statement`let f = 0;` : EMPTY
   const body = js.statement`{ let v = 0; ${misses}\n${js.lines(rules)}\nreturn ${end} }`
-  return {
-    body,
-    foresight: ahead.length === 0 ? null : js.statement`{ ${js.lines(ahead)}\nto.callee = null }`,
-  }
+  return { body, foresight: ahead.length === 0 ? null : js.statement`{ ${js.lines(ahead)} }` }
 }
 
 /** Code for the rules in `slots`, which falls through with `end`. */
