@@ -501,9 +501,9 @@ function answerLines(answer: Answer): string[] {
   // The real tool reads answers to earlier questions from the second entry that it updates on, so that what it counts
   // and shows hangs on the order of a random hash. What it did is compared all the same, by the listing that follows.
   if (/ ([2-9]|\d\d+) flow entries have been updated/.test(stderr)) return [`exit ${code}, some were updated`]
-  // Which of them it complains of, too: of one in a zone only as the first. A status that none may have ends it with the
-  // first in no zone, whichever that is.
-  const refused = /Operation failed: Device or resource busy/.test(stderr)
+  // Which of them it complains of, too: of one in a zone only as the first. A status that none may have, or a state of a
+  // protocol whose tags are not said, ends it with the first in no zone, whichever that is.
+  const refused = /Operation failed: (Device or resource busy|invalid parameters)/.test(stderr)
   const updated = refused || / flow entries have been updated/.test(stderr)
   const complaints = stderr
     .split('\n')
