@@ -67,12 +67,16 @@ export class TupleHash {
 
   /** The place of the newest pair that has the hash, -1 none. Hot. */
   first(hash: number): number {
-    return (this.#marks[hash & this.#mask]! & bitOf(hash)) === 0 ? -1 : this.firstNear(hash)
+    const number = hash & this.#mask
+    if ((this.#marks[number]! & bitOf(hash)) === 0) return -1
+    const line = number << LINE_BITS
+    return this.#seek(hash, -1, line + (this.#words[line + END]! || PAIRS) - 2)
   }
 
   /** As first(), for who has touched the home line. Hot. */
   firstNear(hash: number): number {
-    return this.#seek(hash, -1, this.#newest(hash))
+    const line = (hash & this.#mask) << LINE_BITS
+    return this.#seek(hash, -1, line + (this.#words[line + END]! || PAIRS) - 2)
   }
 
   /** The place of the one before it in age, -1 none. Hot. */
