@@ -315,13 +315,19 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
   }
 
   /**
-   * New connections a second that reach the server's interface: a SYN each, to addresses of services from 10.96.0.0 on,
-   * offered without pause. Other sources are connections of their own.
+   * New connections that reach the server's interface: a SYN each, to addresses of services from 10.96.0.0 on, offered
+   * without pause. Other sources are connections of their own. Those a second, and ns of `udp`.
    */
-  async newConnections(services: number, seconds: number, source = CLIENT): Promise<number> {
+  async newConnections(
+    services: number,
+    seconds: number,
+    source = CLIENT,
+  ): Promise<{ rate: number; ns: number }> {
     const before = this.#received()
+    const spent = this.#forwarderNs()
     await this.#run(this.#client, 'syn-flows', source, '10.96.0.0', String(services), '80', String(seconds))
-    return (this.#received() - before) / seconds
+    const packets = this.#received() - before
+    return { rate: packets / seconds, ns: (this.#forwarderNs() - spent) / packets }
   }
 
   /** Bits a second of TCP streams, as the receiver counts. */

@@ -1,10 +1,11 @@
 // npm run bench [-- NAME …]: runs the benchmarks and writes docs/performance.md when all of them ran.
-// npm run bench -- --short: see short.ts.
+// npm run bench -- --short: see short.ts. npm run bench -- --builds WHAT DIRECTORY …: see builds.ts.
 
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../datapath/native/root.ts'
+import { builds } from './builds.ts'
 import { checksums } from './checksum.ts'
 import { connections } from './connections.ts'
 import { drops } from './drop.ts'
@@ -36,6 +37,7 @@ const BENCHES: Readonly<Record<string, { title: string; run: () => Promise<strin
 }
 
 const ROOT = packageRoot()
+if (process.argv[2] === '--builds') process.exit(await builds(process.argv.slice(3)))
 const options = process.argv.slice(2).filter((word) => word.startsWith('--'))
 const asked = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 const unknown = asked.filter((name) => !(name in BENCHES))
@@ -45,7 +47,7 @@ if (unknown.length > 0) {
 }
 const unread = options.find((word) => word !== '--short' && word !== '--write')
 if (unread !== undefined) {
-  console.error(`no option "${unread}"; there are: --short, --short --write`)
+  console.error(`no option "${unread}"; there are: --short, --short --write, --builds`)
   process.exit(2)
 }
 const isShort = options.includes('--short')

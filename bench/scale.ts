@@ -52,7 +52,7 @@ const connections = (services: number): Promise<Runs> =>
     KINDS,
     kubeProxy(services, ENDPOINTS),
     (lab) => lab.newConnections(services, CONNECTIONS_WARM_UP, '10.9.1.3'),
-    (lab, round) => lab.newConnections(services, SERVICE_SECONDS, `10.9.1.${10 + round}`),
+    async (lab, round) => (await lab.newConnections(services, SERVICE_SECONDS, `10.9.1.${10 + round}`)).rate,
     3,
   )
 
