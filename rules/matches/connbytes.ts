@@ -18,20 +18,32 @@ export interface ConnBytes {
 const DIRECTIONS = ['original', 'reply', 'both'] as const
 const MODES = ['packets', 'bytes', 'avgpkt'] as const
 
-/** The number asked for, or -1 for a packet without a connection that is counted. Does not allocate. */
-function measure(pkt: Packet, conntrack: Conntrack, dirs: number, mode: number): number {
+/**
+ * No connection that is counted fits nothing, inverted or not. One function, as a call would allocate a large number that
+ * it gives. Does not allocate.
+ */
+function fits(
+  pkt: Packet,
+  conntrack: Conntrack,
+  dirs: number,
+  mode: number,
+  from: number,
+  to: number,
+  invert: boolean,
+): boolean {
   const { ct } = pkt
-  if (ct < 0 || conntrack.packets(ct, 0) < 0) return -1
+  if (ct < 0 || conntrack.packets(ct, 0) < 0) return false
+  const { acct } = conntrack.table
   let packets = 0
   let bytes = 0
   for (let dir = 0; dir < 2; dir++) {
     if ((dirs & (1 << dir)) === 0) continue
-    packets += conntrack.packets(ct, dir)
-    bytes += conntrack.bytes(ct, dir)
+    packets += acct[ct * 4 + dir * 2]!
+    bytes += acct[ct * 4 + dir * 2 + 1]!
   }
-  if (mode === 0) return packets
-  if (mode === 1) return bytes
-  return packets === 0 ? 0 : Math.floor(bytes / packets)
+  const average = packets === 0 ? 0 : Math.floor(bytes / packets)
+  const value = mode === 0 ? packets : mode === 1 ? bytes : average
+  return (value >= from && value <= to) !== invert
 }
 
 /** An upper end of 0 is not printed either, as libxt_connbytes has it. */
@@ -90,11 +102,7 @@ export const connbytes: Match<ConnBytes> = {
   reads: ['conntrack', 'state'],
   emit(m, js) {
     const dirs = m.direction === 'both' ? 3 : m.direction === 'original' ? 1 : 2
-    const value = js`${js.bind(measure)}(pkt, ${js.env.conntrack}, ${dirs}, ${MODES.indexOf(m.mode)})`
-    return js`${js.bind(within)}(${value}, ${Number(m.from)}, ${Number(m.to)}, ${m.invert})`
+    const mode = MODES.indexOf(m.mode)
+    return js`${js.bind(fits)}(pkt, ${js.env.conntrack}, ${dirs}, ${mode}, ${Number(m.from)}, ${Number(m.to)}, ${m.invert})`
   },
 }
-
-/** No connection fits nothing, inverted or not. */
-const within = (value: number, from: number, to: number, invert: boolean): boolean =>
-  value >= 0 && (value >= from && value <= to) !== invert

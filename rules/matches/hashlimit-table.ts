@@ -288,24 +288,9 @@ export class HashLimitTable {
 /** The tables of a host, by `4NAME`. */
 export const hashLimitTables = (host: Host) => sharedOf<HashLimitTable>(host, 'hashlimit')
 
-/** hashlimit_byte_cost(). Allocates where the table is one of packets, whose costs are that long. */
-function byteCost(b: Bucket, length: number): number {
-  const chunks = (length >> 4) + 1
-  const whole =
-    b.costHigh === 0
-      ? chunks * b.cost
-      : Number(BigInt.asUintN(64, BigInt(chunks) * ((BigInt(b.costHigh) << 32n) | BigInt(b.cost))))
-  const cost = Math.min(whole, SECOND_BYTES)
-  if (b.creditHigh === 0 && b.credit < cost && (b.cap > 0 || b.capHigh > 0)) {
-    if (b.cap === 0) {
-      b.cap = WORD
-      b.capHigh--
-    }
-    b.cap--
-    b.credit = SECOND_BYTES
-  }
-  return cost
-}
+/** The cost of so many times 16 bytes where the table is one of packets, whose costs are that long. Allocates. */
+const longCost = (b: Bucket, chunks: number): number =>
+  Number(BigInt.asUintN(64, BigInt(chunks) * ((BigInt(b.costHigh) << 32n) | BigInt(b.cost))))
 
 /** ports6() found the chain or the ports cut short, or no next header: the packet is dropped. */
 let cut = false
@@ -361,7 +346,24 @@ export function limited(
     bucket.current += m.bytes ? length : 1
     return (!bucket.over && bucket.current <= bucket.burst) !== m.above
   }
-  const cost = m.bytes ? byteCost(bucket, length) : bucket.cost
+  let { cost } = bucket
+  if (m.bytes) {
+    // hashlimit_byte_cost(); in here, and each branch with a minimum of its own, so that V8 knows that the cost is a number
+    // and need not make an object of it.
+    const chunks = (length >> 4) + 1
+    cost =
+      bucket.costHigh === 0
+        ? Math.min(chunks * cost, SECOND_BYTES)
+        : Math.min(longCost(bucket, chunks), SECOND_BYTES)
+    if (bucket.creditHigh === 0 && bucket.credit < cost && (bucket.cap > 0 || bucket.capHigh > 0)) {
+      if (bucket.cap === 0) {
+        bucket.cap = WORD
+        bucket.capHigh--
+      }
+      bucket.cap--
+      bucket.credit = SECOND_BYTES
+    }
+  }
   // Rules that share a table may count otherwise than the first of them, which made it.
   const costHigh = m.bytes ? 0 : bucket.costHigh
   if (bucket.creditHigh < costHigh || (bucket.creditHigh === costHigh && bucket.credit < cost)) return m.above
