@@ -151,7 +151,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   constructor(host: Host) {
     this.host = host
-    this.table = new EntryTable(host.random.u32(), 1024, 262144)
+    this.table = new EntryTable(host.random.i32(), 1024, 262144)
     this.events = new Events(this.table)
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)

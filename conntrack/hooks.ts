@@ -202,7 +202,8 @@ function confirmNew(ct: Conntrack, pkt: Packet, entry: number): Verdict {
     stats.insertFailed++
     return Verdict.Drop
   }
-  const limit = MIN_CHAINLEN + (table.confirmed < MIN_CHAINLEN ? 0 : ct.host.random.u32() % MAX_CHAINLEN)
+  const limit =
+    MIN_CHAINLEN + (table.confirmed < MIN_CHAINLEN ? 0 : (ct.host.random.i32() >>> 0) % MAX_CHAINLEN)
   let clash = table.findClash(entry, 0, limit)
   if (clash === -1) clash = table.findClash(entry, 1, limit)
   if (clash === TOO_LONG) {

@@ -245,7 +245,7 @@ export class Synproxy {
 
   /** cookie_hash(): keyed with what this host drew. */
   #hash(pkt: Packet, count: number, key: 0 | 1): number {
-    while (this.#secrets.length < 4) this.#secrets.push(this.#host.random.u32())
+    while (this.#secrets.length < 4) this.#secrets.push(this.#host.random.i32())
     const ports = (pkt.sport << 16) | pkt.dport
     let saddr = pkt.s0
     let daddr = pkt.d0

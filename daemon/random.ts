@@ -14,16 +14,20 @@ export class SeededRandom implements Random {
     this.#a = 0
     this.#b = seed | 0
     this.#c = Math.floor(seed / 0x1_0000_0000) | 0
-    for (let i = 0; i < 12; i++) this.u32()
+    for (let i = 0; i < 12; i++) this.i32()
   }
 
-  /** Uniform unsigned 32-bit number. Does not allocate. */
-  u32(): number {
+  i32(): number {
     const out = (this.#a + this.#b + this.#counter) | 0
     this.#counter = (this.#counter + 1) | 0
     this.#a = this.#b ^ (this.#b >>> 9)
     this.#b = (this.#c + (this.#c << 3)) | 0
     this.#c = (((this.#c << 21) | (this.#c >>> 11)) + out) | 0
-    return out >>> 0
+    return out
+  }
+
+  /** The same as an unsigned number. */
+  u32(): number {
+    return this.i32() >>> 0
   }
 }

@@ -1,6 +1,6 @@
 // Numbers by chance that may be looked at before they are drawn.
 //
-//     source ─▶ held: looked at, not yet drawn ─▶ u32()
+//     source ─▶ held: looked at, not yet drawn ─▶ i32()
 //
 // Where nobody looks ahead, nothing is held: what is drawn is what the source gives now.
 
@@ -13,7 +13,7 @@ export class Dice implements Random {
   /** The numbers to come; look() says from which on. */
   readonly ahead: Ahead
   readonly #source: Random
-  readonly #held = new Uint32Array(MOST)
+  readonly #held = new Int32Array(MOST)
   /** Where the next one is. */
   #first = 0
   #count = 0
@@ -24,8 +24,8 @@ export class Dice implements Random {
   }
 
   /** Hot. */
-  u32(): number {
-    if (this.#count === 0) return this.#source.u32()
+  i32(): number {
+    if (this.#count === 0) return this.#source.i32()
     const drawn = this.#held[this.#first]!
     this.#first = (this.#first + 1) & (MOST - 1)
     this.#count--
@@ -35,7 +35,7 @@ export class Dice implements Random {
   /** What the draw behind `others` draws from now will give; 0 beyond what may be held. Hot. */
   peek(others: number): number {
     if (others >= MOST) return 0
-    while (this.#count <= others) this.#held[(this.#first + this.#count++) & (MOST - 1)] = this.#source.u32()
+    while (this.#count <= others) this.#held[(this.#first + this.#count++) & (MOST - 1)] = this.#source.i32()
     return this.#held[(this.#first + others) & (MOST - 1)]!
   }
 
@@ -54,7 +54,7 @@ class Ahead implements Random {
     this.#dice = dice
   }
 
-  u32(): number {
+  i32(): number {
     return this.#dice.peek(this.others++)
   }
 }

@@ -31,8 +31,11 @@ import { declareStack } from './tunables-stack.ts'
 
 /** Seedable source of randomness. */
 export interface Random {
-  /** Uniform unsigned 32-bit number. */
-  u32(): number
+  /**
+   * Uniform 32-bit number, signed: beyond 2^31 a call that V8 does not inline would allocate an unsigned one. Does not
+   * allocate.
+   */
+  i32(): number
 }
 
 /** What conntrack hangs into the datapath; null while it is not loaded. */
@@ -169,7 +172,7 @@ export class Host {
     const range = delay < 0 ? 2 ** 34 + delay * 1000 : delay * 1000
     this.fib.addresses6.checks.restart(
       device,
-      () => this.now + (range === 0 ? 0 : (this.random.u32() / 2 ** 32) * range),
+      () => this.now + (range === 0 ? 0 : ((this.random.i32() >>> 0) / 2 ** 32) * range),
     )
     this.fib.addresses6.finishChecks(this.now)
   }

@@ -28,6 +28,6 @@ export class IcmpLimit {
 
   /** One credit on average, so that nobody can count them. */
   consume(): void {
-    this.#credit -= this.#host.random.u32() % 3
+    this.#credit -= (this.#host.random.i32() >>> 0) % 3
   }
 }

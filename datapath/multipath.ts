@@ -295,7 +295,7 @@ export class Multipath {
     if ((fields & Field.DstPort) !== 0) w[PORTS] = w[PORTS]! | (swap16(flow.ports) << 16)
   }
 
-  /** __flow_hash_from_keys(): both directions of a flow have one hash; never 0. Unsigned 32 bits. */
+  /** __flow_hash_from_keys(): both directions of a flow have one hash; never 0. A signed word. */
   #finish(family: number): number {
     const w = this.#words
     const n = addressWords(family)
@@ -309,7 +309,7 @@ export class Multipath {
     if (family !== 0 && ports >>> 16 < (ports & 0xffff)) w[PORTS] = (ports << 16) | (ports >>> 16)
     const { multipathHashSeed } = this.#conf
     const seed = multipathHashSeed === 0 ? USUAL_SEED : multipathHashSeed
-    const hash = sipHash(this.#v, w, HASHED_BLOCKS + n, seed)
+    const hash = sipHash(this.#v, w, HASHED_BLOCKS + n, seed | 0)
     return hash === 0 ? 1 : hash
   }
 }
@@ -332,7 +332,7 @@ export function dissectedPorts(pkt: Packet, memory: FrameMemory): number {
   return offset < 0 || at + 4 > pkt.end ? 0 : memory.view.getInt32(at)
 }
 
-/** SipHash-2-4 of `n` blocks of eight bytes, both halves of the key {seed, seed}: the low 32 bits, unsigned. */
+/** SipHash-2-4 of `n` blocks of eight bytes, both halves of the key {seed, seed}: the low 32 bits, as a signed word. */
 function sipHash(v: Int32Array, words: Int32Array, n: number, seed: number): number {
   // v0..v3, each low half first.
   v[0] = 0x70736575 ^ seed
@@ -360,7 +360,7 @@ function sipHash(v: Int32Array, words: Int32Array, n: number, seed: number): num
   v[1] = v[1]! ^ last
   v[4] = v[4]! ^ 0xff
   for (let i = 0; i < 4; i++) round(v)
-  return (v[0]! ^ v[2]! ^ v[4]! ^ v[6]!) >>> 0
+  return v[0]! ^ v[2]! ^ v[4]! ^ v[6]!
 }
 
 function round(v: Int32Array): void {

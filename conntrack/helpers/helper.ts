@@ -157,7 +157,7 @@ export function announceAtFreePort(ct: Conntrack, e: Expectation, port: number):
     const result = announce(ct, e)
     if (result === ExpectError.None) return at
     if (result !== ExpectError.Busy || --left < 0) return 0
-    at = port + Math.floor((ct.host.random.u32() / 0x100000000) * range)
+    at = port + Math.floor(((ct.host.random.i32() >>> 0) / 0x100000000) * range)
   }
 }
 

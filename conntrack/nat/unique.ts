@@ -44,7 +44,7 @@ export class UniqueTuple {
   constructor(conntrack: Conntrack, random: Random) {
     this.#conntrack = conntrack
     this.#random = random
-    this.sources = new SourceIndex(conntrack.table, random.u32())
+    this.sources = new SourceIndex(conntrack.table, random.i32())
   }
 
   /**
@@ -138,7 +138,7 @@ export class UniqueTuple {
     const initval = range.persistent ? 0 : swap32(ipv4 ? tuple.d0 : tuple.d3) ^ zone
     let j = jhash4(swap32(tuple.s0), swap32(tuple.s1), swap32(tuple.s2), swap32(tuple.s3), initval)
     if (ipv4) {
-      const word = (min[0] + scale(j, (max[0] - min[0] + 1) >>> 0)) | 0
+      const word = (min[0] + scale(j, (max[0] - min[0] + 1) | 0)) | 0
       if (manip === Manip.Src) tuple.s0 = word
       else tuple.d0 = word
       return
@@ -146,11 +146,11 @@ export class UniqueTuple {
     let full = false
     for (let i = 0; i < 4; i++) {
       const from = full ? 0 : min[i]!
-      const count = full ? 0xffffffff : (max[i]! - min[i]! + 1) >>> 0
+      const count = full ? -1 : (max[i]! - min[i]! + 1) | 0
       const word = (from + scale(j, count)) | 0
       if (word !== max[i]) full = true
       setWord(tuple, manip, i, word)
-      if (!range.persistent) j = (j ^ swap32(destinationWord(tuple, i))) >>> 0
+      if (!range.persistent) j ^= swap32(destinationWord(tuple, i))
     }
   }
 
@@ -209,7 +209,7 @@ export class UniqueTuple {
     if (size <= 0) size += 0x100000000
     let off = 0
     if (range.offset) off = ((source ? tuple.ports >>> 16 : tuple.ports & 0xffff) - range.basePort) & 0xffff
-    else if (range.random || manip === Manip.Src) off = this.#random.u32() & 0xffff
+    else if (range.random || manip === Manip.Src) off = this.#random.i32() & 0xffff
 
     let attempts = Math.min(size, MAX_ATTEMPTS)
     for (;;) {
@@ -221,7 +221,7 @@ export class UniqueTuple {
       }
       if (attempts >= size || attempts < 16) return
       attempts >>= 1
-      off = this.#random.u32() & 0xffff
+      off = this.#random.i32() & 0xffff
     }
   }
 

@@ -42,9 +42,9 @@ export class PacketRandom implements Random {
     this.inner = this.next ?? new SeededRandom(this.#seed * 0x1_0000_0000 + n + 1)
   }
 
-  u32(): number {
+  i32(): number {
     this.drawn++
-    return this.inner.u32()
+    return this.inner.i32()
   }
 }
 

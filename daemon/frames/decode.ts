@@ -142,7 +142,7 @@ function transport(proto: number, d: Uint8Array, whole: boolean, start: number):
     case 132:
       if (d.length < 12) break
       return `sctp ${v.getUint16(0)} > ${v.getUint16(2)} vtag ${v.getUint32(4)} ${toHex(d.slice(12, 28))} len ${d.length}${
-        whole && v.getUint32(8, true) !== sctpCrc(d, 0, d.length) ? ' BAD-CRC' : ''
+        whole && v.getInt32(8, true) !== sctpCrc(d, 0, d.length) ? ' BAD-CRC' : ''
       }`
     case 33:
       if (d.length < 12) break

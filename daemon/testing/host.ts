@@ -451,12 +451,12 @@ class Reseedable implements Random {
   /** Back to the mark. */
   seed(): void {
     this.#numbers = new SeededRandom(this.#seed)
-    for (let i = 0; i < this.#atStart; i++) this.#numbers.u32()
+    for (let i = 0; i < this.#atStart; i++) this.#numbers.i32()
   }
 
-  u32(): number {
+  i32(): number {
     this.#drawn++
-    return this.#numbers.u32()
+    return this.#numbers.i32()
   }
 }
 

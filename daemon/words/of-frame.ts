@@ -210,7 +210,7 @@ function readTransport(inside: Inside, f: Uint8Array): boolean {
       if (length < 12) return unread(packet)
       packet.vtag = u32(f, at + 4)
       packet.chunks = hexOf(f.subarray(at + 12, end))
-      const crc = new DataView(f.buffer, f.byteOffset).getUint32(at + 8, true)
+      const crc = new DataView(f.buffer, f.byteOffset).getInt32(at + 8, true)
       if (whole && crc !== sctpCrc(f, at, end)) packet.badChecksum = true
       return true
     }

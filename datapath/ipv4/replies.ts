@@ -600,7 +600,7 @@ export class Replies {
     view.setUint8(l3, IPV4_PLAIN + (options.length >> 2))
     view.setUint8(l3 + 1, tos)
     view.setUint16(l3 + 2, pkt.end - l3)
-    view.setUint16(l3 + 4, df ? 0 : host.random.u32() & 0xffff)
+    view.setUint16(l3 + 4, df ? 0 : host.random.i32() & 0xffff)
     view.setUint16(l3 + 6, df ? IP_DF : 0)
     // A group may be the first stop of a source route that is turned round.
     view.setUint8(

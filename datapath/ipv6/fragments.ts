@@ -357,7 +357,7 @@ export class Fragments6 {
     }
     if (limit < header + 2 * FRAGMENT_HEADER_LEN) return limit
     const room = limit - header - FRAGMENT_HEADER_LEN
-    const id = host.random.u32()
+    const id = host.random.i32()
     const next = view.getUint8(l3 + nextAt)
     const list = fragList !== null && fits6(fragList, header, room) ? fragList : null
     let from = l3 + header

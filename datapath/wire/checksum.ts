@@ -165,7 +165,7 @@ export function transportChecksumOk(pkt: Packet, memory: Memory): boolean {
     case IPPROTO_SCTP:
       return (
         !sctpFits(pkt.l4, pkt.end) ||
-        view.getUint32(pkt.l4 + SCTP_CHECKSUM, true) === sctpCrc(memory.bytes, pkt.l4, pkt.end)
+        view.getInt32(pkt.l4 + SCTP_CHECKSUM, true) === sctpCrc(memory.bytes, pkt.l4, pkt.end)
       )
     case IPPROTO_DCCP: {
       if (!dccpFits(pkt.l4, pkt.end) || DCCP_CHECKSUM + 2 > length) return true

@@ -15,12 +15,12 @@ const TABLE = new Int32Array(256).map((_, n) => {
   return c | 0
 })
 
-/** CRC32c of the SCTP packet [l4, end) with its checksum field taken as zero, as read little-endian from the field. */
+/** CRC32c of the SCTP packet [l4, end) with its checksum field taken as zero, as read little-endian from the field, signed. */
 export function sctpCrc(bytes: Uint8Array, l4: number, end: number): number {
   let crc = -1
   for (let i = l4; i < end; i++) {
     const byte = i >= l4 + SCTP_CHECKSUM && i < l4 + SCTP_CHECKSUM + 4 ? 0 : bytes[i]!
     crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8)
   }
-  return ~crc >>> 0
+  return ~crc
 }

@@ -14,7 +14,7 @@ import {
   headerOf,
   listNumber,
   printNumber,
-  within,
+  wordWithin,
 } from './headers6.ts'
 import { words } from './parts.ts'
 
@@ -37,7 +37,7 @@ function fits(pkt: Packet, memory: FrameMemory, m: Ah6): boolean {
     pkt.hotdrop = true
     return false
   }
-  if (!within(view.getUint32(at + 4), m.range, m.invert)) return false
+  if (!wordWithin(view, at + 4, m.range, m.invert)) return false
   if (!fitsNumber(length, m.length)) return false
   return !m.reserved || view.getUint16(at + 2) === 0
 }

@@ -178,7 +178,7 @@ function findAttribute(view: DataView, at: number, end: number, type: number): n
 /** bpf_skb_get_nlattr(), bpf_skb_get_nlattr_nest(): where from byte `a` on stands the attribute of type `x`, 0 nowhere. */
 function attribute(pkt: Packet, view: DataView, nested: boolean, a: number, x: number): number {
   const { l3, end } = pkt
-  if (pkt.isNonlinear || end - l3 < NLA_HEADER_LEN || a > end - l3 - NLA_HEADER_LEN) return 0
+  if (pkt.isNonlinear || end - l3 < NLA_HEADER_LEN || a >>> 0 > end - l3 - NLA_HEADER_LEN) return 0
   let at = l3 + a
   let stop = end
   if (nested) {
@@ -190,7 +190,7 @@ function attribute(pkt: Packet, view: DataView, nested: boolean, a: number, x: n
   return at < 0 ? 0 : at - l3
 }
 
-/** What an ancillary load gives; -1 ends the program, which answers what is in A (the packet has no device). */
+/** What an ancillary load gives, of those below 2^31; `a` and `x` as signed words; -1 ends the program, which answers what is in A (the packet has no device). */
 function ancillary(pkt: Packet, host: Host, what: number, a: number, x: number): number {
   switch (what) {
     case AD.Protocol:
@@ -201,12 +201,8 @@ function ancillary(pkt: Packet, host: Host, what: number, a: number, x: number):
       return pkt.device?.index ?? -1
     case AD.HaType:
       return pkt.device === null ? -1 : hardwareType(pkt.device)
-    case AD.Mark:
-      return pkt.mark >>> 0
     case AD.PayOffset:
       return payloadOffset(pkt, host.memory.view)
-    case AD.Random:
-      return host.random.u32()
     case AD.Queue:
       return pkt.queue
     case AD.NlAttr:
@@ -278,7 +274,10 @@ function statement({ code, jt, jf, k }: Instruction, at: number): string {
         default:
           if (k < AD_OFF) return load(code, String(k | 0))
           if (k - AD_OFF === AD.AluXorX) return 'a = (a ^ x) >>> 0;'
-          return `t = ancillary(pkt, host, ${k - AD_OFF}, a, x); if (t < 0) return pkt !== null && a !== 0; a = t;`
+          // Words beyond 2^31, which a call would have to allocate.
+          if (k - AD_OFF === AD.Mark) return 'if (pkt === null) return false; a = pkt.mark;'
+          if (k - AD_OFF === AD.Random) return 'if (pkt === null) return false; a = host.random.i32() >>> 0;'
+          return `t = ancillary(pkt, host, ${k - AD_OFF}, a | 0, x | 0); if (t < 0) return pkt !== null && a !== 0; a = t;`
       }
     case LDX:
       if ((code & 0xe0) === MSH)

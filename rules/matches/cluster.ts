@@ -34,7 +34,7 @@ function isOurs(pkt: Packet, conntrack: Conntrack, m: Cluster): boolean {
   const { words } = conntrack.table
   const master = words[pkt.ct * STRIDE + MASTER]!
   const entry = master > 0 ? master - 1 : pkt.ct
-  const node = scale(hashOf(words, entry * STRIDE, m.seed), m.nodes)
+  const node = scale(hashOf(words, entry * STRIDE, m.seed | 0), m.nodes)
   return ((m.mask >>> node) & 1) !== (m.invert ? 1 : 0)
 }
 

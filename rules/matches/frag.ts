@@ -5,7 +5,7 @@ import type { FrameMemory } from '../../datapath/ring.ts'
 import { FRAGMENT_HEADER_LEN, NEXTHDR_FRAGMENT } from '../../datapath/wire/ipv6-headers.ts'
 import type { Match } from '../extension.ts'
 import { bits } from '../layout.ts'
-import { type AskedNumber, askedNumber, headerOf, listNumber, printNumber, within } from './headers6.ts'
+import { type AskedNumber, askedNumber, headerOf, listNumber, printNumber, wordWithin } from './headers6.ts'
 import { printRange, type Range, words } from './parts.ts'
 
 export interface Frag {
@@ -33,7 +33,7 @@ function fits(pkt: Packet, memory: FrameMemory, m: Frag): boolean {
   const at = headerOf(pkt, memory, NEXTHDR_FRAGMENT, FRAGMENT_HEADER_LEN)
   if (at < 0) return false
   const { view } = memory
-  if (!within(view.getUint32(at + 4), m.id, m.idInvert)) return false
+  if (!wordWithin(view, at + 4, m.id, m.idInvert)) return false
   const word = view.getUint16(at + 2)
   if (m.reserved && (view.getUint8(at + 1) !== 0 || (word & RESERVED) !== 0)) return false
   if (m.first && (word & OFFSET) !== 0) return false

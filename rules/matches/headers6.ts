@@ -41,3 +41,14 @@ export function headerOf(pkt: Packet, memory: FrameMemory, kind: number, bytes: 
 /** spi_match() and its like: a number in a range, both ends included. */
 export const within = (field: number, range: readonly [number, number], invert: boolean): boolean =>
   (field >= range[0] && field <= range[1]) !== invert
+
+/** The same of the unsigned word at `at`; handed over itself, a large one would be allocated. */
+export function wordWithin(
+  view: DataView,
+  at: number,
+  range: readonly [number, number],
+  invert: boolean,
+): boolean {
+  const word = view.getUint32(at)
+  return (word >= range[0] && word <= range[1]) !== invert
+}

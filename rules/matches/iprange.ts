@@ -48,12 +48,13 @@ function parseRange(o: Options, flag: string): AddressRange | null {
 const format = ({ min, max }: AddressRange, family: Family): string =>
   `${formatAddress(min, family)}-${formatAddress(max, family)}`
 
-/** Words of an address against another, unsigned, the first word first. */
+/** Words of an address against another, unsigned, the first word first: below 0 for a lower one, above for a higher. */
 function compare(w0: number, w1: number, w2: number, w3: number, to: Words): number {
-  if (w0 !== to[0]) return (w0 >>> 0) - (to[0] >>> 0)
-  if (w1 !== to[1]) return (w1 >>> 0) - (to[1] >>> 0)
-  if (w2 !== to[2]) return (w2 >>> 0) - (to[2] >>> 0)
-  return (w3 >>> 0) - (to[3] >>> 0)
+  if (w0 !== to[0]) return w0 >>> 0 < to[0] >>> 0 ? -1 : 1
+  if (w1 !== to[1]) return w1 >>> 0 < to[1] >>> 0 ? -1 : 1
+  if (w2 !== to[2]) return w2 >>> 0 < to[2] >>> 0 ? -1 : 1
+  if (w3 !== to[3]) return w3 >>> 0 < to[3] >>> 0 ? -1 : 1
+  return 0
 }
 
 /** Does not allocate. */

@@ -110,7 +110,7 @@ export const statistic: Match<Statistic> = {
   emit(m, js) {
     const hit =
       m.mode === 'random'
-        ? js`(${js.env.host.dice}.u32() & 0x7fffffff) < ${m.threshold}`
+        ? js`(${js.env.host.dice}.i32() & 0x7fffffff) < ${m.threshold}`
         : js`${js.bind(nth)}(${js.state}, ${m.every - 1})`
     return m.invert ? js`!${hit}` : hit
   },

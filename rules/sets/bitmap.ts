@@ -28,7 +28,7 @@ interface BitmapKind {
   written(options: SetOptions): number
   /** From and to of an element's options; throws SetError. */
   span(options: SetOptions): readonly [number, number]
-  /** The packet's value, -1 if it has none. Hot. */
+  /** Row of the packet's element, -1 if it can have none; of a value itself a call would allocate a large one. Hot. */
   pick(pkt: Packet, source: boolean): number
   read(value: number): SetMember
   header(): SetOptions
@@ -200,9 +200,7 @@ export class BitmapSet implements SetData {
   #pick(pkt: Packet, dirs: number): number {
     // A MAC is asked for, and nothing that this host receives has one.
     if (this.#macs !== null) return -1
-    const { first, last, step } = this.#kind
-    const value = this.#kind.pick(pkt, (dirs & 1) !== 0)
-    return value < first || value > last ? -1 : Math.floor((value - first) / step)
+    return this.#kind.pick(pkt, (dirs & 1) !== 0)
   }
 
   #live(row: number): boolean {
@@ -270,7 +268,10 @@ export function addressBitmap(options: SetOptions, env: SetEnv, macs: boolean): 
       const mask = prefixMask(o.cidr, 4)[0]
       return [(ip & mask) >>> 0, (ip | ~mask) >>> 0]
     },
-    pick: (pkt, source) => (source ? pkt.s0 : pkt.d0) >>> 0,
+    pick(pkt, source) {
+      const value = (source ? pkt.s0 : pkt.d0) >>> 0
+      return value < first || value > last ? -1 : Math.floor((value - first) / step)
+    },
     read: (value) => ({ ip: [value | 0, 0, 0, 0] }),
     header: () => ({
       ip: [first | 0, 0, 0, 0],
@@ -303,7 +304,8 @@ export function portBitmap(options: SetOptions, env: SetEnv): BitmapSet {
       pick(pkt, source) {
         if (pkt.proto !== IPPROTO_TCP && pkt.proto !== IPPROTO_UDP) return -1
         const word = portWord(pkt, source, memory)
-        return word < 0 ? -1 : word & 0xffff
+        const port = word & 0xffff
+        return word < 0 || port < first || port > last ? -1 : port - first
       },
       read: (value) => ({ port: value }),
       header: () => ({ port: first, portTo: last }),

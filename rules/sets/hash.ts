@@ -96,7 +96,7 @@ export class HashSet implements SetData {
     this.#hashsize = roundUp(Math.max(options.hashsize ?? DEFAULT_HASHSIZE, MIN_HASHSIZE))
     this.#maxelem = options.maxelem ?? DEFAULT_MAXELEM
     this.#bucketsize = bucket(options.bucketsize ?? MAX_BUCKET)
-    this.#initval = options.initval ?? env.host.random.u32()
+    this.#initval = options.initval ?? env.host.random.i32() >>> 0
 
     this.#at = layout.at
     this.#nets = layout.nets

@@ -84,10 +84,10 @@ function share(pkt: Packet, env: CompileEnv, rule: ClusterIp): number {
   const ports = m.mode === 0 ? 0 : portsOf(pkt, env.host.memory.view)
   const hash =
     m.mode === 0
-      ? jhashWord(pkt.s0, m.init)
+      ? jhashWord(pkt.s0, m.init | 0)
       : m.mode === 1
-        ? jhashWords2(pkt.s0, ports >>> 16, m.init)
-        : jhashWords3(pkt.s0, ports >>> 16, ports & 0xffff, m.init)
+        ? jhashWords2(pkt.s0, ports >>> 16, m.init | 0)
+        : jhashWords3(pkt.s0, ports >>> 16, ports & 0xffff, m.init | 0)
   const node = scale(hash, m.total) + 1
   if (info === CtInfo.New) env.conntrack.setMark(pkt.ct, node)
   if (node !== m.local) return Verdict.Drop

@@ -175,12 +175,12 @@ class HMarker {
     this.#env = env
   }
 
-  /** hmark_hash(). */
+  /** hmark_hash(): the mark, as a signed word. */
   #hash(src: number, dst: number, ports: number, proto: number): number {
     const m = this.#m
     const swap = dst >>> 0 < src >>> 0
-    const hash = jhashWords3(swap ? dst : src, swap ? src : dst, ports, m.rnd) ^ (proto & m.protoMask)
-    return (scale(hash >>> 0, m.mod) + m.offset) >>> 0
+    const hash = jhashWords3(swap ? dst : src, swap ? src : dst, ports, m.rnd | 0) ^ (proto & m.protoMask)
+    return (scale(hash, m.mod | 0) + m.offset) | 0
   }
 
   /** hmark_swap_ports(). */
@@ -208,7 +208,7 @@ class HMarker {
     const at = proto === IPPROTO_ICMP ? -1 : portsOffset(proto)
     if (at >= 0 && (view.getUint16(l3 + IPV4_FRAG) & (IP_MF | IP_OFFSET)) === 0 && l4 + at + 4 <= pkt.end)
       ports = this.#ports(view.getInt32(l4 + at))
-    pkt.mark = this.#hash(s0 & this.#src[0], d0 & this.#dst[0], ports, proto)
+    pkt.mark = this.#hash(s0 & this.#src[0], d0 & this.#dst[0], ports, proto) >>> 0
   }
 
   /** hmark_pkt_set_htuple_ipv6(): of the packet itself, or of the one that an ICMPv6 error quotes. */
@@ -218,7 +218,7 @@ class HMarker {
     const s = this.#src
     const d = this.#dst
     if (!findUpper(view, l3, end)) {
-      pkt.mark = this.#hash(0, 0, 0, 0)
+      pkt.mark = this.#hash(0, 0, 0, 0) >>> 0
       return
     }
     let src = (pkt.s0 & s[0]) ^ (pkt.s1 & s[1]) ^ (pkt.s2 & s[2]) ^ (pkt.s3 & s[3])
@@ -237,7 +237,7 @@ class HMarker {
     let ports = 0
     const from = proto === IPPROTO_ICMPV6 || fragment ? -1 : portsOffset(proto)
     if (from >= 0 && at + from + 4 <= end) ports = this.#ports(view.getInt32(at + from))
-    pkt.mark = this.#hash(src, dst, ports, proto)
+    pkt.mark = this.#hash(src, dst, ports, proto) >>> 0
   }
 
   /** hmark_ct_set_htuple(): the original source and the source of the answers. */
@@ -245,7 +245,7 @@ class HMarker {
     const entry = pkt.ct
     if (entry < 0) {
       // A template is an entry of zeros.
-      if (pkt.ctTemplate !== null) pkt.mark = this.#hash(0, 0, this.#ports(0), 0)
+      if (pkt.ctTemplate !== null) pkt.mark = this.#hash(0, 0, this.#ports(0), 0) >>> 0
       return
     }
     const w = this.#env.conntrack.table.words
@@ -263,7 +263,7 @@ class HMarker {
     const proto = w[o + META]! >> 8
     const ports =
       proto === IPPROTO_ICMP ? 0 : this.#ports((w[o + PORTS]! & 0xffff0000) | (w[r + PORTS]! >>> 16))
-    pkt.mark = this.#hash(src, dst, ports, proto)
+    pkt.mark = this.#hash(src, dst, ports, proto) >>> 0
   }
 }
 

@@ -178,8 +178,8 @@ class StepRandom {
   begin(n: number): void {
     this.#inner = new SeededRandom(n)
   }
-  u32(): number {
-    return this.#inner.u32()
+  i32(): number {
+    return this.#inner.i32()
   }
 }
 

@@ -77,7 +77,7 @@ function build(dice: Dice): { readonly host: Host; readonly commands: readonly s
   const host = new Host({
     memory: new FrameMemory(2, 2048),
     egress: { send: () => {}, flush: () => {} },
-    random: { u32: () => dice.below(0x100000000) },
+    random: { i32: () => dice.below(0x100000000) | 0 },
   })
   const { devices, fib, tunables } = host
   const commands: string[] = []

@@ -400,11 +400,11 @@ describe('statistic', () => {
   test('31 bits below the threshold', () => {
     const world = new World()
     let next = 0
-    Object.assign(world.host.random, { u32: () => next })
+    Object.assign(world.host.random, { i32: () => next })
     const pkt = world.forwarded(frame)!
     const match = world.match('-m statistic --mode random --probability 0.5')
     const answers = [0x3fffffff, 0x40000000, 0xbfffffff, 0xc0000000, 0, 0xffffffff].map((value) => {
-      next = value
+      next = value | 0
       return match(pkt)
     })
     expect(answers.join('')).toBe('101010')

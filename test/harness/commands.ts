@@ -71,7 +71,7 @@ export class OurTools {
 
   constructor() {
     const memory = new FrameMemory(1, 2000)
-    const host = new Host({ memory, egress: new MemoryEgress(memory), random: { u32: () => 4 } })
+    const host = new Host({ memory, egress: new MemoryEgress(memory), random: { i32: () => 4 } })
     const conntrack = new Conntrack(host)
     const sets = new Sets(host)
     setAccounts(new MachineAccounts())

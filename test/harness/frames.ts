@@ -4,7 +4,7 @@ export * from '../../daemon/frames/build.ts'
 export { decode } from '../../daemon/frames/decode.ts'
 export { fragment } from '../../daemon/frames/fragment.ts'
 
-/** xorshift32: the seeded randomness of tests; `u32` as Host wants it. */
+/** xorshift32: the seeded randomness of tests. */
 export class SeededRandom {
   #state: number
   constructor(seed: number) {
@@ -17,6 +17,10 @@ export class SeededRandom {
     x ^= x << 5
     this.#state = x
     return Math.imul(x, 0x9e3779b1) >>> 0
+  }
+  /** As Host wants it. */
+  i32(): number {
+    return this.u32() | 0
   }
   /** 0 to n - 1. */
   below(n: number): number {

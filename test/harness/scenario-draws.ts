@@ -417,7 +417,7 @@ export class DrawnRandom implements Random {
     return ends
   }
 
-  /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see u32(). */
+  /** Sets the 16 bits from which nf_nat_l4proto_unique_tuple() arrives at the ports; not 0, see i32(). */
   #aim(drawn: Drawn): void {
     const { source, destination } = drawn
     const destinations = destination === null ? [] : this.#asked(drawn, destination, false)
@@ -458,8 +458,8 @@ export class DrawnRandom implements Random {
   }
 
   /** Identifications are drawn here too; 0 would look as if none had been, so the lower 16 bits never are. */
-  u32(): number {
-    const some = this.#plain.u32()
+  i32(): number {
+    const some = this.#plain.i32()
     const plain = (some & 0xffff) === 0 ? some + 1 : some
     const wanted = this.#next[0] ?? null
     if (this.#next.length > 1) this.#next.shift()
@@ -469,8 +469,8 @@ export class DrawnRandom implements Random {
       // The lower ones, which lead NAT, count as a fraction to a helper.
       const lower = wanted ?? 1
       const least = Math.ceil(upper - lower / 0x10000 + 1e-6)
-      return ((Math.max(0, Math.min(0xffff, least)) << 16) | lower) >>> 0
+      return (Math.max(0, Math.min(0xffff, least)) << 16) | lower
     }
-    return wanted === null ? plain : ((plain & 0xffff0000) | wanted) >>> 0
+    return wanted === null ? plain : (plain & 0xffff0000) | wanted
   }
 }

@@ -18,8 +18,8 @@ class Luck implements Random {
   constructor(misses: number) {
     this.#misses = misses
   }
-  u32(): number {
-    return this.#misses-- > 0 ? 0xffffffff : 0
+  i32(): number {
+    return this.#misses-- > 0 ? -1 : 0
   }
 }
 
@@ -141,7 +141,7 @@ export class Probe {
   /** The stream of a seed as a new host has it. */
   #fresh(side: Side, seed: number): Random {
     const random = new SeededRandom(seed)
-    for (let i = 0; i < side.drawnBefore; i++) random.u32()
+    for (let i = 0; i < side.drawnBefore; i++) random.i32()
     return random
   }
 }

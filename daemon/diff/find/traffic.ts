@@ -77,10 +77,10 @@ export class Traffic {
   }
 
   #draw<T>(list: readonly T[]): T | undefined {
-    return list[Math.floor((this.#random.u32() / 0x1_0000_0000) * list.length)]
+    return list[Math.floor(((this.#random.i32() >>> 0) / 0x1_0000_0000) * list.length)]
   }
 
   #once(n: number): boolean {
-    return this.#random.u32() % n === 0
+    return (this.#random.i32() >>> 0) % n === 0
   }
 }

@@ -10,12 +10,12 @@ test(`what is drawn is what the source gives, whoever looks ahead, seed ${SEED_O
     const ahead = dice.look()
     const foreseen = Array.from(
       { length: random.below(3) === 0 ? random.below(6000) : random.below(20) },
-      () => ahead.u32(),
+      () => ahead.i32(),
     )
     const drawn = Array.from({ length: random.below(3) === 0 ? random.below(6000) : random.below(20) }, () =>
-      dice.u32(),
+      dice.i32(),
     )
-    expect(drawn).toEqual(drawn.map(() => source.u32()))
+    expect(drawn).toEqual(drawn.map(() => source.i32()))
     // Beyond what is held nothing is foreseen.
     const known = Math.min(drawn.length, foreseen.length, 4096)
     expect(foreseen.slice(0, known)).toEqual(drawn.slice(0, known))

@@ -18,7 +18,7 @@ const scenario: Scenario = {
 }
 
 test('copies of multicast that come back are dropped after a thousand rounds', () => {
-  const host = new EngineHost(scenario, { u32: () => 1 }, null)
+  const host = new EngineHost(scenario, { i32: () => 1 }, null)
   const { counters } = host.engine.host
   host.receive('eth0', udp({ src: 'fd00:1::2', dst: 'ff02::2', sport: 7, dport: 9, payload: 0 }))
   const frames = host.sent()

@@ -135,7 +135,7 @@ describe('transport checksums', () => {
 
   test('CRC32c of RFC 3720 B.4', () => {
     // 32 zero bytes, and 32 of ones; the four bytes taken as zero are zero in the first only.
-    expect(sctpCrc(new Uint8Array(32), 0, 32)).toBe(0x8a9136aa)
+    expect(sctpCrc(new Uint8Array(32), 0, 32)).toBe(0x8a9136aa | 0)
   })
 })
 
