@@ -101,7 +101,7 @@ export class Host {
   readonly tunables = new Tunables()
   readonly counters = new Counters()
   readonly packets = new PacketPool()
-  readonly peers = new Peers()
+  readonly peers = new Peers(this)
   /** net.ipv4.* as plain fields. */
   readonly ipv4 = new Ipv4Conf()
   /** net.ipv6.* as plain fields. */

@@ -3,7 +3,7 @@
 
 import { Reason } from './counters.ts'
 import type { Device } from './devices.ts'
-import type { Events } from './events.ts'
+import type { Host } from './host.ts'
 import { formatIpv4 } from './wire/address.ts'
 
 const KERN_WARNING = 4
@@ -11,19 +11,19 @@ const INTERVAL_MS = 5000
 const BURST = 10
 
 export class Martians {
-  readonly #events: Events
+  readonly #host: Host
   /** When the present window began, ms; -1: none has. */
   #begin = -1
   #said = 0
   #missed = 0
 
-  constructor(events: Events) {
-    this.#events = events
+  constructor(host: Host) {
+    this.#host = host
   }
 
   /** A packet from `s0` to `d0` (words) that routing refused at `device`; other reasons are not about martians. */
-  note(reason: Reason, s0: number, d0: number, device: Device, now: number): void {
-    const { log } = this.#events
+  note(reason: Reason, s0: number, d0: number, device: Device): void {
+    const { log } = this.#host.events
     if (log === null) return
     const destination = reason === Reason.MartianDestination
     if (
@@ -33,7 +33,7 @@ export class Martians {
       reason !== Reason.ReversePath
     )
       return
-    if (!this.#allowed(now)) return
+    if (!this.#allowed()) return
     const text = destination
       ? `martian destination ${formatIpv4(d0)} from ${formatIpv4(s0)}, dev ${device.name}`
       : `martian source ${formatIpv4(d0)} from ${formatIpv4(s0)}, on dev ${device.name}`
@@ -41,11 +41,12 @@ export class Martians {
   }
 
   /** ___ratelimit(). */
-  #allowed(now: number): boolean {
+  #allowed(): boolean {
+    const { events, now } = this.#host
     if (this.#begin < 0) this.#begin = now
     if (now > this.#begin + INTERVAL_MS) {
       if (this.#missed > 0)
-        this.#events.log!({
+        events.log!({
           level: KERN_WARNING,
           text: `net_ratelimit: ${this.#missed} callbacks suppressed`,
         })

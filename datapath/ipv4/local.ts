@@ -146,7 +146,7 @@ export class LocalStack4 {
    */
   #learnMtu(pkt: Packet): void {
     const host = this.#host
-    const { fib, ipv4, memory, now } = host
+    const { fib, ipv4, memory } = host
     const view = memory.view
     const inner = pkt.l4 + ICMP_HEADER_LEN
     if (ipv4.noPmtuDisc >= 2 || isToMany(pkt.route!) || inner + IPV4_HEADER_LEN > pkt.end) return
@@ -165,6 +165,6 @@ export class LocalStack4 {
     if (route === null || route.type !== RouteType.Unicast) return
     const said = ipv4.noPmtuDisc === 0 ? view.getUint16(pkt.l4 + ICMP_SEQUENCE) : 0
     const old = this.#ipv4.mtu(route, key.d0, false)
-    this.#ipv4.pathMtus.update(route, key.d0, said, old, ipv4.minPmtu, now, ipv4.mtuExpires * 1000)
+    this.#ipv4.pathMtus.update(route, key.d0, said, old, ipv4.minPmtu, ipv4.mtuExpires * 1000)
   }
 }

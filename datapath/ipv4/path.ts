@@ -86,7 +86,7 @@ export class Ipv4Path {
   readonly #before = { s0: 0, d0: 0, mark: 0, tos: 0, /** It is in the mangle table. */ open: false }
 
   readonly #stats: Float64Array
-  readonly pathMtus = new PathMtus()
+  readonly pathMtus: PathMtus
   readonly #martians: Martians
   readonly #local: LocalStack4
 
@@ -106,7 +106,8 @@ export class Ipv4Path {
     this.#noHost = failure()
     this.#filtered = failure()
     this.#silent = failure()
-    this.#martians = new Martians(host.events)
+    this.#martians = new Martians(host)
+    this.pathMtus = new PathMtus(host)
     this.#local = new LocalStack4(host, path, this)
     this.#registerReroute()
   }
@@ -178,7 +179,7 @@ export class Ipv4Path {
 
   /** Of multicast destinations nothing is said. */
   #noteMartian(reason: Reason, pkt: Packet, d0: number, device: Device): void {
-    if (!isMulticast4(d0)) this.#martians.note(reason, pkt.s0, d0, device, this.#host.now)
+    if (!isMulticast4(d0)) this.#martians.note(reason, pkt.s0, d0, device)
   }
 
   #routeInput(pkt: Packet, d0: number, device: Device): Reason {
@@ -387,8 +388,8 @@ export class Ipv4Path {
     if (route === this.#noNet) host.counters.count4(IpStat.InNoRoutes)
     if (route !== this.#noNet && route !== this.#noHost && route !== this.#filtered)
       return this.#path.drop(pkt, Reason.Blackhole)
-    const place = host.peers.place(4, pkt.s0, 0, 0, 0, host.now)
-    if (host.peers.take(place, ERROR_COST, ERROR_BURST, host.now)) {
+    const place = host.peers.place(4, pkt.s0, 0, 0, 0)
+    if (host.peers.take(place, ERROR_COST, ERROR_BURST)) {
       const code =
         route === this.#noNet
           ? ICMP_NET_UNREACH
@@ -459,7 +460,7 @@ export class Ipv4Path {
     const host = this.#host
     if (!route.device!.conf.sendRedirects) return
     const { peers, now } = host
-    const place = peers.place(4, pkt.s0, 0, 0, 0, now)
+    const place = peers.place(4, pkt.s0, 0, 0, 0)
     if (now > peers.last[place]! + REDIRECT_SILENCE) {
       peers.tokens[place] = 0
       peers.redirects[place] = 0
@@ -477,7 +478,7 @@ export class Ipv4Path {
       ICMP_REDIR_HOST,
       usesGateway(route) ? route.gateway![0] : pkt.d0,
     )
-    peers.last[peers.place(4, pkt.s0, 0, 0, 0, now)] = now
+    peers.last[peers.place(4, pkt.s0, 0, 0, 0)] = now
   }
 
   // -- local
@@ -713,8 +714,7 @@ export class Ipv4Path {
    */
   mtu(route: Route, d0: number, forwarding: boolean): number {
     if (!this.pathMtus.empty) {
-      const { ipv4, now } = this.#host
-      const told = this.pathMtus.get(route, d0, forwarding && !ipv4.forwardUsePmtu, now)
+      const told = this.pathMtus.get(route, d0, forwarding && !this.#host.ipv4.forwardUsePmtu)
       if (told !== 0) return told
     }
     return this.plainMtu(route)

@@ -3,6 +3,7 @@
 
 import type { Device } from '../devices.ts'
 import type { Route, Words } from '../fib.ts'
+import type { Host } from '../host.ts'
 
 /** Destinations remembered; the oldest is forgotten for a new one. */
 const MOST = 8192
@@ -18,8 +19,13 @@ interface PathMtu {
 }
 
 export class PathMtus {
+  readonly #host: Host
   /** By destination word. */
   readonly #known = new Map<number, PathMtu>()
+
+  constructor(host: Host) {
+    this.#host = host
+  }
 
   /** Nobody ever said anything: the usual case, worth one test per packet. */
   get empty(): boolean {
@@ -27,23 +33,16 @@ export class PathMtus {
   }
 
   /** The MTU of a route to a destination, 0 if none is known. `lockedOnly`: only one that is locked. */
-  get(route: Route, d0: number, lockedOnly: boolean, now: number): number {
+  get(route: Route, d0: number, lockedOnly: boolean): number {
     const known = this.#known.get(d0)
-    if (known === undefined || now >= known.expires) return 0
+    if (known === undefined || this.#host.now >= known.expires) return 0
     if (known.device !== route.device || known.gateway !== route.gateway) return 0
     return lockedOnly && !known.locked ? 0 : known.mtu
   }
 
   /** __ip_rt_update_pmtu(): `mtu` was said, `old` is what holds now. Times in ms. */
-  update(
-    route: Route,
-    d0: number,
-    mtu: number,
-    old: number,
-    least: number,
-    now: number,
-    lifetime: number,
-  ): void {
+  update(route: Route, d0: number, mtu: number, old: number, least: number, lifetime: number): void {
+    const { now } = this.#host
     const before = this.#known.get(d0)
     const same = before !== undefined && before.device === route.device && before.gateway === route.gateway
     if (same && before.locked && now < before.expires) return

@@ -217,8 +217,8 @@ export class Replies {
       host.icmpLimit.consume()
       return true
     }
-    const place = host.peers.place(4, peer, 0, 0, 0, host.now)
-    if (!host.peers.allow(place, host.ipv4.icmpRatelimit, host.now)) {
+    const place = host.peers.place(4, peer, 0, 0, 0)
+    if (!host.peers.allow(place, host.ipv4.icmpRatelimit)) {
       host.counters.icmp4[IcmpStat.OutRateLimitHost]!++
       return false
     }

@@ -330,7 +330,7 @@ export class LocalStack6 {
     if (isErrorType(route.type) || route.extras?.locked?.includes('mtu')) return
     const said = view.getUint32(pkt.l4 + ICMP_REST)
     if (said < IPV6_MIN_MTU || said >= this.#ipv6.mtu(route, key)) return
-    this.#ipv6.pathMtus.learn(route, key, said, host.now, host.ipv6.mtuExpires * 1000)
+    this.#ipv6.pathMtus.learn(route, key, said, host.ipv6.mtuExpires * 1000)
   }
 
   /** __udp6_lib_rcv() without a socket. Unlike IPv4's, UDP has to have a checksum. */

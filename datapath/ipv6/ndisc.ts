@@ -181,8 +181,8 @@ export function redirect(cause: Packet, host: Host, route: Route): boolean {
   const to: Words = [cause.s0, cause.s1, cause.s2, cause.s3]
   const way = host.path.routes6.outputTo(to, source, device, NDISC_REDIRECT)
   if (isErrorType(way.type) || way.gateway !== null) return false
-  const place = host.peers.place(6, cause.s0, cause.s1, cause.s2, cause.s3, host.now)
-  if (!host.peers.allow(place, 1000, host.now)) return false
+  const place = host.peers.place(6, cause.s0, cause.s1, cause.s2, cause.s3)
+  if (!host.peers.allow(place, 1000)) return false
   // The packet stands in an option of whole eights, behind eight bytes of the option's own.
   const head = SOLICITATION_LEN + 16
   const option = Math.min(IPV6_MIN_MTU - IPV6_HEADER_LEN - head, cause.end - cause.l3 + 8) & ~7

@@ -67,7 +67,7 @@ const newBefore = () => ({
 
 export class Ipv6Path {
   readonly routes: Ipv6Routes
-  readonly pathMtus = new PathMtus6()
+  readonly pathMtus: PathMtus6
   readonly #host: Host
   readonly #path: Path
   readonly #local: LocalStack6
@@ -86,6 +86,7 @@ export class Ipv6Path {
   constructor(host: Host, path: Path) {
     this.#host = host
     this.#path = path
+    this.pathMtus = new PathMtus6(host)
     this.routes = new Ipv6Routes(host)
     this.#local = new LocalStack6(host, path, this)
     this.#registerReroute()
@@ -261,10 +262,10 @@ export class Ipv6Path {
     }
     const out = route.device!
     if (out === from) {
-      const { peers, now } = host
+      const { peers } = host
       // Limited by destination here and by source in redirect().
-      const place = peers.place(6, pkt.d0, pkt.d1, pkt.d2, pkt.d3, now)
-      if (peers.allow(place, REDIRECT_COST, now)) redirect(pkt, host, route)
+      const place = peers.place(6, pkt.d0, pkt.d1, pkt.d2, pkt.d3)
+      if (peers.allow(place, REDIRECT_COST)) redirect(pkt, host, route)
     } else {
       const type = ipv6AddressType(pkt.s0, pkt.s1, pkt.s2, pkt.s3)
       const badSource =
@@ -524,7 +525,7 @@ export class Ipv6Path {
   mtu(route: Route, key: Sides): number {
     const own = routeMtu(route)
     if (this.pathMtus.empty) return own
-    const told = this.pathMtus.get(route, key, this.#host.now)
+    const told = this.pathMtus.get(route, key)
     return told === 0 ? own : told
   }
 }

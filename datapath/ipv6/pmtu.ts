@@ -3,6 +3,7 @@
 
 import type { Device } from '../devices.ts'
 import type { Route, Words } from '../fib.ts'
+import type { Host } from '../host.ts'
 import { inPrefix, type RoutePrefix, type Sides } from '../route.ts'
 
 /** Destinations remembered; the oldest is forgotten for a new one. */
@@ -29,19 +30,24 @@ export const followsMtu6 = (said: number, device: Device): boolean =>
   said >= device.mtu || said === device.conf6.mtu
 
 export class PathMtus6 {
+  readonly #host: Host
   /** By a hash of the destination: a later one of the same hash takes the place of an earlier one. */
   readonly #known = new Map<number, PathMtu>()
+
+  constructor(host: Host) {
+    this.#host = host
+  }
 
   /** Nobody ever said anything: the usual case, worth one test per packet. */
   get empty(): boolean {
     return this.#known.size === 0
   }
 
-  /** The MTU of a route between two addresses, 0 if none is known. `now`: ms. */
-  get(route: Route, key: Sides, now: number): number {
+  /** The MTU of a route between two addresses, 0 if none is known. */
+  get(route: Route, key: Sides): number {
     const { d0, d1, d2, d3 } = key
     const known = this.#known.get(hash(d0, d1, d2, d3))
-    if (known === undefined || now >= known.expires) return 0
+    if (known === undefined || this.#host.now >= known.expires) return 0
     const { words, source } = known
     if (!inPrefix(words, 128, d0, d1, d2, d3) || known.from !== route.from) return 0
     if (source !== null && !inPrefix(source, 128, key.s0, key.s1, key.s2, key.s3)) return 0
@@ -54,8 +60,8 @@ export class PathMtus6 {
       if (known.device === device && followsMtu6(known.mtu, device)) known.mtu = device.mtu
   }
 
-  /** `mtu` was said of the way to the key's destination by `route`. Times in ms. */
-  learn(route: Route, key: Sides, mtu: number, now: number, lifetime: number): void {
+  /** `mtu` was said of the way to the key's destination by `route`. `lifetime`: ms. */
+  learn(route: Route, key: Sides, mtu: number, lifetime: number): void {
     const { d0, d1, d2, d3, s0, s1, s2, s3 } = key
     const h = hash(d0, d1, d2, d3)
     if (!this.#known.has(h) && this.#known.size >= MOST) this.#known.delete(this.#known.keys().next().value!)
@@ -66,7 +72,7 @@ export class PathMtus6 {
       from: route.from,
       source: route.from !== null && route.gateway === null ? [s0, s1, s2, s3] : null,
       mtu,
-      expires: now + lifetime,
+      expires: this.#host.now + lifetime,
     })
   }
 }

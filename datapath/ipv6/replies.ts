@@ -255,8 +255,8 @@ export class Replies6 {
     }
     if (!way.device!.loopback) {
       const timeout = Math.ceil(host.ipv6.icmpRatelimit / JIFFY) * JIFFY
-      const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3, host.now)
-      if (!host.peers.allow(place, timeout, host.now)) {
+      const place = host.peers.place(6, key.d0, key.d1, key.d2, key.d3)
+      if (!host.peers.allow(place, timeout)) {
         counters.icmp6[IcmpStat.OutRateLimitHost]!++
         return false
       }
@@ -270,7 +270,7 @@ export class Replies6 {
    * first address of the link. isAnycast() holds those of more than two addresses for that anyway.
    */
   #clonedAnycast(way: Route, key: Sides): boolean {
-    const { path, now } = this.#host
+    const { path } = this.#host
     const { dst } = way
     const { d0, d1, d2, d3 } = key
     return (
@@ -280,7 +280,7 @@ export class Replies6 {
       dst[2] === d2 &&
       dst[1] === d1 &&
       dst[0] === d0 &&
-      path.pathMtus6.get(way, key, now) !== 0
+      path.pathMtus6.get(way, key) !== 0
     )
   }
 

@@ -288,7 +288,7 @@ export class Ipv6Routes {
     if (floor >= 128 || (!this.#knownHop && pathMtus6.empty)) return true
     const taken = this.#taken(route, key, oif, strict)
     if (this.#knownHop && taken.gateway === null) return false
-    return pathMtus6.get(taken, key, host.now) === 0
+    return pathMtus6.get(taken, key) === 0
   }
 
   #knownHop = false
