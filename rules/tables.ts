@@ -239,7 +239,7 @@ export class LoadedChain implements Counted, Callable {
     const source = this.#source((name) => table.chain(name))
     if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
     else this.#linear = null
-    const { run, k, foresee = null } = (this.#index ?? this.#linear)! as Made
+    const { run, k, foresee } = (this.#index ?? this.#linear)!
     this.run = this.#told(source, run)
     this.k = k
     this.foresee = foresee
@@ -269,7 +269,7 @@ export class LoadedChain implements Counted, Callable {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
-    return { run: this.#told(source, run), k: NO_FIELDS }
+    return { run: this.#told(source, run), k: NO_FIELDS, foresee: null }
   }
 
   /** trace_packet(): rule `index` fits, or the end is reached. */
@@ -292,6 +292,7 @@ function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
 class Later implements Callable {
   run: ChainFn
   k: Fields = NO_FIELDS
+  readonly foresee = null
   readonly #first: ChainFn
 
   constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {

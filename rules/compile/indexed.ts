@@ -62,6 +62,7 @@ export class IndexWalk implements Made {
   /** The slot of the first keyed rule that the packet may fit, -1 none. Hot. */
   readonly seek: (pkt: Packet) => number
   readonly k = NO_FIELDS
+  readonly foresee = null
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
   pieces: Piece[] = []
@@ -232,6 +233,7 @@ return { run, seek }`
 }
 
 export class IndexedChain implements Made {
+  readonly foresee = null
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   readonly #walk: IndexWalk

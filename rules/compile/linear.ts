@@ -12,11 +12,10 @@ import {
   type ChainSource,
   codeAlone,
   codeOf,
-  type Foresee,
   NEXT,
   type StateHolders,
 } from './rule.ts'
-import { type Fields, NO_FIELDS } from './shapes.ts'
+import { type Made, NO_FIELDS } from './shapes.ts'
 
 /** Hears that the packet fits the rule in this position; of the end as of one rule more. */
 export type TraceFn = (pkt: Packet, index: number) => void
@@ -57,6 +56,7 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
       return made.run(pkt, hook, made.k)
     },
     k: NO_FIELDS,
+    foresee: null,
   }
   return piece
 }
@@ -104,17 +104,14 @@ export const byFirstSlot = (pieces: readonly Piece[]): Map<number, Piece> =>
   new Map(pieces.map((piece) => [piece.slots[0]!, piece]))
 
 /** A chain's code. */
-export interface LinearChain {
+export interface LinearChain extends Made {
   readonly pieces: readonly Piece[]
-  readonly run: ChainFn
-  readonly k: Fields
-  readonly foresee?: Foresee | null
 }
 
 /** All rules in order; pieces of `old` stay where they are still good. */
 export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
   const { at, count } = source.slots
-  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_FIELDS }
+  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_FIELDS, foresee: null }
   const slots: number[] = []
   for (let i = 0; i < count; i++) slots.push(at[i]!)
   if (count <= RULES_A_FUNCTION) return { pieces: [], ...codeOf(source, slots, CONTINUE) }
@@ -130,6 +127,7 @@ export function compileLinear(source: ChainSource, old: LinearChain | null): Lin
       return CONTINUE
     },
     k: NO_FIELDS,
+    foresee: null,
   }
 }
 

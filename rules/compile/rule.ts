@@ -34,8 +34,8 @@ export const NEXT = -2
 export interface Callable {
   run: ChainFn
   k: Fields
-  /** Where a packet will most likely go on from there. */
-  foresee?: Foresee | null
+  /** Where a packet will most likely go on from there; null: nothing is known ahead. */
+  foresee: Foresee | null
 }
 
 /** Where the next packet that walks a chain by chance will go to. */

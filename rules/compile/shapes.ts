@@ -17,8 +17,8 @@ import {
 export interface Made {
   readonly run: ChainFn
   readonly k: Fields
-  /** Null or absent: nothing is known ahead. */
-  readonly foresee?: Foresee | null
+  /** Null: nothing is known ahead. */
+  readonly foresee: Foresee | null
 }
 
 /**
@@ -71,7 +71,7 @@ export function makeAlone(js: JsOf, body: Code): Made {
   const values = js.values()
   const common = js.common()
   const text = `${prologue(values, common)} return ((pkt, hook) => ${js.text(body, true)})`
-  return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_FIELDS }
+  return { run: new Function('k', 'g', text)(values, common) as ChainFn, k: NO_FIELDS, foresee: null }
 }
 
 function share(js: JsOf, body: Code, foresight: Code | null, values: Values): Shared {
