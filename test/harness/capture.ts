@@ -61,6 +61,18 @@ export function writeFolder(path: string, files: Readonly<Record<string, string>
   return path
 }
 
+/** The folder of a host that forwards between 10.9.1.0/24 at `lan` and 10.9.2.0/24 at `wan`, by these rules. */
+export const writeGateway = (path: string, rules: string): string =>
+  writeFolder(path, {
+    'host.yaml': `interfaces:
+  lan: { addresses: [10.9.1.1/24] }
+  wan: { addresses: [10.9.2.1/24] }
+routes: [default via 10.9.2.2]
+sysctls: { net.ipv4.ip_forward: 1 }
+`,
+    'iptables-save': rules,
+  })
+
 export interface ReportLine {
   readonly n: number
   readonly ts: number

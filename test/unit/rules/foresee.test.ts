@@ -10,7 +10,7 @@ import { load, Packet } from '../../../datapath/packet.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../../datapath/ring.ts'
 import type { Foreseen } from '../../../rules/compile/rule.ts'
-import { writeFolder } from '../../harness/capture.ts'
+import { writeGateway } from '../../harness/capture.ts'
 import { SeededRandom, udp } from '../../harness/frames.ts'
 import { SEED_OF_RUN } from '../../harness/seed.ts'
 
@@ -53,15 +53,7 @@ function rules(random: SeededRandom, endpoints: number): string {
 }
 
 function start(text: string): { engine: Engine; send: (sport: number, dport: number) => void } {
-  writeFolder(folder, {
-    'host.yaml': `interfaces:
-  lan: { addresses: [10.9.1.1/24] }
-  wan: { addresses: [10.9.2.1/24] }
-routes: [default via 10.9.2.2]
-sysctls: { net.ipv4.ip_forward: 1 }
-`,
-    'iptables-save': text,
-  })
+  writeGateway(folder, text)
   const memory = new FrameMemory(16, 2048)
   const egress = new MemoryEgress(memory)
   const engine = createEngine(loadHostFolder(folder), { memory, egress, random: new SeededRandom(1) })

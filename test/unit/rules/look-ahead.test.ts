@@ -10,7 +10,7 @@ import { runTool } from '../../../daemon/tools.ts'
 import { load, Packet } from '../../../datapath/packet.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../../datapath/ring.ts'
-import { writeFolder } from '../../harness/capture.ts'
+import { writeGateway } from '../../harness/capture.ts'
 import { SeededRandom, tcp, udp } from '../../harness/frames.ts'
 import { kubeProxy } from '../../harness/rulesets.ts'
 import { SEED_OF_RUN } from '../../harness/seed.ts'
@@ -23,15 +23,7 @@ const SERVICES = 1100
 const BATCH = 16
 const BATCHES = 40
 
-writeFolder(folder, {
-  'host.yaml': `interfaces:
-  lan: { addresses: [10.9.1.1/24] }
-  wan: { addresses: [10.9.2.1/24] }
-routes: [default via 10.9.2.2]
-sysctls: { net.ipv4.ip_forward: 1 }
-`,
-  'iptables-save': kubeProxy(SERVICES, 2),
-})
+writeGateway(folder, kubeProxy(SERVICES, 2))
 
 class Side {
   readonly engine: Engine
