@@ -59,10 +59,6 @@ export class TupleHash {
     return this.#bucketMask + 1
   }
 
-  get bytes(): number {
-    return this.#words.byteLength + this.#marks.byteLength
-  }
-
   // -- pairs
   //
   // Where the newest pair of a home line is stands in first(), firstNear() and #newest(): were the first two to call the third,
