@@ -33,6 +33,11 @@ const MEASURES: Readonly<Record<string, Measure>> = {
     options: { offload: false },
     run: (lab, seconds) => lab.udp(seconds),
   },
+  'udp-gro': {
+    rules: () => gatewayRules(FILTERS),
+    options: { kind: 'tunwall-gro' },
+    run: (lab, seconds) => lab.udp(seconds),
+  },
   services: {
     rules: () => kubeProxy(SERVICES, ENDPOINTS),
     options: { offload: false },
@@ -64,7 +69,7 @@ export async function builds([what = '', ...where]: readonly string[]): Promise<
   const labs: Lab[] = []
   try {
     for (const at of where)
-      labs.push(await Lab.start({ rules: measure.rules(), ...measure.options, ...optionsOf(at) }))
+      labs.push(await Lab.start({ rules: measure.rules(), ...optionsOf(at), ...measure.options }))
     let round = 0
     for (const lab of labs) await measure.run(lab, WARM_UP, round++)
     const ns: Record<string, number[]> = {}

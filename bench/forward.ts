@@ -57,6 +57,15 @@ export async function forward(): Promise<string> {
       ratio(median(runs.tunwall) / median(runs.kernel)),
     ])
   }
+  const together = await compare(['copier', 'tunwall-gro', 'kernel'], { offload: true }, udp, 5)
+  rows.push([
+    'UDP with offloads, tunwall with udp_gro, packets/s',
+    spread(together.copier),
+    spread(together['tunwall-gro']),
+    spread(together.kernel),
+    ratio(median(together['tunwall-gro']) / median(together.copier)),
+    ratio(median(together['tunwall-gro']) / median(together.kernel)),
+  ])
   const trips = await compare(KINDS, { offload: false }, async (lab) => lab.ping(300))
   rows.push([
     'round trip of a ping, µs',

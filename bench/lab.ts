@@ -30,6 +30,11 @@ const SHORT_SYN = 'net.netfilter.nf_conntrack_tcp_timeout_syn_sent'
 
 /** The server takes datagrams to it without reading them. */
 const SINK_PORT = '7'
+/** Bytes of a datagram's IP and UDP headers, and of its data. */
+const UDP_HEADERS = 28
+const UDP_DATA = 32
+/** Which veths count, TUN devices do not have. */
+const ETH_HLEN = 14
 /** Of services, behind the server: what comes for them is counted and no more. */
 const ENDPOINTS = '10.128.0.0/10'
 
@@ -38,8 +43,18 @@ export const SERVER = '10.9.2.2'
 /** pasta gives the client the server's address, and leads to the server under its router's. */
 const PASTA_SERVER = '10.9.2.1'
 
-/** kernel: iptables-legacy; kernel-nft: iptables-nft; slirp4netns, pasta: what rootless containers have. */
-export type ForwarderKind = 'copier' | 'tunwall' | 'kernel' | 'kernel-nft' | 'slirp4netns' | 'pasta'
+/**
+ * tunwall-gro: with udp_gro, which needs offloads; kernel: iptables-legacy; kernel-nft: iptables-nft; slirp4netns, pasta:
+ * what rootless containers have.
+ */
+export type ForwarderKind =
+  | 'copier'
+  | 'tunwall'
+  | 'tunwall-gro'
+  | 'kernel'
+  | 'kernel-nft'
+  | 'slirp4netns'
+  | 'pasta'
 
 export interface LabOptions {
   readonly kind: ForwarderKind
@@ -107,7 +122,8 @@ export class Lab {
       if (kind === 'kernel') lab.#startKernel(rules, 'iptables-legacy-restore')
       else if (kind === 'kernel-nft') lab.#startKernel(rules, 'iptables-nft-restore')
       else if (kind === 'copier') await lab.#startCopier(offload)
-      else if (kind === 'tunwall') await lab.#startTunwall(rules, offload)
+      else if (kind === 'tunwall') await lab.#startTunwall(rules, `offload: ${offload}`)
+      else if (kind === 'tunwall-gro') await lab.#startTunwall(rules, 'udp_gro: true')
       else await lab.#startRootless(kind)
       sh('ip', '-n', lab.#server, 'link', 'set', 'lo', 'up')
       lab.#sink()
@@ -147,9 +163,9 @@ export class Lab {
     sh('ip', '-n', ns, 'route', 'add', 'default', 'dev', 'eth0')
   }
 
-  async #startTunwall(rules: string, offload: boolean): Promise<void> {
+  async #startTunwall(rules: string, how: string): Promise<void> {
     const device = (net: number, namespace: string): string =>
-      `{ addresses: [10.9.${net}.1/24], mtu: ${this.#mtu}, port: { tun: { namespace: ${namespace}, name: eth0, peer: [10.9.${net}.2/24], routes: [default via 10.9.${net}.1], offload: ${offload} } } }`
+      `{ addresses: [10.9.${net}.1/24], mtu: ${this.#mtu}, port: { tun: { namespace: ${namespace}, name: eth0, peer: [10.9.${net}.2/24], routes: [default via 10.9.${net}.1], ${how} } } }`
     writeFileSync(
       join(this.#dir, 'host.yaml'),
       `interfaces:
@@ -269,7 +285,17 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
   }
 
   #received(): number {
-    return Number(sh('ip', 'netns', 'exec', this.#server, 'cat', '/sys/class/net/eth0/statistics/rx_packets'))
+    return this.#statistic('rx_packets')
+  }
+
+  #statistic(name: 'rx_packets' | 'rx_bytes'): number {
+    return Number(sh('ip', 'netns', 'exec', this.#server, 'cat', `/sys/class/net/eth0/statistics/${name}`))
+  }
+
+  /** Datagrams of `udp` that came: a superframe of them is one packet with their data. */
+  #datagrams(): number {
+    const ethernet = this.kind.startsWith('kernel') ? ETH_HLEN : 0
+    return (this.#statistic('rx_bytes') - (UDP_HEADERS + ethernet) * this.#received()) / UDP_DATA
   }
 
   /** Nanoseconds that the forwarder's threads had a processor; NaN for the kernel, whose work is nobody's. */
@@ -288,10 +314,10 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
    * processor time for each, ns (NaN: the kernel).
    */
   async udp(seconds: number): Promise<{ rate: number; ns: number }> {
-    const received = this.#received()
+    const received = this.#datagrams()
     const spent = this.#forwarderNs()
-    await this.#run(this.#client, 'udp-send', SERVER, SINK_PORT, '32', String(seconds))
-    const packets = this.#received() - received
+    await this.#run(this.#client, 'udp-send', SERVER, SINK_PORT, String(UDP_DATA), String(seconds))
+    const packets = this.#datagrams() - received
     return { rate: packets / seconds, ns: (this.#forwarderNs() - spent) / packets }
   }
 
@@ -352,7 +378,7 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1 }
 
   /** Runs a shell script where `iptables` and `iptables-restore` are the forwarder's. */
   async tools(script: string): Promise<string> {
-    const ours = this.kind === 'tunwall'
+    const ours = this.kind.startsWith('tunwall')
     const flavour = this.kind === 'kernel-nft' ? 'nft' : 'legacy'
     const names = `iptables() { iptables-${flavour} "$@"; }; iptables-restore() { iptables-${flavour}-restore "$@"; }\n`
     const child = ours

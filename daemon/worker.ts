@@ -17,6 +17,7 @@ import { type WriteBytes, writeTo } from '../datapath/ports/capture-writer.ts'
 import { LocalPort } from '../datapath/ports/local.ts'
 import { type OnFrame, TunPorts } from '../datapath/ports/tun.ts'
 import { FrameMemory } from '../datapath/ring.ts'
+import { UdpGro } from '../datapath/udp-gro.ts'
 import { traceLog } from '../rules/targets/trace.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
 import { createEngine, type Engine } from './engine.ts'
@@ -87,13 +88,14 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
   for (const item of wanted) {
     const device = engine.host.devices.byName(item.name)!
     try {
-      const { name, offload } = item.port
+      const { name, offload, udpGro } = item.port
       device.offloads = tun.open({
         device: device.index,
         name,
         netns: netnsPath(item.port.namespace),
         offload,
       })
+      if (udpGro) device.gro = new UdpGro(engine.host, device, tun)
     } catch (error) {
       const where = item.port.namespace === null ? '' : ` in ${item.port.namespace}`
       throw new CommandError(`${item.name}: ${(error as Error).message}${where}`)

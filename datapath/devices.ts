@@ -1,6 +1,6 @@
 // Interfaces of the emulated host: names, MTUs, addresses, per-device sysctls. No I/O.
 
-import type { Family } from './packet.ts'
+import type { Family, Packet } from './packet.ts'
 import { IPV6_MIN_MTU } from './wire/ipv6.ts'
 import { Ipv6Address, ipv6AddressType } from './wire/ipv6-address.ts'
 
@@ -154,6 +154,14 @@ export interface Device {
   txDropped: number
   /** Offload bits: what the port behind it takes. */
   offloads: number
+  /** Who puts datagrams together on the way out; null: nobody. */
+  gro: Gro | null
+}
+
+/** Who sends a device's packets in place of Offloads.send(). */
+export interface Gro {
+  /** The slot goes with the packet (-1: the bytes stay the caller's). Hot. */
+  send(pkt: Packet, slot: number): void
 }
 
 export interface DeviceOptions {
@@ -236,6 +244,7 @@ export function newDevice(index: number, name: string, mtu: number, options: Dev
     txBytes: 0,
     txDropped: 0,
     offloads: 0,
+    gro: null,
   }
 }
 

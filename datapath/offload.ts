@@ -63,6 +63,23 @@ export function takeOffload(pkt: Packet, words: Uint16Array, at: number): boolea
   return pkt.gsoSize > 0
 }
 
+/** The header of a frame whose checksum the device makes: of all from `start` on (bytes from l3), into start + offset. */
+export function writeVnetHeader(view: DataView, at: number, start: number, offset: number): void {
+  view.setUint8(at, VIRTIO_NET_HDR_F_NEEDS_CSUM)
+  view.setUint8(at + 1, Gso.None)
+  view.setInt32(at + 2, 0)
+  view.setUint16(at + 6, start, true)
+  view.setUint16(at + 8, offset, true)
+  view.setUint16(at + 10, 0)
+}
+
+/** And which it cuts: all headers have `headers` bytes, each segment `size` bytes of data. */
+export function writeGso(view: DataView, at: number, type: number, headers: number, size: number): void {
+  view.setUint8(at + 1, type)
+  view.setUint16(at + 2, headers, true)
+  view.setUint16(at + 4, size, true)
+}
+
 /** Bytes of the transport header, from l4. */
 function transportHeader(pkt: Packet, { view }: Memory): number {
   if (pkt.proto !== IPPROTO_TCP) return UDP_HEADER_LEN
@@ -151,8 +168,13 @@ export class Offloads {
     this.#device = host.devices.loopback
   }
 
-  /** Sends a packet whose checksum is pending; the slot goes with it (-1: the bytes stay the caller's). */
+  /** Sends a packet, and makes what of it is pending; the slot goes with it (-1: the bytes stay the caller's). Hot. */
   send(pkt: Packet, device: Device, slot: number): void {
+    if (pkt.csumPending) this.#finishAndSend(pkt, device, slot)
+    else this.#host.egress.send(device.index, pkt.l3, pkt.end - pkt.l3, slot)
+  }
+
+  #finishAndSend(pkt: Packet, device: Device, slot: number): void {
     const { memory, egress } = this.#host
     if (pkt.gsoSize > 0 && !takes(device, pkt)) {
       this.#device = device
@@ -180,14 +202,9 @@ export class Offloads {
     const { view } = memory
     writePartialChecksum(pkt, memory, pkt.l4, pkt.end)
     const at = pkt.l3 - VNET_HEADER_LEN
-    const header = pkt.gsoSize === 0 ? 0 : pkt.l4 - pkt.l3 + transportHeader(pkt, memory)
-    view.setUint8(at, VIRTIO_NET_HDR_F_NEEDS_CSUM)
-    view.setUint8(at + 1, pkt.gsoSize === 0 ? Gso.None : pkt.gsoType)
-    view.setUint16(at + 2, header, true)
-    view.setUint16(at + 4, pkt.gsoSize, true)
-    view.setUint16(at + 6, pkt.csumStart, true)
-    view.setUint16(at + 8, pkt.csumOffset, true)
-    view.setUint16(at + 10, 0)
+    writeVnetHeader(view, at, pkt.csumStart, pkt.csumOffset)
+    if (pkt.gsoSize > 0)
+      writeGso(view, at, pkt.gsoType, pkt.l4 - pkt.l3 + transportHeader(pkt, memory), pkt.gsoSize)
   }
 
   /**

@@ -246,8 +246,8 @@ export class Path {
     if (pkt.ct >= 0) host.tracker?.release(pkt)
     const slot = pkt.slot
     pkt.slot = -1
-    if (pkt.csumPending) host.offloads.send(pkt, device, slot)
-    else host.egress.send(device.index, pkt.l3, length, slot)
+    if (device.gro !== null) device.gro.send(pkt, slot)
+    else host.offloads.send(pkt, device, slot)
     this.why = Reason.None
     return Fate.Forwarded
   }

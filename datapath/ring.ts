@@ -63,3 +63,17 @@ export interface Egress {
   send(dev: number, off: number, len: number, slot: number, offloaded?: boolean): void
   flush(): void
 }
+
+/** Parts that a frame may have, the first one too (native/tunwall.c). */
+export const MAX_PARTS = 64
+
+/** A way out that puts frames together from parts: a device that takes superframes. */
+export interface PartsEgress extends Egress {
+  /** Number that the next frame gets that is sent to `dev`. */
+  next(dev: number): number
+  /**
+   * The bytes go behind those of `frame`, a number of next(). False: it is on its way already. `slot` as in send; only
+   * bytes in a slot. Does not allocate.
+   */
+  join(dev: number, frame: number, off: number, len: number, slot: number): boolean
+}

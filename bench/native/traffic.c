@@ -11,9 +11,13 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/ethernet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +31,9 @@
 
 #define BATCH 64
 #define CHUNK (256 * 1024)
+#define MAX_PAYLOAD 1472
+/* Of the client's namespace. */
+#define DEVICE "eth0"
 
 static void die(const char *what)
 {
@@ -62,28 +69,100 @@ static void bound(int fd, double limit)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
 }
 
+static uint32_t sum16(const void *from, size_t bytes, uint32_t sum)
+{
+	const uint16_t *words = from;
+
+	for (size_t i = 0; i < bytes / 2; i++)
+		sum += words[i];
+	return sum;
+}
+
+static uint16_t folded(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* The link layer's address of the next hop to `to`, which a datagram to it made known; none on a TUN device. */
+static void next_hop(const struct sockaddr_in *to, struct sockaddr_ll *link)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	char line[256], device[32], mac[32];
+	FILE *arp;
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 || send(fd, "", 1, 0) < 0)
+		die("udp-send");
+	close(fd);
+	usleep(20000);
+	arp = fopen("/proc/net/arp", "r");
+	if (!arp)
+		die("/proc/net/arp");
+	while (fgets(line, sizeof(line), arp))
+		if (sscanf(line, "%*s %*s %*s %31s %*s %31s", mac, device) == 2 && !strcmp(device, DEVICE) &&
+		    sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &link->sll_addr[0], &link->sll_addr[1], &link->sll_addr[2],
+			   &link->sll_addr[3], &link->sll_addr[4], &link->sll_addr[5]) == 6)
+			link->sll_halen = 6;
+	fclose(arp);
+}
+
+struct datagram {
+	struct iphdr ip;
+	struct udphdr udp;
+	uint8_t data[MAX_PAYLOAD];
+};
+
+/*
+ * Past the socket's and the queueing discipline's work (AF_PACKET), so that what is measured is not the sender.
+ */
 static int udp_send(const char *host, const char *port, int payload, double limit)
 {
-	struct sockaddr_in to = address(host, port);
-	static char data[65536];
-	struct iovec iov = { data, (size_t)payload };
+	struct sockaddr_in to = address(host, port), from;
+	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex(DEVICE) };
+	socklen_t size = sizeof(from);
+	static struct datagram packets[BATCH];
+	struct iovec iov[BATCH];
 	struct mmsghdr batch[BATCH] = { 0 };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	double end = seconds() + limit;
+	int one = 1, probe = socket(AF_INET, SOCK_DGRAM, 0), fd = socket(AF_PACKET, SOCK_DGRAM, 0);
+	double end;
 	long long sent = 0;
+	uint16_t id = 0;
 
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		die("udp-send");
-	for (int i = 0; i < BATCH; i++) {
-		batch[i].msg_hdr.msg_iov = &iov;
-		batch[i].msg_hdr.msg_iovlen = 1;
+	if (payload < 0 || payload > MAX_PAYLOAD || payload % 2) {
+		fprintf(stderr, "udp-send: an even payload of at most %d bytes\n", MAX_PAYLOAD);
+		return 2;
 	}
-	while (seconds() < end) {
-		int n = sendmmsg(fd, batch, BATCH, 0);
+	if (probe < 0 || fd < 0 || connect(probe, (struct sockaddr *)&to, sizeof(to)) < 0 ||
+	    getsockname(probe, (struct sockaddr *)&from, &size) < 0 ||
+	    setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one)) < 0)
+		die("udp-send");
+	next_hop(&to, &link);
+	for (int i = 0; i < BATCH; i++) {
+		struct datagram *p = &packets[i];
+		uint16_t length = (uint16_t)(sizeof(p->udp) + (size_t)payload);
 
-		if (n > 0)
+		p->ip = (struct iphdr){ .version = 4, .ihl = 5, .tot_len = htons((uint16_t)(sizeof(p->ip) + length)), .ttl = 64,
+					.frag_off = htons(IP_DF), .protocol = IPPROTO_UDP, .saddr = from.sin_addr.s_addr,
+					.daddr = to.sin_addr.s_addr };
+		p->udp = (struct udphdr){ .source = from.sin_port, .dest = to.sin_port, .len = htons(length) };
+		p->udp.check = folded(sum16(&p->udp, length, sum16(&p->ip.saddr, 8, htons(IPPROTO_UDP) + htons(length))));
+		iov[i] = (struct iovec){ p, sizeof(p->ip) + length };
+		batch[i].msg_hdr = (struct msghdr){ .msg_name = &link, .msg_namelen = sizeof(link), .msg_iov = &iov[i], .msg_iovlen = 1 };
+	}
+	for (end = seconds() + limit; seconds() < end;) {
+		int n;
+
+		for (int i = 0; i < BATCH; i++) {
+			packets[i].ip.id = htons((uint16_t)(id + i));
+			packets[i].ip.check = 0;
+			packets[i].ip.check = folded(sum16(&packets[i].ip, sizeof(packets[i].ip), 0));
+		}
+		n = sendmmsg(fd, batch, BATCH, 0);
+		if (n > 0) {
 			sent += n;
-		else if (errno != ENOBUFS && errno != ECONNREFUSED && errno != EAGAIN)
+			id = (uint16_t)(id + n);
+		} else if (errno != ENOBUFS && errno != EAGAIN)
 			die("sendmmsg");
 	}
 	printf("%lld\n", sent);
@@ -197,22 +276,6 @@ static int tcp_connect(const char *host, const char *port, int count)
 		close(fd);
 	}
 	return 0;
-}
-
-static uint32_t sum16(const void *from, size_t bytes, uint32_t sum)
-{
-	const uint16_t *words = from;
-
-	for (size_t i = 0; i < bytes / 2; i++)
-		sum += words[i];
-	return sum;
-}
-
-static uint16_t folded(uint32_t sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
 }
 
 struct syn {

@@ -47,6 +47,8 @@ export type PortConfig =
       readonly routes: readonly { readonly dst: Prefix; readonly gateway: Words | null }[]
       /** Superframes and checksums are left to the device. */
       readonly offload: boolean
+      /** Datagrams of one flow leave as superframes: see UdpGro. */
+      readonly udpGro: boolean
       readonly origin: Origin
     }
   | {

@@ -115,9 +115,19 @@ function readInterface([name, item]: [string, Cursor]): InterfaceWords {
 /** `tun`, or a mapping with one key: tun, raw or capture. */
 function readPort(port: Cursor, name: string): PortConfig {
   const expected = 'expected tun, raw or capture'
+  const plain = {
+    kind: 'tun',
+    namespace: null,
+    name,
+    peer: [],
+    routes: [],
+    offload: true,
+    udpGro: false,
+    origin: port,
+  } as const
   if (typeof port.value === 'string') {
     if (port.value !== 'tun') port.fail(`${port.shown()} is no port: ${expected}`)
-    return { kind: 'tun', namespace: null, name, peer: [], routes: [], offload: true, origin: port }
+    return plain
   }
   const kinds = port.entries(`a port: ${expected}`)
   const [kind, item] = kinds[0] ?? port.fail(`a port without a kind: ${expected}`)
@@ -129,17 +139,21 @@ function readPort(port: Cursor, name: string): PortConfig {
     return { kind, namespace: readNamespace(item), name: readDeviceName(item.need('name')), origin: port }
   }
   if (kind !== 'tun') item.failKey(`"${kind}" is no port: ${expected}`)
-  if (item.value === null)
-    return { kind: 'tun', namespace: null, name, peer: [], routes: [], offload: true, origin: port }
-  item.only(['namespace', 'name', 'peer', 'routes', 'offload'], 'a tun port')
+  if (item.value === null) return plain
+  item.only(['namespace', 'name', 'peer', 'routes', 'offload', 'udp_gro'], 'a tun port')
   const own = item.get('name')
+  const offload = item.get('offload')?.boolean() ?? plain.offload
+  const gro = item.get('udp_gro')
+  const udpGro = gro?.boolean() ?? plain.udpGro
+  if (udpGro && !offload) gro!.fail('udp_gro makes superframes, which need offload: true')
   return {
     kind: 'tun',
     namespace: readNamespace(item),
     name: own === null ? name : readDeviceName(own),
     peer: item.get('peer')?.listOrOne().map(readPeer) ?? [],
     routes: item.get('routes')?.listOrOne().map(readPeerRoute) ?? [],
-    offload: item.get('offload')?.boolean() ?? true,
+    offload,
+    udpGro,
     origin: port,
   }
 }

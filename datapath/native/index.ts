@@ -10,6 +10,8 @@ export type IoHandle = { readonly __brand: 'io' }
 /** linux/if_tun.h */
 export const IFF_MULTI_QUEUE = 0x0100
 export const IFF_VNET_HDR = 0x4000
+/** Of writeBatch: these bytes go behind others. */
+export const IS_PART = 0x80000000
 
 export interface Native {
   /**
@@ -21,7 +23,8 @@ export interface Native {
   close(fd: number): void
   /**
    * `headers`: for devices opened with IFF_VNET_HDR, whose headers of 12 bytes are read there, apart from the frames; else
-   * null. Written frames have theirs in front, within what `offsets` and `lengths` say.
+   * null. Written frames have theirs in front, within what `offsets` and `lengths` say. `sums`: those of frames read; of
+   * frames written what goes behind each: the number of the next part, 0 none, and IS_PART if it is one itself.
    */
   createIo(
     memory: Uint8Array,
@@ -37,7 +40,7 @@ export interface Native {
    * whose header speaks of the checksum.
    */
   readBatch(io: IoHandle, fd: number, first: number, max: number, room: number): number
-  /** Frames dealt with; refused ones have lengths[i] = -errno. Fewer than `count`: the device is full from there on. */
+  /** How many of the frames and their parts the device took; those it refused have lengths[i] = -errno. */
   writeBatch(io: IoHandle, fd: number, first: number, count: number): number
   /** Bytes of frames that may be under way behind the device before it says that it is full (TUNSETSNDBUF). */
   setSendBuffer(fd: number, bytes: number): void

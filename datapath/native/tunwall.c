@@ -3,7 +3,7 @@
  * descriptors and the slots of frame memory, waits and wakes. It looks at no header and decides nothing.
  *
  *     fd --read(2)--> memory[offset[i]] , length[i], sum[i]     readBatch
- *     fd <-write(2)-- memory[offset[i]] , length[i]             writeBatch
+ *     fd <-write(2)-- memory[offset[i]] , length[i], parts      writeBatch
  *
  * Every function throws an Error whose `code` is the errno's name-less number in text ("errno 1: ...") only for
  * set-up mistakes; the batch functions answer with counts and never throw for what a device says.
@@ -30,6 +30,10 @@
 #include <node_api.h>
 
 #define MAX_FDS 256
+/* Of a frame that is written. */
+#define MAX_PARTS 64
+/* parts[i]: it goes behind another; the rest of it is the number of the one behind it, 0: none. */
+#define IS_PART 0x80000000u
 
 /* What a batch works on: frame memory and the descriptor arrays, pinned for the life of the handle. */
 struct io {
@@ -37,7 +41,11 @@ struct io {
 	size_t memory_size;
 	int32_t *offsets;
 	int32_t *lengths;
-	uint32_t *sums;
+	/* Read: the frame's sum. Written: what goes behind it. */
+	union {
+		uint32_t *sums;
+		uint32_t *parts;
+	};
 	/* One per frame read, or NULL: the device has none. */
 	struct virtio_net_hdr_v1 *headers;
 	uint32_t capacity;
@@ -223,7 +231,7 @@ static void io_free(napi_env env, void *data, void *hint)
 	free(io);
 }
 
-/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array, headers: Uint16Array | null): handle */
+/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums or parts: Uint32Array, headers: Uint16Array | null): handle */
 static napi_value js_create_io(napi_env env, napi_callback_info info)
 {
 	napi_value argv[5], out;
@@ -353,41 +361,83 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 	return number(env, (int32_t)n);
 }
 
+/* Frame `at` with all of its parts: what write(2) says. EMSGSIZE for more of them than there can be. */
+static ssize_t write_frame(const struct io *io, int fd, uint32_t at)
+{
+	struct iovec parts[MAX_PARTS];
+	int n = 0;
+
+	if (!io->parts[at])
+		return write(fd, io->memory + io->offsets[at], (size_t)io->lengths[at]);
+	do {
+		if (n == MAX_PARTS) {
+			errno = EMSGSIZE;
+			return -1;
+		}
+		parts[n++] = (struct iovec){ .iov_base = io->memory + io->offsets[at], .iov_len = (size_t)io->lengths[at] };
+		at = io->parts[at] & ~IS_PART;
+	} while (at);
+	return writev(fd, parts, n);
+}
+
+/* The lengths of frame `at` and of all of its parts say why they were refused. Returns how many they are. */
+static uint32_t refuse(struct io *io, uint32_t at, int error)
+{
+	uint32_t n = 0;
+
+	do {
+		io->lengths[at] = -error;
+		n++;
+		at = io->parts[at] & ~IS_PART;
+	} while (at);
+	return n;
+}
+
 /*
- * writeBatch(io, fd, first, count): frames that were dealt with. Frames the device refuses (EINVAL, EIO …)
- * get lengths[i] = -errno and count as dealt with; EAGAIN may stop the batch, so that the answer is less than `count`.
+ * writeBatch(io, fd, first, count): how many of these frames and parts of frames the device took. Those it refused
+ * (EINVAL, EIO ...) get lengths[i] = -errno; behind EAGAIN no more are tried.
  */
 static napi_value js_write_batch(napi_env env, napi_callback_info info)
 {
 	napi_value argv[4];
 	struct io *io;
-	uint32_t first, count, n = 0;
+	uint32_t first, count, taken;
+	bool full = false;
 	int fd;
 
 	if (!args(env, info, 4, 4, argv, NULL) || napi_get_value_external(env, argv[0], (void **)&io) != napi_ok)
 		return NULL;
 	fd = int_arg(env, argv[1]);
 	first = (uint32_t)int_arg(env, argv[2]);
-	count = (uint32_t)int_arg(env, argv[3]);
+	count = taken = (uint32_t)int_arg(env, argv[3]);
 	if (first > io->capacity || count > io->capacity - first)
 		return fail(env, "more frames than the batch has", EFAULT);
-	for (uint32_t i = first; i < first + count; i++)
+	for (uint32_t i = first; i < first + count; i++) {
+		uint32_t next = io->parts[i] & ~IS_PART;
+
 		if (io->offsets[i] < 0 || io->lengths[i] < 0 ||
 		    (size_t)io->offsets[i] + (size_t)io->lengths[i] > io->memory_size)
 			return fail(env, "frame outside frame memory", EFAULT);
-	while (n < count) {
-		int32_t offset = io->offsets[first + n], length = io->lengths[first + n];
-
-		if (write(fd, io->memory + offset, (size_t)length) < 0) {
-			if (errno == EINTR)
-				continue;
-			if (errno == EAGAIN)
-				break;
-			io->lengths[first + n] = -errno;
-		}
-		n++;
+		/* Forwards alone, so that there is an end. */
+		if (next && (next <= i || next >= first + count))
+			return fail(env, "a part that is not behind its frame", EFAULT);
 	}
-	return number(env, (int32_t)n);
+	for (uint32_t i = first; i < first + count; i++) {
+		ssize_t done = -1;
+
+		if (io->parts[i] & IS_PART)
+			continue;
+		if (full)
+			errno = EAGAIN;
+		else
+			while ((done = write_frame(io, fd, i)) < 0 && errno == EINTR)
+				;
+		if (done >= 0)
+			continue;
+		full = errno == EAGAIN;
+		taken -= refuse(io, i, errno);
+	}
+	return number(env, (int32_t)taken);
 }
 
 /* poll(fds: Int32Array, revents: Int32Array, timeoutMs): how many descriptors have something to read. */

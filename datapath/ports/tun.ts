@@ -4,9 +4,9 @@
 //
 // The device in the namespace is the neighbour's interface; our end of it is an interface of the emulated host.
 
-import { IFF_VNET_HDR, type IoHandle, type Native, native } from '../native/index.ts'
+import { IFF_VNET_HDR, type IoHandle, IS_PART, type Native, native } from '../native/index.ts'
 import { Offload, VNET_HEADER_LEN, VNET_HEADER_WORDS } from '../offload.ts'
-import { type Egress, type FrameMemory, HEADROOM } from '../ring.ts'
+import { type FrameMemory, HEADROOM, type PartsEgress } from '../ring.ts'
 
 /** Frames a device is asked for at once, and that wait for one device before they are written. */
 export const BATCH = 128
@@ -46,8 +46,14 @@ class TunPort {
   readonly txOffsets = new Int32Array(BATCH)
   readonly txLengths = new Int32Array(BATCH)
   readonly txSlots = new Int32Array(BATCH)
+  /** What goes behind each: see Native.createIo(). */
+  readonly txParts = new Uint32Array(BATCH)
+  /** Of a frame that waits: its last part. */
+  readonly txTails = new Int32Array(BATCH)
   readonly tx: IoHandle
   txCount = 0
+  /** Frames and parts that have left it: the number of the first one that waits. */
+  written = 0
   /** Slots in rxOffsets that wait for frames. */
   room = 0
   /** There may be more to read: it was told so, or the last batch was full. */
@@ -66,7 +72,7 @@ class TunPort {
       ? (OFFLOADS.find((bits) => io.setOffload(this.fd, VNET_HEADER_LEN, bits)) ?? 0)
       : 0
     this.rx = io.createIo(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
-    this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, new Uint32Array(BATCH), null)
+    this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, this.txParts, null)
   }
 }
 
@@ -85,7 +91,7 @@ export type OnFrame = (
   hint: number,
 ) => void
 
-export class TunPorts implements Egress {
+export class TunPorts implements PartsEgress {
   readonly #memory: FrameMemory
   readonly #io: Native = native()
   readonly #ports: TunPort[] = []
@@ -200,6 +206,7 @@ export class TunPorts implements Egress {
       if (slot >= 0) this.#memory.give(slot)
       return
     }
+    if (port.txCount === BATCH) this.#flushPort(port)
     const at = port.txCount++
     if (port.rxHeaders === null) {
       port.txOffsets[at] = offset
@@ -210,7 +217,30 @@ export class TunPorts implements Egress {
       port.txLengths[at] = length + VNET_HEADER_LEN
     }
     port.txSlots[at] = slot
+    port.txParts[at] = 0
+    port.txTails[at] = at
+  }
+
+  next(device: number): number {
+    const port = this.#byDevice[device]
+    return port === undefined ? 0 : port.written + port.txCount
+  }
+
+  join(device: number, frame: number, offset: number, length: number, slot: number): boolean {
+    const port = this.#byDevice[device]
+    if (port === undefined) return false
     if (port.txCount === BATCH) this.#flushPort(port)
+    if (frame < port.written) return false
+    const head = frame - port.written
+    const at = port.txCount++
+    port.txOffsets[at] = offset
+    port.txLengths[at] = length
+    port.txSlots[at] = slot
+    port.txParts[at] = IS_PART
+    const tail = port.txTails[head]!
+    port.txParts[tail] = port.txParts[tail]! + at
+    port.txTails[head] = at
+    return true
   }
 
   #writeEmptyHeader(at: number): void {
@@ -229,13 +259,12 @@ export class TunPorts implements Egress {
 
   #flushPort(port: TunPort): void {
     const count = port.txCount
-    const done = this.#io.writeBatch(port.tx, port.fd, 0, count)
-    port.txRefused += count - done
+    port.txRefused += count - this.#io.writeBatch(port.tx, port.fd, 0, count)
     for (let i = 0; i < count; i++) {
-      if (i < done && port.txLengths[i]! < 0) port.txRefused++
       const slot = port.txSlots[i]!
       if (slot >= 0) this.#memory.give(slot)
     }
+    port.written += count
     port.txCount = 0
   }
 

@@ -363,6 +363,46 @@ describe.skipIf(why !== null)('tunwall up', () => {
     })
   })
 
+  test('udp_gro: rules count datagrams, the neighbour superframes, and its socket hears each as it was sent', async () => {
+    const yaml = YAML.replace('default via 10.0.2.1]', 'default via 10.0.2.1], udp_gro: true')
+    const gateway = new Gateway(folder({ 'host.yaml': yaml, 'iptables-save': RULES }))
+    await gateway.ready()
+    const count = 150
+    const node = (namespace: string, script: string) =>
+      spawn('ip', ['netns', 'exec', namespace, process.execPath, '-e', script], { stdio: 'pipe' })
+    const receiver = node(
+      B,
+      `const { createSocket } = require('node:dgram'); let next = 0
+      const socket = createSocket('udp4', (data) => {
+        if (data.length !== 100 + (next % 7 === 6 ? -9 : 0) || data.readUInt32BE() !== next) throw new Error('at ' + next)
+        if (++next === ${count}) socket.close()
+      })
+      socket.bind(9999, () => { console.log('bound') })`,
+    )
+    const ended = new Promise((resolve) => receiver.on('close', resolve))
+    await new Promise((resolve) => receiver.stdout.once('data', resolve))
+    const sender = node(
+      A,
+      `const { createSocket } = require('node:dgram'); const socket = createSocket('udp4')
+      socket.connect(9999, '10.0.2.2', () => {
+        let left = ${count}
+        for (let i = 0; i < ${count}; i++) {
+          const data = Buffer.alloc(100 + (i % 7 === 6 ? -9 : 0)); data.writeUInt32BE(i)
+          socket.send(data, () => { if (--left === 0) socket.close() })
+        }
+      })`,
+    )
+    await new Promise((resolve) => sender.on('close', resolve))
+    const limit = setTimeout(() => receiver.kill(), 10_000)
+    expect(await ended).toBe(0)
+    clearTimeout(limit)
+    expect(gateway.sh('iptables -nvxL FORWARD').stdout).toMatch(new RegExp(`policy ACCEPT ${count} packets`))
+    const path = '/sys/class/net/eth0/statistics/rx_packets'
+    const received = execFileSync('ip', ['netns', 'exec', B, 'cat', path], { encoding: 'utf8' })
+    expect(Number(received)).toBeLessThan(count)
+    await gateway.stop()
+  })
+
   test('the same frames through the gateway and through replay', async () => {
     const host = folder({
       'host.yaml': `${YAML}routes:\n  - 10.9.0.0/16 via 10.0.1.2\n  - 10.8.0.0/16 via 10.0.2.2\n`,

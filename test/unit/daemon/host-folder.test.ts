@@ -398,6 +398,14 @@ describe('mistakes', () => {
       yaml('interfaces: {eth0: {port: {tap: {}}}}'),
       'host.yaml:1:28: "tap" is no port: expected tun, raw or capture',
     ],
+    [
+      yaml('interfaces: {eth0: {port: {tun: {offload: false, udp_gro: true}}}}'),
+      'host.yaml:1:59: udp_gro makes superframes, which need offload: true',
+    ],
+    [
+      yaml('interfaces: {eth0: {port: {tun: {udp_gro: 1}}}}'),
+      'host.yaml:1:43: "udp_gro" must be true or false, not 1',
+    ],
     [yaml('local: tun\n'), 'host.yaml:1:8: "local" must be a local port: expected {tun: {namespace: NAME}}'],
     [yaml('local: {tun: {name: x}}'), 'host.yaml:1:14: a local port needs the namespace of its processes'],
     [yaml('local: {raw: eth0}'), 'host.yaml:1:9: "raw" is no local port: expected tun'],
