@@ -65,7 +65,7 @@ class Gateway {
     const dir = mkdtempSync(join(tmpdir(), 'tunwall-gro-'))
     try {
       writeFolder(dir, { 'host.yaml': HOST, 'iptables-save': RULES, 'ip6tables-save': RULES })
-      const random = { u32: () => this.#random.u32() }
+      const random = { i32: () => this.#random.u32() | 0 }
       this.engine = createEngine(loadHostFolder(dir), { memory: this.#memory, egress: this.ports, random })
     } finally {
       rmSync(dir, { recursive: true, force: true })
