@@ -11,6 +11,7 @@ import { performance } from 'node:perf_hooks'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { Reason } from '../datapath/counters.ts'
 import type { LogRecord } from '../datapath/events.ts'
+import { native } from '../datapath/native/index.ts'
 import { takeOffload } from '../datapath/offload.ts'
 import { Packet } from '../datapath/packet.ts'
 import { type WriteBytes, writeTo } from '../datapath/ports/capture-writer.ts'
@@ -305,6 +306,8 @@ function main(start: WorkerStart): void {
     local = openLocal(config, engine, tun)
     if (config.local !== null && local !== null)
       ports.push({ device: 'lo', namespace: config.local.namespace, name: config.local.name })
+    // All that both threads know is open: from here on the descriptors of one are not the other's.
+    native().ownFiles()
     say({ kind: 'ready', wakeFd: tun.wakeFd, ports })
     new Gateway(engine, tun, local, start.nflog).run()
     say({ kind: 'stopped' })

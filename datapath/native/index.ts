@@ -49,6 +49,11 @@ export interface Native {
    * Negative descriptors are left out.
    */
   poll(fds: Int32Array, revents: Int32Array, timeoutMs: number): number
+  /**
+   * The calling thread has descriptors of its own from here on, those that are open now: its system calls are cheaper, and
+   * nobody else's open() and close() concern it.
+   */
+  ownFiles(): void
   wakeOpen(): number
   wake(fd: number): void
   wakeClear(fd: number): void
