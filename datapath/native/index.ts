@@ -51,9 +51,9 @@ export interface Native {
   poll(fds: Int32Array, revents: Int32Array, timeoutMs: number): number
   /**
    * The calling thread has descriptors of its own from here on, those that are open now: its system calls are cheaper, and
-   * nobody else's open() and close() concern it.
+   * nobody else's open() and close() concern it. False: that is forbidden here, as in many containers, and nothing changes.
    */
-  ownFiles(): void
+  ownFiles(): boolean
   wakeOpen(): number
   wake(fd: number): void
   wakeClear(fd: number): void
