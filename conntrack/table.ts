@@ -429,20 +429,14 @@ export class EntryTable {
   seekAll(hashes: Int32Array, hints: Int32Array, count: number): void {
     const w = this.words
     const handles = this.#handles
+    const missing = handles.seekAll(hashes, hints, count)
     let read = 0
-    for (let i = 0; i < count; i++) if (hints[i]! >= 0) read |= handles.touch(hashes[i]!)
-    for (let i = 0; i < count; i++) {
-      if (hints[i]! < 0) continue
-      const at = handles.firstNear(hashes[i]!)
-      hints[i] = at < 0 ? -1 : handles.handleAt(at)
-    }
     for (let i = 0; i < count; i++) {
       const hint = hints[i]!
-      const o = (hint >> 1) * STRIDE
-      // A line may begin within.
-      if (o >= 0) read |= w[o]! | w[o + EXPIRES]!
-      else if (hint === -1) read |= handles.touchMark(hashes[i]!)
+      // What has none reads that of the first.
+      read |= w[((hint & ~(hint >> 31)) >> 1) * STRIDE]!
     }
+    if (missing) for (let i = 0; i < count; i++) if (hints[i] === -1) read |= handles.touchMark(hashes[i]!)
     this.sink = read
   }
 

@@ -6,7 +6,7 @@
 //     words[line * 16 + ...]
 //       0       where the pairs end: 4 to 16; 0 or 2 where there are none
 //       1       the line that goes on, 0 none
-//       2..15   pairs, without gaps, the newest behind the others
+//       2..15   pairs, without gaps, the newest behind the others; behind them nothing that a hash of this line could equal
 //
 // Of each home line there is a mark, so small that sixteen of them share a cache line and all are near: how many pairs it
 // has, and a bit for each of them that another hash seldom has. A tuple that nobody has is known by it, and a pair is added
@@ -48,6 +48,8 @@ export class TupleHash {
   #capacity: number
   /** First of the lines behind home lines that no chain has, 0 none; the others follow by their NEXT. */
   #free = 0
+  /** Where seekAll() leaves what it read, of no meaning: somebody has to want it, or V8 would not read it. */
+  sink = 0
 
   /** `buckets`: rounded up to a power of two. */
   constructor(capacity: number, buckets: number) {
@@ -121,6 +123,48 @@ export class TupleHash {
     return w[line]! | w[line + IN_LINE]!
   }
 
+  /**
+   * The newest handle of each hash, -1 none, into those of `hints` that are not negative. True: some have none. First all lines
+   * are read, with as few instructions between as can be: the processor waits for so many at a time as it has room for
+   * the instructions. Which of a line's pairs it is, no branch could foresee. Hot.
+   */
+  seekAll(hashes: Int32Array, hints: Int32Array, count: number): boolean {
+    const w = this.#words
+    const mask = this.#mask
+    let read = 0
+    let at = 0
+    for (const stop = count - 3; at < stop; at += 4) {
+      read |= w[(hashes[at]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 1]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 2]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 3]! & mask) << LINE_BITS]!
+    }
+    for (; at < count; at++) read |= w[(hashes[at]! & mask) << LINE_BITS]!
+    this.sink = read
+    let missing = false
+    for (let i = 0; i < count; i++) {
+      if (hints[i]! < 0) continue
+      const hash = hashes[i]!
+      const line = (hash & mask) << LINE_BITS
+      let found = chosen(w, line + 2, hash, -1)
+      found = chosen(w, line + 4, hash, found)
+      found = chosen(w, line + 6, hash, found)
+      found = chosen(w, line + 8, hash, found)
+      if (w[line + END]! > 10) {
+        found = chosen(w, line + 10, hash, found)
+        found = chosen(w, line + 12, hash, found)
+        found = chosen(w, line + 14, hash, found)
+      }
+      if (found < 0) {
+        const place = w[line + NEXT] === 0 ? -1 : this.firstNear(hash)
+        if (place < 0) missing = true
+        else found = this.handleAt(place)
+      }
+      hints[i] = found
+    }
+    return missing
+  }
+
   /** The same of the mark. Hot. */
   touchMark(hash: number): number {
     return this.#marks[hash & this.#mask]!
@@ -158,6 +202,7 @@ export class TupleHash {
     const line = at & ~IN_LINE
     const end = line + w[line + END]! - 2
     for (; at < end; at++) w[at] = w[at + 2]!
+    w[end] = ~hash
     w[line + END] = end - line
     const home = this.#home(hash)
     if (end === line + PAIRS) {
@@ -206,6 +251,8 @@ export class TupleHash {
     const lines = linesFor(this.#capacity, this.buckets)
     this.#mask = lines - 1
     this.#words = alignedWords(lines * LINE_WORDS)
+    // Where 0 would be a hash of the line.
+    this.#words.fill(-1, PAIRS, LINE_WORDS)
     this.#marks = alignedWords(lines)
     this.#free = 0
   }
@@ -236,6 +283,7 @@ export class TupleHash {
     this.#free = w[added + NEXT]!
     w.copyWithin(added, home, home + LINE_WORDS)
     w[home + END] = 0
+    w.fill(~(home >> LINE_BITS), home + PAIRS, home + LINE_WORDS)
     w[home + NEXT] = added >> LINE_BITS
     this.#mark(home)
   }
@@ -269,6 +317,14 @@ export class TupleHash {
       this.#free = line
     }
   }
+}
+
+/** The handle of the pair at `at` if that has the hash, else `found`. Without a branch. */
+function chosen(w: Int32Array, at: number, hash: number, found: number): number {
+  const difference = w[at]! ^ hash
+  // All bits where they differ, else none.
+  const other = (difference | -difference) >> 31
+  return (found & other) | (w[at + 1]! & ~other)
 }
 
 /** The bit that the pairs of a hash have in the mark of their line. */

@@ -17,6 +17,13 @@ function bucketOf(table: TupleHash, bucket: number): number[] {
   return found.sort((a, b) => a - b)
 }
 
+/** What seekAll() finds of each hash. */
+function newestOf(table: TupleHash, hashes: readonly number[]): number[] {
+  const hints = new Int32Array(hashes.length)
+  table.seekAll(Int32Array.from(hashes), hints, hashes.length)
+  return [...hints]
+}
+
 describe('TupleHash', () => {
   it('holds what a Map of hashes does, however many share a line, the newest first', () => {
     for (let seed = 1; seed <= 20; seed++) {
@@ -46,7 +53,10 @@ describe('TupleHash', () => {
         const hash = random.pick(hashes)
         const same = [...model].filter(([, of]) => of === hash).map(([handle]) => handle)
         expect(handlesOf(table, hash)).toEqual(same.reverse())
+        expect(newestOf(table, [hash, ~hash, 0])[0]).toBe(same[0] ?? -1)
       }
+      const newest = newestOf(table, hashes)
+      expect(newest).toEqual(hashes.map((hash) => handlesOf(table, hash)[0] ?? -1))
       const mask = table.buckets - 1
       for (const hash of hashes) {
         const bucket = [...model].filter(([, of]) => (of & mask) === (hash & mask)).map(([handle]) => handle)
@@ -56,6 +66,16 @@ describe('TupleHash', () => {
           expect(table.isLonger(hash, most)).toBe(bucket.length > most)
       }
     }
+  })
+
+  it('finds no hash in an empty table, and leaves alone what is not asked', () => {
+    const table = new TupleHash(16, 16)
+    expect(newestOf(table, [0, 1, -1, 16, 0x7fffffff])).toEqual([-1, -1, -1, -1, -1])
+    table.insert(0, 5)
+    const hints = Int32Array.of(-2, 0, 0)
+    expect(table.seekAll(Int32Array.of(0, 0, 16), hints, 3)).toBe(true)
+    expect([...hints]).toEqual([-2, 5, -1])
+    expect(table.seekAll(Int32Array.of(0, 0, 16), hints, 2)).toBe(false)
   })
 
   it('gives lines back that nothing stands in', () => {
