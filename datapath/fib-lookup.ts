@@ -25,7 +25,7 @@ import {
   Table,
   type Words,
 } from './route.ts'
-import { isErrorType, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
+import { isErrorType, NarrowRoutes, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
 import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
@@ -64,6 +64,7 @@ export class Routing {
   /** Incoming packets' protocol and ports are looked at for some rule (fib_rule_requires_fldissect). */
   dissects = false
   multipath = false
+  readonly narrow = new NarrowRoutes()
 
   constructor(family: Family) {
     this.family = family
@@ -73,7 +74,7 @@ export class Routing {
   table(id: number): RouteTable {
     let table = this.tables.get(id)
     if (table === undefined) {
-      table = new RouteTable(this.family, id)
+      table = new RouteTable(this.family, id, this.narrow)
       this.tables.set(id, table)
     }
     return table
@@ -81,6 +82,8 @@ export class Routing {
 }
 
 const CACHE = 1024
+/** What addresses of a block have in common, see NarrowRoutes. */
+const BLOCK = ~0xff
 const CACHE_KEY = 8
 
 /** The hot half of the FIB: what look-ups ask and answer. fib.ts changes what stands in it. */
@@ -150,7 +153,8 @@ export class FibLookup {
       this.#cacheFailures.fill(-1)
       this.#cacheRoutes.fill(null)
     }
-    const d0 = key.d0
+    // With many destinations none would come twice; a block of 256 has one way, unless a route parts it.
+    const d0 = rt.custom || rt.narrow.partBlockOf(key.d0) ? key.d0 : key.d0 & BLOCK
     const s0 = rt.asksSource ? key.s0 : 0
     const tos = rt.asksTos ? key.tos & TOS_MASK : 0
     const mark = rt.asksMark ? key.mark | 0 : 0

@@ -171,6 +171,24 @@ const KEY = 5
 /** Bits of TOS that routes and rules are compared with (IPTOS_RT_MASK). */
 export const TOS_MASK = 0x1c
 
+/** Of how many IPv4 routes to parts of blocks of 256 addresses there are, by placeOf(); blocks may share a place. */
+export class NarrowRoutes {
+  readonly #counts = new Int32Array(1024)
+
+  /** Some route may lead to a part of the block of an address only: else all of it is led the same way. Hot. */
+  partBlockOf(address: number): boolean {
+    return this.#counts[placeOf(address)] !== 0
+  }
+
+  /** A route comes (1) or goes (-1). */
+  count({ dst, prefixLength }: RouteEntry, by: 1 | -1): void {
+    if (prefixLength > BLOCK_BITS) this.#counts[placeOf(dst[0])]! += by
+  }
+}
+
+const BLOCK_BITS = 24
+const placeOf = (address: number): number => Math.imul(address >>> 8, 0x9e3779b1) >>> 22
+
 export class RouteTable {
   readonly id: number
   readonly #bits: number
@@ -196,8 +214,12 @@ export class RouteTable {
   /** Next hops of IPv6 that have come. */
   #places = 0
 
-  constructor(family: Family, id: number) {
+  readonly #narrow: NarrowRoutes
+
+  /** `narrow`: of all tables of the family; IPv4 counts there. */
+  constructor(family: Family, id: number, narrow: NarrowRoutes) {
     this.id = id
+    this.#narrow = narrow
     this.#bits = family === 4 ? 32 : 128
     this.#counts = new Int32Array(this.#bits + 1)
     this.#order = new Int32Array(this.#bits + 1)
@@ -339,6 +361,7 @@ export class RouteTable {
       this.#number(route, this.#places++)
     }
     this.size++
+    if (this.#bits === 32) this.#narrow.count(route, 1)
     if (route.tos !== 0) this.tosRoutes++
     if (route.paths !== null) this.multipathRoutes++
     if (route.from !== null) this.sourceRoutes++
@@ -413,6 +436,7 @@ export class RouteTable {
     const treeNode = this.#treeNode(route)
     chain.splice(at, 1)
     this.size--
+    if (this.#bits === 32) this.#narrow.count(route, -1)
     if (route.tos !== 0) this.tosRoutes--
     if (route.paths !== null) this.multipathRoutes--
     if (treeNode !== null) this.#tree!.leave(treeNode, route)

@@ -239,6 +239,21 @@ describe('tables', () => {
     expect(way('8.8.8.8')).toBe('0.0.0.0/0 via 10.1.0.9 dev eth1 metric 100')
   })
 
+  test('routes to parts of a block of 256 addresses, which else has one way', () => {
+    const via = (host: string): Words => [ip(host), 0, 0, 0]
+    fib.addRoute({ ...prefix('192.0.0.0/16'), gateway: via('10.0.0.9') })
+    const all = '192.0.0.0/16 via 10.0.0.9 dev eth0'
+    expect([way('192.0.2.1'), way('192.0.2.200')]).toStrictEqual([all, all])
+    const part = { ...prefix('192.0.2.192/26'), gateway: via('10.1.0.9') }
+    fib.addRoute(part)
+    expect([way('192.0.2.1'), way('192.0.2.200')]).toStrictEqual([
+      all,
+      '192.0.2.192/26 via 10.1.0.9 dev eth1',
+    ])
+    fib.deleteRoute(part)
+    expect([way('192.0.2.200'), way('192.0.2.1'), way('192.0.2.0')]).toStrictEqual([all, all, all])
+  })
+
   test('what `ip route` refuses', () => {
     const code = (what: () => unknown): string => {
       try {
