@@ -237,7 +237,10 @@ export class EntryTable {
   create(): number {
     if (this.#freeCount === 0) this.reserve(this.capacity * 2)
     const entry = this.#free[--this.#freeCount]!
-    this.words.fill(0, entry * STRIDE, entry * STRIDE + STRIDE)
+    // fill() is a call out of JavaScript, which costs more than so few words.
+    const { doubles } = this
+    const from = entry * (STRIDE >> 1)
+    for (let i = from; i < from + (STRIDE >> 1); i++) doubles[i] = 0
     if (this.extra.length > 0) this.extra.fill(0, entry * EXTRA, entry * EXTRA + EXTRA)
     this.used++
     return entry
@@ -393,7 +396,16 @@ export class EntryTable {
 
   /** Hash of an IPv4 tuple in zone 0. Hot. */
   hashOf4(s0: number, d0: number, ports: number, meta: number): number {
-    return this.#hash(s0, 0, 0, 0, d0, 0, 0, 0, ports, meta, 0)
+    const h = this.#hash4(s0, d0, ports, meta)
+    return h ^ (h >>> 15)
+  }
+
+  /** Reads what tells whether somebody has tuples with these hashes, as seekAll() does. Hot. */
+  touchMarks(hashes: Int32Array, count: number): void {
+    const handles = this.#handles
+    let read = 0
+    for (let i = 0; i < count; i++) read |= handles.touchMark(hashes[i]!)
+    this.sink = read
   }
 
   /** The first place whose handle has a tuple with this hash, -1 none. Good until an entry comes or goes. Hot. */
@@ -604,6 +616,14 @@ export class EntryTable {
     this.#handles.remove(this.#hashAt(handle), handle)
   }
 
+  /** What all tuples have, mixed with the table's seed. */
+  #hash4(s0: number, d0: number, ports: number, meta: number): number {
+    let h = Math.imul(s0 ^ this.#seed, 0x9e3779b1)
+    h = Math.imul((h ^ (h >>> 15)) + d0, 0x85ebca6b)
+    h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35)
+    return Math.imul((h ^ (h >>> 16)) + meta, 0x27d4eb2f)
+  }
+
   /** Multiplicative mix of the tuple with the table's seed. */
   #hash(
     s0: number,
@@ -618,10 +638,7 @@ export class EntryTable {
     meta: number,
     zone: number,
   ): number {
-    let h = Math.imul(s0 ^ this.#seed, 0x9e3779b1)
-    h = Math.imul((h ^ (h >>> 15)) + d0, 0x85ebca6b)
-    h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35)
-    h = Math.imul((h ^ (h >>> 16)) + meta + (zone << 16), 0x27d4eb2f)
+    let h = this.#hash4(s0, d0, ports, meta + (zone << 16))
     if ((s1 | s2 | s3 | d1 | d2 | d3) !== 0) {
       h = Math.imul((h ^ (h >>> 15)) + s1 + (s2 << 7), 0x85ebca6b)
       h = Math.imul((h ^ (h >>> 13)) + s3 + (d1 << 7), 0xc2b2ae35)
@@ -629,6 +646,11 @@ export class EntryTable {
     }
     return h ^ (h >>> 15)
   }
+}
+
+/** Words [from, to) become 0, few of them: fill() is a call out of JavaScript. Hot. */
+export function zero(w: Int32Array, from: number, to: number): void {
+  for (let i = from; i < to; i++) w[i] = 0
 }
 
 function offsetOf(handle: number): number {

@@ -7,7 +7,7 @@ import { ensureWritable } from '../../datapath/rewrite.ts'
 import { swap32 } from '../../datapath/wire/jhash.ts'
 import { IPPROTO_SCTP } from '../../datapath/wire/protocol.ts'
 import { SCTP_HEADER_LEN, SCTP_VTAG } from '../../datapath/wire/sctp.ts'
-import { assure, Event, noteEvents, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, Event, noteEvents, PRIVATE, STATUS, STRIDE, Status, zero } from '../table.ts'
 import type { Tracker, TrackerCore } from './tracker.ts'
 import { Tracked } from './tracker.ts'
 
@@ -176,7 +176,7 @@ export function createSctp(core: TrackerCore): Tracker {
   /** sctp_new. */
   function begin(pkt: Packet, o: number, vtag: number): boolean {
     const w = table.words
-    w.fill(0, o + PRIVATE, o + PRIVATE_END)
+    zero(w, o + PRIVATE, o + PRIVATE_END)
     for (let at = pkt.l4 + SCTP_HEADER_LEN; at + CHUNK_HEADER <= pkt.end; at = following(at)) {
       const type = view.getUint8(at)
       const state = nextState(0, NO, type)

@@ -31,7 +31,7 @@ import {
   TCPOPT_SACK_PERM,
   TCPOPT_WINDOW,
 } from '../../datapath/wire/tcp.ts'
-import { assure, Event, META, noteEvents, PRIVATE, STATUS, STRIDE, Status } from '../table.ts'
+import { assure, Event, META, noteEvents, PRIVATE, STATUS, STRIDE, Status, zero } from '../table.ts'
 import {
   END,
   F_BE_LIBERAL,
@@ -257,7 +257,7 @@ export function createTcp(core: TrackerCore): Tracker {
       return false
     }
     if (state !== SS && !loose) return false
-    w.fill(0, o + PRIVATE, o + PRIVATE_END)
+    zero(w, o + PRIVATE, o + PRIVATE_END)
     const end = endOf(pkt, l4, view.getInt32(l4 + TCP_SEQ), flags)
     const win = view.getUint16(l4 + TCP_WINDOW)
     w[o + END] = end
