@@ -48,6 +48,8 @@ export interface EngineOptions {
   readonly random: Random
   /** HostOptions.dice. */
   readonly dice?: Random
+  /** HostOptions.ports. */
+  readonly ports?: Random
   readonly events?: Events
   /** CompileEnv.indexFrom. */
   readonly indexFrom?: number

@@ -92,6 +92,8 @@ export interface HostOptions {
   readonly random: Random
   /** What rules draw from; default: `random`. */
   readonly dice?: Random
+  /** What NAT draws ports from; default: `random`. */
+  readonly ports?: Random
   readonly events?: Events
 }
 
@@ -111,6 +113,8 @@ export class Host {
   readonly random: Random
   /** What rules draw. */
   readonly dice: Dice
+  /** What NAT draws. */
+  readonly ports: Dice
   readonly devices: Devices
   readonly fib: Fib
   readonly replies: Replies
@@ -134,6 +138,7 @@ export class Host {
     this.egress = options.egress
     this.random = options.random
     this.dice = new Dice(options.dice ?? options.random)
+    this.ports = new Dice(options.ports ?? options.random)
     this.events = options.events ?? { log: null, trace: null }
     declareIpv4(this.tunables, this.ipv4)
     declareIpv6(this.tunables, this.ipv6)

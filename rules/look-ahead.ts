@@ -4,12 +4,15 @@
 //
 //     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to
 //       ─▶ that chain's values ─▶ its first counters, and the chain that chance will choose from there
-//         ─▶ that chain's values ─▶ its first counters
+//         ─▶ that chain's values ─▶ its first counters, and what NAT will ask (conntrack/nat/look-ahead.ts)
 //
-// A pass for each arrow, as in conntrack/look-ahead.ts. Nothing is counted, drawn or changed by it; a packet that goes
-// elsewhere (translated before, dropped) has cost the look-up, and what it leaves undrawn others find changed.
+// A pass for each arrow and more, as in conntrack/look-ahead.ts: the less stands between two reads, the more of them the
+// processor does at once, so what is reckoned stands in passes of its own. Nothing is counted, drawn or changed by it; a
+// packet that goes elsewhere (translated before, dropped) has cost the look-up, and what it leaves undrawn others find
+// changed.
 
 import { HINT_NEW } from '../conntrack/look-ahead.ts'
+import type { NatLookAhead } from '../conntrack/nat/look-ahead.ts'
 import type { Host } from '../datapath/host.ts'
 import { Packet } from '../datapath/packet.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
@@ -24,6 +27,7 @@ const ENOUGH = 4
 
 export class RuleLookAhead {
   readonly #host: Host
+  readonly #nat: NatLookAhead
   /** IPv4 indexes that are worth it, by their chains. */
   readonly #walks = new Map<object, IndexWalk>()
   #list: IndexWalk[] = []
@@ -31,15 +35,18 @@ export class RuleLookAhead {
   /** Of the packets that begin connections: where their frames begin, the slot, the chain behind it. */
   #frames = new Int32Array(256)
   #slots = new Int32Array(256)
+  /** Of each what it is looked up by. */
+  #hashes = new Int32Array(256)
   readonly #callees: (Callable | null)[] = []
   /** What that chain's code is called with. */
   readonly #values: (Fields | null)[] = []
-  readonly #foreseen: Foreseen = { callee: null, counters: 0 }
+  readonly #foreseen: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
   /** Somebody has to want what is read, or V8 would not read it. */
   touched = 0
 
-  constructor(host: Host) {
+  constructor(host: Host, nat: NatLookAhead) {
     this.#host = host
+    this.#nat = nat
   }
 
   /** Indexes that are looked up ahead. */
@@ -78,29 +85,24 @@ export class RuleLookAhead {
   }
 
   #touch(walk: IndexWalk, count: number): void {
-    const { view } = this.#host.memory
-    const frames = this.#frames
     const slots = this.#slots
     const callees = this.#callees
     const values = this.#values
-    const pkt = this.#pkt
-    const { codes, seek } = walk
-    let touched = 0
-    for (let i = 0; i < count; i++) {
-      const l3 = frames[i]!
-      pkt.proto = view.getUint8(l3 + IPV4_PROTOCOL)
-      pkt.s0 = view.getInt32(l3 + IPV4_SRC)
-      pkt.d0 = view.getInt32(l3 + IPV4_DST)
-      pkt.sport = view.getUint16(l3 + IPV4_HEADER_LEN)
-      pkt.dport = view.getUint16(l3 + IPV4_HEADER_LEN + 2)
-      slots[i] = seek(pkt)
-    }
+    const { codes, hash, touch, seek, tables } = walk
+    if (count * tables > this.#hashes.length) this.#hashes = new Int32Array(count * tables)
+    const hashes = this.#hashes
+    let read = 0
+    for (let i = 0; i < count; i++) hash(this.#packet(i), hashes, i * tables)
+    for (let i = 0; i < count; i++) read |= touch(hashes, i * tables)
+    for (let i = 0; i < count; i++) slots[i] = seek(hashes, i * tables)
     for (let i = 0; i < count; i++) {
       const at = slots[i]! * CODE_FIELDS
+      values[i] = at < 0 ? null : (codes[at + VALUES] as Fields)
       callees[i] = at < 0 ? null : (codes[at + CALLEE] as Callable | null)
-      if (at < 0) continue
-      if ((codes[at + VALUES] as Fields).near()) touched++
     }
+    let touched = read === 1 ? 1 : 0
+    for (let i = 0; i < count; i++) if (walk.counted(slots[i]!) < 0) touched++
+    for (let i = 0; i < count; i++) if (values[i]?.near() === true) touched++
     touched += this.#touchChains(count)
     this.#foresee(count)
     for (let i = 0; i < count; i++) {
@@ -108,9 +110,41 @@ export class RuleLookAhead {
       if (k !== null && k.n0 !== undefined && k.n0.records[slots[i]!]! < 0) touched++
     }
     touched += this.#touchChains(count)
+    this.#touchReplies(count)
     // Chains may end before the next batch.
     for (let i = 0; i < count; i++) callees[i] = values[i] = null
     this.touched = touched
+  }
+
+  /** The frame's packet, as far as indexes ask. */
+  #packet(i: number): Packet {
+    const { view } = this.#host.memory
+    const pkt = this.#pkt
+    const l3 = this.#frames[i]!
+    pkt.proto = view.getUint8(l3 + IPV4_PROTOCOL)
+    pkt.s0 = view.getInt32(l3 + IPV4_SRC)
+    pkt.d0 = view.getInt32(l3 + IPV4_DST)
+    pkt.sport = view.getUint16(l3 + IPV4_HEADER_LEN)
+    pkt.dport = view.getUint16(l3 + IPV4_HEADER_LEN + 2)
+    return pkt
+  }
+
+  /** What NAT will ask, if the chains in #callees send packets where they seem to. */
+  #touchReplies(count: number): void {
+    const nat = this.#nat
+    const to = this.#foreseen
+    nat.begin(count)
+    for (let i = 0; i < count; i++) {
+      const callee = this.#callees[i]!
+      const pkt = this.#packet(i)
+      to.bound = false
+      callee?.foresee?.(callee.k, to)
+      const d0 = to.bound ? to.address : pkt.d0
+      const dport = to.bound && to.port >= 0 ? to.port : pkt.dport
+      nat.add(pkt.s0, pkt.sport, d0, dport, pkt.proto)
+    }
+    to.callee = null
+    nat.touch()
   }
 
   /**

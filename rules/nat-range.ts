@@ -3,7 +3,7 @@
 //     10.0.0.1-10.0.0.9:8000-8010/5000      [2001:db8::1]:80      :80      8000-8010
 //     addresses         ports     base
 
-import { type Manip, type NatRange, NO_RANGE } from '../conntrack/nat/range.ts'
+import { Manip, type NatRange, NO_RANGE } from '../conntrack/nat/range.ts'
 import type { Family } from '../datapath/packet.ts'
 import { type AddressWords, formatAddress, parseAddress } from '../datapath/wire/address.ts'
 import {
@@ -174,7 +174,10 @@ export function emitSetup(range: NatRange, manip: Manip, js: Js): Code {
   const isOne = min !== null && max !== null && isSame(min, max) && minPort === maxPort
   if (!isOne || js.family === 6 || offset || random || randomFully || persistent || netmap)
     return js`${nat}.setup(pkt, ${range}, ${manip})`
-  return js`${nat}.setup4(pkt, ${min[0]}, ${hasPorts ? minPort : -1}, ${manip})`
+  const address = js`${min[0]}`
+  const port = js`${hasPorts ? minPort : -1}`
+  if (manip === Manip.Dst) js.destination = { address, port }
+  return js`${nat}.setup4(pkt, ${address}, ${port}, ${manip})`
 }
 
 /** A range behind its option, and the flags with `dashes` before each: `--to-source 10.0.0.1 --random`. */

@@ -520,7 +520,7 @@ export class Tables {
       env,
       names: new PatternTables(env.host.devices),
       watch: { observer: null },
-      ahead: new RuleLookAhead(env.host),
+      ahead: new RuleLookAhead(env.host, env.nat.ahead),
     }
   }
 

@@ -23,6 +23,7 @@ import { IPPROTO_ICMP, IPPROTO_ICMPV6 } from '../../datapath/wire/protocol.ts'
 import type { Conntrack } from '../conntrack.ts'
 import { DST, isAddress, META, NAT, SRC, STATUS, STRIDE, Status, TUPLE_WORDS, wordOf } from '../table.ts'
 import { invert, Tuple } from '../tuple.ts'
+import { NatLookAhead } from './look-ahead.ts'
 import { Translator } from './manip.ts'
 import { Manip, type NatRange, Range } from './range.ts'
 import { UniqueTuple } from './unique.ts'
@@ -30,6 +31,8 @@ import { UniqueTuple } from './unique.ts'
 export { Manip, type NatRange } from './range.ts'
 
 export class Nat {
+  /** Hears of connections that are about to begin. */
+  readonly ahead: NatLookAhead
   readonly #host: Host
   readonly #conntrack: Conntrack
   readonly #unique: UniqueTuple
@@ -43,7 +46,8 @@ export class Nat {
   constructor(host: Host, conntrack: Conntrack) {
     this.#host = host
     this.#conntrack = conntrack
-    this.#unique = new UniqueTuple(conntrack, host.random)
+    this.ahead = new NatLookAhead(conntrack.table, host.ports)
+    this.#unique = new UniqueTuple(conntrack, host.ports, this.ahead)
     this.#translate = new Translator(host.memory, conntrack)
     conntrack.nat = this
     conntrack.onDestroy = (entry) => this.#unique.sources.remove(entry)

@@ -25,6 +25,7 @@ import { anyZoneOf, MASTER, META, STATUS, STRIDE, Status, zoneOf } from '../tabl
 import { tcpSentEnd, tcpState } from '../trackers/tcp-entry.ts'
 import { TcpState } from '../trackers/tcp-states.ts'
 import { invert, Tuple } from '../tuple.ts'
+import type { NatLookAhead } from './look-ahead.ts'
 import { Manip, type Range } from './range.ts'
 import { SourceIndex } from './source-index.ts'
 
@@ -37,12 +38,19 @@ const USES_NAT = Status.SrcNat | Status.DstNat | Status.SeqAdjust
 export class UniqueTuple {
   readonly sources: SourceIndex
   readonly #conntrack: Conntrack
+  /** What choose() does is noted there. */
+  readonly #ahead: NatLookAhead
   readonly #random: Random
   readonly #reply = new Tuple()
   readonly #other = new Tuple()
+  /** Of the range that choose() drew a port from by chance, first and size; 0 none. */
+  #from = 0
+  #drawn = 0
 
-  constructor(conntrack: Conntrack, random: Random) {
+  /** `random`: of ports. */
+  constructor(conntrack: Conntrack, random: Random, ahead: NatLookAhead) {
     this.#conntrack = conntrack
+    this.#ahead = ahead
     this.#random = random
     this.sources = new SourceIndex(conntrack.table, random.i32())
   }
@@ -52,6 +60,13 @@ export class UniqueTuple {
    * `current`: what they look like so far. Does not allocate.
    */
   choose(into: Tuple, current: Tuple, range: Range, manip: Manip, entry: number): void {
+    this.#drawn = 0
+    this.#choose(into, current, range, manip, entry)
+    if (manip === Manip.Src && (into.meta & 0xff) === 4)
+      this.#ahead.note(into.s0 === current.s0 ? 0 : into.s0, this.#from, this.#drawn)
+  }
+
+  #choose(into: Tuple, current: Tuple, range: Range, manip: Manip, entry: number): void {
     if (manip === Manip.Src && !range.random) {
       if (inRange(current, range)) {
         if (!this.#usedByOthers(current, entry)) {
@@ -208,6 +223,10 @@ export class UniqueTuple {
     // A range of identifiers or keys that is upside down: the kernel's unsigned size is as good as endless.
     if (size <= 0) size += 0x100000000
     let off = 0
+    if (range.random && !range.offset) {
+      this.#from = min
+      this.#drawn = size
+    }
     if (range.offset) off = ((source ? tuple.ports >>> 16 : tuple.ports & 0xffff) - range.basePort) & 0xffff
     else if (range.random || manip === Manip.Src) off = this.#random.i32() & 0xffff
 

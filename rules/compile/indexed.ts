@@ -15,7 +15,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import { CONTINUE } from '../extension.ts'
-import { ORDER, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
+import { ORDER, PACKETS, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
 import { type Callable, type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
@@ -59,8 +59,13 @@ export const CALLEE = 2
 /** Walks a chain by its keys with one form of its rules' code. */
 export class IndexWalk implements Made {
   readonly run: ChainFn
+  // For who looks ahead, in passes (rules/look-ahead.ts).
+  /** What a packet is looked up by, a number for each table, into `hashes` from `at` on. Hot. */
+  readonly hash: (pkt: Packet, hashes: Int32Array, at: number) => void
+  /** Reads where seek() will begin. Hot. */
+  readonly touch: (hashes: Int32Array, at: number) => number
   /** The slot of the first keyed rule that the packet may fit, -1 none. Hot. */
-  readonly seek: (pkt: Packet) => number
+  readonly seek: (hashes: Int32Array, at: number) => number
   readonly k = NO_FIELDS
   readonly foresee = null
   // The generated code reads the following.
@@ -77,6 +82,7 @@ export class IndexWalk implements Made {
    */
   readonly codes: (ChainFn | Fields | Callable | null)[] = []
   readonly #source: ChainSource
+  readonly #base: number
   readonly #keys: RuleKeys
   /** All rules as straight code, for the packets that a look-up is not good for. */
   #whole: LinearChain | null = null
@@ -86,13 +92,20 @@ export class IndexWalk implements Made {
 
   constructor(source: ChainSource, keys: RuleKeys) {
     this.#source = source
+    this.#base = source.slots.base + PACKETS
     this.#keys = keys
     this.store = source.slots.store
     this.lists = keys.lists
     this.settle()
-    const { run, seek } = this.#generate()
+    const { run, hash, touch, seek } = this.#generate()
     this.run = run
+    this.hash = hash
+    this.touch = touch
     this.seek = seek
+  }
+
+  get tables(): number {
+    return this.#keys.tables.length
   }
 
   get rules(): number {
@@ -106,6 +119,11 @@ export class IndexWalk implements Made {
     while (this.codes.length < slots.bySlot.length * CODE_FIELDS) this.codes.push(null, NO_FIELDS, null)
     this.#wholeIsGood = false
     this.#cutLoose()
+  }
+
+  /** Packets that the rule in the slot has counted; of none (-1), 0. Hot. */
+  counted(slot: number): number {
+    return slot < 0 ? 0 : this.store.records[this.#base + slot * RECORD]!
   }
 
   /** The code of a single rule, made now. */
@@ -178,20 +196,29 @@ export class IndexWalk implements Made {
     ])
   }
 
-  #generate(): Pick<IndexWalk, 'run' | 'seek'> {
+  #generate(): Generated {
     const { tables, markMask } = this.#keys
-    const { base } = this.#source.slots
     const marked = tables.some(({ signature }) => signature.mark)
     const which = tables.map((_, i) => i)
+    const { base } = this.#source.slots
+    const hashes = tables.map((table) => emitHash(table, this.#source, markMask))
+    const starts = which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')
     const lookUps = `
-    ${which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')}
-    ${tables.map((table, i) => emitLookUp(i, table, this.#source, markMask)).join('\n    ')}`
+    ${starts}
+    ${tables.map((table, i) => onlyWithPort(table, `let h = 0; ${hashes[i]}; ${emitFind(i, orderOf(i, base))}`)).join('\n    ')}`
+    // Where there is one table, nobody asks for the order, which would be waited for.
+    const order = (i: number): string => (tables.length === 1 ? '0' : orderOf(i, base))
     const text = `
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
-const seek = ((pkt) => {
+const hash = ((pkt, hashes, at) => {
+  ${hashes.map((mixed, i) => `{ let h = 0; ${mixed}; hashes[at + ${i}] = h }`).join('\n  ')}
+})
+const touch = ((hashes, at) => ${which.map((i) => `t${i}.cells[(hashes[at + ${i}] << 1) & t${i}.wrap]`).join(' | ')})
+const seek = ((hashes, at) => {
   const { lists } = chain, { records } = chain.store
   let best = Infinity, slot = -1
-  ${lookUps}
+  ${starts}
+  ${which.map((i) => `{ const h = hashes[at + ${i}]; ${emitFind(i, order(i))} }`).join('\n  ')}
   ${which.map((i) => `if (o${i} < best) { best = o${i}; slot = s${i} }`).join('\n  ')}
   return slot
 })
@@ -222,15 +249,18 @@ const run = ((pkt, hook) => {
     }
   }
 })
-return { run, seek }`
+return { run, hash, touch, seek }`
     return new Function('chain', 'tables', 'names', 'isCut', text)(
       this,
       tables,
       this.#source.names.exact,
       isCut,
-    ) as Pick<IndexWalk, 'run' | 'seek'>
+    ) as Generated
   }
 }
+
+/** What is generated. */
+type Generated = Pick<IndexWalk, 'run' | 'hash' | 'touch' | 'seek'>
 
 export class IndexedChain implements Made {
   readonly foresee = null
@@ -313,13 +343,8 @@ const advance = (i: number, base: number): string =>
 const orderOf = (i: number, base: number): string =>
   `s${i} < 0 ? Infinity : records[s${i} * ${RECORD} + ${base + ORDER}]`
 
-/** Sets p, s and o to the list in table `i` for the packet, if there is one; mirrors RuleKeys' hashes. */
-function emitLookUp(
-  i: number,
-  { signature }: KeyTable,
-  { family, slots }: ChainSource,
-  markMask: number,
-): string {
+/** Statements that mix what table `signature` is keyed by into h; mirrors RuleKeys' hashes. */
+function emitHash({ signature }: KeyTable, { family }: ChainSource, markMask: number): string {
   const steps: string[] = []
   const mixIn = (value: string): void => {
     steps.push(`h = Math.imul(h ^ ${value}, 0x9e3779b1); h ^= h >>> 15`)
@@ -338,13 +363,19 @@ function emitLookUp(
   if (signature.mark) mixIn(`(pkt.mark & ${markMask})`)
   if (signature.sport) mixIn('pkt.sport')
   if (signature.dport) mixIn('pkt.dport')
-  const find = `{ let h = 0; ${steps.join('; ')}
-      const { cells, wrap } = t${i}
+  return steps.join('; ')
+}
+
+/** A block that is passed over where there is no port to look up. */
+const onlyWithPort = ({ signature }: KeyTable, block: string): string => {
+  if (signature.dport) return `if (pkt.dport >= 0) { ${block} }`
+  return signature.sport ? `if (pkt.sport >= 0) { ${block} }` : `{ ${block} }`
+}
+
+/** Sets p, s and o to the list in table `i` for the hash h, if there is one. */
+const emitFind = (i: number, order: string): string => `const { cells, wrap } = t${i}
       for (let c = (h << 1) & wrap; cells[c + 1] !== 0; c = (c + 2) & wrap) if (cells[c] === h) {
         if ((s${i} = cells[c + 1] - 1) < 0) s${i} = lists[p${i} = -1 - s${i}]
-        o${i} = ${orderOf(i, slots.base)}
+        o${i} = ${order}
         break
-      } }`
-  if (signature.dport) return `if (pkt.dport >= 0) ${find}`
-  return signature.sport ? `if (pkt.sport >= 0) ${find}` : find
-}
+      }`

@@ -43,6 +43,10 @@ export interface Foreseen {
   callee: Callable | null
   /** Where the counters of the rule are that sends it there. */
   counters: number
+  /** DNAT seems to give it the destination below. */
+  bound: boolean
+  address: number
+  port: number
 }
 
 /** Fills in `to` if it knows. Draws ahead (host.dice). */
@@ -164,6 +168,22 @@ const choosesByChance = ({ base, matches }: Rule): boolean =>
   !base.fragment &&
   matches.every((use) => use.match.byChance?.(use.data) === true)
 
+/** Statements that foresee where a chain leads, in the order of its rules. */
+interface Foresight {
+  /** Where chance alone decides. */
+  readonly sure: Code[]
+  /** Where a packet goes that fits. */
+  readonly likely: Code[]
+}
+
+/** Where a rule with this target sends its packets, `at` being where it counts them; null: nowhere that could be foreseen. */
+function emitLeads(at: Code, callee: Code, js: JsOf): Code | null {
+  if (callee !== EMPTY) return js.statement`to.callee = ${callee}; to.counters = ${at}; return`
+  if (js.destination === null) return null
+  const { address, port } = js.destination
+  return js.statement`to.bound = true; to.address = ${address}; to.port = ${port}; return`
+}
+
 /** How a rule counts. */
 interface Counting {
   /** Index of its packets among the records. */
@@ -173,9 +193,15 @@ interface Counting {
 
 /**
  * A statement for the rule in `slot`: returns where the walk ends, falls through where it goes on. `count`: what adds the
- * packet to its counters. `ahead` gets what foresees that the rule sends it somewhere, if chance alone decides.
+ * packet to its counters. `ahead` gets what foresees that the rule sends it somewhere.
  */
-function emitRule(slot: number, { at, count }: Counting, source: ChainSource, js: JsOf, ahead: Code[]): Code {
+function emitRule(
+  slot: number,
+  { at, count }: Counting,
+  source: ChainSource,
+  js: JsOf,
+  ahead: Foresight,
+): Code {
   const rule = source.slots.bySlot[slot]!
   const states = source.slots.statesOf(slot) ?? NO_STATE
   const conditions = emitConditions(rule, states, source, js)
@@ -189,11 +215,12 @@ function emitRule(slot: number, { at, count }: Counting, source: ChainSource, js
     rule.target.kind === 'jump' || rule.target.kind === 'goto'
       ? js.bind(source.callee(rule.target.chain))
       : EMPTY
-  if (callee !== EMPTY && choosesByChance(rule))
-    ahead.push(
-      js.statement`if (${js.all(conditions.map(([, code]) => code))}) { to.callee = ${callee}; to.counters = ${at}; return }`,
-    )
+  js.destination = null
   const target = emitTarget(rule, states, source, js, callee, hotdrop, tell)
+  const leads = emitLeads(at, callee, js)
+  if (leads !== null && choosesByChance(rule))
+    ahead.sure.push(js.statement`if (${js.all(conditions.map(([, code]) => code))}) { ${leads} }`)
+  else if (leads !== null && callee === EMPTY) ahead.likely.push(leads)
   const body = js.statement`${count} ${tell?.hit() ?? EMPTY} ${target}`
   if (tell?.asksMisses !== true) {
     const condition = js.all(conditions.map(([, code]) => code))
@@ -310,7 +337,7 @@ function emitRules(
   js.holder = STATELESS
   const first = slots[0]!
   const at = js.literal(source.slots.base + first * RECORD)
-  const ahead: Code[] = []
+  const ahead: Foresight = { sure: [], likely: [] }
   const rules = slots.map((slot, i) => {
     // Chains that differ in where their records begin alone have one shape.
     const packets = (slot - first) * RECORD + PACKETS
@@ -324,7 +351,8 @@ function emitRules(
   })
   const misses = observed?.observer.misses === true ? js.statement`let f = 0;` : EMPTY
   const body = js.statement`{ let v = 0; ${misses}\n${js.lines(rules)}\nreturn ${end} }`
-  return { body, foresight: ahead.length === 0 ? null : js.statement`{ ${js.lines(ahead)} }` }
+  const foresight = [...ahead.sure, ...ahead.likely.slice(0, 1)]
+  return { body, foresight: foresight.length === 0 ? null : js.statement`{ ${js.lines(foresight)} }` }
 }
 
 /** Code for the rules in `slots`, which falls through with `end`. */

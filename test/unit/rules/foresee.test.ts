@@ -79,7 +79,7 @@ test(`random balancers, seed ${SEED_OF_RUN}`, () => {
     for (let i = 0; i < PACKETS; i++) {
       const b = 1 + random.below(BALANCERS - 1)
       const { foresee, k, slots } = filter.chain(`LB${b}`)
-      const to: Foreseen = { callee: null, counters: 0 }
+      const to: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
       engine.host.dice.look()
       foresee!(k, to)
       const counted = slots.store.records[to.counters]!
@@ -91,5 +91,33 @@ test(`random balancers, seed ${SEED_OF_RUN}`, () => {
       seen.add(to.callee)
     }
     expect(seen.size).toBeGreaterThan(1)
+  }
+})
+
+test('the destination that DNAT seems to give', () => {
+  const chains = (b: number): string[] => [
+    `-A LB${b} -p udp -m statistic --mode random --probability 0.5 -j DNAT --to-destination 10.9.2.${b}`,
+    `-A LB${b} -s 10.9.1.1 -j RETURN`,
+    `-A LB${b} -p udp -j DNAT --to-destination 10.9.3.${b}:53`,
+  ]
+  const numbers = [0, 1, 2]
+  const { engine } = start(
+    [
+      '*nat',
+      ...numbers.map((b) => `:LB${b} - [0:0]`),
+      ...numbers.map((b) => `-A PREROUTING -p udp --dport ${100 + b} -j LB${b}`),
+      ...numbers.flatMap(chains),
+      'COMMIT',
+      '',
+    ].join('\n'),
+  )
+  while (engine.tables.warm(1000));
+  const nat = engine.tables.table(4, 'nat')
+  for (const b of [1, 2]) {
+    const { foresee, k } = nat.chain(`LB${b}`)
+    const to: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
+    foresee!(k, to)
+    // The first that seems to fit: the protocol is not asked.
+    expect(to).toStrictEqual({ callee: null, counters: 0, bound: true, address: 0x0a090200 + b, port: -1 })
   }
 })

@@ -38,6 +38,7 @@ class Side {
       random: new SeededRandom(1),
       // Who looks ahead takes numbers earlier than who does not.
       dice: new SeededRandom(2),
+      ports: new SeededRandom(3),
     })
   }
 
