@@ -443,11 +443,15 @@ export class EntryTable {
     const handles = this.#handles
     const missing = handles.seekAll(hashes, hints, count)
     let read = 0
-    for (let i = 0; i < count; i++) {
-      const hint = hints[i]!
-      // What has none reads that of the first.
-      read |= w[((hint & ~(hint >> 31)) >> 1) * STRIDE]!
+    let at = 0
+    // As in TupleHash.seekAll().
+    for (const stop = count - 3; at < stop; at += 4) {
+      read |= w[entryOf(hints[at]!)]!
+      read |= w[entryOf(hints[at + 1]!)]!
+      read |= w[entryOf(hints[at + 2]!)]!
+      read |= w[entryOf(hints[at + 3]!)]!
     }
+    for (; at < count; at++) read |= w[entryOf(hints[at]!)]!
     if (missing) for (let i = 0; i < count; i++) if (hints[i] === -1) read |= handles.touchMark(hashes[i]!)
     this.sink = read
   }
@@ -655,4 +659,9 @@ export function zero(w: Int32Array, from: number, to: number): void {
 
 function offsetOf(handle: number): number {
   return (handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS
+}
+
+/** The first word of the entry behind a handle; of the first entry if it is negative. Without a branch. */
+function entryOf(handle: number): number {
+  return ((handle & ~(handle >> 31)) >> 1) * STRIDE
 }
