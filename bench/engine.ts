@@ -12,6 +12,7 @@ import { Packet } from '../datapath/packet.ts'
 import { parse } from '../datapath/parse.ts'
 import { CountingEgress, MemoryEgress } from '../datapath/ports/memory.ts'
 import { FrameMemory, HEADROOM } from '../datapath/ring.ts'
+import { fold, sum } from '../datapath/wire/checksum.ts'
 import { udp } from '../test/harness/frames.ts'
 import { gatewayRules } from './rules.ts'
 import { interleave, median, shuffled, spread, table } from './stats.ts'
@@ -55,6 +56,8 @@ export class Feed {
   readonly #frames: Int32Array
   readonly #count: number
   readonly #length: number
+  /** What the reader of devices sums up of each while it copies (Native.readBatch). */
+  readonly #sums: Uint32Array
   readonly #engine: Engine
   readonly #memory: FrameMemory
   readonly #words: Int32Array
@@ -71,6 +74,7 @@ export class Feed {
     const bytes = new Uint8Array(frames.length * this.#length)
     for (const [i, frame] of frames.entries()) bytes.set(frame, i * this.#length)
     this.#frames = new Int32Array(bytes.buffer)
+    this.#sums = Uint32Array.from(frames, (frame) => fold(sum(frame, 0, frame.length)))
   }
 
   /** As a reader of devices does: BATCH frames into slots. Returns how many. */
@@ -90,7 +94,8 @@ export class Feed {
     return n
   }
 
-  #packetAt(i: number): Packet {
+  /** The frame in slot `i` of a batch, frame number `n` of all. */
+  #packetAt(i: number, n: number): Packet {
     const pkt = this.#packet
     const offset = this.#offsets[i]!
     pkt.reset()
@@ -98,6 +103,9 @@ export class Feed {
     pkt.limit = pkt.slot + this.#memory.stride
     pkt.l3 = offset
     pkt.end = offset + this.#length
+    pkt.sum = this.#sums[n % this.#count]!
+    pkt.sumFrom = offset
+    pkt.sumEnd = pkt.end
     return pkt
   }
 
@@ -112,7 +120,7 @@ export class Feed {
       host.now = now + at * 0.0003
       const hints = this.#engine.lookAhead(this.#offsets, n)
       for (let i = 0; i < n; i++) {
-        const pkt = this.#packetAt(i)
+        const pkt = this.#packetAt(i, at + i)
         pkt.hint = hints[i]!
         host.path.receive(pkt, from)
       }
@@ -127,7 +135,7 @@ export class Feed {
     for (let at = 0; at < count; at += BATCH) {
       const n = this.#read(at, count)
       for (let i = 0; i < n; i++) {
-        const pkt = this.#packetAt(i)
+        const pkt = this.#packetAt(i, at + i)
         parse(pkt, host)
         this.#memory.give(pkt.slot)
       }
