@@ -1,6 +1,6 @@
 // ip route show, flush and save: the routes that a filter lets pass (iproute_list_flush_or_save() of iproute2 6.1).
 
-import { type Route, type RoutePrefix, Table, type Words } from '../../datapath/fib.ts'
+import { type Route, type RoutePrefix, RouteType, Table, type Words } from '../../datapath/fib.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { inPrefix } from '../../datapath/route.ts'
 import { ANY } from '../host-folder/address.ts'
@@ -126,9 +126,18 @@ function selected(context: IpContext, families: readonly Family[], f: Filter): R
   if (f.cloned) return []
   if (f.noSuchIif || f.noSuchOif) return []
   return families.flatMap((family) =>
-    fib.routes(family, f.table === 0 ? undefined : f.table).filter((r) => passes(r, f)),
+    fib
+      .routes(family, f.table === 0 ? undefined : f.table)
+      .filter((route) => passes(route, f) && !isHidden(family, route, f)),
   )
 }
+
+/**
+ * filter_nlmsg() of iproute2 takes an IPv6 host that shows the main table alone for one without others, whose local routes are
+ * not told apart from it.
+ */
+const isHidden = (family: Family, { type }: Route, { table }: Filter): boolean =>
+  family === 6 && table === Table.Main && type === RouteType.Local
 
 /** `silent`: only what the kernel refuses. */
 function showRoutes(
