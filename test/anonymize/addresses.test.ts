@@ -83,7 +83,7 @@ const CLASSES: readonly (readonly [string, (a: string) => boolean])[] = [
   ['fd00::/8', (a) => /^fd[\da-f]{2}:/.test(a)],
   ['64:ff9b::/96', (a) => /^64:ff9b::[0-9a-f:.]*$/.test(a)],
   ['2002::/16', (a) => /^2002:/.test(a)],
-  ['::ffff:0:0/96', (a) => /^::ffff:\d/.test(a)],
+  ['::ffff:0:0/96', (a) => /^::ffff:\d+\./.test(a)],
 ]
 
 test('special ranges stay what they are', () => {
