@@ -131,6 +131,11 @@ export class Host {
   now = 0
   /** Wall clock of `now`: milliseconds since 1970, for LOG, recent, time. */
   wall = 0
+  /**
+   * Called by commands at each of their many small steps, where everything is in order: packets that wait may be taken
+   * then, as where the kernel calls cond_resched(). Commands wait for each other. True: packets came.
+   */
+  condResched: () => boolean = () => false
 
   /** A host with one interface, lo (up, 127.0.0.1/8), no rules, no forwarding: a fresh network namespace. */
   constructor(options: HostOptions) {

@@ -11,6 +11,7 @@ import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
 import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
+import { changedRange } from './slots.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
 
 /** The chains of a table after an edit: what check() looks at. */
@@ -80,6 +81,7 @@ export class Links {
   readonly family: Family
   readonly table: TableName
   readonly #host: Host | null
+  readonly #condResched = (): unknown => this.#host?.condResched()
   /** Rules that jump to a chain, by its name; 0 is left out. */
   #references = new Map<string, number>()
   /**
@@ -109,6 +111,7 @@ export class Links {
   update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
     const edit = new Edit(after.anew === true)
     for (const [name, chain] of changed) {
+      this.#condResched()
       const old = edit.anew ? NO_RULES : (before.chain(name)?.rules ?? NO_RULES)
       const rules = chain?.rules ?? NO_RULES
       if (old === rules) continue
@@ -203,16 +206,17 @@ export class Links {
     // A built-in chain is never jumped to: new jumps from one close no loop by themselves.
     const builtin = new Set(BUILTIN[this.table])
     if (unreached.size > 0 || jumps.some(([from]) => !builtin.has(from) && maskOf(from) !== 0))
-      findLoop(starts, after)
+      findLoop(starts, after, this.#condResched)
     return grown
   }
 
   /** All masks anew, and a search for loops from the built-in chains; linear in the table. */
   #walkAll(after: ChainSource): Map<string, number> {
     const builtin = BUILTIN[this.table]
-    const order = findLoop(builtin, after)
+    const order = findLoop(builtin, after, this.#condResched)
     const hooks = new Map<string, number>()
     for (let i = order.length - 1; i >= 0; i--) {
+      this.#condResched()
       const chain = order[i]!
       const own = builtin.indexOf(chain.name)
       if (own >= 0) chain.hooks |= 1 << own
@@ -251,14 +255,15 @@ export class Links {
       return null
     }
     const names = anew ? changed.keys() : new Set([...changed.keys(), ...grown])
-    for (const name of names)
-      if (checkChain(name) !== null) {
-        // The kernel names the first in its own order.
-        for (const first of inKernelOrder([...changed.keys(), ...grown], builtin)) {
-          const error = checkChain(first)
-          if (error !== null) return error
-        }
+    for (const name of names) {
+      this.#condResched()
+      if (checkChain(name) === null) continue
+      // The kernel names the first in its own order.
+      for (const first of inKernelOrder([...changed.keys(), ...grown], builtin)) {
+        const error = checkChain(first)
+        if (error !== null) return error
       }
+    }
     return null
   }
 
@@ -308,11 +313,7 @@ function compare(
   oldEnd: number,
   edit: Edit,
 ): void {
-  const shorter = Math.min(old.length, rules.length)
-  let head = 0
-  while (head < shorter && old[head] === rules[head]) head++
-  let tail = 0
-  while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+  const [head, tail] = changedRange(old, rules)
   const gone = old.length - tail - head
   const come = rules.length - tail - head
   // Where the chain ends now; rules behind what changed may be looked at again, or no more.
@@ -428,11 +429,12 @@ class Visited {
 }
 
 /** Depth-first from `starts`; throws ELOOP for a chain that leads back to itself. Returns chains, callees first. */
-function findLoop(starts: Iterable<string>, chains: ChainSource): Visited[] {
+function findLoop(starts: Iterable<string>, chains: ChainSource, condResched: () => unknown): Visited[] {
   const finished: Visited[] = []
   const all = new Map<string, Visited>()
   const path: Visited[] = []
   const enter = (name: string): Visited => {
+    condResched()
     const chain = new Visited(name, chains.chain(name)?.rules ?? NO_RULES)
     all.set(name, chain)
     path.push(chain)

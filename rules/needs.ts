@@ -10,7 +10,7 @@ import type { BaseMatch, Rule } from './model.ts'
  * check.ts would ask nothing.
  */
 export function isPlain(ext: Match | Target, data: unknown, protocol: BaseMatch['protocol']): boolean {
-  if (ext.state !== undefined && ext.stateless?.(data) !== true) return false
+  if (hasState(ext, data)) return false
   if (ext.tracks !== undefined || ext.sets !== undefined || ext.check !== undefined) return false
   if (ext.tables !== undefined || ext.chains !== undefined || ext.name === 'TRACE') return false
   if (ext.kind === 'target' && ext.writes !== undefined) return false
@@ -21,6 +21,16 @@ export function isPlain(ext: Match | Target, data: unknown, protocol: BaseMatch[
     (protocol !== null && !protocol.invert && protocols.includes(protocol.number))
   )
 }
+
+/** Whether extension `ext` of a rule has state that makeStates() makes. */
+const hasState = (ext: Match | Target, data: unknown): boolean =>
+  ext.state !== undefined && ext.stateless?.(data) !== true
+
+/** Whether makeStates() makes something. */
+export const isStateful = ({ matches, target, plain }: Rule): boolean =>
+  plain !== true &&
+  (matches.some(({ match, data }) => hasState(match, data)) ||
+    (target.kind === 'extension' && hasState(target.target, target.data)))
 
 export const traces = ({ target }: Rule): boolean =>
   target.kind === 'extension' && target.target.name === 'TRACE'

@@ -2,8 +2,8 @@
 // observer is made when one comes, and thrown away when it goes (Tables.observe).
 
 import type { Family, Packet } from '../datapath/packet.ts'
+import type { LoadedChain } from './chain.ts'
 import type { TableName } from './model.ts'
-import type { LoadedChain } from './tables.ts'
 
 /** What a rule asks before its matches, in the kernel's order (struct ipt_ip). */
 export const BASE_PARTS = ['source', 'destination', 'in', 'out', 'protocol', 'fragment'] as const

@@ -83,7 +83,7 @@ export class Ruleset implements RulesetAccess {
   commit(draft: Draft): void {
     if (!draft.changed) return
     const { view } = draft
-    const edit = draft.edit()
+    const edit = draft.edit(this.#store.host?.condResched)
     this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft)
     this.#store.commit([edit])
   }
@@ -391,15 +391,19 @@ export class Draft implements ChainSource {
     chain.setPolicy = counters ?? ZERO
   }
 
-  /** What the commit changes. */
-  edit(): TableEdit {
+  /** What the commit changes. `condResched` is called for each chain. */
+  edit(condResched?: () => unknown): TableEdit {
     const chains = new Map<string, Chain | null>()
     const counters = new Map<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>()
-    if (this.#cleared)
-      for (const name of this.view.chains.keys()) if (!this.#chains.has(name)) chains.set(name, null)
     // libiptc loses the policy counters of a table that it writes, all but those it is told to set.
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: ZERO })
+    if (this.#cleared)
+      for (const name of this.view.chains.keys()) {
+        condResched?.()
+        if (!this.#chains.has(name)) chains.set(name, null)
+      }
     for (const [name, chain] of this.#chains) {
+      condResched?.()
       if (chain === null) {
         if (this.view.chains.has(name)) chains.set(name, null)
         continue

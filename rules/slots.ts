@@ -160,11 +160,7 @@ export class RuleSlots implements Counted {
   replace(rules: readonly Rule[], anew: boolean, makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
     if (this.#capacity === 0) return this.#fill(rules, makeStates)
     const old = this.rules
-    const shorter = Math.min(old.length, rules.length)
-    let head = 0
-    while (head < shorter && old[head] === rules[head]) head++
-    let tail = 0
-    while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+    const [head, tail] = changedRange(old, rules)
     const leaving = old.length - tail - head
     const coming = rules.length - tail - head
     const counted = leaving > 0 && coming > 0 && !anew ? this.#countersOf(head, leaving) : null
@@ -336,6 +332,19 @@ export class RuleSlots implements Counted {
   #labelAll(): void {
     for (let i = 0; i < this.rules.length; i++) this.#setOrder(this.at[i]!, i)
   }
+}
+
+/** How many rules are the same objects at both ends. */
+export function changedRange(
+  old: readonly Rule[],
+  rules: readonly Rule[],
+): readonly [head: number, tail: number] {
+  const shorter = Math.min(old.length, rules.length)
+  let head = 0
+  while (head < shorter && old[head] === rules[head]) head++
+  let tail = 0
+  while (tail < shorter - head && old[old.length - 1 - tail] === rules[rules.length - 1 - tail]) tail++
+  return [head, tail]
 }
 
 /** Large chains grow often, small ones hardly ever. */

@@ -1,28 +1,28 @@
 // The loaded tables of one host: each hooks itself into the packet path when it is first used, as the kernel's
 // do, and holds the chains in force with their counters and code.
 //
-//     TableEdit ── commit() ──> LoadedTable ── LoadedChain (model, counters, state, code)
+//     TableEdit ── prepare ──> versions of chains ── swap ──> LoadedTable ── LoadedChain ── ChainVersion ── end
+//                  (packets still meet what was)              (between two packets)              (packets meet what is)
 //
-// A commit happens between two packets; chains that it does not name are not touched, neither copied nor
-// compiled again. Code is made when the first packet needs it.
+// Chains that a commit does not name are not touched, neither copied nor compiled again. Code is made when the first
+// packet needs it, or ahead, where packets come while a commit is prepared.
 
 import type { FlowCache } from '../conntrack/flow-cache.ts'
-import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import { Hook, Priority, Verdict } from '../datapath/hooks.ts'
 import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
-import { IndexedChain } from './compile/indexed.ts'
-import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
+import { ChainVersion, LoadedChain, type MadeStates } from './chain.ts'
+import { byBytes } from './check.ts'
 import { PatternTables } from './compile/names.ts'
-import { type Callable, type ChainFn, type ChainSource, call, type Foresee } from './compile/rule.ts'
-import { type Fields, type Made, NO_FIELDS, Shapes } from './compile/shapes.ts'
+import { call, type StateHolders } from './compile/rule.ts'
+import { Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
-import { BUILTIN, type Chain, type Counters, isVerdictAlone, type Rule, type TableName } from './model.ts'
-import { fillStates, makeStates, needsTracking, releaseStates, rewrites, setsOf, traces } from './needs.ts'
+import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import { isStateful, makeStates, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
-import { RecordPool, RuleSlots } from './slots.ts'
+import { changedRange, RecordPool } from './slots.ts'
 
 /** Chains to put in place, or to take away (null). */
 export interface TableEdit {
@@ -50,281 +50,49 @@ const PRIORITY: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
   security: Priority.Security,
 }
 
-/** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
-export class LoadedChain implements Counted, Callable {
-  // What jumps need stands together.
-  run: ChainFn = compileAndRun
-  k: Fields = NO_FIELDS
-  foresee: Foresee | null = null
-  readonly id = newCountedId()
-  model: Chain
-  readonly slots: RuleSlots
-  #policyPackets = 0
-  #policyBytes = 0
-  /** Rules here that need connection tracking. */
-  tracking = 0
-  /** Rules here with the target TRACE. */
-  tracing = 0
-  /** Rules here that change what later rules are looked up by, and let the walk go on. */
-  rewriting = 0
-  #traced: Later | null = null
-  #recorded: Later | null = null
-  #linear: LinearChain | null = null
-  #index: IndexedChain | null = null
-  /** Slots whose rules have state; null as long as none ever had. */
-  #stateful: Set<number> | null = null
-  readonly #table: LoadedTable
-
-  /** Without rules, until they are put in force. */
-  constructor(table: LoadedTable, model: Chain) {
-    this.#table = table
-    this.model = model
-    this.slots = new RuleSlots(table.records)
-  }
-
-  /** For packets that TRACE has marked, and for tables with such rules. */
-  get traced(): Callable {
-    return (this.#traced ??= new Later(this, 'compileTraced'))
-  }
-
-  /** For a packet that the flow cache records. */
-  get recorded(): Callable {
-    return (this.#recorded ??= new Later(this, 'compileRecorded'))
-  }
-
-  get hasState(): boolean {
-    return this.#stateful !== null && this.#stateful.size > 0
-  }
-
-  get policyPackets(): number {
-    this.#table.flows.flush()
-    return this.#policyPackets
-  }
-
-  get policyBytes(): number {
-    this.#table.flows.flush()
-    return this.#policyBytes
-  }
-
-  setPolicyCounters({ packets, bytes }: Counters): void {
-    this.#policyPackets = packets
-    this.#policyBytes = bytes
-  }
-
-  /** Packets that the policy took. */
-  tally(_: number, packets: number, bytes: number): void {
-    this.#policyPackets += packets
-    this.#policyBytes += bytes
-  }
-
-  /** [packets, bytes] of each rule in turn; a copy. */
-  get counters(): Float64Array {
-    this.#table.flows.flush()
-    const { slots } = this
-    const out = new Float64Array(slots.count * 2)
-    for (let i = 0; i < slots.count; i++) {
-      out[i * 2] = slots.packetsOf(slots.at[i]!)
-      out[i * 2 + 1] = slots.bytesOf(slots.at[i]!)
-    }
-    return out
-  }
-
-  /** Puts a new version in force; rules that are the same objects keep their counters. */
-  replace(model: Chain, anew: boolean): void {
-    const { env, family } = this.#table
-    this.model = model
-    if (model.rules !== this.slots.rules) {
-      const edit = this.slots.replace(model.rules, anew, (rule) => makeStates(rule, env, family))
-      for (const { slot, rule, states } of edit.removed) {
-        this.#count(rule, -1)
-        this.#stateful?.delete(slot)
-        if (states) this.#table.retire(rule)
-      }
-      for (const slot of edit.added) {
-        const rule = this.slots.bySlot[slot]!
-        if (rule.plain === true) continue
-        this.#count(rule, 1)
-        if (this.slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
-        for (const set of setsOf(rule)) env.sets.hold(set)
-      }
-      for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
-      if (this.#index?.edited(edit) === false) this.#use(null)
-    }
-    this.recompile()
-  }
-
-  /** Code is made anew when the next packet comes. */
-  recompile(): void {
-    this.run = compileAndRun
-    this.k = NO_FIELDS
-    this.foresee = null
-    this.#traced?.again()
-    this.#recorded?.again()
-  }
-
-  setCounters(index: number, { packets, bytes }: Counters): void {
-    this.slots.setCounters(this.slots.at[index]!, packets, bytes)
-  }
-
-  /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
-  resetState(): void {
-    const { slots } = this
-    const { env, family } = this.#table
-    for (const slot of this.#stateful ?? []) {
-      this.#table.retire(slots.bySlot[slot]!)
-      fillStates(slots.bySlot[slot]!, slots.statesOf(slot)!, env, family)
-    }
-  }
-
-  /** The chain is gone. Its states are over once the new ones of the table are made. */
-  end(): void {
-    this.#use(null)
-    for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
-    for (const rule of this.slots.rules) for (const set of setsOf(rule)) this.#table.env.sets.release(set)
-    this.slots.release()
-  }
-
-  #count(rule: Rule, by: 1 | -1): void {
-    if (rule.plain === true) return
-    if (needsTracking(rule)) this.tracking += by
-    if (traces(rule)) this.tracing += by
-    if (rewrites(rule)) this.rewriting += by
-  }
-
-  /** Code for an observer, or without one, is made from scratch. */
-  reobserve(): void {
-    this.#use(null)
-    this.#linear = null
-    this.recompile()
-  }
-
-  /** The look-ahead goes by the same index. */
-  #use(index: IndexedChain | null): void {
-    this.#index = index
-    this.#table.ahead?.set(this, index?.walk ?? null)
-  }
-
-  #source(callee: (name: string) => Callable): ChainSource {
-    const { family, name, env, names, watch, js, shapes } = this.#table
-    const { observer } = watch
-    const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
-    return { family, slots: this.slots, env, names, observed, callee, js, shapes }
-  }
-
-  /** A built-in chain's code, with its walks told to the observer. */
-  #told({ observed }: ChainSource, run: ChainFn): ChainFn {
-    if (observed === null || this.model.policy === null) return run
-    const { observer, chain } = observed
-    return (pkt, hook, k) => {
-      observer.walk(chain, pkt)
-      const verdict = run(pkt, hook, k)
-      observer.walked(chain, pkt, verdict)
-      return verdict
-    }
-  }
-
-  /** Brings #index up to date; null where looking up does not help. */
-  #settleIndex(source: ChainSource): IndexedChain | null {
-    let index = this.#index
-    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) index = null
-    else if (index === null) index = IndexedChain.make(source)
-    else index.settle()
-    this.#use(index)
-    return index
-  }
-
-  /** Makes `run`. */
-  compile(): void {
-    const table = this.#table
-    const source = this.#source((name) => table.chain(name))
-    if (this.#settleIndex(source) === null) this.#linear = compileLinear(source, this.#linear)
-    else this.#linear = null
-    const { run, k, foresee } = (this.#index ?? this.#linear)!
-    this.run = this.#told(source, run)
-    this.k = k
-    this.foresee = foresee
-  }
-
-  /** Makes code before a packet asks for it, of about `most` rules; of how many it did. 0: it is all there. */
-  warm(most: number): number {
-    if (this.run !== compileAndRun) return this.#index?.warm(most) ?? 0
-    this.compile()
-    return 1 + this.slots.count
-  }
-
-  compileRecorded(): Made {
-    const table = this.#table
-    // The index is as the last commit left it once `run` is made.
-    if (this.run === compileAndRun && this.#settleIndex(this.#source((name) => table.chain(name))) !== null)
-      this.run = this.#index!.run
-    const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
-    return this.#index?.recorded(source) ?? compileLinear(source, null)
-  }
-
-  compileTraced(): Made {
-    const table = this.#table
-    const rules = this.slots.count
-    const source = this.#source((name) => table.chain(name).traced)
-    const run = compileTraced(source, (p, index) => {
-      // The end of a built-in chain is its policy, which the walk tells of.
-      if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
-    })
-    return { run: this.#told(source, run), k: NO_FIELDS, foresee: null }
-  }
-
-  /** trace_packet(): rule `index` fits, or the end is reached. */
-  trace(pkt: Packet, index: number): void {
-    const { env, name } = this.#table
-    const { rules, policy } = this.model
-    const rule = rules[index]
-    const kind = rule !== undefined && !isVerdictAlone(rule) ? 'rule' : policy === null ? 'return' : 'policy'
-    env.host.events.trace?.({ table: name, chain: this.model.name, kind, rule: index + 1, pkt })
-  }
-}
-
-/** The code of a chain that has none yet. */
-function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
-  this.compile()
-  return this.run(pkt, hook, this.k)
-}
-
-/** Code that is made when the first packet comes. */
-class Later implements Callable {
-  run: ChainFn
-  k: Fields = NO_FIELDS
-  readonly foresee = null
-  readonly #first: ChainFn
-
-  constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
-    this.#first = (pkt, hook) => {
-      const { run, k } = chain[make]()
-      this.run = run
-      this.k = k
-      return run(pkt, hook, k)
-    }
-    this.run = this.#first
-  }
-
-  /** What was made is old. */
-  again(): void {
-    this.run = this.#first
-    this.k = NO_FIELDS
-  }
-}
-
-/**
- * The edit's chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a
- * hashlimit table says how it is made: built-in ones, then the others by name.
- */
-function inOrder({ chains, table }: TableEdit): readonly string[] {
-  const builtin = BUILTIN[table]
-  const user = [...chains.keys()].filter((name) => !builtin.includes(name)).sort()
-  return [...builtin.filter((name) => chains.has(name)), ...user]
-}
-
 /** The observer of one host's tables. */
 export interface Watch {
   observer: RuleObserver | null
+}
+
+/** What a commit puts in force of one chain. */
+interface Coming {
+  readonly chain: LoadedChain
+  readonly isNew: boolean
+  readonly model: Chain
+  /** All its rules are new; null: those that are go into the version in force. */
+  readonly version: ChainVersion | null
+  /** Of those that go into it. */
+  readonly states: MadeStates
+}
+
+/** A commit that is prepared. */
+interface TableCommit {
+  readonly edit: TableEdit
+  readonly coming: ReadonlyMap<string, Coming>
+  readonly gone: readonly LoadedChain[]
+}
+
+const NO_STATES: MadeStates = new Map<Rule, StateHolders | null>()
+/** A packet waits for milliseconds while the code for so many rules is made. */
+const MANY_RULES = 512
+
+/**
+ * Chains as the tool puts them into the kernel's table, where the first rule that names a recent list or a hashlimit table
+ * says how it is made: built-in ones, then the others by name.
+ */
+function inOrder(chains: readonly Chain[], table: TableName): readonly Chain[] {
+  const builtin = BUILTIN[table]
+  const rank = ({ name }: Chain): number => builtin.indexOf(name) >>> 0
+  return [...chains].sort((a, b) => rank(a) - rank(b) || byBytes(a.name, b.name))
+}
+
+/** None of the rules was there before. */
+function areNew(rules: readonly Rule[], before: readonly Rule[]): boolean {
+  if (before.length === 0 || rules.length === 0) return true
+  if (rules[0] === before[0] || rules.at(-1) === before.at(-1)) return false
+  const old = new Set(before)
+  return !rules.some((rule) => old.has(rule))
 }
 
 /** What all tables of a host share. */
@@ -370,7 +138,10 @@ export class LoadedTable {
     this.js = makeJs(env, family, names)
     this.watch = watch
     for (const chain of BUILTIN[name])
-      this.chains.set(chain, new LoadedChain(this, { name: chain, policy: 'ACCEPT', rules: [] }))
+      this.chains.set(
+        chain,
+        new LoadedChain(this, new ChainVersion(this, { name: chain, policy: 'ACCEPT', rules: [] })),
+      )
     this.#register()
   }
 
@@ -390,37 +161,109 @@ export class LoadedTable {
     return this.#rewriting
   }
 
-  apply(edit: TableEdit): void {
+  /** Makes what an edit will put in force. Nothing in force changes; packets may come meanwhile. */
+  prepare(edit: TableEdit): TableCommit {
+    const { condResched } = this.env.host
+    const coming = new Map<string, Coming>()
+    const gone: LoadedChain[] = []
+    const stateful: Chain[] = []
+    const long: Coming[] = []
+    let isBusy = false
+    const prepare = (model: Chain): void => {
+      const next = this.#comingOf(model, edit)
+      coming.set(model.name, next)
+      if (next.version !== null && next.version.slots.count >= MANY_RULES) long.push(next)
+    }
+    for (const [name, model] of edit.chains) {
+      if (condResched()) isBusy = true
+      const loaded = this.chains.get(name)
+      if (model === null) {
+        if (loaded !== undefined) gone.push(loaded)
+      } else if (model.rules.some(isStateful)) stateful.push(model)
+      else prepare(model)
+    }
+    for (const model of inOrder(stateful, this.name)) {
+      if (condResched()) isBusy = true
+      prepare(model)
+    }
+    if (isBusy)
+      for (const { chain, version } of long)
+        chain.compileAhead(version!, (name) => coming.get(name)?.chain ?? this.chain(name), condResched)
+    return { edit, coming, gone }
+  }
+
+  #comingOf(model: Chain, { anew, counters }: TableEdit): Coming {
+    const chain = this.chains.get(model.name) ?? null
+    const stateOf = (rule: Rule): StateHolders | null => makeStates(rule, this.env, this.family)
+    if (chain !== null) {
+      const { rules } = chain.model
+      if (model.rules === rules || !(anew === true || areNew(model.rules, rules))) {
+        const [head, tail] = changedRange(rules, model.rules)
+        const come = model.rules.slice(head, model.rules.length - tail).filter(isStateful)
+        const states = come.length === 0 ? NO_STATES : new Map(come.map((rule) => [rule, stateOf(rule)]))
+        return { chain, isNew: false, model, version: null, states }
+      }
+    }
+    const version = new ChainVersion(this, model)
+    version.edit(model, true, stateOf)
+    const set = counters?.get(model.name)?.rules
+    if (set !== undefined) version.setCounters(set)
+    const isNew = chain === null
+    return { chain: chain ?? new LoadedChain(this, version), isNew, model, version, states: NO_STATES }
+  }
+
+  /** Puts in force what prepare() has made, between two packets. Returns what is not in force any more: see finish(). */
+  swap({ edit, coming, gone }: TableCommit): ChainVersion[] {
     this.flows.invalidate()
     const rewriting = this.#rewriting
-    for (const name of inOrder(edit)) {
-      const model = edit.chains.get(name) ?? null
-      const loaded = this.chains.get(name)
-      if (loaded) {
-        this.#count(loaded, -1)
-        this.#stateful.delete(loaded)
+    const ended: ChainVersion[] = []
+    for (const chain of gone) ended.push(this.#remove(chain))
+    for (const { chain, isNew, model, version, states } of coming.values()) {
+      if (isNew) this.chains.set(model.name, chain)
+      else this.#count(chain.version, -1)
+      if (version === null) chain.edit(model, states)
+      else if (!isNew || version.ahead !== null) {
+        if (!isNew) ended.push(chain.version)
+        chain.put(version)
       }
-      if (model === null) {
-        if (loaded) {
-          loaded.end()
-          this.#cold.delete(loaded)
-        }
-        this.chains.delete(name)
-        continue
-      }
-      const chain = loaded ?? new LoadedChain(this, model)
-      chain.replace(model, edit.anew === true)
-      this.#cold.add(chain)
-      if (loaded === undefined) this.chains.set(name, chain)
-      this.#count(chain, 1)
-      if (chain.hasState) this.#stateful.add(chain)
+      this.#count(chain.version, 1)
     }
     if (rewriting > 0 !== this.#rewriting > 0) for (const chain of this.chains.values()) chain.recompile()
-    for (const chain of this.#stateful) chain.resetState()
+    // The others' states have just been made.
+    for (const chain of this.#stateful) if (!coming.get(chain.model.name)?.version) chain.version.resetState()
+    for (const [name, { policy, rules }] of edit.counters ?? []) {
+      if (policy) this.chain(name).setPolicyCounters(policy)
+      if (rules && !coming.get(name)?.version) this.chain(name).version.setCounters(rules)
+    }
+    this.#followTracking()
+    return ended
+  }
+
+  /** Ends what was in force. Packets may come meanwhile. */
+  finish({ coming }: TableCommit, ended: readonly ChainVersion[]): void {
+    const { condResched } = this.env.host
+    for (const version of ended) {
+      version.end()
+      condResched()
+    }
     for (const rule of this.#retired) releaseStates(rule, this.env, this.family)
     this.#retired.length = 0
-    for (const [name, counters] of edit.counters ?? []) this.#setCounters(this.chain(name), counters)
-    this.#followTracking()
+    for (const { chain } of coming.values()) {
+      this.#cold.add(chain)
+      if (chain.hasState) this.#stateful.add(chain)
+      else this.#stateful.delete(chain)
+      condResched()
+    }
+  }
+
+  /** Its version. */
+  #remove(chain: LoadedChain): ChainVersion {
+    chain.end()
+    this.#count(chain.version, -1)
+    this.#cold.delete(chain)
+    this.#stateful.delete(chain)
+    this.chains.delete(chain.model.name)
+    return chain.version
   }
 
   /** Makes code of about `rules` rules; of how many it did. */
@@ -434,20 +277,15 @@ export class LoadedTable {
     return made
   }
 
-  #count(chain: LoadedChain, by: 1 | -1): void {
-    this.#tracking += by * chain.tracking
-    this.#tracing += by * chain.tracing
-    this.#rewriting += by * chain.rewriting
+  #count({ tracking, tracing, rewriting }: ChainVersion, by: 1 | -1): void {
+    this.#tracking += by * tracking
+    this.#tracing += by * tracing
+    this.#rewriting += by * rewriting
   }
 
   /** A rule's states are replaced or gone. */
   retire(rule: Rule): void {
     this.#retired.push(rule)
-  }
-
-  #setCounters(chain: LoadedChain, to: { policy?: Counters; rules?: ReadonlyMap<number, Counters> }): void {
-    if (to.policy) chain.setPolicyCounters(to.policy)
-    for (const [index, counters] of to.rules ?? []) chain.setCounters(index, counters)
   }
 
   #followTracking(): void {
@@ -568,6 +406,9 @@ export class Tables {
 
   /** Puts edits in force together. They must have passed check.ts. */
   commit(edits: readonly TableEdit[]): void {
-    for (const edit of edits) this.table(edit.family, edit.table).apply(edit)
+    const tables = edits.map(({ family, table }) => this.table(family, table))
+    const commits = tables.map((table, i) => table.prepare(edits[i]!))
+    const ended = tables.map((table, i) => table.swap(commits[i]!))
+    for (const [i, table] of tables.entries()) table.finish(commits[i]!, ended[i]!)
   }
 }

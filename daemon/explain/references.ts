@@ -2,8 +2,8 @@
 
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family } from '../../datapath/packet.ts'
+import type { LoadedChain } from '../../rules/chain.ts'
 import type { Rule, TableName } from '../../rules/model.ts'
-import type { LoadedChain } from '../../rules/tables.ts'
 import { saveRule } from '../../rules/text/print.ts'
 import { textOf } from '../bytes.ts'
 import type { Engine } from '../engine.ts'

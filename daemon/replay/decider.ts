@@ -3,10 +3,10 @@
 
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
+import type { LoadedChain } from '../../rules/chain.ts'
 import { CONTINUE } from '../../rules/extension.ts'
 import type { TableName } from '../../rules/model.ts'
 import type { RuleObserver } from '../../rules/observe.ts'
-import type { LoadedChain } from '../../rules/tables.ts'
 import type { Engine } from '../engine.ts'
 import type { Decision, RuleRef } from '../explain/record.ts'
 import { References } from '../explain/references.ts'

@@ -271,11 +271,11 @@ export class IndexedChain implements Made {
   /** In the form that tells the flow cache; null until it is asked for. */
   #recorded: IndexWalk | null = null
 
-  /** Null if looking up would not help. */
-  static make(source: ChainSource): IndexedChain | null {
+  /** Null if looking up would not help. `condResched`: packets may come meanwhile. */
+  static make(source: ChainSource, condResched?: () => void): IndexedChain | null {
     const { slots, env, family, names } = source
     if (slots.count < (env.indexFrom ?? INDEX_FROM)) return null
-    const keys = new RuleKeys(family, slots, names)
+    const keys = new RuleKeys(family, slots, names, condResched)
     if (keys.loose === slots.count) return null
     return env.indexFrom !== undefined || pays(keys, slots) ? new IndexedChain(source, keys) : null
   }

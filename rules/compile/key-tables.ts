@@ -92,6 +92,9 @@ export interface NameIds {
   idOf(name: string): number
 }
 
+/** Stands for the ports of who asks for none. */
+const ANY_PORT: readonly number[] = [0]
+
 /** A slot that no table holds. */
 const LOOSE = -1
 
@@ -114,28 +117,56 @@ export class RuleKeys {
   readonly #tableOf = new Map<number, number>()
   /** By slot: its table's place, or LOOSE. */
   #home = new Int8Array(0)
+  readonly #found: number[] = []
 
-  /** Reads all rules of the chain. */
-  constructor(family: Family, slots: RuleSlots, ids: NameIds) {
+  /** Reads all rules of the chain. `condResched` is called for each. */
+  constructor(family: Family, slots: RuleSlots, ids: NameIds, condResched: () => unknown = () => {}) {
     this.#family = family
     this.#slots = slots
     this.#ids = ids
-    const narrows = slots.rules.map((rule) => narrow(rule, family))
+    const inSteps = (visit: (i: number) => void): void => {
+      for (let i = 0; i < slots.count; i++) {
+        condResched()
+        visit(i)
+      }
+    }
+    const narrows: Narrow[] = []
+    inSteps((i) => narrows.push(narrow(slots.rules[i]!, family)))
     this.#sources = lengthsOf(narrows.map((n) => n.source))
     this.#destinations = lengthsOf(narrows.map((n) => n.destination))
     this.markMask = commonMask(narrows)
-    const asked = narrows.map((n) => this.#signature(n))
+    condResched()
+    const step = Math.max(1, Math.floor(narrows.length / SAMPLE))
+    const sample = narrows.filter((_, i) => i % step === 0)
     this.lists[HEAD] = -1
-    const hashes: Hashes = (n, by) => this.#hashes(n, by)
-    this.tables = chooseSignatures(asked, narrows, hashes).map((signature) => new KeyTable(signature))
-    const long = this.#longLists(narrows, asked)
-    for (let i = 0; i < slots.count; i++) {
+    this.tables = chooseSignatures(
+      sample.map((n) => this.#signature(n)),
+      sample,
+      narrows.length,
+      (n, by) => this.#hashes(n, by).slice(),
+    ).map((signature) => new KeyTable(signature))
+
+    const counts = this.tables.map(({ signature }) => new KeyTable(signature))
+    const long = counts.map(() => new Set<number>())
+    inSteps((i) => {
+      const home = this.#homeFor(narrows[i]!)
+      if (home === LOOSE) return
+      const count = counts[home]!
+      for (const hash of this.#hashes(narrows[i]!, count.signature)) {
+        const length = count.find(hash) + 1
+        count.set(hash, length)
+        if (this.#isLong(length)) long[home]!.add(hash)
+      }
+    })
+    inSteps((i) => {
       const n = narrows[i]!
-      const home = this.#homeFor(asked[i]!)
-      const isLong =
-        home !== LOOSE && this.#hashes(n, this.tables[home]!.signature).some((h) => long[home]!.has(h))
-      this.#put(slots.at[i]!, n, isLong ? LOOSE : home)
-    }
+      const home = this.#homeFor(n)
+      const isLoose =
+        home === LOOSE ||
+        (long[home]!.size > 0 &&
+          this.#hashes(n, this.tables[home]!.signature).some((hash) => long[home]!.has(hash)))
+      this.#put(slots.at[i]!, n, isLoose ? LOOSE : home)
+    })
   }
 
   /** The lists hold as much that is gone as what is there. */
@@ -146,7 +177,7 @@ export class RuleKeys {
   /** The rule has been put in the slot. */
   add(slot: number): void {
     const n = narrow(this.#slots.bySlot[slot]!, this.#family)
-    let home = this.#homeFor(this.#signature(n))
+    let home = this.#homeFor(n)
     const table = this.tables[home]
     if (
       table !== undefined &&
@@ -249,19 +280,6 @@ export class RuleKeys {
     return at
   }
 
-  /** By table: the hashes that too many rules share. */
-  #longLists(narrows: readonly Narrow[], asked: readonly Signature[]): Set<number>[] {
-    const counts = this.tables.map(() => new Map<number, number>())
-    for (const [i, n] of narrows.entries()) {
-      const home = this.#homeFor(asked[i]!)
-      if (home === LOOSE) continue
-      const count = counts[home]!
-      for (const hash of this.#hashes(n, this.tables[home]!.signature))
-        count.set(hash, (count.get(hash) ?? 0) + 1)
-    }
-    return counts.map((count) => new Set([...count].filter(([, n]) => this.#isLong(n)).map(([hash]) => hash)))
-  }
-
   /** What the rule asks, its prefixes as long as tables are. */
   #signature(n: Narrow): Signature {
     return {
@@ -276,12 +294,24 @@ export class RuleKeys {
     }
   }
 
-  /** The place of the most selective table that a rule with this signature can be found in. */
-  #homeFor(asked: Signature): number {
-    const key = signatureKey(asked)
+  /** signatureKey() of that. */
+  #keyOf(n: Narrow): number {
+    let key = lengthFor(this.#sources, n.source) * 256 + lengthFor(this.#destinations, n.destination)
+    key = key * 2 + (n.protocol !== 0 ? 1 : 0)
+    key = key * 2 + (n.sports !== null ? 1 : 0)
+    key = key * 2 + (n.dports !== null ? 1 : 0)
+    key = key * 2 + (n.inInterface !== null ? 1 : 0)
+    key = key * 2 + (n.outInterface !== null ? 1 : 0)
+    return key * 2 + (n.mark !== null && n.mark.mask === this.markMask ? 1 : 0)
+  }
+
+  /** The place of the most selective table that the rule can be found in. */
+  #homeFor(n: Narrow): number {
+    const key = this.#keyOf(n)
     let home = this.#tableOf.get(key)
     if (home === undefined) {
       home = LOOSE
+      const asked = this.#signature(n)
       for (const [i, { signature }] of this.tables.entries())
         if (
           isWider(signature, asked) &&
@@ -293,8 +323,8 @@ export class RuleKeys {
     return home
   }
 
-  /** One for each pair of its ports. */
-  #hashes(n: Narrow, by: Signature): number[] {
+  /** One for each pair of its ports. The array is good until the next call. */
+  #hashes(n: Narrow, by: Signature): readonly number[] {
     let h = 0
     if (by.source > 0) h = mixPrefix(h, n.source!, by.source)
     if (by.destination > 0) h = mixPrefix(h, n.destination!, by.destination)
@@ -302,10 +332,16 @@ export class RuleKeys {
     if (by.inInterface) h = mix(h, this.#ids.idOf(n.inInterface!))
     if (by.outInterface) h = mix(h, this.#ids.idOf(n.outInterface!))
     if (by.mark) h = mix(h, n.mark!.value | 0)
-    let hashes = [h]
-    if (by.sport) hashes = n.sports!.flatMap((port) => hashes.map((hash) => mix(hash, port)))
-    if (by.dport) hashes = n.dports!.flatMap((port) => hashes.map((hash) => mix(hash, port)))
-    return hashes.length === 1 ? hashes : [...new Set(hashes)]
+    const found = this.#found
+    found.length = 0
+    for (const sport of by.sport ? n.sports! : ANY_PORT) {
+      const source = by.sport ? mix(h, sport) : h
+      for (const dport of by.dport ? n.dports! : ANY_PORT) {
+        const hash = by.dport ? mix(source, dport) : source
+        if (!found.includes(hash)) found.push(hash)
+      }
+    }
+    return found
   }
 }
 
@@ -347,6 +383,7 @@ function commonMask(narrows: readonly Narrow[]): number {
 
 const FLAGS = ['protocol', 'sport', 'dport', 'inInterface', 'outInterface', 'mark'] as const
 
+/** Mirrored by RuleKeys, which needs it for each rule. */
 function signatureKey(s: Signature): number {
   let key = s.source * 256 + s.destination
   for (const flag of FLAGS) key = key * 2 + (s[flag] ? 1 : 0)
@@ -417,32 +454,31 @@ function groupOf(signature: Signature, narrows: readonly Narrow[], hashes: Hashe
 }
 
 /**
- * The signatures that get tables. A table costs each packet a look-up; rules that share a hash cost a packet that fits one
+ * The signatures that get tables, by what rules of a sample ask for. A table costs each packet a look-up; rules that share a hash cost a packet that fits one
  * of them a look at the others. Two groups become one, keyed by what they share, where that is cheaper, or there are too
  * many. Packets are taken to be spread like the rules.
  */
 function chooseSignatures(
   asked: readonly Signature[],
-  narrows: readonly Narrow[],
+  sample: readonly Narrow[],
+  rules: number,
   hashes: Hashes,
 ): Signature[] {
   const members = new Map<number, { signature: Signature; narrows: Narrow[] }>()
-  const step = Math.max(1, Math.floor(asked.length / SAMPLE))
-  let sampled = 0
-  for (let i = 0; i < asked.length; i += step) {
-    sampled++
+  for (let i = 0; i < sample.length; i++) {
     if (weight(asked[i]!) === 0) continue
     const key = signatureKey(asked[i]!)
     const found = members.get(key)
-    if (found === undefined) members.set(key, { signature: asked[i]!, narrows: [narrows[i]!] })
-    else found.narrows.push(narrows[i]!)
+    if (found === undefined) members.set(key, { signature: asked[i]!, narrows: [sample[i]!] })
+    else found.narrows.push(sample[i]!)
   }
   const groups = fewest([...members.values()]).map((m) => groupOf(m.signature, m.narrows, hashes))
   // Pairs grow with the square of the rules; each concerns two rules of all.
-  const costOfPair = (2 * COST_OF_CANDIDATE * (asked.length / sampled) ** 2) / asked.length
+  const share = rules / sample.length
+  const costOfPair = (2 * COST_OF_CANDIDATE * share ** 2) / rules
   mergeGroups(groups, costOfPair, hashes)
   return groups
-    .filter((group) => group.narrows.length * step >= FEWEST_RULES)
+    .filter((group) => group.narrows.length * share >= FEWEST_RULES)
     .map(({ signature }) => signature)
 }
 

@@ -39,6 +39,8 @@ export interface RestoreOptions {
   readonly only?: string | null
   /** How often -v was given: as often it stands in front of each rule. */
   readonly verbose?: number
+  /** Called between lines. */
+  readonly condResched?: () => void
 }
 
 /** `iptables-restore: line 3 failed`, exit status 1; `cause` says why, for people. */
@@ -88,6 +90,7 @@ export class Restore {
       this.line++
       this.#read(text, at, next)
       at = next
+      this.#o.condResched?.()
     }
     if (this.#inTable) throw new EndMissing(`${this.#o.program}: COMMIT expected at line ${this.line + 1}`)
   }

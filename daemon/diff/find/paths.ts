@@ -4,9 +4,9 @@
 //                  nothing                 -d, --dport              two draws that miss, one that hits
 
 import type { Family } from '../../../datapath/packet.ts'
+import type { LoadedChain } from '../../../rules/chain.ts'
 import type { Rule, TableName } from '../../../rules/model.ts'
 import { TABLE_NAMES } from '../../../rules/model.ts'
-import type { LoadedChain } from '../../../rules/tables.ts'
 import type { Engine } from '../../engine.ts'
 import { type Asked, type Condition, conditionsOf } from './conditions.ts'
 import type { Entry } from './plan.ts'

@@ -8,9 +8,9 @@
 // A packet that another rule takes on the way is changed so that this rule does not fit, and sent again.
 
 import type { Family } from '../../../datapath/packet.ts'
+import type { LoadedChain } from '../../../rules/chain.ts'
 import type { Rule } from '../../../rules/model.ts'
 import { TABLE_NAMES } from '../../../rules/model.ts'
-import type { LoadedChain } from '../../../rules/tables.ts'
 import { saveRule } from '../../../rules/text/print.ts'
 import type { HostConfig } from '../../host-folder/config.ts'
 import { SeededRandom } from '../../random.ts'

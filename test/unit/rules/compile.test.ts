@@ -64,7 +64,13 @@ function env(): CompileEnv {
   }
   let tracked = 0
   return {
-    host: { hooks: new Hooks(), devices, memory: { bytes: new Uint8Array() }, random: { i32: () => 0 } },
+    host: {
+      hooks: new Hooks(),
+      devices,
+      memory: { bytes: new Uint8Array() },
+      random: { i32: () => 0 },
+      condResched: () => false,
+    },
     conntrack: {
       need: () => {
         tracked++

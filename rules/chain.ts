@@ -1,0 +1,366 @@
+// One chain in force, and the versions of it that edits put in force one after the other.
+//
+//     LoadedChain   what jumps hold: the code, the policy's counters
+//         └─ ChainVersion   what an edit replaces: the rules with their slots, states, counters, what is made of them
+//
+// A version whose rules are all new is made while packets still pass the one before (tables.ts); a few new rules are
+// put into the one in force. Code is made when the first packet needs it.
+
+import { type Counted, newCountedId } from '../conntrack/ways.ts'
+import type { Packet } from '../datapath/packet.ts'
+import { IndexedChain } from './compile/indexed.ts'
+import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
+import type { Callable, ChainFn, ChainSource, Foresee, StateHolders } from './compile/rule.ts'
+import { type Fields, type Made, NO_FIELDS } from './compile/shapes.ts'
+import { type Chain, type Counters, isVerdictAlone, type Rule } from './model.ts'
+import { fillStates, needsTracking, rewrites, setsOf, traces } from './needs.ts'
+import { RuleSlots } from './slots.ts'
+import type { LoadedTable } from './tables.ts'
+
+/** States of rules that are about to come into a chain, made ahead. */
+export type MadeStates = ReadonlyMap<Rule, StateHolders | null>
+
+export class ChainVersion {
+  model: Chain
+  readonly slots: RuleSlots
+  /** Rules here that need connection tracking. */
+  tracking = 0
+  /** Rules here with the target TRACE. */
+  tracing = 0
+  /** Rules here that change what later rules are looked up by, and let the walk go on. */
+  rewriting = 0
+  index: IndexedChain | null = null
+  /** Its code, made before it is in force; null: not yet. */
+  ahead: Made | null = null
+  #linear: LinearChain | null = null
+  /** Rules that are not plain are here, or were. */
+  #special = false
+  /** Slots whose rules have state; null as long as none ever had. */
+  #stateful: Set<number> | null = null
+  readonly #table: LoadedTable
+
+  /** Without rules, until they are put in. */
+  constructor(table: LoadedTable, model: Chain) {
+    this.#table = table
+    this.model = model
+    this.slots = new RuleSlots(table.records)
+  }
+
+  get hasState(): boolean {
+    return this.#stateful !== null && this.#stateful.size > 0
+  }
+
+  /** Puts new rules in; those that are the same objects keep their counters. */
+  edit(model: Chain, anew: boolean, stateOf: (rule: Rule) => StateHolders | null): void {
+    this.model = model
+    if (model.rules === this.slots.rules) return
+    const { env } = this.#table
+    const edit = this.slots.replace(model.rules, anew, stateOf)
+    for (const { slot, rule, states } of edit.removed) {
+      this.#count(rule, -1)
+      this.#stateful?.delete(slot)
+      if (states) this.#table.retire(rule)
+    }
+    for (const slot of edit.added) {
+      const rule = this.slots.bySlot[slot]!
+      if (rule.plain === true) continue
+      this.#special = true
+      this.#count(rule, 1)
+      if (this.slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
+      for (const set of setsOf(rule)) env.sets.hold(set)
+    }
+    for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
+    if (this.index?.edited(edit) === false) this.index = null
+  }
+
+  /** [packets, bytes] of each rule in turn; a copy. */
+  get counters(): Float64Array {
+    const { slots } = this
+    const out = new Float64Array(slots.count * 2)
+    for (let i = 0; i < slots.count; i++) {
+      out[i * 2] = slots.packetsOf(slots.at[i]!)
+      out[i * 2 + 1] = slots.bytesOf(slots.at[i]!)
+    }
+    return out
+  }
+
+  setCounters(of: ReadonlyMap<number, Counters>): void {
+    for (const [index, { packets, bytes }] of of)
+      this.slots.setCounters(this.slots.at[index]!, packets, bytes)
+  }
+
+  /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
+  resetState(): void {
+    const { slots } = this
+    const { env, family } = this.#table
+    for (const slot of this.#stateful ?? []) {
+      this.#table.retire(slots.bySlot[slot]!)
+      fillStates(slots.bySlot[slot]!, slots.statesOf(slot)!, env, family)
+    }
+  }
+
+  /** It is in force no more, nor is anything that counted for it. Its states are over once those of its successor are made. */
+  end(): void {
+    const { env } = this.#table
+    for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
+    if (this.#special)
+      for (const rule of this.slots.rules) for (const set of setsOf(rule)) env.sets.release(set)
+    this.slots.release()
+  }
+
+  /** Forgets all code. */
+  forget(): void {
+    this.index = this.#linear = this.ahead = null
+  }
+
+  /** Its code. `condResched`: it is not in force, and packets may come meanwhile. */
+  make(source: ChainSource, condResched?: () => void): Made {
+    if (this.settleIndex(source, condResched) === null) this.#linear = compileLinear(source, this.#linear)
+    else this.#linear = null
+    return (this.index ?? this.#linear)!
+  }
+
+  /** Brings `index` up to date; null where looking up does not help. */
+  settleIndex(source: ChainSource, condResched?: () => void): IndexedChain | null {
+    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.index = null
+    else if (this.index === null) this.index = IndexedChain.make(source, condResched)
+    else this.index.settle()
+    return this.index
+  }
+
+  #count(rule: Rule, by: 1 | -1): void {
+    if (rule.plain === true) return
+    if (needsTracking(rule)) this.tracking += by
+    if (traces(rule)) this.tracing += by
+    if (rewrites(rule)) this.rewriting += by
+  }
+}
+
+/** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
+export class LoadedChain implements Counted, Callable {
+  // What jumps need stands together.
+  run: ChainFn = compileAndRun
+  k: Fields = NO_FIELDS
+  foresee: Foresee | null = null
+  readonly id = newCountedId()
+  model: Chain
+  slots: RuleSlots
+  #policyPackets = 0
+  #policyBytes = 0
+  #version: ChainVersion
+  #traced: Later | null = null
+  #recorded: Later | null = null
+  readonly #table: LoadedTable
+
+  constructor(table: LoadedTable, version: ChainVersion) {
+    this.#table = table
+    this.#version = version
+    this.model = version.model
+    this.slots = version.slots
+  }
+
+  /** For packets that TRACE has marked, and for tables with such rules. */
+  get traced(): Callable {
+    return (this.#traced ??= new Later(this, 'compileTraced'))
+  }
+
+  /** For a packet that the flow cache records. */
+  get recorded(): Callable {
+    return (this.#recorded ??= new Later(this, 'compileRecorded'))
+  }
+
+  /** What is in force. */
+  get version(): ChainVersion {
+    return this.#version
+  }
+
+  get hasState(): boolean {
+    return this.#version.hasState
+  }
+
+  get policyPackets(): number {
+    this.#table.flows.flush()
+    return this.#policyPackets
+  }
+
+  get policyBytes(): number {
+    this.#table.flows.flush()
+    return this.#policyBytes
+  }
+
+  setPolicyCounters({ packets, bytes }: Counters): void {
+    this.#policyPackets = packets
+    this.#policyBytes = bytes
+  }
+
+  /** Packets that the policy took. */
+  tally(_: number, packets: number, bytes: number): void {
+    this.#policyPackets += packets
+    this.#policyBytes += bytes
+  }
+
+  /** [packets, bytes] of each rule in turn; a copy. */
+  get counters(): Float64Array {
+    this.#table.flows.flush()
+    return this.#version.counters
+  }
+
+  /** Puts a version in force, between two packets. */
+  put(version: ChainVersion): void {
+    const before = this.#version.index
+    this.#version = version
+    this.model = version.model
+    this.slots = version.slots
+    this.recompile()
+    if (before !== null || version.index !== null) this.#tellAhead()
+    if (version.ahead !== null) this.#take(version.ahead)
+    version.ahead = null
+  }
+
+  /** Edits the version in force, between two packets. */
+  edit(model: Chain, states: MadeStates): void {
+    const version = this.#version
+    const before = version.index
+    version.edit(model, false, (rule) => states.get(rule) ?? null)
+    this.model = model
+    this.recompile()
+    if (before !== version.index) this.#tellAhead()
+  }
+
+  /** Code is made anew when the next packet comes. */
+  recompile(): void {
+    this.run = compileAndRun
+    this.k = NO_FIELDS
+    this.foresee = null
+    this.#traced?.again()
+    this.#recorded?.again()
+  }
+
+  /** The chain is gone; its version ends when nobody counts for it any more. */
+  end(): void {
+    if (this.#version.index !== null) this.#table.ahead?.set(this, null)
+  }
+
+  /** Code for an observer, or without one, is made from scratch. */
+  reobserve(): void {
+    this.#version.forget()
+    this.#tellAhead()
+    this.recompile()
+  }
+
+  /** The look-ahead goes by the same index. */
+  #tellAhead(): void {
+    this.#table.ahead?.set(this, this.#version.index?.walk ?? null)
+  }
+
+  #source(callee: (name: string) => Callable, { slots } = this.#version): ChainSource {
+    const { family, name, env, names, watch, js, shapes } = this.#table
+    const { observer } = watch
+    const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
+    return { family, slots, env, names, observed, callee, js, shapes }
+  }
+
+  /** A built-in chain's code, with its walks told to the observer. */
+  #told({ observed }: ChainSource, run: ChainFn): ChainFn {
+    if (observed === null || this.model.policy === null) return run
+    const { observer, chain } = observed
+    return (pkt, hook, k) => {
+      observer.walk(chain, pkt)
+      const verdict = run(pkt, hook, k)
+      observer.walked(chain, pkt, verdict)
+      return verdict
+    }
+  }
+
+  #take({ run, k, foresee }: Made): void {
+    this.run = run
+    this.k = k
+    this.foresee = foresee
+  }
+
+  /** Makes `run`. */
+  compile(): void {
+    const version = this.#version
+    const source = this.#source((name) => this.#table.chain(name))
+    const made = version.make(source)
+    this.#tellAhead()
+    this.#take({ run: this.#told(source, made.run), k: made.k, foresee: made.foresee })
+  }
+
+  /** Makes the code of a version that is not in force yet, while packets come. */
+  compileAhead(version: ChainVersion, callee: (name: string) => Callable, condResched: () => void): void {
+    const source = this.#source(callee, version)
+    const { run, k, foresee } = version.make(source, condResched)
+    version.ahead = { run: this.#told(source, run), k, foresee }
+  }
+
+  /** Makes code before a packet asks for it, of about `most` rules; of how many it did. 0: it is all there. */
+  warm(most: number): number {
+    if (this.run !== compileAndRun) return this.#version.index?.warm(most) ?? 0
+    this.compile()
+    return 1 + this.slots.count
+  }
+
+  compileRecorded(): Made {
+    const table = this.#table
+    const version = this.#version
+    // The index is as the last commit left it once `run` is made.
+    if (this.run === compileAndRun) {
+      const index = version.settleIndex(this.#source((name) => table.chain(name)))
+      this.#tellAhead()
+      if (index !== null) this.run = index.run
+    }
+    const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
+    return version.index?.recorded(source) ?? compileLinear(source, null)
+  }
+
+  compileTraced(): Made {
+    const table = this.#table
+    const rules = this.slots.count
+    const source = this.#source((name) => table.chain(name).traced)
+    const run = compileTraced(source, (p, index) => {
+      // The end of a built-in chain is its policy, which the walk tells of.
+      if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
+    })
+    return { run: this.#told(source, run), k: NO_FIELDS, foresee: null }
+  }
+
+  /** trace_packet(): rule `index` fits, or the end is reached. */
+  trace(pkt: Packet, index: number): void {
+    const { env, name } = this.#table
+    const { rules, policy } = this.model
+    const rule = rules[index]
+    const kind = rule !== undefined && !isVerdictAlone(rule) ? 'rule' : policy === null ? 'return' : 'policy'
+    env.host.events.trace?.({ table: name, chain: this.model.name, kind, rule: index + 1, pkt })
+  }
+}
+
+/** The code of a chain that has none yet. */
+function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
+  this.compile()
+  return this.run(pkt, hook, this.k)
+}
+
+/** Code that is made when the first packet comes. */
+class Later implements Callable {
+  run: ChainFn
+  k: Fields = NO_FIELDS
+  readonly foresee = null
+  readonly #first: ChainFn
+
+  constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
+    this.#first = (pkt, hook) => {
+      const { run, k } = chain[make]()
+      this.run = run
+      this.k = k
+      return run(pkt, hook, k)
+    }
+    this.run = this.#first
+  }
+
+  /** What was made is old. */
+  again(): void {
+    this.run = this.#first
+    this.k = NO_FIELDS
+  }
+}

@@ -1,0 +1,88 @@
+// Packets that come while rules are put in force meet all of those before, or all of those after: verdict, mark and every
+// counter, over random rules and packets, at every step of iptables-restore with and without -n. TUNWALL_SEED and
+// TUNWALL_RUNS for longer ones.
+
+import { expect, test } from 'vitest'
+import type { Family } from '../../../datapath/packet.ts'
+import { Draw, packet, rule, ruleset, TableHost } from '../../harness/random-chains.ts'
+import { SEED_OF_RUN } from '../../harness/seed.ts'
+
+const RUNS = Number(process.env.TUNWALL_RUNS ?? 10)
+/** Chains of more rules have their code made ahead where packets come. */
+const LONG = 600
+
+/** What `iptables-restore -n` may be told: chains anew, rules at both ends and in the middle, others taken out. */
+function changes(d: Draw, host: TableHost): string {
+  const lines = ['*mangle']
+  const users = ['u0', 'u1', 'u2', 'u3'].filter(() => d.chance(40))
+  for (const name of users) lines.push(`:${name} - [0:0]`)
+  for (const [i, name] of users.entries())
+    for (let n = d.below(40); n > 0; n--) lines.push(`-A ${name} ${rule(d, users.slice(i + 1))}`)
+  let { length } = host.chain('FORWARD').model.rules
+  if (d.chance(20)) {
+    lines.push('-F FORWARD')
+    length = 0
+  }
+  for (let n = 1 + d.below(8); n > 0; n--) {
+    if (length > 0 && d.chance(30)) lines.push(`-D FORWARD ${1 + d.below(length--)}`)
+    else if (d.chance(50)) lines.push(`-I FORWARD ${1 + d.below(1 + length++)} ${rule(d, users)}`)
+    else {
+      lines.push(`-A FORWARD ${rule(d, users)}`)
+      length++
+    }
+  }
+  return `${lines.join('\n')}\nCOMMIT\n`
+}
+
+function withMany(d: Draw, text: string): string {
+  const many = Array.from({ length: LONG }, () => `-A FORWARD ${rule(d, [])}\n`)
+  return text.replace(/COMMIT\n$/, `${many.join('')}COMMIT\n`)
+}
+
+/** Both hosts get one packet each. */
+function meet(d: Draw, seed: number, a: TableHost, b: TableHost): void {
+  const make = packet(d)
+  const [ours, theirs] = [make(), make()]
+  expect([seed, a.forward(ours), ours.mark, ours.hotdrop]).toEqual([
+    seed,
+    b.forward(theirs),
+    theirs.mark,
+    theirs.hotdrop,
+  ])
+}
+
+function run(family: Family, seed: number): void {
+  const d = new Draw(seed, family)
+  const indexFrom = d.pick([1, 32, Number.POSITIVE_INFINITY])
+  const [busy, idle] = [new TableHost(family, indexFrom), new TableHost(family, indexFrom)]
+  const first = ruleset(d)
+  for (const host of [busy, idle]) host.load(first)
+  for (let round = 0; round < 4; round++) {
+    for (let n = 0; n < 20; n++) meet(d, seed, busy, idle)
+    const noFlush = d.chance(50)
+    const drawn = noFlush ? changes(d, busy) : ruleset(d)
+    const text = d.chance(20) ? withMany(d, drawn) : drawn
+    const before = busy.chain('FORWARD').model
+    let isIn = false
+    const often = d.pick([2, 20, 100])
+    busy.host.condResched = () => {
+      if (!isIn && busy.chain('FORWARD').model !== before) {
+        isIn = true
+        idle.load(text, noFlush)
+      }
+      if (!d.chance(often)) return false
+      meet(d, seed, busy, idle)
+      return true
+    }
+    busy.load(text, noFlush)
+    busy.host.condResched = () => false
+    if (!isIn) idle.load(text, noFlush)
+    for (let n = 0; n < 40; n++) meet(d, seed, busy, idle)
+    expect([seed, busy.counters()]).toEqual([seed, idle.counters()])
+    for (const { host } of [busy, idle]) host.now += 1500
+  }
+}
+
+test.each([4, 6] as const)(`IPv%d: seeds from ${SEED_OF_RUN}`, (family) => {
+  for (let i = 0; i < RUNS; i++) run(family, SEED_OF_RUN + i)
+})
