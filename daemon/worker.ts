@@ -4,6 +4,8 @@
 //
 //     receive batch ─> engine ─> flush ─> timers ─> poll ─> commands ─┐
 //       ^─────────────────────────────────────────────────────────────┘
+//
+// A command that takes long lets packets through where it says so (Host.condResched).
 
 import { randomInt } from 'node:crypto'
 import { openSync } from 'node:fs'
@@ -42,6 +44,10 @@ const TIMERS_MS = 5
 const BEHIND_MS = 1
 /** Batches in a row before commands and timers get their turn. */
 const BATCHES_A_TURN = 16
+/** So long a command goes on while packets wait: a device's queue of 500 is not full before, at any rate that we reach. */
+const SLICE_MS = 0.5
+/** Steps of a command, some microseconds each at most, between two looks at the clock. */
+const STEPS = 16
 /** LOG records kept for the main thread between two turns; more are counted and dropped. */
 const MAX_LOG_BACKLOG = 4096
 
@@ -153,6 +159,8 @@ class Gateway {
   #behind = false
   /** host.now from which code may be made ahead. */
   #warmAt = 0
+  /** By performance.now(): when the command that runs lets packets through. */
+  #sliceEnd = 0
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
   readonly #following = new Map<number, { end: () => ToolResult; stdout: string; stderr: string }>()
 
@@ -169,6 +177,9 @@ class Gateway {
     engine.host.events.trace = (record) => {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(traceLog(record, engine.host))
     }
+    let steps = 0
+    engine.host.condResched = () =>
+      ++steps % STEPS === 0 && performance.now() >= this.#sliceEnd && this.#letThrough()
     this.#nflog = nflog === null ? null : new NflogFiles(engine.host, (name) => openIn(nflog, name))
   }
 
@@ -176,9 +187,7 @@ class Gateway {
     const tun = this.#tun
     let batches = 0
     while (this.#running) {
-      this.#setClock()
-      const more = tun.receive(this.#onFrame)
-      tun.flush()
+      const more = this.#batch()
       if (!more || this.#behind || ++batches === BATCHES_A_TURN) {
         batches = 0
         this.#betweenBatches()
@@ -186,6 +195,25 @@ class Gateway {
       const atOnce = more || (!this.#behind && this.#warm())
       if (tun.wait(atOnce ? 0 : this.#behind ? BEHIND_MS : TICK_MS)) this.#serve()
     }
+  }
+
+  /** One batch of each device. True: there may be more. */
+  #batch(): boolean {
+    this.#setClock()
+    const more = this.#tun.receive(this.#onFrame)
+    this.#tun.flush()
+    return more
+  }
+
+  /** A turn in the midst of a command. Other commands wait: #serve() asks for them when this one has ended. True: packets came. */
+  #letThrough(): boolean {
+    const before = this.#tun.received
+    this.#tun.wait(0)
+    let batches = 1
+    while (this.#batch() && batches < BATCHES_A_TURN) batches++
+    this.#betweenBatches()
+    this.#sliceEnd = performance.now() + SLICE_MS
+    return this.#tun.received !== before
   }
 
   /** With nothing else to do, code is made that packets will ask for. False: there is none left, or not now. */
@@ -245,6 +273,7 @@ class Gateway {
     for (;;) {
       const received = receiveMessageOnPort(port)
       if (received === undefined) break
+      this.#sliceEnd = performance.now() + SLICE_MS
       const message = received.message as ToWorker
       if (message.kind === 'stop') this.#running = false
       else if (message.kind === 'end') this.#end(message.id)

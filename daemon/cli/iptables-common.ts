@@ -17,6 +17,8 @@ export interface ToolIo {
   writeFile(path: string, text: string): void
   /** ms since 1970, for the dates that iptables-save prints. */
   now(): number
+  /** Nothing is half done: what waits for a long command may have its turn (Host.condResched). */
+  condResched(): void
 }
 
 export interface ToolOutput {

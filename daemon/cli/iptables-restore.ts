@@ -114,6 +114,7 @@ export function runIptablesRestore(argv: readonly string[], world: ToolWorld): T
     program,
     sink: output,
     file: path ?? 'stdin',
+    condResched: world.io.condResched,
     ...wish,
   })
   try {

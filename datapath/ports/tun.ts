@@ -106,6 +106,8 @@ export class TunPorts implements PartsEgress {
   onBatch: ((offsets: Int32Array, count: number) => Int32Array) | null = null
   /** Frames sent to an interface that has no port. */
   unported = 0
+  /** Frames that were received, modulo 2^32. */
+  received = 0
 
   constructor(memory: FrameMemory) {
     this.#memory = memory
@@ -172,6 +174,7 @@ export class TunPorts implements PartsEgress {
       this.#lose(port)
       return
     }
+    this.received = (this.received + count) | 0
     const hints = count > 1 && this.onBatch !== null ? this.onBatch(rxOffsets, count) : null
     for (let i = 0; i < count; i++) {
       const offset = rxOffsets[i]!

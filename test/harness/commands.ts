@@ -84,7 +84,13 @@ export class OurTools {
     const noFile = (): never => {
       throw new NoFile()
     }
-    const io = { stdin: () => call.stdin, readFile: noFile, writeFile: noFile, now: () => 0 }
+    const io = {
+      stdin: () => call.stdin,
+      readFile: noFile,
+      writeFile: noFile,
+      now: () => 0,
+      condResched: () => {},
+    }
     const { rulesets } = this
     const world: ToolWorld = { family: familyOf(call.tool), io, rulesets, registry: this.#registry }
     if (call.tool === 'iptables-xml') return runIptablesXml(call.argv, world.io)
