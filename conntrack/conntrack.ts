@@ -551,7 +551,17 @@ export class Conntrack implements TrackerLink, TrackerCore {
   flush(report = 0): void {
     this.table.forEach((entry) => {
       this.kill(entry, report)
+      this.host.condResched()
     })
+  }
+
+  /** conntrack -L would list it. */
+  isListed(entry: number): boolean {
+    const status = this.table.words[entry * STRIDE + STATUS]!
+    return (
+      (status & (Status.Confirmed | Status.Dying | Status.NatClash)) === Status.Confirmed &&
+      !this.isOver(entry)
+    )
   }
 
   /** Calls `each` for every entry that conntrack -L would list, in slab order; entries may be ended meanwhile. */

@@ -220,13 +220,16 @@ function print(wish: Wish, flow: Flow, wall: number, command: Happening): string
   return `${formatFlow(flow, wall, options)}\n`
 }
 
-/** Entries of a family, 0 all, as a dump meets them. */
-function dump(ct: Conntrack, family: number): number[] {
+/** Entries of a family, 0 all, as a dump meets them: packets may come, and entries end, between two of them. */
+function* dump(ct: Conntrack, family: number): Generator<number> {
   const found: number[] = []
   ct.forEach((entry) => {
     if (family === 0 || (ct.table.words[entry * STRIDE + META]! & 0xff) === family) found.push(entry)
   })
-  return found
+  for (const entry of found) {
+    if (ct.isListed(entry)) yield entry
+    ct.host.condResched()
+  }
 }
 
 function list(wish: Wish, { conntrack }: Engine, said: Said): number {

@@ -213,6 +213,7 @@ function runBatch(engine: Engine, call: ToolCall, parsed: Parsed, file: string):
   const session: IpSession = { links: false, numbers: new NumberReader() }
   const { lines, cut } = batchLines(text)
   for (const { line, number } of lines) {
+    engine.host.condResched()
     const words = splitLine(line)
     if (typeof words === 'string') return { stdout, stderr: `${stderr}${words}\n`, code: 1 }
     if (words.length === 0) continue

@@ -17,6 +17,8 @@ export interface ListOptions {
   readonly sorted: boolean
   /** -resolve: no resolver is asked, but -sorted then goes by letters. */
   readonly resolve: boolean
+  /** Called for each element. */
+  readonly condResched: () => unknown
 }
 
 export function listSets(holders: readonly SetHolder[], options: ListOptions): string {
@@ -39,7 +41,10 @@ function listSet({ name, references, set }: SetHolder, options: ListOptions): st
   const members = withMembers || options.saving ? [...data.members()] : []
   const of = (member: SetMember): Pairs => writeOptions(type, member, family, false)
   const element = (member: SetMember): string => writeElement(type, member, family)
-  const line = (member: SetMember): string => `${element(member)}${joined(of(member))}\n`
+  const line = (member: SetMember): string => {
+    options.condResched()
+    return `${element(member)}${joined(of(member))}\n`
+  }
   if (options.sorted && type.name.startsWith('hash:')) {
     const order = options.resolve ? (a: string, b: string) => (a < b ? -1 : 1) : elementOrder
     const texts = new Map(members.map((member) => [member, line(member)]))

@@ -414,7 +414,10 @@ class Session {
     const command = this.#waitingFor.startsWith('del') ? 'del' : 'add'
     this.#waiting = []
     this.#waitingFor = ''
-    for (const { line, run } of waiting) this.#guard(command, run, line)
+    for (const { line, run } of waiting) {
+      this.#guard(command, run, line)
+      this.#sets.host.condResched()
+    }
   }
 
   // -- the other commands
@@ -456,6 +459,7 @@ class Session {
       saving: this.#saving,
       sorted: this.#sorted,
       resolve: this.#resolve,
+      condResched: this.#sets.host.condResched,
     })
     if (this.#file === null) this.stdout += text
     else this.#write(this.#file, text)
@@ -507,6 +511,7 @@ class Session {
       }
     const source = this.#file
     for (const line of lines(text)) {
+      this.#sets.host.condResched()
       this.#line++
       const command = line.replace(/^\s+/, '')
       if (command === '' || command.startsWith('#')) continue

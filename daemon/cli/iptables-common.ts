@@ -37,15 +37,22 @@ export interface ToolWorld {
 
 /** Text for both streams, gathered as the command goes. */
 export class Output {
+  readonly #condResched: () => void
   #out: string[] = []
   #err = ''
 
+  constructor({ condResched }: Pick<ToolIo, 'condResched'>) {
+    this.#condResched = condResched
+  }
+
   out(text: string): void {
     this.#out.push(text)
+    this.#condResched()
   }
 
   err(text: string): void {
     this.#err += text
+    this.#condResched()
   }
 
   finish(code: number): ToolOutput {

@@ -208,6 +208,32 @@ describe.skipIf(why !== null)('tunwall up', () => {
       )
     })
 
+    test('packets go on while a ruleset is restored', async () => {
+      const lines = Array.from({ length: 100_000 }, (_, i) => {
+        const source = `198.18.${(i >> 8) & 255}.${i & 255}`
+        return `-A ${['INPUT', 'FORWARD'][i >> 16]} -s ${source}/32 -p udp -m udp --dport ${i % 60_000} -j DROP\n`
+      })
+      const ping = spawn('ip', ['netns', 'exec', A, 'ping', '-D', '-i', '0.01', '10.0.2.2'])
+      let replies = ''
+      ping.stdout.on('data', (data) => {
+        replies += data
+      })
+      await new Promise((resolve) => ping.stdout.once('data', resolve))
+      const { stdout, stderr, code } = gateway.sh(
+        'date +%s.%N; iptables-restore; date +%s.%N',
+        `*filter\n${lines.join('')}COMMIT\n`,
+      )
+      const ended = new Promise((resolve) => ping.on('close', resolve))
+      ping.kill('SIGINT')
+      await ended
+      expect([code, stderr]).toEqual([0, ''])
+      const [from, to] = stdout.split('\n').map(Number)
+      const times = [...replies.matchAll(/^\[([\d.]+)\] 64 bytes/gm)].map(([, time]) => Number(time))
+      const quarter = (to! - from!) / 4
+      expect(times.filter((time) => time > from! + quarter && time < to! - quarter)).not.toEqual([])
+      expect(gateway.sh('iptables -S | wc -l').stdout).toBe('100003\n')
+    })
+
     const bad: [string, string, RegExp][] = [
       ['an unknown target', '*filter\n-F\n-A FORWARD -j NOSUCH\nCOMMIT\n', /NOSUCH[\s\S]*line: [34]/],
       ['a bad port', '*filter\n-A FORWARD -p tcp --dport 99999 -j DROP\nCOMMIT\n', /99999[\s\S]*line: 2/],

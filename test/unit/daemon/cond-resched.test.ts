@@ -1,0 +1,81 @@
+// Long commands let packets through at each of their steps: what they do then to what the packets have changed meanwhile.
+
+import { expect, test } from 'vitest'
+import type { Engine } from '../../../daemon/engine.ts'
+import { OurHost } from '../../harness/rulesets.ts'
+
+const CONNECTIONS = 40
+
+function withConnections(): { ours: OurHost; engine: Engine } {
+  const ours = new OurHost()
+  ours.ask({ tool: 'iptables', argv: ['-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'NEW'] })
+  for (let i = 0; i < CONNECTIONS; i++) {
+    const line = `-I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport ${1000 + i} --dport 53 -t 60`
+    expect(ours.ask({ tool: 'conntrack', argv: line.split(' ') }).code).toBe(0)
+  }
+  return { ours, engine: ours.engine }
+}
+
+/** Calls `then` at the `nth` step from now on; gives the number of steps taken. */
+function atStep({ host }: Engine, nth: number, then: () => void): () => number {
+  let steps = 0
+  host.condResched = () => {
+    if (++steps === nth) then()
+    return false
+  }
+  return () => steps
+}
+
+const linesOf = (text: string): string[] => text.split('\n').filter((line) => line !== '')
+
+test('conntrack -L shows no connection that has ended since it began', () => {
+  const { ours, engine } = withConnections()
+  const steps = atStep(engine, 10, () => engine.conntrack.flush())
+  const { stdout } = ours.ask({ tool: 'conntrack', argv: ['-L'] })
+  expect(linesOf(stdout)).toHaveLength(10)
+  // One for each that was there, and those of the flush.
+  expect(steps()).toBe(2 * CONNECTIONS)
+})
+
+test('conntrack -D leaves alone what came since it began', () => {
+  const { ours, engine } = withConnections()
+  const late = '-I -p udp -s 10.0.0.9 -d 10.0.0.2 --sport 9 --dport 53 -t 60'
+  atStep(engine, CONNECTIONS, () => ours.ask({ tool: 'conntrack', argv: late.split(' ') }))
+  const { stdout } = ours.ask({ tool: 'conntrack', argv: ['-D', '-p', 'udp'] })
+  expect(linesOf(stdout)).toHaveLength(CONNECTIONS)
+  expect(linesOf(ours.ask({ tool: 'conntrack', argv: ['-L'] }).stdout)).toEqual([
+    expect.stringContaining('src=10.0.0.9 '),
+  ])
+})
+
+test('elements of ipset restore are there one after the other, and all at the end', () => {
+  const { engine, ...rest } = withConnections()
+  const adds = Array.from({ length: 100 }, (_, i) => `add s 10.1.${i}.1\n`)
+  const seen: number[] = []
+  engine.host.condResched = () => {
+    seen.push(engine.sets.lookup('s')?.set.data.count() ?? 0)
+    return false
+  }
+  const stdin = `create s hash:ip\n${adds.join('')}`
+  expect(rest.ours.ask({ tool: 'ipset', argv: ['restore'], stdin })).toEqual({
+    stdout: '',
+    stderr: '',
+    code: 0,
+  })
+  expect(seen).toEqual([...seen].sort((a, b) => a - b))
+  expect(new Set(seen).size).toBe(101)
+})
+
+test('iptables-save and -S print rules with the counters of their moment, a step each', () => {
+  const { ours, engine } = withConnections()
+  for (let i = 0; i < 20; i++) ours.ask({ tool: 'iptables', argv: ['-A', 'INPUT', '-p', String(i + 1)] })
+  for (const asked of [
+    { tool: 'iptables-save', argv: ['-c'] },
+    { tool: 'iptables', argv: ['-S', '-v'] },
+  ]) {
+    const steps = atStep(engine, 1, () => {})
+    const { stdout } = ours.ask(asked)
+    expect(linesOf(stdout).filter((line) => line.includes('-A INPUT'))).toHaveLength(21)
+    expect(steps()).toBeGreaterThan(20)
+  }
+})
