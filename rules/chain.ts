@@ -13,12 +13,15 @@ import { compileLinear, compileTraced, type LinearChain } from './compile/linear
 import type { Callable, ChainFn, ChainSource, Foresee, StateHolders } from './compile/rule.ts'
 import { type Fields, type Made, NO_FIELDS } from './compile/shapes.ts'
 import { type Chain, type Counters, isVerdictAlone, type Rule } from './model.ts'
-import { fillStates, needsTracking, rewrites, setsOf, traces } from './needs.ts'
+import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
 import { RuleSlots } from './slots.ts'
 import type { LoadedTable } from './tables.ts'
 
 /** States of rules that are about to come into a chain, made ahead. */
 export type MadeStates = ReadonlyMap<Rule, StateHolders | null>
+
+/** What a version counts its rules by. */
+const COUNTED = Need.Tracking | Need.Tracing | Need.Rewriting
 
 export class ChainVersion {
   model: Chain
@@ -33,8 +36,6 @@ export class ChainVersion {
   /** Its code, made before it is in force; null: not yet. */
   ahead: Made | null = null
   #linear: LinearChain | null = null
-  /** Rules that are not plain are here, or were. */
-  #special = false
   /** Slots whose rules have state; null as long as none ever had. */
   #stateful: Set<number> | null = null
   readonly #table: LoadedTable
@@ -50,12 +51,24 @@ export class ChainVersion {
     return this.#stateful !== null && this.#stateful.size > 0
   }
 
+  /** Puts in the first rules. What the chain's `needs` say is not there costs nothing. */
+  fill(stateOf: (rule: Rule) => StateHolders | null): void {
+    const { model, slots } = this
+    const stateless = lacks(model, Need.States)
+    slots.fill(model.rules, stateless ? null : stateOf)
+    for (let slot = 0; !stateless && slot < slots.count; slot++)
+      if (slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
+    if (!lacks(model, COUNTED)) for (const rule of model.rules) this.#count(rule, 1)
+    if (lacks(model, Need.Sets)) return
+    for (const rule of model.rules) for (const set of setsOf(rule)) this.#table.env.sets.hold(set)
+  }
+
   /** Puts new rules in; those that are the same objects keep their counters. */
-  edit(model: Chain, anew: boolean, stateOf: (rule: Rule) => StateHolders | null): void {
+  edit(model: Chain, stateOf: (rule: Rule) => StateHolders | null): void {
     this.model = model
     if (model.rules === this.slots.rules) return
     const { env } = this.#table
-    const edit = this.slots.replace(model.rules, anew, stateOf)
+    const edit = this.slots.replace(model.rules, stateOf)
     for (const { slot, rule, states } of edit.removed) {
       this.#count(rule, -1)
       this.#stateful?.delete(slot)
@@ -63,8 +76,6 @@ export class ChainVersion {
     }
     for (const slot of edit.added) {
       const rule = this.slots.bySlot[slot]!
-      if (rule.plain === true) continue
-      this.#special = true
       this.#count(rule, 1)
       if (this.slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
       for (const set of setsOf(rule)) env.sets.hold(set)
@@ -102,8 +113,9 @@ export class ChainVersion {
   /** It is in force no more, nor is anything that counted for it. Its states are over once those of its successor are made. */
   end(): void {
     const { env } = this.#table
-    for (const slot of this.#stateful ?? []) this.#table.retire(this.slots.bySlot[slot]!)
-    if (this.#special)
+    if (this.#stateful !== null)
+      for (const slot of this.#stateful) this.#table.retire(this.slots.bySlot[slot]!)
+    if (!lacks(this.model, Need.Sets))
       for (const rule of this.slots.rules) for (const set of setsOf(rule)) env.sets.release(set)
     this.slots.release()
   }
@@ -129,7 +141,7 @@ export class ChainVersion {
   }
 
   #count(rule: Rule, by: 1 | -1): void {
-    if (rule.plain === true) return
+    if (lacks(rule, COUNTED)) return
     if (needsTracking(rule)) this.tracking += by
     if (traces(rule)) this.tracing += by
     if (rewrites(rule)) this.rewriting += by
@@ -142,6 +154,8 @@ export class LoadedChain implements Counted, Callable {
   run: ChainFn = compileAndRun
   k: Fields = NO_FIELDS
   foresee: Foresee | null = null
+  /** It waits for LoadedTable.warm(). */
+  cold = false
   readonly id = newCountedId()
   model: Chain
   slots: RuleSlots
@@ -221,7 +235,7 @@ export class LoadedChain implements Counted, Callable {
   edit(model: Chain, states: MadeStates): void {
     const version = this.#version
     const before = version.index
-    version.edit(model, false, (rule) => states.get(rule) ?? null)
+    version.edit(model, (rule) => states.get(rule) ?? null)
     this.model = model
     this.recompile()
     if (before !== version.index) this.#tellAhead()
@@ -238,6 +252,7 @@ export class LoadedChain implements Counted, Callable {
 
   /** The chain is gone; its version ends when nobody counts for it any more. */
   end(): void {
+    this.cold = false
     if (this.#version.index !== null) this.#table.ahead?.set(this, null)
   }
 

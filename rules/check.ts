@@ -11,13 +11,14 @@ import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
 import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
+import { lacks, Need } from './needs.ts'
 import { changedRange } from './slots.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
 
 /** The chains of a table after an edit: what check() looks at. */
 export interface ChainSource {
   chain(name: string): Chain | undefined
-  /** No rule of before is left: saves looking for those that moved. */
+  /** No rule of before is left, and the edit names every chain: all is reckoned from the start. */
   readonly anew?: boolean
   /** All chains, in the kernel's order. */
   names?(): readonly string[]
@@ -34,9 +35,7 @@ const ALL = 'all'
 
 /** What an edit brings, gathered chain by chain. */
 class Edit {
-  /** No rule of before is left: all are new, and all jumps are counted. */
-  readonly anew: boolean
-  /** New rules by chain, unless all are. */
+  /** New rules by chain. */
   readonly fresh = new Map<string, ReadonlySet<Rule> | typeof ALL>()
   /** New jumps, from and to; cut off once they are `many`. */
   readonly jumps: (readonly [string, string])[] = []
@@ -45,32 +44,111 @@ class Edit {
   removed = false
   /** Of changed chains: the first rule that is a verdict alone. Infinity: none. */
   readonly ends = new Map<string, number>()
-  readonly #deltas = new Map<string, number>()
-  /** The callee of the last jumps, which often are to the same, and how many those are. */
-  #last = ''
-  #count = 0
-
-  constructor(anew: boolean) {
-    this.anew = anew
-    this.many = anew
-  }
+  /** Jumps that came less those that went, by callee. */
+  readonly deltas = new Map<string, number>()
 
   /** A jump to `callee` came (1) or went (-1). */
   jump(callee: string, by: 1 | -1): void {
-    if (callee !== this.#last) this.#settle(callee)
-    this.#count += by
+    this.deltas.set(callee, (this.deltas.get(callee) ?? 0) + by)
+  }
+}
+
+/** Links of chains by number, in arrays: there may be hundreds of thousands of them. */
+class LinkTable {
+  readonly #numbers = new Map<string, number>()
+  readonly #free: number[] = []
+  #used = 0
+  /** Rules that jump to the chain. */
+  references: Int32Array
+  /** Built-in chains that lead to it, as bits of their position in BUILTIN. */
+  hooks: Int32Array
+  /** Its first rule that is a verdict alone, behind which the kernel looks at nothing; NO_END: none. */
+  ends: Int32Array
+
+  constructor(room: number) {
+    this.references = new Int32Array(room)
+    this.hooks = new Int32Array(room)
+    this.ends = new Int32Array(room).fill(NO_END)
   }
 
-  /** Jumps that came less those that went, by callee. */
-  get deltas(): Map<string, number> {
-    this.#settle('')
-    return this.#deltas
+  /** Numbers up to this one were given. */
+  get used(): number {
+    return this.#used
   }
 
-  #settle(next: string): void {
-    if (this.#count !== 0) this.#deltas.set(this.#last, (this.#deltas.get(this.#last) ?? 0) + this.#count)
-    this.#last = next
-    this.#count = 0
+  /** -1: nothing is known of it. */
+  find(chain: string): number {
+    return this.#numbers.get(chain) ?? -1
+  }
+
+  /** Its number, a new one if it has none: then the arrays may be others. */
+  add(chain: string): number {
+    let number = this.#numbers.get(chain)
+    if (number !== undefined) return number
+    number = this.#free.pop() ?? this.#used++
+    this.#numbers.set(chain, number)
+    if (number === this.ends.length) this.#grow()
+    return number
+  }
+
+  /** The chain is gone. */
+  delete(chain: string): void {
+    const number = this.find(chain)
+    if (number < 0) return
+    this.references[number] = 0
+    this.hooks[number] = 0
+    this.ends[number] = NO_END
+    this.#numbers.delete(chain)
+    this.#free.push(number)
+  }
+
+  #grow(): void {
+    const more = new LinkTable(this.ends.length * 2 + 16)
+    more.references.set(this.references)
+    more.hooks.set(this.hooks)
+    more.ends.set(this.ends)
+    ;({ references: this.references, hooks: this.hooks, ends: this.ends } = more)
+  }
+}
+
+/** More than any chain has rules. */
+const NO_END = 0x7fffffff
+
+/** Jumps of all chains, by number, one chain after the other. */
+class Jumps {
+  #to = new Int32Array(1024)
+  #count = 0
+  /** Where those of a chain begin; those of the next begin where they end. */
+  readonly from: Int32Array
+
+  constructor(chains: number) {
+    this.from = new Int32Array(chains + 1)
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  push(callee: number): void {
+    if (this.#count === this.#to.length) {
+      const more = new Int32Array(this.#count * 2)
+      more.set(this.#to)
+      this.#to = more
+    }
+    this.#to[this.#count++] = callee
+  }
+
+  at(index: number): number {
+    return this.#to[index]!
+  }
+
+  /** Those of chain `number` end here; a chain that nobody has described has none. */
+  end(number: number): number {
+    return number + 1 < this.from.length ? this.from[number + 1]! : 0
+  }
+
+  begin(number: number): number {
+    return number + 1 < this.from.length ? this.from[number]! : 0
   }
 }
 
@@ -82,26 +160,31 @@ export class Links {
   readonly table: TableName
   readonly #host: Host | null
   readonly #condResched = (): unknown => this.#host?.condResched()
-  /** Rules that jump to a chain, by its name; 0 is left out. */
-  #references = new Map<string, number>()
+  #links = new LinkTable(16)
   /**
-   * Built-in chains that lead to a chain, as bits of their position in BUILTIN. After jumps were taken away it may
-   * have bits too many (`#loose`); it is made exact before anything is refused for it.
+   * After jumps were taken away `hooks` may have bits too many; they are made exact before anything is refused for
+   * them.
    */
-  #hooks = new Map<string, number>()
   #loose = false
-  /** The first rule of a chain that is a verdict alone, behind which the kernel looks at nothing; those that have one. */
-  #ends = new Map<string, number>()
 
   constructor(family: Family, table: TableName, host: Host | null = null) {
     this.family = family
     this.#host = host
     this.table = table
-    for (const [i, name] of BUILTIN[table].entries()) this.#hooks.set(name, 1 << i)
+    for (const [i, name] of BUILTIN[table].entries()) {
+      const number = this.#links.add(name)
+      this.#links.hooks[number] = 1 << i
+    }
   }
 
   references(chain: string): number {
-    return this.#references.get(chain) ?? 0
+    const number = this.#links.find(chain)
+    return number < 0 ? 0 : this.#links.references[number]!
+  }
+
+  #hooksOf(chain: string): number {
+    const number = this.#links.find(chain)
+    return number < 0 ? 0 : this.#links.hooks[number]!
   }
 
   /**
@@ -109,13 +192,17 @@ export class Links {
    * TableError and changes nothing if the kernel would refuse.
    */
   update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
-    const edit = new Edit(after.anew === true)
+    if (after.anew === true) {
+      this.#replaceAll(changed, after)
+      return
+    }
+    const edit = new Edit()
     for (const [name, chain] of changed) {
       this.#condResched()
-      const old = edit.anew ? NO_RULES : (before.chain(name)?.rules ?? NO_RULES)
+      const old = before.chain(name)?.rules ?? NO_RULES
       const rules = chain?.rules ?? NO_RULES
       if (old === rules) continue
-      compare(name, old, rules, this.#endOf(name, edit.anew), edit)
+      compare(name, old, rules, this.#endOf(name), edit)
     }
 
     const hooks = new Map<string, number>()
@@ -133,12 +220,11 @@ export class Links {
     if (edit.many) {
       exact = this.#walkAll(after)
       grown = new Set()
-      if (!edit.anew)
-        for (const [name, mask] of exact) if ((mask & ~(this.#hooks.get(name) ?? 0)) !== 0) grown.add(name)
+      for (const [name, mask] of exact) if ((mask & ~this.#hooksOf(name)) !== 0) grown.add(name)
     }
 
     const maskOf = (name: string): number =>
-      exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooks.get(name) ?? 0)
+      exact !== null ? (exact.get(name) ?? 0) : (hooks.get(name) ?? this.#hooksOf(name))
     const refused = this.#checkRules(changed, grown, edit, after, maskOf)
     if (refused !== null) {
       if (exact !== null || (!this.#loose && !edit.removed)) throw refused
@@ -147,34 +233,81 @@ export class Links {
       if (again !== null) throw again
     }
 
-    if (edit.anew) {
-      this.#references = edit.deltas
-      this.#ends.clear()
-    } else this.#refer(edit.deltas)
-    for (const [name, end] of edit.ends)
-      if (end === Number.POSITIVE_INFINITY) this.#ends.delete(name)
-      else this.#ends.set(name, end)
-    if (exact !== null) {
-      this.#hooks = exact
-      this.#loose = false
-      return
+    const links = this.#links
+    for (const [name, by] of edit.deltas) {
+      const number = links.add(name)
+      links.references[number] = links.references[number]! + by
     }
-    for (const [name, mask] of hooks) this.#hooks.set(name, mask)
-    for (const [name, chain] of changed) if (chain === null) this.#hooks.delete(name)
-    this.#loose ||= edit.removed
+    for (const [name, end] of edit.ends) {
+      const number = links.add(name)
+      links.ends[number] = Math.min(end, NO_END)
+    }
+    if (exact !== null) links.hooks.fill(0)
+    for (const [name, mask] of exact ?? hooks) {
+      const number = links.add(name)
+      links.hooks[number] = mask
+    }
+    for (const [name, chain] of changed) if (chain === null) links.delete(name)
+    this.#loose = exact === null && (this.#loose || edit.removed)
+  }
+
+  /**
+   * update() where every chain is among the changed and all rules are new. Rules are walked once: there may be hundreds
+   * of thousands, none of them in the processor's caches.
+   */
+  #replaceAll(changed: ReadonlyMap<string, Chain | null>, after: ChainSource): void {
+    const links = new LinkTable(changed.size)
+    for (const [name, chain] of changed) if (chain !== null) links.add(name)
+    const jumps = new Jumps(links.used)
+    let number = 0
+    for (const chain of changed.values()) {
+      if (chain === null) continue
+      this.#condResched()
+      jumps.from[number] = jumps.count
+      const end = gatherJumps(chain.rules, links, jumps)
+      links.ends[number] = end
+      number++
+    }
+    jumps.from[number] = jumps.count
+    const order = calleesFirst(BUILTIN[this.table], links, jumps, this.#condResched)
+    // There is one, and this says where.
+    if (order === null) findLoop(BUILTIN[this.table], after, this.#condResched)
+    else spreadHooks(BUILTIN[this.table], links, jumps, order)
+    this.#checkAll(changed, links, after)
+    this.#links = links
+    this.#loose = false
+  }
+
+  /** Throws for the first rule, in the kernel's order, that it would refuse. */
+  #checkAll(changed: ReadonlyMap<string, Chain | null>, links: LinkTable, after: ChainSource): void {
+    const builtin = BUILTIN[this.table]
+    const namesOf = hookNames(builtin)
+    const check = (chain: Chain, number: number): TableError | null => {
+      this.#condResched()
+      if (lacks(chain, Need.Checks)) return null
+      const hooks = namesOf(links.hooks[number]!)
+      return this.#checkChain(chain.rules, ALL, hooks, links.ends[number]!, after)
+    }
+    let number = 0
+    let refused = false
+    for (const chain of changed.values())
+      if (chain !== null && check(chain, number++) !== null) {
+        refused = true
+        break
+      }
+    if (!refused) return
+    for (const name of inKernelOrder(changed.keys(), builtin)) {
+      const chain = changed.get(name)
+      const error = chain ? check(chain, links.find(name)) : null
+      if (error !== null) throw error
+    }
   }
 
   /** As Edit.ends, before the edit. */
-  #endOf(name: string, anew: boolean): number {
-    return (anew ? undefined : this.#ends.get(name)) ?? Number.POSITIVE_INFINITY
-  }
-
-  #refer(deltas: ReadonlyMap<string, number>): void {
-    for (const [name, by] of deltas) {
-      const count = this.references(name) + by
-      if (count > 0) this.#references.set(name, count)
-      else this.#references.delete(name)
-    }
+  #endOf(name: string): number {
+    const number = this.#links.find(name)
+    const end = number < 0 ? NO_END : this.#links.ends[number]!
+    return end === NO_END ? Number.POSITIVE_INFINITY : end
   }
 
   /** Carries hooks along new jumps, and finds the loops that they close. `hooks` gets the new masks. */
@@ -183,7 +316,7 @@ export class Links {
     after: ChainSource,
     hooks: Map<string, number>,
   ): Set<string> {
-    const maskOf = (name: string): number => hooks.get(name) ?? this.#hooks.get(name) ?? 0
+    const maskOf = (name: string): number => hooks.get(name) ?? this.#hooksOf(name)
     const grown = new Set<string>()
     const unreached = new Set<string>()
     const work = jumps.map(([from, to]) => [from, to] as const)
@@ -229,33 +362,19 @@ export class Links {
   #checkRules(
     changed: ReadonlyMap<string, Chain | null>,
     grown: ReadonlySet<string>,
-    { anew, fresh, ends }: Edit,
+    { fresh, ends }: Edit,
     after: ChainSource,
     maskOf: (name: string) => number,
   ): TableError | null {
     const builtin = BUILTIN[this.table]
-    const byMask = new Map<number, readonly string[]>()
+    const namesOf = hookNames(builtin)
     const checkChain = (name: string): TableError | null => {
-      const some = anew || grown.has(name) ? ALL : fresh.get(name)
+      const some = grown.has(name) ? ALL : fresh.get(name)
       if (some === undefined) return null
-      const mask = maskOf(name)
-      let hooks = byMask.get(mask)
-      if (hooks === undefined) {
-        hooks = builtin.filter((_, i) => (mask & (1 << i)) !== 0)
-        byMask.set(mask, hooks)
-      }
-      const end = ends.get(name) ?? this.#endOf(name, anew)
       const rules = after.chain(name)?.rules ?? NO_RULES
-      for (let i = 0; i < rules.length; i++) {
-        const rule = rules[i]!
-        if (some !== ALL && !some.has(rule)) continue
-        const error = this.#checkRule(rule, i <= end ? hooks : NO_HOOKS, after)
-        if (error !== null) return error
-      }
-      return null
+      return this.#checkChain(rules, some, namesOf(maskOf(name)), ends.get(name) ?? this.#endOf(name), after)
     }
-    const names = anew ? changed.keys() : new Set([...changed.keys(), ...grown])
-    for (const name of names) {
+    for (const name of new Set([...changed.keys(), ...grown])) {
       this.#condResched()
       if (checkChain(name) === null) continue
       // The kernel names the first in its own order.
@@ -267,26 +386,62 @@ export class Links {
     return null
   }
 
+  /** `some` of a chain's rules, those behind its `end` as if nothing led there. */
+  #checkChain(
+    rules: readonly Rule[],
+    some: ReadonlySet<Rule> | typeof ALL,
+    hooks: readonly string[],
+    end: number,
+    after: ChainSource,
+  ): TableError | null {
+    for (let i = 0; i < rules.length; i++) {
+      const rule = rules[i]!
+      if (some !== ALL && !some.has(rule)) continue
+      const error = this.#checkRule(rule, i <= end ? hooks : NO_HOOKS, after)
+      if (error !== null) return error
+    }
+    return null
+  }
+
   #checkRule(rule: Rule, hooks: readonly string[], after: ChainSource): TableError | null {
-    if (rule.plain === true || (rule.matches.length === 0 && rule.target.kind !== 'extension')) return null
-    const { protocol } = rule.base
+    if (lacks(rule, Need.Checks) || (rule.matches.length === 0 && rule.target.kind !== 'extension'))
+      return null
+    const { matches, target } = rule
+    for (const { match, data } of matches) {
+      const error = this.#checkExtension(match, data, rule, hooks, after)
+      if (error !== null) return error
+    }
+    return target.kind === 'extension'
+      ? this.#checkExtension(target.target, target.data, rule, hooks, after)
+      : null
+  }
+
+  /** xt_check_match() and xt_check_target(), then the extension's own checkentry. */
+  #checkExtension(
+    ext: Match | Target,
+    data: unknown,
+    rule: Rule,
+    hooks: readonly string[],
+    after: ChainSource,
+  ): TableError | null {
+    const error = misplaced(ext, rule, this.table, hooks)
+    if (error !== null || ext.check === undefined) return error
+    const { base, matches } = rule
     const use: CheckContext = {
       family: this.family,
       table: this.table,
       hooks,
-      protocol,
-      matches: rule.matches,
-      base: rule.base,
+      protocol: base.protocol,
+      matches,
+      base,
       host: this.#host,
       earlier: () => rulesBefore(rule, after),
     }
-    for (const { match, data } of rule.matches) {
-      const error = checkExtension(match, data, use, rule)
-      if (error !== null) return error
-    }
-    return rule.target.kind === 'extension'
-      ? checkExtension(rule.target.target, rule.target.data, use, rule)
-      : null
+    const refusal = ext.check(data, use)
+    if (refusal === null) return null
+    return typeof refusal === 'string'
+      ? kernelError('EINVAL', `${ext.name}: ${refusal}`, rule.place)
+      : kernelError(refusal.errno, `${ext.name}: ${refusal.reason}`, rule.place)
   }
 }
 
@@ -358,46 +513,38 @@ function compare(
     if (edit.jumps.length < MANY_JUMPS) edit.jumps.push([name, callee])
     else edit.many = true
   }
-  if (!edit.anew && edit.fresh.get(name) !== ALL) edit.fresh.set(name, fresh ?? ALL)
+  if (edit.fresh.get(name) !== ALL) edit.fresh.set(name, fresh ?? ALL)
 }
 
-/** xt_check_match() and xt_check_target(), then the extension's own checkentry. */
-function checkExtension(
-  ext: Match | Target,
-  data: unknown,
-  use: CheckContext,
+/** An extension where it may not be: the table, the built-in chains that lead there, the protocol. */
+function misplaced(
+  { name, tables, chains, protocols }: Match | Target,
   rule: Rule,
+  table: TableName,
+  hooks: readonly string[],
 ): TableError | null {
-  const place = rule.place
-  if (ext.tables !== undefined && !ext.tables.includes(use.table))
+  if (tables !== undefined && !tables.includes(table))
     return kernelError(
       'EINVAL',
-      `${ext.name}: only valid in the ${ext.tables.join(', ')} table, not ${use.table}`,
-      place,
+      `${name}: only valid in the ${tables.join(', ')} table, not ${table}`,
+      rule.place,
     )
-  if (ext.chains !== undefined) {
-    const wrong = use.hooks.filter((hook) => !ext.chains!.includes(hook))
-    if (wrong.length > 0)
+  if (chains !== undefined && !hooks.every((hook) => chains.includes(hook)))
+    return kernelError(
+      'EINVAL',
+      `${name}: used from hooks ${hooks.join('/')}, but only valid from ${chains.join('/')}`,
+      rule.place,
+    )
+  if (protocols !== undefined && protocols.length > 0) {
+    const { protocol } = rule.base
+    if (protocol === null || protocol.invert || !protocols.includes(protocol.number))
       return kernelError(
         'EINVAL',
-        `${ext.name}: used from hooks ${use.hooks.join('/')}, but only valid from ${ext.chains.join('/')}`,
-        place,
+        `${name}: only valid for protocol ${protocols.join(', ')}, not ${protocol?.number ?? 0}`,
+        rule.place,
       )
   }
-  if (ext.protocols !== undefined && ext.protocols.length > 0) {
-    const { protocol } = use
-    if (protocol === null || protocol.invert || !ext.protocols.includes(protocol.number))
-      return kernelError(
-        'EINVAL',
-        `${ext.name}: only valid for protocol ${ext.protocols.join(', ')}, not ${protocol?.number ?? 0}`,
-        place,
-      )
-  }
-  const refusal = ext.check?.(data, use) ?? null
-  if (refusal === null) return null
-  return typeof refusal === 'string'
-    ? kernelError('EINVAL', `${ext.name}: ${refusal}`, place)
-    : kernelError(refusal.errno, `${ext.name}: ${refusal.reason}`, place)
+  return null
 }
 
 /** Chains as they stand in the kernel's blob: built-in ones first, then by name. */
@@ -425,6 +572,98 @@ class Visited {
   constructor(name: string, rules: readonly Rule[]) {
     this.name = name
     this.rules = rules
+  }
+}
+
+/** The built-in chains of a mask of them. */
+function hookNames(builtin: readonly string[]): (mask: number) => readonly string[] {
+  const byMask = new Map<number, readonly string[]>()
+  return (mask) => {
+    let names = byMask.get(mask)
+    if (names === undefined) {
+      names = builtin.filter((_, i) => (mask & (1 << i)) !== 0)
+      byMask.set(mask, names)
+    }
+    return names
+  }
+}
+
+/** Counts a chain's jumps, and notes those that can be come to. Returns its first rule that is a verdict alone. */
+function gatherJumps(rules: readonly Rule[], links: LinkTable, jumps: Jumps): number {
+  let end = NO_END
+  let last: string | null = null
+  let number = -1
+  for (let i = 0; i < rules.length; i++) {
+    const rule = rules[i]!
+    const callee = calleeOf(rule)
+    if (callee === null) {
+      if (end === NO_END && isVerdictAlone(rule)) end = i
+      continue
+    }
+    if (callee !== last) {
+      number = links.add(callee)
+      last = callee
+      if (end === NO_END) jumps.push(number)
+    }
+    links.references[number] = links.references[number]! + 1
+  }
+  return end
+}
+
+/** As findLoop(), of chains by number. Null: there is a loop. */
+function calleesFirst(
+  starts: readonly string[],
+  links: LinkTable,
+  jumps: Jumps,
+  condResched: () => unknown,
+): Int32Array | null {
+  const { used } = links
+  const order = new Int32Array(used)
+  let finished = 0
+  /** Of each chain, the jump to look at next; -1: not been there; -2: finished. */
+  const next = new Int32Array(used).fill(-1)
+  const path = new Int32Array(used)
+  for (const start of starts) {
+    let depth = 0
+    const first = links.find(start)
+    if (first < 0 || next[first] !== -1) continue
+    path[depth++] = first
+    next[first] = jumps.begin(first)
+    while (depth > 0) {
+      const top = path[depth - 1]!
+      const at = next[top]!
+      if (at === jumps.end(top)) {
+        next[top] = -2
+        order[finished++] = top
+        depth--
+        continue
+      }
+      next[top] = at + 1
+      const callee = jumps.at(at)
+      if (next[callee]! >= 0) return null
+      if (next[callee] === -2) continue
+      condResched()
+      path[depth++] = callee
+      next[callee] = jumps.begin(callee)
+    }
+  }
+  return order.subarray(0, finished)
+}
+
+/** Tells each chain which built-in ones lead to it. */
+function spreadHooks(builtin: readonly string[], links: LinkTable, jumps: Jumps, order: Int32Array): void {
+  const { hooks } = links
+  for (const [i, name] of builtin.entries()) {
+    const number = links.find(name)
+    if (number >= 0) hooks[number] = 1 << i
+  }
+  for (let i = order.length - 1; i >= 0; i--) {
+    const number = order[i]!
+    const end = jumps.end(number)
+    for (let at = jumps.begin(number); at < end; at++) {
+      const callee = jumps.at(at)
+      hooks[callee] = hooks[callee]! | hooks[number]!
+    }
   }
 }
 

@@ -65,11 +65,8 @@ export interface Rule {
   readonly matches: readonly MatchUse[]
   readonly target: TargetUse
   readonly place: Place | null
-  /**
-   * Its extensions keep nothing, hold nothing, need nothing and may stand in any chain: when the rule comes or goes none of
-   * them is asked. Absent: not known.
-   */
-  readonly plain?: boolean
+  /** What there is to do when it comes or goes, bits of Need (needs.ts); its extensions need not be asked. Absent: not known. */
+  readonly needs?: number
 }
 
 /**
@@ -86,6 +83,8 @@ export interface Chain {
   /** Built-in chains only. */
   readonly policy: 'ACCEPT' | 'DROP' | null
   readonly rules: readonly Rule[]
+  /** Of all its rules together, as Rule.needs. */
+  readonly needs?: number | undefined
 }
 
 /** Packets and bytes, as -c and [packets:bytes] give them. */

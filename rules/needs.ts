@@ -3,23 +3,51 @@
 import type { Family } from '../datapath/packet.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { CompileEnv, Fact, Match, Target } from './extension.ts'
-import type { BaseMatch, Rule } from './model.ts'
+import type { BaseMatch, Chain, Rule } from './model.ts'
 
-/**
- * What Rule.plain says, of one extension in a rule for that protocol: every question below has "no" for an answer, and
- * check.ts would ask nothing.
- */
-export function isPlain(ext: Match | Target, data: unknown, protocol: BaseMatch['protocol']): boolean {
-  if (hasState(ext, data)) return false
-  if (ext.tracks !== undefined || ext.sets !== undefined || ext.check !== undefined) return false
-  if (ext.tables !== undefined || ext.chains !== undefined || ext.name === 'TRACE') return false
-  if (ext.kind === 'target' && ext.writes !== undefined) return false
+/** Bits of Rule.needs: which questions below have an answer other than "no". */
+export const Need = {
+  /** needsTracking() */
+  Tracking: 1,
+  /** traces() */
+  Tracing: 2,
+  /** rewrites() */
+  Rewriting: 4,
+  /** makeStates() */
+  States: 8,
+  /** setsOf() */
+  Sets: 16,
+  /** check.ts has something to ask. */
+  Checks: 32,
+} as const
+
+/** What one extension needs in a rule for that protocol. */
+export function needsOf(ext: Match | Target, data: unknown, protocol: BaseMatch['protocol']): number {
+  let needs = 0
+  if (tracks(ext, data)) needs |= Need.Tracking
+  if (ext.kind === 'target') {
+    if (ext.name === 'TRACE') needs |= Need.Tracing
+    if (writesKeys(ext)) needs |= Need.Rewriting
+  }
+  if (hasState(ext, data)) needs |= Need.States
+  if (ext.sets !== undefined) needs |= Need.Sets
+  if (ext.check !== undefined || ext.tables !== undefined || ext.chains !== undefined) needs |= Need.Checks
   const { protocols } = ext
-  return (
-    protocols === undefined ||
-    protocols.length === 0 ||
-    (protocol !== null && !protocol.invert && protocols.includes(protocol.number))
+  if (
+    protocols !== undefined &&
+    protocols.length > 0 &&
+    (protocol === null || protocol.invert || !protocols.includes(protocol.number))
   )
+    needs |= Need.Checks
+  return needs
+}
+
+/** The rule is known not to need that. */
+export const lacks = ({ needs }: Rule | Chain, need: number): boolean =>
+  needs !== undefined && (needs & need) === 0
+
+function tracks(ext: Match | Target, data: unknown): boolean {
+  return typeof ext.tracks === 'function' ? ext.tracks(data) : ext.tracks === true
 }
 
 /** Whether extension `ext` of a rule has state that makeStates() makes. */
@@ -27,20 +55,22 @@ const hasState = (ext: Match | Target, data: unknown): boolean =>
   ext.state !== undefined && ext.stateless?.(data) !== true
 
 /** Whether makeStates() makes something. */
-export const isStateful = ({ matches, target, plain }: Rule): boolean =>
-  plain !== true &&
-  (matches.some(({ match, data }) => hasState(match, data)) ||
-    (target.kind === 'extension' && hasState(target.target, target.data)))
+export function isStateful({ matches, target, needs }: Rule): boolean {
+  if (needs !== undefined) return (needs & Need.States) !== 0
+  return (
+    matches.some(({ match, data }) => hasState(match, data)) ||
+    (target.kind === 'extension' && hasState(target.target, target.data))
+  )
+}
 
 export const traces = ({ target }: Rule): boolean =>
   target.kind === 'extension' && target.target.name === 'TRACE'
 
 /** Connection tracking is on as long as there is such a rule (nf_ct_netns_get). */
 export function needsTracking(rule: Rule): boolean {
-  const asks = (tracks: boolean | ((data: unknown) => boolean) | undefined, data: unknown): boolean =>
-    typeof tracks === 'function' ? tracks(data) : tracks === true
-  if (rule.matches.some((use) => asks(use.match.tracks, use.data))) return true
-  return rule.target.kind === 'extension' && asks(rule.target.target.tracks, rule.target.data)
+  if (rule.needs !== undefined) return (rule.needs & Need.Tracking) !== 0
+  if (rule.matches.some((use) => tracks(use.match, use.data))) return true
+  return rule.target.kind === 'extension' && tracks(rule.target.target, rule.target.data)
 }
 
 /** What rules are looked up by: a target that writes these and goes on would make the look-up's answer old. */
@@ -48,15 +78,18 @@ const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protoco
 
 /** Changes what later rules are looked up by, and lets the walk go on. */
 export const rewrites = ({ target }: Rule): boolean =>
-  target.kind === 'extension' &&
-  target.target.flow !== 'final' &&
-  target.target.writes?.some((fact) => KEYS.has(fact)) === true
+  target.kind === 'extension' && writesKeys(target.target)
+
+function writesKeys({ flow, writes }: Target): boolean {
+  return flow !== 'final' && writes?.some((fact) => KEYS.has(fact)) === true
+}
 
 const NO_SETS: readonly string[] = []
 
 /** Sets that the rule holds, once for each time. */
-export function setsOf({ matches, target, plain }: Rule): readonly string[] {
-  if (plain === true) return NO_SETS
+export function setsOf(rule: Rule): readonly string[] {
+  if (lacks(rule, Need.Sets)) return NO_SETS
+  const { matches, target } = rule
   let sets: string[] | null = null
   for (const { match, data } of matches) if (match.sets) (sets ??= []).push(...match.sets(data))
   if (target.kind === 'extension' && target.target.sets)
@@ -66,7 +99,7 @@ export function setsOf({ matches, target, plain }: Rule): readonly string[] {
 
 /** Null: the rule has none. */
 export function makeStates(rule: Rule, env: CompileEnv, family: Family): StateHolders | null {
-  if (rule.plain === true) return null
+  if (lacks(rule, Need.States)) return null
   const count = rule.matches.length
   let holders: { s: object | null }[] | null = null
   for (let i = 0; i <= count; i++) {

@@ -22,6 +22,7 @@ import {
 } from './model.ts'
 import type { TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'
+import { own } from './text/line.ts'
 import { VERDICTS } from './text/registry.ts'
 
 export type { TableEdit } from './tables.ts'
@@ -114,15 +115,40 @@ const viewSource = (view: TableView): ChainSource => ({
 })
 
 /** A chain of a draft that differs from the one in force. */
-interface DraftChain {
+class DraftChain {
   readonly name: string
+  /** The chain in force of that name. */
+  readonly old: ChainView | undefined
   policy: 'ACCEPT' | 'DROP' | null
   rules: Rule[]
+  /** As Chain.needs. */
+  needs: number | undefined
   /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. Null: none. */
-  set: Map<Rule, Counters> | null
-  setPolicy: Counters | null
+  set: Map<Rule, Counters> | null = null
+  setPolicy: Counters | null = null
   /** What all jumps to it share; null until the first. */
-  jump: (TargetUse & { readonly kind: 'jump' }) | null
+  jump: (TargetUse & { readonly kind: 'jump' }) | null = null
+
+  constructor(name: string, old: ChainView | undefined, policy: DraftChain['policy'], copied: Chain | null) {
+    this.name = name
+    this.old = old
+    this.policy = policy
+    this.rules = copied === null ? [] : copied.rules.slice()
+    this.needs = copied === null ? 0 : copied.needs
+  }
+
+  /** Most chains have one rule or two: an array that grows has room for many more. */
+  append(rule: Rule): void {
+    const { rules } = this
+    if (rules.length === 0) this.rules = [rule]
+    else if (rules.length === 1) this.rules = [rules[0]!, rule]
+    else rules.push(rule)
+    this.mayNeed(rule)
+  }
+
+  mayNeed({ needs }: Rule): void {
+    this.needs = this.needs === undefined || needs === undefined ? undefined : this.needs | needs
+  }
 }
 
 const ZERO: Counters = { packets: 0, bytes: 0 }
@@ -151,6 +177,8 @@ export class Draft implements ChainSource {
   #references: Map<string, number> | null = null
   /** The chain edited last: the lines of a file come chain by chain. */
   #last: DraftChain | null = null
+  /** The one that chainName() found last: the next rule is for it. */
+  #named: DraftChain | null = null
   /** Since clear(): what is not drafted is gone, or is an empty built-in chain. */
   #cleared = false
 
@@ -243,6 +271,7 @@ export class Draft implements ChainSource {
   /** The name as the table holds it, or null if there is no such chain. */
   chainName(name: string): string | null {
     const drafted = this.#chains.get(name)
+    if (drafted) this.#named = drafted
     if (drafted !== undefined) return drafted?.name ?? null
     return this.#cleared ? null : (this.view.chains.get(name)?.model.name ?? null)
   }
@@ -261,28 +290,30 @@ export class Draft implements ChainSource {
   clear(): void {
     this.#chains.clear()
     this.#references = null
-    this.#last = null
+    this.#forgetLast()
     this.#cleared = true
     for (const name of BUILTIN[this.view.name]) {
       const old = this.view.chains.get(name)
-      this.#chains.set(name, {
-        name,
-        policy: old?.model.policy ?? 'ACCEPT',
-        rules: [],
-        set: null,
-        setPolicy: null,
-        jump: null,
-      })
+      this.#chains.set(name, new DraftChain(name, old, old?.model.policy ?? 'ACCEPT', null))
     }
   }
 
   append(name: string, rule: Rule, counters: Counters | null): void {
+    this.#must(name)
+    this.#mustMap(rule)
+    this.#put(this.#edit(name), Number.POSITIVE_INFINITY, rule, counters)
+  }
+
+  /** append() of a rule that is known not to jump to a built-in chain. */
+  add(name: string, rule: Rule, counters: Counters | null): void {
     let chain = this.#last
     if (chain === null || chain.name !== name) {
-      this.#must(name)
-      this.#mustMap(rule)
-      chain = this.#edit(name)
-    } else this.#mustMap(rule)
+      if (this.#named !== null && this.#named.name === name) this.#last = chain = this.#named
+      else {
+        this.#must(name)
+        chain = this.#edit(name)
+      }
+    }
     this.#put(chain, Number.POSITIVE_INFINITY, rule, counters)
   }
 
@@ -299,6 +330,7 @@ export class Draft implements ChainSource {
     this.#forget(chain, chain.rules[number - 1]!)
     this.#count(rule, 1)
     chain.rules[number - 1] = rule
+    chain.mayNeed(rule)
     if (counters !== null) setCounters(chain, rule, counters)
   }
 
@@ -344,7 +376,10 @@ export class Draft implements ChainSource {
 
   create(name: string): void {
     if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST', 'Chain already exists')
-    this.#chains.set(name, { name, policy: null, rules: [], set: null, setPolicy: null, jump: null })
+    // The table in force has a copy already, as a rule.
+    const old = this.view.chains.get(name)
+    const named = old?.model.name ?? own(name)
+    this.#chains.set(named, new DraftChain(named, old, null, null))
   }
 
   remove(name: string): void {
@@ -353,7 +388,7 @@ export class Draft implements ChainSource {
     if (this.references(name) > 0) refuse('EMLINK')
     if (chain.rules.length > 0) refuse('ENOTEMPTY')
     this.#chains.set(name, null)
-    this.#last = null
+    this.#forgetLast()
   }
 
   rename(old: string, name: string): void {
@@ -364,8 +399,10 @@ export class Draft implements ChainSource {
     const set = new Map(chain.rules.map((rule, i) => [rule, count(rule, i)]))
     const references = this.references(old)
     this.#chains.set(old, null)
-    this.#last = null
-    this.#chains.set(name, { name, policy: null, rules: [...chain.rules], set, setPolicy: null, jump: null })
+    this.#forgetLast()
+    const renamed = new DraftChain(name, this.view.chains.get(name), null, chain)
+    renamed.set = set
+    this.#chains.set(name, renamed)
     if (references === 0) return
     for (const caller of this.names()) {
       if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) continue
@@ -373,10 +410,12 @@ export class Draft implements ChainSource {
       const edited = this.#edit(caller)
       for (const [i, rule] of edited.rules.entries()) {
         if (calleeOf(rule) !== old || (rule.target.kind !== 'jump' && rule.target.kind !== 'goto')) continue
-        const moved: Rule = { ...rule, target: { kind: rule.target.kind, chain: name } }
+        const { base, matches, place } = rule
+        const moved: Rule = { base, matches, place, target: { kind: rule.target.kind, chain: name } }
         setCounters(edited, moved, counters(rule, i))
         edited.set?.delete(rule)
         edited.rules[i] = moved
+        edited.mayNeed(moved)
         this.#count(rule, -1)
         this.#count(moved, 1)
       }
@@ -393,26 +432,25 @@ export class Draft implements ChainSource {
 
   /** What the commit changes. `condResched` is called for each chain. */
   edit(condResched?: () => unknown): TableEdit {
+    const { chains: inForce } = this.view
     const chains = new Map<string, Chain | null>()
     const counters = new Map<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>()
     // libiptc loses the policy counters of a table that it writes, all but those it is told to set.
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: ZERO })
-    if (this.#cleared)
-      for (const name of this.view.chains.keys()) {
+    if (this.#cleared && this.#someAreGone())
+      for (const name of inForce.keys()) {
         condResched?.()
         if (!this.#chains.has(name)) chains.set(name, null)
       }
     for (const [name, chain] of this.#chains) {
       condResched?.()
       if (chain === null) {
-        if (this.view.chains.has(name)) chains.set(name, null)
+        if (inForce.has(name)) chains.set(name, null)
         continue
       }
+      const model = this.#modelOf(chain)
+      chains.set(name, model)
       const { policy, rules } = chain
-      const old = this.view.chains.get(name)?.model
-      const same = old !== undefined && old.policy === policy && sameRules(old.rules, rules)
-      // A copy is no larger than need be, which an array that grew is.
-      chains.set(name, same ? old : { name, policy, rules: rules.slice() })
       if (chain.set === null && chain.setPolicy === null) continue
       const positions = new Map<number, Counters>()
       if (chain.set !== null)
@@ -425,7 +463,31 @@ export class Draft implements ChainSource {
     return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters }
   }
 
+  #modelOf({ name, old, policy, rules, needs }: DraftChain): Chain {
+    const same =
+      old !== undefined &&
+      (!this.#cleared || rules.length === 0) &&
+      old.model.policy === policy &&
+      sameRules(old.model.rules, rules)
+    if (same) return old.model
+    // An array that grew has more room than it needs.
+    const exact = rules.length > 2 ? rules.slice() : rules
+    return needs === undefined ? { name, policy, rules: exact } : { name, policy, rules: exact, needs }
+  }
+
+  /** Chains in force have no successor among the drafted, after clear(). */
+  #someAreGone(): boolean {
+    let left = this.view.chains.size
+    for (const chain of this.#chains.values()) if (chain?.old !== undefined) left--
+    return left > 0
+  }
+
   // --- inside
+
+  #forgetLast(): void {
+    this.#last = null
+    this.#named = null
+  }
 
   #must(name: string): Chain {
     return this.chain(name) ?? refuse('ENOENT')
@@ -443,23 +505,20 @@ export class Draft implements ChainSource {
       this.#last = drafted
       return drafted
     }
-    const model = this.view.chains.get(name)!.model
-    const chain: DraftChain = {
-      name: model.name,
-      policy: model.policy,
-      rules: [...model.rules],
-      set: null,
-      setPolicy: null,
-      jump: null,
-    }
-    this.#chains.set(name, chain)
+    const old = this.view.chains.get(name)!
+    const { model } = old
+    const chain = new DraftChain(model.name, old, model.policy, model)
+    this.#chains.set(model.name, chain)
     this.#last = chain
     return chain
   }
 
   #put(chain: DraftChain, at: number, rule: Rule, counters: Counters | null): void {
-    if (at >= chain.rules.length) chain.rules.push(rule)
-    else chain.rules.splice(at, 0, rule)
+    if (at >= chain.rules.length) chain.append(rule)
+    else {
+      chain.rules.splice(at, 0, rule)
+      chain.mayNeed(rule)
+    }
     if (counters !== null) setCounters(chain, rule, counters)
     this.#count(rule, 1)
   }

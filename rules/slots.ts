@@ -155,19 +155,18 @@ export class RuleSlots implements Counted {
 
   /**
    * Puts new rules in force. Those that are the same objects at both ends keep slot, counters and state; those between
-   * that are there again keep their counters. `anew`: none of them is there again.
+   * that are there again keep their counters.
    */
-  replace(rules: readonly Rule[], anew: boolean, makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
-    if (this.#capacity === 0) return this.#fill(rules, makeStates)
+  replace(rules: readonly Rule[], makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
     const old = this.rules
     const [head, tail] = changedRange(old, rules)
     const leaving = old.length - tail - head
     const coming = rules.length - tail - head
-    const counted = leaving > 0 && coming > 0 && !anew ? this.#countersOf(head, leaving) : null
+    const counted = leaving > 0 && coming > 0 ? this.#countersOf(head, leaving) : null
     const removed = leaving === 0 ? NONE_REMOVED : this.#removedOf(head, leaving)
     const added =
       tail === 0 && (head === 0 || this.#free === null)
-        ? this.#straighten(rules, head)
+        ? this.#straightened(rules, head)
         : this.#edit(rules, head, leaving, coming)
     for (const slot of added) {
       const rule = this.bySlot[slot]!
@@ -187,16 +186,17 @@ export class RuleSlots implements Counted {
     this.#capacity = 0
   }
 
-  /** The first rules of a chain: its records are zeros. */
-  #fill(rules: readonly Rule[], makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
-    const added = this.#straighten(rules, 0)
+  /** The first rules of a chain, where there is no account to give: its records are zeros. `makeStates`: null if none has any. */
+  fill(rules: readonly Rule[], makeStates: ((rule: Rule) => StateHolders | null) | null): void {
+    this.#straighten(rules, 0)
+    const { base } = this
     const { records } = this.store
+    for (let slot = 0; slot < rules.length; slot++) records[base + slot * RECORD + ORDER] = slot
+    if (makeStates === null) return
     for (let slot = 0; slot < rules.length; slot++) {
-      records[this.base + slot * RECORD + ORDER] = slot
       const states = makeStates(rules[slot]!)
       if (states !== null || this.#states.length > slot) this.#setStates(slot, states)
     }
-    return { removed: NONE_REMOVED, added }
   }
 
   /** What rules that may come again have counted. */
@@ -218,8 +218,13 @@ export class RuleSlots implements Counted {
     return removed
   }
 
+  #straightened(rules: readonly Rule[], head: number): readonly number[] {
+    this.#straighten(rules, head)
+    return range(head, rules.length)
+  }
+
   /** The chain's rules from `head` on are new: each gets its position for a slot. */
-  #straighten(rules: readonly Rule[], head: number): readonly number[] {
+  #straighten(rules: readonly Rule[], head: number): void {
     if (head === 0) {
       this.#free = null
       this.#states = NO_STATES
@@ -227,7 +232,6 @@ export class RuleSlots implements Counted {
     this.rules = this.bySlot = rules
     this.at = positionsTo(rules.length)
     this.#reserve(rules.length)
-    return range(head, rules.length)
   }
 
   /** Rules change between others: those that come get slots that are free. */

@@ -20,7 +20,7 @@ import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
 import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
-import { isStateful, makeStates, releaseStates } from './needs.ts'
+import { isStateful, lacks, makeStates, Need, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { changedRange, RecordPool } from './slots.ts'
 
@@ -31,7 +31,7 @@ export interface TableEdit {
   readonly chains: ReadonlyMap<string, Chain | null>
   /** No rule of before is among the new ones. */
   readonly anew?: boolean
-  /** New values of counters (restore -c, -Z, -c PKTS BYTES): by chain; policy, and rules by position. */
+  /** New values of counters (restore -c, -Z, -c PKTS BYTES): policy by chain, and rules by position, of `chains` alone. */
   readonly counters?: ReadonlyMap<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>
 }
 
@@ -69,11 +69,12 @@ interface Coming {
 /** A commit that is prepared. */
 interface TableCommit {
   readonly edit: TableEdit
-  readonly coming: ReadonlyMap<string, Coming>
+  readonly coming: readonly Coming[]
   readonly gone: readonly LoadedChain[]
 }
 
 const NO_STATES: MadeStates = new Map<Rule, StateHolders | null>()
+const NO_COUNTERS: ReadonlyMap<number, Counters> = new Map()
 /** A packet waits for milliseconds while the code for so many rules is made. */
 const MANY_RULES = 512
 
@@ -122,8 +123,9 @@ export class LoadedTable {
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
-  /** Chains whose code may not be made yet. */
-  readonly #cold = new Set<LoadedChain>()
+  /** Chains whose code may not be made yet: those that are `cold`, from #warmed on. */
+  #cold: LoadedChain[] = []
+  #warmed = 0
   #tracking = 0
   #tracing = 0
   #rewriting = 0
@@ -164,14 +166,14 @@ export class LoadedTable {
   /** Makes what an edit will put in force. Nothing in force changes; packets may come meanwhile. */
   prepare(edit: TableEdit): TableCommit {
     const { condResched } = this.env.host
-    const coming = new Map<string, Coming>()
+    const coming: Coming[] = []
     const gone: LoadedChain[] = []
     const stateful: Chain[] = []
     const long: Coming[] = []
     let isBusy = false
-    const prepare = (model: Chain): void => {
-      const next = this.#comingOf(model, edit)
-      coming.set(model.name, next)
+    const prepare = (model: Chain, loaded: LoadedChain | undefined): void => {
+      const next = this.#comingOf(model, loaded, edit)
+      coming.push(next)
       if (next.version !== null && next.version.slots.count >= MANY_RULES) long.push(next)
     }
     for (const [name, model] of edit.chains) {
@@ -179,23 +181,24 @@ export class LoadedTable {
       const loaded = this.chains.get(name)
       if (model === null) {
         if (loaded !== undefined) gone.push(loaded)
-      } else if (model.rules.some(isStateful)) stateful.push(model)
-      else prepare(model)
+      } else if (!lacks(model, Need.States) && model.rules.some(isStateful)) stateful.push(model)
+      else prepare(model, loaded)
     }
     for (const model of inOrder(stateful, this.name)) {
       if (condResched()) isBusy = true
-      prepare(model)
+      prepare(model, this.chains.get(model.name))
     }
-    if (isBusy)
+    if (isBusy && long.length > 0) {
+      const byName = new Map(coming.map(({ model, chain }) => [model.name, chain]))
       for (const { chain, version } of long)
-        chain.compileAhead(version!, (name) => coming.get(name)?.chain ?? this.chain(name), condResched)
+        chain.compileAhead(version!, (name) => byName.get(name) ?? this.chain(name), condResched)
+    }
     return { edit, coming, gone }
   }
 
-  #comingOf(model: Chain, { anew, counters }: TableEdit): Coming {
-    const chain = this.chains.get(model.name) ?? null
+  #comingOf(model: Chain, chain: LoadedChain | undefined, { anew, counters }: TableEdit): Coming {
     const stateOf = (rule: Rule): StateHolders | null => makeStates(rule, this.env, this.family)
-    if (chain !== null) {
+    if (chain !== undefined) {
       const { rules } = chain.model
       if (model.rules === rules || !(anew === true || areNew(model.rules, rules))) {
         const [head, tail] = changedRange(rules, model.rules)
@@ -205,10 +208,9 @@ export class LoadedTable {
       }
     }
     const version = new ChainVersion(this, model)
-    version.edit(model, true, stateOf)
-    const set = counters?.get(model.name)?.rules
-    if (set !== undefined) version.setCounters(set)
-    const isNew = chain === null
+    version.fill(stateOf)
+    version.setCounters(counters?.get(model.name)?.rules ?? NO_COUNTERS)
+    const isNew = chain === undefined
     return { chain: chain ?? new LoadedChain(this, version), isNew, model, version, states: NO_STATES }
   }
 
@@ -218,11 +220,13 @@ export class LoadedTable {
     const rewriting = this.#rewriting
     const ended: ChainVersion[] = []
     for (const chain of gone) ended.push(this.#remove(chain))
-    for (const { chain, isNew, model, version, states } of coming.values()) {
+    for (const { chain, isNew, model, version, states } of coming) {
       if (isNew) this.chains.set(model.name, chain)
       else this.#count(chain.version, -1)
-      if (version === null) chain.edit(model, states)
-      else if (!isNew || version.ahead !== null) {
+      if (version === null) {
+        chain.edit(model, states)
+        chain.version.setCounters(edit.counters?.get(model.name)?.rules ?? NO_COUNTERS)
+      } else if (!isNew || version.ahead !== null) {
         if (!isNew) ended.push(chain.version)
         chain.put(version)
       }
@@ -230,11 +234,11 @@ export class LoadedTable {
     }
     if (rewriting > 0 !== this.#rewriting > 0) for (const chain of this.chains.values()) chain.recompile()
     // The others' states have just been made.
-    for (const chain of this.#stateful) if (!coming.get(chain.model.name)?.version) chain.version.resetState()
-    for (const [name, { policy, rules }] of edit.counters ?? []) {
+    const fresh = new Set<ChainVersion>()
+    if (this.#stateful.size > 0) for (const { version } of coming) if (version?.hasState) fresh.add(version)
+    for (const { version } of this.#stateful) if (!fresh.has(version)) version.resetState()
+    for (const [name, { policy }] of edit.counters ?? [])
       if (policy) this.chain(name).setPolicyCounters(policy)
-      if (rules && !coming.get(name)?.version) this.chain(name).version.setCounters(rules)
-    }
     this.#followTracking()
     return ended
   }
@@ -248,19 +252,23 @@ export class LoadedTable {
     }
     for (const rule of this.#retired) releaseStates(rule, this.env, this.family)
     this.#retired.length = 0
-    for (const { chain } of coming.values()) {
-      this.#cold.add(chain)
+    for (const { chain } of coming) {
+      if (!chain.cold) this.#cold.push(chain)
+      chain.cold = true
       if (chain.hasState) this.#stateful.add(chain)
-      else this.#stateful.delete(chain)
+      else if (this.#stateful.size > 0) this.#stateful.delete(chain)
       condResched()
     }
+    // Those that are gone are not kept for long.
+    if (this.#cold.length <= 2 * this.chains.size) return
+    this.#cold = this.#cold.slice(this.#warmed).filter((chain) => chain.cold)
+    this.#warmed = 0
   }
 
   /** Its version. */
   #remove(chain: LoadedChain): ChainVersion {
     chain.end()
     this.#count(chain.version, -1)
-    this.#cold.delete(chain)
     this.#stateful.delete(chain)
     this.chains.delete(chain.model.name)
     return chain.version
@@ -269,11 +277,14 @@ export class LoadedTable {
   /** Makes code of about `rules` rules; of how many it did. */
   warm(rules: number): number {
     let made = 0
-    for (const chain of this.#cold) {
-      for (let now = -1; now !== 0 && made < rules; made += now) now = chain.warm(rules - made)
-      if (made >= rules) break
-      this.#cold.delete(chain)
+    for (; this.#warmed < this.#cold.length; this.#warmed++) {
+      const chain = this.#cold[this.#warmed]!
+      for (let now = -1; chain.cold && now !== 0 && made < rules; made += now) now = chain.warm(rules - made)
+      if (made >= rules) return made
+      chain.cold = false
     }
+    this.#cold = []
+    this.#warmed = 0
     return made
   }
 

@@ -18,10 +18,10 @@ import {
   NO_BASE,
   type TargetUse,
 } from '../model.ts'
-import { isPlain } from '../needs.ts'
+import { needsOf } from '../needs.ts'
 import { OptionError, ParsedOptions } from '../options.ts'
 import { prefixMask, type Words } from './address.ts'
-import { splitWords } from './line.ts'
+import { own, splitWords } from './line.ts'
 import { type Loadable, MAX_NAME, type Registry, VERDICTS } from './registry.ts'
 import { protocolNumber } from './services.ts'
 
@@ -47,16 +47,11 @@ export interface ChainNames {
 
 type Protocol = BaseMatch['protocol']
 
-interface KnownMatch {
-  readonly use: MatchUse
-  readonly plain: boolean
+interface KnownMatch extends MatchUse {
+  readonly needs: number
 }
 
-interface KnownTarget {
-  readonly name: string
-  readonly use: TargetUse
-  readonly plain: boolean
-}
+type KnownTarget = TargetUse & { readonly kind: 'extension'; readonly needs: number }
 
 /** Masks of IPv4 prefixes, made once. */
 const MASKS: readonly Words[] = Array.from({ length: 33 }, (_, bits) => prefixMask(bits, 4))
@@ -80,10 +75,12 @@ export class FastLines {
   base: BaseMatch = NO_BASE
   matches: readonly MatchUse[] = NO_MATCHES
   target: TargetUse = NO_TARGET
-  /** See Rule.plain. */
-  plain = true
+  /** See Rule.needs. */
+  needs = 0
 
+  /** Of the line being read; what stands behind #count is of lines before. */
   readonly #found: MatchUse[] = []
+  #count = 0
   #lastMemo: { protocol: Protocol; memo: Map<string, KnownMatch> } | null = null
   #source: AddressMatch | null = null
   #destination: AddressMatch | null = null
@@ -119,9 +116,8 @@ export class FastLines {
     this.#fragment = null
     this.#protocol = null
     this.target = NO_TARGET
-    this.plain = true
-    const matches = this.#found
-    matches.length = 0
+    this.needs = 0
+    this.#count = 0
     at = stop + 1
     while (at < end) {
       let invert = false
@@ -186,9 +182,10 @@ export class FastLines {
             const text = line.slice(at, stop)
             const known = memo.get(text) ?? this.#parseMatch(text, memo)
             if (known === null) return false
-            for (const other of matches) if (other.match === known.use.match) return false
-            matches.push(known.use)
-            if (!known.plain) this.plain = false
+            const found = this.#found
+            for (let i = 0; i < this.#count; i++) if (found[i]!.match === known.match) return false
+            found[this.#count++] = known
+            this.needs |= known.needs
             break
           }
         case 106 /* j */:
@@ -210,10 +207,24 @@ export class FastLines {
       }
       at = stop + 1
     }
-    // No larger than need be: there are many of these.
-    this.matches = matches.length === 0 ? NO_MATCHES : matches.slice()
+    this.matches = this.#matchesFound()
     this.base = this.#makeBase()
     return true
+  }
+
+  /** In an array no larger than need be: there are many of these. */
+  #matchesFound(): readonly MatchUse[] {
+    const found = this.#found
+    switch (this.#count) {
+      case 0:
+        return NO_MATCHES
+      case 1:
+        return [found[0]!]
+      case 2:
+        return [found[0]!, found[1]!]
+      default:
+        return found.slice(0, this.#count)
+    }
   }
 
   /** A match with its options, each spelled in full; null if it takes CommandParser to read it. */
@@ -224,10 +235,8 @@ export class FastLines {
     const parsed = loaded === null ? null : this.#parse(loaded, words)
     if (parsed === null) return null
     const { extension } = loaded!
-    const known = {
-      use: { match: extension, data: parsed.data },
-      plain: isPlain(extension, parsed.data, this.#protocol),
-    }
+    const { data } = parsed
+    const known = { match: extension, data, needs: needsOf(extension, data, this.#protocol) }
     return remember(memo, text, known, MOST_MATCHES)
   }
 
@@ -240,11 +249,9 @@ export class FastLines {
     const parsed = loaded === null ? null : this.#parse(loaded, words)
     if (parsed === null) return null
     const { extension } = loaded!
-    const known: KnownTarget = {
-      name: extension.name,
-      use: { kind: 'extension', target: extension, data: parsed.data },
-      plain: isPlain(extension, parsed.data, this.#protocol),
-    }
+    const { data } = parsed
+    const needs = needsOf(extension, data, this.#protocol)
+    const known: KnownTarget = { kind: 'extension', target: extension, data, needs }
     return remember(memo, text, known, MOST_TARGETS)
   }
 
@@ -343,9 +350,9 @@ export class FastLines {
     if (segmentEnd(line, at, end) !== end) return false
     const memo = memoOf(this.#targets, this.#protocol)
     const known = memo.get(text) ?? this.#parseTarget(text, memo)
-    if (known === null || chains.chainName(known.name) !== null) return false
-    this.target = known.use
-    if (!known.plain) this.plain = false
+    if (known === null || chains.chainName(known.target.name) !== null) return false
+    this.target = known
+    this.needs |= known.needs
     return true
   }
 
@@ -372,17 +379,6 @@ function memoOf<V>(memos: Map<string, Map<string, V>>, protocol: Protocol): Map<
     memos.set(key, memo)
   }
   return memo
-}
-
-const scratch = Buffer.alloc(256)
-
-/** A copy of a string that was cut from a longer one, so that it does not keep the whole text alive. */
-export function own(text: string): string {
-  // What is this short V8 copies by itself.
-  if (text.length < 13) return text
-  if (text.length > scratch.length) return Buffer.from(text, 'latin1').toString('latin1')
-  scratch.write(text, 'latin1')
-  return scratch.toString('latin1', 0, text.length)
 }
 
 /** Index of the next blank, or `end`. */

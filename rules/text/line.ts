@@ -139,3 +139,14 @@ function skip(text: string, from: number, c: string): number {
   while (text[from] === c) from++
   return from
 }
+
+const scratch = Buffer.alloc(256)
+
+/** A copy of a string that was cut from a longer one, so that it does not keep the whole text alive. */
+export function own(text: string): string {
+  // What is this short V8 copies by itself.
+  if (text.length < 13) return text
+  if (text.length > scratch.length) return Buffer.from(text, 'latin1').toString('latin1')
+  scratch.write(text, 'latin1')
+  return scratch.toString('latin1', 0, text.length)
+}

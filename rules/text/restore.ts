@@ -2,18 +2,19 @@
 // iptables-restore 1.8.9. Also the loader of rules files, which says where a mistake stands.
 
 import type { Family } from '../../datapath/packet.ts'
-import type { Counters, Rule } from '../model.ts'
+import type { BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
 import { OptionError } from '../options.ts'
 import type { Draft, RulesetAccess } from '../ruleset.ts'
 import { CommandParser } from './command.ts'
 import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
 import { execute, type Sink } from './execute.ts'
-import { FastLines, own } from './fast.ts'
+import { FastLines } from './fast.ts'
 import {
   beforeZero,
   fields,
   LineError,
   lineEnd,
+  own,
   type RuleCounters,
   ruleCounters,
   splitWords,
@@ -51,6 +52,36 @@ export class LineFailed extends Error {
     super(`${program}: line ${line} failed`)
     this.line = line
     this.cause = cause
+  }
+}
+
+/** A rule that fills a line. There may be hundreds of thousands: their places are made when somebody asks. */
+class LineRule implements Rule {
+  readonly base: BaseMatch
+  readonly matches: readonly MatchUse[]
+  readonly target: TargetUse
+  readonly needs: number
+  readonly file: string
+  readonly line: number
+
+  constructor(
+    base: BaseMatch,
+    matches: readonly MatchUse[],
+    target: TargetUse,
+    needs: number,
+    file: string,
+    line: number,
+  ) {
+    this.base = base
+    this.matches = matches
+    this.target = target
+    this.needs = needs
+    this.file = file
+    this.line = line
+  }
+
+  get place(): Place {
+    return { file: this.file, line: this.line, column: 1 }
   }
 }
 
@@ -191,12 +222,12 @@ export class Restore {
     const end = text.charCodeAt(next - 1) === 10 ? next - 1 : next
     const draft = this.#draft!
     if (!fast.read(text, from, end, this.#table, draft)) return false
-    draft.append(fast.chain, this.#ruleOf(fast), null)
+    draft.add(fast.chain, this.#ruleOf(fast), null)
     return true
   }
 
-  #ruleOf({ base, matches, target, plain }: FastLines): Rule {
-    return { base, matches, target, place: { file: this.#o.file, line: this.line, column: 1 }, plain }
+  #ruleOf({ base, matches, target, needs }: FastLines): Rule {
+    return new LineRule(base, matches, target, needs, this.#o.file, this.line)
   }
 
   #rule(line: string): void {
@@ -219,7 +250,7 @@ export class Restore {
     // Without counters it has been tried, or there is a byte 0 somewhere, which is rare.
     const count = counters === null ? null : plainCounters(counters)
     if (fast !== null && count !== null && fast.read(line, from, end, this.#table, draft)) {
-      draft.append(fast.chain, this.#ruleOf(fast), count)
+      draft.add(fast.chain, this.#ruleOf(fast), count)
       return
     }
 

@@ -138,6 +138,33 @@ test('a loop is refused once a built-in chain leads to it, however it comes abou
   ok('iptables -A INPUT -j a')
 })
 
+test('chains that are made one by one know who jumps to them, before a restore and after it', () => {
+  const { ok, run } = host()
+  const chains = Array.from({ length: 70 }, (_, i) => `c${i}`)
+  for (let round = 0; round < 2; round++) {
+    for (const [i, name] of chains.entries()) {
+      ok(`iptables -N ${name}`)
+      if (i > 0) ok(`iptables -A ${name} -s 192.0.2.${i} -j ${chains[i - 1]}`)
+    }
+    ok('iptables -A INPUT -j c69')
+    expect(run('iptables -A c0 -j c69').stderr).toMatch(/Too many levels of symbolic links/)
+    expect(run('iptables -X c34').stderr).toMatch(/Too many links/)
+    const saved = ok('iptables-save -t filter')
+    ok('iptables-restore', saved)
+    expect(ok('iptables-save -t filter').replaceAll(/^#.*$/gm, '')).toBe(saved.replaceAll(/^#.*$/gm, ''))
+    expect(run('iptables -A c0 -j c69').stderr).toMatch(/Too many levels of symbolic links/)
+    expect(run('iptables -X c34').stderr).toMatch(/Too many links/)
+    expect(ok('iptables -L c34')).toMatch(/^Chain c34 \(1 references\)/)
+    ok('iptables -D INPUT 1')
+    ok('iptables -A c0 -j c69')
+    ok('iptables -F')
+    ok('iptables -X')
+    ok('iptables-restore', '*filter\n:mine - [0:0]\n-A INPUT -j mine\nCOMMIT\n')
+    ok('iptables -D INPUT -j mine')
+    ok('iptables -X mine')
+  }
+})
+
 test('a target that must not be reached from a chain is refused when a jump leads to it', () => {
   const { ok, run } = host()
   ok('iptables -t nat -N masq')

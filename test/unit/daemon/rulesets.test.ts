@@ -51,3 +51,35 @@ test('kube-proxy’s rules for 50 services', () => {
       .sort()
   expect(sorted(saved)).toEqual(sorted(text))
 })
+
+test('a restore over a table in force: counters and states begin anew, sets are held by the rules that are there', () => {
+  const host = new OurHost()
+  const ok = (tool: string, argv: string[], stdin = ''): string => {
+    const answer = host.ask({ tool, argv, stdin })
+    expect(answer, argv.join(' ')).toMatchObject({ stderr: '', code: 0 })
+    return answer.stdout
+  }
+  const references = (): string => /References: (\d+)/.exec(ok('ipset', ['list', 'held']))![1]!
+  const table = (...rules: string[]): string =>
+    ['*filter', ':mine - [0:0]', ':other - [0:0]', ...rules, 'COMMIT', ''].join('\n')
+  const asks = '-m set --match-set held src -j ACCEPT'
+  ok('ipset', ['create', 'held', 'hash:ip'])
+  ok(
+    'iptables-restore',
+    ['-c'],
+    table(`[7:700] -A mine ${asks}`, `[0:0] -A mine ${asks}`, '[5:500] -A other -j DROP'),
+  )
+  expect(references()).toBe('2')
+  ok(
+    'iptables-restore',
+    [],
+    table(`-A other ${asks}`, '-A mine -m recent --name list --set', '-A INPUT -j mine'),
+  )
+  expect(references()).toBe('1')
+  expect(ok('iptables', ['-L', 'other', '-nvx'])).toMatch(/\n +0 +0 ACCEPT/)
+  expect(ok('proc', ['net/xt_recent/list'])).toBe('')
+  ok('iptables-restore', [], table('-A mine -j DROP'))
+  expect(references()).toBe('0')
+  expect(host.ask({ tool: 'proc', argv: ['net/xt_recent/list'], stdin: '' }).code).not.toBe(0)
+  ok('ipset', ['destroy', 'held'])
+})
