@@ -8,10 +8,10 @@
 
 import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import type { Packet } from '../datapath/packet.ts'
+import type { Codes, Made, Owner } from './compile/codes.ts'
 import { IndexedChain } from './compile/indexed.ts'
-import { compileLinear, compileTraced, type LinearChain } from './compile/linear.ts'
-import type { Callable, ChainFn, ChainSource, Foresee, StateHolders } from './compile/rule.ts'
-import { type Fields, type Made, NO_FIELDS } from './compile/shapes.ts'
+import { compileLinear, compileTraced, type LinearChain, releaseLinear } from './compile/linear.ts'
+import type { Callable, ChainSource, StateHolders } from './compile/rule.ts'
 import { type Chain, type Counters, isVerdictAlone, type Rule } from './model.ts'
 import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
 import { RuleSlots } from './slots.ts'
@@ -32,10 +32,12 @@ export class ChainVersion {
   tracing = 0
   /** Rules here that change what later rules are looked up by, and let the walk go on. */
   rewriting = 0
-  index: IndexedChain | null = null
   /** Its code, made before it is in force; null: not yet. */
   ahead: Made | null = null
+  #index: IndexedChain | null = null
   #linear: LinearChain | null = null
+  /** The walk that an observer hears of. */
+  #told: Made | null = null
   /** Slots whose rules have state; null as long as none ever had. */
   #stateful: Set<number> | null = null
   readonly #table: LoadedTable
@@ -45,6 +47,10 @@ export class ChainVersion {
     this.#table = table
     this.model = model
     this.slots = new RuleSlots(table.records)
+  }
+
+  get index(): IndexedChain | null {
+    return this.#index
   }
 
   get hasState(): boolean {
@@ -81,7 +87,7 @@ export class ChainVersion {
       for (const set of setsOf(rule)) env.sets.hold(set)
     }
     for (const { rule } of edit.removed) for (const set of setsOf(rule)) env.sets.release(set)
-    if (this.index?.edited(edit) === false) this.index = null
+    if (this.#index?.edited(edit) === false) this.#use(null)
   }
 
   /** [packets, bytes] of each rule in turn; a copy. */
@@ -112,6 +118,7 @@ export class ChainVersion {
 
   /** It is in force no more, nor is anything that counted for it. Its states are over once those of its successor are made. */
   end(): void {
+    this.forget()
     const { env } = this.#table
     if (this.#stateful !== null)
       for (const slot of this.#stateful) this.#table.retire(this.slots.bySlot[slot]!)
@@ -120,24 +127,46 @@ export class ChainVersion {
     this.slots.release()
   }
 
-  /** Forgets all code. */
+  /** Nobody calls its code any more. */
   forget(): void {
-    this.index = this.#linear = this.ahead = null
+    this.#use(null)
+    this.#useLinear(null)
+    this.#untell()
+    this.ahead = null
   }
 
   /** Its code. `condResched`: it is not in force, and packets may come meanwhile. */
   make(source: ChainSource, condResched?: () => void): Made {
-    if (this.settleIndex(source, condResched) === null) this.#linear = compileLinear(source, this.#linear)
-    else this.#linear = null
-    return (this.index ?? this.#linear)!
+    this.#untell()
+    if (this.settleIndex(source, condResched) === null) this.#useLinear(compileLinear(source, this.#linear))
+    else this.#useLinear(null)
+    const { made } = (this.#index ?? this.#linear)!
+    this.#told = tell(source, this.model, made)
+    return this.#told ?? made
   }
 
   /** Brings `index` up to date; null where looking up does not help. */
   settleIndex(source: ChainSource, condResched?: () => void): IndexedChain | null {
-    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.index = null
-    else if (this.index === null) this.index = IndexedChain.make(source, condResched)
-    else this.index.settle()
-    return this.index
+    if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.#use(null)
+    else if (this.#index === null) this.#use(IndexedChain.make(source, condResched))
+    else this.#index.settle()
+    return this.#index
+  }
+
+  #use(index: IndexedChain | null): void {
+    this.#index?.release()
+    this.#index = index
+  }
+
+  /** compileLinear() has released what was there before. */
+  #useLinear(linear: LinearChain | null): void {
+    if (linear === null && this.#linear !== null) releaseLinear(this.#table.shapes, this.#linear)
+    this.#linear = linear
+  }
+
+  #untell(): void {
+    if (this.#told !== null) this.#table.shapes.release(this.#told)
+    this.#told = null
   }
 
   #count(rule: Rule, by: 1 | -1): void {
@@ -148,12 +177,23 @@ export class ChainVersion {
   }
 }
 
-/** One chain in force. The object stays the same while the chain exists, so that jumps can hold it. */
-export class LoadedChain implements Counted, Callable {
-  // What jumps need stands together.
-  run: ChainFn = compileAndRun
-  k: Fields = NO_FIELDS
-  foresee: Foresee | null = null
+/** A built-in chain's code, with its walks told to the observer; null: there is none. */
+function tell({ observed, shapes: { codes } }: ChainSource, { policy }: Chain, { fn, k }: Made): Made | null {
+  if (observed === null || policy === null) return null
+  const { observer, chain } = observed
+  const run = codes.runs[fn]!
+  const told = codes.add((pkt, hook) => {
+    observer.walk(chain, pkt)
+    const verdict = run(pkt, hook, k)
+    observer.walked(chain, pkt, verdict)
+    return verdict
+  })
+  return { fn: told, k: 0 }
+}
+
+/** One chain in force. Its number stays the same while the chain exists, so that jumps can hold it. */
+export class LoadedChain implements Counted, Callable, Owner {
+  readonly head: number
   /** It waits for LoadedTable.warm(). */
   cold = false
   readonly id = newCountedId()
@@ -171,6 +211,11 @@ export class LoadedChain implements Counted, Callable {
     this.#version = version
     this.model = version.model
     this.slots = version.slots
+    this.head = table.codes.open(this)
+  }
+
+  get codes(): Codes {
+    return this.#table.codes
   }
 
   /** For packets that TRACE has marked, and for tables with such rules. */
@@ -227,7 +272,7 @@ export class LoadedChain implements Counted, Callable {
     this.slots = version.slots
     this.recompile()
     if (before !== null || version.index !== null) this.#tellAhead()
-    if (version.ahead !== null) this.#take(version.ahead)
+    if (version.ahead !== null) this.codes.set(this.head, version.ahead)
     version.ahead = null
   }
 
@@ -243,9 +288,7 @@ export class LoadedChain implements Counted, Callable {
 
   /** Code is made anew when the next packet comes. */
   recompile(): void {
-    this.run = compileAndRun
-    this.k = NO_FIELDS
-    this.foresee = null
+    this.codes.forget(this.head)
     this.#traced?.again()
     this.#recorded?.again()
   }
@@ -254,13 +297,16 @@ export class LoadedChain implements Counted, Callable {
   end(): void {
     this.cold = false
     if (this.#version.index !== null) this.#table.ahead?.set(this, null)
+    this.#traced?.end()
+    this.#recorded?.end()
+    this.codes.close(this.head)
   }
 
   /** Code for an observer, or without one, is made from scratch. */
   reobserve(): void {
+    this.recompile()
     this.#version.forget()
     this.#tellAhead()
-    this.recompile()
   }
 
   /** The look-ahead goes by the same index. */
@@ -268,76 +314,66 @@ export class LoadedChain implements Counted, Callable {
     this.#table.ahead?.set(this, this.#version.index?.walk ?? null)
   }
 
-  #source(callee: (name: string) => Callable, { slots } = this.#version): ChainSource {
+  #source(callee: (name: string) => number, { slots } = this.#version): ChainSource {
     const { family, name, env, names, watch, js, shapes } = this.#table
     const { observer } = watch
     const observed = observer === null ? null : { observer, chain: observer.chain(family, name, this) }
     return { family, slots, env, names, observed, callee, js, shapes }
   }
 
-  /** A built-in chain's code, with its walks told to the observer. */
-  #told({ observed }: ChainSource, run: ChainFn): ChainFn {
-    if (observed === null || this.model.policy === null) return run
-    const { observer, chain } = observed
-    return (pkt, hook, k) => {
-      observer.walk(chain, pkt)
-      const verdict = run(pkt, hook, k)
-      observer.walked(chain, pkt, verdict)
-      return verdict
-    }
-  }
-
-  #take({ run, k, foresee }: Made): void {
-    this.run = run
-    this.k = k
-    this.foresee = foresee
-  }
-
-  /** Makes `run`. */
+  /** Puts code into its head. */
   compile(): void {
-    const version = this.#version
-    const source = this.#source((name) => this.#table.chain(name))
-    const made = version.make(source)
+    const made = this.#version.make(this.#source((name) => this.#table.chain(name).head))
     this.#tellAhead()
-    this.#take({ run: this.#told(source, made.run), k: made.k, foresee: made.foresee })
+    this.codes.set(this.head, made)
   }
 
   /** Makes the code of a version that is not in force yet, while packets come. */
   compileAhead(version: ChainVersion, callee: (name: string) => Callable, condResched: () => void): void {
-    const source = this.#source(callee, version)
-    const { run, k, foresee } = version.make(source, condResched)
-    version.ahead = { run: this.#told(source, run), k, foresee }
+    version.ahead = version.make(
+      this.#source((name) => callee(name).head, version),
+      condResched,
+    )
   }
 
   /** Makes code before a packet asks for it, of about `most` rules; of how many it did. 0: it is all there. */
   warm(most: number): number {
-    if (this.run !== compileAndRun) return this.#version.index?.warm(most) ?? 0
+    if (this.codes.has(this.head)) return this.#version.index?.warm(most) ?? 0
     this.compile()
     return 1 + this.slots.count
   }
 
-  compileRecorded(): Made {
+  compileRecorded(): Compiled {
     const table = this.#table
     const version = this.#version
-    // The index is as the last commit left it once `run` is made.
-    if (this.run === compileAndRun) {
-      const index = version.settleIndex(this.#source((name) => table.chain(name)))
+    // The index is as the last commit left it once there is code.
+    if (!this.codes.has(this.head)) {
+      const index = version.settleIndex(this.#source((name) => table.chain(name).head))
       this.#tellAhead()
-      if (index !== null) this.run = index.run
+      if (index !== null) this.codes.set(this.head, index.made)
     }
-    const source = { ...this.#source((name) => table.chain(name).recorded), recorder: table.flows }
-    return version.index?.recorded(source) ?? compileLinear(source, null)
+    const source = { ...this.#source((name) => table.chain(name).recorded.head), recorder: table.flows }
+    const made = version.index?.recorded(source)
+    // The index ends what it has made.
+    if (made !== undefined) return { made, release: () => {} }
+    const linear = compileLinear(source, null)
+    return { made: linear.made, release: () => releaseLinear(table.shapes, linear) }
   }
 
-  compileTraced(): Made {
-    const table = this.#table
+  compileTraced(): Compiled {
+    const { shapes } = this.#table
     const rules = this.slots.count
-    const source = this.#source((name) => table.chain(name).traced)
-    const run = compileTraced(source, (p, index) => {
+    const source = this.#source((name) => this.#table.chain(name).traced.head)
+    const linear = compileTraced(source, (p, index) => {
       // The end of a built-in chain is its policy, which the walk tells of.
       if (p.trace && (index < rules || this.model.policy === null)) this.trace(p, index)
     })
-    return { run: this.#told(source, run), k: NO_FIELDS, foresee: null }
+    const told = tell(source, this.model, linear.made)
+    const release = (): void => {
+      releaseLinear(shapes, linear)
+      if (told !== null) shapes.release(told)
+    }
+    return { made: told ?? linear.made, release }
   }
 
   /** trace_packet(): rule `index` fits, or the end is reached. */
@@ -350,32 +386,41 @@ export class LoadedChain implements Counted, Callable {
   }
 }
 
-/** The code of a chain that has none yet. */
-function compileAndRun(this: LoadedChain, pkt: Packet, hook: number): number {
-  this.compile()
-  return this.run(pkt, hook, this.k)
+/** Code, and what is to be done when nobody calls it any more. */
+interface Compiled {
+  readonly made: Made
+  release(): void
 }
 
 /** Code that is made when the first packet comes. */
-class Later implements Callable {
-  run: ChainFn
-  k: Fields = NO_FIELDS
-  readonly foresee = null
-  readonly #first: ChainFn
+class Later implements Callable, Owner {
+  readonly codes: Codes
+  readonly head: number
+  readonly #chain: LoadedChain
+  readonly #make: 'compileTraced' | 'compileRecorded'
+  #compiled: Compiled | null = null
 
   constructor(chain: LoadedChain, make: 'compileTraced' | 'compileRecorded') {
-    this.#first = (pkt, hook) => {
-      const { run, k } = chain[make]()
-      this.run = run
-      this.k = k
-      return run(pkt, hook, k)
-    }
-    this.run = this.#first
+    this.codes = chain.codes
+    this.head = this.codes.open(this)
+    this.#chain = chain
+    this.#make = make
+  }
+
+  compile(): void {
+    this.#compiled = this.#chain[this.#make]()
+    this.codes.set(this.head, this.#compiled.made)
   }
 
   /** What was made is old. */
   again(): void {
-    this.run = this.#first
-    this.k = NO_FIELDS
+    this.codes.forget(this.head)
+    this.#compiled?.release()
+    this.#compiled = null
+  }
+
+  end(): void {
+    this.again()
+    this.codes.close(this.head)
   }
 }

@@ -2,23 +2,23 @@
 // chains no packet has met for long. What they will ask for is brought into the processor's caches for many packets at a
 // time, where each would wait for one after the other.
 //
-//     frames ─ look-up ─▶ first rule that may fit ─▶ its values, the chain it jumps to
-//       ─▶ that chain's values ─▶ its first counters, and the chain that chance will choose from there
-//         ─▶ that chain's values ─▶ its first counters, and what NAT will ask (conntrack/nat/look-ahead.ts)
+//     frames ─ look-up ─▶ first rule that may fit ─▶ its words, the chain it jumps to
+//       ─▶ that chain's words ─▶ its first counters, and the chain that chance will choose from there
+//         ─▶ that chain's words ─▶ its first counters, and what NAT will ask (conntrack/nat/look-ahead.ts)
 //
 // A pass for each arrow and more, as in conntrack/look-ahead.ts: the less stands between two reads, the more of them the
 // processor does at once, so what is reckoned stands in passes of its own. Nothing is counted, drawn or changed by it; a
 // packet that goes elsewhere (translated before, dropped) has cost the look-up, and what it leaves undrawn others find
 // changed.
 
+import { LINE_WORDS } from '../conntrack/cache-lines.ts'
 import { HINT_NEW } from '../conntrack/look-ahead.ts'
 import type { NatLookAhead } from '../conntrack/nat/look-ahead.ts'
 import type { Host } from '../datapath/host.ts'
 import { Packet } from '../datapath/packet.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
-import { CALLEE, CODE_FIELDS, type IndexWalk, VALUES } from './compile/indexed.ts'
-import type { Callable, Foreseen } from './compile/rule.ts'
-import type { Fields } from './compile/shapes.ts'
+import { type Codes, type Foreseen, LATER, NO_CHAIN } from './compile/codes.ts'
+import { CALLEE, type IndexWalk, K, RULE_WORDS } from './compile/indexed.ts'
 
 /** Rules from which on an index does not stay in the caches by itself. */
 const LARGE = 1024
@@ -37,10 +37,12 @@ export class RuleLookAhead {
   #slots = new Int32Array(256)
   /** Of each what it is looked up by. */
   #hashes = new Int32Array(256)
-  readonly #callees: (Callable | null)[] = []
-  /** What that chain's code is called with. */
-  readonly #values: (Fields | null)[] = []
-  readonly #foreseen: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
+  /** The function of that chain or rule, and what it is called with. */
+  #functions = new Int32Array(256)
+  #places = new Int32Array(256)
+  /** The chain that a rule goes to. */
+  #callees = new Int32Array(256)
+  readonly #foreseen: Foreseen = { callee: NO_CHAIN, counters: 0, bound: false, address: 0, port: 0 }
   /** Somebody has to want what is read, or V8 would not read it. */
   touched = 0
 
@@ -77,6 +79,9 @@ export class RuleLookAhead {
     if (count > this.#frames.length) {
       this.#frames = new Int32Array(count)
       this.#slots = new Int32Array(count)
+      this.#functions = new Int32Array(count)
+      this.#places = new Int32Array(count)
+      this.#callees = new Int32Array(count)
     }
     const frames = this.#frames
     let found = 0
@@ -87,8 +92,9 @@ export class RuleLookAhead {
   #touch(walk: IndexWalk, count: number): void {
     const slots = this.#slots
     const callees = this.#callees
-    const values = this.#values
-    const { codes, hash, touch, seek, tables } = walk
+    const functions = this.#functions
+    const places = this.#places
+    const { codes, ruleWords, hash, touch, seek, tables } = walk
     if (count * tables > this.#hashes.length) this.#hashes = new Int32Array(count * tables)
     const hashes = this.#hashes
     let read = 0
@@ -96,23 +102,22 @@ export class RuleLookAhead {
     for (let i = 0; i < count; i++) read |= touch(hashes, i * tables)
     for (let i = 0; i < count; i++) slots[i] = seek(hashes, i * tables)
     for (let i = 0; i < count; i++) {
-      const at = slots[i]! * CODE_FIELDS
-      values[i] = at < 0 ? null : (codes[at + VALUES] as Fields)
-      callees[i] = at < 0 ? null : (codes[at + CALLEE] as Callable | null)
+      const at = slots[i]! * RULE_WORDS
+      functions[i] = at < 0 ? LATER : ruleWords[at]!
+      places[i] = at < 0 ? 0 : ruleWords[at + K]!
+      callees[i] = at < 0 ? NO_CHAIN : ruleWords[at + CALLEE]!
     }
     let touched = read === 1 ? 1 : 0
     for (let i = 0; i < count; i++) if (walk.counted(slots[i]!) < 0) touched++
-    for (let i = 0; i < count; i++) if (values[i]?.near() === true) touched++
-    touched += this.#touchChains(count)
-    this.#foresee(count)
+    touched += this.#touchWords(codes, count)
+    touched += this.#touchChains(codes, count)
+    this.#foresee(codes, count)
     for (let i = 0; i < count; i++) {
-      const k = values[i]!
-      if (k !== null && k.n0 !== undefined && k.n0.records[slots[i]!]! < 0) touched++
+      const counts = codes.counts[functions[i]!]!
+      if (counts !== null && counts.records[slots[i]!]! < 0) touched++
     }
-    touched += this.#touchChains(count)
-    this.#touchReplies(count)
-    // Chains may end before the next batch.
-    for (let i = 0; i < count; i++) callees[i] = values[i] = null
+    touched += this.#touchChains(codes, count)
+    this.#touchReplies(codes, count)
     this.touched = touched
   }
 
@@ -130,56 +135,67 @@ export class RuleLookAhead {
   }
 
   /** What NAT will ask, if the chains in #callees send packets where they seem to. */
-  #touchReplies(count: number): void {
+  #touchReplies(codes: Codes, count: number): void {
     const nat = this.#nat
     const to = this.#foreseen
+    const { foresees } = codes
     nat.begin(count)
     for (let i = 0; i < count; i++) {
-      const callee = this.#callees[i]!
       const pkt = this.#packet(i)
       to.bound = false
-      callee?.foresee?.(callee.k, to)
+      foresees[this.#functions[i]!]?.(this.#places[i]!, to)
       const d0 = to.bound ? to.address : pkt.d0
       const dport = to.bound && to.port >= 0 ? to.port : pkt.dport
       nat.add(pkt.s0, pkt.sport, d0, dport, pkt.proto)
     }
-    to.callee = null
     nat.touch()
   }
 
   /**
-   * Puts the chains that chance leads to in place of those in #callees, null where that is not known, and into #slots where
-   * the rules count that lead to them.
+   * Puts the chains that chance leads to in place of those in #callees, NO_CHAIN where that is not known, and into #slots
+   * where the rules count that lead to them.
    */
-  #foresee(count: number): void {
-    const callees = this.#callees
+  #foresee(codes: Codes, count: number): void {
     const to = this.#foreseen
+    const { foresees } = codes
     this.#host.dice.look()
     for (let i = 0; i < count; i++) {
-      const callee = callees[i]!
-      to.callee = null
+      to.callee = NO_CHAIN
       to.counters = 0
-      callee?.foresee?.(callee.k, to)
-      callees[i] = to.callee
+      foresees[this.#functions[i]!]?.(this.#places[i]!, to)
+      this.#callees[i] = to.callee
       this.#slots[i] = to.counters
     }
-    to.callee = null
   }
 
-  /** The values of the chains in #callees, into #values, and their first counters. */
-  #touchChains(count: number): number {
+  /** The code of the chains in #callees, into #functions and #places; their words, and their first counters. */
+  #touchChains(codes: Codes, count: number): number {
     const callees = this.#callees
-    const values = this.#values
-    let touched = 0
+    const functions = this.#functions
+    const places = this.#places
+    const { heads, words, counts } = codes
     for (let i = 0; i < count; i++) {
-      const callee = callees[i]!
-      values[i] = callee === null ? null : callee.k
+      const chain = callees[i]!
+      functions[i] = chain < 0 ? LATER : heads[chain * 2]!
+      places[i] = chain < 0 ? 0 : heads[chain * 2 + 1]!
     }
-    for (let i = 0; i < count; i++) if (values[i]?.near() === true) touched++
+    let touched = this.#touchWords(codes, count)
     for (let i = 0; i < count; i++) {
-      const k = values[i]!
-      if (k !== null && k.n1 !== undefined && k.n0!.records[k.n1]! < 0) touched++
+      const of = counts[functions[i]!]!
+      if (of !== null && of.records[words[places[i]!]!]! < 0) touched++
     }
     return touched
+  }
+
+  /** What the functions are called with. */
+  #touchWords({ words, sizes }: Codes, count: number): number {
+    const functions = this.#functions
+    const places = this.#places
+    let read = 0
+    for (let i = 0; i < count; i++) {
+      const end = places[i]! + sizes[functions[i]!]!
+      for (let at = places[i]!; at < end; at += LINE_WORDS) read |= words[at]!
+    }
+    return read === 1 ? 1 : 0
   }
 }

@@ -13,6 +13,7 @@ import type { Host } from '../datapath/host.ts'
 import type { Family, Packet } from '../datapath/packet.ts'
 import { ChainVersion, LoadedChain, type MadeStates } from './chain.ts'
 import { byBytes } from './check.ts'
+import { Codes } from './compile/codes.ts'
 import { PatternTables } from './compile/names.ts'
 import { call, type StateHolders } from './compile/rule.ts'
 import { Shapes } from './compile/shapes.ts'
@@ -119,7 +120,8 @@ export class LoadedTable {
   readonly records = new RecordPool()
   /** What makes the code of its chains. */
   readonly js: JsOf
-  readonly shapes = new Shapes()
+  readonly codes = new Codes()
+  readonly shapes = new Shapes(this.codes)
   readonly #stateful = new Set<LoadedChain>()
   /** Rules whose old states end with the commit, once for each time that they were made. */
   readonly #retired: Rule[] = []
@@ -331,11 +333,12 @@ export class LoadedTable {
     const chain = this.chain(name)
     const names = this.names
     const hook = HOOK_OF[name]!
-    const { flows } = this
+    const { flows, codes } = this
+    const { head } = chain
     return (pkt) => {
       names.refresh()
       const plain = !flows.recording && !pkt.trace && this.#tracing === 0
-      const verdict = plain ? chain.run(pkt, hook, chain.k) : this.#observe(chain, pkt, hook)
+      const verdict = plain ? codes.call(head, pkt, hook) : this.#observe(chain, pkt, hook)
       if (verdict !== CONTINUE) return verdict as Verdict
       if (pkt.trace) chain.trace(pkt, chain.model.rules.length)
       if (flows.recording) flows.hit(chain, 0)

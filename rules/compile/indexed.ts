@@ -6,6 +6,7 @@
 // The same rules are asked in the same order as in straight code, but for those that cannot fit; so verdict, counters and
 // every effect are the same.
 
+import { alignedWords } from '../../conntrack/cache-lines.ts'
 import type { Packet } from '../../datapath/packet.ts'
 import {
   IPPROTO_DCCP,
@@ -16,10 +17,18 @@ import {
 } from '../../datapath/wire/protocol.ts'
 import { CONTINUE } from '../extension.ts'
 import { ORDER, PACKETS, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
+import { type ChainFn, type Codes, LATER, type Made, NO_CHAIN } from './codes.ts'
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
-import { byFirstSlot, compileLinear, cutRun, type LinearChain, type Piece } from './linear.ts'
-import { type Callable, type ChainFn, type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
-import { type Fields, type Made, NO_FIELDS } from './shapes.ts'
+import {
+  byFirstSlot,
+  compileLinear,
+  cutRun,
+  type LinearChain,
+  type Piece,
+  releaseLinear,
+  releasePieces,
+} from './linear.ts'
+import { type ChainSource, codeOf, lacksUpper, NEXT } from './rule.ts'
 
 /** Costs of a packet that fits nothing, in rules of straight code; measured by `npm run bench rules`. */
 const COST_OF_TABLE = 6
@@ -51,14 +60,14 @@ function pays(keys: RuleKeys, { at, count }: RuleSlots): boolean {
   return keys.tables.length * COST_OF_TABLE + pieces * COST_OF_PIECE + keys.loose < count
 }
 
-/** Of IndexWalk.codes: words of a slot, and where among them are the function's values and the chain that the rule goes to. */
-export const CODE_FIELDS = 3
-export const VALUES = 1
+/** Of IndexWalk.ruleWords: words of a slot, and where among them are what its function is called with, and where the rule goes to. */
+export const RULE_WORDS = 4
+export const K = 1
 export const CALLEE = 2
 
 /** Walks a chain by its keys with one form of its rules' code. */
-export class IndexWalk implements Made {
-  readonly run: ChainFn
+export class IndexWalk {
+  readonly made: Made
   // For who looks ahead, in passes (rules/look-ahead.ts).
   /** What a packet is looked up by, a number for each table, into `hashes` from `at` on. Hot. */
   readonly hash: (pkt: Packet, hashes: Int32Array, at: number) => void
@@ -66,8 +75,6 @@ export class IndexWalk implements Made {
   readonly touch: (hashes: Int32Array, at: number) => number
   /** The slot of the first keyed rule that the packet may fit, -1 none. Hot. */
   readonly seek: (hashes: Int32Array, at: number) => number
-  readonly k = NO_FIELDS
-  readonly foresee = null
   // The generated code reads the following.
   /** The loose rules, in the chain's order, and the label of each piece's first; Infinity at the end. */
   pieces: Piece[] = []
@@ -77,10 +84,10 @@ export class IndexWalk implements Made {
   readonly store: Records
   lists: Int32Array
   /**
-   * CODE_FIELDS a slot: its function, null until a packet asks; what that is called with; the chain that the rule goes to,
-   * null if none.
+   * RULE_WORDS a slot: its function, LATER until a packet asks; what that is called with; the chain that the rule goes to,
+   * NO_CHAIN if none.
    */
-  readonly codes: (ChainFn | Fields | Callable | null)[] = []
+  ruleWords: Int32Array = new Int32Array(0)
   readonly #source: ChainSource
   readonly #base: number
   readonly #keys: RuleKeys
@@ -98,10 +105,15 @@ export class IndexWalk implements Made {
     this.lists = keys.lists
     this.settle()
     const { run, hash, touch, seek } = this.#generate()
-    this.run = run
+    this.made = { fn: source.shapes.codes.add(run), k: 0 }
     this.hash = hash
     this.touch = touch
     this.seek = seek
+  }
+
+  /** Where the functions are. */
+  get codes(): Codes {
+    return this.#source.shapes.codes
   }
 
   get tables(): number {
@@ -116,7 +128,7 @@ export class IndexWalk implements Made {
   settle(): void {
     const { slots } = this.#source
     this.lists = this.#keys.lists
-    while (this.codes.length < slots.bySlot.length * CODE_FIELDS) this.codes.push(null, NO_FIELDS, null)
+    this.#reserve(slots.bySlot.length)
     this.#wholeIsGood = false
     this.#cutLoose()
   }
@@ -126,16 +138,24 @@ export class IndexWalk implements Made {
     return slot < 0 ? 0 : this.store.records[this.#base + slot * RECORD]!
   }
 
+  #reserve(slots: number): void {
+    const before = this.ruleWords.length
+    if (slots * RULE_WORDS <= before) return
+    const words = alignedWords((slots + (before >> 3)) * RULE_WORDS)
+    words.set(this.ruleWords)
+    for (let at = before; at < words.length; at += RULE_WORDS) words[at + CALLEE] = NO_CHAIN
+    this.ruleWords = words
+  }
+
   /** The code of a single rule, made now. */
-  make(slot: number): ChainFn {
-    const { run, k } = codeOf(this.#source, [slot], NEXT)
+  make(slot: number): void {
+    const { fn, k } = codeOf(this.#source, [slot], NEXT)
     const { target } = this.#source.slots.bySlot[slot]!
-    const at = slot * CODE_FIELDS
-    this.codes[at] = run
-    this.codes[at + VALUES] = k
+    const at = slot * RULE_WORDS
+    this.ruleWords[at] = fn
+    this.ruleWords[at + K] = k
     if (target.kind === 'jump' || target.kind === 'goto')
-      this.codes[at + CALLEE] = this.#source.callee(target.chain)
-    return run
+      this.ruleWords[at + CALLEE] = this.#source.callee(target.chain)
   }
 
   /** Makes the code of up to `most` rules that no packet has asked yet; how many it made. */
@@ -144,7 +164,7 @@ export class IndexWalk implements Made {
     let made = 0
     for (; this.#warmTo < bySlot.length && made < most; this.#warmTo++) {
       const slot = this.#warmTo
-      if (bySlot[slot] === null || this.codes[slot * CODE_FIELDS] !== null || this.#keys.isLoose(slot))
+      if (bySlot[slot] === null || this.ruleWords[slot * RULE_WORDS] !== LATER || this.#keys.isLoose(slot))
         continue
       this.make(slot)
       made++
@@ -154,10 +174,23 @@ export class IndexWalk implements Made {
 
   /** The rule there is gone. */
   forget(slot: number): void {
-    const at = slot * CODE_FIELDS
-    this.codes[at] = this.codes[at + CALLEE] = null
-    this.codes[at + VALUES] = NO_FIELDS
+    const at = slot * RULE_WORDS
+    // One that was never asked has none.
+    const fn = this.ruleWords[at] ?? LATER
     this.#warmTo = Math.min(this.#warmTo, slot)
+    if (fn === LATER) return
+    this.#source.shapes.release({ fn, k: this.ruleWords[at + K]! })
+    this.ruleWords[at] = LATER
+    this.ruleWords[at + CALLEE] = NO_CHAIN
+  }
+
+  /** Nobody walks here any more. */
+  release(): void {
+    const { shapes } = this.#source
+    for (let slot = 0; slot * RULE_WORDS < this.ruleWords.length; slot++) this.forget(slot)
+    releasePieces(shapes, this.pieces)
+    if (this.#whole !== null) releaseLinear(shapes, this.#whole)
+    shapes.release(this.made)
   }
 
   /** For a packet that a look-up is not good for. */
@@ -166,7 +199,8 @@ export class IndexWalk implements Made {
       this.#whole = compileLinear(this.#source, this.#whole)
       this.#wholeIsGood = true
     }
-    return this.#whole.run(pkt, hook, this.#whole.k)
+    const { fn, k } = this.#whole.made
+    return this.#source.shapes.codes.runs[fn]!(pkt, hook, k)
   }
 
   /** Loose rules that follow each other in the chain make pieces. */
@@ -189,6 +223,7 @@ export class IndexWalk implements Made {
       }
     }
     end()
+    releasePieces(this.#source.shapes, before.values())
     this.pieces = pieces
     this.pieceOrder = Float64Array.from([
       ...pieces.map((piece) => this.#source.slots.orderOf(piece.slots[0]!)),
@@ -224,7 +259,7 @@ const seek = ((hashes, at) => {
 })
 const run = ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
-  const { pieces, pieceOrder, lists, codes, headPieces } = chain, { records } = chain.store
+  const { pieces, pieceOrder, lists, ruleWords, headPieces } = chain, { records } = chain.store, { runs } = codes
   let v = 0, piece = 0
   for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook, pieces[piece].k)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
@@ -241,8 +276,9 @@ const run = ((pkt, hook) => {
         switch (from) {
           ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
         }
-        const at = slot * ${CODE_FIELDS}, code = codes[at]
-        v = code === null ? chain.make(slot)(pkt, hook, codes[at + ${VALUES}]) : code(pkt, hook, codes[at + ${VALUES}])
+        const at = slot * ${RULE_WORDS}
+        if (ruleWords[at] === ${LATER}) chain.make(slot)
+        v = runs[ruleWords[at]](pkt, hook, ruleWords[at + ${K}])
       }
       if (v !== ${NEXT}) return v
       ${marked ? 'if (pkt.mark !== mark) { mark = pkt.mark; after = best; break }' : ''}
@@ -250,8 +286,9 @@ const run = ((pkt, hook) => {
   }
 })
 return { run, hash, touch, seek }`
-    return new Function('chain', 'tables', 'names', 'isCut', text)(
+    return new Function('chain', 'codes', 'tables', 'names', 'isCut', text)(
       this,
+      this.#source.shapes.codes,
       tables,
       this.#source.names.exact,
       isCut,
@@ -260,10 +297,9 @@ return { run, hash, touch, seek }`
 }
 
 /** What is generated. */
-type Generated = Pick<IndexWalk, 'run' | 'hash' | 'touch' | 'seek'>
+type Generated = Pick<IndexWalk, 'hash' | 'touch' | 'seek'> & { readonly run: ChainFn }
 
-export class IndexedChain implements Made {
-  readonly foresee = null
+export class IndexedChain {
   readonly #source: ChainSource
   readonly #keys: RuleKeys
   readonly #walk: IndexWalk
@@ -287,12 +323,8 @@ export class IndexedChain implements Made {
     this.#base = source.slots.base
   }
 
-  get run(): ChainFn {
-    return this.#walk.run
-  }
-
-  get k(): Fields {
-    return this.#walk.k
+  get made(): Made {
+    return this.#walk.made
   }
 
   get walk(): IndexWalk {
@@ -302,7 +334,18 @@ export class IndexedChain implements Made {
   /** The same walk by the code of another source of the same rules. */
   recorded(source: ChainSource): Made {
     this.#recorded ??= new IndexWalk(source, this.#keys)
-    return this.#recorded
+    return this.#recorded.made
+  }
+
+  #unrecord(): void {
+    this.#recorded?.release()
+    this.#recorded = null
+  }
+
+  /** Nobody walks here any more. */
+  release(): void {
+    this.#unrecord()
+    this.#walk.release()
   }
 
   /**
@@ -312,7 +355,7 @@ export class IndexedChain implements Made {
   edited({ removed, added }: SlotEdit): boolean {
     const { slots } = this.#source
     const { count } = slots
-    this.#recorded = null
+    this.#unrecord()
     // Code knows where the records of its rules are.
     if (slots.store !== this.#walk.store || slots.base !== this.#base) return false
     if (removed.length + added.length > 64 + (count >> 2)) return false
@@ -332,7 +375,7 @@ export class IndexedChain implements Made {
   /** Takes over what the keys have become. */
   settle(): void {
     this.#walk.settle()
-    this.#recorded = null
+    this.#unrecord()
   }
 }
 

@@ -6,16 +6,9 @@
 import type { Packet } from '../../datapath/packet.ts'
 import { CONTINUE } from '../extension.ts'
 import type { Rule } from '../model.ts'
-import {
-  type Callable,
-  type ChainFn,
-  type ChainSource,
-  codeAlone,
-  codeOf,
-  NEXT,
-  type StateHolders,
-} from './rule.ts'
-import { type Made, NO_FIELDS } from './shapes.ts'
+import type { ChainFn, Made } from './codes.ts'
+import { type ChainSource, codeAlone, codeOf, NEXT, type StateHolders } from './rule.ts'
+import type { Shapes } from './shapes.ts'
 
 /** Hears that the packet fits the rule in this position; of the end as of one rule more. */
 export type TraceFn = (pkt: Packet, index: number) => void
@@ -24,7 +17,11 @@ export type TraceFn = (pkt: Packet, index: number) => void
 const RULES_A_FUNCTION = 96
 
 /** Some rules that follow each other, and their code: made when the first packet comes this far. */
-export interface Piece extends Callable {
+export interface Piece {
+  run: ChainFn
+  k: number
+  /** Null until then. */
+  made: Made | null
   readonly slots: readonly number[]
   readonly rules: readonly (Rule | null)[]
   readonly states: readonly (StateHolders | null)[]
@@ -51,12 +48,13 @@ function makePiece(source: ChainSource, slots: readonly number[], traced?: Trace
               NEXT,
               (i, js) => js.statement`${js.bind(traced.trace)}(pkt, ${traced.first + i});`,
             )
-      piece.run = made.run
+      piece.made = made
+      piece.run = source.shapes.codes.runs[made.fn]!
       piece.k = made.k
-      return made.run(pkt, hook, made.k)
+      return piece.run(pkt, hook, made.k)
     },
-    k: NO_FIELDS,
-    foresee: null,
+    k: 0,
+    made: null,
   }
   return piece
 }
@@ -77,12 +75,8 @@ function stillGood(piece: Piece, source: ChainSource, slots: readonly number[], 
   return true
 }
 
-/** Cuts a run of rules into pieces; those in `old`, by their first slot, stay where they are still good. */
-export function cutRun(
-  source: ChainSource,
-  slots: readonly number[],
-  old: ReadonlyMap<number, Piece>,
-): Piece[] {
+/** Cuts a run of rules into pieces; those in `old`, by their first slot, stay where they are still good, and leave it. */
+export function cutRun(source: ChainSource, slots: readonly number[], old: Map<number, Piece>): Piece[] {
   const pieces: Piece[] = []
   let from = 0
   for (let i = 0; i <= slots.length; i++) {
@@ -94,6 +88,7 @@ export function cutRun(
     }
     if (!good) continue
     pieces.push(kept)
+    old.delete(slots[i]!)
     from = i + kept.slots.length
     i = from - 1
   }
@@ -103,49 +98,65 @@ export function cutRun(
 export const byFirstSlot = (pieces: readonly Piece[]): Map<number, Piece> =>
   new Map(pieces.map((piece) => [piece.slots[0]!, piece]))
 
-/** A chain's code. */
-export interface LinearChain extends Made {
+/** Their code is nobody's any more. */
+export function releasePieces(shapes: Shapes, pieces: Iterable<Piece>): void {
+  for (const { made } of pieces) if (made !== null) shapes.release(made)
+}
+
+/** A chain's code: of one piece, or of those in `pieces`. */
+export interface LinearChain {
+  readonly made: Made
   readonly pieces: readonly Piece[]
 }
 
-/** All rules in order; pieces of `old` stay where they are still good. */
-export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
-  const { at, count } = source.slots
-  if (count === 0) return { pieces: [], run: () => CONTINUE, k: NO_FIELDS, foresee: null }
-  const slots: number[] = []
-  for (let i = 0; i < count; i++) slots.push(at[i]!)
-  if (count <= RULES_A_FUNCTION) return { pieces: [], ...codeOf(source, slots, CONTINUE) }
-  const pieces = cutRun(source, slots, byFirstSlot(old?.pieces ?? []))
-  return {
-    pieces,
-    run: (pkt, hook) => {
-      for (let i = 0; i < pieces.length; i++) {
-        const piece = pieces[i]!
-        const verdict = piece.run(pkt, hook, piece.k)
-        if (verdict !== NEXT) return verdict
-      }
-      return CONTINUE
-    },
-    k: NO_FIELDS,
-    foresee: null,
-  }
+export function releaseLinear(shapes: Shapes, { made, pieces }: LinearChain): void {
+  shapes.release(made)
+  releasePieces(shapes, pieces)
 }
 
+/** All rules in order; pieces of `old` stay where they are still good, what else it had is released. */
+export function compileLinear(source: ChainSource, old: LinearChain | null): LinearChain {
+  const { shapes } = source
+  const { at, count } = source.slots
+  const slots: number[] = []
+  for (let i = 0; i < count; i++) slots.push(at[i]!)
+  const before = byFirstSlot(old?.pieces ?? [])
+  const pieces = count <= RULES_A_FUNCTION ? [] : cutRun(source, slots, before)
+  if (old !== null) shapes.release(old.made)
+  releasePieces(shapes, before.values())
+  if (count === 0) return { pieces, made: functionAlone(shapes, () => CONTINUE) }
+  if (count <= RULES_A_FUNCTION) return { pieces, made: codeOf(source, slots, CONTINUE) }
+  return { pieces, made: functionAlone(shapes, walkOf(pieces, null)) }
+}
+
+const functionAlone = ({ codes }: Shapes, run: ChainFn): Made => ({ fn: codes.add(run), k: 0 })
+
+/** `ended` hears of packets that reach the chain's end. */
+const walkOf =
+  (pieces: readonly Piece[], ended: ((pkt: Packet) => void) | null): ChainFn =>
+  (pkt, hook) => {
+    for (let i = 0; i < pieces.length; i++) {
+      const piece = pieces[i]!
+      const verdict = piece.run(pkt, hook, piece.k)
+      if (verdict !== NEXT) return verdict
+    }
+    ended?.(pkt)
+    return CONTINUE
+  }
+
 /** The chain's code with `trace` in it. */
-export function compileTraced(source: ChainSource, trace: TraceFn): ChainFn {
+export function compileTraced(source: ChainSource, trace: TraceFn): LinearChain {
   const { at, count } = source.slots
   const pieces: Piece[] = []
   for (let from = 0; from < count; from += RULES_A_FUNCTION) {
     const slots = [...at.subarray(from, Math.min(count, from + RULES_A_FUNCTION))]
     pieces.push(makePiece(source, slots, { first: from, trace }))
   }
-  return (pkt, hook) => {
-    for (let i = 0; i < pieces.length; i++) {
-      const piece = pieces[i]!
-      const verdict = piece.run(pkt, hook, piece.k)
-      if (verdict !== NEXT) return verdict
-    }
-    trace(pkt, count)
-    return CONTINUE
+  return {
+    pieces,
+    made: functionAlone(
+      source.shapes,
+      walkOf(pieces, (pkt) => trace(pkt, count)),
+    ),
   }
 }

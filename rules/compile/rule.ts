@@ -8,51 +8,33 @@ import { CONTINUE, type CompileEnv } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, PACKETS, RECORD, type RuleSlots } from '../slots.ts'
+import type { Codes, Made } from './codes.ts'
 import { tellFacts, tellMatch } from './recorded.ts'
-import { type Fields, type Made, makeAlone, type Shapes } from './shapes.ts'
+import type { Shapes } from './shapes.ts'
 import {
+  CODES,
   type Code,
   type DeviceNames,
   EMPTY,
-  FIRST,
   fixed,
   type Js,
   type JsOf,
+  RECORDS,
   STATELESS,
 } from './template.ts'
-
-/**
- * chain(pkt, hook, k): CONTINUE when the end was reached, or RETURN; a Verdict when the walk is over. Of a part of a chain:
- * NEXT when the packet goes on behind it. Chains of one shape share a function; `k` is what they differ in.
- */
-export type ChainFn = (pkt: Packet, hook: number, k: Fields) => number
 
 /** The packet goes on with the next rule. */
 export const NEXT = -2
 
-/** What a chain's code refers to; stable over recompilation of the chains it jumps to. */
+/** What jumps go to: stable while the chain's code is made anew. */
 export interface Callable {
-  run: ChainFn
-  k: Fields
-  /** Where a packet will most likely go on from there; null: nothing is known ahead. */
-  foresee: Foresee | null
+  readonly codes: Codes
+  /** Its number there. */
+  readonly head: number
 }
 
-/** Where the next packet that walks a chain by chance will go to. */
-export interface Foreseen {
-  callee: Callable | null
-  /** Where the counters of the rule are that sends it there. */
-  counters: number
-  /** DNAT seems to give it the destination below. */
-  bound: boolean
-  address: number
-  port: number
-}
-
-/** Fills in `to` if it knows. Draws ahead (host.dice). */
-export type Foresee = (k: Fields, to: Foreseen) => void
-
-export const call = (callee: Callable, pkt: Packet, hook: number): number => callee.run(pkt, hook, callee.k)
+export const call = ({ codes, head }: Callable, pkt: Packet, hook: number): number =>
+  codes.call(head, pkt, hook)
 
 /** Where one rule's own state lives, by match; the last is the target's. */
 export type StateHolders = readonly { s: object | null }[]
@@ -64,7 +46,8 @@ export interface ChainSource {
   readonly names: DeviceNames
   /** Who hears of the rules that fit; null: nobody, and the code has no trace of it. */
   readonly observed: Observed | null
-  callee(chain: string): Callable
+  /** The number of a chain, for jumps. */
+  callee(chain: string): number
   /** Serves the code of one chain after the other. */
   readonly js: JsOf
   readonly shapes: Shapes
@@ -213,7 +196,7 @@ function emitRule(
     : EMPTY
   const callee =
     rule.target.kind === 'jump' || rule.target.kind === 'goto'
-      ? js.bind(source.callee(rule.target.chain))
+      ? js.literal(source.callee(rule.target.chain))
       : EMPTY
   js.destination = null
   const target = emitTarget(rule, states, source, js, callee, hotdrop, tell)
@@ -285,9 +268,9 @@ function emitTarget(
     case 'standard':
       return js.statement`${hotdrop} return ${STANDARD[use.verdict]};`
     case 'jump':
-      return js.statement`${hotdrop} if ((v = ${callee}.run(pkt, hook, ${callee}.k)) !== ${CONTINUE}) return v;`
+      return js.statement`${hotdrop} ${emitCall(callee, js)} if (v !== ${CONTINUE}) return v;`
     case 'goto':
-      return js.statement`${hotdrop} return ${callee}.run(pkt, hook, ${callee}.k);`
+      return js.statement`${hotdrop} ${emitCall(callee, js)} return v;`
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
       const code = emitExtension(use, source, js)
@@ -298,6 +281,10 @@ function emitTarget(
     }
   }
 }
+
+/** Statements that set v; as Codes.call(). */
+const emitCall = (chain: Code, js: JsOf): Code =>
+  js.statement`const to = ${chain} * 2; v = ${CODES}.runs[${CODES}.heads[to]](pkt, hook, ${CODES}.heads[to + 1]);`
 
 function emitExtension(
   { target, data }: TargetUse & { readonly kind: 'extension' },
@@ -333,7 +320,7 @@ function emitRules(
   tell?: Tell,
 ): { body: Code; foresight: Code | null } {
   const { js, recorder, observed } = source
-  js.begin(source.slots.store)
+  js.begin([source.shapes.codes, source.slots.store])
   js.holder = STATELESS
   const first = slots[0]!
   const at = js.literal(source.slots.base + first * RECORD)
@@ -343,7 +330,7 @@ function emitRules(
     const packets = (slot - first) * RECORD + PACKETS
     const bytes = packets - PACKETS + BYTES
     const place = js.statement`${at} + ${packets}`
-    let count = js.statement`${FIRST}.records[${place}]++; ${FIRST}.records[${at} + ${bytes}] += pkt.end - pkt.l3;`
+    let count = js.statement`${RECORDS}.records[${place}]++; ${RECORDS}.records[${at} + ${bytes}] += pkt.end - pkt.l3;`
     if (recorder !== undefined)
       count = js.statement`${count} ${js.bind(recorder)}.hit(${js.bind(source.slots)}, ${js.literal(slot)});`
     if (tell !== undefined) count = js.statement`${count} ${tell(i, js)}`
@@ -358,9 +345,10 @@ function emitRules(
 /** Code for the rules in `slots`, which falls through with `end`. */
 export function codeOf(source: ChainSource, slots: readonly number[], end: number): Made {
   const { body, foresight } = emitRules(source, slots, end)
-  return source.shapes.make(source.js, body, source.recorder === undefined ? foresight : null)
+  const ahead = source.recorder === undefined ? foresight : null
+  return source.shapes.make(source.js, body, ahead, source.slots.store)
 }
 
 /** The same with a text of its own, whose numbers are the faster for being known. */
 export const codeAlone = (source: ChainSource, slots: readonly number[], end: number, tell?: Tell): Made =>
-  makeAlone(source.js, emitRules(source, slots, end, tell).body)
+  source.shapes.makeAlone(source.js, emitRules(source, slots, end, tell).body)

@@ -36,7 +36,7 @@ export class Code {
 
 /**
  * 'expression' and 'member' have their parts in parentheses, 'statement' as they are; 'all' joins in parentheses, 'lines'
- * as they are. A 'literal' is a number or a string, a 'value' an object, of those that belong to the code alone.
+ * as they are. A 'literal' is a number of 32 bits, a 'value' an object or whatever else, of those that belong to the code alone.
  */
 type CodeKind = 'expression' | 'member' | 'statement' | 'all' | 'lines' | 'name' | 'literal' | 'value'
 
@@ -101,27 +101,30 @@ export interface Holder {
 
 export const STATELESS: Holder = { s: null }
 
-/** What code refers to as `k.n0`, `k.n1` …: numbers, strings and objects of its own. */
+/** What is code's own and no other's of its shape: numbers, strings, objects. */
 export type Values = readonly unknown[]
 
-/** The first value, which begin() was given. */
-export const FIRST = valueAt(0)
+/** What begin() was given. */
+export const CODES = commonAt(0)
+export const RECORDS = commonAt(1)
 
 /** A tag that serves one use of an extension after the other: making one costs more than using it. */
 export interface JsOf extends Js {
   /** The use that `state` means from now on. */
   holder: Holder
-  /** The code emitted from now on is a piece of its own, whose `k.n0` is `first`. */
-  begin(first: object | null): void
+  /** The code emitted from now on is a piece of its own, which asks for `common`. */
+  begin(common: readonly object[]): void
   /** The number of templates that were emitted since begin(), and what they were; good until the next begin(). */
   readonly trail: Trail
   /** What was bound since begin(); a copy. */
   values(): Values
+  /** Which of the values are no numbers of 32 bits; a copy. */
+  objects(): readonly number[]
   /** Objects that are the host's or the program's, and not one rule's: `g0`, `g1` … */
   common(): readonly object[]
   /**
-   * The text. `alone`: with its numbers and strings in it, and objects of its own as k0, k1 …; else all of them are fields of `k`, so
-   * that the text serves all code with the same trail.
+   * The text. `alone`: with its numbers and strings in it, and objects of its own as k0, k1 …; else all of them stand in the
+   * words `w` from `k` on (codes.ts), so that the text serves all code with the same trail.
    */
   text(code: Code, alone: boolean): string
   /** A statement: numbers are written as they are, Code without parentheses. */
@@ -198,25 +201,30 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
   const commons = commonOf(env)
   const trail = new Trail()
   let values: unknown[] = []
+  let objects: number[] = []
   let common: object[] = []
   let steps = 0
 
   const emitted = (kind: CodeKind, strings: readonly string[], holes: readonly Part[]): Code =>
     new Code(kind, strings, holes, steps++)
+  const own = (value: unknown): Code => {
+    trail.add(VALUE)
+    objects.push(values.length)
+    return valueAt(values.push(value) - 1)
+  }
   const literal = (value: number | string): Code => {
+    if (!isWord(value)) return own(value)
     trail.add(LITERAL)
     return literalAt(values.push(value) - 1)
   }
-  const bind = (value: object): Code => {
-    if (typeof value === 'function' || commons.has(value)) {
-      trail.add(COMMON)
-      trail.add(idOf(value))
-      const at = common.indexOf(value)
-      return commonAt(at < 0 ? common.push(value) - 1 : at)
-    }
-    trail.add(VALUE)
-    return valueAt(values.push(value) - 1)
+  const ask = (value: object): Code => {
+    trail.add(COMMON)
+    trail.add(idOf(value))
+    const at = common.indexOf(value)
+    return commonAt(at < 0 ? common.push(value) - 1 : at)
   }
+  const bind = (value: object): Code =>
+    typeof value === 'function' || commons.has(value) ? ask(value) : own(value)
   const written = (value: number): string => {
     trail.add(TEXT)
     trail.add(value)
@@ -264,14 +272,17 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
   }
   const js: JsOf = Object.assign(tag, {
     holder: STATELESS,
-    begin: (first: object | null) => {
+    begin: (asked: readonly object[]) => {
       trail.length = 0
       steps = 0
-      values = [first]
+      values = []
+      objects = []
       common = []
+      for (const object of asked) ask(object)
     },
     trail,
     values: () => values.slice(),
+    objects: () => objects.slice(),
     common: () => common,
     text: (code: Code, alone: boolean) => write(code, values, alone),
     statement,
@@ -296,9 +307,12 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
   }
   // Binds only when it is asked for, which Object.assign would do at once.
   Object.defineProperty(js, 'state', { get: state })
-  js.begin(null)
+  js.begin([])
   return js
 }
+
+/** A number that is the same as a word of 32 bits. */
+const isWord = (value: unknown): boolean => Object.is((value as number) | 0, value)
 
 /** How a number or a string stands in code of its own. */
 function quoted(value: unknown): string {
@@ -314,10 +328,13 @@ function write(code: Code, values: Values, alone: boolean): string {
       return strings[0]!
     case 'literal': {
       const at = Number(strings[0])
-      return alone ? quoted(values[at]) : `k.n${at}`
+      return alone ? quoted(values[at]) : `w[k + ${at}]`
     }
-    case 'value':
-      return alone ? `k${strings[0]}` : `k.n${strings[0]}`
+    case 'value': {
+      const at = Number(strings[0])
+      if (!alone) return `g0.objects[w[k + ${at}]]`
+      return typeof values[at] === 'object' ? `k${at}` : quoted(values[at])
+    }
     case 'lines':
       return holes.map((part) => write(part as Code, values, alone)).join(strings[0])
     case 'all':
@@ -341,20 +358,6 @@ export function prologue(values: Values, common: readonly object[]): string {
   let text = ''
   for (let i = 0; i < values.length; i++) if (typeof values[i] === 'object') text += `const k${i} = k[${i}]; `
   return text + commonPrologue(common)
-}
-
-/** Fields of 8 bytes on a cache line. */
-const FIELDS_A_LINE = 8
-
-/** A class whose instances have that many values as their fields; see Fields. */
-export function fieldsOf(values: Values): string {
-  const last = values.length - 1
-  // One of each line, wherever the object begins in its first.
-  const reads = values.flatMap((_, i) =>
-    i % FIELDS_A_LINE === 0 || i === last ? [`this.n${i} === this`] : [],
-  )
-  const sets = values.map((_, i) => `this.n${i} = values[${i}]`)
-  return `class { constructor(values) { ${sets.join('; ')} } near() { return ${reads.join(' || ')} } }`
 }
 
 export const commonPrologue = (common: readonly object[]): string =>

@@ -270,7 +270,7 @@ describe('what emits the same is the same code but for its values', () => {
         const seen = new Map<string, { text: string; values: number; common: readonly object[] }>()
         for (let i = 0; i < ROUNDS; i++) {
           const { matches, target } = parseRule(words(generate()), of)
-          js.begin(null)
+          js.begin([])
           const codes = matches.map(({ match, data }) => match.emit(data, js))
           if (target !== null) codes.push(target.target.emit(target.data, js))
           const text = js.text(js.lines(codes), false)

@@ -305,6 +305,27 @@ describe('compiled chains', () => {
     }
   })
 
+  test('code that is replaced leaves nothing behind', () => {
+    const tables = new Tables(env())
+    const { codes } = filter(tables)
+    const gone = new Map([['gone', null]])
+    const sizes: number[][] = []
+    for (let round = 0; round < 80; round++) {
+      const rand = random(round % 10)
+      const { chains } = generate(rand)
+      tables.commit([{ family: 4, table: 'filter', chains }])
+      while (tables.warm(1000));
+      for (const make of packets(rand, 5)) call(filter(tables).chain('FORWARD'), make(), Hook.Forward)
+      const empty = new Map(
+        [...chains].map(([name, chain]) => [name, chain.policy === null ? null : { ...chain, rules: [] }]),
+      )
+      tables.commit([{ family: 4, table: 'filter', chains: new Map([...gone, ...empty]) }])
+      sizes.push([codes.runs.length, codes.objects.length, codes.words.length, codes.heads.length])
+    }
+    // By then all shapes have a function, and later rounds find room where earlier ones had theirs.
+    expect(sizes.at(-1)).toEqual(sizes[40])
+  })
+
   test('tracking is on while a rule needs it', () => {
     const e = env()
     const tables = new Tables(e)

@@ -9,13 +9,19 @@ import { loadHostFolder } from '../../../daemon/host-folder/index.ts'
 import { load, Packet } from '../../../datapath/packet.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../../datapath/ring.ts'
-import type { Foreseen } from '../../../rules/compile/rule.ts'
+import type { LoadedChain } from '../../../rules/chain.ts'
+import { type Foresee, type Foreseen, NO_CHAIN } from '../../../rules/compile/codes.ts'
 import { writeGateway } from '../../harness/capture.ts'
 import { SeededRandom, udp } from '../../harness/frames.ts'
 import { SEED_OF_RUN } from '../../harness/seed.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tunwall-foresee-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** What looks ahead calls, and with what. */
+function codeOf({ codes, head }: LoadedChain): { foresee: Foresee | null; k: number } {
+  return { foresee: codes.foresees[codes.heads[head * 2]!]!, k: codes.heads[head * 2 + 1]! }
+}
 
 /** Balancers of one shape, the first of which has code of its own, each with endpoints of its own. */
 const BALANCERS = 3
@@ -74,19 +80,20 @@ test(`random balancers, seed ${SEED_OF_RUN}`, () => {
     const { engine, send } = start(rules(random, endpoints))
     while (engine.tables.warm(1000));
     const filter = engine.tables.table(4, 'filter')
-    expect(filter.chain('LB0').foresee).toBeNull()
+    expect(codeOf(filter.chain('LB0')).foresee).toBeNull()
     const seen = new Set<unknown>()
     for (let i = 0; i < PACKETS; i++) {
       const b = 1 + random.below(BALANCERS - 1)
-      const { foresee, k, slots } = filter.chain(`LB${b}`)
-      const to: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
+      const { slots } = filter.chain(`LB${b}`)
+      const { foresee, k } = codeOf(filter.chain(`LB${b}`))
+      const to: Foreseen = { callee: NO_CHAIN, counters: 0, bound: false, address: 0, port: 0 }
       engine.host.dice.look()
       foresee!(k, to)
       const counted = slots.store.records[to.counters]!
       const before = Array.from({ length: endpoints }, (_, e) => filter.chain(`EP${b}-${e}`).counters[0]!)
       send(1 + i, 100 + b)
       const went = before.findIndex((packets, e) => filter.chain(`EP${b}-${e}`).counters[0]! > packets)
-      expect(to.callee).toBe(filter.chain(`EP${b}-${went}`))
+      expect(to.callee).toBe(filter.chain(`EP${b}-${went}`).head)
       expect(slots.store.records[to.counters]).toBe(counted + 1)
       seen.add(to.callee)
     }
@@ -114,10 +121,16 @@ test('the destination that DNAT seems to give', () => {
   while (engine.tables.warm(1000));
   const nat = engine.tables.table(4, 'nat')
   for (const b of [1, 2]) {
-    const { foresee, k } = nat.chain(`LB${b}`)
-    const to: Foreseen = { callee: null, counters: 0, bound: false, address: 0, port: 0 }
+    const { foresee, k } = codeOf(nat.chain(`LB${b}`))
+    const to: Foreseen = { callee: NO_CHAIN, counters: 0, bound: false, address: 0, port: 0 }
     foresee!(k, to)
     // The first that seems to fit: the protocol is not asked.
-    expect(to).toStrictEqual({ callee: null, counters: 0, bound: true, address: 0x0a090200 + b, port: -1 })
+    expect(to).toStrictEqual({
+      callee: NO_CHAIN,
+      counters: 0,
+      bound: true,
+      address: 0x0a090200 + b,
+      port: -1,
+    })
   }
 })
