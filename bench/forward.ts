@@ -36,6 +36,21 @@ const tcp =
   (lab, seconds) =>
     lab.tcpRate(seconds, streams)
 
+function row(
+  name: string,
+  { copier, kernel }: Readonly<Record<'copier' | 'kernel', readonly number[]>>,
+  ours: readonly number[],
+): string[] {
+  return [
+    name,
+    spread(copier),
+    spread(ours),
+    spread(kernel),
+    ratio(median(ours) / median(copier)),
+    ratio(median(ours) / median(kernel)),
+  ]
+}
+
 export async function forward(): Promise<string> {
   const rows: string[][] = []
   for (const [name, unit, options, measure, rounds] of [
@@ -48,33 +63,12 @@ export async function forward(): Promise<string> {
     ['one stream, MTU 65520', 'bit/s', { offload: false, mtu: 65520 }, tcp(1), 3],
   ] as const) {
     const runs = await compare(KINDS, options, measure, rounds)
-    rows.push([
-      `${name}, ${unit}`,
-      spread(runs.copier),
-      spread(runs.tunwall),
-      spread(runs.kernel),
-      ratio(median(runs.tunwall) / median(runs.copier)),
-      ratio(median(runs.tunwall) / median(runs.kernel)),
-    ])
+    rows.push(row(`${name}, ${unit}`, runs, runs.tunwall))
   }
   const together = await compare(['copier', 'tunwall-gro', 'kernel'], { offload: true }, udp, 5)
-  rows.push([
-    'UDP with offloads, tunwall with udp_gro, packets/s',
-    spread(together.copier),
-    spread(together['tunwall-gro']),
-    spread(together.kernel),
-    ratio(median(together['tunwall-gro']) / median(together.copier)),
-    ratio(median(together['tunwall-gro']) / median(together.kernel)),
-  ])
+  rows.push(row('UDP with offloads, tunwall with udp_gro, packets/s', together, together['tunwall-gro']))
   const trips = await compare(KINDS, { offload: false }, async (lab) => lab.ping(300))
-  rows.push([
-    'round trip of a ping, µs',
-    spread(trips.copier),
-    spread(trips.tunwall),
-    spread(trips.kernel),
-    ratio(median(trips.tunwall) / median(trips.copier)),
-    ratio(median(trips.tunwall) / median(trips.kernel)),
-  ])
+  rows.push(row('round trip of a ping, µs', trips, trips.tunwall))
   return [
     `Conntrack, MASQUERADE and ${FILTERS} filter rules; medians of interleaved runs of ${SECONDS} s (lowest to highest), MTU 1500 where nothing else is said. The kernel routes between veths, which have offloads; the copier does nothing but copy frames.`,
     '',

@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { native } from '../datapath/native/index.ts'
+import { type IoHandle, native } from '../datapath/native/index.ts'
 import { packageRoot } from '../datapath/native/root.ts'
 import { writeCapture, writeFolder } from '../test/harness/capture.ts'
 import { udp } from '../test/harness/frames.ts'
@@ -60,8 +60,8 @@ class Kernel {
   readonly #io = native()
   readonly #lan: number
   readonly #wan: number
-  readonly #tx: ReturnType<ReturnType<typeof native>['createIo']>
-  readonly #rx: ReturnType<ReturnType<typeof native>['createIo']>
+  readonly #tx: IoHandle
+  readonly #rx: IoHandle
 
   constructor(frames: readonly Uint8Array[]) {
     execFileSync('ip', ['netns', 'add', this.#ns])
@@ -75,9 +75,9 @@ class Kernel {
     for (const [i, bytes] of frames.entries()) memory.set(bytes, i * stride)
     const offsets = Int32Array.from(frames, (_, i) => i * stride)
     const lengths = Int32Array.from(frames, (bytes) => bytes.length)
-    this.#tx = this.#io.createIo(memory, offsets, lengths, new Uint32Array(frames.length), null)
+    this.#tx = this.#io.createWriter(memory, offsets, lengths, new Uint32Array(frames.length))
     const into = new Uint8Array(BATCH * 2048)
-    this.#rx = this.#io.createIo(
+    this.#rx = this.#io.createReader(
       into,
       Int32Array.from({ length: BATCH }, (_, i) => i * 2048),
       new Int32Array(BATCH),

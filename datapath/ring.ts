@@ -64,11 +64,10 @@ export interface Egress {
   flush(): void
 }
 
-/** Parts that a frame may have, the first one too (native/tunwall.c). */
-export const MAX_PARTS = 64
-
 /** A way out that puts frames together from parts: a device that takes superframes. */
 export interface PartsEgress extends Egress {
+  /** Parts that a frame may have, the first one too. */
+  readonly maxParts: number
   /** Number that the next frame gets that is sent to `dev`. */
   next(dev: number): number
   /**

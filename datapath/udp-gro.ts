@@ -13,7 +13,7 @@ import type { Device, Gro } from './devices.ts'
 import type { Host } from './host.ts'
 import { Gso, Offload, VNET_HEADER_LEN, writeGso, writeVnetHeader } from './offload.ts'
 import type { Packet } from './packet.ts'
-import { MAX_PARTS, type PartsEgress } from './ring.ts'
+import type { PartsEgress } from './ring.ts'
 import { adjust16, fold, pseudo, sumView } from './wire/checksum.ts'
 import {
   IP_DF,
@@ -54,6 +54,7 @@ export class UdpGro implements Gro {
   readonly #host: Host
   readonly #device: Device
   readonly #egress: PartsEgress
+  readonly #maxParts: number
   readonly #open = Array.from({ length: FLOWS }, () => new Superframe())
   /** Some of them may still grow. */
   #growing = false
@@ -63,6 +64,7 @@ export class UdpGro implements Gro {
     this.#host = host
     this.#device = device
     this.#egress = egress
+    this.#maxParts = egress.maxParts
   }
 
   send(pkt: Packet, slot: number): void {
@@ -124,7 +126,7 @@ export class UdpGro implements Gro {
     const head = at.l3
     const data = pkt.l4 + UDP_HEADER_LEN
     const size = pkt.end - data
-    if (size > at.size || at.datagrams === MAX_PARTS || !sameHeaders(view, head, pkt)) return false
+    if (size > at.size || at.datagrams === this.#maxParts || !sameHeaders(view, head, pkt)) return false
     if (pkt.family === 4 && view.getUint16(pkt.l3 + IPV4_ID) !== ((at.id + at.datagrams) & 0xffff))
       return false
     const headers = data - pkt.l3

@@ -22,17 +22,23 @@ export interface Native {
   openTun(name: string, netns: string | null, extraFlags: number): number
   close(fd: number): void
   /**
-   * `headers`: for devices opened with IFF_VNET_HDR, whose headers of 12 bytes are read there, apart from the frames; else
-   * null. Written frames have theirs in front, within what `offsets` and `lengths` say. `sums`: those of frames read; of
-   * frames written what goes behind each: the number of the next part, 0 none, and IS_PART if it is one itself.
+   * For readBatch. `sums`: of the frames. `headers`: for devices opened with IFF_VNET_HDR, whose headers of 12 bytes are
+   * read there, apart from the frames; else null.
    */
-  createIo(
+  createReader(
     memory: Uint8Array,
     offsets: Int32Array,
     lengths: Int32Array,
     sums: Uint32Array,
     headers: Uint16Array | null,
   ): IoHandle
+  /**
+   * For writeBatch. `parts`: what goes behind each: the number of the next part, 0 none, and IS_PART if it is one itself.
+   * A device's header stands in front of the frame, within what `offsets` and `lengths` say.
+   */
+  createWriter(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, parts: Uint32Array): IoHandle
+  /** Parts that a frame may have, the first one too. */
+  readonly maxParts: number
   /** TUNSETVNETHDRSZ and TUNSETOFFLOAD; false: this kernel does not know all of the bits (TUN_F_*). */
   setOffload(fd: number, headerBytes: number, bits: number): boolean
   /**

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@
 #include <node_api.h>
 
 #define MAX_FDS 256
-/* Of a frame that is written. */
+/* Of a frame that is written; exported. */
 #define MAX_PARTS 64
 /* parts[i]: it goes behind another; the rest of it is the number of the one behind it, 0: none. */
 #define IS_PART 0x80000000u
@@ -42,13 +43,12 @@ struct io {
 	size_t memory_size;
 	int32_t *offsets;
 	int32_t *lengths;
-	/* Read: the frame's sum. Written: what goes behind it. */
-	union {
-		uint32_t *sums;
-		uint32_t *parts;
-	};
-	/* One per frame read, or NULL: the device has none. */
+	/* Of a reader: the frames' sums. */
+	uint32_t *sums;
+	/* Of a reader: one per frame, or NULL: the device has none. */
 	struct virtio_net_hdr_v1 *headers;
+	/* Of a writer: what goes behind each. */
+	uint32_t *parts;
 	uint32_t capacity;
 	napi_ref keep[5];
 };
@@ -246,35 +246,70 @@ static void io_free(napi_env env, void *data, void *hint)
 	free(io);
 }
 
-/* createIo(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums or parts: Uint32Array, headers: Uint16Array | null): handle */
-static napi_value js_create_io(napi_env env, napi_callback_info info)
+/*
+ * Memory, offsets and lengths, then an array of words for each frame, by way of `words`; `count` arguments are kept. NULL: an
+ * exception is pending.
+ */
+static struct io *io_new(napi_env env, const napi_value *argv, size_t words_at, size_t count)
+{
+	struct io *io = calloc(1, sizeof(*io));
+	uint32_t **words = (uint32_t **)((char *)io + words_at);
+	size_t offsets, lengths, n;
+
+	if (!io) {
+		fail(env, "io", ENOMEM);
+		return NULL;
+	}
+	if (!typed(env, argv[0], napi_uint8_array, (void **)&io->memory, &io->memory_size) ||
+	    !typed(env, argv[1], napi_int32_array, (void **)&io->offsets, &offsets) ||
+	    !typed(env, argv[2], napi_int32_array, (void **)&io->lengths, &lengths) ||
+	    !typed(env, argv[3], napi_uint32_array, (void **)words, &n)) {
+		free(io);
+		return NULL;
+	}
+	io->capacity = (uint32_t)(offsets < lengths ? offsets : lengths);
+	if (n < io->capacity)
+		io->capacity = (uint32_t)n;
+	for (size_t i = 0; i < count; i++)
+		napi_create_reference(env, argv[i], 1, &io->keep[i]);
+	return io;
+}
+
+/* createReader(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, sums: Uint32Array, headers: Uint16Array | null): handle */
+static napi_value js_create_reader(napi_env env, napi_callback_info info)
 {
 	napi_value argv[5], out;
 	napi_valuetype type;
-	size_t offsets, lengths, sums, headers = 0;
+	struct virtio_net_hdr_v1 *headers = NULL;
+	size_t words = SIZE_MAX;
 	struct io *io;
 
 	if (!args(env, info, 5, 5, argv, NULL))
 		return NULL;
 	napi_typeof(env, argv[4], &type);
-	io = calloc(1, sizeof(*io));
-	if (!io)
-		return fail(env, "createIo", ENOMEM);
-	if (!typed(env, argv[0], napi_uint8_array, (void **)&io->memory, &io->memory_size) ||
-	    !typed(env, argv[1], napi_int32_array, (void **)&io->offsets, &offsets) ||
-	    !typed(env, argv[2], napi_int32_array, (void **)&io->lengths, &lengths) ||
-	    !typed(env, argv[3], napi_uint32_array, (void **)&io->sums, &sums) ||
-	    (type != napi_null && !typed(env, argv[4], napi_uint16_array, (void **)&io->headers, &headers))) {
-		free(io);
+	if (type != napi_null && !typed(env, argv[4], napi_uint16_array, (void **)&headers, &words))
 		return NULL;
-	}
-	io->capacity = (uint32_t)(offsets < lengths ? offsets : lengths);
-	if (sums < io->capacity)
-		io->capacity = (uint32_t)sums;
-	if (io->headers && headers * sizeof(uint16_t) / sizeof(*io->headers) < io->capacity)
-		io->capacity = (uint32_t)(headers * sizeof(uint16_t) / sizeof(*io->headers));
-	for (int i = 0; i < (io->headers ? 5 : 4); i++)
-		napi_create_reference(env, argv[i], 1, &io->keep[i]);
+	io = io_new(env, argv, offsetof(struct io, sums), headers ? 5 : 4);
+	if (!io)
+		return NULL;
+	io->headers = headers;
+	if (words * sizeof(uint16_t) / sizeof(*headers) < io->capacity)
+		io->capacity = (uint32_t)(words * sizeof(uint16_t) / sizeof(*headers));
+	napi_create_external(env, io, io_free, NULL, &out);
+	return out;
+}
+
+/* createWriter(memory: Uint8Array, offsets: Int32Array, lengths: Int32Array, parts: Uint32Array): handle */
+static napi_value js_create_writer(napi_env env, napi_callback_info info)
+{
+	napi_value argv[4], out;
+	struct io *io;
+
+	if (!args(env, info, 4, 4, argv, NULL))
+		return NULL;
+	io = io_new(env, argv, offsetof(struct io, parts), 4);
+	if (!io)
+		return NULL;
 	napi_create_external(env, io, io_free, NULL, &out);
 	return out;
 }
@@ -552,15 +587,17 @@ NAPI_MODULE_INIT()
 	const napi_property_descriptor functions[] = {
 #define FUNCTION(name, callback) { name, NULL, callback, NULL, NULL, NULL, napi_enumerable, NULL }
 		FUNCTION("openTun", js_open_tun),       FUNCTION("close", js_close),
-		FUNCTION("createIo", js_create_io),     FUNCTION("readBatch", js_read_batch),
-		FUNCTION("writeBatch", js_write_batch), FUNCTION("poll", js_poll),
-		FUNCTION("wakeOpen", js_wake_open),     FUNCTION("wake", js_wake),
-		FUNCTION("wakeClear", js_wake_clear),   FUNCTION("peerUid", js_peer_uid),
-		FUNCTION("onesSum", js_ones_sum),       FUNCTION("setOffload", js_set_offload),
+		FUNCTION("createReader", js_create_reader),    FUNCTION("readBatch", js_read_batch),
+		FUNCTION("createWriter", js_create_writer),    FUNCTION("writeBatch", js_write_batch),
+		FUNCTION("wakeOpen", js_wake_open),            FUNCTION("wake", js_wake),
+		FUNCTION("wakeClear", js_wake_clear),          FUNCTION("poll", js_poll),
+		FUNCTION("onesSum", js_ones_sum),              FUNCTION("setOffload", js_set_offload),
 		FUNCTION("setSendBuffer", js_set_send_buffer), FUNCTION("ownFiles", js_own_files),
+		FUNCTION("peerUid", js_peer_uid),
 #undef FUNCTION
 	};
 
 	napi_define_properties(env, exports, sizeof(functions) / sizeof(functions[0]), functions);
+	napi_set_named_property(env, exports, "maxParts", number(env, MAX_PARTS));
 	return exports;
 }

@@ -38,28 +38,23 @@ export class LocalPort {
 
   /** A packet that INPUT accepted: its slot goes to the egress. Hot: does not allocate. */
   readonly #deliver = (pkt: Packet): boolean => {
-    const { memory, egress, devices } = this.#host
+    const { memory, offloads, devices } = this.#host
     if (pkt.proxyPort !== 0 && pkt.proxyPort !== pkt.dport && pkt.dport >= 0) {
       this.#ports.note(pkt, pkt.dport)
       setDestinationPort(pkt, memory, pkt.proxyPort)
     }
-    const length = pkt.end - pkt.l3
-    let slot = pkt.slot
-    let at = pkt.l3
+    let { slot } = pkt
     if (slot < 0) {
       slot = memory.take()
       if (slot < 0) return true
-      at = slot + HEADROOM
-      memory.bytes.copyWithin(at, pkt.l3, pkt.end)
+      const by = slot + HEADROOM - pkt.l3
+      memory.bytes.copyWithin(pkt.l3 + by, pkt.l3, pkt.end)
+      pkt.l3 += by
+      pkt.l4 += by
+      pkt.end += by
     }
     pkt.slot = -1
-    if (!pkt.csumPending) egress.send(devices.loopback.index, at, length, slot)
-    else {
-      pkt.l4 += at - pkt.l3
-      pkt.l3 = at
-      pkt.end = at + length
-      this.#host.offloads.send(pkt, devices.loopback, slot)
-    }
+    offloads.send(pkt, devices.loopback, slot)
     return true
   }
 

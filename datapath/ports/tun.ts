@@ -46,7 +46,7 @@ class TunPort {
   readonly txOffsets = new Int32Array(BATCH)
   readonly txLengths = new Int32Array(BATCH)
   readonly txSlots = new Int32Array(BATCH)
-  /** What goes behind each: see Native.createIo(). */
+  /** What goes behind each: see Native.createWriter(). */
   readonly txParts = new Uint32Array(BATCH)
   /** Of a frame that waits: its last part. */
   readonly txTails = new Int32Array(BATCH)
@@ -71,8 +71,8 @@ class TunPort {
     this.offloads = spec.offload
       ? (OFFLOADS.find((bits) => io.setOffload(this.fd, VNET_HEADER_LEN, bits)) ?? 0)
       : 0
-    this.rx = io.createIo(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
-    this.tx = io.createIo(memory.bytes, this.txOffsets, this.txLengths, this.txParts, null)
+    this.rx = io.createReader(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
+    this.tx = io.createWriter(memory.bytes, this.txOffsets, this.txLengths, this.txParts)
   }
 }
 
@@ -94,6 +94,7 @@ export type OnFrame = (
 export class TunPorts implements PartsEgress {
   readonly #memory: FrameMemory
   readonly #io: Native = native()
+  readonly maxParts = this.#io.maxParts
   readonly #ports: TunPort[] = []
   /** By ifindex. */
   readonly #byDevice: (TunPort | undefined)[] = []

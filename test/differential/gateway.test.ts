@@ -25,7 +25,7 @@ import { fold, sum } from '../../datapath/wire/checksum.ts'
 import { readCapture, writeCapture, writeFolder } from '../harness/capture.ts'
 import { decode, fragment, icmp, icmpError, tcp, udp } from '../harness/frames.ts'
 import { Gateway as Daemon, type Done, MAIN, run as runProgram } from '../harness/gateway.ts'
-import { whyNoKernel } from '../harness/kernel.ts'
+import { nativeProgram, whyNoKernel } from '../harness/kernel.ts'
 
 const why = whyNoKernel() ?? (existsSync(MAIN) ? null : 'dist is not built: npm run build')
 if (why !== null) console.warn(`NOT RUN: the gateway is not started: ${why}`)
@@ -56,8 +56,8 @@ const FOLDER = { 'host.yaml': YAML, 'iptables-save': RULES }
 const folder = (files: Record<string, string>): string => writeFolder(join(root, `host-${made++}`), files)
 
 class Gateway extends Daemon {
-  constructor(directory: string, socket = join(root, `socket-${made++}`)) {
-    super(directory, socket)
+  constructor(directory: string, socket = join(root, `socket-${made++}`), under: readonly string[] = []) {
+    super(directory, socket, under)
   }
 }
 const run = (argv: readonly string[], options: { socket?: string; input?: string | Buffer } = {}): Done =>
@@ -427,6 +427,14 @@ describe.skipIf(why !== null)('tunwall up', () => {
     const received = execFileSync('ip', ['netns', 'exec', B, 'cat', path], { encoding: 'utf8' })
     expect(Number(received)).toBeLessThan(count)
     await gateway.stop()
+  })
+
+  test('where unshare(2) is forbidden, as in containers, packets pass all the same', async () => {
+    const under = [nativeProgram('without-unshare')]
+    const gateway = await new Gateway(folder(FOLDER), undefined, under).ready()
+    const ping = spawnSync('ip', ['netns', 'exec', A, 'ping', '-c', '3', '-i', '0.1', '-w', '5', '10.0.2.2'])
+    expect([ping.status, ping.stderr.toString()]).toEqual([0, ''])
+    expect(await gateway.stop()).toBe(0)
   })
 
   test('the same frames through the gateway and through replay', async () => {

@@ -194,13 +194,13 @@ class Kernel {
       this.#memory.set(input.frame, VNET_HEADER_LEN)
       this.#offsets[0] = 0
       this.#lengths[0] = VNET_HEADER_LEN + input.frame.length
-      const tx = this.#io.createIo(this.#memory, this.#offsets, this.#lengths, new Uint32Array(64), null)
+      const tx = this.#io.createWriter(this.#memory, this.#offsets, this.#lengths, new Uint32Array(64))
       expect(this.#io.writeBatch(tx, this.#in, 0, 1)).toBe(1)
       expect(this.#lengths[0]).toBeGreaterThan(0)
     }
     const out: string[] = []
     for (const { name, fd, vnet } of this.#fds) {
-      const rx = this.#io.createIo(
+      const rx = this.#io.createReader(
         this.#memory,
         this.#offsets,
         this.#lengths,

@@ -168,7 +168,7 @@ describe.skipIf(why !== null)('TUN ports', () => {
     const io = native()
     const bytes = new Uint8Array(128)
     const [offsets, lengths] = [new Int32Array(1), new Int32Array(1)]
-    const tx = io.createIo(bytes, offsets, lengths, new Uint32Array(1), null)
+    const tx = io.createWriter(bytes, offsets, lengths, new Uint32Array(1))
     for (const id of numbers(BATCH + 3)) {
       bytes.set(back(id))
       lengths[0] = back(id).length

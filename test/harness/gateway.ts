@@ -33,9 +33,11 @@ export class Gateway {
   readonly ended: Promise<number | null>
   log = ''
 
-  constructor(directory: string, socket: string) {
+  /** `under`: a program that runs the rest of its command line, and its arguments. */
+  constructor(directory: string, socket: string, under: readonly string[] = []) {
     this.socket = socket
-    this.#child = spawn(process.execPath, [MAIN, 'up', '--host', directory, '--socket', this.socket])
+    const [program = '', ...argv] = [...under, process.execPath, MAIN]
+    this.#child = spawn(program, [...argv, 'up', '--host', directory, '--socket', this.socket])
     for (const stream of [this.#child.stdout!, this.#child.stderr!])
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.log += text

@@ -57,15 +57,17 @@ export function whyNoKernel(): string | null {
   return null
 }
 
-let binary: string | null = null
+const binaries = join(repositoryRoot(), 'test/harness/native')
+let isMade = false
 
-function oracleBinary(): string {
-  if (binary !== null) return binary
-  const dir = join(repositoryRoot(), 'test/harness/native')
-  const made = spawnSync('make', ['-s', '-C', dir], { encoding: 'utf8' })
-  if (made.status !== 0) throw new Error(`the oracle does not build:\n${made.stderr}`)
-  binary = join(dir, 'build/oracle')
-  return binary
+/** A program of native/, made before its first use. */
+export function nativeProgram(name: 'oracle' | 'without-unshare'): string {
+  if (!isMade) {
+    const made = spawnSync('make', ['-s', '-C', binaries], { encoding: 'utf8' })
+    if (made.status !== 0) throw new Error(`the programs of ${binaries} do not build:\n${made.stderr}`)
+    isMade = true
+  }
+  return join(binaries, 'build', name)
 }
 
 /** As in native/oracle.c. */
@@ -96,7 +98,7 @@ export class Oracle {
   #dead: Error | null = null
 
   constructor() {
-    this.#child = spawn(oracleBinary(), { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#child = spawn(nativeProgram('oracle'), { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#child.stdout!.on('data', (chunk: Buffer) => this.#read(chunk))
     this.#child.stdin!.on('error', () => {})
     this.#child.on('error', (e) => this.#die(e))
