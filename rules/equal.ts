@@ -25,7 +25,10 @@ export function sameBase(a: BaseMatch, b: BaseMatch): boolean {
   )
 }
 
-const sameAddress = (a: AddressMatch | null, b: AddressMatch | null): boolean => sameData(a, b)
+function sameAddress(a: AddressMatch | null, b: AddressMatch | null): boolean {
+  if (a === null || b === null) return a === b
+  return a.invert === b.invert && sameData(a.words, b.words) && sameData(a.mask, b.mask)
+}
 
 function sameTarget(a: TargetUse, b: TargetUse): boolean {
   if (a.kind === 'extension' && b.kind === 'extension')

@@ -410,6 +410,23 @@ function segmentEnd(line: string, from: number, end: number): number {
 /** Given, but the same as not given: 0.0.0.0/0. */
 const ANY: AddressMatch = { words: MASKS[0]!, mask: MASKS[0]!, invert: false }
 
+/** Its words are made when somebody asks: most rules have such addresses, and few are looked at before the next restore. */
+class Ipv4Match implements AddressMatch {
+  readonly word: number
+  readonly mask: Words
+  readonly invert: boolean
+
+  constructor(word: number, mask: Words, invert: boolean) {
+    this.word = word
+    this.mask = mask
+    this.invert = invert
+  }
+
+  get words(): Words {
+    return [this.word, 0, 0, 0]
+  }
+}
+
 /** `a.b.c.d` or `a.b.c.d/n`, without superfluous zeros; undefined for anything else. */
 function readNetwork(line: string, from: number, end: number, invert: boolean): AddressMatch | undefined {
   let word = 0
@@ -445,5 +462,5 @@ function readNetwork(line: string, from: number, end: number, invert: boolean): 
   }
   if (bits === 0 && !invert) return ANY
   const mask = MASKS[bits]!
-  return { words: [word & mask[0], 0, 0, 0], mask, invert }
+  return new Ipv4Match(word & mask[0], mask, invert)
 }
