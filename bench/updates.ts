@@ -10,13 +10,14 @@ import { median, ratio, table } from './stats.ts'
 
 const KINDS = ['tunwall', 'kernel', 'kernel-nft'] as const
 type Kind = (typeof KINDS)[number]
+const LOADED = 30_000
+const LARGEST = 150_000
 /** iptables-nft takes minutes for the last one. */
 const SIZES: readonly (readonly [rules: number, kinds: readonly Kind[]])[] = [
   [1000, KINDS],
-  [30_000, KINDS],
-  [150_000, ['tunwall', 'kernel']],
+  [LOADED, KINDS],
+  [LARGEST, ['tunwall', 'kernel']],
 ]
-const LOADED = 30_000
 const ROUNDS = 3
 const RULE = '-s 192.0.2.1/32 -p tcp -m tcp --dport 80 -j ACCEPT'
 const COMMANDS = [
@@ -79,7 +80,7 @@ export async function updates(): Promise<string> {
           rows,
         ),
         '',
-        await losses(labs, file(LOADED)),
+        await losses(labs, file),
       ].join('\n')
     })
   } finally {
@@ -87,23 +88,49 @@ export async function updates(): Promise<string> {
   }
 }
 
-async function losses(labs: Readonly<Record<Kind, Lab>>, file: string): Promise<string> {
+/** What goes on meanwhile, seconds of traffic, packets a second; iptables-nft takes minutes for the largest file. */
+const CHANGES: readonly (readonly [
+  string,
+  number,
+  number,
+  (file: (rules: number) => string) => string,
+  readonly Kind[],
+])[] = [
+  ['nothing', 1, PACE, () => 'true', KINDS],
+  ['10 rules one by one', 3, PACE, () => `for i in $(seq 10); do iptables -A FORWARD ${RULE}; done`, KINDS],
+  [`restore of ${LOADED} rules`, 3, PACE, (file) => `iptables-restore ${file(LOADED)}`, KINDS],
+  [
+    `restore of ${LARGEST} rules`,
+    6,
+    PACE,
+    (file) => `iptables-restore ${file(LARGEST)}`,
+    ['tunwall', 'kernel'],
+  ],
+  [
+    `restore of ${LARGEST} rules`,
+    6,
+    10 * PACE,
+    (file) => `iptables-restore ${file(LARGEST)}`,
+    ['tunwall', 'kernel'],
+  ],
+]
+
+async function losses(labs: Readonly<Record<Kind, Lab>>, file: (rules: number) => string): Promise<string> {
   const rows: string[][] = []
-  for (const [name, seconds, script] of [
-    ['nothing', 1, 'true'],
-    ['10 rules one by one', 3, `for i in $(seq 10); do iptables -A FORWARD ${RULE}; done`],
-    [`restore of ${LOADED} rules`, 3, `iptables-restore ${file}`],
-  ] as const) {
-    const cells: string[] = [name]
-    for (const kind of KINDS) {
-      const { offered, received } = await labs[kind].pacedUdp(seconds, PACE, () => labs[kind].tools(script))
+  for (const [name, seconds, pace, script, kinds] of CHANGES) {
+    const cells: string[] = [name, String(pace)]
+    for (const kind of kinds) {
+      const { offered, received } = await labs[kind].pacedUdp(seconds, pace, () =>
+        labs[kind].tools(script(file)),
+      )
       cells.push(`${Math.max(0, offered - received)} of ${offered}`)
     }
+    while (cells.length < 2 + KINDS.length) cells.push('')
     rows.push(cells)
   }
   return [
-    `Packets lost of ${PACE} a second while rules change:`,
+    'Packets lost while rules change:',
     '',
-    table(['meanwhile', 'tunwall', 'iptables-legacy', 'iptables-nft'], rows),
+    table(['meanwhile', 'packets/s', 'tunwall', 'iptables-legacy', 'iptables-nft'], rows),
   ].join('\n')
 }

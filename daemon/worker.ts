@@ -114,7 +114,7 @@ function openPorts(config: HostConfig, engine: Engine, tun: TunPorts): PortSumma
 
 /** Rules whose code is made in a turn that has no packets: a fraction of a millisecond. */
 const RULES_A_TURN = 16
-/** So long after a command nothing is made ahead: more of them may follow. */
+/** So long after a command nothing is made ahead: more of them may follow. So long after a packet others are expected. */
 const PAUSE_MS = 1000
 
 /** Characters that a follower is told in one turn at most; what is beyond is lost, as in a full netlink socket. */
@@ -159,6 +159,9 @@ class Gateway {
   #behind = false
   /** host.now from which code may be made ahead. */
   #warmAt = 0
+  /** Frames when that was last looked at, and host.now until which packets count as coming. */
+  #received = 0
+  #busyUntil = 0
   /** By performance.now(): when the command that runs lets packets through. */
   #sliceEnd = 0
   /** Calls that go on: what ends them, and what they have printed since the last turn. */
@@ -178,8 +181,9 @@ class Gateway {
       if (this.#logs.length < MAX_LOG_BACKLOG) this.#logs.push(traceLog(record, engine.host))
     }
     let steps = 0
-    engine.host.condResched = () =>
-      ++steps % STEPS === 0 && performance.now() >= this.#sliceEnd && this.#letThrough()
+    engine.host.condResched = () => {
+      if (++steps % STEPS === 0 && performance.now() >= this.#sliceEnd) this.#letThrough()
+    }
     this.#nflog = nflog === null ? null : new NflogFiles(engine.host, (name) => openIn(nflog, name))
   }
 
@@ -205,15 +209,13 @@ class Gateway {
     return more
   }
 
-  /** A turn in the midst of a command. Other commands wait: #serve() asks for them when this one has ended. True: packets came. */
-  #letThrough(): boolean {
-    const before = this.#tun.received
+  /** A turn in the midst of a command. Other commands wait: #serve() asks for them when this one has ended. */
+  #letThrough(): void {
     this.#tun.wait(0)
     let batches = 1
     while (this.#batch() && batches < BATCHES_A_TURN) batches++
     this.#betweenBatches()
     this.#sliceEnd = performance.now() + SLICE_MS
-    return this.#tun.received !== before
   }
 
   /** With nothing else to do, code is made that packets will ask for. False: there is none left, or not now. */
@@ -229,11 +231,19 @@ class Gateway {
     if (this.#behind || now >= this.#timersAt) {
       this.#timersAt = now + TIMERS_MS
       this.#behind = this.#engine.tick()
+      this.#lookBusy(now)
     }
     tun.flush()
     if (this.#following.size > 0) this.#tellFollowers()
     this.#nflog?.flush()
     if (this.#logs.length > 0) say({ kind: 'log', records: this.#logs.splice(0) })
+  }
+
+  #lookBusy(now: number): void {
+    const { received } = this.#tun
+    if (received !== this.#received) this.#busyUntil = now + PAUSE_MS
+    this.#received = received
+    this.#engine.host.isBusy = now < this.#busyUntil
   }
 
   #setClock(): void {

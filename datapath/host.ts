@@ -133,9 +133,11 @@ export class Host {
   wall = 0
   /**
    * Called by commands at each of their many small steps, where everything is in order: packets that wait may be taken
-   * then, as where the kernel calls cond_resched(). Commands wait for each other. True: packets came.
+   * then, as where the kernel calls cond_resched(). Commands wait for each other.
    */
-  condResched: () => boolean = () => false
+  condResched: () => void = () => {}
+  /** Packets came a moment ago: what the next would wait for is better made ahead. */
+  isBusy = false
 
   /** A host with one interface, lo (up, 127.0.0.1/8), no rules, no forwarding: a fresh network namespace. */
   constructor(options: HostOptions) {

@@ -172,14 +172,13 @@ export class LoadedTable {
     const gone: LoadedChain[] = []
     const stateful: Chain[] = []
     const long: Coming[] = []
-    let isBusy = false
     const prepare = (model: Chain, loaded: LoadedChain | undefined): void => {
       const next = this.#comingOf(model, loaded, edit)
       coming.push(next)
       if (next.version !== null && next.version.slots.count >= MANY_RULES) long.push(next)
     }
     for (const [name, model] of edit.chains) {
-      if (condResched()) isBusy = true
+      condResched()
       const loaded = this.chains.get(name)
       if (model === null) {
         if (loaded !== undefined) gone.push(loaded)
@@ -187,10 +186,10 @@ export class LoadedTable {
       else prepare(model, loaded)
     }
     for (const model of inOrder(stateful, this.name)) {
-      if (condResched()) isBusy = true
+      condResched()
       prepare(model, this.chains.get(model.name))
     }
-    if (isBusy && long.length > 0) {
+    if (this.env.host.isBusy && long.length > 0) {
       const byName = new Map(coming.map(({ model, chain }) => [model.name, chain]))
       for (const { chain, version } of long)
         chain.compileAhead(version!, (name) => byName.get(name) ?? this.chain(name), condResched)

@@ -36,7 +36,7 @@ export class Rig {
       tracker: null,
       now: 1000,
       wall: 1_700_000_000_000,
-      condResched: () => false,
+      condResched: () => {},
     } as unknown as Host
     this.ct = new Conntrack(this.host)
   }

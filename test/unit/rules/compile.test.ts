@@ -69,7 +69,7 @@ function env(): CompileEnv {
       devices,
       memory: { bytes: new Uint8Array() },
       random: { i32: () => 0 },
-      condResched: () => false,
+      condResched: () => {},
     },
     conntrack: {
       need: () => {
