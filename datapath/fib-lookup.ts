@@ -6,7 +6,7 @@
 //                  │  no match, throw, suppressed: the next rule
 //                  └─ unreachable, prohibit, blackhole: an error
 //
-// In front stands a direct-mapped cache of whole look-ups that a change of `generation` empties.
+// In front stands a cache of whole look-ups (route-cache.ts) that a change of `generation` empties.
 
 import type { Devices } from './device-table.ts'
 import { type Device, Scope } from './devices.ts'
@@ -25,6 +25,7 @@ import {
   Table,
   type Words,
 } from './route.ts'
+import { RouteCache } from './route-cache.ts'
 import { isErrorType, NarrowRoutes, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
 import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
@@ -81,11 +82,6 @@ export class Routing {
   }
 }
 
-const CACHE = 1024
-/** What addresses of a block have in common, see NarrowRoutes. */
-const BLOCK = ~0xff
-const CACHE_KEY = 8
-
 /** The hot half of the FIB: what look-ups ask and answer. fib.ts changes what stands in it. */
 export class FibLookup {
   /** Raised at every change of routes, rules or addresses. */
@@ -108,11 +104,7 @@ export class FibLookup {
   readonly #multipath: Multipath
   readonly #memory: FrameMemory
   readonly #key: FlowKey = newFlowKey()
-  readonly #cacheKeys = new Int32Array(CACHE * CACHE_KEY)
-  readonly #cacheRoutes: (RouteEntry | null)[] = new Array(CACHE).fill(null)
-  readonly #cacheFailures = new Int32Array(CACHE)
-  #cacheGeneration = -1
-  #devicesGeneration = -1
+  readonly #cache = new RouteCache()
   #namesGeneration = -1
   /** Routes that stand in no table, by RouteType and ifindex. */
   readonly #out: (RouteEntry | undefined)[][] = Array.from({ length: 6 }, () => [])
@@ -147,47 +139,14 @@ export class FibLookup {
     const rt = key.family === 4 ? this.v4 : this.v6
     if (this.#namesGeneration !== this.devices.generation) this.#resolveNames()
     if (key.family !== 4 || rt.asksPorts) return this.finish(this.walk(rt, key))
-    if (this.#cacheGeneration !== this.generation || this.#devicesGeneration !== this.devices.generation) {
-      this.#cacheGeneration = this.generation
-      this.#devicesGeneration = this.devices.generation
-      this.#cacheFailures.fill(-1)
-      this.#cacheRoutes.fill(null)
-    }
-    // With many destinations none would come twice; a block of 256 has one way, unless a route parts it.
-    const d0 = rt.custom || rt.narrow.partBlockOf(key.d0) ? key.d0 : key.d0 & BLOCK
-    const s0 = rt.asksSource ? key.s0 : 0
-    const tos = rt.asksTos ? key.tos & TOS_MASK : 0
-    const mark = rt.asksMark ? key.mark | 0 : 0
-    const iif = rt.asksIif ? key.iif : 0
-    const oif = key.oif
-    let h = Math.imul(
-      d0 ^ Math.imul(s0, 0x85ebca6b) ^ (oif << 8) ^ iif ^ (mark << 3) ^ (tos << 20),
-      0x9e3779b1,
-    )
-    h = (h ^ (h >>> 16)) & (CACHE - 1)
-    const keys = this.#cacheKeys
-    const k = h * CACHE_KEY
-    if (
-      keys[k] === d0 &&
-      keys[k + 1] === s0 &&
-      keys[k + 2] === oif &&
-      keys[k + 3] === iif &&
-      keys[k + 4] === mark &&
-      keys[k + 5] === tos &&
-      this.#cacheFailures[h] !== -1
-    ) {
-      this.failure = this.#cacheFailures[h] as RouteFailure
-      return this.#cacheRoutes[h]!
+    const cache = this.#cache
+    cache.follow(this.generation, this.devices.generation)
+    if (cache.find(rt, key)) {
+      this.failure = cache.failure
+      return cache.route
     }
     const route = this.finish(this.walk(rt, key))
-    keys[k] = d0
-    keys[k + 1] = s0
-    keys[k + 2] = oif
-    keys[k + 3] = iif
-    keys[k + 4] = mark
-    keys[k + 5] = tos
-    this.#cacheRoutes[h] = route
-    this.#cacheFailures[h] = this.failure
+    cache.keep(route, this.failure)
     return route
   }
 
