@@ -328,10 +328,13 @@ export class LoadedChain implements Counted, Callable, Owner {
     this.codes.set(this.head, made)
   }
 
-  /** Makes the code of a version that is not in force yet, while packets come. */
-  compileAhead(version: ChainVersion, callee: (name: string) => Callable, condResched: () => void): void {
+  /**
+   * Makes the code of a version that is not in force yet, of so many rules that those are made when a packet asks: by then
+   * all chains are in force that it jumps to. The index lasts longer than some of them: it asks by name for each rule.
+   */
+  compileAhead(version: ChainVersion, condResched: () => void): void {
     version.ahead = version.make(
-      this.#source((name) => callee(name).head, version),
+      this.#source((name) => this.#table.chain(name).head, version),
       condResched,
     )
   }

@@ -189,11 +189,7 @@ export class LoadedTable {
       condResched()
       prepare(model, this.chains.get(model.name))
     }
-    if (this.env.host.isBusy && long.length > 0) {
-      const byName = new Map(coming.map(({ model, chain }) => [model.name, chain]))
-      for (const { chain, version } of long)
-        chain.compileAhead(version!, (name) => byName.get(name) ?? this.chain(name), condResched)
-    }
+    if (this.env.host.isBusy) for (const { chain, version } of long) chain.compileAhead(version!, condResched)
     return { edit, coming, gone }
   }
 

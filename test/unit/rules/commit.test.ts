@@ -3,6 +3,7 @@
 // TUNWALL_RUNS for longer ones.
 
 import { expect, test } from 'vitest'
+import { Verdict } from '../../../datapath/hooks.ts'
 import type { Family } from '../../../datapath/packet.ts'
 import { Draw, packet, rule, ruleset, TableHost } from '../../harness/random-chains.ts'
 import { SEED_OF_RUN } from '../../harness/seed.ts'
@@ -84,4 +85,16 @@ function run(family: Family, seed: number): void {
 
 test.each([4, 6] as const)(`IPv%d: seeds from ${SEED_OF_RUN}`, (family) => {
   for (let i = 0; i < RUNS; i++) run(family, SEED_OF_RUN + i)
+})
+
+test('a rule that comes into a chain made ahead jumps to the chain of that name now', () => {
+  const host = new TableHost(4, 1)
+  host.host.isBusy = true
+  const many = Array.from({ length: LONG }, (_, i) => `-A FORWARD -s 10.1.${i >> 8}.${i & 255}\n`)
+  host.load(`*mangle\n:u0 - [0:0]\n${many.join('')}COMMIT\n`)
+  host.load('*mangle\n-X u0\nCOMMIT\n', true)
+  host.load('*mangle\n:u1 - [0:0]\n-A u1 -j DROP\n:u0 - [0:0]\n-A u0 -j ACCEPT\nCOMMIT\n', true)
+  host.load('*mangle\n-A FORWARD -s 10.0.0.2 -j u0\n-A FORWARD -j DROP\nCOMMIT\n', true)
+  const pkt = Object.assign(packet(new Draw(1, 4))(), { s0: 0x0a000002, proto: 47, fragOffset: 0 })
+  expect(host.forward(pkt)).toBe(Verdict.Accept)
 })
