@@ -31,7 +31,7 @@ export const PACKETS = 0
 export const BYTES = 1
 export const ORDER = 2
 
-/** Chains of more slots have records of their own. */
+/** Chains of more slots have records of their own: so have those whose code is cut into pieces, which know where they are. */
 const MOST_POOLED = 64
 const FEWEST = 8
 
@@ -182,6 +182,8 @@ export class RuleSlots implements Counted {
   /** The chain is gone: its records are others' from now on. */
   release(): void {
     if (this.store === this.#pool) this.#pool.give(this.base, this.#capacity)
+    // Functions that are kept for more code of their shape hold on to it.
+    else this.store.records = NO_RECORDS.records
     this.store = NO_RECORDS
     this.#capacity = 0
   }
