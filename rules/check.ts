@@ -496,7 +496,9 @@ function compare(
     edit.jump(callee, -1)
     edit.removed = true
   }
-  if (revived || (kept !== null && end !== oldEnd)) {
+  // Where rules went and others came, one that stays may now stand on the other side of the end, be that at the same place.
+  const ended = end !== oldEnd || (end >= head && end < head + come)
+  if (revived || (kept !== null && ended)) {
     edit.many = true
     edit.fresh.set(name, ALL)
   }

@@ -10,7 +10,8 @@ const USER = ['A', 'B', 'C', 'D']
 
 const VERDICTS = ['ACCEPT', 'DROP', 'RETURN']
 const ASKING = ['-p tcp -j ACCEPT', '-p all -j ACCEPT', '-j MARK --set-mark 1', '-p udp -j D']
-const MISPLACED = [
+/** May stand in some chains only. */
+export const MISPLACED = [
   '-j CLASSIFY --set-class 1:1',
   '-p tcp -j TCPMSS --clamp-mss-to-pmtu',
   '-m policy --dir in --pol none',
