@@ -1,0 +1,69 @@
+// What a rule says that it needs, as the reader of whole lines has gathered it, is what its extensions do when they are asked,
+// which the parser of commands leaves to them: all rows of test/extensions, in two tables each.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { BUILTIN, type Rule, TABLE_NAMES } from '../../../rules/model.ts'
+import {
+  isStateful,
+  makeStates,
+  Need,
+  needsTracking,
+  releaseStates,
+  rewrites,
+  setsOf,
+  traces,
+} from '../../../rules/needs.ts'
+import { repositoryRoot } from '../../harness/kernel.ts'
+import { OurHost } from '../../harness/rulesets.ts'
+
+/** Rules as iptables-save prints them: the line behind its chain, and that. */
+function rows(family: 4 | 6): (readonly [string, string])[] {
+  const folder = join(repositoryRoot(), 'test/extensions', family === 4 ? 'tables' : 'tables6')
+  const found = new Map<string, string>()
+  for (const file of readdirSync(folder))
+    for (const line of readFileSync(join(folder, file), 'latin1').split('\n')) {
+      const saved = /^S -A (\S+) (.*)$/.exec(line)
+      if (saved !== null) found.set(saved[2]!, saved[1]!)
+    }
+  return [...found]
+}
+
+test.each([4, 6] as const)('IPv%d', (family) => {
+  const ours = new OurHost()
+  const { tables } = ours.engine
+  const tool = family === 4 ? 'iptables-restore' : 'ip6tables-restore'
+  let known = 0
+  for (const [i, [options, saved]] of rows(family).entries()) {
+    for (const j of [i, i + 2]) {
+      const table = TABLE_NAMES[j % TABLE_NAMES.length]!
+      const chain = BUILTIN[table].find((name) => name === saved) ?? BUILTIN[table][0]!
+      const restore = (name: string): number =>
+        ours.ask({ tool, argv: [], stdin: `*${table}\n-A ${name} ${options}\nCOMMIT\n` }).code
+      const code = restore(chain)
+      const rule = code === 0 ? tables.table(family, table).chain(chain).model.rules[0]! : null
+      // Quotes are for the parser of commands.
+      expect([options, table, restore(`"${chain}"`)]).toEqual([options, table, code])
+      if (rule?.needs === undefined) continue
+      known++
+      const { base, matches, target, place } = rule
+      const asked: Rule = { base, matches, target, place }
+      const { env } = tables.table(family, table)
+      const states = makeStates(asked, env, family)
+      if (states !== null) releaseStates(asked, env, family)
+      // Some have none with these options.
+      if (states !== null) expect([options, rule.needs & Need.States]).toEqual([options, Need.States])
+      const answers = [
+        [Need.Tracking, needsTracking(asked)],
+        [Need.Tracing, traces(asked)],
+        [Need.Rewriting, rewrites(asked)],
+        [Need.States, isStateful(asked)],
+        [Need.Sets, setsOf(asked).length > 0],
+      ] as const
+      for (const [need, answer] of answers)
+        expect([options, need, (rule.needs & need) !== 0]).toEqual([options, need, answer])
+    }
+  }
+  expect(known).toBeGreaterThan(150)
+})
