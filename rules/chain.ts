@@ -12,7 +12,7 @@ import type { Codes, Made, Owner } from './compile/codes.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain, releaseLinear } from './compile/linear.ts'
 import type { Callable, ChainSource, StateHolders } from './compile/rule.ts'
-import { type Chain, type Counters, isVerdictAlone, type Rule } from './model.ts'
+import { type Chain, isVerdictAlone, type NewCounters, type Rule } from './model.ts'
 import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
 import { RuleSlots } from './slots.ts'
 import type { LoadedTable } from './tables.ts'
@@ -101,9 +101,13 @@ export class ChainVersion {
     return out
   }
 
-  setCounters(of: ReadonlyMap<number, Counters>): void {
-    for (const [index, { packets, bytes }] of of)
-      this.slots.setCounters(this.slots.at[index]!, packets, bytes)
+  setCounters(of: ReadonlyMap<number, NewCounters>): void {
+    const { slots } = this
+    for (const [index, { packets, bytes, seen }] of of) {
+      const slot = slots.at[index]!
+      if (seen === undefined) slots.setCounters(slot, packets, bytes)
+      else slots.tally(slot, packets - seen.packets, bytes - seen.bytes)
+    }
   }
 
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */
@@ -247,9 +251,9 @@ export class LoadedChain implements Counted, Callable, Owner {
     return this.#policyBytes
   }
 
-  setPolicyCounters({ packets, bytes }: Counters): void {
-    this.#policyPackets = packets
-    this.#policyBytes = bytes
+  setPolicyCounters({ packets, bytes, seen }: NewCounters): void {
+    this.#policyPackets = packets + (seen === undefined ? 0 : this.#policyPackets - seen.packets)
+    this.#policyBytes = bytes + (seen === undefined ? 0 : this.#policyBytes - seen.bytes)
   }
 
   /** Packets that the policy took. */

@@ -108,3 +108,8 @@ export const BUILTIN: Readonly<Record<TableName, readonly string[]>> = {
   filter: ['INPUT', 'FORWARD', 'OUTPUT'],
   security: ['INPUT', 'FORWARD', 'OUTPUT'],
 }
+
+/** What a commit sets. `seen`: what was counted when that was decided; what has come since then is added. */
+export interface NewCounters extends Counters {
+  readonly seen?: Counters
+}

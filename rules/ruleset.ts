@@ -15,6 +15,7 @@ import {
   BUILTIN,
   type Chain,
   type Counters,
+  type NewCounters,
   type Rule,
   TABLE_NAMES,
   type TableName,
@@ -124,7 +125,7 @@ class DraftChain {
   /** As Chain.needs. */
   needs: number | undefined
   /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. Null: none. */
-  set: Map<Rule, Counters> | null = null
+  set: Map<Rule, NewCounters> | null = null
   setPolicy: Counters | null = null
   /** What all jumps to it share; null until the first. */
   jump: (TargetUse & { readonly kind: 'jump' }) | null = null
@@ -152,8 +153,10 @@ class DraftChain {
 }
 
 const ZERO: Counters = { packets: 0, bytes: 0 }
+/** libiptc's COUNTER_MAP_NOMAP: what was counted will be lost, and is printed until then. */
+const UNMAPPED: Counters = { ...ZERO }
 
-function setCounters(chain: DraftChain, rule: Rule, counters: Counters): void {
+function setCounters(chain: DraftChain, rule: Rule, counters: NewCounters): void {
   chain.set ??= new Map()
   chain.set.set(rule, counters)
 }
@@ -181,10 +184,18 @@ export class Draft implements ChainSource {
   #named: DraftChain | null = null
   /** Since clear(): what is not drafted is gone, or is an empty built-in chain. */
   #cleared = false
+  /** Counters of chains in force when they were first asked for: packets may come while the draft is made. */
+  readonly #seen = new Map<string, ArrayLike<number>>()
+  /** Counters of policies when the draft was begun. */
+  readonly #seenPolicies = new Map<string, Counters>()
 
   constructor(view: TableView, links: Links) {
     this.view = view
     this.#links = links
+    for (const name of BUILTIN[view.name]) {
+      const { policyPackets, policyBytes } = view.chains.get(name)!
+      this.#seenPolicies.set(name, { packets: policyPackets, bytes: policyBytes })
+    }
   }
 
   /** Anything was edited, be it to the same: then the kernel is handed the table anew. */
@@ -231,29 +242,29 @@ export class Draft implements ChainSource {
   }
 
   policy(name: string): Counters & { readonly policy: 'ACCEPT' | 'DROP' } {
-    const drafted = this.#chains.get(name)
-    const loaded = this.view.chains.get(name)
-    const counters = drafted?.setPolicy ?? {
-      packets: loaded?.policyPackets ?? 0,
-      bytes: loaded?.policyBytes ?? 0,
-    }
+    const set = this.#chains.get(name)?.setPolicy ?? UNMAPPED
+    const counters = set === UNMAPPED ? (this.#seenPolicies.get(name) ?? ZERO) : set
     return { policy: this.chain(name)?.policy ?? 'ACCEPT', ...counters }
   }
 
-  /** Counters of a chain's rules: ask the result by rule and position. */
+  /** Counters of a chain's rules as they are printed: ask the result by rule and position. Those zeroed are, with the commit. */
   counters(name: string): (rule: Rule, index: number) => Counters {
+    const set = this.#chains.get(name)?.set
+    const count = this.#counted(name)
+    return (rule, index) => set?.get(rule)?.seen ?? count(rule, index)
+  }
+
+  /** The same as they will be after the commit, if no packet comes. */
+  #counted(name: string): (rule: Rule, index: number) => Counters {
     const drafted = this.#chains.get(name)
-    const loaded = this.view.chains.get(name)
-    let values: ArrayLike<number> | null = null
-    const at = (i: number): Counters => {
-      values ??= loaded!.counters
-      return { packets: values[i * 2]!, bytes: values[i * 2 + 1]! }
-    }
-    if (!drafted) return (_, index) => at(index)
-    const positions = new Map((loaded?.model.rules ?? []).map((rule, i) => [rule, i]))
+    const inForce = this.view.chains.get(name)
+    if (!drafted) return (_, index) => this.#seenOf(inForce!, index)
+    const positions = positionsOf(inForce)
     return (rule) => {
+      const set = drafted.set?.get(rule)
+      if (set !== undefined) return { packets: set.packets, bytes: set.bytes }
       const position = positions.get(rule)
-      return drafted.set?.get(rule) ?? (position === undefined ? ZERO : at(position))
+      return position === undefined ? ZERO : this.#seenOf(inForce!, position)
     }
   }
 
@@ -362,16 +373,21 @@ export class Draft implements ChainSource {
   zero(name: string): void {
     this.#must(name)
     const chain = this.#edit(name)
-    // libiptc zeroes what is in force; counters that this very draft has set stay.
-    for (const rule of chain.rules) if (!chain.set?.has(rule)) setCounters(chain, rule, ZERO)
-    if (chain.policy !== null) chain.setPolicy ??= ZERO
+    const positions = positionsOf(chain.old)
+    for (const rule of chain.rules) this.#zeroRule(chain, rule, positions.get(rule))
   }
 
   zeroNumber(name: string, number: number): void {
     const rule = this.#must(name).rules[number - 1]
     if (rule === undefined) tooBig('zero')
     const chain = this.#edit(name)
-    if (!chain.set?.has(rule!)) setCounters(chain, rule!, ZERO)
+    this.#zeroRule(chain, rule!, positionsOf(chain.old).get(rule!))
+  }
+
+  /** libiptc zeroes what is in force (`position`), but for what it has not seen; counters that this very draft has set stay. */
+  #zeroRule(chain: DraftChain, rule: Rule, position: number | undefined): void {
+    if (position === undefined || chain.set?.has(rule)) return
+    setCounters(chain, rule, { ...ZERO, seen: this.#seenOf(chain.old!, position) })
   }
 
   create(name: string): void {
@@ -395,7 +411,7 @@ export class Draft implements ChainSource {
     if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST')
     const chain = this.#must(old)
     if (this.isBuiltin(old)) refuse('ENOENT')
-    const count = this.counters(old)
+    const count = this.#counted(old)
     const set = new Map(chain.rules.map((rule, i) => [rule, count(rule, i)]))
     const references = this.references(old)
     this.#chains.set(old, null)
@@ -406,7 +422,7 @@ export class Draft implements ChainSource {
     if (references === 0) return
     for (const caller of this.names()) {
       if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) continue
-      const counters = this.counters(caller)
+      const counters = this.#counted(caller)
       const edited = this.#edit(caller)
       for (const [i, rule] of edited.rules.entries()) {
         if (calleeOf(rule) !== old || (rule.target.kind !== 'jump' && rule.target.kind !== 'goto')) continue
@@ -427,16 +443,17 @@ export class Draft implements ChainSource {
     if (policy !== 'ACCEPT' && policy !== 'DROP') refuse('EINVAL', 'Bad policy name')
     const chain = this.#edit(name)
     chain.policy = policy as 'ACCEPT' | 'DROP'
-    chain.setPolicy = counters ?? ZERO
+    chain.setPolicy = counters ?? UNMAPPED
   }
 
   /** What the commit changes. `condResched` is called for each chain. */
   edit(condResched?: () => unknown): TableEdit {
     const { chains: inForce } = this.view
     const chains = new Map<string, Chain | null>()
-    const counters = new Map<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>()
-    // libiptc loses the policy counters of a table that it writes, all but those it is told to set.
-    for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: ZERO })
+    const counters = new Map<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>()
+    // libiptc loses the policy counters that it has seen of a table that it writes, all but those it is told to set.
+    const lost = (name: string): NewCounters => ({ ...ZERO, seen: this.#seenPolicies.get(name)! })
+    for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: lost(name) })
     if (this.#cleared && this.#someAreGone())
       for (const name of inForce.keys()) {
         condResched?.()
@@ -452,13 +469,16 @@ export class Draft implements ChainSource {
       chains.set(name, model)
       const { policy, rules } = chain
       if (chain.set === null && chain.setPolicy === null) continue
-      const positions = new Map<number, Counters>()
+      const positions = new Map<number, NewCounters>()
       if (chain.set !== null)
         for (let i = 0; i < rules.length; i++) {
           const value = chain.set.get(rules[i]!)
           if (value !== undefined) positions.set(i, value)
         }
-      counters.set(name, { ...(policy !== null && { policy: chain.setPolicy ?? ZERO }), rules: positions })
+      counters.set(name, {
+        ...(policy !== null && { policy: chain.setPolicy ?? lost(name) }),
+        rules: positions,
+      })
     }
     return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters }
   }
@@ -483,6 +503,16 @@ export class Draft implements ChainSource {
   }
 
   // --- inside
+
+  #seenOf(chain: ChainView, position: number): Counters {
+    const { name } = chain.model
+    let seen = this.#seen.get(name)
+    if (seen === undefined) {
+      seen = chain.counters
+      this.#seen.set(name, seen)
+    }
+    return { packets: seen[position * 2]!, bytes: seen[position * 2 + 1]! }
+  }
 
   #forgetLast(): void {
     this.#last = null
@@ -550,6 +580,10 @@ export class Draft implements ChainSource {
     return this.#references
   }
 }
+
+/** Where its rules stand, by rule. */
+const positionsOf = (chain: ChainView | undefined): ReadonlyMap<Rule, number> =>
+  new Map(chain?.model.rules.map((rule, i) => [rule, i]))
 
 function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
   return a.length === b.length && a.every((rule, i) => rule === b[i])

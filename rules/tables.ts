@@ -20,7 +20,7 @@ import { Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
-import { BUILTIN, type Chain, type Counters, type Rule, type TableName } from './model.ts'
+import { BUILTIN, type Chain, type NewCounters, type Rule, type TableName } from './model.ts'
 import { isStateful, lacks, makeStates, Need, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { changedRange, RecordPool } from './slots.ts'
@@ -33,7 +33,7 @@ export interface TableEdit {
   /** No rule of before is among the new ones. */
   readonly anew?: boolean
   /** New values of counters (restore -c, -Z, -c PKTS BYTES): policy by chain, and rules by position, of `chains` alone. */
-  readonly counters?: ReadonlyMap<string, { policy?: Counters; rules?: ReadonlyMap<number, Counters> }>
+  readonly counters?: ReadonlyMap<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>
 }
 
 const HOOK_OF: Readonly<Record<string, Hook>> = {
@@ -75,7 +75,7 @@ interface TableCommit {
 }
 
 const NO_STATES: MadeStates = new Map<Rule, StateHolders | null>()
-const NO_COUNTERS: ReadonlyMap<number, Counters> = new Map()
+const NO_COUNTERS: ReadonlyMap<number, NewCounters> = new Map()
 /** A packet waits for milliseconds while the code for so many rules is made. */
 const MANY_RULES = 512
 

@@ -223,11 +223,14 @@ function print(wish: Wish, flow: Flow, wall: number, command: Happening): string
 /** Entries of a family, 0 all, as a dump meets them: packets may come, and entries end, between two of them. */
 function* dump(ct: Conntrack, family: number): Generator<number> {
   const found: number[] = []
+  const fits = (entry: number): boolean =>
+    family === 0 || (ct.table.words[entry * STRIDE + META]! & 0xff) === family
   ct.forEach((entry) => {
-    if (family === 0 || (ct.table.words[entry * STRIDE + META]! & 0xff) === family) found.push(entry)
+    if (fits(entry)) found.push(entry)
   })
   for (const entry of found) {
-    if (ct.isListed(entry)) yield entry
+    // Another connection may have its place by now.
+    if (ct.isListed(entry) && fits(entry)) yield entry
     ct.host.condResched()
   }
 }

@@ -13,6 +13,7 @@ import { compare } from '../harness/commands-compare.ts'
 import { RealCommands } from '../harness/commands-real.ts'
 import { knownExtensions } from '../harness/commands-words.ts'
 import { SeededRandom } from '../harness/frames.ts'
+import { restoreEdits } from '../harness/restore-edits.ts'
 
 const SESSIONS = Number(process.env.TUNWALL_SESSIONS ?? 40)
 const COMMANDS = 40
@@ -60,6 +61,29 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
 
   test.each(['iptables', 'ip6tables'] as const)(`%s: chains that end early, seed ${SEED}`, (tool) => {
     expect(compare(chainEdits(new SeededRandom(SEED), tool, 150)) ?? '').toBe('')
+  })
+
+  test.each(['iptables', 'ip6tables'] as const)(`%s: edits of restored tables, seed ${SEED}`, (tool) => {
+    for (let seed = SEED; seed < SEED + Math.ceil(SESSIONS / 20); seed++)
+      expect(compare(restoreEdits(new SeededRandom(seed), tool, 60)) ?? '').toBe('')
+  })
+
+  test.each([
+    ['-Z A', '-S A -v'],
+    ['-A A -p tcp', '-Z A', '-L A -v'],
+    ['-Z A 1', '-S A -v', '-E A B'],
+    ['-P INPUT DROP', '-S -v', '-Z'],
+    // The verdict at the same place as before, and a loop in front of it now.
+    ['-D A 1', '-D A 1', '-A A -j ACCEPT'],
+  ])('restored without flushing: %j', (...lines) => {
+    const table = [':INPUT ACCEPT [3:4]', ':A - [0:0]', '[1:2] -A INPUT -j A']
+    const rules = ['[5:6] -A A -p tcp -j ACCEPT', '[7:8] -A A -j ACCEPT', '-A A -j A']
+    const restore = (argv: readonly string[], text: readonly string[]): Call => ({
+      tool: 'iptables-restore',
+      argv,
+      stdin: `*filter\n${text.join('\n')}\nCOMMIT\n`,
+    })
+    expect(compare([restore(['-c'], [...table, ...rules]), restore(['-n'], lines)]) ?? '').toBe('')
   })
 
   test('lines that once differed', () => {

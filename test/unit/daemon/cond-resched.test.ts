@@ -47,6 +47,47 @@ test('conntrack -D leaves alone what came since it began', () => {
   ])
 })
 
+test('conntrack -D -f ipv4 leaves alone what came in the place of one that ended', () => {
+  const { ours, engine } = withConnections()
+  atStep(engine, 1, () => {
+    engine.conntrack.flush()
+    for (let i = 0; i < CONNECTIONS; i++) {
+      const late = `-I -p udp -s fd00::1 -d fd00::2 --sport ${1000 + i} --dport 53 -t 60`
+      expect(ours.ask({ tool: 'conntrack', argv: late.split(' ') }).code).toBe(0)
+    }
+  })
+  const { stdout } = ours.ask({ tool: 'conntrack', argv: ['-D', '-f', 'ipv4'] })
+  expect(linesOf(stdout)).toHaveLength(1)
+  expect(linesOf(ours.ask({ tool: 'conntrack', argv: ['-L', '-f', 'ipv6'] }).stdout)).toHaveLength(
+    CONNECTIONS,
+  )
+})
+
+test('-L -Z: what comes meanwhile is listed, or is counted afterwards', () => {
+  const { ours, engine } = withConnections()
+  for (let i = 0; i < 20; i++) ours.ask({ tool: 'iptables', argv: ['-A', 'INPUT', '-p', String(i + 1)] })
+  const input = engine.tables.table(4, 'filter').chain('INPUT')
+  let came = 0
+  const packet = (): void => {
+    came++
+    for (let slot = 0; slot < input.slots.count; slot++) input.slots.tally(slot, 1, 60)
+    input.tally(0, 1, 60)
+  }
+  const counted = (text: string): number[] =>
+    linesOf(text)
+      .filter((line) => /^(-P|-A|:|\[.* -A) ?INPUT/.test(line))
+      .map((line) => Number(/(?:-c |\[)(\d+)/.exec(line)![1]))
+  packet()
+  engine.host.condResched = packet
+  const { stdout } = ours.ask({ tool: 'iptables', argv: ['-v', '-S', 'INPUT', '-Z'] })
+  engine.host.condResched = () => {}
+  const left = counted(ours.ask({ tool: 'iptables-save', argv: ['-c', '-t', 'filter'] }).stdout)
+  expect(came).toBeGreaterThan(20)
+  expect(counted(stdout).map((listed, i) => listed + left[i]!)).toEqual(
+    Array.from({ length: 22 }, () => came),
+  )
+})
+
 test('elements of ipset restore are there one after the other, and all at the end', () => {
   const { engine, ...rest } = withConnections()
   const adds = Array.from({ length: 100 }, (_, i) => `add s 10.1.${i}.1\n`)
