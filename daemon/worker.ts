@@ -194,6 +194,8 @@ class Gateway {
       const more = this.#batch()
       if (!more || this.#behind || ++batches === BATCHES_A_TURN) {
         batches = 0
+        // It starts programs, which take milliseconds: once after a command that changes routes, not in its midst.
+        this.#local?.namespace.sync()
         this.#betweenBatches()
       }
       const atOnce = more || (!this.#behind && this.#warm())
@@ -226,7 +228,6 @@ class Gateway {
 
   #betweenBatches(): void {
     const tun = this.#tun
-    this.#local?.namespace.sync()
     const { now } = this.#engine.host
     if (this.#behind || now >= this.#timersAt) {
       this.#timersAt = now + TIMERS_MS
