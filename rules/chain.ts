@@ -12,7 +12,7 @@ import type { Codes, Made, Owner } from './compile/codes.ts'
 import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain, releaseLinear } from './compile/linear.ts'
 import type { Callable, ChainSource, StateHolders } from './compile/rule.ts'
-import { type Chain, isVerdictAlone, type NewCounters, type Rule } from './model.ts'
+import { type Chain, type Counters, isVerdictAlone, type NewCounters, type Rule } from './model.ts'
 import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
 import { RuleSlots } from './slots.ts'
 import type { LoadedTable } from './tables.ts'
@@ -108,6 +108,20 @@ export class ChainVersion {
       if (seen === undefined) slots.setCounters(slot, packets, bytes)
       else slots.tally(slot, packets - seen.packets, bytes - seen.bytes)
     }
+  }
+
+  /** What a rule has counted since `seen`. */
+  countedSince(index: number, seen: Counters): Counters {
+    const slot = this.slots.at[index]!
+    return {
+      packets: this.slots.packetsOf(slot) - seen.packets,
+      bytes: this.slots.bytesOf(slot) - seen.bytes,
+    }
+  }
+
+  /** A new rule goes on from what another has counted. */
+  carry(index: number, { packets, bytes }: Counters): void {
+    this.slots.setCounters(this.slots.at[index]!, packets, bytes)
   }
 
   /** As the kernel's checkentry, which runs for every rule whenever a table is replaced. */

@@ -21,7 +21,7 @@ import {
   type TableName,
   type TargetUse,
 } from './model.ts'
-import type { TableEdit } from './tables.ts'
+import type { MovedCounters, TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'
 import { own } from './text/line.ts'
 import { VERDICTS } from './text/registry.ts'
@@ -120,6 +120,8 @@ class DraftChain {
   readonly name: string
   /** The chain in force of that name. */
   readonly old: ChainView | undefined
+  /** The one in force whose rules it began with: another if it has been renamed. */
+  readonly origin: ChainView | undefined
   policy: 'ACCEPT' | 'DROP' | null
   rules: Rule[]
   /** As Chain.needs. */
@@ -130,9 +132,16 @@ class DraftChain {
   /** What all jumps to it share; null until the first. */
   jump: (TargetUse & { readonly kind: 'jump' }) | null = null
 
-  constructor(name: string, old: ChainView | undefined, policy: DraftChain['policy'], copied: Chain | null) {
+  constructor(
+    name: string,
+    old: ChainView | undefined,
+    policy: DraftChain['policy'],
+    copied: Chain | null,
+    origin = old,
+  ) {
     this.name = name
     this.old = old
+    this.origin = origin
     this.policy = policy
     this.rules = copied === null ? [] : copied.rules.slice()
     this.needs = copied === null ? 0 : copied.needs
@@ -153,6 +162,7 @@ class DraftChain {
 }
 
 const ZERO: Counters = { packets: 0, bytes: 0 }
+const NONE_CARRIED: ReadonlyMap<number, MovedCounters> = new Map()
 /** libiptc's COUNTER_MAP_NOMAP: what was counted will be lost, and is printed until then. */
 const UNMAPPED: Counters = { ...ZERO }
 
@@ -182,6 +192,8 @@ export class Draft implements ChainSource {
   #last: DraftChain | null = null
   /** The one that chainName() found last: the next rule is for it. */
   #named: DraftChain | null = null
+  /** Rules that jump to a chain under its new name, and what they were before. */
+  readonly #redirected = new Map<Rule, Rule>()
   /** Since clear(): what is not drafted is gone, or is an empty built-in chain. */
   #cleared = false
   /** Counters of chains in force when they were first asked for: packets may come while the draft is made. */
@@ -249,30 +261,41 @@ export class Draft implements ChainSource {
 
   /** Counters of a chain's rules as they are printed: ask the result by rule and position. Those zeroed are, with the commit. */
   counters(name: string): (rule: Rule, index: number) => Counters {
-    const set = this.#chains.get(name)?.set
-    const count = this.#counted(name)
-    return (rule, index) => set?.get(rule)?.seen ?? count(rule, index)
-  }
-
-  /** The same as they will be after the commit, if no packet comes. */
-  #counted(name: string): (rule: Rule, index: number) => Counters {
     const drafted = this.#chains.get(name)
-    const inForce = this.view.chains.get(name)
-    if (!drafted) return (_, index) => this.#seenOf(inForce!, index)
-    const positions = positionsOf(inForce)
+    if (!drafted) {
+      const inForce = this.view.chains.get(name)!
+      return (_, index) => this.#seenOf(inForce, index)
+    }
+    const { set, origin } = drafted
+    const positions = this.#positionsIn(origin)
     return (rule) => {
-      const set = drafted.set?.get(rule)
-      if (set !== undefined) return { packets: set.packets, bytes: set.bytes }
-      const position = positions.get(rule)
-      return position === undefined ? ZERO : this.#seenOf(inForce!, position)
+      const value = set?.get(rule)
+      if (value !== undefined) return value.seen ?? value
+      const position = positions(rule)
+      return position === undefined ? ZERO : this.#seenOf(origin!, position)
     }
   }
 
-  /** Rules of a chain that no commit has seen yet. */
-  isNew(name: string): (rule: Rule) => boolean {
-    if (!this.#chains.get(name)) return () => false
-    const loaded = new Set(this.view.chains.get(name)?.model.rules ?? [])
-    return (rule) => !loaded.has(rule)
+  /** Where rules stand in a chain in force, be that under another name of what they jump to. */
+  #positionsIn(chain: ChainView | undefined): (rule: Rule) => number | undefined {
+    const positions = new Map(chain?.model.rules.map((rule, i) => [rule, i]))
+    return (rule) => positions.get(this.#before(rule))
+  }
+
+  /** The rule as it was before what it jumps to was renamed. */
+  #before(rule: Rule): Rule {
+    return this.#redirected.get(rule) ?? rule
+  }
+
+  /** For rules of a chain that no commit has seen yet: what they jumped to when they were drafted. Null: others. */
+  newCallees(name: string): (rule: Rule) => string | null {
+    const drafted = this.#chains.get(name)
+    if (!drafted) return () => null
+    const loaded = new Set(drafted.origin?.model.rules)
+    return (rule) => {
+      const before = this.#before(rule)
+      return loaded.has(before) ? null : calleeOf(before)
+    }
   }
 
   references(name: string): number {
@@ -373,21 +396,22 @@ export class Draft implements ChainSource {
   zero(name: string): void {
     this.#must(name)
     const chain = this.#edit(name)
-    const positions = positionsOf(chain.old)
-    for (const rule of chain.rules) this.#zeroRule(chain, rule, positions.get(rule))
+    const positions = this.#positionsIn(chain.origin)
+    for (const rule of chain.rules) this.#zeroRule(chain, rule, positions(rule))
   }
 
   zeroNumber(name: string, number: number): void {
     const rule = this.#must(name).rules[number - 1]
     if (rule === undefined) tooBig('zero')
     const chain = this.#edit(name)
-    this.#zeroRule(chain, rule!, positionsOf(chain.old).get(rule!))
+    const position = chain.origin?.model.rules.indexOf(this.#before(rule!)) ?? -1
+    this.#zeroRule(chain, rule!, position < 0 ? undefined : position)
   }
 
   /** libiptc zeroes what is in force (`position`), but for what it has not seen; counters that this very draft has set stay. */
   #zeroRule(chain: DraftChain, rule: Rule, position: number | undefined): void {
     if (position === undefined || chain.set?.has(rule)) return
-    setCounters(chain, rule, { ...ZERO, seen: this.#seenOf(chain.old!, position) })
+    setCounters(chain, rule, { ...ZERO, seen: this.#seenOf(chain.origin!, position) })
   }
 
   create(name: string): void {
@@ -411,30 +435,37 @@ export class Draft implements ChainSource {
     if (this.isChain(name) || VERDICTS.has(name)) refuse('EEXIST')
     const chain = this.#must(old)
     if (this.isBuiltin(old)) refuse('ENOENT')
-    const count = this.#counted(old)
-    const set = new Map(chain.rules.map((rule, i) => [rule, count(rule, i)]))
     const references = this.references(old)
+    const drafted = this.#chains.get(old)
+    const { view } = this
+    const origin = drafted ? drafted.origin : view.chains.get(old)
+    const renamed = new DraftChain(name, view.chains.get(name), null, chain, origin)
+    renamed.set = drafted?.set ?? null
     this.#chains.set(old, null)
     this.#forgetLast()
-    const renamed = new DraftChain(name, this.view.chains.get(name), null, chain)
-    renamed.set = set
     this.#chains.set(name, renamed)
-    if (references === 0) return
-    for (const caller of this.names()) {
-      if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) continue
-      const counters = this.#counted(caller)
-      const edited = this.#edit(caller)
-      for (const [i, rule] of edited.rules.entries()) {
-        if (calleeOf(rule) !== old || (rule.target.kind !== 'jump' && rule.target.kind !== 'goto')) continue
-        const { base, matches, place } = rule
-        const moved: Rule = { base, matches, place, target: { kind: rule.target.kind, chain: name } }
-        setCounters(edited, moved, counters(rule, i))
+    if (references > 0) for (const caller of this.names()) this.#redirect(caller, old, name)
+  }
+
+  /** Jumps of a chain to `old` go to the chain `name` from now on. What they have counted and what is set stays. */
+  #redirect(caller: string, old: string, name: string): void {
+    if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) return
+    const edited = this.#edit(caller)
+    for (const [i, rule] of edited.rules.entries()) {
+      const { base, matches, place, target } = rule
+      if ((target.kind !== 'jump' && target.kind !== 'goto') || target.chain !== old) continue
+      const moved: Rule = { base, matches, place, target: { kind: target.kind, chain: name } }
+      this.#redirected.set(moved, this.#before(rule))
+      this.#redirected.delete(rule)
+      const set = edited.set?.get(rule)
+      if (set !== undefined) {
+        setCounters(edited, moved, set)
         edited.set?.delete(rule)
-        edited.rules[i] = moved
-        edited.mayNeed(moved)
-        this.#count(rule, -1)
-        this.#count(moved, 1)
       }
+      edited.rules[i] = moved
+      edited.mayNeed(moved)
+      this.#count(rule, -1)
+      this.#count(moved, 1)
     }
   }
 
@@ -451,6 +482,7 @@ export class Draft implements ChainSource {
     const { chains: inForce } = this.view
     const chains = new Map<string, Chain | null>()
     const counters = new Map<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>()
+    const moved: MovedCounters[] = []
     // libiptc loses the policy counters that it has seen of a table that it writes, all but those it is told to set.
     const lost = (name: string): NewCounters => ({ ...ZERO, seen: this.#seenPolicies.get(name)! })
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: lost(name) })
@@ -468,19 +500,38 @@ export class Draft implements ChainSource {
       const model = this.#modelOf(chain)
       chains.set(name, model)
       const { policy, rules } = chain
+      const carried = this.#carried(chain)
+      moved.push(...carried.values())
       if (chain.set === null && chain.setPolicy === null) continue
       const positions = new Map<number, NewCounters>()
       if (chain.set !== null)
         for (let i = 0; i < rules.length; i++) {
           const value = chain.set.get(rules[i]!)
-          if (value !== undefined) positions.set(i, value)
+          if (value !== undefined && !carried.has(i)) positions.set(i, value)
         }
       counters.set(name, {
         ...(policy !== null && { policy: chain.setPolicy ?? lost(name) }),
         rules: positions,
       })
     }
-    return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters }
+    return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters, moved }
+  }
+
+  /** By position: the chain's rules that go on counting where others do now, be that since it, or a chain that they jump to, was renamed. */
+  #carried(chain: DraftChain): ReadonlyMap<number, MovedCounters> {
+    const { name, origin, old, rules } = chain
+    const renamed = origin !== old
+    if (origin === undefined || !(renamed || this.#redirected.size > 0)) return NONE_CARRIED
+    const carried = new Map<number, MovedCounters>()
+    const positions = this.#positionsIn(origin)
+    for (const [i, rule] of rules.entries()) {
+      const position = renamed || this.#redirected.has(rule) ? positions(rule) : undefined
+      const set = chain.set?.get(rule)
+      if (position === undefined || (set !== undefined && set.seen === undefined)) continue
+      const from = { chain: origin.model.name, rule: position }
+      carried.set(i, { from, to: { chain: name, rule: i }, seen: set?.seen ?? ZERO })
+    }
+    return carried
   }
 
   #modelOf({ name, old, policy, rules, needs }: DraftChain): Chain {
@@ -581,10 +632,6 @@ export class Draft implements ChainSource {
   }
 }
 
-/** Where its rules stand, by rule. */
-const positionsOf = (chain: ChainView | undefined): ReadonlyMap<Rule, number> =>
-  new Map(chain?.model.rules.map((rule, i) => [rule, i]))
-
 function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
   return a.length === b.length && a.every((rule, i) => rule === b[i])
 }
@@ -609,8 +656,12 @@ export class MemoryStore implements TableStore {
   }
 
   commit(edits: readonly TableEdit[]): void {
-    for (const { family, table, chains, counters } of edits) {
+    for (const { family, table, chains, counters, moved = [] } of edits) {
       const into = this.#get(family, table).chains
+      const carried = moved.map(({ from, seen }) => {
+        const values = into.get(from.chain)!.counters
+        return [values[from.rule * 2]! - seen.packets, values[from.rule * 2 + 1]! - seen.bytes]
+      })
       for (const [name, model] of chains) {
         if (model === null) {
           into.delete(name)
@@ -639,6 +690,12 @@ export class MemoryStore implements TableStore {
         for (const [i, value] of set.rules ?? []) values.set([value.packets, value.bytes], i * 2)
         const { packets, bytes } = set.policy ?? { packets: chain.policyPackets, bytes: chain.policyBytes }
         into.set(name, { ...chain, counters: values, policyPackets: packets, policyBytes: bytes })
+      }
+      for (const [i, { to }] of moved.entries()) {
+        const chain = into.get(to.chain)!
+        const values = Float64Array.from(chain.counters)
+        values.set(carried[i]!, to.rule * 2)
+        into.set(to.chain, { ...chain, counters: values })
       }
     }
   }

@@ -20,7 +20,7 @@ import { Shapes } from './compile/shapes.ts'
 import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
-import { BUILTIN, type Chain, type NewCounters, type Rule, type TableName } from './model.ts'
+import { BUILTIN, type Chain, type Counters, type NewCounters, type Rule, type TableName } from './model.ts'
 import { isStateful, lacks, makeStates, Need, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { changedRange, RecordPool } from './slots.ts'
@@ -34,6 +34,22 @@ export interface TableEdit {
   readonly anew?: boolean
   /** New values of counters (restore -c, -Z, -c PKTS BYTES): policy by chain, and rules by position, of `chains` alone. */
   readonly counters?: ReadonlyMap<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>
+  /** New rules, none of `counters`, that go on counting where others do that are gone then. */
+  readonly moved?: readonly MovedCounters[]
+}
+
+/** Where a rule stands, from 0. */
+interface RulePlace {
+  readonly chain: string
+  readonly rule: number
+}
+
+export interface MovedCounters {
+  /** In force. */
+  readonly from: RulePlace
+  readonly to: RulePlace
+  /** What of it is left behind. */
+  readonly seen: Counters
 }
 
 const HOOK_OF: Readonly<Record<string, Hook>> = {
@@ -75,6 +91,7 @@ interface TableCommit {
 }
 
 const NO_STATES: MadeStates = new Map<Rule, StateHolders | null>()
+const NONE_MOVED: readonly MovedCounters[] = []
 const NO_COUNTERS: ReadonlyMap<number, NewCounters> = new Map()
 /** A packet waits for milliseconds while the code for so many rules is made. */
 const MANY_RULES = 512
@@ -214,6 +231,10 @@ export class LoadedTable {
   /** Puts in force what prepare() has made, between two packets. Returns what is not in force any more: see finish(). */
   swap({ edit, coming, gone }: TableCommit): ChainVersion[] {
     this.flows.invalidate()
+    const { moved = NONE_MOVED } = edit
+    const carried = moved.map(({ from, seen }) =>
+      this.chain(from.chain).version.countedSince(from.rule, seen),
+    )
     const rewriting = this.#rewriting
     const ended: ChainVersion[] = []
     for (const chain of gone) ended.push(this.#remove(chain))
@@ -236,6 +257,7 @@ export class LoadedTable {
     for (const { version } of this.#stateful) if (!fresh.has(version)) version.resetState()
     for (const [name, { policy }] of edit.counters ?? [])
       if (policy) this.chain(name).setPolicyCounters(policy)
+    for (const [i, { to }] of moved.entries()) this.chain(to.chain).version.carry(to.rule, carried[i]!)
     this.#followTracking()
     return ended
   }

@@ -225,15 +225,15 @@ function listRules(command: Command, draft: Draft, sink: Sink): void {
     }
   for (const name of names) {
     const counters = draft.counters(name)
-    const isNew = draft.isNew(name)
+    const newCallee = draft.newCallees(name)
     for (const [index, rule] of draft.rules(name).entries())
       if (command.number === 0 || command.number === index + 1) {
         const text = saveRule(name, rule, draft.view.family, style, counters(rule, index))
-        const { target } = rule
-        // Until it is committed a jump is a target of that name (print_rule4).
-        if (target !== null && (target.kind === 'jump' || target.kind === 'goto') && isNew(rule)) {
-          sink.out(text.slice(0, text.lastIndexOf(` -${target.kind === 'goto' ? 'g' : 'j'} `)))
-          throw new ToolError(`Can't find library for target \`${target.chain}'`, 1, null, true)
+        // Until it is committed a jump is a target of the name that it was drafted with (print_rule4).
+        const callee = newCallee(rule)
+        if (callee !== null) {
+          sink.out(text.slice(0, text.lastIndexOf(` -${rule.target.kind === 'goto' ? 'g' : 'j'} `)))
+          throw new ToolError(`Can't find library for target \`${callee}'`, 1, null, true)
         }
         sink.out(`${text}\n`)
         sink.err(printRemarks(rule))

@@ -6,6 +6,8 @@ import { MISPLACED } from './chain-commands.ts'
 import type { Call } from './commands.ts'
 import type { SeededRandom } from './frames.ts'
 
+/** Chains that are renamed. */
+const RENAMED = ['R0', 'R1', 'R2', 'R3', 'R4']
 const BUILTIN = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
 const TARGETS = [
   '-j ACCEPT',
@@ -129,6 +131,70 @@ class Session {
     return `${lines.join('\n')}\nCOMMIT\n`
   }
 
+  /** Chains with counters and jumps between them; then edits of them under names that change, in one restore. */
+  #renames(): [first: string, then: string] {
+    const live = RENAMED.slice(0, 2 + this.#below(3))
+    const first = ['*mangle', ...RENAMED.map((name) => `:${name} - [0:0]`), '-F INPUT']
+    const rule = (chains: readonly string[]): string => {
+      const when = this.#chance(50) ? `-p ${1 + this.#below(200)} ` : ''
+      return `${when}${this.#chance(50) ? `-${this.#pick(['j', 'j', 'g'])} ${this.#pick(chains)}` : this.#pick(TARGETS)}`
+    }
+    for (const [i, chain] of ['INPUT', ...live].entries())
+      for (let n = this.#below(4); n > 0; n--)
+        first.push(
+          `[${1 + this.#below(9)}:${1 + this.#below(900)}] -A ${chain} ${rule([...live.slice(i), 'U0'])}`,
+        )
+    for (const name of RENAMED) if (!live.includes(name)) first.push(`-X ${name}`)
+    const lines = ['*mangle']
+    for (let n = 1 + this.#below(7); n > 0; n--) {
+      const at = this.#below(live.length)
+      const chain = live[at]!
+      const free = RENAMED.filter((name) => !live.includes(name))
+      const kind = this.#below(18)
+      if (kind < 6) {
+        const name = this.#pick(this.#chance(3) ? RENAMED : free)
+        lines.push(`-E ${chain} ${name}`)
+        live[at] = name
+      } else if (kind < 7 && free.length > 1) {
+        lines.push(`-N ${free[0]}`)
+        live.push(free[0]!)
+      } else if (kind < 8 && live.length > 1) {
+        lines.push(`-F INPUT`, `-F ${chain}`, `-X ${chain}`)
+        live.splice(at, 1)
+      } else
+        lines.push(
+          this.#ofRenamed(this.#chance(75) ? chain : 'INPUT', rule(this.#chance(90) ? ['U0'] : live)),
+        )
+    }
+    const end = (all: readonly string[]): string => `${all.join('\n')}\nCOMMIT\n`
+    return [end(first), end(lines)]
+  }
+
+  #ofRenamed(chain: string, rule: string): string {
+    switch (this.#below(10)) {
+      case 0:
+        return `-A ${chain} ${rule}`
+      case 1:
+        return `-c 5 6 -I ${chain} ${rule}`
+      case 2:
+        return this.#pick([`-D ${chain} 1`, `-I ${chain} 1 ${rule}\n-D ${chain} ${rule}`])
+      case 3:
+        return this.#pick([`-R ${chain} 1 ${rule}`, `-A ${chain} ${rule}\n-R ${chain} 1 ${rule}`])
+      case 4:
+        return this.#pick([`-F ${chain}`, `-P ${this.#pick(BUILTIN)} DROP`, `-P INPUT ACCEPT -c 1 2`])
+      case 5:
+        return `-Z ${chain}`
+      case 6:
+        return `-Z ${chain} ${this.#chance(80) ? 1 : 2}`
+      case 7:
+        return this.#pick(['-Z', '-vnL', '-S', '-L -Z'])
+      case 8:
+        return `-vnL ${chain}`
+      default:
+        return `-vS ${chain}`
+    }
+  }
+
   calls(tool: 'iptables' | 'ip6tables', count: number): Call[] {
     const calls: Call[] = []
     const restore = (argv: readonly string[], stdin: string): void => {
@@ -140,7 +206,11 @@ class Session {
       if (kind < 6) restore([], this.#whole())
       else if (kind < 9) restore(['-c'], this.#whole())
       else if (kind < 12) restore(['-n'], this.#whole())
-      else if (kind < 45) restore(['-n'], this.#part())
+      else if (kind < 22) {
+        const [first, then] = this.#renames()
+        restore(['-nc'], first)
+        restore(['-n'], then)
+      } else if (kind < 50) restore(['-n'], this.#part())
       else calls.push({ tool, argv: ['-t', 'mangle', ...this.#edit().split(' ')], stdin: '' })
     }
     return calls

@@ -88,6 +88,37 @@ test('-L -Z: what comes meanwhile is listed, or is counted afterwards', () => {
   )
 })
 
+test('a chain that is renamed, and what jumps to it, count on', () => {
+  const { ours, engine } = withConnections()
+  const lines = ['*filter', ':A - [0:0]', '[1:10] -A FORWARD -j A', '[2:20] -A A -p tcp', '[3:30] -A A', '']
+  const stdin = lines.join('\n')
+  expect(ours.ask({ tool: 'iptables-restore', argv: ['-nc'], stdin: `${stdin}COMMIT\n` }).code).toBe(0)
+  const filter = engine.tables.table(4, 'filter')
+  let came = 0
+  const packet = (): void => {
+    const renamed = filter.chains.get('A')
+    if (renamed === undefined) return
+    came++
+    for (const chain of [filter.chain('FORWARD'), renamed])
+      for (let slot = 0; slot < chain.slots.count; slot++) chain.slots.tally(slot, 1, 60)
+  }
+  engine.host.condResched = packet
+  const edits = '*filter\n-Z A 1\n-E A B\n-A B -p udp\n-c 7 8 -I B\nCOMMIT\n'
+  expect(ours.ask({ tool: 'iptables-restore', argv: ['-n'], stdin: edits }).code).toBe(0)
+  engine.host.condResched = () => {}
+  expect(came).toBeGreaterThan(4)
+  const { stdout } = ours.ask({ tool: 'iptables-save', argv: ['-c', '-t', 'filter'] })
+  const jump = linesOf(stdout).filter((line) => /-A (FORWARD|B)/.test(line))
+  expect(jump).toEqual([
+    `[${1 + came}:${10 + 60 * came}] -A FORWARD -j B`,
+    '[7:8] -A B',
+    // One packet passed before the line with -Z, and was seen.
+    `[${came - 1}:${60 * (came - 1)}] -A B -p tcp`,
+    `[${3 + came}:${30 + 60 * came}] -A B`,
+    '[0:0] -A B -p udp',
+  ])
+})
+
 test('elements of ipset restore are there one after the other, and all at the end', () => {
   const { engine, ...rest } = withConnections()
   const adds = Array.from({ length: 100 }, (_, i) => `add s 10.1.${i}.1\n`)
