@@ -198,16 +198,31 @@ export class Draft implements ChainSource {
   #cleared = false
   /** Counters of chains in force when they were first asked for: packets may come while the draft is made. */
   readonly #seen = new Map<string, ArrayLike<number>>()
-  /** Counters of policies when the draft was begun. */
-  readonly #seenPolicies = new Map<string, Counters>()
+  /** Counters of policies when they were first asked for. */
+  #seenPolicies: ReadonlyMap<string, Counters> | null = null
 
   constructor(view: TableView, links: Links) {
     this.view = view
     this.#links = links
-    for (const name of BUILTIN[view.name]) {
-      const { policyPackets, policyBytes } = view.chains.get(name)!
-      this.#seenPolicies.set(name, { packets: policyPackets, bytes: policyBytes })
-    }
+  }
+
+  /**
+   * Edits are to follow: what policies have counted by now is lost with the commit. Must be called before the first step that
+   * lets packets through.
+   */
+  begin(): void {
+    this.#policies()
+  }
+
+  #policies(): ReadonlyMap<string, Counters> {
+    const { name, chains } = this.view
+    this.#seenPolicies ??= new Map(
+      BUILTIN[name].map((builtin) => {
+        const { policyPackets, policyBytes } = chains.get(builtin)!
+        return [builtin, { packets: policyPackets, bytes: policyBytes }]
+      }),
+    )
+    return this.#seenPolicies
   }
 
   /** Anything was edited, be it to the same: then the kernel is handed the table anew. */
@@ -255,7 +270,7 @@ export class Draft implements ChainSource {
 
   policy(name: string): Counters & { readonly policy: 'ACCEPT' | 'DROP' } {
     const set = this.#chains.get(name)?.setPolicy ?? UNMAPPED
-    const counters = set === UNMAPPED ? (this.#seenPolicies.get(name) ?? ZERO) : set
+    const counters = set === UNMAPPED ? (this.#policies().get(name) ?? ZERO) : set
     return { policy: this.chain(name)?.policy ?? 'ACCEPT', ...counters }
   }
 
@@ -484,7 +499,7 @@ export class Draft implements ChainSource {
     const counters = new Map<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>()
     const moved: MovedCounters[] = []
     // libiptc loses the policy counters that it has seen of a table that it writes, all but those it is told to set.
-    const lost = (name: string): NewCounters => ({ ...ZERO, seen: this.#seenPolicies.get(name)! })
+    const lost = (name: string): NewCounters => ({ ...ZERO, seen: this.#policies().get(name)! })
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: lost(name) })
     if (this.#cleared && this.#someAreGone())
       for (const name of inForce.keys()) {

@@ -2,7 +2,7 @@
 
 import type { Place, Rule, TargetUse } from '../model.ts'
 import type { Draft } from '../ruleset.ts'
-import { type Command, makeRules } from './command-model.ts'
+import { type Command, makeRules, type Op } from './command-model.ts'
 import { dumpTable } from './dump.ts'
 import { kernelError, PrintEnds, TableError, ToolError } from './errors.ts'
 import {
@@ -21,8 +21,12 @@ export interface Sink {
   err(text: string): void
 }
 
+/** Commands that change nothing. */
+const READING: ReadonlySet<Op> = new Set(['C', 'L', 'S'])
+
 /** Throws ToolError, or TableError where libiptc refuses: then nothing must be committed. */
 export function execute(command: Command, draft: Draft, sink: Sink, place: Place | null): void {
+  if ([...command.ops].some((op) => !READING.has(op))) draft.begin()
   if (command.verbose < 2) {
     carryOutAll(command, draft, sink, place)
     return

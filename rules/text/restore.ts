@@ -166,6 +166,7 @@ export class Restore {
     if (this.#skips(only)) return
     const draft = rulesets.open(family, table)
     if (draft === null) throw new ToolError(`${program}: unable to initialize table '${table}'`, 2, 0)
+    draft.begin()
     if (this.#o.noFlush !== true) {
       if (verbose) for (const name of draft.names()) sink.out(`Flushing chain \`${name}'\n`)
       if (verbose)
