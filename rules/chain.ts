@@ -14,7 +14,7 @@ import { compileLinear, compileTraced, type LinearChain, releaseLinear } from '.
 import type { Callable, ChainSource, StateHolders } from './compile/rule.ts'
 import { type Chain, type Counters, isVerdictAlone, type NewCounters, type Rule } from './model.ts'
 import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
-import { RuleSlots } from './slots.ts'
+import { type Kept, RuleSlots } from './slots.ts'
 import type { LoadedTable } from './tables.ts'
 
 /** States of rules that are about to come into a chain, made ahead. */
@@ -70,11 +70,11 @@ export class ChainVersion {
   }
 
   /** Puts new rules in; those that are the same objects keep their counters. */
-  edit(model: Chain, stateOf: (rule: Rule) => StateHolders | null): void {
+  edit(model: Chain, kept: Kept, stateOf: (rule: Rule) => StateHolders | null): void {
     this.model = model
     if (model.rules === this.slots.rules) return
     const { env } = this.#table
-    const edit = this.slots.replace(model.rules, stateOf)
+    const edit = this.slots.replace(model.rules, kept, stateOf)
     for (const { slot, rule, states } of edit.removed) {
       this.#count(rule, -1)
       this.#stateful?.delete(slot)
@@ -295,10 +295,10 @@ export class LoadedChain implements Counted, Callable, Owner {
   }
 
   /** Edits the version in force, between two packets. */
-  edit(model: Chain, states: MadeStates): void {
+  edit(model: Chain, kept: Kept, states: MadeStates): void {
     const version = this.#version
     const before = version.index
-    version.edit(model, (rule) => states.get(rule) ?? null)
+    version.edit(model, kept, (rule) => states.get(rule) ?? null)
     this.model = model
     this.recompile()
     if (before !== version.index) this.#tellAhead()

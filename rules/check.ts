@@ -12,7 +12,7 @@ import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
 import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
 import { lacks, Need } from './needs.ts'
-import { changedRange } from './slots.ts'
+import { type Kept, keptOf } from './slots.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
 
 /** The chains of a table after an edit: what check() looks at. */
@@ -189,9 +189,14 @@ export class Links {
 
   /**
    * Checks the edit from `before` to `after`, of which only the `changed` chains differ, and takes it over; throws
-   * TableError and changes nothing if the kernel would refuse.
+   * TableError and changes nothing if the kernel would refuse. `kept`: as TableEdit.kept.
    */
-  update(changed: ReadonlyMap<string, Chain | null>, before: ChainSource, after: ChainSource): void {
+  update(
+    changed: ReadonlyMap<string, Chain | null>,
+    before: ChainSource,
+    after: ChainSource,
+    kept?: ReadonlyMap<string, Kept>,
+  ): void {
     if (after.anew === true) {
       this.#replaceAll(changed, after)
       return
@@ -202,7 +207,7 @@ export class Links {
       const old = before.chain(name)?.rules ?? NO_RULES
       const rules = chain?.rules ?? NO_RULES
       if (old === rules) continue
-      compare(name, old, rules, this.#endOf(name), edit)
+      compare(name, old, rules, kept?.get(name) ?? keptOf(old, rules), this.#endOf(name), edit)
     }
 
     const hooks = new Map<string, number>()
@@ -465,10 +470,10 @@ function compare(
   name: string,
   old: readonly Rule[],
   rules: readonly Rule[],
+  [head, tail]: Kept,
   oldEnd: number,
   edit: Edit,
 ): void {
-  const [head, tail] = changedRange(old, rules)
   const gone = old.length - tail - head
   const come = rules.length - tail - head
   // Where the chain ends now; rules behind what changed may be looked at again, or no more.

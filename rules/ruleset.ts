@@ -21,6 +21,7 @@ import {
   type TableName,
   type TargetUse,
 } from './model.ts'
+import { type Kept, keptOf } from './slots.ts'
 import type { MovedCounters, TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'
 import { own } from './text/line.ts'
@@ -86,7 +87,7 @@ export class Ruleset implements RulesetAccess {
     if (!draft.changed) return
     const { view } = draft
     const edit = draft.edit(this.#store.host?.condResched)
-    this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft)
+    this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft, edit.kept)
     this.#store.commit([edit])
   }
 
@@ -498,6 +499,7 @@ export class Draft implements ChainSource {
     const chains = new Map<string, Chain | null>()
     const counters = new Map<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>()
     const moved: MovedCounters[] = []
+    const kept = new Map<string, Kept>()
     // libiptc loses the policy counters that it has seen of a table that it writes, all but those it is told to set.
     const lost = (name: string): NewCounters => ({ ...ZERO, seen: this.#policies().get(name)! })
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: lost(name) })
@@ -512,7 +514,7 @@ export class Draft implements ChainSource {
         if (inForce.has(name)) chains.set(name, null)
         continue
       }
-      const model = this.#modelOf(chain)
+      const model = this.#modelOf(chain, kept)
       chains.set(name, model)
       const { policy, rules } = chain
       const carried = this.#carried(chain)
@@ -529,7 +531,8 @@ export class Draft implements ChainSource {
         rules: positions,
       })
     }
-    return { family: this.view.family, table: this.view.name, chains, anew: this.#cleared, counters, moved }
+    const { family, name: table } = this.view
+    return { family, table, chains, kept, anew: this.#cleared, counters, moved }
   }
 
   /** By position: the chain's rules that go on counting where others do now, be that since it, or a chain that they jump to, was renamed. */
@@ -549,13 +552,14 @@ export class Draft implements ChainSource {
     return carried
   }
 
-  #modelOf({ name, old, policy, rules, needs }: DraftChain): Chain {
-    const same =
-      old !== undefined &&
-      (!this.#cleared || rules.length === 0) &&
-      old.model.policy === policy &&
-      sameRules(old.model.rules, rules)
-    if (same) return old.model
+  #modelOf({ name, old, policy, rules, needs }: DraftChain, kept: Map<string, Kept>): Chain {
+    if (old !== undefined && (!this.#cleared || rules.length === 0)) {
+      const before = old.model.rules
+      const ends = keptOf(before, rules)
+      kept.set(name, ends)
+      if (before.length === rules.length && ends[0] === rules.length)
+        return old.model.policy === policy ? old.model : { ...old.model, policy }
+    }
     // An array that grew has more room than it needs.
     const exact = rules.length > 2 ? rules.slice() : rules
     return needs === undefined ? { name, policy, rules: exact } : { name, policy, rules: exact, needs }
@@ -645,10 +649,6 @@ export class Draft implements ChainSource {
     }
     return this.#references
   }
-}
-
-function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
-  return a.length === b.length && a.every((rule, i) => rule === b[i])
 }
 
 /** Tables in memory, without packets: for readers of files and for tests. */

@@ -154,12 +154,15 @@ export class RuleSlots implements Counted {
   }
 
   /**
-   * Puts new rules in force. Those that are the same objects at both ends keep slot, counters and state; those between
-   * that are there again keep their counters.
+   * Puts new rules in force. Those that are `kept` at both ends keep slot, counters and state; those between that are there
+   * again keep their counters.
    */
-  replace(rules: readonly Rule[], makeStates: (rule: Rule) => StateHolders | null): SlotEdit {
+  replace(
+    rules: readonly Rule[],
+    [head, tail]: Kept,
+    makeStates: (rule: Rule) => StateHolders | null,
+  ): SlotEdit {
     const old = this.rules
-    const [head, tail] = changedRange(old, rules)
     const leaving = old.length - tail - head
     const coming = rules.length - tail - head
     const counted = leaving > 0 && coming > 0 ? this.#countersOf(head, leaving) : null
@@ -340,11 +343,10 @@ export class RuleSlots implements Counted {
   }
 }
 
-/** How many rules are the same objects at both ends. */
-export function changedRange(
-  old: readonly Rule[],
-  rules: readonly Rule[],
-): readonly [head: number, tail: number] {
+/** How many rules are the same objects at both ends of a chain before an edit and behind it. */
+export type Kept = readonly [head: number, tail: number]
+
+export function keptOf(old: readonly Rule[], rules: readonly Rule[]): Kept {
   const shorter = Math.min(old.length, rules.length)
   let head = 0
   while (head < shorter && old[head] === rules[head]) head++

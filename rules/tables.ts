@@ -23,13 +23,15 @@ import { RuleLookAhead } from './look-ahead.ts'
 import { BUILTIN, type Chain, type Counters, type NewCounters, type Rule, type TableName } from './model.ts'
 import { isStateful, lacks, makeStates, Need, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
-import { changedRange, RecordPool } from './slots.ts'
+import { type Kept, keptOf, RecordPool } from './slots.ts'
 
 /** Chains to put in place, or to take away (null). */
 export interface TableEdit {
   readonly family: Family
   readonly table: TableName
   readonly chains: ReadonlyMap<string, Chain | null>
+  /** Of chains that are in force and have been compared with what comes. */
+  readonly kept?: ReadonlyMap<string, Kept>
   /** No rule of before is among the new ones. */
   readonly anew?: boolean
   /** New values of counters (restore -c, -Z, -c PKTS BYTES): policy by chain, and rules by position, of `chains` alone. */
@@ -72,16 +74,17 @@ export interface Watch {
   observer: RuleObserver | null
 }
 
-/** What a commit puts in force of one chain. */
-interface Coming {
-  readonly chain: LoadedChain
-  readonly isNew: boolean
-  readonly model: Chain
-  /** All its rules are new; null: those that are go into the version in force. */
-  readonly version: ChainVersion | null
-  /** Of those that go into it. */
-  readonly states: MadeStates
-}
+/** What a commit puts in force of one chain: a version, of which all rules are new, or an edit of the version in force. */
+type Coming =
+  | { readonly chain: LoadedChain; readonly version: ChainVersion }
+  | {
+      readonly chain: LoadedChain
+      readonly version: null
+      readonly model: Chain
+      readonly kept: Kept
+      /** Of rules that come. */
+      readonly states: MadeStates
+    }
 
 /** A commit that is prepared. */
 interface TableCommit {
@@ -107,9 +110,9 @@ function inOrder(chains: readonly Chain[], table: TableName): readonly Chain[] {
 }
 
 /** None of the rules was there before. */
-function areNew(rules: readonly Rule[], before: readonly Rule[]): boolean {
+function areNew(rules: readonly Rule[], before: readonly Rule[], [head, tail]: Kept): boolean {
   if (before.length === 0 || rules.length === 0) return true
-  if (rules[0] === before[0] || rules.at(-1) === before.at(-1)) return false
+  if (head > 0 || tail > 0) return false
   const old = new Set(before)
   return !rules.some((rule) => old.has(rule))
 }
@@ -210,22 +213,22 @@ export class LoadedTable {
     return { edit, coming, gone }
   }
 
-  #comingOf(model: Chain, chain: LoadedChain | undefined, { anew, counters }: TableEdit): Coming {
+  #comingOf(model: Chain, chain: LoadedChain | undefined, edit: TableEdit): Coming {
     const stateOf = (rule: Rule): StateHolders | null => makeStates(rule, this.env, this.family)
-    if (chain !== undefined) {
-      const { rules } = chain.model
-      if (model.rules === rules || !(anew === true || areNew(model.rules, rules))) {
-        const [head, tail] = changedRange(rules, model.rules)
-        const come = model.rules.slice(head, model.rules.length - tail).filter(isStateful)
+    const { rules } = model
+    const before = chain?.model.rules
+    if (before !== undefined && (rules === before || edit.anew !== true)) {
+      const kept = edit.kept?.get(model.name) ?? keptOf(before, rules)
+      if (rules === before || !areNew(rules, before, kept)) {
+        const come = rules.slice(kept[0], rules.length - kept[1]).filter(isStateful)
         const states = come.length === 0 ? NO_STATES : new Map(come.map((rule) => [rule, stateOf(rule)]))
-        return { chain, isNew: false, model, version: null, states }
+        return { chain: chain!, version: null, model, kept, states }
       }
     }
     const version = new ChainVersion(this, model)
     version.fill(stateOf)
-    version.setCounters(counters?.get(model.name)?.rules ?? NO_COUNTERS)
-    const isNew = chain === undefined
-    return { chain: chain ?? new LoadedChain(this, version), isNew, model, version, states: NO_STATES }
+    version.setCounters(edit.counters?.get(model.name)?.rules ?? NO_COUNTERS)
+    return { chain: chain ?? new LoadedChain(this, version), version }
   }
 
   /** Puts in force what prepare() has made, between two packets. Returns what is not in force any more: see finish(). */
@@ -238,23 +241,25 @@ export class LoadedTable {
     const rewriting = this.#rewriting
     const ended: ChainVersion[] = []
     for (const chain of gone) ended.push(this.#remove(chain))
-    for (const { chain, isNew, model, version, states } of coming) {
-      if (isNew) this.chains.set(model.name, chain)
+    for (const next of coming) {
+      const { chain, version } = next
+      // A chain that is new begins with its version.
+      const isNew = chain.version === version
+      if (isNew) this.chains.set(chain.model.name, chain)
       else this.#count(chain.version, -1)
       if (version === null) {
-        chain.edit(model, states)
-        chain.version.setCounters(edit.counters?.get(model.name)?.rules ?? NO_COUNTERS)
-      } else if (!isNew || version.ahead !== null) {
+        chain.edit(next.model, next.kept, next.states)
+        chain.version.setCounters(edit.counters?.get(next.model.name)?.rules ?? NO_COUNTERS)
+      } else {
         if (!isNew) ended.push(chain.version)
-        chain.put(version)
+        if (!isNew || version.ahead !== null) chain.put(version)
+        // Its states have just been made; finish() knows whether it has any.
+        if (this.#stateful.size > 0) this.#stateful.delete(chain)
       }
       this.#count(chain.version, 1)
     }
     if (rewriting > 0 !== this.#rewriting > 0) for (const chain of this.chains.values()) chain.recompile()
-    // The others' states have just been made.
-    const fresh = new Set<ChainVersion>()
-    if (this.#stateful.size > 0) for (const { version } of coming) if (version?.hasState) fresh.add(version)
-    for (const { version } of this.#stateful) if (!fresh.has(version)) version.resetState()
+    for (const { version } of this.#stateful) version.resetState()
     for (const [name, { policy }] of edit.counters ?? [])
       if (policy) this.chain(name).setPolicyCounters(policy)
     for (const [i, { to }] of moved.entries()) this.chain(to.chain).version.carry(to.rule, carried[i]!)
