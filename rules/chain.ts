@@ -13,7 +13,7 @@ import { IndexedChain } from './compile/indexed.ts'
 import { compileLinear, compileTraced, type LinearChain, releaseLinear } from './compile/linear.ts'
 import type { Callable, ChainSource, StateHolders } from './compile/rule.ts'
 import { type Chain, type Counters, isVerdictAlone, type NewCounters, type Rule } from './model.ts'
-import { fillStates, lacks, Need, needsTracking, rewrites, setsOf, traces } from './needs.ts'
+import { doesNeed, fillStates, Need, setsOf } from './needs.ts'
 import { type Kept, RuleSlots } from './slots.ts'
 import type { LoadedTable } from './tables.ts'
 
@@ -60,12 +60,12 @@ export class ChainVersion {
   /** Puts in the first rules. What the chain's `needs` say is not there costs nothing. */
   fill(stateOf: (rule: Rule) => StateHolders | null): void {
     const { model, slots } = this
-    const stateless = lacks(model, Need.States)
+    const stateless = !doesNeed(model, Need.States)
     slots.fill(model.rules, stateless ? null : stateOf)
     for (let slot = 0; !stateless && slot < slots.count; slot++)
       if (slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
-    if (!lacks(model, COUNTED)) for (const rule of model.rules) this.#count(rule, 1)
-    if (lacks(model, Need.Sets)) return
+    if (doesNeed(model, COUNTED)) for (const rule of model.rules) this.#count(rule, 1)
+    if (!doesNeed(model, Need.Sets)) return
     for (const rule of model.rules) for (const set of setsOf(rule)) this.#table.env.sets.hold(set)
   }
 
@@ -140,7 +140,7 @@ export class ChainVersion {
     const { env } = this.#table
     if (this.#stateful !== null)
       for (const slot of this.#stateful) this.#table.retire(this.slots.bySlot[slot]!)
-    if (!lacks(this.model, Need.Sets))
+    if (doesNeed(this.model, Need.Sets))
       for (const rule of this.slots.rules) for (const set of setsOf(rule)) env.sets.release(set)
     this.slots.release()
   }
@@ -188,10 +188,10 @@ export class ChainVersion {
   }
 
   #count(rule: Rule, by: 1 | -1): void {
-    if (lacks(rule, COUNTED)) return
-    if (needsTracking(rule)) this.tracking += by
-    if (traces(rule)) this.tracing += by
-    if (rewrites(rule)) this.rewriting += by
+    if (!doesNeed(rule, COUNTED)) return
+    if (doesNeed(rule, Need.Tracking)) this.tracking += by
+    if (doesNeed(rule, Need.Tracing)) this.tracing += by
+    if (doesNeed(rule, Need.Rewriting)) this.rewriting += by
   }
 }
 

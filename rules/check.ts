@@ -11,7 +11,7 @@ import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
 import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
-import { lacks, Need } from './needs.ts'
+import { doesNeed, Need } from './needs.ts'
 import { type Kept, keptOf } from './slots.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
 
@@ -289,7 +289,7 @@ export class Links {
     const namesOf = hookNames(builtin)
     const check = (chain: Chain, number: number): TableError | null => {
       this.#condResched()
-      if (lacks(chain, Need.Checks)) return null
+      if (!doesNeed(chain, Need.Checks)) return null
       const hooks = namesOf(links.hooks[number]!)
       return this.#checkChain(chain.rules, ALL, hooks, links.ends[number]!, after)
     }
@@ -409,8 +409,7 @@ export class Links {
   }
 
   #checkRule(rule: Rule, hooks: readonly string[], after: ChainSource): TableError | null {
-    if (lacks(rule, Need.Checks) || (rule.matches.length === 0 && rule.target.kind !== 'extension'))
-      return null
+    if (!doesNeed(rule, Need.Checks)) return null
     const { matches, target } = rule
     for (const { match, data } of matches) {
       const error = this.#checkExtension(match, data, rule, hooks, after)

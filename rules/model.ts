@@ -65,8 +65,8 @@ export interface Rule {
   readonly matches: readonly MatchUse[]
   readonly target: TargetUse
   readonly place: Place | null
-  /** What there is to do when it comes or goes, bits of Need (needs.ts); its extensions need not be asked. Absent: not known. */
-  readonly needs?: number
+  /** What there is to do when it comes or goes, bits of Need (needs.ts): its extensions need not be asked. */
+  readonly needs: number
 }
 
 /**
@@ -84,7 +84,7 @@ export interface Chain {
   readonly policy: 'ACCEPT' | 'DROP' | null
   readonly rules: readonly Rule[]
   /** Of all its rules together, as Rule.needs. */
-  readonly needs?: number | undefined
+  readonly needs: number
 }
 
 /** Packets and bytes, as -c and [packets:bytes] give them. */

@@ -3,15 +3,15 @@
 import type { Family } from '../datapath/packet.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { CompileEnv, Fact, Match, Target } from './extension.ts'
-import type { BaseMatch, Chain, Rule } from './model.ts'
+import type { BaseMatch, Chain, MatchUse, Rule, TargetUse } from './model.ts'
 
-/** Bits of Rule.needs: which questions below have an answer other than "no". */
+/** Bits of Rule.needs. */
 export const Need = {
-  /** needsTracking() */
+  /** Connection tracking is on as long as there is such a rule (nf_ct_netns_get). */
   Tracking: 1,
-  /** traces() */
+  /** Its target is TRACE. */
   Tracing: 2,
-  /** rewrites() */
+  /** It changes what later rules are looked up by, and lets the walk go on. */
   Rewriting: 4,
   /** makeStates() */
   States: 8,
@@ -21,6 +21,9 @@ export const Need = {
   Checks: 32,
 } as const
 
+/** What rules are looked up by: a target that writes these and goes on would make the look-up's answer old. */
+const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protocol', 'ports', 'in', 'out'])
+
 /** What one extension needs in a rule for that protocol. */
 export function needsOf(ext: Match | Target, data: unknown, protocol: BaseMatch['protocol']): number {
   let needs = 0
@@ -29,7 +32,7 @@ export function needsOf(ext: Match | Target, data: unknown, protocol: BaseMatch[
     if (ext.name === 'TRACE') needs |= Need.Tracing
     if (writesKeys(ext)) needs |= Need.Rewriting
   }
-  if (hasState(ext, data)) needs |= Need.States
+  if (ext.state !== undefined && ext.stateless?.(data) !== true) needs |= Need.States
   if (ext.sets !== undefined) needs |= Need.Sets
   if (ext.check !== undefined || ext.tables !== undefined || ext.chains !== undefined) needs |= Need.Checks
   const { protocols } = ext
@@ -42,43 +45,22 @@ export function needsOf(ext: Match | Target, data: unknown, protocol: BaseMatch[
   return needs
 }
 
-/** The rule is known not to need that. */
-export const lacks = ({ needs }: Rule | Chain, need: number): boolean =>
-  needs !== undefined && (needs & need) === 0
+/** What a rule needs; its addresses and interfaces need nothing. */
+export function ruleNeeds(
+  matches: readonly MatchUse[],
+  target: TargetUse,
+  protocol: BaseMatch['protocol'],
+): number {
+  let needs = target.kind === 'extension' ? needsOf(target.target, target.data, protocol) : 0
+  for (const { match, data } of matches) needs |= needsOf(match, data, protocol)
+  return needs
+}
+
+export const doesNeed = ({ needs }: Rule | Chain, need: number): boolean => (needs & need) !== 0
 
 function tracks(ext: Match | Target, data: unknown): boolean {
   return typeof ext.tracks === 'function' ? ext.tracks(data) : ext.tracks === true
 }
-
-/** Whether extension `ext` of a rule has state that makeStates() makes. */
-const hasState = (ext: Match | Target, data: unknown): boolean =>
-  ext.state !== undefined && ext.stateless?.(data) !== true
-
-/** Whether makeStates() makes something. */
-export function isStateful({ matches, target, needs }: Rule): boolean {
-  if (needs !== undefined) return (needs & Need.States) !== 0
-  return (
-    matches.some(({ match, data }) => hasState(match, data)) ||
-    (target.kind === 'extension' && hasState(target.target, target.data))
-  )
-}
-
-export const traces = ({ target }: Rule): boolean =>
-  target.kind === 'extension' && target.target.name === 'TRACE'
-
-/** Connection tracking is on as long as there is such a rule (nf_ct_netns_get). */
-export function needsTracking(rule: Rule): boolean {
-  if (rule.needs !== undefined) return (rule.needs & Need.Tracking) !== 0
-  if (rule.matches.some((use) => tracks(use.match, use.data))) return true
-  return rule.target.kind === 'extension' && tracks(rule.target.target, rule.target.data)
-}
-
-/** What rules are looked up by: a target that writes these and goes on would make the look-up's answer old. */
-const KEYS: ReadonlySet<Fact> = new Set<Fact>(['source', 'destination', 'protocol', 'ports', 'in', 'out'])
-
-/** Changes what later rules are looked up by, and lets the walk go on. */
-export const rewrites = ({ target }: Rule): boolean =>
-  target.kind === 'extension' && writesKeys(target.target)
 
 function writesKeys({ flow, writes }: Target): boolean {
   return flow !== 'final' && writes?.some((fact) => KEYS.has(fact)) === true
@@ -88,7 +70,7 @@ const NO_SETS: readonly string[] = []
 
 /** Sets that the rule holds, once for each time. */
 export function setsOf(rule: Rule): readonly string[] {
-  if (lacks(rule, Need.Sets)) return NO_SETS
+  if (!doesNeed(rule, Need.Sets)) return NO_SETS
   const { matches, target } = rule
   let sets: string[] | null = null
   for (const { match, data } of matches) if (match.sets) (sets ??= []).push(...match.sets(data))
@@ -99,7 +81,7 @@ export function setsOf(rule: Rule): readonly string[] {
 
 /** Null: the rule has none. */
 export function makeStates(rule: Rule, env: CompileEnv, family: Family): StateHolders | null {
-  if (lacks(rule, Need.States)) return null
+  if (!doesNeed(rule, Need.States)) return null
   const count = rule.matches.length
   let holders: { s: object | null }[] | null = null
   for (let i = 0; i <= count; i++) {

@@ -126,7 +126,7 @@ class DraftChain {
   policy: 'ACCEPT' | 'DROP' | null
   rules: Rule[]
   /** As Chain.needs. */
-  needs: number | undefined
+  needs: number
   /** Counters that the commit shall set; other rules keep theirs, new ones start at 0. Null: none. */
   set: Map<Rule, NewCounters> | null = null
   setPolicy: Counters | null = null
@@ -154,11 +154,7 @@ class DraftChain {
     if (rules.length === 0) this.rules = [rule]
     else if (rules.length === 1) this.rules = [rules[0]!, rule]
     else rules.push(rule)
-    this.mayNeed(rule)
-  }
-
-  mayNeed({ needs }: Rule): void {
-    this.needs = this.needs === undefined || needs === undefined ? undefined : this.needs | needs
+    this.needs |= rule.needs
   }
 }
 
@@ -380,7 +376,7 @@ export class Draft implements ChainSource {
     this.#forget(chain, chain.rules[number - 1]!)
     this.#count(rule, 1)
     chain.rules[number - 1] = rule
-    chain.mayNeed(rule)
+    chain.needs |= rule.needs
     if (counters !== null) setCounters(chain, rule, counters)
   }
 
@@ -468,9 +464,10 @@ export class Draft implements ChainSource {
     if (!this.rules(caller).some((rule) => calleeOf(rule) === old)) return
     const edited = this.#edit(caller)
     for (const [i, rule] of edited.rules.entries()) {
-      const { base, matches, place, target } = rule
+      const { target } = rule
       if ((target.kind !== 'jump' && target.kind !== 'goto') || target.chain !== old) continue
-      const moved: Rule = { base, matches, place, target: { kind: target.kind, chain: name } }
+      const { base, matches, place, needs } = rule
+      const moved: Rule = { base, matches, target: { kind: target.kind, chain: name }, place, needs }
       this.#redirected.set(moved, this.#before(rule))
       this.#redirected.delete(rule)
       const set = edited.set?.get(rule)
@@ -479,7 +476,6 @@ export class Draft implements ChainSource {
         edited.set?.delete(rule)
       }
       edited.rules[i] = moved
-      edited.mayNeed(moved)
       this.#count(rule, -1)
       this.#count(moved, 1)
     }
@@ -562,7 +558,7 @@ export class Draft implements ChainSource {
     }
     // An array that grew has more room than it needs.
     const exact = rules.length > 2 ? rules.slice() : rules
-    return needs === undefined ? { name, policy, rules: exact } : { name, policy, rules: exact, needs }
+    return { name, policy, rules: exact, needs }
   }
 
   /** Chains in force have no successor among the drafted, after clear(). */
@@ -617,7 +613,7 @@ export class Draft implements ChainSource {
     if (at >= chain.rules.length) chain.append(rule)
     else {
       chain.rules.splice(at, 0, rule)
-      chain.mayNeed(rule)
+      chain.needs |= rule.needs
     }
     if (counters !== null) setCounters(chain, rule, counters)
     this.#count(rule, 1)
@@ -722,7 +718,7 @@ export class MemoryStore implements TableStore {
       const chains = new Map<string, ChainView>()
       for (const chain of BUILTIN[name])
         chains.set(chain, {
-          model: { name: chain, policy: 'ACCEPT', rules: [] },
+          model: { name: chain, policy: 'ACCEPT', rules: [], needs: 0 },
           counters: [],
           policyPackets: 0,
           policyBytes: 0,

@@ -21,7 +21,7 @@ import { type JsOf, makeJs } from './compile/template.ts'
 import { CONTINUE, type CompileEnv } from './extension.ts'
 import { RuleLookAhead } from './look-ahead.ts'
 import { BUILTIN, type Chain, type Counters, type NewCounters, type Rule, type TableName } from './model.ts'
-import { isStateful, lacks, makeStates, Need, releaseStates } from './needs.ts'
+import { doesNeed, makeStates, Need, releaseStates } from './needs.ts'
 import type { RuleObserver } from './observe.ts'
 import { type Kept, keptOf, RecordPool } from './slots.ts'
 
@@ -93,6 +93,7 @@ interface TableCommit {
   readonly gone: readonly LoadedChain[]
 }
 
+const isStateful = (rule: Rule): boolean => doesNeed(rule, Need.States)
 const NO_STATES: MadeStates = new Map<Rule, StateHolders | null>()
 const NONE_MOVED: readonly MovedCounters[] = []
 const NO_COUNTERS: ReadonlyMap<number, NewCounters> = new Map()
@@ -164,7 +165,7 @@ export class LoadedTable {
     for (const chain of BUILTIN[name])
       this.chains.set(
         chain,
-        new LoadedChain(this, new ChainVersion(this, { name: chain, policy: 'ACCEPT', rules: [] })),
+        new LoadedChain(this, new ChainVersion(this, { name: chain, policy: 'ACCEPT', rules: [], needs: 0 })),
       )
     this.#register()
   }
@@ -202,7 +203,7 @@ export class LoadedTable {
       const loaded = this.chains.get(name)
       if (model === null) {
         if (loaded !== undefined) gone.push(loaded)
-      } else if (!lacks(model, Need.States) && model.rules.some(isStateful)) stateful.push(model)
+      } else if (doesNeed(model, Need.States) && model.rules.some(isStateful)) stateful.push(model)
       else prepare(model, loaded)
     }
     for (const model of inOrder(stateful, this.name)) {

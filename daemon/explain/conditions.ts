@@ -28,6 +28,7 @@ export function conditionText(rule: Rule, condition: number, family: Family): st
     matches: part === undefined ? [matches[condition - BASE_PARTS.length]!] : [],
     target: { kind: 'none' },
     place: null,
+    needs: 0,
   }
   return textOf(saveRule('', alone, family).slice('-A  '.length))
 }

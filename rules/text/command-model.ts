@@ -1,6 +1,7 @@
 // What a command line of iptables says once it is read: a Command, and in it the text of a rule.
 
 import type { AddressMatch, BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
+import { ruleNeeds } from '../needs.ts'
 
 export const VERSION = '1.8.9'
 export const VARIANT = `${VERSION} (legacy)`
@@ -41,6 +42,7 @@ export interface Command {
 /** The rules that a RuleText stands for, in the order in which iptables puts them in. */
 export function makeRules(text: RuleText, target: TargetUse, place: Place | null): Rule[] {
   const { base, matches } = text
+  const needs = ruleNeeds(matches, target, base.protocol)
   if (text.sources.length === 1 && text.destinations.length === 1)
     return [
       {
@@ -55,6 +57,7 @@ export function makeRules(text: RuleText, target: TargetUse, place: Place | null
         matches,
         target,
         place,
+        needs,
       },
     ]
   return text.sources.flatMap((source) =>
@@ -63,6 +66,7 @@ export function makeRules(text: RuleText, target: TargetUse, place: Place | null
       matches,
       target,
       place,
+      needs,
     })),
   )
 }

@@ -7,9 +7,10 @@ import type { Packet } from '../../datapath/packet.ts'
 import { call } from '../../rules/compile/rule.ts'
 import { hashLimitTables } from '../../rules/matches/hashlimit-table.ts'
 import { recentLists } from '../../rules/matches/recent.ts'
-import { type Chain, NO_BASE, type Rule } from '../../rules/model.ts'
+import type { Rule } from '../../rules/model.ts'
 import { Tables } from '../../rules/tables.ts'
 import { tcp, udp } from '../harness/frames.ts'
+import { chainOf, ruleOf } from '../harness/rule.ts'
 import { parseRule, shellWords } from './rule.ts'
 import { World } from './world.ts'
 
@@ -200,16 +201,10 @@ test('NFLOG hands out a copy, NFQUEUE drops or goes on, TPROXY drops', () => {
 describe('named things over commits', () => {
   const rule = (text: string): Rule => {
     const { matches } = parseRule(shellWords(text))
-    return {
-      base: NO_BASE,
-      matches,
-      target: { kind: 'none' },
-      place: null,
-    }
+    return ruleOf(matches)
   }
   const put = (tables: Tables, name: string, rules: readonly Rule[] | null): void => {
-    const chain: Chain | null =
-      rules === null ? null : { name, policy: name === 'FORWARD' ? 'ACCEPT' : null, rules }
+    const chain = rules === null ? null : chainOf(name, name === 'FORWARD' ? 'ACCEPT' : null, rules)
     tables.commit([{ family: 4, table: 'filter', chains: new Map([[name, chain]]) }])
   }
 

@@ -4,13 +4,14 @@
 import { describe, expect, test } from 'vitest'
 import { type ChainSource, Links } from '../../rules/check.ts'
 import { matches } from '../../rules/matches/index.ts'
-import { type Chain, NO_BASE, type Rule } from '../../rules/model.ts'
+import type { Chain, Rule } from '../../rules/model.ts'
 import { MemoryStore, Ruleset } from '../../rules/ruleset.ts'
 import { targets } from '../../rules/targets/index.ts'
 import { Registry } from '../../rules/text/registry.ts'
 import { Restore } from '../../rules/text/restore.ts'
 import { saveTable } from '../../rules/text/save.ts'
 import { CommandDice, OurTools } from '../harness/commands.ts'
+import { chainOf, ruleOf } from '../harness/rule.ts'
 
 const SEED = Number(process.env.TUNWALL_SEED ?? 4711)
 const registry = new Registry(matches, targets)
@@ -86,7 +87,7 @@ describe('Links', () => {
     for (let round = 0; round < 150; round++) {
       const dice = new CommandDice(SEED + round)
       const chains = new Map<string, Chain>()
-      for (const name of [...BUILTIN, ...NAMES]) chains.set(name, { name, policy: null, rules: [] })
+      for (const name of [...BUILTIN, ...NAMES]) chains.set(name, chainOf(name, null, []))
       const links = new Links(4, 'nat')
       for (let step = 0; step < 60; step++) {
         const after = new Map(chains)
@@ -96,7 +97,7 @@ describe('Links', () => {
           const rules = [...after.get(name)!.rules]
           if (dice.chance(0.35) && rules.length > 0) rules.splice(dice.below(rules.length), 1)
           else rules.splice(dice.below(rules.length + 1), 0, randomRule(dice))
-          const chain: Chain = { name, policy: null, rules }
+          const chain = chainOf(name, null, rules)
           after.set(name, chain)
           changed.set(name, chain)
         }
@@ -119,14 +120,13 @@ describe('Links', () => {
     expect([...seen.keys()].sort()).toEqual(['EINVAL', 'ELOOP', 'accepted'])
   })
 
-  const randomRule = (dice: CommandDice): Rule => ({
-    base: NO_BASE,
-    matches: [],
-    target: dice.chance(0.12)
-      ? { kind: 'extension', target: masquerade, data: {} }
-      : { kind: 'jump', chain: dice.pick(NAMES) },
-    place: null,
-  })
+  const randomRule = (dice: CommandDice): Rule =>
+    ruleOf(
+      [],
+      dice.chance(0.12)
+        ? { kind: 'extension', target: masquerade, data: {} }
+        : { kind: 'jump', chain: dice.pick(NAMES) },
+    )
 })
 
 test('an append to a large table touches one chain', () => {
@@ -139,7 +139,7 @@ test('an append to a large table touches one chain', () => {
   const tools = new OurTools()
   expect(tools.run({ tool: 'iptables-restore', argv: [], stdin: lines.join('\n') }).stderr).toBe('')
   const draft = tools.rulesets.open(4, 'filter')!
-  draft.append('c7', { base: NO_BASE, matches: [], target: { kind: 'jump', chain: 'c8' }, place: null }, null)
+  draft.append('c7', ruleOf([], { kind: 'jump', chain: 'c8' }), null)
   expect([...draft.edit().chains.keys()]).toEqual(['c7'])
   tools.rulesets.commit(draft)
   expect(tools.run({ tool: 'iptables', argv: ['-S', 'c7'], stdin: '' }).stdout).toBe(

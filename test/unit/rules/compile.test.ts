@@ -7,8 +7,16 @@ import { nameFits } from '../../../rules/compile/names.ts'
 import { call } from '../../../rules/compile/rule.ts'
 import { type Code, makeJs } from '../../../rules/compile/template.ts'
 import type { CompileEnv, Match, Target } from '../../../rules/extension.ts'
-import { BUILTIN, type Chain, NO_BASE, type Rule, type TargetUse } from '../../../rules/model.ts'
+import {
+  type BaseMatch,
+  BUILTIN,
+  type Chain,
+  NO_BASE,
+  type Rule,
+  type TargetUse,
+} from '../../../rules/model.ts'
 import { type LoadedTable, Tables } from '../../../rules/tables.ts'
+import { chainOf, ruleOf } from '../../harness/rule.ts'
 
 /** mulberry32: a seed gives a stream. */
 function random(seed: number): () => number {
@@ -98,8 +106,8 @@ function generate(rand: () => number): Generated {
     if (roll < 0.75) return { kind: 'extension', target: setMark as Target, data: Math.floor(rand() * 4) }
     return { kind: 'none' }
   }
-  const rule = (below: readonly string[]): Rule => ({
-    base: {
+  const rule = (below: readonly string[]): Rule => {
+    const base: BaseMatch = {
       ...NO_BASE,
       inInterface: rand() < 0.3 ? { name: pick(['eth0', 'eth+', 'wan']), invert: rand() < 0.3 } : null,
       protocol: rand() < 0.3 ? { number: pick([6, 17]), invert: rand() < 0.3 } : null,
@@ -111,26 +119,30 @@ function generate(rand: () => number): Generated {
               invert: rand() < 0.3,
             }
           : null,
-    },
-    matches: [
+    }
+    const matches = [
       ...(rand() < 0.4 ? [{ match: markIs as Match, data: Math.floor(rand() * 4) }] : []),
       ...(rand() < 0.3 ? [{ match: every as Match, data: 1 + Math.floor(rand() * 3) }] : []),
-    ],
-    target: target(below),
-    place: null,
-  })
+    ]
+    return ruleOf(matches, target(below), base)
+  }
   const chains = new Map<string, Chain>()
   const length = (): number => (rand() < 0.1 ? 150 + Math.floor(rand() * 200) : Math.floor(rand() * 8))
   for (const [i, name] of users.entries()) {
     // A chain leads only to later ones: no loops.
     const below = users.slice(i + 1)
-    chains.set(name, { name, policy: null, rules: Array.from({ length: length() }, () => rule(below)) })
+    chains.set(
+      name,
+      chainOf(
+        name,
+        null,
+        Array.from({ length: length() }, () => rule(below)),
+      ),
+    )
   }
-  chains.set('FORWARD', {
-    name: 'FORWARD',
-    policy: rand() < 0.5 ? 'ACCEPT' : 'DROP',
-    rules: Array.from({ length: length() }, () => rule(users)),
-  })
+  const policy = rand() < 0.5 ? 'ACCEPT' : 'DROP'
+  const rules = Array.from({ length: length() }, () => rule(users))
+  chains.set('FORWARD', chainOf('FORWARD', policy, rules))
   return { chains }
 }
 
@@ -258,8 +270,7 @@ describe('compiled chains', () => {
       )
       const rules = chain.model.rules.filter(() => rand() < 0.7)
       if (rand() < 0.5) rules.reverse()
-      const extra: Rule = { base: NO_BASE, matches: [], target: { kind: 'none' }, place: null }
-      rules.splice(Math.floor(rand() * rules.length), 0, extra)
+      rules.splice(Math.floor(rand() * rules.length), 0, ruleOf([]))
       tables.commit([
         { family: 4, table: 'filter', chains: new Map([['FORWARD', { ...chain.model, rules }]]) },
       ])
@@ -275,12 +286,7 @@ describe('compiled chains', () => {
     const rand = random(4)
     const tables = new Tables(env())
     const chain = filter(tables).chain('FORWARD')
-    const make = (): Rule => ({
-      base: NO_BASE,
-      matches: [{ match: markIs as Match, data: Math.floor(rand() * 3) }],
-      target: { kind: 'none' },
-      place: null,
-    })
+    const make = (): Rule => ruleOf([{ match: markIs as Match, data: Math.floor(rand() * 3) }])
     let rules = Array.from({ length: 290 }, make)
     const expected = new Map<Rule, number>()
     for (let edit = 0; edit < 120; edit++) {
@@ -330,20 +336,15 @@ describe('compiled chains', () => {
     const e = env()
     const tables = new Tables(e)
     const tracking: Match<number> = { ...markIs, name: 'state', tracks: true }
-    const rule: Rule = {
-      base: NO_BASE,
-      matches: [{ match: tracking as Match, data: 0 }],
-      target: { kind: 'none' },
-      place: null,
-    }
+    const rule = ruleOf([{ match: tracking as Match, data: 0 }])
     const commit = (name: string, chain: Chain | null): void =>
       tables.commit([{ family: 4, table: 'filter', chains: new Map([[name, chain]]) }])
-    commit('never-called', { name: 'never-called', policy: null, rules: [rule] })
+    commit('never-called', chainOf('never-called', null, [rule]))
     expect(e.conntrack.isActive(4)).toBe(true)
-    commit('INPUT', { name: 'INPUT', policy: 'ACCEPT', rules: [rule, rule] })
+    commit('INPUT', chainOf('INPUT', 'ACCEPT', [rule, rule]))
     commit('never-called', null)
     expect(e.conntrack.isActive(4)).toBe(true)
-    commit('INPUT', { name: 'INPUT', policy: 'ACCEPT', rules: [] })
+    commit('INPUT', chainOf('INPUT', 'ACCEPT', []))
     expect(e.conntrack.isActive(4)).toBe(false)
   })
 

@@ -1,20 +1,11 @@
-// What a rule says that it needs, as the reader of whole lines has gathered it, is what its extensions do when they are asked,
-// which the parser of commands leaves to them: all rows of test/extensions, in two tables each.
+// What a rule says that it needs is what its extensions do when they are asked, and the reader of whole lines has gathered what
+// the parser of commands has: all rows of test/extensions, in two tables each.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { BUILTIN, type Rule, TABLE_NAMES } from '../../../rules/model.ts'
-import {
-  isStateful,
-  makeStates,
-  Need,
-  needsTracking,
-  releaseStates,
-  rewrites,
-  setsOf,
-  traces,
-} from '../../../rules/needs.ts'
+import { makeStates, Need, releaseStates, setsOf } from '../../../rules/needs.ts'
 import { repositoryRoot } from '../../harness/kernel.ts'
 import { OurHost } from '../../harness/rulesets.ts'
 
@@ -41,28 +32,22 @@ test.each([4, 6] as const)('IPv%d', (family) => {
       const chain = BUILTIN[table].find((name) => name === saved) ?? BUILTIN[table][0]!
       const restore = (name: string): number =>
         ours.ask({ tool, argv: [], stdin: `*${table}\n-A ${name} ${options}\nCOMMIT\n` }).code
+      const inForce = (): Rule => tables.table(family, table).chain(chain).model.rules[0]!
       const code = restore(chain)
-      const rule = code === 0 ? tables.table(family, table).chain(chain).model.rules[0]! : null
+      const rule = code === 0 ? inForce() : null
       // Quotes are for the parser of commands.
       expect([options, table, restore(`"${chain}"`)]).toEqual([options, table, code])
-      if (rule?.needs === undefined) continue
+      if (rule === null) continue
       known++
-      const { base, matches, target, place } = rule
-      const asked: Rule = { base, matches, target, place }
+      const { needs } = rule
+      expect([options, inForce().needs]).toEqual([options, needs])
+      const asked: Rule = { ...rule, place: null, needs: ~0 }
       const { env } = tables.table(family, table)
       const states = makeStates(asked, env, family)
       if (states !== null) releaseStates(asked, env, family)
       // Some have none with these options.
-      if (states !== null) expect([options, rule.needs & Need.States]).toEqual([options, Need.States])
-      const answers = [
-        [Need.Tracking, needsTracking(asked)],
-        [Need.Tracing, traces(asked)],
-        [Need.Rewriting, rewrites(asked)],
-        [Need.States, isStateful(asked)],
-        [Need.Sets, setsOf(asked).length > 0],
-      ] as const
-      for (const [need, answer] of answers)
-        expect([options, need, (rule.needs & need) !== 0]).toEqual([options, need, answer])
+      if (states !== null) expect([options, needs & Need.States]).toEqual([options, Need.States])
+      expect([options, (needs & Need.Sets) !== 0]).toEqual([options, setsOf(asked).length > 0])
     }
   }
   expect(known).toBeGreaterThan(150)
