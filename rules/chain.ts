@@ -153,10 +153,10 @@ export class ChainVersion {
     this.ahead = null
   }
 
-  /** Its code. `condResched`: it is not in force, and packets may come meanwhile. */
-  make(source: ChainSource, condResched?: () => void): Made {
+  /** Its code. `ahead`: it is not in force, and packets may come meanwhile. */
+  make(source: ChainSource, ahead = false): Made {
     this.#untell()
-    if (this.settleIndex(source, condResched) === null) this.#useLinear(compileLinear(source, this.#linear))
+    if (this.settleIndex(source, ahead) === null) this.#useLinear(compileLinear(source, this.#linear))
     else this.#useLinear(null)
     const { made } = (this.#index ?? this.#linear)!
     this.#told = tell(source, this.model, made)
@@ -164,9 +164,9 @@ export class ChainVersion {
   }
 
   /** Brings `index` up to date; null where looking up does not help. */
-  settleIndex(source: ChainSource, condResched?: () => void): IndexedChain | null {
+  settleIndex(source: ChainSource, ahead = false): IndexedChain | null {
     if (this.#table.rewriting > 0 || source.observed?.observer.misses === true) this.#use(null)
-    else if (this.#index === null) this.#use(IndexedChain.make(source, condResched))
+    else if (this.#index === null) this.#use(IndexedChain.make(source, ahead))
     else this.#index.settle()
     return this.#index
   }
@@ -350,10 +350,10 @@ export class LoadedChain implements Counted, Callable, Owner {
    * Makes the code of a version that is not in force yet, of so many rules that those are made when a packet asks: by then
    * all chains are in force that it jumps to. The index lasts longer than some of them: it asks by name for each rule.
    */
-  compileAhead(version: ChainVersion, condResched: () => void): void {
+  compileAhead(version: ChainVersion): void {
     version.ahead = version.make(
       this.#source((name) => this.#table.chain(name).head, version),
-      condResched,
+      true,
     )
   }
 

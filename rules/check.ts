@@ -158,8 +158,9 @@ const MANY_JUMPS = 64
 export class Links {
   readonly family: Family
   readonly table: TableName
-  readonly #host: Host | null
-  readonly #condResched = (): unknown => this.#host?.condResched()
+  /** Null in tests that need none. */
+  readonly host: Host | null
+  readonly #condResched = (): unknown => this.host?.condResched()
   #links = new LinkTable(16)
   /**
    * After jumps were taken away `hooks` may have bits too many; they are made exact before anything is refused for
@@ -169,7 +170,7 @@ export class Links {
 
   constructor(family: Family, table: TableName, host: Host | null = null) {
     this.family = family
-    this.#host = host
+    this.host = host
     this.table = table
     for (const [i, name] of BUILTIN[table].entries()) {
       const number = this.#links.add(name)
@@ -438,7 +439,7 @@ export class Links {
       protocol: base.protocol,
       matches,
       base,
-      host: this.#host,
+      host: this.host,
       earlier: () => rulesBefore(rule, after),
     }
     const refusal = ext.check(data, use)

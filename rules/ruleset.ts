@@ -59,6 +59,8 @@ export interface TableStore {
 
 /** What the commands ask of a ruleset. */
 export interface RulesetAccess {
+  /** Whose tables they are; null in tests that need none. */
+  readonly host: Host | null
   /** Opens a table, which counts as its first use; null if there is none of this name. */
   open(family: Family, name: string): Draft | null
   used(family: Family): readonly TableView[]
@@ -74,6 +76,10 @@ export class Ruleset implements RulesetAccess {
     this.#store = store
   }
 
+  get host(): Host | null {
+    return this.#store.host ?? null
+  }
+
   open(family: Family, name: string): Draft | null {
     if (!isTableName(name)) return null
     return new Draft(this.#store.table(family, name), this.#linksOf(family, name))
@@ -86,7 +92,7 @@ export class Ruleset implements RulesetAccess {
   commit(draft: Draft): void {
     if (!draft.changed) return
     const { view } = draft
-    const edit = draft.edit(this.#store.host?.condResched)
+    const edit = draft.edit()
     this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft, edit.kept)
     this.#store.commit([edit])
   }
@@ -95,7 +101,7 @@ export class Ruleset implements RulesetAccess {
     const key = `${family}${name}`
     let links = this.#links.get(key)
     if (links === undefined) {
-      links = new Links(family, name, this.#store.host ?? null)
+      links = new Links(family, name, this.host)
       // Rules that were there before us.
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {
@@ -489,8 +495,9 @@ export class Draft implements ChainSource {
     chain.setPolicy = counters ?? UNMAPPED
   }
 
-  /** What the commit changes. `condResched` is called for each chain. */
-  edit(condResched?: () => unknown): TableEdit {
+  /** What the commit changes. Packets may come between chains. */
+  edit(): TableEdit {
+    const { host } = this.#links
     const { chains: inForce } = this.view
     const chains = new Map<string, Chain | null>()
     const counters = new Map<string, { policy?: NewCounters; rules?: ReadonlyMap<number, NewCounters> }>()
@@ -501,11 +508,11 @@ export class Draft implements ChainSource {
     for (const name of BUILTIN[this.view.name]) counters.set(name, { policy: lost(name) })
     if (this.#cleared && this.#someAreGone())
       for (const name of inForce.keys()) {
-        condResched?.()
+        host?.condResched()
         if (!this.#chains.has(name)) chains.set(name, null)
       }
     for (const [name, chain] of this.#chains) {
-      condResched?.()
+      host?.condResched()
       if (chain === null) {
         if (inForce.has(name)) chains.set(name, null)
         continue

@@ -210,7 +210,7 @@ export class LoadedTable {
       condResched()
       prepare(model, this.chains.get(model.name))
     }
-    if (this.env.host.isBusy) for (const { chain, version } of long) chain.compileAhead(version!, condResched)
+    if (this.env.host.isBusy) for (const { chain, version } of long) chain.compileAhead(version!)
     return { edit, coming, gone }
   }
 

@@ -1,5 +1,6 @@
 // What ipset 7.17 prints of sets: plain, as commands that make them again, or as XML (ipset_session_list).
 
+import type { Host } from '../../datapath/host.ts'
 import type { SetHolder, SetMember } from '../../rules/sets/set-type.ts'
 import { joined, writeElement, writeOptions } from '../../rules/sets/write.ts'
 import { elementOrder } from './ipset-order.ts'
@@ -17,8 +18,8 @@ export interface ListOptions {
   readonly sorted: boolean
   /** -resolve: no resolver is asked, but -sorted then goes by letters. */
   readonly resolve: boolean
-  /** Called for each element. */
-  readonly condResched: () => unknown
+  /** Whose packets may come between elements. */
+  readonly host: Host
 }
 
 export function listSets(holders: readonly SetHolder[], options: ListOptions): string {
@@ -42,7 +43,7 @@ function listSet({ name, references, set }: SetHolder, options: ListOptions): st
   const of = (member: SetMember): Pairs => writeOptions(type, member, family, false)
   const element = (member: SetMember): string => writeElement(type, member, family)
   const line = (member: SetMember): string => {
-    options.condResched()
+    options.host.condResched()
     return `${element(member)}${joined(of(member))}\n`
   }
   if (options.sorted && type.name.startsWith('hash:')) {

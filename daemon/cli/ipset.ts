@@ -459,7 +459,7 @@ class Session {
       saving: this.#saving,
       sorted: this.#sorted,
       resolve: this.#resolve,
-      condResched: this.#sets.host.condResched,
+      host: this.#sets.host,
     })
     if (this.#file === null) this.stdout += text
     else this.#write(this.#file, text)

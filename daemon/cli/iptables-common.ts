@@ -1,5 +1,6 @@
 // What iptables, iptables-save and iptables-restore share: their world, and how they fail.
 
+import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import { OptionError } from '../../rules/options.ts'
 import type { RulesetAccess } from '../../rules/ruleset.ts'
@@ -17,8 +18,6 @@ export interface ToolIo {
   writeFile(path: string, text: string): void
   /** ms since 1970, for the dates that iptables-save prints. */
   now(): number
-  /** Nothing is half done: what waits for a long command may have its turn (Host.condResched). */
-  condResched(): void
 }
 
 export interface ToolOutput {
@@ -35,24 +34,24 @@ export interface ToolWorld {
   readonly registry: Registry
 }
 
-/** Text for both streams, gathered as the command goes. */
+/** Text for both streams, gathered as the command goes: packets of the host may come between its pieces. */
 export class Output {
-  readonly #condResched: () => void
+  readonly #host: Host | null
   #out: string[] = []
   #err = ''
 
-  constructor({ condResched }: Pick<ToolIo, 'condResched'>) {
-    this.#condResched = condResched
+  constructor(host: Host | null) {
+    this.#host = host
   }
 
   out(text: string): void {
     this.#out.push(text)
-    this.#condResched()
+    this.#host?.condResched()
   }
 
   err(text: string): void {
     this.#err += text
-    this.#condResched()
+    this.#host?.condResched()
   }
 
   finish(code: number): ToolOutput {

@@ -60,7 +60,7 @@ export function restoreReadsInput(argv: readonly string[]): boolean {
 /** `argv` without the program's name. */
 export function runIptablesRestore(argv: readonly string[], world: ToolWorld): ToolOutput {
   const program = toolName(world.family, '-restore')
-  const output = new Output(world.io)
+  const output = new Output(world.rulesets.host)
   const wish: Wish = {
     counters: false,
     verbose: 0,
@@ -114,7 +114,6 @@ export function runIptablesRestore(argv: readonly string[], world: ToolWorld): T
     program,
     sink: output,
     file: path ?? 'stdin',
-    condResched: world.io.condResched,
     ...wish,
   })
   try {

@@ -21,7 +21,7 @@ const LONG: readonly LongOption[] = [
 export function runIptablesSave(argv: readonly string[], world: ToolWorld): ToolOutput {
   const { family, io, rulesets } = world
   const program = toolName(family, '-save')
-  const output = new Output(world.io)
+  const output = new Output(world.rulesets.host)
   const end = (code: number, stderr: string): ToolOutput => {
     output.err(stderr)
     return output.finish(code)

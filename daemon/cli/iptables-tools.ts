@@ -17,7 +17,6 @@ function ioOf(call: ToolCall, engine: Engine): ToolIo {
     readFile: (path) => readCallFile(call, path),
     writeFile: (path, text) => writeCallFile(call.directory, path, text),
     now: () => engine.host.wall,
-    condResched: engine.host.condResched,
   }
 }
 

@@ -28,7 +28,7 @@ export function xmlReadsInput(argv: readonly string[]): boolean {
 
 /** `argv` without the program's name. */
 export function runIptablesXml(argv: readonly string[], io: ToolIo): ToolOutput {
-  const output = new Output(io)
+  const output = new Output(null)
   const end = (code: number, stderr: string): ToolOutput => {
     output.err(stderr)
     return output.finish(code)

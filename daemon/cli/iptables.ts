@@ -17,7 +17,7 @@ import {
 export function runIptables(argv: readonly string[], world: ToolWorld): ToolOutput {
   const { family, registry, rulesets } = world
   const program = toolName(family)
-  const output = new Output(world.io)
+  const output = new Output(world.rulesets.host)
   try {
     const command = new CommandParser({ registry, family, program, warn: (text) => output.err(text) }).parse(
       argv,

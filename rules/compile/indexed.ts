@@ -307,11 +307,11 @@ export class IndexedChain {
   /** In the form that tells the flow cache; null until it is asked for. */
   #recorded: IndexWalk | null = null
 
-  /** Null if looking up would not help. `condResched`: packets may come meanwhile. */
-  static make(source: ChainSource, condResched?: () => void): IndexedChain | null {
+  /** Null if looking up would not help. `ahead`: packets may come meanwhile. */
+  static make(source: ChainSource, ahead: boolean): IndexedChain | null {
     const { slots, env, family, names } = source
     if (slots.count < (env.indexFrom ?? INDEX_FROM)) return null
-    const keys = new RuleKeys(family, slots, names, condResched)
+    const keys = new RuleKeys(family, slots, names, ahead ? env.host : null)
     if (keys.loose === slots.count) return null
     return env.indexFrom !== undefined || pays(keys, slots) ? new IndexedChain(source, keys) : null
   }

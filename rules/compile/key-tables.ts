@@ -6,6 +6,7 @@
 // what too many others ask, are `loose`: each packet passes them. Two values of one hash share a list, which does no
 // harm: whoever is found is asked in full.
 
+import type { Host } from '../../datapath/host.ts'
 import type { Family } from '../../datapath/packet.ts'
 import type { Rule } from '../model.ts'
 import type { RuleSlots } from '../slots.ts'
@@ -119,14 +120,14 @@ export class RuleKeys {
   #home = new Int8Array(0)
   readonly #found: number[] = []
 
-  /** Reads all rules of the chain. `condResched` is called for each. */
-  constructor(family: Family, slots: RuleSlots, ids: NameIds, condResched: () => unknown = () => {}) {
+  /** Reads all rules of the chain. `host`: whose packets may come between them; null: none may. */
+  constructor(family: Family, slots: RuleSlots, ids: NameIds, host: Host | null = null) {
     this.#family = family
     this.#slots = slots
     this.#ids = ids
     const inSteps = (visit: (i: number) => void): void => {
       for (let i = 0; i < slots.count; i++) {
-        condResched()
+        host?.condResched()
         visit(i)
       }
     }
@@ -135,7 +136,7 @@ export class RuleKeys {
     this.#sources = lengthsOf(narrows.map((n) => n.source))
     this.#destinations = lengthsOf(narrows.map((n) => n.destination))
     this.markMask = commonMask(narrows)
-    condResched()
+    host?.condResched()
     const step = Math.max(1, Math.floor(narrows.length / SAMPLE))
     const sample = narrows.filter((_, i) => i % step === 0)
     this.lists[HEAD] = -1

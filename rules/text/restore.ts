@@ -40,8 +40,6 @@ export interface RestoreOptions {
   readonly only?: string | null
   /** How often -v was given: as often it stands in front of each rule. */
   readonly verbose?: number
-  /** Called between lines. */
-  readonly condResched?: () => void
 }
 
 /** `iptables-restore: line 3 failed`, exit status 1; `cause` says why, for people. */
@@ -121,7 +119,7 @@ export class Restore {
       this.line++
       this.#read(text, at, next)
       at = next
-      this.#o.condResched?.()
+      this.#o.rulesets.host?.condResched()
     }
     if (this.#inTable) throw new EndMissing(`${this.#o.program}: COMMIT expected at line ${this.line + 1}`)
   }

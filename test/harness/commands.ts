@@ -89,7 +89,6 @@ export class OurTools {
       readFile: noFile,
       writeFile: noFile,
       now: () => 0,
-      condResched: () => {},
     }
     const { rulesets } = this
     const world: ToolWorld = { family: familyOf(call.tool), io, rulesets, registry: this.#registry }

@@ -155,7 +155,6 @@ export class TableHost {
       file: 'rules',
       counters: false,
       noFlush,
-      condResched: () => this.host.condResched(),
     }).run(text)
   }
 
