@@ -150,6 +150,12 @@ export interface Match<D = unknown> extends Extension<D> {
 /** 'continue': never ends the walk; 'final': always does; 'dynamic': the expression says. */
 export type TargetFlow = 'continue' | 'final' | 'dynamic'
 
+/** An IPv4 address and a port, as expressions; -1: the packet's own port. */
+export interface Destination {
+  readonly address: Code
+  readonly port: Code
+}
+
 export interface Target<D = unknown> extends Extension<D> {
   readonly kind: 'target'
   readonly reads: readonly Fact[]
@@ -163,11 +169,13 @@ export interface Target<D = unknown> extends Extension<D> {
   readonly repeats?: 'once' | 'each'
   /** The target column of `iptables -L`, where it is not the name (NOTRACK is listed as CT). */
   readonly column?: string
+  /** What it gives its packets for a destination, where that is one alone: for who looks ahead, and for emit(). */
+  destination?(data: D, js: Js): Destination | null
   /**
    * An expression over `pkt`. flow 'continue': its value is ignored; otherwise a Verdict, or CONTINUE (-1) to go on
-   * with the next rule.
+   * with the next rule. `to`: what destination() has given.
    */
-  emit(data: D, js: Js): Code
+  emit(data: D, js: Js, to?: Destination | null): Code
 }
 
 /** XT_CONTINUE of an emitted target. */

@@ -3,7 +3,7 @@
 //     10.0.0.1-10.0.0.9:8000-8010/5000      [2001:db8::1]:80      :80      8000-8010
 //     addresses         ports     base
 
-import { Manip, type NatRange, NO_RANGE } from '../conntrack/nat/range.ts'
+import { type Manip, type NatRange, NO_RANGE } from '../conntrack/nat/range.ts'
 import type { Family } from '../datapath/packet.ts'
 import { type AddressWords, formatAddress, parseAddress } from '../datapath/wire/address.ts'
 import {
@@ -14,6 +14,7 @@ import {
   IPPROTO_UDP,
 } from '../datapath/wire/protocol.ts'
 import type { Code, Js } from './compile/template.ts'
+import type { Destination } from './extension.ts'
 import { addressField, type Field, portField } from './layout.ts'
 import { OptionError, type Options } from './options.ts'
 import { strtoul } from './text/numbers.ts'
@@ -167,17 +168,20 @@ export function formatPorts(range: NatRange): string {
 
 const isSame = (a: AddressWords, b: AddressWords): boolean => a.every((word, i) => word === b[i])
 
-/** SNAT or DNAT to a range. Where it is one address and at most one port, the code has the numbers in it. */
-export function emitSetup(range: NatRange, manip: Manip, js: Js): Code {
+/** SNAT or DNAT to a range. `to`: what plainAddress() gives of it. */
+export function emitSetup(range: NatRange, manip: Manip, js: Js, to = plainAddress(range, js)): Code {
   const { nat } = js.env
+  return to === null
+    ? js`${nat}.setup(pkt, ${range}, ${manip})`
+    : js`${nat}.setup4(pkt, ${to.address}, ${to.port}, ${manip})`
+}
+
+/** A range that is one address and at most one port, so that the code has the numbers in it. */
+export function plainAddress(range: NatRange, js: Js): Destination | null {
   const { min, max, minPort, maxPort, hasPorts, offset, random, randomFully, persistent, netmap } = range
   const isOne = min !== null && max !== null && isSame(min, max) && minPort === maxPort
-  if (!isOne || js.family === 6 || offset || random || randomFully || persistent || netmap)
-    return js`${nat}.setup(pkt, ${range}, ${manip})`
-  const address = js`${min[0]}`
-  const port = js`${hasPorts ? minPort : -1}`
-  if (manip === Manip.Dst) js.destination = { address, port }
-  return js`${nat}.setup4(pkt, ${address}, ${port}, ${manip})`
+  if (!isOne || js.family === 6 || offset || random || randomFully || persistent || netmap) return null
+  return { address: js`${min[0]}`, port: js`${hasPorts ? minPort : -1}` }
 }
 
 /** A range behind its option, and the flags with `dashes` before each: `--to-source 10.0.0.1 --random`. */

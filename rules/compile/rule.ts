@@ -4,7 +4,7 @@ import { type FlowCache, Vary } from '../../conntrack/flow-cache.ts'
 import { Verdict } from '../../datapath/hooks.ts'
 import type { Family, Packet } from '../../datapath/packet.ts'
 import { isExtension, NEXTHDR_NONE } from '../../datapath/wire/ipv6-headers.ts'
-import { CONTINUE, type CompileEnv } from '../extension.ts'
+import { CONTINUE, type CompileEnv, type Destination } from '../extension.ts'
 import type { AddressMatch, BaseMatch, Rule, TargetUse } from '../model.ts'
 import { BASE_PARTS, type BasePart, type Observed } from '../observe.ts'
 import { BYTES, PACKETS, RECORD, type RuleSlots } from '../slots.ts'
@@ -159,11 +159,26 @@ interface Foresight {
   readonly likely: Code[]
 }
 
-/** Where a rule with this target sends its packets, `at` being where it counts them; null: nowhere that could be foreseen. */
-function emitLeads(at: Code, callee: Code, js: JsOf): Code | null {
+/** Where a rule's target sends its packets. */
+interface Leads {
+  /** EMPTY: to no chain. */
+  readonly callee: Code
+  /** Null: to none that could be foreseen. */
+  readonly destination: Destination | null
+}
+
+function leadsOf({ target }: Rule, source: ChainSource, js: JsOf): Leads {
+  if (target.kind === 'jump' || target.kind === 'goto')
+    return { callee: js.literal(source.callee(target.chain)), destination: null }
+  const destination = target.kind === 'extension' ? target.target.destination?.(target.data, js) : null
+  return { callee: EMPTY, destination: destination ?? null }
+}
+
+/** What foresees that; `at`: where the rule counts. */
+function emitLeads(at: Code, { callee, destination }: Leads, js: JsOf): Code | null {
   if (callee !== EMPTY) return js.statement`to.callee = ${callee}; to.counters = ${at}; return`
-  if (js.destination === null) return null
-  const { address, port } = js.destination
+  if (destination === null) return null
+  const { address, port } = destination
   return js.statement`to.bound = true; to.address = ${address}; to.port = ${port}; return`
 }
 
@@ -194,16 +209,12 @@ function emitRule(
   const hotdrop = mayHotdrop
     ? js.statement`if (pkt.hotdrop) { ${tell?.hotdrop() ?? EMPTY} return ${Verdict.Drop}; }`
     : EMPTY
-  const callee =
-    rule.target.kind === 'jump' || rule.target.kind === 'goto'
-      ? js.literal(source.callee(rule.target.chain))
-      : EMPTY
-  js.destination = null
-  const target = emitTarget(rule, states, source, js, callee, hotdrop, tell)
-  const leads = emitLeads(at, callee, js)
-  if (leads !== null && choosesByChance(rule))
-    ahead.sure.push(js.statement`if (${js.all(conditions.map(([, code]) => code))}) { ${leads} }`)
-  else if (leads !== null && callee === EMPTY) ahead.likely.push(leads)
+  const leads = leadsOf(rule, source, js)
+  const target = emitTarget(rule, states, source, js, leads, hotdrop, tell)
+  const foreseen = emitLeads(at, leads, js)
+  if (foreseen !== null && choosesByChance(rule))
+    ahead.sure.push(js.statement`if (${js.all(conditions.map(([, code]) => code))}) { ${foreseen} }`)
+  else if (foreseen !== null && leads.callee === EMPTY) ahead.likely.push(foreseen)
   const body = js.statement`${count} ${tell?.hit() ?? EMPTY} ${target}`
   if (tell?.asksMisses !== true) {
     const condition = js.all(conditions.map(([, code]) => code))
@@ -257,7 +268,7 @@ function emitTarget(
   states: StateHolders,
   source: ChainSource,
   js: JsOf,
-  callee: Code,
+  { callee, destination }: Leads,
   hotdrop: Code,
   tell: Telling | null,
 ): Code {
@@ -273,7 +284,7 @@ function emitTarget(
       return js.statement`${hotdrop} ${emitCall(callee, js)} return v;`
     case 'extension': {
       js.holder = states[rule.matches.length] ?? STATELESS
-      const code = emitExtension(use, source, js)
+      const code = emitExtension(use, destination, source, js)
       const did = tell?.did() ?? EMPTY
       if (use.target.flow === 'continue') return js.statement`${code}; ${did} ${hotdrop}`
       if (use.target.flow === 'final') return js.statement`v = ${code}; ${did} ${hotdrop} return v;`
@@ -288,10 +299,11 @@ const emitCall = (chain: Code, js: JsOf): Code =>
 
 function emitExtension(
   { target, data }: TargetUse & { readonly kind: 'extension' },
+  destination: Destination | null,
   { recorder }: ChainSource,
   js: JsOf,
 ): Code {
-  const code = target.emit(data, js)
+  const code = target.emit(data, js, destination)
   if (recorder === undefined) return code
   const r = js.bind(recorder)
   const told =

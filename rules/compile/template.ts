@@ -81,8 +81,6 @@ export interface Js {
   device(of: 'in' | 'out', pattern: string): Code
   readonly env: CompileEnv
   readonly family: Family
-  /** The target in hand gives its packets this destination (-1: their own port), null none: for who looks ahead. */
-  destination: { readonly address: Code; readonly port: Code } | null
 }
 
 /** The device names of a host, matched against patterns once and not once a packet. */
@@ -298,7 +296,6 @@ export function makeJs(env: CompileEnv, family: Family, names: DeviceNames): JsO
     },
     env,
     family,
-    destination: null as Js['destination'],
     state: EMPTY,
   })
   const state = (): Code => {

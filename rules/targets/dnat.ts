@@ -3,7 +3,7 @@
 import { Manip, type NatRange } from '../../conntrack/nat/range.ts'
 import type { Target } from '../extension.ts'
 import { portField } from '../layout.ts'
-import { emitSetup, flags, formatRange, formatUse, parseTo, rangeFields } from '../nat-range.ts'
+import { emitSetup, flags, formatRange, formatUse, parseTo, plainAddress, rangeFields } from '../nat-range.ts'
 
 export const dnat: Target<NatRange> = {
   kind: 'target',
@@ -29,5 +29,6 @@ export const dnat: Target<NatRange> = {
   list: (range, _numeric, family) => formatUse('to:', formatRange(range, family), range, ''),
   reads: ['conntrack'],
   flow: 'final',
-  emit: (range, js) => emitSetup(range, Manip.Dst, js),
+  destination: plainAddress,
+  emit: (range, js, to) => emitSetup(range, Manip.Dst, js, to),
 }
