@@ -98,11 +98,7 @@ export class Feed {
   #packetAt(i: number, n: number): Packet {
     const pkt = this.#packet
     const offset = this.#offsets[i]!
-    pkt.reset()
-    pkt.slot = offset - HEADROOM
-    pkt.limit = pkt.slot + this.#memory.stride
-    pkt.l3 = offset
-    pkt.end = offset + this.#length
+    pkt.begin(offset - HEADROOM, this.#memory.stride, this.#length)
     pkt.sum = this.#sums[n % this.#count]!
     pkt.sumFrom = offset
     pkt.sumEnd = pkt.end

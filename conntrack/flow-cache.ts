@@ -20,6 +20,7 @@ import { Hook } from '../datapath/hooks.ts'
 import type { FlowLink, Host } from '../datapath/host.ts'
 import { wireLength } from '../datapath/offload.ts'
 import { type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
+import { fill4 } from '../datapath/parse.ts'
 import { decreaseTtl, forward4, forwardFrom4, forwardTo4, setHopLimit } from '../datapath/rewrite.ts'
 import type { Memory } from '../datapath/wire/checksum.ts'
 import {
@@ -54,6 +55,7 @@ import {
   TUPLE_WORDS,
   USES,
 } from './table.ts'
+import { Tracked } from './trackers/tracker.ts'
 import { Tuple, tupleOf } from './tuple.ts'
 import { type Counted, type Effect, Way, Ways } from './ways.ts'
 
@@ -253,14 +255,8 @@ export class FlowCache implements FlowLink {
     const generation =
       host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
     if (generation !== this.#generation) this.#renew(generation)
-    if (
-      !this.#usable4 ||
-      pkt.gsoSize !== 0 ||
-      pkt.csumPending ||
-      pkt.mark !== 0 ||
-      pkt.pktType !== PacketType.Host
-    )
-      return MISS
+    // `=== true`: for "is it true?" of what may be anything V8 looks at more than the one word.
+    if (this.#usable4 !== true || pkt.gsoSize !== 0 || pkt.csumPending === true) return MISS
     const { view } = host.memory
     const { l3 } = pkt
     const first = view.getInt32(l3)
@@ -309,7 +305,7 @@ export class FlowCache implements FlowLink {
     const status = w[o + STATUS]!
     const info = infoOf(status, dir)
     if (
-      !way.plain ||
+      way.plain !== true ||
       way.ctInfo !== info ||
       way.iif !== device.index ||
       (way.tosMask & tos) !== way.tos ||
@@ -321,20 +317,23 @@ export class FlowCache implements FlowLink {
     )
       return MISS
 
-    pkt.iif = device.index
-    pkt.l4 = l4
     pkt.end = l3 + total
-    pkt.proto = proto
-    pkt.s0 = s0
-    pkt.d0 = d0
-    pkt.sport = ports >>> 16
-    pkt.dport = ports & 0xffff
-    pkt.ct = entry
-    pkt.ctInfo = info
-    // UDP's tracker ends no connection.
-    const held = proto === IPPROTO_TCP
-    if (held) w[o + USES]!++
-    const result = ct.track(pkt, handle, Hook.PreRouting)
+    let result: Tracked = Tracked.Accept
+    if (proto === IPPROTO_UDP) {
+      // What is wrong with it is told by who knows more of the packet.
+      if (!ct.expressUdp(pkt, l4, s0, d0, entry, dir)) {
+        pkt.end = received
+        return MISS
+      }
+    } else {
+      pkt.arrive(device, 0)
+      pkt.iif = device.index
+      fill4(pkt, view, l4)
+      w[o + USES]!++
+      pkt.ct = entry
+      pkt.ctInfo = info
+      result = ct.track(pkt, handle, Hook.PreRouting)
+    }
     const words = table.words
     if (result > 0 && dir === 1) seenReply(ct, o)
     if (
@@ -342,7 +341,11 @@ export class FlowCache implements FlowLink {
       (words[o + STATUS]! & way.statusMask) !== way.status ||
       (words[o + CTMARK]! & way.ctmarkMask) !== way.ctmark
     ) {
-      if (!held) w[o + USES]!++
+      if (proto === IPPROTO_UDP) {
+        fill4(pkt, view, l4)
+        w[o + USES]!++
+        pkt.ctInfo = info
+      }
       if (result > 0 && (words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
       ct.judge(pkt, handle, result)
       pkt.end = received
@@ -350,8 +353,10 @@ export class FlowCache implements FlowLink {
     }
 
     // It lives, so that nothing else is to be done when this packet lets go of it.
-    if (held) words[o + USES]!--
-    pkt.ct = -1
+    if (proto === IPPROTO_TCP) {
+      words[o + USES]!--
+      pkt.ct = -1
+    }
     // The way itself: count, translate, one hop less.
     this.#ways.count(index, total)
     this.hits++
@@ -360,16 +365,21 @@ export class FlowCache implements FlowLink {
     ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + received - l3
     ip4[ecn] = ip4[ecn]! + 1
     ip4[IpStat.OutForwDatagrams] = ip4[IpStat.OutForwDatagrams]! + 1
-    pkt.sumEnd = 0
     const other = o + (1 - dir) * TUPLE_WORDS
-    if (way.translatesSource)
+    if (way.translatesSource === true)
       forwardFrom4(view, l3, third, s0, ports >>> 16, words[other + DST]!, words[other + PORTS]! & 0xffff)
-    else if (way.translatesDestination)
+    else if (way.translatesDestination === true)
       forwardTo4(view, l3, third, d0, ports & 0xffff, words[other + SRC]!, words[other + PORTS]! >>> 16)
     else forward4(view, l3, third)
-    pkt.flags = PathFlag.Forwarded
-    if (ct.events.listening) ct.events.tell(entry)
-    return host.path.transmit(pkt, way.device!)
+    if (ct.events.listening === true) ct.events.tell(entry)
+    const out = way.device!
+    if (out.gro !== null) {
+      pkt.arrive(device, 0)
+      fill4(pkt, view, l4)
+    }
+    const fate = host.path.transmit(pkt, out)
+    pkt.leave()
+    return fate
   }
 
   /** Of a packet with ports, which always has a tuple. */

@@ -46,15 +46,13 @@ export class TimeoutPolicies {
   /** Numbers in the order in which policies were added. */
   readonly #order = new Set<number>()
 
+  /** There is no policy. */
+  none = true
+
   constructor(table: EntryTable, tunables: Tunables, tracker: (protocol: number) => Tracker) {
     this.#table = table
     this.#tunables = tunables
     this.#tracker = tracker
-  }
-
-  /** Hot. */
-  get none(): boolean {
-    return this.#order.size === 0
   }
 
   /** The timeouts of an entry's policy, ms. Hot. */
@@ -100,6 +98,7 @@ export class TimeoutPolicies {
     const at = free < 0 ? this.#policies.length : free
     this.#policies[at] = { name, family, protocol, values, users: 0 }
     this.#order.add(at)
+    this.none = false
     return Errno.None
   }
 
@@ -116,6 +115,7 @@ export class TimeoutPolicies {
     })
     this.#policies[number - 1] = null
     this.#order.delete(number - 1)
+    this.none = this.#order.size === 0
     return Errno.None
   }
 

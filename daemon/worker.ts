@@ -262,11 +262,7 @@ class Gateway {
       return
     }
     const pkt = this.#packet
-    pkt.reset()
-    pkt.slot = slot
-    pkt.limit = slot + host.memory.stride
-    pkt.l3 = offset
-    pkt.end = offset + length
+    pkt.begin(slot, host.memory.stride, length)
     pkt.sum = sum
     pkt.sumFrom = offset
     pkt.sumEnd = offset + length

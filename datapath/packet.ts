@@ -266,6 +266,8 @@ export class Packet {
   gsoType: number = 0
   /** Bits of IPSKB flags: 1 forwarded, 2 rerouted, 4 xfrm...; path.ts owns them. */
   flags = 0
+  /** Nothing is in it but header fields that parse() writes anew: see begin(). */
+  clean = false
 
   /** skb_is_nonlinear(): of pieces, or read into pages. */
   get isNonlinear(): boolean {
@@ -283,12 +285,44 @@ export class Packet {
     this.linkBytes = linkBytes
   }
 
+  /**
+   * A frame of `length` bytes stands in a slot: all else is as after reset(), but for header fields, which parse() reads. Most
+   * packets go a recorded way, and after those some sixty fields need not be written. Hot.
+   */
+  begin(slot: number, stride: number, length: number): void {
+    if (this.clean) this.clean = false
+    else this.#forget()
+    this.slot = slot
+    this.limit = slot + stride
+    this.l3 = slot + HEADROOM
+    this.end = slot + HEADROOM + length
+  }
+
+  /** It has left by a recorded way: what was written meanwhile is as begin() wants it. Hot. */
+  leave(): void {
+    this.sumEnd = 0
+    this.hint = -1
+    this.csumOk = false
+    if (this.arrival !== null) {
+      this.arrival = this.device = null
+      this.linkBytes = -1
+      this.iif = 0
+      this.ctInfo = 0
+    }
+    this.clean = true
+  }
+
   /** Back to the state of a fresh sk_buff. Does not release conntrack references: see Host.release. */
   reset(): void {
+    this.#forget()
+    this.clean = false
     this.slot = -1
-    this.limit = 0
+    this.limit = this.l3 = this.end = 0
+  }
+
+  #forget(): void {
     this.family = 4
-    this.l3 = this.l4 = this.end = 0
+    this.l4 = 0
     this.proto = 0
     this.fragOffset = 0
     this.moreFragments = false
@@ -337,11 +371,7 @@ export class Packet {
 export function load(pkt: Packet, memory: FrameMemory, frame: Uint8Array): boolean {
   const slot = memory.take()
   if (slot < 0) return false
-  pkt.reset()
-  pkt.slot = slot
-  pkt.limit = slot + memory.stride
-  pkt.l3 = slot + HEADROOM
-  pkt.end = pkt.l3 + frame.length
+  pkt.begin(slot, memory.stride, frame.length)
   memory.bytes.set(frame, pkt.l3)
   return true
 }

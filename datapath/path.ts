@@ -78,8 +78,8 @@ export class Path {
   // -- in
 
   /**
-   * One frame from a device: pkt.slot, limit, l3 and end are set, all else is as after reset(). Owns the slot from
-   * here on. Hot: does not allocate, does not throw.
+   * One frame from a device: all is as after Packet.begin(), but for the reader's sum, the hint and what the device left to
+   * do. Owns the slot from here on. Hot: does not allocate, does not throw.
    */
   receive(pkt: Packet, device: Device): Fate {
     // tun_get_user()
@@ -89,6 +89,11 @@ export class Path {
     }
     device.rxPackets++
     device.rxBytes += pkt.end - pkt.l3
+    const { flows } = this.#host
+    if (pkt.hint >= 0 && flows !== null) {
+      const known = flows.express(pkt, device)
+      if (known !== MISS) return known as Fate
+    }
     const answers = this.#answers
     this.#depth++
     pkt.arrive(device, 0)
@@ -108,10 +113,6 @@ export class Path {
   /** ip_rcv(): from the device to the end. A looped packet has its route already. */
   #enter(pkt: Packet, device: Device): Fate {
     const { flows } = this.#host
-    if (flows !== null && pkt.hint >= 0) {
-      const known = flows.express(pkt, device)
-      if (known !== MISS) return known as Fate
-    }
     pkt.iif = device.index
     pkt.oif = 0
     const refused = parse(pkt, this.#host)

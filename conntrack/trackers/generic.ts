@@ -15,7 +15,7 @@ export function createGeneric(core: TrackerCore): Tracker {
     timeoutNames: ['timeout'],
     standard,
     packet(pkt, entry, dir) {
-      core.refresh(entry, dir, pkt, core.timeouts(entry, standard)[TIMEOUT]!)
+      core.refresh(entry, dir, pkt.length, core.timeouts(entry, standard)[TIMEOUT]!)
       return Tracked.Accept
     },
   }

@@ -33,10 +33,10 @@ export function createGre(core: TrackerCore): Tracker {
         w[o + TIMEOUT] = timeouts[UNREPLIED]! / 1000
       }
       if ((status & Status.SeenReply) === 0) {
-        core.refresh(entry, dir, pkt, w[o + TIMEOUT]! * 1000)
+        core.refresh(entry, dir, pkt.length, w[o + TIMEOUT]! * 1000)
         return Tracked.Accept
       }
-      core.refresh(entry, dir, pkt, w[o + STREAM_TIMEOUT]! * 1000)
+      core.refresh(entry, dir, pkt.length, w[o + STREAM_TIMEOUT]! * 1000)
       // A clashing entry goes soon, so it is never assured.
       if ((status & Status.NatClash) === 0) assure(w, o)
       return Tracked.Accept

@@ -30,7 +30,7 @@ export function createIcmp(core: TrackerCore): Tracker {
         type !== ICMP_ADDRESS
       )
         return Tracked.Invalid
-      core.refresh(entry, dir, pkt, core.timeouts(entry, standard)[TIMEOUT]!)
+      core.refresh(entry, dir, pkt.length, core.timeouts(entry, standard)[TIMEOUT]!)
       return Tracked.Accept
     },
   }

@@ -27,7 +27,7 @@ export function createIcmpv6(core: TrackerCore): Tracker {
         const type = (table.words[o + PORTS]! >>> 8) & 0xff
         if (type !== ICMPV6_ECHO_REQUEST && type !== ICMPV6_NI_QUERY) return Tracked.Invalid
       }
-      core.refresh(entry, dir, pkt, core.timeouts(entry, standard)[TIMEOUT]!)
+      core.refresh(entry, dir, pkt.length, core.timeouts(entry, standard)[TIMEOUT]!)
       return Tracked.Accept
     },
   }

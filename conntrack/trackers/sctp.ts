@@ -330,7 +330,7 @@ export function createSctp(core: TrackerCore): Tracker {
         }
       }
       if (ignore) return Tracked.Accept
-      core.refresh(entry, dir, pkt, core.timeouts(entry, standard)[state]!)
+      core.refresh(entry, dir, pkt.length, core.timeouts(entry, standard)[state]!)
       return Tracked.Accept
     },
 

@@ -697,7 +697,7 @@ export function createTcp(core: TrackerCore): Tracker {
         if (kind === SYN_SET && old === SS) return Tracked.Accept
         if (state === ES && timeout > timeouts[T_UNACK]!) timeout = timeouts[T_UNACK]!
       } else if ((status & Status.Assured) === 0 && (old === SR || old === ES) && state === ES) assure(w, o)
-      core.refresh(entry, dir, pkt, timeout)
+      core.refresh(entry, dir, pkt.length, timeout)
       return Tracked.Accept
     },
 

@@ -24,8 +24,11 @@ export interface TrackerCore {
   readonly table: EntryTable
   /** nf_conntrack_checksum. */
   readonly checksum: boolean
-  /** nf_ct_refresh_acct: the entry ends `timeoutMs` from now (unconfirmed: after confirmation); counts the packet. */
-  refresh(entry: number, dir: number, pkt: Packet, timeoutMs: number): void
+  /**
+   * nf_ct_refresh_acct: the entry ends `timeoutMs` from now (unconfirmed: after confirmation); counts the packet of `length`
+   * bytes.
+   */
+  refresh(entry: number, dir: number, length: number, timeoutMs: number): void
   /** Sets the end of a confirmed entry, whatever its status. */
   expireIn(entry: number, timeoutMs: number): void
   /** nf_ct_kill: false if it was ending already. */
@@ -74,6 +77,19 @@ export interface Tracker {
   readonly standard: Float64Array
   /** nf_conntrack_*_packet. `dir`: 0 original, 1 reply. Called without `this`. Hot: does not allocate. */
   readonly packet: (this: void, pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked
+  /**
+   * UDP: as packet() in PREROUTING, for an IPv4 packet with a plain header of which nothing is filled in but what
+   * Packet.begin() writes, and `end`. False: packet() is to be asked; nothing has changed. Hot: does not allocate.
+   */
+  readonly express?: (
+    this: void,
+    pkt: Packet,
+    l4: number,
+    s0: number,
+    d0: number,
+    entry: number,
+    dir: number,
+  ) => boolean
   /** nf_conntrack_l4proto.can_early_drop: a closing connection, though assured. */
   canEarlyDrop?(entry: number): boolean
   /** nf_conntrack_tcp_set_closing: the host answered with a reset, the confirmed connection is over. */

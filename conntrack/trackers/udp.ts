@@ -3,6 +3,7 @@
 
 import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { fold, pseudo4, sumView } from '../../datapath/wire/checksum.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
 import { assure, SINCE, STATUS, STRIDE, Status } from '../table.ts'
@@ -41,6 +42,24 @@ export function createUdp(core: TrackerCore): Tracker {
     return true
   }
 
+  /** The state, after a datagram of `length` bytes that is right. */
+  function heard(entry: number, dir: number, length: number): void {
+    const timeouts = core.timeouts(entry, standard)
+    const w = table.words
+    const o = entry * STRIDE
+    const status = w[o + STATUS]!
+    // Assured or not: somebody may have said so of a flow that had no answer yet.
+    const age = (host.now - w[o + SINCE]!) | 0
+    if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
+    if ((status & Status.SeenReply) === 0 || age <= STREAM_AFTER_MS) {
+      core.refresh(entry, dir, length, timeouts[UNREPLIED]!)
+      return
+    }
+    core.refresh(entry, dir, length, timeouts[REPLIED]!)
+    // A clashing entry goes soon, so it is never assured.
+    if ((status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
+  }
+
   return {
     protocol: IPPROTO_UDP,
     name: 'udp',
@@ -50,22 +69,21 @@ export function createUdp(core: TrackerCore): Tracker {
     /** nf_conntrack_udp_packet. */
     packet(pkt, entry, dir, hook) {
       if (broken(pkt, hook)) return Tracked.Invalid
-      const timeouts = core.timeouts(entry, standard)
-      const w = table.words
-      const o = entry * STRIDE
-      const status = w[o + STATUS]!
-      // Assured or not: somebody may have said so of a flow that had no answer yet.
-      const age = (host.now - w[o + SINCE]!) | 0
-      const young = age <= STREAM_AFTER_MS
-      if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
-      if ((status & Status.SeenReply) === 0 || young) {
-        core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
-        return Tracked.Accept
-      }
-      core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
-      // A clashing entry goes soon, so it is never assured.
-      if ((status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
+      heard(entry, dir, pkt.length)
       return Tracked.Accept
+    },
+    express(pkt, l4, s0, d0, entry, dir) {
+      const room = pkt.end - l4
+      const second = view.getInt32(l4 + UDP_LENGTH)
+      const length = second >>> 16
+      if (length > room || length < UDP_HEADER_LEN) return false
+      if ((second & 0xffff) !== 0 && core.checksum === true && pkt.csumOk !== true) {
+        const sum = pkt.sumEnd === pkt.end && pkt.sumFrom === pkt.l3 ? pkt.sum : sumView(view, l4, pkt.end)
+        if (fold(sum + pseudo4(s0, d0, IPPROTO_UDP, room)) !== 0xffff) return false
+        pkt.csumOk = true
+      }
+      heard(entry, dir, pkt.length)
+      return true
     },
   }
 }

@@ -55,10 +55,10 @@ export function createUdplite(core: TrackerCore): Tracker {
       const at = entry * STRIDE + STATUS
       const status = table.words[at]!
       if ((status & Status.SeenReply) === 0) {
-        core.refresh(entry, dir, pkt, timeouts[UNREPLIED]!)
+        core.refresh(entry, dir, pkt.length, timeouts[UNREPLIED]!)
         return Tracked.Accept
       }
-      core.refresh(entry, dir, pkt, timeouts[REPLIED]!)
+      core.refresh(entry, dir, pkt.length, timeouts[REPLIED]!)
       if ((status & Status.NatClash) === 0) assure(table.words, entry * STRIDE)
       return Tracked.Accept
     },

@@ -100,13 +100,14 @@ class Gateway {
     const free = this.#memory.free
     const out: string[] = []
     const header = new Uint16Array(VNET_HEADER_WORDS)
+    const pkt = new Packet()
     for (const [i, { frame, pending }] of datagrams.entries()) {
-      const pkt = new Packet()
       expect(load(pkt, this.#memory, frame)).toBe(true)
       header[0] = pending ? 1 : 0
       header[3] = frame[0]! >> 4 === 6 ? 40 : 20
       header[4] = UDP_CHECKSUM
       expect(takeOffload(pkt, header, 0)).toBe(true)
+      pkt.hint = this.engine.lookAhead(Int32Array.of(pkt.l3), 1)[0]!
       host.path.receive(pkt, lan)
       if ((i + 1) % batch !== 0 && i + 1 < datagrams.length) continue
       this.ports.flush()
