@@ -567,11 +567,11 @@ export class Conntrack implements TrackerLink, TrackerCore {
     )
   }
 
-  /** Calls `each` for every entry that conntrack -L would list, in slab order; entries may be ended meanwhile. */
+  /** Calls `each` for every listed entry, in slab order; entries may be ended meanwhile. What has expired ends. */
   forEach(each: (entry: number) => void): void {
     this.table.forEach((entry) => {
       if (this.isOver(entry)) this.kill(entry)
-      else if ((this.table.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) each(entry)
+      else if (this.isListed(entry)) each(entry)
     })
   }
 
