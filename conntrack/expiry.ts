@@ -43,6 +43,8 @@ export class ExpiryWheel {
   #added = 0
   /** Of one slot, in turn, those that are looked at next. */
   readonly #due = new Int32Array(TOGETHER)
+  /** The hashes of their tuples. */
+  readonly #hashes = new Int32Array(TOGETHER * 2)
 
   /** `expire` ends an entry; it calls `remove`. */
   constructor(table: EntryTable, expire: (entry: number) => void) {
@@ -118,14 +120,17 @@ export class ExpiryWheel {
     const table = this.#table
     const due = this.#due
     const slot = this.#cursor & (SLOTS - 1)
-    table.touchAll(due, count)
+    const hashes = this.#hashes
+    table.touchAll(due, hashes, count)
     for (let i = 0; i < count; i++) {
       const entry = due[i]!
       const at = entry * LINKS
       // With one connection others may end.
       if (this.#links[at + BEFORE] === 0 || (this.#links[at + SLOT]! & (SLOTS - 1)) !== slot) continue
-      if (table.expiresAt(entry) <= now) this.#expire(entry)
-      else {
+      if (table.expiresAt(entry) <= now) {
+        table.recall(entry, hashes[i * 2]!, hashes[i * 2 + 1]!)
+        this.#expire(entry)
+      } else {
         this.#unlink(entry)
         this.#link(entry, this.#cursor + 1)
       }

@@ -208,6 +208,10 @@ export class EntryTable {
   #freeCount: number
   readonly #handles: TupleHash
   readonly #seed: number
+  /** The entry whose tuples have these hashes, -1 none: who asks for them asks again. */
+  #hashed = -1
+  #hash0 = 0
+  #hash1 = 0
 
   /** `capacity`: entries before the arrays grow. `buckets`: rounded up to a power of two. */
   constructor(seed: number, capacity = 1024, buckets = 4096) {
@@ -325,6 +329,7 @@ export class EntryTable {
   setTuple(entry: number, dir: number, t: Tuple): void {
     const w = this.words
     const o = entry * STRIDE + dir * TUPLE_WORDS
+    this.#hashed = -1
     w[o] = t.s0
     w[o + S1] = t.s1
     w[o + S2] = t.s2
@@ -342,6 +347,7 @@ export class EntryTable {
   setZone(entry: number, dir: number, zone: number): void {
     const o = entry * STRIDE + ZONES
     const shift = dir << 4
+    this.#hashed = -1
     this.words[o] = (this.words[o]! & ~(0xffff << shift)) | (zone << shift)
   }
 
@@ -401,11 +407,8 @@ export class EntryTable {
   }
 
   /** Reads what tells whether somebody has tuples with these hashes, as seekAll() does. Hot. */
-  touchMarks(hashes: Int32Array, count: number): void {
-    const handles = this.#handles
-    let read = 0
-    for (let i = 0; i < count; i++) read |= handles.touchMark(hashes[i]!)
-    this.sink = read
+  touchFirst(hashes: Int32Array, count: number): void {
+    this.#handles.touchFirst(hashes, count)
   }
 
   /** The first place whose handle has a tuple with this hash, -1 none. Good until an entry comes or goes. Hot. */
@@ -456,20 +459,24 @@ export class EntryTable {
     this.sink = read
   }
 
-  /** Reads what ending these entries will ask for, as seekAll() does. */
-  touchAll(entries: Int32Array, count: number): void {
+  /**
+   * Reads what ending these entries will ask for, as seekAll() does, and leaves the hashes of their tuples, by handle, in
+   * `hashes`.
+   */
+  touchAll(entries: Int32Array, hashes: Int32Array, count: number): void {
     const w = this.words
-    const handles = this.#handles
     let read = 0
     for (let i = 0; i < count; i++) {
       const o = entries[i]! * STRIDE
       read |= w[o]! | w[o + NAT]! | w[o + USES]!
     }
+    this.sink = read
     for (let i = 0; i < count; i++) {
       const handle = entries[i]! * 2
-      read |= handles.touch(this.#hashAt(handle)) | handles.touch(this.#hashAt(handle + 1))
+      hashes[i * 2] = this.#hashAt(handle)
+      hashes[i * 2 + 1] = this.#hashAt(handle + 1)
     }
-    this.sink = read
+    this.#handles.touchLines(hashes, count * 2)
   }
 
   /** The entry behind a handle is in the hash with this IPv4 tuple in zone 0. Hot. */
@@ -505,7 +512,7 @@ export class EntryTable {
    */
   findClash(entry: number, dir: number, limit: number): number {
     const own = entry * STRIDE + dir * TUPLE_WORDS
-    const hash = this.#hashAt(entry * 2 + dir)
+    const hash = this.#hashOf(entry, dir)
     const zone = this.#zone(entry * 2 + dir)
     for (let at = this.firstPlace(hash); at >= 0; at = this.nextPlace(hash, at)) {
       const handle = this.handleAt(at)
@@ -568,6 +575,19 @@ export class EntryTable {
     return this.#hash(t.s0, t.s1, t.s2, t.s3, t.d0, t.d1, t.d2, t.d3, t.ports, t.meta, t.zone)
   }
 
+  /** The hashes of an entry's tuples, as touchAll() left them, are asked for next. */
+  recall(entry: number, hash0: number, hash1: number): void {
+    this.#hashed = entry
+    this.#hash0 = hash0
+    this.#hash1 = hash1
+  }
+
+  /** Hash of one of the tuples of an entry that comes or goes. */
+  #hashOf(entry: number, dir: number): number {
+    if (this.#hashed !== entry) this.recall(entry, this.#hashAt(entry * 2), this.#hashAt(entry * 2 + 1))
+    return dir === 0 ? this.#hash0 : this.#hash1
+  }
+
   /** Hash of the tuple behind a handle. */
   #hashAt(handle: number): number {
     const w = this.words
@@ -612,12 +632,12 @@ export class EntryTable {
 
   #link(entry: number, dir: number): void {
     const handle = entry * 2 + dir
-    this.#handles.insert(this.#hashAt(handle), handle)
+    this.#handles.insert(this.#hashOf(entry, dir), handle)
   }
 
   #unlink(entry: number, dir: number): void {
     const handle = entry * 2 + dir
-    this.#handles.remove(this.#hashAt(handle), handle)
+    this.#handles.remove(this.#hashOf(entry, dir), handle)
   }
 
   /** What all tuples have, mixed with the table's seed. */

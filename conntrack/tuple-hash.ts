@@ -15,7 +15,8 @@
 //     marks[line]   28 bits by hash, of the lines behind too │ a line goes on │ pairs in the home line
 //
 // The newest pair of a hash is met first, as in the kernel's lists: a connection whose answers look like itself is found by
-// its reply. Lines behind a home line hold what is older, so that pairs are added in the home line alone.
+// its reply. Lines behind a home line hold what is older, so that pairs are added in the home line alone; once few are left
+// they come back into it.
 //
 // Pairs are met by their places, numbers of words; a place is good until something is added or removed. The kernel's
 // buckets (nf_conntrack_buckets) are finer than lines: a bucket stands in one home line and those behind it, with others.
@@ -29,6 +30,8 @@ const LINE_BITS = 4
 const IN_LINE = LINE_WORDS - 1
 /** Tuples for which there is a home line: some three stand there where the table is full. */
 const TUPLES_A_LINE = 4
+/** Pairs of two lines that come into one, which has room for the next then. */
+const MOST_JOINED = 6
 const FEWEST = 16
 const MOST = 0x4000000
 
@@ -116,13 +119,6 @@ export class TupleHash {
     return this.#words[place + 1]!
   }
 
-  /** Something of both ends of the home line: who reads it has the line near, wherever malloc() has put it. Hot. */
-  touch(hash: number): number {
-    const w = this.#words
-    const line = this.#home(hash)
-    return w[line]! | w[line + IN_LINE]!
-  }
-
   /**
    * The newest handle of each hash, -1 none, into those of `hints` that are not negative. True: some have none. First all lines
    * are read, with as few instructions between as can be: the processor waits for so many at a time as it has room for
@@ -131,16 +127,7 @@ export class TupleHash {
   seekAll(hashes: Int32Array, hints: Int32Array, count: number): boolean {
     const w = this.#words
     const mask = this.#mask
-    let read = 0
-    let at = 0
-    for (const stop = count - 3; at < stop; at += 4) {
-      read |= w[(hashes[at]! & mask) << LINE_BITS]!
-      read |= w[(hashes[at + 1]! & mask) << LINE_BITS]!
-      read |= w[(hashes[at + 2]! & mask) << LINE_BITS]!
-      read |= w[(hashes[at + 3]! & mask) << LINE_BITS]!
-    }
-    for (; at < count; at++) read |= w[(hashes[at]! & mask) << LINE_BITS]!
-    this.sink = read
+    this.#touchHomes(hashes, count)
     let missing = false
     for (let i = 0; i < count; i++) {
       if (hints[i]! < 0) continue
@@ -170,6 +157,44 @@ export class TupleHash {
     return this.#marks[hash & this.#mask]!
   }
 
+  /** Reads what first() and insert() will ask of each hash, whether somebody has it or not. Hot. */
+  touchFirst(hashes: Int32Array, count: number): void {
+    const marks = this.#marks
+    let read = 0
+    for (let i = 0; i < count; i++) read |= marks[hashes[i]! & this.#mask]!
+    this.sink = read
+    this.#touchHomes(hashes, count)
+  }
+
+  /** Reads what remove() will ask of each hash. */
+  touchLines(hashes: Int32Array, count: number): void {
+    const w = this.#words
+    const mask = this.#mask
+    this.#touchHomes(hashes, count)
+    let read = 0
+    for (let i = 0; i < count; i++) {
+      const next = w[((hashes[i]! & mask) << LINE_BITS) + NEXT]!
+      if (next !== 0) read |= w[next << LINE_BITS]!
+    }
+    this.sink = read
+  }
+
+  /** Reads home lines: with so little between two of them, the processor waits for many at a time. */
+  #touchHomes(hashes: Int32Array, count: number): void {
+    const w = this.#words
+    const mask = this.#mask
+    let read = 0
+    let at = 0
+    for (const stop = count - 3; at < stop; at += 4) {
+      read |= w[(hashes[at]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 1]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 2]! & mask) << LINE_BITS]!
+      read |= w[(hashes[at + 3]! & mask) << LINE_BITS]!
+    }
+    for (; at < count; at++) read |= w[(hashes[at]! & mask) << LINE_BITS]!
+    this.sink = read
+  }
+
   /** The bucket has more than `most` pairs. Hot. */
   isLonger(hash: number, most: number): boolean {
     // What stands in one line is never many.
@@ -193,8 +218,37 @@ export class TupleHash {
     this.#marks[number] = (mark | bitOf(hash)) + 1
   }
 
-  /** Newer pairs of its line close up. Nothing happens if it is not there. */
+  /** Newer pairs of its line close up. Nothing happens if it is not there. Hot. */
   remove(hash: number, handle: number): void {
+    const w = this.#words
+    const home = this.#home(hash)
+    if (w[home + NEXT] !== 0) {
+      this.#removeFrom(hash, handle)
+      return
+    }
+    // Which pair it is, no branch could foresee.
+    const end = home + (w[home + END]! || PAIRS)
+    let mark = 0
+    // 0, then -2: how far pairs move.
+    let by = 0
+    for (let at = home + PAIRS; at < end; at += 2) {
+      const otherHash = w[at]!
+      const otherHandle = w[at + 1]!
+      const difference = (otherHash ^ hash) | (otherHandle ^ handle)
+      const isOther = (difference | -difference) >> 31
+      w[at + by] = otherHash
+      w[at + by + 1] = otherHandle
+      mark |= bitOf(otherHash) & isOther
+      by += ~isOther & -2
+    }
+    if (by === 0) return
+    w[end - 2] = ~hash
+    w[home + END] = end - 2 - home
+    this.#marks[home >> LINE_BITS] = mark | ((end - home - 2 - PAIRS) >> 1)
+  }
+
+  /** As remove(), where lines stand behind the home line. */
+  #removeFrom(hash: number, handle: number): void {
     const w = this.#words
     let at = this.firstNear(hash)
     while (at >= 0 && w[at + 1] !== handle) at = this.next(hash, at)
@@ -205,15 +259,13 @@ export class TupleHash {
     w[end] = ~hash
     w[line + END] = end - line
     const home = this.#home(hash)
-    if (end === line + PAIRS) {
-      if (line === home) this.#pull(home)
-      else {
-        let before = home
-        while (w[before + NEXT]! << LINE_BITS !== line) before = w[before + NEXT]! << LINE_BITS
-        w[before + NEXT] = w[line + NEXT]!
-        this.#give(line)
-      }
+    if (end === line + PAIRS && line !== home) {
+      let before = home
+      while (w[before + NEXT]! << LINE_BITS !== line) before = w[before + NEXT]! << LINE_BITS
+      w[before + NEXT] = w[line + NEXT]!
+      this.#give(line)
     }
+    this.#join(home)
     this.#mark(home)
   }
 
@@ -288,12 +340,18 @@ export class TupleHash {
     this.#mark(home)
   }
 
-  /** What stands behind an empty home line comes into it. */
-  #pull(home: number): void {
+  /** What stands behind the home line comes into it, if few are in both: who looks for it waits for one line, not for two. */
+  #join(home: number): void {
     const w = this.#words
     const line = w[home + NEXT]! << LINE_BITS
     if (line === 0) return
-    w.copyWithin(home, line, line + LINE_WORDS)
+    const mine = (w[home + END]! || PAIRS) - PAIRS
+    const older = w[line + END]! - PAIRS
+    if (mine > 0 && mine + older > MOST_JOINED * 2) return
+    w.copyWithin(home + PAIRS + older, home + PAIRS, home + PAIRS + mine)
+    w.copyWithin(home + PAIRS, line + PAIRS, line + PAIRS + older)
+    w[home + END] = PAIRS + older + mine
+    w[home + NEXT] = w[line + NEXT]!
     this.#give(line)
   }
 

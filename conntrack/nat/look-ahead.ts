@@ -59,6 +59,6 @@ export class NatLookAhead {
 
   /** Reads what NAT will ask of those that were added. Hot. */
   touch(): void {
-    this.#table.touchMarks(this.#hashes, this.#count)
+    this.#table.touchFirst(this.#hashes, this.#count)
   }
 }
