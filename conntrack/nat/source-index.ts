@@ -19,6 +19,8 @@ export class SourceIndex {
   readonly #seed: number
   /** Entry + 1, 0 none. */
   #buckets = new Int32Array(256)
+  /** How many buckets. */
+  #size = 256
   /** Of each entry AFTER and BEFORE. */
   #links = new Int32Array(256 * LINKS)
   #count = 0
@@ -107,6 +109,7 @@ export class SourceIndex {
       oldest.push(...list.reverse())
     }
     this.#buckets = new Int32Array(capacity)
+    this.#size = capacity
     this.#links = new Int32Array(capacity * LINKS)
     for (const entry of oldest) this.#link(entry)
   }
@@ -119,6 +122,7 @@ export class SourceIndex {
       h = Math.imul((h ^ (h >>> 15)) + s1 + (s2 << 7), 0x85ebca6b)
       h = Math.imul((h ^ (h >>> 13)) + s3, 0x27d4eb2f)
     }
-    return ((h ^ (h >>> 15)) >>> 0) % this.#buckets.length
+    // Positive words, or V8 would divide doubles.
+    return ((h ^ (h >>> 15)) & 0x7fffffff) % this.#size
   }
 }

@@ -220,8 +220,9 @@ export class UniqueTuple {
       default:
         return
     }
-    // A range of identifiers or keys that is upside down: the kernel's unsigned size is as good as endless.
-    if (size <= 0) size += 0x100000000
+    // A range of identifiers or keys that is upside down: the kernel's unsigned size is as good as endless, which for
+    // what is drawn, 16 bits, is all of them.
+    if (size <= 0) size = 0x10000
     let off = 0
     if (range.random && !range.offset) {
       this.#from = min
