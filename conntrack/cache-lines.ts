@@ -11,6 +11,8 @@ const PAGES_OF_ITS_OWN = 0x2100000
 
 /** 32-bit words of a line. */
 export const LINE_WORDS = LINE / 4
+/** Doubles of a line. */
+export const LINE_DOUBLES = LINE / 8
 
 /** Untouched memory costs address space only. */
 const block = (bytes: number): ArrayBuffer =>

@@ -19,11 +19,14 @@ import { Packet } from '../datapath/packet.ts'
 import { IPV4_DST, IPV4_HEADER_LEN, IPV4_PROTOCOL, IPV4_SRC } from '../datapath/wire/ipv4.ts'
 import { type Codes, type Foreseen, LATER, NO_CHAIN } from './compile/codes.ts'
 import { CALLEE, type IndexWalk, K, RULE_WORDS } from './compile/indexed.ts'
+import { RECORD, type Records } from './slots.ts'
 
 /** Rules from which on an index does not stay in the caches by itself. */
 const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
+/** Lines of words that are read for a packet, on average: of chains with many rules the first ones. */
+const LINES = 4
 
 export class RuleLookAhead {
   readonly #host: Host
@@ -40,6 +43,8 @@ export class RuleLookAhead {
   /** The function of that chain or rule, and what it is called with. */
   #functions = new Int32Array(256)
   #places = new Int32Array(256)
+  /** What is read together, by its place in an array. */
+  #lines = new Int32Array(256 * LINES)
   /** The chain that a rule goes to. */
   #callees = new Int32Array(256)
   readonly #foreseen: Foreseen = { callee: NO_CHAIN, counters: 0, bound: false, address: 0, port: 0 }
@@ -82,6 +87,7 @@ export class RuleLookAhead {
       this.#functions = new Int32Array(count)
       this.#places = new Int32Array(count)
       this.#callees = new Int32Array(count)
+      this.#lines = new Int32Array(count * LINES)
     }
     const frames = this.#frames
     let found = 0
@@ -94,31 +100,36 @@ export class RuleLookAhead {
     const callees = this.#callees
     const functions = this.#functions
     const places = this.#places
-    const { codes, ruleWords, hash, touch, seek, tables } = walk
-    if (count * tables > this.#hashes.length) this.#hashes = new Int32Array(count * tables)
+    const lines = this.#lines
+    const { codes, ruleWords, hash, seek, tables, orders, store, base } = walk
+    const stride = tables.length
+    if (count * stride > this.#hashes.length) this.#hashes = new Int32Array(count * stride)
     const hashes = this.#hashes
-    let read = 0
-    for (let i = 0; i < count; i++) hash(this.#packet(i), hashes, i * tables)
-    for (let i = 0; i < count; i++) read |= touch(hashes, i * tables)
-    for (let i = 0; i < count; i++) slots[i] = seek(hashes, i * tables)
+    for (let i = 0; i < count; i++) hash(this.#packet(i), hashes, i * stride)
+    for (let t = 0; t < stride; t++) {
+      const { cells, wrap } = tables[t]!
+      for (let i = 0, h = t; i < count; i++, h += stride) lines[i] = (hashes[h]! << 1) & wrap
+      this.#read(cells, count)
+    }
+    for (let i = 0; i < count; i++) slots[i] = seek(hashes, i * stride)
+    for (let i = 0; i < count; i++) lines[i] = Math.max(slots[i]!, 0) * RULE_WORDS
+    this.#read(ruleWords, count)
+    for (let i = 0; i < count; i++) lines[i] = Math.max(slots[i]!, 0)
+    this.#readDoubles(orders, count)
+    for (let i = 0; i < count; i++) lines[i] = base + Math.max(slots[i]!, 0) * RECORD
+    this.#readDoubles(store.records, count)
     for (let i = 0; i < count; i++) {
       const at = slots[i]! * RULE_WORDS
       functions[i] = at < 0 ? LATER : ruleWords[at]!
       places[i] = at < 0 ? 0 : ruleWords[at + K]!
       callees[i] = at < 0 ? NO_CHAIN : ruleWords[at + CALLEE]!
     }
-    let touched = read === 1 ? 1 : 0
-    for (let i = 0; i < count; i++) if (walk.counted(slots[i]!) < 0) touched++
-    touched += this.#touchWords(codes, count)
-    touched += this.#touchChains(codes, count)
+    this.#touchWords(codes, count)
+    this.#touchChains(codes, count)
     this.#foresee(codes, count)
-    for (let i = 0; i < count; i++) {
-      const counts = codes.counts[functions[i]!]!
-      if (counts !== null && counts.records[slots[i]!]! < 0) touched++
-    }
-    touched += this.#touchChains(codes, count)
+    this.#touchCounters(codes, slots, count)
+    this.#touchChains(codes, count)
     this.#touchReplies(codes, count)
-    this.touched = touched
   }
 
   /** The frame's packet, as far as indexes ask. */
@@ -169,33 +180,81 @@ export class RuleLookAhead {
   }
 
   /** The code of the chains in #callees, into #functions and #places; their words, and their first counters. */
-  #touchChains(codes: Codes, count: number): number {
+  #touchChains(codes: Codes, count: number): void {
     const callees = this.#callees
     const functions = this.#functions
     const places = this.#places
-    const { heads, words, counts } = codes
+    const lines = this.#lines
+    const { heads, words } = codes
+    for (let i = 0; i < count; i++) lines[i] = Math.max(callees[i]!, 0) * 2
+    this.#read(heads, count)
     for (let i = 0; i < count; i++) {
       const chain = callees[i]!
       functions[i] = chain < 0 ? LATER : heads[chain * 2]!
       places[i] = chain < 0 ? 0 : heads[chain * 2 + 1]!
     }
-    let touched = this.#touchWords(codes, count)
-    for (let i = 0; i < count; i++) {
-      const of = counts[functions[i]!]!
-      if (of !== null && of.records[words[places[i]!]!]! < 0) touched++
-    }
-    return touched
+    this.#touchWords(codes, count)
+    const first = this.#slots
+    for (let i = 0; i < count; i++) first[i] = words[places[i]!]!
+    this.#touchCounters(codes, first, count)
   }
 
   /** What the functions are called with. */
-  #touchWords({ words, sizes }: Codes, count: number): number {
+  #touchWords({ words, sizes }: Codes, count: number): void {
     const functions = this.#functions
     const places = this.#places
-    let read = 0
+    const lines = this.#lines
+    let found = 0
     for (let i = 0; i < count; i++) {
-      const end = places[i]! + sizes[functions[i]!]!
-      for (let at = places[i]!; at < end; at += LINE_WORDS) read |= words[at]!
+      const from = places[i]!
+      const end = from + sizes[functions[i]!]!
+      lines[found++] = from
+      for (let at = from + LINE_WORDS; at < end && found < lines.length; at += LINE_WORDS) lines[found++] = at
     }
-    return read === 1 ? 1 : 0
+    this.#read(words, found)
+  }
+
+  /** Where rules of the functions count. */
+  #touchCounters({ counts }: Codes, places: Int32Array, count: number): void {
+    const functions = this.#functions
+    const lines = this.#lines
+    // Short chains share their records, so that nearly all are in one array.
+    let most: Records | null = null
+    for (let i = 0; i < count; i++) {
+      const of = counts[functions[i]!]!
+      most ??= of
+      lines[i] = of !== null && of === most ? places[i]! : 0
+    }
+    if (most !== null) this.#readDoubles(most.records, count)
+  }
+
+  /** Reads the words in #lines: with so little between two of them, the processor waits for many at a time. */
+  #read(words: Int32Array, count: number): void {
+    const lines = this.#lines
+    let read = 0
+    let at = 0
+    for (const stop = count - 3; at < stop; at += 4) {
+      read |= words[lines[at]!]!
+      read |= words[lines[at + 1]!]!
+      read |= words[lines[at + 2]!]!
+      read |= words[lines[at + 3]!]!
+    }
+    for (; at < count; at++) read |= words[lines[at]!]!
+    this.touched = read
+  }
+
+  /** The same of doubles. */
+  #readDoubles(doubles: Float64Array, count: number): void {
+    const lines = this.#lines
+    let read = 0
+    let at = 0
+    for (const stop = count - 3; at < stop; at += 4) {
+      read += doubles[lines[at]!]!
+      read += doubles[lines[at + 1]!]!
+      read += doubles[lines[at + 2]!]!
+      read += doubles[lines[at + 3]!]!
+    }
+    for (; at < count; at++) read += doubles[lines[at]!]!
+    this.touched = read < 0 ? 1 : 0
   }
 }

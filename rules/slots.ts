@@ -3,15 +3,17 @@
 //
 //     position  0  1  2  3 …         as the chain reads
 //     at       [4, 0, 1, 7 …]        slot of each position
-//     records  [packets, bytes, order, ·] …  by slot, from `base`; order: a label, ascending along the chain
+//     records  [packets, bytes] …     by slot, from `base`
+//     orders   [0, 3, 1, 2 …]         by slot: labels, ascending along the chain; there once somebody asked
 //
 // A chain that was written from its start to its end is straight: its slots are its positions. Most chains are, and
 // share what says so. Chains of few rules share an array of records, too.
 
-import { alignedDoubles } from '../conntrack/cache-lines.ts'
+import { alignedDoubles, LINE_DOUBLES } from '../conntrack/cache-lines.ts'
 import { type Counted, newCountedId } from '../conntrack/ways.ts'
 import type { StateHolders } from './compile/rule.ts'
 import type { Rule } from './model.ts'
+import { Rooms } from './rooms.ts'
 
 export interface Removed {
   readonly slot: number
@@ -26,10 +28,9 @@ export interface SlotEdit {
 }
 
 /** Numbers of a record. */
-export const RECORD = 4
+export const RECORD = 2
 export const PACKETS = 0
 export const BYTES = 1
-export const ORDER = 2
 
 /** Chains of more slots have records of their own: so have those whose code is cut into pieces, which know where they are. */
 const MOST_POOLED = 64
@@ -49,22 +50,15 @@ const NO_RECORDS: Records = { records: new Float64Array(0) }
 /** The records of a table's short chains, each in a room of its own. */
 export class RecordPool implements Records {
   records = alignedDoubles(1024)
-  #used = 0
-  /** By size in slots: where rooms are that were given back. */
-  readonly #free: number[][] = []
+  readonly #rooms = new Rooms(LINE_DOUBLES, RECORD)
 
   /** Room for that many slots, zeroed: the index of its first number. */
   take(slots: number): number {
-    const free = this.#free[slots]?.pop()
-    if (free !== undefined) {
-      this.records.fill(0, free, free + slots * RECORD)
-      return free
-    }
-    const base = this.#used
-    // Each room from the beginning of a cache line on.
-    this.#used += (slots + (slots & 1)) * RECORD
-    if (this.#used > this.records.length) {
-      const records = alignedDoubles(this.#used * 2)
+    const size = slots * RECORD
+    const base = this.#rooms.take(size)
+    const { end } = this.#rooms
+    if (end > this.records.length) {
+      const records = alignedDoubles(end * 2)
       records.set(this.records)
       this.records = records
     }
@@ -73,8 +67,9 @@ export class RecordPool implements Records {
 
   give(base: number, slots: number): void {
     if (slots === 0) return
-    while (this.#free.length <= slots) this.#free.push([])
-    this.#free[slots]!.push(base)
+    const size = slots * RECORD
+    this.records.fill(0, base, base + size)
+    this.#rooms.give(base, size)
   }
 }
 
@@ -106,6 +101,8 @@ export class RuleSlots implements Counted {
   /** Its records, and where those of slot 0 begin: both are others once the chain is too long for the pool. */
   store: Records = NO_RECORDS
   base = 0
+  /** Null: nobody has asked for the order of slots. */
+  #orders: Float64Array | null = null
   readonly #pool: RecordPool
   /** Slots that there is room for. */
   #capacity = 0
@@ -136,12 +133,13 @@ export class RuleSlots implements Counted {
     return this.store.records[this.base + slot * RECORD + BYTES]!
   }
 
-  orderOf(slot: number): number {
-    return this.store.records[this.base + slot * RECORD + ORDER]!
-  }
-
-  #setOrder(slot: number, label: number): void {
-    this.store.records[this.base + slot * RECORD + ORDER] = label
+  /** Labels of slots, ascending along the chain. An edit may change them, or the array. */
+  get orders(): Float64Array {
+    if (this.#orders === null) {
+      this.#orders = new Float64Array(roomFor(this.bySlot.length))
+      this.#labelAll(this.#orders)
+    }
+    return this.#orders
   }
 
   /** Null: the rule there has none. */
@@ -178,7 +176,7 @@ export class RuleSlots implements Counted {
       const before = counted?.get(rule)
       this.setCounters(slot, before?.packets ?? 0, before?.bytes ?? 0)
     }
-    this.#label(head, rules.length - tail)
+    if (this.#orders !== null) this.#label(this.#ordersOfAll(this.#orders), head, rules.length - tail)
     return { removed, added }
   }
 
@@ -189,14 +187,12 @@ export class RuleSlots implements Counted {
     else this.store.records = NO_RECORDS.records
     this.store = NO_RECORDS
     this.#capacity = 0
+    this.#orders = null
   }
 
   /** The first rules of a chain, where there is no account to give: its records are zeros. `makeStates`: null if none has any. */
   fill(rules: readonly Rule[], makeStates: ((rule: Rule) => StateHolders | null) | null): void {
     this.#straighten(rules, 0)
-    const { base } = this
-    const { records } = this.store
-    for (let slot = 0; slot < rules.length; slot++) records[base + slot * RECORD + ORDER] = slot
     if (makeStates === null) return
     for (let slot = 0; slot < rules.length; slot++) {
       const states = makeStates(rules[slot]!)
@@ -311,17 +307,27 @@ export class RuleSlots implements Counted {
     this.#pool.give(base, before)
   }
 
+  /** The labels, with room for all slots. */
+  #ordersOfAll(orders: Float64Array): Float64Array {
+    const slots = this.bySlot.length
+    if (slots <= orders.length) return orders
+    const longer = new Float64Array(roomFor(slots))
+    longer.set(orders)
+    this.#orders = longer
+    return longer
+  }
+
   /** Labels for positions [from, to), between those of their neighbours. */
-  #label(from: number, to: number): void {
+  #label(orders: Float64Array, from: number, to: number): void {
     if (from === to) return
     const { at } = this
     const total = this.rules.length
-    const low = from === 0 ? null : this.orderOf(at[from - 1]!)
-    const high = to === total ? null : this.orderOf(at[to]!)
+    const low = from === 0 ? null : orders[at[from - 1]!]!
+    const high = to === total ? null : orders[at[to]!]!
     if (low === null || high === null) {
       // In front of the first, or behind the last.
       for (let i = from; i < to; i++)
-        this.#setOrder(at[i]!, high === null ? (low ?? 0) + 1 + (i - from) : high - (to - i))
+        orders[at[i]!] = high === null ? (low ?? 0) + 1 + (i - from) : high - (to - i)
       return
     }
     const step = (high - low) / (to - from + 1)
@@ -329,17 +335,17 @@ export class RuleSlots implements Counted {
     for (let i = from; i < to; i++) {
       const label = low + step * (i - from + 1)
       if (!(label > last && label < high)) {
-        this.#labelAll()
+        this.#labelAll(orders)
         return
       }
-      this.#setOrder(at[i]!, label)
+      orders[at[i]!] = label
       last = label
     }
   }
 
-  /** Numbers run out between two rules after some fifty edits at one place. */
-  #labelAll(): void {
-    for (let i = 0; i < this.rules.length; i++) this.#setOrder(this.at[i]!, i)
+  /** Anew, too, when numbers run out between two rules after some fifty edits at one place. */
+  #labelAll(orders: Float64Array): void {
+    for (let i = 0; i < this.rules.length; i++) orders[this.at[i]!] = i
   }
 }
 

@@ -10,6 +10,7 @@
 
 import { alignedWords, LINE_WORDS } from '../../conntrack/cache-lines.ts'
 import type { Packet } from '../../datapath/packet.ts'
+import { Rooms } from '../rooms.ts'
 import type { Records } from '../slots.ts'
 
 /**
@@ -65,14 +66,6 @@ export const LATER = 0
 const FEWEST = 4
 const FEWEST_HEADS = 512
 
-/** What fits in a cache line stands in one. */
-const roomOf = (size: number): number => {
-  if (size > LINE_WORDS) return (size + LINE_WORDS - 1) & -LINE_WORDS
-  let room = FEWEST
-  while (room < size) room *= 2
-  return room
-}
-
 const NO_OBJECTS: readonly number[] = []
 
 export class Codes {
@@ -88,9 +81,7 @@ export class Codes {
   readonly #objectsOf: (readonly number[])[] = []
   /** By chain. */
   readonly #owners: (Owner | null)[] = []
-  #used = 0
-  /** By size: where rooms are that were given back. */
-  readonly #rooms = new Map<number, number[]>()
+  readonly #rooms = new Rooms(LINE_WORDS, FEWEST)
   readonly #freeFunctions: number[] = []
   readonly #freeObjects: number[] = []
   readonly #freeHeads: number[] = []
@@ -172,7 +163,7 @@ export class Codes {
 
   /** Words for a function of `addRoutine`, out of its values: numbers of 32 bits, and objects where it has them. */
   lay(fn: number, values: readonly unknown[]): number {
-    const k = this.#take(roomOf(this.sizes[fn]!))
+    const k = this.#take(this.sizes[fn]!)
     const { words } = this
     for (let i = 0; i < values.length; i++)
       if (typeof values[i] === 'number') words[k + i] = values[i] as number
@@ -189,10 +180,7 @@ export class Codes {
       this.objects[at] = null
       this.#freeObjects.push(at)
     }
-    const room = roomOf(size)
-    const free = this.#rooms.get(room)
-    if (free === undefined) this.#rooms.set(room, [k])
-    else free.push(k)
+    this.#rooms.give(k, size)
   }
 
   #keep(value: unknown): number {
@@ -201,14 +189,11 @@ export class Codes {
     return at
   }
 
-  #take(room: number): number {
-    const free = this.#rooms.get(room)?.pop()
-    if (free !== undefined) return free
-    const step = Math.min(room, LINE_WORDS)
-    const k = (this.#used + step - 1) & -step
-    this.#used = k + room
-    if (this.#used > this.words.length) {
-      const words = alignedWords(this.#used * 2)
+  #take(size: number): number {
+    const k = this.#rooms.take(size)
+    const { end } = this.#rooms
+    if (end > this.words.length) {
+      const words = alignedWords(end * 2)
       words.set(this.words)
       this.words = words
     }

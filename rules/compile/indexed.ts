@@ -16,7 +16,7 @@ import {
   IPPROTO_UDPLITE,
 } from '../../datapath/wire/protocol.ts'
 import { CONTINUE } from '../extension.ts'
-import { ORDER, PACKETS, RECORD, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
+import { PACKETS, type Records, type RuleSlots, type SlotEdit } from '../slots.ts'
 import { type ChainFn, type Codes, LATER, type Made, NO_CHAIN } from './codes.ts'
 import { type KeyTable, maskOf, RuleKeys } from './key-tables.ts'
 import {
@@ -71,8 +71,6 @@ export class IndexWalk {
   // For who looks ahead, in passes (rules/look-ahead.ts).
   /** What a packet is looked up by, a number for each table, into `hashes` from `at` on. Hot. */
   readonly hash: (pkt: Packet, hashes: Int32Array, at: number) => void
-  /** Reads where seek() will begin. Hot. */
-  readonly touch: (hashes: Int32Array, at: number) => number
   /** The slot of the first keyed rule that the packet may fit, -1 none. Hot. */
   readonly seek: (hashes: Int32Array, at: number) => number
   // The generated code reads the following.
@@ -82,14 +80,17 @@ export class IndexWalk {
   /** Pieces before the first keyed rule. */
   headPieces = 0
   readonly store: Records
+  /** Where slot 0 counts its packets in there. */
+  readonly base: number
   lists: Int32Array
+  /** Of RuleSlots. */
+  orders: Float64Array
   /**
    * RULE_WORDS a slot: its function, LATER until a packet asks; what that is called with; the chain that the rule goes to,
    * NO_CHAIN if none.
    */
   ruleWords: Int32Array = new Int32Array(0)
   readonly #source: ChainSource
-  readonly #base: number
   readonly #keys: RuleKeys
   /** All rules as straight code, for the packets that a look-up is not good for. */
   #whole: LinearChain | null = null
@@ -99,15 +100,15 @@ export class IndexWalk {
 
   constructor(source: ChainSource, keys: RuleKeys) {
     this.#source = source
-    this.#base = source.slots.base + PACKETS
+    this.base = source.slots.base + PACKETS
     this.#keys = keys
     this.store = source.slots.store
     this.lists = keys.lists
+    this.orders = source.slots.orders
     this.settle()
-    const { run, hash, touch, seek } = this.#generate()
+    const { run, hash, seek } = this.#generate()
     this.made = { fn: source.shapes.codes.add(run), k: 0 }
     this.hash = hash
-    this.touch = touch
     this.seek = seek
   }
 
@@ -116,8 +117,8 @@ export class IndexWalk {
     return this.#source.shapes.codes
   }
 
-  get tables(): number {
-    return this.#keys.tables.length
+  get tables(): readonly KeyTable[] {
+    return this.#keys.tables
   }
 
   get rules(): number {
@@ -128,14 +129,10 @@ export class IndexWalk {
   settle(): void {
     const { slots } = this.#source
     this.lists = this.#keys.lists
+    this.orders = slots.orders
     this.#reserve(slots.bySlot.length)
     this.#wholeIsGood = false
     this.#cutLoose()
-  }
-
-  /** Packets that the rule in the slot has counted; of none (-1), 0. Hot. */
-  counted(slot: number): number {
-    return slot < 0 ? 0 : this.store.records[this.#base + slot * RECORD]!
   }
 
   #reserve(slots: number): void {
@@ -226,7 +223,7 @@ export class IndexWalk {
     releasePieces(this.#source.shapes, before.values())
     this.pieces = pieces
     this.pieceOrder = Float64Array.from([
-      ...pieces.map((piece) => this.#source.slots.orderOf(piece.slots[0]!)),
+      ...pieces.map((piece) => this.orders[piece.slots[0]!]!),
       Number.POSITIVE_INFINITY,
     ])
   }
@@ -235,22 +232,20 @@ export class IndexWalk {
     const { tables, markMask } = this.#keys
     const marked = tables.some(({ signature }) => signature.mark)
     const which = tables.map((_, i) => i)
-    const { base } = this.#source.slots
     const hashes = tables.map((table) => emitHash(table, this.#source, markMask))
     const starts = which.map((i) => `let p${i} = 0, s${i} = 0, o${i} = Infinity`).join('\n    ')
     const lookUps = `
     ${starts}
-    ${tables.map((table, i) => onlyWithPort(table, `let h = 0; ${hashes[i]}; ${emitFind(i, orderOf(i, base))}`)).join('\n    ')}`
+    ${tables.map((table, i) => onlyWithPort(table, `let h = 0; ${hashes[i]}; ${emitFind(i, orderOf(i))}`)).join('\n    ')}`
     // Where there is one table, nobody asks for the order, which would be waited for.
-    const order = (i: number): string => (tables.length === 1 ? '0' : orderOf(i, base))
+    const order = (i: number): string => (tables.length === 1 ? '0' : orderOf(i))
     const text = `
 const { ${which.map((i) => `${i}: t${i}`).join(', ')} } = tables
 const hash = ((pkt, hashes, at) => {
   ${hashes.map((mixed, i) => `{ let h = 0; ${mixed}; hashes[at + ${i}] = h }`).join('\n  ')}
 })
-const touch = ((hashes, at) => ${which.map((i) => `t${i}.cells[(hashes[at + ${i}] << 1) & t${i}.wrap]`).join(' | ')})
 const seek = ((hashes, at) => {
-  const { lists } = chain, { records } = chain.store
+  const { lists, orders } = chain
   let best = Infinity, slot = -1
   ${starts}
   ${which.map((i) => `{ const h = hashes[at + ${i}]; ${emitFind(i, order(i))} }`).join('\n  ')}
@@ -259,13 +254,13 @@ const seek = ((hashes, at) => {
 })
 const run = ((pkt, hook) => {
   if (isCut(pkt)) return chain.whole(pkt, hook)
-  const { pieces, pieceOrder, lists, ruleWords, headPieces } = chain, { records } = chain.store, { runs } = codes
+  const { pieces, pieceOrder, lists, orders, ruleWords, headPieces } = chain, { runs } = codes
   let v = 0, piece = 0
   for (; piece < headPieces; piece++) if ((v = pieces[piece].run(pkt, hook, pieces[piece].k)) !== ${NEXT}) return v
   let after = -Infinity, mark = pkt.mark
   for (;;) {
     ${lookUps}
-    ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i, base)}`).join('; ')} }` : ''}
+    ${marked ? `if (after !== -Infinity) { ${which.map((i) => `while (o${i} <= after) ${advance(i)}`).join('; ')} }` : ''}
     for (;;) {
       let best = pieceOrder[piece], from = -1
       ${which.map((i) => `if (o${i} < best) { best = o${i}; from = ${i} }`).join('\n      ')}
@@ -274,7 +269,7 @@ const run = ((pkt, hook) => {
       else {
         let slot = 0
         switch (from) {
-          ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i, base)}; break`).join('\n          ')}
+          ${which.map((i) => `case ${i}: slot = s${i}; ${advance(i)}; break`).join('\n          ')}
         }
         const at = slot * ${RULE_WORDS}
         if (ruleWords[at] === ${LATER}) chain.make(slot)
@@ -285,7 +280,7 @@ const run = ((pkt, hook) => {
     }
   }
 })
-return { run, hash, touch, seek }`
+return { run, hash, seek }`
     return new Function('chain', 'codes', 'tables', 'names', 'isCut', text)(
       this,
       this.#source.shapes.codes,
@@ -297,7 +292,7 @@ return { run, hash, touch, seek }`
 }
 
 /** What is generated. */
-type Generated = Pick<IndexWalk, 'hash' | 'touch' | 'seek'> & { readonly run: ChainFn }
+type Generated = Pick<IndexWalk, 'hash' | 'seek'> & { readonly run: ChainFn }
 
 export class IndexedChain {
   readonly #source: ChainSource
@@ -380,11 +375,10 @@ export class IndexedChain {
 }
 
 /** To the next slot of the list at p; p = 0: of one slot. */
-const advance = (i: number, base: number): string =>
-  `if (p${i} === 0) o${i} = Infinity; else { s${i} = lists[++p${i}]; o${i} = ${orderOf(i, base)} }`
+const advance = (i: number): string =>
+  `if (p${i} === 0) o${i} = Infinity; else { s${i} = lists[++p${i}]; o${i} = ${orderOf(i)} }`
 
-const orderOf = (i: number, base: number): string =>
-  `s${i} < 0 ? Infinity : records[s${i} * ${RECORD} + ${base + ORDER}]`
+const orderOf = (i: number): string => `s${i} < 0 ? Infinity : orders[s${i}]`
 
 /** Statements that mix what table `signature` is keyed by into h; mirrors RuleKeys' hashes. */
 function emitHash({ signature }: KeyTable, { family }: ChainSource, markMask: number): string {

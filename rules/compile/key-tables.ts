@@ -275,9 +275,9 @@ export class RuleKeys {
 
   /** Where the slot belongs in lists[from, to). */
   #placeOf(from: number, to: number, slot: number): number {
-    const slots = this.#slots
+    const { orders } = this.#slots
     let at = to
-    while (at > from && slots.orderOf(this.lists[at - 1]!) > slots.orderOf(slot)) at--
+    while (at > from && orders[this.lists[at - 1]!]! > orders[slot]!) at--
     return at
   }
 
