@@ -11,10 +11,10 @@
 import type { Hook } from '../datapath/hooks.ts'
 import type { Host, TrackerLink } from '../datapath/host.ts'
 import { CtInfo, type CtTemplate, type Family, type Packet } from '../datapath/packet.ts'
-import { checksumOk6, transportChecksumOk } from '../datapath/wire/checksum.ts'
 import { isExtension } from '../datapath/wire/ipv6-headers.ts'
-import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_SCTP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
+import { IPPROTO_GRE, IPPROTO_RAW, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import { CallIds } from './call-ids.ts'
+import { Core } from './core.ts'
 import { Events } from './events.ts'
 import { Expectations } from './expect.ts'
 import { ExpiryWheel } from './expiry.ts'
@@ -25,7 +25,6 @@ import { TableLimit } from './limit.ts'
 import { LookAhead } from './look-ahead.ts'
 import type { Manip, NatRange } from './nat/range.ts'
 import { formatStats } from './print.ts'
-import { formatReason } from './reasons.ts'
 import { Sequences } from './seqadj.ts'
 import { Settings } from './settings.ts'
 import { Synproxy } from './synproxy.ts'
@@ -36,7 +35,6 @@ import {
   Event,
   EXTENSIONS,
   Extension,
-  endOf,
   HELPER,
   infoOf,
   MASTER,
@@ -53,7 +51,7 @@ import {
 } from './table.ts'
 import { TimeoutPolicies } from './timeouts.ts'
 import { TRACKERS } from './trackers/index.ts'
-import type { Tracked, Tracker, TrackerCore } from './trackers/tracker.ts'
+import type { Tracked, Tracker } from './trackers/tracker.ts'
 import { cutTupleOf, invert, Tuple, tupleOf } from './tuple.ts'
 
 /** `conntrack -S`, struct ip_conntrack_stat. */
@@ -83,15 +81,14 @@ export interface NatBinder {
 const NONE = -1
 const FULL = -2
 
-/** What proc_dointvec_jiffies() takes, at 250 a second. A negative time is over at once. */
-const MAX_TIMEOUT_S = Math.floor(0x7fffffff / 250)
-
 /** Half of what the word SINCE tells apart from what is to come, ms. */
 const LONG_AGO = 0x40000000
 
-export class Conntrack implements TrackerLink, TrackerCore {
+export class Conntrack implements TrackerLink {
   readonly host: Host
   readonly table: EntryTable
+  /** What trackers ask. */
+  readonly core: Core
   readonly events: Events
   readonly helpers: HelperRegistry
   readonly expectations: Expectations
@@ -129,15 +126,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
   readonly ahead: LookAhead
   /** Null until there is NAT. */
   nat: NatBinder | null = null
-  /** A packet is INVALID and nf_conntrack_log_invalid wants to know. `text` as nf_log_packet's prefix. */
-  onInvalid: ((pkt: Packet, text: string) => void) | null = null
-
-  /** The same, whatever that sysctl says: format and values as for logInvalid. */
-  onReason: ((pkt: Packet, reason: string, values: readonly (number | string)[]) => void) | null = null
-
-  /** nf_conntrack_checksum. */
-  checksum = true
-
   readonly #settings: Settings
   readonly #wheel: ExpiryWheel
   readonly #trackers = new Map<number, Tracker>()
@@ -158,14 +146,15 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.expectations = new Expectations(this.table)
     this.sequences = new Sequences(this)
     this.synproxy = new Synproxy(host, this)
+    this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
+    this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
+    this.core = new Core(this, this.#wheel, this.#trackers)
     this.flows = new FlowCache(host, this)
     this.ahead = new LookAhead(host, this)
     this.limit = new TableLimit(this)
-    this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
-    this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
     this.#settings = new Settings(this)
     for (const make of TRACKERS) {
-      const tracker = make(this)
+      const tracker = make(this.core)
       this.#trackers.set(tracker.protocol, tracker)
     }
     this.expressUdp = this.#trackers.get(IPPROTO_UDP)!.express!
@@ -362,7 +351,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   find(t: Tuple): number {
     for (;;) {
       const handle = this.table.find(t)
-      if (handle < 0 || !this.isOver(handle >> 1)) return handle
+      if (handle < 0 || !this.core.isOver(handle >> 1)) return handle
       this.kill(handle >> 1)
     }
   }
@@ -402,7 +391,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   #findIn(t: Tuple, dir: number): number {
     for (;;) {
       const handle = this.table.findIn(t, dir)
-      if (handle < 0 || !this.isOver(handle >> 1)) return handle
+      if (handle < 0 || !this.core.isOver(handle >> 1)) return handle
       this.kill(handle >> 1)
     }
   }
@@ -424,7 +413,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
       const handle = table.handleAt(at)
       const entry = handle >> 1
       if (entry !== ignored && table.sameTuple(reply, handle)) {
-        if (this.isOver(entry)) {
+        if (this.core.isOver(entry)) {
           at = this.kill(entry) ? table.firstPlace(hash) : table.nextPlace(hash, at)
           continue
         }
@@ -482,19 +471,12 @@ export class Conntrack implements TrackerLink, TrackerCore {
 
   /** Packets of a direction, -1 if the entry was made without nf_conntrack_acct. */
   packets(entry: number, dir: number): number {
-    return this.#counts(entry) ? this.table.acct[entry * 4 + dir * 2]! : -1
+    return this.core.counts(entry) ? this.table.acct[entry * 4 + dir * 2]! : -1
   }
 
   /** Bytes of a direction, -1 if the entry was made without nf_conntrack_acct. */
   bytes(entry: number, dir: number): number {
-    return this.#counts(entry) ? this.table.acct[entry * 4 + dir * 2 + 1]! : -1
-  }
-
-  /** Made with nf_conntrack_acct. Where nobody was, not even the entry is looked at. Hot. */
-  #counts(entry: number): boolean {
-    return (
-      this.table.acct.length > 0 && (this.table.words[entry * STRIDE + EXTENSIONS]! & Extension.Acct) !== 0
-    )
+    return this.core.counts(entry) ? this.table.acct[entry * 4 + dir * 2 + 1]! : -1
   }
 
   /** Counters back to nothing (conntrack -L -z). */
@@ -539,12 +521,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
     return true
   }
 
-  /** nf_ct_kill_acct: the packet is still counted. */
-  killCounted(entry: number, dir: number, pkt: Packet): boolean {
-    this.account(entry, dir, pkt.length)
-    return this.kill(entry)
-  }
-
   /** What `conntrack -S` prints. */
   statistics(): string {
     return formatStats(this)
@@ -563,14 +539,14 @@ export class Conntrack implements TrackerLink, TrackerCore {
     const status = this.table.words[entry * STRIDE + STATUS]!
     return (
       (status & (Status.Confirmed | Status.Dying | Status.NatClash)) === Status.Confirmed &&
-      !this.isOver(entry)
+      !this.core.isOver(entry)
     )
   }
 
   /** Calls `each` for every listed entry, in slab order; entries may be ended meanwhile. What has expired ends. */
   forEach(each: (entry: number) => void): void {
     this.table.forEach((entry) => {
-      if (this.isOver(entry)) this.kill(entry)
+      if (this.core.isOver(entry)) this.kill(entry)
       else if (this.isListed(entry)) each(entry)
     })
   }
@@ -579,7 +555,7 @@ export class Conntrack implements TrackerLink, TrackerCore {
   get count(): number {
     let expired = 0
     this.table.forEach((entry) => {
-      if (this.isOver(entry)) expired++
+      if (this.core.isOver(entry)) expired++
     })
     return this.table.used - expired
   }
@@ -592,124 +568,6 @@ export class Conntrack implements TrackerLink, TrackerCore {
     this.expectations.expire(this.host.now)
     const relieving = this.limit.tick()
     return this.#wheel.sweep(this.host.now) || relieving
-  }
-
-  // -- what trackers ask
-
-  /** See TrackerCore. Hot. */
-  refresh(entry: number, dir: number, length: number, timeoutMs: number): void {
-    const { table } = this
-    const w = table.words
-    const o = entry * STRIDE
-    const status = w[o + STATUS]!
-    if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed)
-      this.expireIn(entry, timeoutMs)
-    else if ((status & Status.FixedTimeout) === 0) table.setExpires(entry, timeoutMs)
-    this.account(entry, dir, length)
-  }
-
-  /** nf_ct_refresh: as refresh, but counts nothing. */
-  prolong(entry: number, timeoutMs: number): void {
-    const status = this.table.words[entry * STRIDE + STATUS]!
-    if ((status & Status.FixedTimeout) !== 0) return
-    if ((status & Status.Confirmed) !== 0) this.expireIn(entry, timeoutMs)
-    else this.table.setExpires(entry, timeoutMs)
-  }
-
-  /** nf_ct_acct_update. `length`: bytes of the packet. Hot. */
-  account(entry: number, dir: number, length: number): void {
-    if (!this.#counts(entry)) return
-    const { acct } = this.table
-    acct[entry * 4 + dir * 2]!++
-    acct[entry * 4 + dir * 2 + 1]! += length
-  }
-
-  /** nf_ct_is_expired. As below, no double is handed over, which costs memory where V8 inlines no more. Hot. */
-  isOver(entry: number): boolean {
-    return this.table.doubles[endOf(entry)]! <= this.host.now
-  }
-
-  expireIn(entry: number, timeoutMs: number): void {
-    const { doubles } = this.table
-    const at = endOf(entry)
-    const before = doubles[at]!
-    const ends = this.host.now + timeoutMs
-    doubles[at] = ends
-    if (ends < before) this.#wheel.shortened(entry)
-  }
-
-  timeouts(entry: number, standard: Float64Array): Float64Array {
-    if (this.policies.none) return standard
-    const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >>> POLICY_SHIFT
-    return policy === 0 ? standard : this.policies.values(policy)
-  }
-
-  standardOf(protocol: number): Float64Array {
-    return this.#trackers.get(protocol)!.standard
-  }
-
-  /** Verified once: the packet then counts as checked, as skb->ip_summed says. */
-  checksumOk(pkt: Packet): boolean {
-    if (pkt.family === 6 && pkt.proto !== IPPROTO_SCTP) return checksumOk6(pkt, this.host.memory, true)
-    if (pkt.csumOk) return true
-    if (!transportChecksumOk(pkt, this.host.memory)) {
-      if (pkt.family === 4) pkt.residue = 0
-      return false
-    }
-    pkt.csumOk = true
-    return true
-  }
-
-  /** Somebody wants to know why packets of this protocol are INVALID. */
-  logs(protocol: number): boolean {
-    return this.onReason !== null || this.#logs(protocol)
-  }
-
-  /** nf_conntrack_log_invalid is this protocol, or all, and somebody listens. */
-  #logs(protocol: number): boolean {
-    const wanted = this.#settings.logInvalid
-    return wanted !== 0 && this.onInvalid !== null && (wanted === protocol || wanted === IPPROTO_RAW)
-  }
-
-  logInvalid(
-    pkt: Packet,
-    protocol: number,
-    reason: string,
-    a: number | string = 0,
-    b: number | string = 0,
-    c: number | string = 0,
-    d: number | string = 0,
-  ): void {
-    this.onReason?.(pkt, reason, [a, b, c, d])
-    if (this.#logs(protocol))
-      this.onInvalid?.(pkt, `nf_ct_proto_${protocol}: ${formatReason(reason, [a, b, c, d])} `)
-  }
-
-  synproxied(entry: number): boolean {
-    return this.synproxy.has(entry)
-  }
-
-  seqOffset(entry: number, dir: number, seq: number): number {
-    return this.sequences.offset(entry, dir, seq)
-  }
-
-  declareTimeout(name: string, seconds: number, into: Float64Array, index: number): void {
-    this.host.tunables.declare({
-      name: `net.netfilter.${name}`,
-      default: seconds,
-      min: -MAX_TIMEOUT_S,
-      max: MAX_TIMEOUT_S,
-      unit: 's',
-      // nfct sets parts of a second, and times that are over by less than one: -0.
-      read: () => Math.trunc(into[index]! / 1000),
-      apply: (value) => {
-        into[index] = value * 1000
-      },
-    })
-  }
-
-  declare(name: string, value: number, max: number, apply: (value: number) => void): void {
-    this.host.tunables.declare({ name: `net.netfilter.${name}`, default: value, min: 0, max, apply })
   }
 
   // -- making and freeing

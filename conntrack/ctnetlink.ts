@@ -364,7 +364,7 @@ function changed(ct: Conntrack, entry: number, flow: Flow, natAsked: boolean): n
   const o = entry * STRIDE
   if (flow.timeout !== undefined) {
     if ((words[o + STATUS]! & Status.FixedTimeout) !== 0) return Errno.Perm
-    ct.expireIn(entry, Math.min(flow.timeout, MAX_TIMEOUT) * 1000)
+    ct.core.expireIn(entry, Math.min(flow.timeout, MAX_TIMEOUT) * 1000)
   }
   if (flow.status !== undefined) {
     const failed = changeStatus(ct, entry, flow.status, 0)

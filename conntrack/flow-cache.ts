@@ -191,7 +191,7 @@ export class FlowCache implements FlowLink {
       }
     }
     const entry = handle >> 1
-    if (ct.isOver(entry)) return MISS
+    if (ct.core.isOver(entry)) return MISS
     const w = table.words
     const o = entry * STRIDE
     const dir = handle & 1
@@ -293,7 +293,7 @@ export class FlowCache implements FlowLink {
     const handle = pkt.hint
     if (!table.isOf(handle, s0, d0, ports, (proto << 8) | 4)) return MISS
     const entry = handle >> 1
-    if (ct.isOver(entry)) return MISS
+    if (ct.core.isOver(entry)) return MISS
     const w = table.words
     const o = entry * STRIDE
     const dir = handle & 1
@@ -528,7 +528,7 @@ export class FlowCache implements FlowLink {
       (status & (Status.SeqAdjust | Status.NatClash)) === 0 &&
       w[entry * STRIDE + HELPER] === 0 &&
       w[entry * STRIDE + CTMARK] === this.#ctmark &&
-      !this.#conntrack.synproxied(entry)
+      !this.#conntrack.core.synproxied(entry)
     )
   }
 

@@ -247,7 +247,7 @@ function merge(ct: Conntrack, pkt: Packet, loser: number, winner: number): boole
   const reverse = table.equalTuples(winner, 0, loser, 1) && table.equalTuples(winner, 1, loser, 0)
   if (!same && !reverse) return false
   const info = pkt.ctInfo
-  if (ct.packets(loser, 0) >= 0) ct.account(winner, ct.direction(pkt), pkt.length)
+  if (ct.packets(loser, 0) >= 0) ct.core.account(winner, ct.direction(pkt), pkt.length)
   ct.release(pkt)
   ct.hold(pkt, winner, info)
   ct.stats.clashResolve++

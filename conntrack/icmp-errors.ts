@@ -35,7 +35,7 @@ export function icmpError(ct: Conntrack, pkt: Packet, template: CtTemplate | nul
 function error4(ct: Conntrack, pkt: Packet, template: CtTemplate | null, hook: Hook): Tracked {
   const { l4 } = pkt
   if (l4 + ICMP_HEADER_LEN > pkt.end) return invalid(ct, pkt, 'short packet')
-  if (hook === Hook.PreRouting && ct.checksum && !ct.checksumOk(pkt))
+  if (hook === Hook.PreRouting && ct.core.checksum && !ct.core.checksumOk(pkt))
     return invalid(ct, pkt, 'bad hw icmp checksum')
   const type = ct.host.memory.view.getUint8(l4)
   if (type > NR_ICMP_TYPES) return invalid(ct, pkt, 'invalid icmp type')
@@ -47,7 +47,7 @@ function error6(ct: Conntrack, pkt: Packet, template: CtTemplate | null, hook: H
   const { l4 } = pkt
   const { view } = ct.host.memory
   if (l4 + ICMP_HEADER_LEN > pkt.end) return invalid(ct, pkt, 'short packet')
-  if (hook === Hook.PreRouting && ct.checksum && !ct.checksumOk(pkt))
+  if (hook === Hook.PreRouting && ct.core.checksum && !ct.core.checksumOk(pkt))
     return invalid(ct, pkt, 'ICMPv6 checksum failed')
   const type = view.getUint8(l4)
   if (UNTRACKED6[type] !== 0) {
@@ -91,10 +91,10 @@ function related(ct: Conntrack, pkt: Packet, template: CtTemplate | null, at: nu
 
 /** `o`: first word of the tuple to whose destination the error should have gone. */
 function astray(ct: Conntrack, pkt: Packet, o: number): Tracked {
-  if (!ct.logs(pkt.proto)) return Tracked.Invalid
+  if (!ct.core.logs(pkt.proto)) return Tracked.Invalid
   const outer = plainAddress(pkt.family, [pkt.d0, pkt.d1, pkt.d2, pkt.d3])
   const inner = plainAddress(pkt.family, addressAt(ct.table.words, o, DST))
-  ct.logInvalid(pkt, pkt.proto, 'outer daddr %s != inner %s', outer, inner)
+  ct.core.logInvalid(pkt, pkt.proto, 'outer daddr %s != inner %s', outer, inner)
   return Tracked.Invalid
 }
 
@@ -106,6 +106,6 @@ function plainAddress(family: Family, words: [number, number, number, number]): 
 }
 
 function invalid(ct: Conntrack, pkt: Packet, reason: string): Tracked {
-  ct.logInvalid(pkt, pkt.proto, reason)
+  ct.core.logInvalid(pkt, pkt.proto, reason)
   return Tracked.Invalid
 }

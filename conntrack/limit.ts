@@ -86,7 +86,7 @@ export class TableLimit {
       while (at >= 0) {
         const entry = table.handleAt(at) >> 1
         const status = table.words[entry * STRIDE + STATUS]!
-        const expired = this.#conntrack.isOver(entry)
+        const expired = this.#conntrack.core.isOver(entry)
         if ((!expired && (status & Status.Assured) !== 0) || (status & Status.Dying) !== 0) {
           at = table.nextOfBucket(bucket + i, at)
           continue

@@ -12,8 +12,6 @@ export class Settings {
   timestamps = false
   /** nf_conntrack_events: 1 new entries have events, 2 only while somebody listens. */
   events = 2
-  /** nf_conntrack_log_invalid: a protocol, 255 all, 0 none. */
-  logInvalid = 0
   /** What nf_conntrack_buckets says. */
   #buckets = 262144
 
@@ -52,22 +50,22 @@ export class Settings {
       readOnly: true,
       read: () => conntrack.count,
     })
-    conntrack.declare('nf_conntrack_acct', 0, 1, (value) => {
+    conntrack.core.declare('nf_conntrack_acct', 0, 1, (value) => {
       this.acct = value !== 0
     })
-    conntrack.declare('nf_conntrack_checksum', 1, 1, (value) => {
-      conntrack.checksum = value !== 0
+    conntrack.core.declare('nf_conntrack_checksum', 1, 1, (value) => {
+      conntrack.core.checksum = value !== 0
     })
-    conntrack.declare('nf_conntrack_events', 2, 2, (value) => {
+    conntrack.core.declare('nf_conntrack_events', 2, 2, (value) => {
       this.events = value
     })
     most('nf_conntrack_expect_max', 4096, 1, (value) => {
       conntrack.expectations.max = value
     })
-    conntrack.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
-      this.logInvalid = value
+    conntrack.core.declare('nf_conntrack_log_invalid', 0, 255, (value) => {
+      conntrack.core.logged = value
     })
-    conntrack.declare('nf_conntrack_timestamp', 0, 1, (value) => {
+    conntrack.core.declare('nf_conntrack_timestamp', 0, 1, (value) => {
       this.timestamps = value !== 0
     })
   }

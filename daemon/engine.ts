@@ -92,7 +92,7 @@ export function createEngine(config: HostConfig, options: EngineOptions): Engine
   const host = new Host(options)
   const conntrack = new Conntrack(host)
   const nat = new Nat(host, conntrack)
-  conntrack.onInvalid = (pkt, prefix) =>
+  conntrack.core.onInvalid = (pkt, prefix) =>
     host.events.log?.({ level: LEVEL_NOTICE, text: logLine(pkt, host, { ...INVALID_LOG, prefix }) })
   const sets = new Sets(host)
   const tables = new Tables({

@@ -37,7 +37,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
 
   const help = (pkt: Packet, entry: number, dir: number): Verdict => {
     if (dir === 0) return Verdict.Accept
-    ct.prolong(entry, MASTER_TIMEOUT_MS)
+    ct.core.prolong(entry, MASTER_TIMEOUT_MS)
     const data = pkt.l4 + UDP_HEADER_LEN
     const connect = find(bytes, data, pkt.end, 'CONNECT ')
     if (connect < 0) return Verdict.Accept

@@ -32,5 +32,5 @@ export function expectAnswers(
     flags: ExpectFlag.Permanent,
   })
   announce(ct, { ...expected, mask: { ...expected.mask, s0: -1 << (32 - address.prefixLength) } })
-  ct.prolong(entry, seconds * 1000)
+  ct.core.prolong(entry, seconds * 1000)
 }

@@ -153,7 +153,7 @@ export class RasMessages {
     const said = rcf.get('timeToLive')
     if (said !== null) master.ttl = said.number
     // The expectation would live as long, but the kernel looks for it in vain: it asks for one from anywhere.
-    if (master.ttl > 0) this.#ct.prolong(entry, (Math.imul(master.ttl, HZ) * 1000) / HZ)
+    if (master.ttl > 0) this.#ct.core.prolong(entry, (Math.imul(master.ttl, HZ) * 1000) / HZ)
     return true
   }
 
@@ -163,7 +163,7 @@ export class RasMessages {
     if (!this.#ownSignals(m, urq)) return false
     this.#ct.expectations.removeOf(entry)
     master.signal[0] = master.signal[1] = 0
-    this.#ct.prolong(entry, GOODBYE_MS)
+    this.#ct.core.prolong(entry, GOODBYE_MS)
     return true
   }
 

@@ -166,7 +166,7 @@ export function refuse(ct: Conntrack, pkt: Packet, entry: number, why: string): 
   const { iif, oif } = pkt
   // The line names no devices.
   pkt.iif = pkt.oif = 0
-  ct.onInvalid?.(pkt, `nf_ct_${ct.helpers.of(entry)?.name}: dropping packet: ${why} `)
+  ct.core.onInvalid?.(pkt, `nf_ct_${ct.helpers.of(entry)?.name}: dropping packet: ${why} `)
   pkt.iif = iif
   pkt.oif = oif
   return Verdict.Drop

@@ -389,7 +389,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
     if (pkt.ctInfo !== CtInfo.Established && pkt.ctInfo !== CtInfo.EstablishedReply) return Verdict.Accept
     const data = tcpData(ct, pkt)
     if (data < 0) return Verdict.Accept
-    ct.prolong(entry, SIGNALLING_TIMEOUT_MS)
+    ct.core.prolong(entry, SIGNALLING_TIMEOUT_MS)
     linearize(pkt)
     const before = pkt.end - pkt.l3
     if (pkt.end - data < SHORTEST) return Verdict.Accept
@@ -416,7 +416,7 @@ function create(ct: Conntrack): ReturnType<HelperKind['create']> {
   const datagram = (pkt: Packet, entry: number, dir: number): Verdict => {
     const data = pkt.l4 + UDP_HEADER_LEN
     if (data >= pkt.end) return Verdict.Accept
-    ct.prolong(entry, SIGNALLING_TIMEOUT_MS)
+    ct.core.prolong(entry, SIGNALLING_TIMEOUT_MS)
     linearize(pkt)
     return pkt.end - data < SHORTEST ? Verdict.Accept : message(messageAt(pkt, entry, dir, data))
   }

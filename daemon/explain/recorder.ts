@@ -154,7 +154,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
       flush: () => egress.flush(),
     }
     host.path.onDrop = (pkt, reason) => this.#drop(pkt, reason)
-    conntrack.onReason = (pkt, reason, values) => this.#why(pkt, formatReason(reason, values))
+    conntrack.core.onReason = (pkt, reason, values) => this.#why(pkt, formatReason(reason, values))
     host.hooks.observe(this)
     tables.observe(this)
   }
@@ -166,7 +166,7 @@ export class Recorder implements RuleObserver, HookObserver, Recorded {
     const { host, conntrack, tables } = this.engine
     host.egress = this.#egress
     host.path.onDrop = null
-    conntrack.onReason = null
+    conntrack.core.onReason = null
     host.hooks.observe(null)
     tables.observe(null)
   }

@@ -92,7 +92,7 @@ describe('sysctls and printing', () => {
   it('says why a packet is INVALID when asked', () => {
     const rig = new Rig()
     const said: string[] = []
-    rig.ct.onInvalid = (_, text) => said.push(text)
+    rig.ct.core.onInvalid = (_, text) => said.push(text)
     rig.forward(there({ badChecksum: true }))
     rig.set('log_invalid', 6)
     rig.forward(there({ badChecksum: true }))
