@@ -36,11 +36,16 @@ const sourceMaps = {
   },
 }
 
-/** What a module exports gets a name of its own, so that the module's uses are of a binding that nobody else sees. */
-const plainExports = {
-  name: 'plain-exports',
-  renderChunk(code, chunk) {
+/**
+ * What a module exports gets a name of its own, so that the module's uses are of a binding that nobody else sees. And what is
+ * declared as a function could be assigned another, for which V8 looks at each call: it becomes a constant. One that is
+ * called before it is defined would not load.
+ */
+const plainBindings = {
+  name: 'plain-bindings',
+  renderChunk(rendered, chunk) {
     if (chunk.name !== 'engine') return null
+    const code = rendered.replace(/^function ([\w$]+)\(/gm, 'const $1 = function $1(')
     const [list, inside] = /^export \{(.*)\};\s*$/m.exec(code)
     const names = inside.split(',').map((name) => name.trim().split(' as '))
     const own = names.map(([local], i) => `const $$${i} = ${local};\n`).join('')
@@ -54,7 +59,7 @@ const plainExports = {
 export default {
   input: Object.fromEntries(ENTRIES.map((name) => [name, `build/${name}.js`])),
   external: (id) => isBuiltin(id) || isPackage(id),
-  plugins: [sourceMaps, plainExports],
+  plugins: [sourceMaps, plainBindings],
   output: {
     dir: 'dist',
     format: 'es',

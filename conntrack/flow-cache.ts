@@ -313,7 +313,7 @@ export class FlowCache implements FlowLink {
       ttl <= 1 ||
       (proto === IPPROTO_TCP && (way.flagsMask & view.getUint8(l4 + TCP_FLAGS)) !== way.flags) ||
       total > way.mtu ||
-      !host.path.hasNoPathMtus(4)
+      host.path.hasNoPathMtus(4) !== true
     )
       return MISS
 

@@ -14,6 +14,7 @@ import type { Route, RouteFailure } from './fib.ts'
 import { type HookFn, Verdict } from './hooks.ts'
 import type { Host } from './host.ts'
 import { Ipv4Path } from './ipv4/path.ts'
+import type { PathMtus } from './ipv4/pmtu.ts'
 import { Ipv6Path } from './ipv6/path.ts'
 import type { PathMtus6 } from './ipv6/pmtu.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
@@ -50,6 +51,7 @@ export class Path {
   onDrop: ((pkt: Packet, reason: Reason) => void) | null = null
   /** Where IPv6 packets go. */
   readonly routes6: Ipv6Routes
+  readonly pathMtus4: PathMtus
   readonly pathMtus6: PathMtus6
   /** Why the packet at hand ended. */
   why: Reason = Reason.None
@@ -67,6 +69,7 @@ export class Path {
     this.#ipv4 = new Ipv4Path(host, this)
     this.#ipv6 = new Ipv6Path(host, this)
     this.routes6 = this.#ipv6.routes
+    this.pathMtus4 = this.#ipv4.pathMtus
     this.pathMtus6 = this.#ipv6.pathMtus
   }
 
@@ -163,7 +166,7 @@ export class Path {
 
   /** No destination has an MTU of its own. Hot. */
   hasNoPathMtus(family: Family): boolean {
-    return family === 4 ? this.#ipv4.hasNoPathMtus : this.#ipv6.pathMtus.empty
+    return family === 4 ? this.pathMtus4.empty : this.pathMtus6.empty
   }
 
   /**

@@ -51,13 +51,10 @@ export function createUdp(core: TrackerCore): Tracker {
     // Assured or not: somebody may have said so of a flow that had no answer yet.
     const age = (host.now - w[o + SINCE]!) | 0
     if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
-    if ((status & Status.SeenReply) === 0 || age <= STREAM_AFTER_MS) {
-      core.refresh(entry, dir, length, timeouts[UNREPLIED]!)
-      return
-    }
-    core.refresh(entry, dir, length, timeouts[REPLIED]!)
+    const state = (status & Status.SeenReply) === 0 || age <= STREAM_AFTER_MS ? UNREPLIED : REPLIED
+    core.refresh(entry, dir, length, timeouts[state]!)
     // A clashing entry goes soon, so it is never assured.
-    if ((status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
+    if (state === REPLIED && (status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
   }
 
   return {

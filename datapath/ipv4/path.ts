@@ -723,10 +723,6 @@ export class Ipv4Path {
   plainMtu(route: Route): number {
     return Math.min(route.mtu === 0 ? route.device!.mtu : route.mtu, IP_MAX_MTU)
   }
-
-  get hasNoPathMtus(): boolean {
-    return this.pathMtus.empty
-  }
 }
 
 /** nhc_scope >= RT_SCOPE_HOST. */

@@ -19,17 +19,14 @@ interface PathMtu {
 }
 
 export class PathMtus {
+  /** Nobody ever said anything: the usual case, worth one test per packet. */
+  empty = true
   readonly #host: Host
   /** By destination word. */
   readonly #known = new Map<number, PathMtu>()
 
   constructor(host: Host) {
     this.#host = host
-  }
-
-  /** Nobody ever said anything: the usual case, worth one test per packet. */
-  get empty(): boolean {
-    return this.#known.size === 0
   }
 
   /** The MTU of a route to a destination, 0 if none is known. `lockedOnly`: only one that is locked. */
@@ -49,6 +46,7 @@ export class PathMtus {
     if (old < mtu) return
     const locked = mtu < least
     if (before === undefined && this.#known.size >= MOST) this.#known.delete(this.#known.keys().next().value!)
+    this.empty = false
     this.#known.set(d0, {
       device: route.device!,
       gateway: route.gateway,
