@@ -1,3 +1,8 @@
+/** What begins a line of standard error. */
+export const NAME = 'conntrack v1.4.7 (conntrack-tools): '
+export const HINT = "Try `conntrack -h' or 'conntrack --help' for more information.\n"
+export const XML_HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
+
 /** Text of `conntrack -h`, version 1.4.7. */
 export const CONNTRACK_USAGE = `Command line interface for the connection tracking system. Version 1.4.7
 Usage: conntrack [commands] [options]

@@ -1,5 +1,5 @@
 // conntrack of conntrack-tools 1.4.7 over the gateway's flows: what the real tool asks the kernel is asked of the
-// table (conntrack/ctnetlink.ts), what it filters itself is filtered here, in its words.
+// table (conntrack/ctnetlink.ts), what it filters itself is filtered in conntrack-filter.ts, in its words.
 //
 //     argv ── parseOptions ──▶ Wish ── dump / find / create / change ──▶ Flow ── filter, print ──▶ text
 
@@ -12,9 +12,7 @@ import {
   type Flow,
   type FlowTuple,
   find,
-  hasPorts,
   tupleFrom,
-  type Words,
 } from '../../conntrack/ctnetlink.ts'
 import { Errno } from '../../conntrack/errno.ts'
 import {
@@ -25,23 +23,21 @@ import {
   formatStats,
   formatXml,
   type Happening,
-  isTranslated,
 } from '../../conntrack/print.ts'
-import { Event, META, STATUS, STRIDE } from '../../conntrack/table.ts'
+import { META, STATUS, STRIDE } from '../../conntrack/table.ts'
 import { sameWords } from '../../datapath/route.ts'
 import { IPPROTO_TCP } from '../../datapath/wire/protocol.ts'
 import type { ToolCall } from '../control/protocol.ts'
 import type { Engine } from '../engine.ts'
 import { systemReason } from '../errors.ts'
+import { wishesOf } from './conntrack-file.ts'
+import { compares, filter, mask32, updateFilter } from './conntrack-filter.ts'
+import { followExpectations, followFlows } from './conntrack-follow.ts'
 import { parseOptions, WarnedComplaint } from './conntrack-options.ts'
-import { CONNTRACK_USAGE } from './conntrack-usage.ts'
-import { Complaint, EventBit, type NatFilter, OutputBit, type Wish } from './conntrack-wish.ts'
+import { CONNTRACK_USAGE, HINT, NAME, XML_HEAD } from './conntrack-usage.ts'
+import { Complaint, type NatFilter, OutputBit, type Wish } from './conntrack-wish.ts'
 import { readCallFile } from './files.ts'
-import type { Say, Tool } from './tool.ts'
-
-const NAME = 'conntrack v1.4.7 (conntrack-tools): '
-const HINT = "Try `conntrack -h' or 'conntrack --help' for more information.\n"
-const XML_HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
+import type { Tool } from './tool.ts'
 
 interface Said {
   out: string
@@ -78,131 +74,6 @@ function reason(errno: number, command: Wish['command']): string {
 
 function failed(errno: number, command: Wish['command']): Complaint {
   return new Complaint(`Operation failed: ${reason(errno, command)}`, 1)
-}
-
-// -- what the tool filters itself
-
-/**
- * nfct_cmp over one direction. `strict`: what is asked for must be there (NFCT_CMP_MASK). Keys of GRE are not
- * compared.
- */
-function sideMatches(wish: Flow, side: FlowTuple, flow: Flow, other: FlowTuple, strict = true): boolean {
-  if (side.family !== undefined && side.family !== other.family) return false
-  if (side.protocol !== undefined) {
-    if (side.protocol !== other.protocol) return false
-    if (side.protocol === 1 || side.protocol === 58) {
-      if (wish.icmpId !== undefined && wish.icmpId !== flow.icmpId) return false
-      if (wish.icmpCode !== undefined && wish.icmpCode !== flow.icmpCode) return false
-      if (wish.icmpType !== undefined && wish.icmpType !== flow.icmpType) return false
-    } else if (side.protocol !== 47) {
-      // Of DCCP they are not told, though shown as 0.
-      const told = hasPorts(side.protocol)
-      const fits = (port: number | undefined, own: number | undefined): boolean =>
-        port === undefined || (told ? port === own : !strict)
-      if (!fits(side.sport, other.sport) || !fits(side.dport, other.dport)) return false
-    }
-  }
-  if (side.src !== undefined && !sameWords(side.src, other.src ?? null)) return false
-  return side.dst === undefined || sameWords(side.dst, other.dst ?? null)
-}
-
-function metaMatches(wish: Flow, flow: Flow): boolean {
-  // To the second, of -D alone.
-  if (wish.timeout !== undefined && wish.timeout !== flow.timeout) return false
-  if (wish.id !== undefined && wish.id !== flow.id) return false
-  if (wish.status !== undefined && (wish.status & (flow.status ?? 0)) !== wish.status) return false
-  if (wish.state !== undefined && wish.state !== flow.state) return false
-  if (wish.zone !== undefined && wish.zone !== (flow.zone ?? 0)) return false
-  if (wish.origZone !== undefined && wish.origZone !== (flow.origZone ?? 0)) return false
-  return wish.replyZone === undefined || wish.replyZone === (flow.replyZone ?? 0)
-}
-
-function translated(flow: Flow, source: boolean, asked: NatFilter | null): boolean {
-  const here = isTranslated(flow, source, 'address')
-  const port = isTranslated(flow, source, 'port')
-  if (asked === null) return here || port
-  const { reply } = flow
-  if (asked.family === 4 || reply.family === 6)
-    if (!(here && sameWords(asked.address, (source ? reply.dst : reply.src) ?? null))) return false
-  return asked.port === null || (port && asked.port === (source ? reply.dport : reply.sport))
-}
-
-function natMatches(wish: Wish, flow: Flow): boolean {
-  const { given } = wish
-  const any = given.has('any-nat')
-  const source = given.has('src-nat') || any
-  const destination = given.has('dst-nat') || any
-  const hasSource = source && translated(flow, true, wish.snat)
-  const hasDestination = destination && translated(flow, false, wish.dnat)
-  if (any) return hasSource || hasDestination
-  return (!source || hasSource) && (!destination || hasDestination)
-}
-
-function networkMatches(wish: Wish, flow: Flow): boolean {
-  for (const [option, field] of [
-    ['mask-src', 'src'],
-    ['mask-dst', 'dst'],
-  ] as const) {
-    if (!wish.given.has(option)) continue
-    if (flow.orig.family !== wish.family) return false
-    const mask = wish.mask[field] ?? NO_WORDS
-    const wanted = wish.flow.orig[field] ?? NO_WORDS
-    if (flow.orig[field]?.some((word, i) => ((word ^ wanted[i]!) & mask[i]!) !== 0)) return false
-  }
-  return true
-}
-
-const NO_WORDS: Words = [0, 0, 0, 0]
-
-function markMatches(wish: Wish, flow: Flow): boolean {
-  const { mark } = wish
-  return mark === null || (flow.mark !== undefined && (flow.mark & mask32(mark.mask)) >>> 0 === mark.value)
-}
-
-const mask32 = (n: number): number => n | 0
-
-/** The template without what a mask compares (nfct_network_attr_prepare). */
-function template(wish: Wish): Flow {
-  const { given, flow } = wish
-  for (const name of ['src', 'dst'] as const)
-    if (given.has(`mask-${name}`) && !given.has(name))
-      throw new Complaint(`Can't use --mask-${name} without --${name}`)
-  const orig = { ...flow.orig }
-  if (given.has('mask-src')) orig.src = undefined
-  if (given.has('mask-dst')) orig.dst = undefined
-  return { ...flow, orig }
-}
-
-const COMPARED = [
-  'protonum',
-  'src',
-  'dst',
-  'reply-src',
-  'reply-dst',
-  'mark',
-  'secmark',
-  'status',
-  'id',
-  'zone',
-  'label',
-  'orig-zone',
-  'reply-zone',
-]
-
-const compares = (wish: Wish): boolean => COMPARED.some((name) => wish.given.has(name))
-
-/** nfct_filter: the test that each flow of a listing goes through. */
-function filter(wish: Wish): (flow: Flow) => boolean {
-  const wanted = template(wish)
-  const compared = compares(wish)
-  return (flow) =>
-    natMatches(wish, flow) &&
-    markMatches(wish, flow) &&
-    networkMatches(wish, flow) &&
-    (!compared ||
-      (metaMatches(wanted, flow) &&
-        sideMatches(wanted, wanted.orig, flow, flow.orig) &&
-        sideMatches(wanted, wanted.reply, flow, flow.reply)))
 }
 
 // -- commands
@@ -332,20 +203,15 @@ type Answer = { readonly errno: number } | { readonly flow: Flow }
  * an acknowledgement): from the second entry on it reads the answers to earlier questions.
  */
 function update(wish: Wish, { conntrack }: Engine, said: Said): number {
-  const { given, flow: asked } = wish
-  const wanted = template(wish)
+  const { given } = wish
+  const fits = updateFilter(wish)
   const answers: Answer[] = []
   let updated = 0
   const ask = (): Answer => answers.shift() ?? { errno: 0 }
   for (const entry of dump(conntrack, 0)) {
     const flow = describe(conntrack, entry)
     if (wish.family !== 0 && flow.orig.family !== wish.family) continue
-    if (!natMatches(wish, flow) || !networkMatches(wish, flow)) continue
-    if (asked.id !== undefined && asked.id !== flow.id) continue
-    const tuple = ['src', 'dst', 'protonum'].some((name) => given.has(name))
-    if (tuple && !sideMatches(wanted, wanted.orig, flow, flow.orig, false)) continue
-    const reply = ['reply-src', 'reply-dst', 'protonum'].some((name) => given.has(name))
-    if (reply && !sideMatches(wanted, wanted.reply, flow, flow.reply, false)) continue
+    if (!fits(flow)) continue
     const changed = changes(wish, flow)
     if (changed === null) continue
     const target = find(conntrack, changed, wish.family)
@@ -537,23 +403,9 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
     systemReason(error)
     throw new Complaint(`Failed to open file ${name} for reading`)
   }
-  const wishes: Wish[] = []
-  let outputs = 0
-  for (const line of text.split(/(?<=\n)/)) {
-    // fgets(3) reads on behind a NUL, and nobody looks there.
-    const bare = line.replace(/^[ \t]+|\0.*/gs, '')
-    if (bare === '' || bare === '\n' || bare.startsWith('#')) continue
-    // What -o says holds for all lines, those before too.
-    const wish = parseOptions(words(bare), outputs)
-    outputs = wish.outputs
-    said.err += wish.warnings
-    wishes.push(wish)
-  }
-  for (const { command } of wishes)
-    if (!['create', 'add', 'update', 'delete', 'flush'].includes(command ?? ''))
-      throw new Complaint(
-        `Cannot use command \`${NOT_IN_FILES[command ?? ''] ?? 'unknown'}' with --load-file`,
-      )
+  const { wishes, outputs } = wishesOf(text, (warnings) => {
+    said.err += warnings
+  })
   // The tool looks for the mark of -U in what it read last, and finds one that changes nothing where that has none.
   const lastMark = wishes.at(-1)?.mark ?? { value: 0, mask: 0 }
   for (const wish of wishes) {
@@ -561,60 +413,6 @@ function loadFile(call: ToolCall, engine: Engine, said: Said): number {
     run({ ...wish, outputs, mark }, engine, said)
   }
   return 0
-}
-
-const NOT_IN_FILES: Readonly<Record<string, string>> = {
-  list: '-L',
-  get: '-G',
-  event: '-E',
-  version: '-V',
-  help: '-h',
-  'expect-list': '-L expect',
-  'expect-create': '-C expect',
-  'expect-delete': '-D expect',
-  'expect-get': '-G expect',
-  'expect-flush': '-F expect',
-  'expect-event': '-E expect',
-  count: '-C',
-  'expect-count': '-C expect',
-  stats: '-S',
-  'expect-stats': '-S expect',
-}
-
-const LONGEST_WORD = 1023
-
-/** MAX_ARGC without the name of the program and the end. */
-const MOST_WORDS = 253
-
-/** Words of a line: parted by white space, but for what stands in double quotes, with which a word ends. */
-function words(line: string): string[] {
-  const out: string[] = []
-  let word = ''
-  let quoted = false
-  let escaped = false
-  const add = (): void => {
-    if (out.length >= MOST_WORDS) throw new Complaint('too many arguments')
-    out.push(word)
-    word = ''
-  }
-  const more = (letter: string): void => {
-    word += letter
-    if (word.length > LONGEST_WORD) throw new Complaint('Parameter too long!')
-  }
-  for (const letter of line) {
-    if (quoted && !escaped && letter === '\\') escaped = true
-    else if (quoted && (escaped || letter !== '"')) {
-      escaped = false
-      more(letter)
-    } else if (letter === '"') {
-      if (quoted) add()
-      quoted = !quoted
-    } else if (/[ \t\n]/.test(letter)) {
-      if (word !== '') add()
-    } else more(letter)
-  }
-  if (word !== '') add()
-  return out
 }
 
 function complained(error: unknown, said: Said): number {
@@ -666,79 +464,4 @@ export const conntrackTool: Tool = {
     }
     return wish.command === 'expect-event' ? followExpectations(wish, engine, say) : null
   },
-}
-
-function followFlows(wish: Wish, { conntrack }: Engine, say: Say) {
-  const { host } = conntrack
-  const fits = filter(wish)
-  const kinds = wish.given.has('event-mask') ? wish.events : 7
-  const has = (bit: number): boolean => (wish.outputs & bit) !== 0
-  let shown = 0
-  if (wish.given.has('buffer-size'))
-    say('', `NOTICE: Netlink socket buffer size has been set to ${bufferSize(wish.bufferSize)} bytes.\n`)
-  const stop = conntrack.events.listen((entry, events, program) => {
-    const what = happening(events)
-    if ((kinds & KIND_BITS[what]) === 0) return
-    const flow = describe(conntrack, entry, events)
-    if (wish.family !== 0 && flow.orig.family !== wish.family) return
-    if (!fits(flow)) return
-    let line: string
-    if (has(OutputBit.Save)) line = formatSave(flow, what)
-    else if (has(OutputBit.Xml)) {
-      line = formatXml(flow, host.wall, what, has(OutputBit.Timestamp))
-      if (shown === 0) line = `${XML_HEAD}<conntrack>\n${line}`
-    } else {
-      const options = {
-        extended: has(OutputBit.Extended),
-        id: has(OutputBit.Id),
-        timestamps: has(OutputBit.KernelTimes),
-      }
-      line = (has(OutputBit.Timestamp) ? stamp(host.wall) : '') + formatFlow(flow, host.wall, options, what)
-    }
-    if (program !== 0 && !has(OutputBit.Xml)) line += ` [USERSPACE] portid=${program}`
-    say(`${line}\n`, '')
-    shown++
-  })
-  return () => {
-    stop()
-    return {
-      stdout: has(OutputBit.Xml) && shown > 0 ? '</conntrack>\n' : '',
-      stderr: `${NAME}${shown} flow events have been shown.\n`,
-      code: 0,
-    }
-  }
-}
-
-const KIND_BITS: Readonly<Record<Happening, number>> = {
-  new: EventBit.New,
-  update: EventBit.Update,
-  destroy: EventBit.Destroy,
-}
-
-function happening(events: number): Happening {
-  if ((events & Event.Destroy) !== 0) return 'destroy'
-  return (events & (Event.New | Event.Related)) !== 0 ? 'new' : 'update'
-}
-
-/** What setsockopt makes of SO_RCVBUF: twice, and never below the least. */
-const bufferSize = (asked: number): number => Math.max(2 * Math.min(asked, 0x3fffffff), 2304)
-
-/** `[seconds.microseconds]` and a tab. */
-function stamp(ms: number): string {
-  const seconds = Math.floor(ms / 1000)
-  const micro = Math.floor((ms - seconds * 1000) * 1000)
-  return `[${seconds}.${String(micro).padStart(6, '0')}]\t`
-}
-
-/** Only expectations that helpers or programs make and end. */
-function followExpectations(_wish: Wish, { conntrack }: Engine, say: Say) {
-  let shown = 0
-  const stop = conntrack.expectations.listen((expectation, made) => {
-    say(`${made ? '    [NEW] ' : '[DESTROY] '}${formatExpectation(conntrack, expectation)}\n`, '')
-    shown++
-  })
-  return () => {
-    stop()
-    return { stdout: '', stderr: `${NAME}${shown} expectation events have been shown.\n`, code: 0 }
-  }
 }
