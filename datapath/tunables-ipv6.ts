@@ -385,9 +385,8 @@ export class Ipv6DeviceConf {
     const { disabled } = conf6
     conf6.disabled = true
     this.#devices.ipv6Changed(device, 'ends')
-    if (disabled) return
-    conf6.disabled = false
-    this.#devices.ipv6Changed(device)
+    conf6.disabled = disabled
+    if (!disabled) this.#devices.ipv6Changed(device)
   }
 
   #forget(name: string): void {
