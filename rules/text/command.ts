@@ -162,8 +162,9 @@ class Parse {
         if (this.#stopped) return this.#cutShort()
       }
       const command = this.#finish()
-      this.#say(this.#early.map(({ text }) => text))
-      this.#say(this.#remarks.map(({ early }) => early))
+      const early = this.#remarks.filter(({ early }) => early !== '')
+      if (this.#early.length + early.length > 1) this.#sayRead(Number.POSITIVE_INFINITY)
+      else this.#say([...this.#early.map(({ text }) => text), ...early.map(({ early }) => early)])
       this.#say(this.#remarks.map(({ whole }) => whole))
       return command
     } catch (error) {
@@ -710,8 +711,7 @@ class Parse {
   #earlier(error: unknown): unknown {
     let first = Number.POSITIVE_INFINITY
     let reported = error
-    const uses = this.#target === null ? this.#uses : [...this.#uses, this.#target]
-    for (const use of uses)
+    for (const use of this.#allUses())
       for (const [i, { word }] of use.given.entries()) {
         if (word >= first) break
         const bad = badValue(this.#gather, use, i)
@@ -720,20 +720,43 @@ class Parse {
         reported = bad
         break
       }
-    this.#say(this.#early.filter(({ word }) => word < first).map(({ text }) => text))
-    for (const use of uses) {
-      const options = this.#extensions.gather(
-        use.loaded,
-        use.given.filter(({ word }) => word <= first),
-      )
-      tryParse(this.#gather, use, options)
-      this.#say([options.warnings])
-    }
+    this.#sayRead(first)
     this.#say(this.#remarks.map(({ whole }) => whole))
     return reported
+  }
+
+  #allUses(): readonly Use[] {
+    return this.#target === null ? this.#uses : [...this.#uses, this.#target]
+  }
+
+  /** Says what was said of words as they were read, up to word `last`, in their order. */
+  #sayRead(last: number): void {
+    const said = this.#early.filter(({ word }) => word < last)
+    for (const use of this.#allUses()) {
+      let before = ''
+      for (const [i, { word }] of use.given.entries()) {
+        if (word > last) break
+        const options = this.#extensions.gather(use.loaded, use.given.slice(0, i + 1))
+        tryParse(this.#gather, use, options)
+        said.push({ text: added(before, options.warnings), word })
+        before = options.warnings
+      }
+    }
+    this.#say(said.sort((a, b) => a.word - b.word).map(({ text }) => text))
   }
 
   #say(texts: readonly string[]): void {
     for (const text of texts) if (text !== '') this.#parser.context.warn(text)
   }
+}
+
+/** The lines that `now` has more than `before`, at one place. */
+function added(before: string, now: string): string {
+  const old = before.split(/(?<=\n)/)
+  const lines = now.split(/(?<=\n)/)
+  let head = 0
+  while (head < old.length && old[head] === lines[head]) head++
+  let tail = 0
+  while (tail < old.length - head && old.at(-1 - tail) === lines.at(-1 - tail)) tail++
+  return lines.slice(head, lines.length - tail).join('')
 }

@@ -198,6 +198,26 @@ describe.skipIf(reason !== null)(`iptables' command lines${reason === null ? '' 
         ]),
       ),
       ['iptables', '-A', 'INPUT', '-m', 'iprange', '--dst-range', '2-1', '--src-range', '', '-j', 'ACCEPT'],
+      // What is said of a word is said when it is read.
+      ...[
+        ['-m', 'physdev', '--physdev-in', 'a b', '-W', '100'],
+        ['-W', '100', '-m', 'physdev', '--physdev-in', 'a b'],
+        ['-m', 'physdev', '--physdev-in', 'a b', '-w', '-W', '100', '-i', 'c d', '-j', 'ACCEPT'],
+        [
+          '-m',
+          'physdev',
+          '--physdev-in',
+          'a b',
+          '-i',
+          'c d',
+          '-m',
+          'physdev',
+          '--physdev-is-in',
+          '-j',
+          'ACCEPT',
+        ],
+        ['-i', 'c d', '-m', 'physdev', '--physdev-in', 'a b', '-m', 'limit', '--limit', 'x', '-W', '100'],
+      ].map((words) => ['iptables', '-A', 'INPUT', ...words]),
     ]
     lines.push(
       ...[
