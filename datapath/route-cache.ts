@@ -7,8 +7,6 @@ import { type FlowKey, RouteFailure } from './route.ts'
 import { type RouteEntry, TOS_MASK } from './route-table.ts'
 
 const PLACES = 1024
-/** What addresses of a block have in common, see NarrowRoutes. */
-const BLOCK = ~0xff
 /** Words of a key. */
 const KEY = 8
 const EMPTY = -1
@@ -36,8 +34,7 @@ export class RouteCache {
 
   /** Whether the look-up is remembered: `route` and `failure` then are what it gave. Else keep() comes next. Does not allocate. */
   find(rt: Routing, key: FlowKey): boolean {
-    // With many destinations none would come twice; a block of 256 has one way, unless a route parts it.
-    const d0 = rt.custom || rt.narrow.partBlockOf(key.d0) ? key.d0 : key.d0 & BLOCK
+    const d0 = rt.blockOf(key.d0)
     const s0 = rt.asksSource ? key.s0 : 0
     const tos = rt.asksTos ? key.tos & TOS_MASK : 0
     const mark = rt.asksMark ? key.mark | 0 : 0

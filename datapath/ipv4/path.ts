@@ -90,7 +90,7 @@ export class Ipv4Path {
   readonly #martians: Martians
   readonly #local: LocalStack4
 
-  // Decisions of route input, by addresses, interface, tos and mark. Empty once anything they follow from changes.
+  // Decisions of route input, by source, block of destinations, interface, tos and mark. Empty once anything they follow from changes.
   readonly #cacheKeys = new Int32Array(CACHE * CACHE_WORDS)
   readonly #cacheRoutes: (Route | null)[] = new Array(CACHE).fill(null)
   readonly #cacheReasons = new Uint8Array(CACHE)
@@ -194,14 +194,15 @@ export class Ipv4Path {
       (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0) |
       (fib.choosesPaths && pkt.proto === IPPROTO_ICMP ? ICMP_BIT : 0)
     const mark = fib.asksMark ? pkt.mark | 0 : 0
-    let h = Math.imul(d0 ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
+    const block = fib.blockOf(d0)
+    let h = Math.imul(block ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
     h = (h ^ (h >>> 16)) & (CACHE - 1)
     const keys = this.#cacheKeys
     const k = h * CACHE_WORDS
     const asks = this.#cacheWorth.asks(h)
     if (asks) {
       const known =
-        keys[k] === d0 &&
+        keys[k] === block &&
         keys[k + 1] === s0 &&
         keys[k + 2] === where &&
         keys[k + 3] === mark &&
@@ -220,7 +221,7 @@ export class Ipv4Path {
     pkt.flags &= ~ROUTE_FLAGS
     const reason = this.#routeSlow(pkt, d0, device)
     if (this.#cacheable) {
-      keys[k] = d0
+      keys[k] = block
       keys[k + 1] = s0
       keys[k + 2] = where
       keys[k + 3] = mark

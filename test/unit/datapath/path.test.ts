@@ -22,6 +22,7 @@ import {
   tcp,
   udp,
 } from '../../harness/frames.ts'
+import { SEED_OF_RUN } from '../../harness/seed.ts'
 
 const SLOTS = 64
 const memory = new FrameMemory(SLOTS, 0xffff)
@@ -96,6 +97,63 @@ function send(frame: Uint8Array, device = eth0): string {
 const sent = (): string[] => left.splice(0).map((f) => `${f.dev}: ${decode(f.bytes)}`)
 
 const across = { src: '10.0.0.5', dst: '10.1.0.5', sport: 7, dport: 9, payload: 4 }
+
+/** The device that one frame leaves by, or why it does not; not whether somebody is told, which is rationed. */
+function goes(src: string, dst: string, device: Device): string {
+  left = []
+  const [fate, reason] = send(udp({ src, dst, sport: 7, dport: 9, payload: 4 }), device).split(' ')
+  return fate === 'forwarded' ? left.at(-1)!.dev : (reason ?? fate!)
+}
+
+test(`what is remembered of a block of addresses is what is found anew, seed ${SEED_OF_RUN}`, () => {
+  const random = new SeededRandom(SEED_OF_RUN)
+  const net = ['77.0', '77.1', '10.1', '0.0', '255.255']
+  const near = (): string =>
+    `${random.pick(net)}.${random.pick([0, 255])}.${random.pick([0, 1, 127, 128, 255])}`
+  const types = [
+    RouteType.Unicast,
+    RouteType.Unicast,
+    RouteType.Local,
+    RouteType.Broadcast,
+    RouteType.Blackhole,
+  ]
+  host.fib.addRoute({ dst: words('0.0.0.0'), prefixLength: 0, device: eth1 })
+  const routes = random.below(10)
+  for (let i = 0; i < routes; i++) {
+    const type = random.pick(types)
+    const prefixLength = random.pick([8, 16, 23, 24, 25, 31, 32])
+    const mask = (-1 << (32 - prefixLength)) | 0
+    const device = type === RouteType.Blackhole ? null : random.pick([eth0, eth1])
+    host.fib.addRoute({ type, dst: [ip(near()) & mask, 0, 0, 0], prefixLength, metric: i, device })
+  }
+  if (random.below(2) === 0)
+    host.fib.addRule({
+      action: 'blackhole',
+      source: { words: words('10.0.0.5'), prefixLength: 32 },
+      destination: { words: words('77.0.0.0'), prefixLength: 25 },
+      priority: 10,
+    })
+  const frames = Array.from({ length: 300 }, () => ({
+    src: random.pick(['10.0.0.5', '0.0.0.0', '77.0.0.5']),
+    dst: near(),
+    device: random.pick([eth0, eth1]),
+  }))
+  // Before what is found anew, which the cache would not be worth it for.
+  const remembered = Array.from({ length: 3000 }, () => {
+    const at = random.below(frames.length)
+    const { src, dst, device } = frames[at]!
+    return [at, goes(src, dst, device)] as const
+  })
+  const anew = frames.map(({ src, dst, device }) => {
+    // Any change empties what is remembered.
+    host.fib.removeRoute(
+      host.fib.addRoute({ type: RouteType.Blackhole, dst: words('99.0.0.0'), prefixLength: 8 }),
+    )
+    return goes(src, dst, device)
+  })
+  for (const [at, way] of remembered) expect(way, JSON.stringify(frames[at]!.dst)).toBe(anew[at])
+  expect(new Set(anew).size).toBeGreaterThan(2)
+})
 
 describe('forwarding', () => {
   test('ttl and checksum change, nothing else', () => {
