@@ -85,8 +85,8 @@ export class Path {
    * do. Owns the slot from here on. Hot: does not allocate, does not throw.
    */
   receive(pkt: Packet, device: Device): Fate {
-    // tun_get_user()
-    if (!device.up) {
+    // tun_get_user(). `!== true`: see FlowCache.express().
+    if (device.up !== true) {
       device.rxDropped++
       return this.drop(pkt, Reason.DeviceDown)
     }
@@ -229,7 +229,7 @@ export class Path {
   /** dev_queue_xmit(): out of the device, or back to this host. */
   transmit(pkt: Packet, device: Device): Fate {
     const host = this.#host
-    if (!device.up) {
+    if (device.up !== true) {
       device.txDropped++
       return this.drop(pkt, Reason.DeviceDown)
     }
