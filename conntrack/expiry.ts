@@ -1,12 +1,20 @@
 // When entries end: a wheel of slots of a tenth of a second driven by host.now.
 //
-//     cursor --> [slot] [slot] [slot] ... SLOTS of them; a slot is a list of entries
+//     cursor --> [slot] [slot] [slot] ... SLOTS of them; a slot is a list of chunks
+//                  └─▶ chunk ─▶ full chunk ─▶ full chunk
+//
+//     chunks[chunk * 16 + ...]   0  entries in it   1  the full one behind, 0 none   2  number of the slot   3..15  entries
+//     where[entry]               where it stands in there, 0 if it is in none
+//
+// An entry that leaves is replaced by the slot's last one, so that all chunks of a slot but its first are full. What ends
+// together stands together: a list of entries would be one read after the other.
 //
 // The kernel ends entries lazily: a look-up that meets an expired one removes it, and a worker sweeps behind. Here
 // too: whoever finds an entry asks `isOver`, and the wheel is the sweep. So a refresh only writes the entry's end:
 // an entry stays in its slot until that comes up, and moves on if it was refreshed meanwhile. Only a timeout made
 // shorter than the slot moves the entry at once. Work per call is bounded; what is left over stays for the next.
 
+import { alignedWords, LINE_WORDS } from './cache-lines.ts'
 import type { EntryTable } from './table.ts'
 
 /** A turn is 27 minutes; what ends later is looked at once a turn. */
@@ -20,22 +28,25 @@ const BATCH = 256
 /** Entries of a slot that are read together before the first of them ends. */
 const TOGETHER = 64
 
-/** Words of an entry's links: on one cache line. */
-const LINKS = 4
-/** Entry + 1 of the one behind, 0 none. */
-const NEXT = 0
-/** Entry + 1 of the one before; -slot - 1 for the first of a slot; 0 for an entry in no slot. */
-const BEFORE = 1
-/** Number of the slot: time / SLOT_MS, not wrapped. */
+// Words of a chunk, which is a cache line.
+const COUNT = 0
+const NEXT = 1
+/** time / SLOT_MS, not wrapped. */
 const SLOT = 2
+const FIRST = 3
+/** Entries that there is room for. */
+const ROOM = LINE_WORDS - FIRST
 
 export class ExpiryWheel {
   readonly #table: EntryTable
   readonly #expire: (entry: number) => void
-  /** Entry + 1 of a slot's first entry; 0 none. */
+  /** A slot's first chunk, 0 none. */
   readonly #slots = new Int32Array(SLOTS)
-  /** Of each entry NEXT, BEFORE and SLOT. */
-  #links = new Int32Array(0)
+  #chunks = alignedWords(LINE_WORDS)
+  #where = new Int32Array(0)
+  /** Chunks before this one are or were in use; of those that were, the first, 0 none, and behind it the others by NEXT. */
+  #used = 1
+  #free = 0
   /** First slot not yet swept. */
   #cursor = 0
   #count = 0
@@ -59,7 +70,7 @@ export class ExpiryWheel {
 
   /** The entry ends at table.expiresAt(entry). */
   add(entry: number, now: number): void {
-    if (entry * LINKS >= this.#links.length) this.#grow()
+    if (entry >= this.#where.length) this.#grow()
     if (this.#count === 0) this.#cursor = Math.floor(now / SLOT_MS)
     this.#link(entry)
     this.#count++
@@ -68,14 +79,13 @@ export class ExpiryWheel {
 
   /** The entry ends earlier than it did: moves it if that is before its slot. O(1), does not allocate. */
   shortened(entry: number): void {
-    if (this.#table.expiresAt(entry) >= this.#links[entry * LINKS + SLOT]! * SLOT_MS) return
+    if (this.#table.expiresAt(entry) >= this.#slotOf(entry) * SLOT_MS) return
     this.#unlink(entry)
     this.#link(entry)
   }
 
   remove(entry: number): void {
-    const at = entry * LINKS + BEFORE
-    if (at >= this.#links.length || this.#links[at] === 0) return
+    if (entry >= this.#where.length || this.#where[entry] === 0) return
     this.#unlink(entry)
     this.#count--
   }
@@ -106,12 +116,16 @@ export class ExpiryWheel {
 
   /** The first entries of the cursor's slot, at most `most`, into #due; how many. */
   #gather(most: number): number {
-    const links = this.#links
+    const chunks = this.#chunks
     const due = this.#due
+    const wanted = Math.min(most, TOGETHER)
     let count = 0
-    let entry = this.#slots[this.#cursor & (SLOTS - 1)]! - 1
-    for (; entry >= 0 && count < TOGETHER && count < most; entry = links[entry * LINKS + NEXT]! - 1)
-      due[count++] = entry
+    for (let chunk = this.#slots[this.#cursor & (SLOTS - 1)]!; chunk !== 0 && count < wanted; ) {
+      const o = chunk * LINE_WORDS
+      for (let at = o + FIRST + chunks[o + COUNT]! - 1; at >= o + FIRST && count < wanted; at--)
+        due[count++] = chunks[at]!
+      chunk = chunks[o + NEXT]!
+    }
     return count
   }
 
@@ -124,9 +138,8 @@ export class ExpiryWheel {
     table.touchAll(due, hashes, count)
     for (let i = 0; i < count; i++) {
       const entry = due[i]!
-      const at = entry * LINKS
       // With one connection others may end.
-      if (this.#links[at + BEFORE] === 0 || (this.#links[at + SLOT]! & (SLOTS - 1)) !== slot) continue
+      if (this.#where[entry] === 0 || (this.#slotOf(entry) & (SLOTS - 1)) !== slot) continue
       if (table.expiresAt(entry) <= now) {
         table.recall(entry, hashes[i * 2]!, hashes[i * 2 + 1]!)
         this.#expire(entry)
@@ -143,30 +156,60 @@ export class ExpiryWheel {
     if (number >= this.#cursor + SLOTS) number = this.#cursor + SLOTS - 1
     if (number < earliest) number = earliest
     const slot = number & (SLOTS - 1)
-    const first = this.#slots[slot]!
-    const links = this.#links
-    const o = entry * LINKS
-    links[o + NEXT] = first
-    links[o + BEFORE] = -slot - 1
-    links[o + SLOT] = number
-    if (first !== 0) links[(first - 1) * LINKS + BEFORE] = entry + 1
-    this.#slots[slot] = entry + 1
+    let chunk = this.#slots[slot]!
+    if (chunk === 0 || this.#chunks[chunk * LINE_WORDS + COUNT] === ROOM)
+      chunk = this.#slots[slot] = this.#open(number, chunk)
+    const chunks = this.#chunks
+    const o = chunk * LINE_WORDS
+    const at = o + FIRST + chunks[o + COUNT]!
+    chunks[o + COUNT]!++
+    chunks[at] = entry
+    this.#where[entry] = at
   }
 
   #unlink(entry: number): void {
-    const links = this.#links
-    const o = entry * LINKS
-    const next = links[o + NEXT]!
-    const before = links[o + BEFORE]!
-    if (before < 0) this.#slots[-before - 1] = next
-    else links[(before - 1) * LINKS + NEXT] = next
-    if (next !== 0) links[(next - 1) * LINKS + BEFORE] = before
-    links[o + BEFORE] = 0
+    const chunks = this.#chunks
+    const where = this.#where
+    const at = where[entry]!
+    const slot = this.#slotOf(entry) & (SLOTS - 1)
+    const first = this.#slots[slot]!
+    const o = first * LINE_WORDS
+    const left = chunks[o + COUNT]! - 1
+    const last = chunks[o + FIRST + left]!
+    chunks[o + COUNT] = left
+    chunks[at] = last
+    where[last] = at
+    where[entry] = 0
+    if (left > 0) return
+    this.#slots[slot] = chunks[o + NEXT]!
+    chunks[o + NEXT] = this.#free
+    this.#free = first
   }
 
+  /** Number of the slot of an entry that is in one. */
+  #slotOf(entry: number): number {
+    return this.#chunks[(this.#where[entry]! & -LINE_WORDS) + SLOT]!
+  }
+
+  /** An empty chunk of a slot, before `next`. */
+  #open(number: number, next: number): number {
+    const chunk = this.#free === 0 ? this.#used++ : this.#free
+    const o = chunk * LINE_WORDS
+    if (chunk === this.#free) this.#free = this.#chunks[o + NEXT]!
+    this.#chunks[o + COUNT] = 0
+    this.#chunks[o + NEXT] = next
+    this.#chunks[o + SLOT] = number
+    return chunk
+  }
+
+  /** Room for all entries of the table: full chunks, and one of each slot that may not be. Untouched memory costs none. */
   #grow(): void {
-    const links = new Int32Array(this.#table.capacity * LINKS)
-    links.set(this.#links)
-    this.#links = links
+    const { capacity } = this.#table
+    const where = new Int32Array(capacity)
+    where.set(this.#where)
+    this.#where = where
+    const chunks = alignedWords((Math.ceil(capacity / ROOM) + SLOTS + 1) * LINE_WORDS)
+    chunks.set(this.#chunks)
+    this.#chunks = chunks
   }
 }

@@ -22,8 +22,9 @@ describe('ExpiryWheel', () => {
       let now = random.below(5000)
       for (let step = 0; step < 2000; step++) {
         now += random.pick([0, 1, 10, 333, 1000, 5000, random.once(50) ? 3_000_000 : 7])
-        const timeout = random.pick([0, 5, 999, 1000, 30_000, 120_000, 432_000_000])
-        const choice = random.below(5)
+        // Many in few slots, too, so that chunks fill.
+        const timeout = random.pick([0, 5, 999, 1000, 30_000, 120_000, 432_000_000, 60_000, 60_001, 60_002])
+        const choice = random.below(seed % 2 === 0 ? 5 : 3)
         const known = [...deadlines.keys()]
         if (choice < 2 || known.length === 0) {
           const entry = table.create()
