@@ -25,3 +25,7 @@ export const alignedWords = (count: number): Int32Array =>
 /** The same of doubles. */
 export const alignedDoubles = (count: number): Float64Array =>
   new Float64Array(block(count * 8), LINE - BLOCK, count)
+
+/** As alignedWords(), but as a rule only: malloc() may take it from what was given back. No larger than it is asked for. */
+export const mostlyAlignedWords = (count: number): Int32Array =>
+  new Int32Array(new ArrayBuffer(count * 4 + LINE), LINE - BLOCK, count)

@@ -14,7 +14,7 @@
 // an entry stays in its slot until that comes up, and moves on if it was refreshed meanwhile. Only a timeout made
 // shorter than the slot moves the entry at once. Work per call is bounded; what is left over stays for the next.
 
-import { alignedWords, LINE_WORDS } from './cache-lines.ts'
+import { LINE_WORDS, mostlyAlignedWords } from './cache-lines.ts'
 import type { EntryTable } from './table.ts'
 
 /** A turn is 27 minutes; what ends later is looked at once a turn. */
@@ -42,7 +42,7 @@ export class ExpiryWheel {
   readonly #expire: (entry: number) => void
   /** A slot's first chunk, 0 none. */
   readonly #slots = new Int32Array(SLOTS)
-  #chunks = alignedWords(LINE_WORDS)
+  #chunks = mostlyAlignedWords(LINE_WORDS)
   #where = new Int32Array(0)
   /** Chunks before this one are or were in use; of those that were, the first, 0 none, and behind it the others by NEXT. */
   #used = 1
@@ -208,7 +208,7 @@ export class ExpiryWheel {
     const where = new Int32Array(capacity)
     where.set(this.#where)
     this.#where = where
-    const chunks = alignedWords((Math.ceil(capacity / ROOM) + SLOTS + 1) * LINE_WORDS)
+    const chunks = mostlyAlignedWords((Math.ceil(capacity / ROOM) + SLOTS + 1) * LINE_WORDS)
     chunks.set(this.#chunks)
     this.#chunks = chunks
   }
