@@ -25,7 +25,7 @@ import { RECORD, type Records } from './slots.ts'
 const LARGE = 1024
 /** Packets from which on they gain by waiting together. */
 const ENOUGH = 4
-/** Lines of words that are read for a packet, on average: of chains with many rules the first ones. */
+/** Lines of words that are read for a packet, on average at most; of chains with many rules the first ones. */
 const LINES = 4
 
 export class RuleLookAhead {
@@ -189,9 +189,11 @@ export class RuleLookAhead {
     for (let i = 0; i < count; i++) lines[i] = Math.max(callees[i]!, 0) * 2
     this.#read(heads, count)
     for (let i = 0; i < count; i++) {
-      const chain = callees[i]!
-      functions[i] = chain < 0 ? LATER : heads[chain * 2]!
-      places[i] = chain < 0 ? 0 : heads[chain * 2 + 1]!
+      const at = callees[i]! * 2
+      const fn = at < 0 ? LATER : heads[at]!
+      functions[i] = fn
+      // What has no code yet has no words.
+      places[i] = fn === LATER ? 0 : heads[at + 1]!
     }
     this.#touchWords(codes, count)
     const first = this.#slots
@@ -204,12 +206,14 @@ export class RuleLookAhead {
     const functions = this.#functions
     const places = this.#places
     const lines = this.#lines
+    // The first line of each has its place.
+    const most = lines.length - count
     let found = 0
     for (let i = 0; i < count; i++) {
       const from = places[i]!
       const end = from + sizes[functions[i]!]!
       lines[found++] = from
-      for (let at = from + LINE_WORDS; at < end && found < lines.length; at += LINE_WORDS) lines[found++] = at
+      for (let at = from + LINE_WORDS; at < end && found < most; at += LINE_WORDS) lines[found++] = at
     }
     this.#read(words, found)
   }
