@@ -301,7 +301,8 @@ export class LoadedChain implements Counted, Callable, Owner {
     version.edit(model, kept, (rule) => states.get(rule) ?? null)
     this.model = model
     this.recompile()
-    if (before !== version.index) this.#tellAhead()
+    // An index that stays is not settled before the next packet asks for code, which is behind the look-ahead.
+    if (before !== null) this.#table.ahead?.set(this, null)
   }
 
   /** Code is made anew when the next packet comes. */

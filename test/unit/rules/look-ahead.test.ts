@@ -62,9 +62,18 @@ class Side {
     return this.#egress.take()
   }
 
-  run(line: string): string {
+  /** Looks so many times the same frame up, and receives it once. */
+  look(frame: Uint8Array, times: number): void {
+    const pkt = this.#packets[0]!
+    load(pkt, this.#memory, frame)
+    this.engine.lookAhead(new Int32Array(times).fill(pkt.l3), times)
+    this.engine.host.path.receive(pkt, this.engine.host.devices.byName('lan')!)
+    this.#egress.take()
+  }
+
+  run(line: string, stdin = ''): string {
     const [tool = '', ...argv] = line.split(' ')
-    const { stdout, stderr, code } = runTool({ tool, argv, directory: '/', stdin: '' }, this.engine)
+    const { stdout, stderr, code } = runTool({ tool, argv, directory: '/', stdin }, this.engine)
     return `${code}\n${stdout}\n${stderr}`
   }
 }
@@ -117,4 +126,52 @@ test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
   const frames = Array.from({ length: BATCH }, frame)
   expect(ahead.batch(frames, true)).toStrictEqual(plain.batch(frames, false))
   both('iptables-save -c')
+})
+
+/** Sees which numbers the array is asked for that it has no word for. */
+function watched(words: Int32Array, beyond: Set<string>): Int32Array {
+  return new Proxy(words, {
+    get(target, key) {
+      if (typeof key === 'string' && !(key in target)) beyond.add(key)
+      const value = Reflect.get(target, key, target) as unknown
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+test('a chain without code is read where there are words', () => {
+  const side = new Side()
+  const { codes } = side.engine.tables.table(4, 'nat')
+  // Those without code have numbers, which are no places.
+  const chains = 6000
+  const lines = Array.from({ length: chains }, (_, i) => `:C${i} - [0:0]`)
+  // Chains of one shape share their code, which is called with words then.
+  for (let i = 0; i < 6 * 90; i++)
+    lines.push(`-A LONG${i % 6} -m statistic --mode random --probability 0.0${1 + (i % 9)} -j C${i}`)
+  for (let i = 0; i < 1100; i++)
+    lines.push(`-A PORTALS -d 10.96.${i >> 8}.${i & 255} -j ${i < 6 ? `LONG${i}` : `C${chains - 1 - i}`}`)
+  const text = [
+    '*nat',
+    ...Array.from({ length: 6 }, (_, i) => `:LONG${i} - [0:0]`),
+    ':PORTALS - [0:0]',
+    ...lines,
+    '-A PREROUTING -j PORTALS',
+    '-A POSTROUTING -j MASQUERADE',
+    'COMMIT',
+    '',
+  ]
+  expect(side.run('iptables-restore', text.join('\n'))).toBe('0\n\n')
+  const to = (service: number, sport: number): Uint8Array =>
+    tcp({ src: '10.9.1.2', dst: `10.96.0.${service}`, sport, dport: 80, flags: 2 })
+  const services = [0, 1, 2, 3, 4, 5, 8]
+  for (const service of services) side.look(to(service, 1024), 1)
+  expect(side.engine.tables.ahead.size).toBe(1)
+  // Its code is made anew.
+  side.run(`iptables -t nat -A C${chains - 1 - 8} -j RETURN`)
+  for (const service of services) {
+    const beyond = new Set<string>()
+    codes.words = watched(codes.words, beyond)
+    side.look(to(service, 1025), 128)
+    expect([...beyond], `${service}`).toStrictEqual([])
+  }
 })
