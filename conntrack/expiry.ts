@@ -77,9 +77,9 @@ export class ExpiryWheel {
     this.#added++
   }
 
-  /** The entry ends earlier than it did: moves it if that is before its slot. O(1), does not allocate. */
+  /** The entry ends earlier than it did: moves it if that is before its slot. O(1), does not allocate. Who is in none stays so. */
   shortened(entry: number): void {
-    if (this.#table.expiresAt(entry) >= this.#slotOf(entry) * SLOT_MS) return
+    if (this.#where[entry] === 0 || this.#table.expiresAt(entry) >= this.#slotOf(entry) * SLOT_MS) return
     this.#unlink(entry)
     this.#link(entry)
   }
