@@ -41,6 +41,8 @@ const HOME_ADDRESS = 0xc9
 
 /** Packets in packets: deeper is payload. */
 const DEEPEST = 8
+/** Kinds of TCP options that mean something (IANA): sizes, scale, SACK, times, signatures, timeouts, multipath, cookies, experiments. */
+const TCP_OPTIONS: ReadonlySet<number> = new Set([2, 3, 4, 5, 8, 19, 28, 29, 30, 34, 253, 254])
 /** TCP's header without options: a fragment that begins before its end has a part of it. */
 const TCP_HEADER = 20
 
@@ -382,18 +384,20 @@ export class PacketMapper {
     this.bytes[from + 1] = folded
   }
 
-  /** ADD_ADDR of multipath TCP. */
+  /** ADD_ADDR of multipath TCP. What no kind says, or is cut short, is payload: kinds and lengths stay, by which others walk. */
   #tcpOptions(from: number, end: number): void {
     for (let at = from; at < end; ) {
       const kind = this.bytes[at]!
       if (kind === 0) return
       const length = kind === 1 ? 1 : at + 1 < end ? this.bytes[at + 1]! : 0
-      if (length < 1 || (kind !== 1 && length < 2) || at + length > end) return
-      if (kind === 30 && length >= 8 && this.bytes[at + 2]! >> 4 === 3) {
+      if (length < 1 || (kind !== 1 && length < 2)) return
+      const next = Math.min(at + length, end)
+      if (at + length > end || (kind !== 1 && !TCP_OPTIONS.has(kind))) this.blank(at + 2, next)
+      else if (kind === 30 && length >= 8 && this.bytes[at + 2]! >> 4 === 3) {
         if (length >= 20) this.address6(at + 4)
         else this.address4(at + 4)
       }
-      at += length
+      at = next
     }
   }
 
