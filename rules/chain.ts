@@ -57,16 +57,18 @@ export class ChainVersion {
     return this.#stateful !== null && this.#stateful.size > 0
   }
 
-  /** Puts in the first rules. What the chain's `needs` say is not there costs nothing. */
+  /** Puts in the first rules. What the chain's `needs` say is not there costs nothing. After a throw end() gives back what it took. */
   fill(stateOf: (rule: Rule) => StateHolders | null): void {
     const { model, slots } = this
-    const stateless = !doesNeed(model, Need.States)
-    slots.fill(model.rules, stateless ? null : stateOf)
-    for (let slot = 0; !stateless && slot < slots.count; slot++)
-      if (slots.statesOf(slot) !== null) (this.#stateful ??= new Set()).add(slot)
     if (doesNeed(model, COUNTED)) for (const rule of model.rules) this.#count(rule, 1)
-    if (!doesNeed(model, Need.Sets)) return
-    for (const rule of model.rules) for (const set of setsOf(rule)) this.#table.env.sets.hold(set)
+    if (doesNeed(model, Need.Sets))
+      for (const rule of model.rules) for (const set of setsOf(rule)) this.#table.env.sets.hold(set)
+    const stateAt = (rule: Rule, slot: number): StateHolders | null => {
+      const states = stateOf(rule)
+      if (states !== null) (this.#stateful ??= new Set()).add(slot)
+      return states
+    }
+    slots.fill(model.rules, doesNeed(model, Need.States) ? stateAt : null)
   }
 
   /** Puts new rules in; those that are the same objects keep their counters. */

@@ -84,11 +84,17 @@ export function makeStates(rule: Rule, env: CompileEnv, family: Family): StateHo
   if (!doesNeed(rule, Need.States)) return null
   const count = rule.matches.length
   let holders: { s: object | null }[] | null = null
-  for (let i = 0; i <= count; i++) {
-    const s = makeState(rule, i, env, family)
-    if (s === null) continue
-    holders ??= Array.from({ length: count + 1 }, () => ({ s: null }))
-    holders[i]!.s = s
+  let i = 0
+  try {
+    for (; i <= count; i++) {
+      const s = makeState(rule, i, env, family)
+      if (s === null) continue
+      holders ??= Array.from({ length: count + 1 }, () => ({ s: null }))
+      holders[i]!.s = s
+    }
+  } catch (error) {
+    if (holders !== null) releaseStates(rule, env, family, i)
+    throw error
   }
   return holders
 }
@@ -105,8 +111,13 @@ export function fillStates(rule: Rule, holders: StateHolders, env: CompileEnv, f
   for (let i = 0; i < holders.length; i++) holders[i]!.s = makeState(rule, i, env, family)
 }
 
-/** States that were made are not needed any more. */
-export function releaseStates(rule: Rule, env: CompileEnv, family: Family): void {
-  for (const use of rule.matches) use.match.release?.(use.data, env, family)
-  if (rule.target.kind === 'extension') rule.target.target.release?.(rule.target.data, env, family)
+/** States that were made are not needed any more: all, or those of the first `made` uses. */
+export function releaseStates(
+  { matches, target }: Rule,
+  env: CompileEnv,
+  family: Family,
+  made = matches.length + 1,
+): void {
+  for (const use of matches.slice(0, made)) use.match.release?.(use.data, env, family)
+  if (made > matches.length && target.kind === 'extension') target.target.release?.(target.data, env, family)
 }

@@ -94,11 +94,17 @@ export class Ruleset implements RulesetAccess {
     const { view } = draft
     const edit = draft.edit()
     this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft, edit.kept)
-    this.#store.commit([edit])
+    try {
+      this.#store.commit([edit])
+    } catch (error) {
+      // They know of rules that did not come: those in force are counted anew.
+      this.#links.delete(keyOf(view.family, view.name))
+      throw error
+    }
   }
 
   #linksOf(family: Family, name: TableName): Links {
-    const key = `${family}${name}`
+    const key = keyOf(family, name)
     let links = this.#links.get(key)
     if (links === undefined) {
       links = new Links(family, name, this.host)
@@ -117,6 +123,8 @@ export class Ruleset implements RulesetAccess {
 
 export const isTableName = (name: string): name is TableName =>
   (TABLE_NAMES as readonly string[]).includes(name)
+
+const keyOf = (family: Family, name: TableName): string => `${family}${name}`
 
 const viewSource = (view: TableView): ChainSource => ({
   chain: (name) => view.chains.get(name)?.model,

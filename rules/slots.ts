@@ -191,11 +191,11 @@ export class RuleSlots implements Counted {
   }
 
   /** The first rules of a chain, where there is no account to give: its records are zeros. `makeStates`: null if none has any. */
-  fill(rules: readonly Rule[], makeStates: ((rule: Rule) => StateHolders | null) | null): void {
+  fill(rules: readonly Rule[], makeStates: ((rule: Rule, slot: number) => StateHolders | null) | null): void {
     this.#straighten(rules, 0)
     if (makeStates === null) return
     for (let slot = 0; slot < rules.length; slot++) {
-      const states = makeStates(rules[slot]!)
+      const states = makeStates(rules[slot]!, slot)
       if (states !== null || this.#states.length > slot) this.#setStates(slot, states)
     }
   }

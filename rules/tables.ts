@@ -82,15 +82,15 @@ type Coming =
       readonly version: null
       readonly model: Chain
       readonly kept: Kept
-      /** Of rules that come. */
-      readonly states: MadeStates
+      /** Of rules that come; null: none of the chain's has any. */
+      readonly states: Map<Rule, StateHolders | null> | null
     }
 
 /** A commit that is prepared. */
 interface TableCommit {
   readonly edit: TableEdit
-  readonly coming: readonly Coming[]
-  readonly gone: readonly LoadedChain[]
+  readonly coming: Coming[]
+  readonly gone: LoadedChain[]
 }
 
 const isStateful = (rule: Rule): boolean => doesNeed(rule, Need.States)
@@ -188,15 +188,23 @@ export class LoadedTable {
 
   /** Makes what an edit will put in force. Nothing in force changes; packets may come meanwhile. */
   prepare(edit: TableEdit): TableCommit {
+    const commit: TableCommit = { edit, coming: [], gone: [] }
+    try {
+      this.#prepare(commit)
+    } catch (error) {
+      this.discard(commit)
+      throw error
+    }
+    return commit
+  }
+
+  #prepare({ edit, coming, gone }: TableCommit): void {
     const { condResched } = this.env.host
-    const coming: Coming[] = []
-    const gone: LoadedChain[] = []
     const stateful: Chain[] = []
-    const long: Coming[] = []
     const prepare = (model: Chain, loaded: LoadedChain | undefined): void => {
       const next = this.#comingOf(model, loaded, edit)
       coming.push(next)
-      if (next.version !== null && next.version.slots.count >= MANY_RULES) long.push(next)
+      this.#fill(next, edit)
     }
     for (const [name, model] of edit.chains) {
       condResched()
@@ -210,26 +218,52 @@ export class LoadedTable {
       condResched()
       prepare(model, this.chains.get(model.name))
     }
-    if (this.env.host.isBusy) for (const { chain, version } of long) chain.compileAhead(version!)
-    return { edit, coming, gone }
+    if (!this.env.host.isBusy) return
+    for (const { chain, version } of coming)
+      if (version !== null && version.slots.count >= MANY_RULES) chain.compileAhead(version)
   }
 
+  /** Still without rules and states: what fails while they are made has to be found by discard(). */
   #comingOf(model: Chain, chain: LoadedChain | undefined, edit: TableEdit): Coming {
-    const stateOf = (rule: Rule): StateHolders | null => makeStates(rule, this.env, this.family)
     const { rules } = model
     const before = chain?.model.rules
     if (before !== undefined && (rules === before || edit.anew !== true)) {
       const kept = edit.kept?.get(model.name) ?? keptOf(before, rules)
       if (rules === before || !areNew(rules, before, kept)) {
-        const come = rules.slice(kept[0], rules.length - kept[1]).filter(isStateful)
-        const states = come.length === 0 ? NO_STATES : new Map(come.map((rule) => [rule, stateOf(rule)]))
+        const states = doesNeed(model, Need.States) ? new Map<Rule, StateHolders | null>() : null
         return { chain: chain!, version: null, model, kept, states }
       }
     }
     const version = new ChainVersion(this, model)
-    version.fill(stateOf)
-    version.setCounters(edit.counters?.get(model.name)?.rules ?? NO_COUNTERS)
     return { chain: chain ?? new LoadedChain(this, version), version }
+  }
+
+  #fill(next: Coming, edit: TableEdit): void {
+    const stateOf = (rule: Rule): StateHolders | null => makeStates(rule, this.env, this.family)
+    const { version } = next
+    if (version === null) {
+      const { model, kept, states } = next
+      if (states === null) return
+      const come = model.rules.slice(kept[0], model.rules.length - kept[1])
+      for (const rule of come) if (isStateful(rule)) states.set(rule, stateOf(rule))
+    } else {
+      version.fill(stateOf)
+      version.setCounters(edit.counters?.get(version.model.name)?.rules ?? NO_COUNTERS)
+    }
+  }
+
+  /** What prepare() has made will not be put in force: rooms, sets and states are given back. */
+  discard({ coming }: TableCommit): void {
+    for (const next of coming) {
+      const { chain, version } = next
+      if (version === null) {
+        for (const [rule, states] of next.states ?? NO_STATES) if (states !== null) this.retire(rule)
+      } else {
+        if (chain.version === version) chain.end()
+        version.end()
+      }
+    }
+    this.#releaseRetired()
   }
 
   /** Puts in force what prepare() has made, between two packets. Returns what is not in force any more: see finish(). */
@@ -249,7 +283,7 @@ export class LoadedTable {
       if (isNew) this.chains.set(chain.model.name, chain)
       else this.#count(chain.version, -1)
       if (version === null) {
-        chain.edit(next.model, next.kept, next.states)
+        chain.edit(next.model, next.kept, next.states ?? NO_STATES)
         chain.version.setCounters(edit.counters?.get(next.model.name)?.rules ?? NO_COUNTERS)
       } else {
         if (!isNew) ended.push(chain.version)
@@ -275,8 +309,7 @@ export class LoadedTable {
       version.end()
       condResched()
     }
-    for (const rule of this.#retired) releaseStates(rule, this.env, this.family)
-    this.#retired.length = 0
+    this.#releaseRetired()
     for (const { chain } of coming) {
       if (!chain.cold) this.#cold.push(chain)
       chain.cold = true
@@ -322,6 +355,11 @@ export class LoadedTable {
   /** A rule's states are replaced or gone. */
   retire(rule: Rule): void {
     this.#retired.push(rule)
+  }
+
+  #releaseRetired(): void {
+    for (const rule of this.#retired) releaseStates(rule, this.env, this.family)
+    this.#retired.length = 0
   }
 
   #followTracking(): void {
@@ -444,7 +482,13 @@ export class Tables {
   /** Puts edits in force together. They must have passed check.ts. */
   commit(edits: readonly TableEdit[]): void {
     const tables = edits.map(({ family, table }) => this.table(family, table))
-    const commits = tables.map((table, i) => table.prepare(edits[i]!))
+    const commits: TableCommit[] = []
+    try {
+      for (const [i, table] of tables.entries()) commits.push(table.prepare(edits[i]!))
+    } catch (error) {
+      for (const [i, commit] of commits.entries()) tables[i]!.discard(commit)
+      throw error
+    }
     const ended = tables.map((table, i) => table.swap(commits[i]!))
     for (const [i, table] of tables.entries()) table.finish(commits[i]!, ended[i]!)
   }

@@ -126,8 +126,8 @@ export function ruleset(d: Draw): string {
 export class TableHost {
   readonly host: Host
   readonly tables: Tables
+  readonly sets: Sets
   readonly #family: Family
-  readonly #sets: Sets
   readonly #rulesets: Ruleset
 
   constructor(family: Family, indexFrom: number) {
@@ -138,8 +138,8 @@ export class TableHost {
     ])
     host.now = 3_600_000
     const conntrack = new Conntrack(host)
-    this.#sets = new Sets(host)
-    this.tables = new Tables({ host, conntrack, nat: new Nat(host, conntrack), sets: this.#sets, indexFrom })
+    this.sets = new Sets(host)
+    this.tables = new Tables({ host, conntrack, nat: new Nat(host, conntrack), sets: this.sets, indexFrom })
     this.#rulesets = new Ruleset(this.tables)
     this.host = host
   }
@@ -148,7 +148,7 @@ export class TableHost {
   load(text: string, noFlush = false): void {
     new Restore({
       family: this.#family,
-      registry: new Registry(matches, targets, this.#sets),
+      registry: new Registry(matches, targets, this.sets),
       rulesets: this.#rulesets,
       program: 'iptables-restore',
       sink: { out: () => {}, err: () => {} },

@@ -2,9 +2,12 @@
 // counter, over random rules and packets, at every step of iptables-restore with and without -n. TUNWALL_SEED and
 // TUNWALL_RUNS for longer ones.
 
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Verdict } from '../../../datapath/hooks.ts'
 import type { Family } from '../../../datapath/packet.ts'
+import { statistic } from '../../../rules/matches/statistic.ts'
+import { setTypes } from '../../../rules/sets/index.ts'
+import { sharedOf } from '../../../rules/shared.ts'
 import { Draw, packet, rule, ruleset, TableHost } from '../../harness/random-chains.ts'
 import { SEED_OF_RUN } from '../../harness/seed.ts'
 
@@ -114,4 +117,47 @@ test('functions that wait for more of their shape keep no records of chains that
     sizes.push(size)
   }
   expect(sizes).toEqual([sizes[0], sizes[0], sizes[0], sizes[0]])
+})
+
+/** Rules of two new chains and one of FORWARD that comes behind another are made before the state of the last cannot be. */
+const FAILING = `*mangle
+:u0 - [0:0]
+:u1 - [0:0]
+-A FORWARD -m recent --set --name beside
+-A u0 -m recent --set --name one -m set --match-set held src
+-A u0 -m recent --set --name two
+-A u1 -m recent --set --name three -m statistic --mode nth --every 7 --packet 0
+COMMIT
+`
+
+test('a commit that fails while states are made leaves nothing behind', () => {
+  const host = new TableHost(4, 1)
+  host.host.isBusy = true
+  host.sets.create('held', setTypes.find(({ name }) => name === 'hash:ip')!, {}, false)
+  host.load('*mangle\n:old - [0:0]\n-A FORWARD -m recent --set --name beside -j old\nCOMMIT\n')
+  const table = host.tables.table(4, 'mangle')
+  const { heads } = table.codes
+  const inUse = (): unknown => ({
+    records: table.records.records.length,
+    heads: table.codes.heads.length,
+    references: host.sets.lookup('held')!.references,
+    recent: sharedOf(host.host, 'recent').names(),
+    chains: [...table.chains.keys()],
+  })
+  const before = inUse()
+  const state = vi.spyOn(statistic as Required<typeof statistic>, 'state').mockImplementation(() => {
+    throw new RangeError('no memory for it')
+  })
+  // Rooms that were left taken would not fit what there is.
+  for (let i = 0; i < heads.length; i++)
+    for (const noFlush of [false, true]) expect(() => host.load(FAILING, noFlush)).toThrow('no memory for it')
+  state.mockRestore()
+  // Nor is it forgotten who jumps where.
+  expect(() => host.load('*mangle\n-X old\nCOMMIT\n', true)).toThrow()
+  expect(inUse()).toEqual(before)
+  host.load('*mangle\n-F FORWARD\n-X old\nCOMMIT\n', true)
+  expect(sharedOf(host.host, 'recent').names()).toEqual([])
+  host.load(FAILING, true)
+  host.load('*mangle\nCOMMIT\n')
+  expect(sharedOf(host.host, 'recent').names()).toEqual([])
 })
