@@ -17,10 +17,8 @@ const BEFORE = 1
 export class SourceIndex {
   readonly #table: EntryTable
   readonly #seed: number
-  /** Entry + 1, 0 none. */
+  /** Entry + 1, 0 none. As many as a power of two. */
   #buckets = new Int32Array(256)
-  /** How many buckets. */
-  #size = 256
   /** Of each entry AFTER and BEFORE. */
   #links = new Int32Array(256 * LINKS)
   #count = 0
@@ -99,7 +97,7 @@ export class SourceIndex {
     this.#buckets[bucket] = entry + 1
   }
 
-  /** As many buckets as the table has entries; lists keep their order. */
+  /** At least as many buckets as the table has entries; lists keep their order. */
   #grow(): void {
     const capacity = this.#table.capacity
     const oldest: number[] = []
@@ -108,8 +106,8 @@ export class SourceIndex {
       for (let e = head - 1; e >= 0; e = this.next(e)) list.push(e)
       oldest.push(...list.reverse())
     }
-    this.#buckets = new Int32Array(capacity)
-    this.#size = capacity
+    // The table may have been made for any number (nf_conntrack_max).
+    this.#buckets = new Int32Array(1 << (32 - Math.clz32(capacity - 1)))
     this.#links = new Int32Array(capacity * LINKS)
     for (const entry of oldest) this.#link(entry)
   }
@@ -122,7 +120,6 @@ export class SourceIndex {
       h = Math.imul((h ^ (h >>> 15)) + s1 + (s2 << 7), 0x85ebca6b)
       h = Math.imul((h ^ (h >>> 13)) + s3, 0x27d4eb2f)
     }
-    // Positive words, or V8 would divide doubles.
-    return ((h ^ (h >>> 15)) & 0x7fffffff) % this.#size
+    return (h ^ (h >>> 15)) & (this.#buckets.length - 1)
   }
 }
