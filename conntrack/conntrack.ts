@@ -547,7 +547,7 @@ export class Conntrack implements TrackerLink {
   forEach(each: (entry: number) => void): void {
     this.table.forEach((entry) => {
       if (this.core.isOver(entry)) this.kill(entry)
-      else if (this.isListed(entry)) each(entry)
+      else if ((this.table.words[entry * STRIDE + STATUS]! & Status.NatClash) === 0) each(entry)
     })
   }
 
