@@ -1,8 +1,8 @@
 // Hosts without a folder: what Host.from() is given, as the files of a host folder.
 
 import type { Family } from '../../datapath/packet.ts'
+import type { Draft } from '../../rules/draft.ts'
 import { OptionError } from '../../rules/options.ts'
-import type { Draft } from '../../rules/ruleset.ts'
 import { CommandParser as Commands, type CommandParser as Parser } from '../../rules/text/command.ts'
 import { TableError, ToolError, ToolStop } from '../../rules/text/errors.ts'
 import { execute, type Sink } from '../../rules/text/execute.ts'

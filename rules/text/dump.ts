@@ -22,7 +22,7 @@ import {
   type Rule,
   type TargetUse,
 } from '../model.ts'
-import type { ChainView, TableView } from '../ruleset.ts'
+import type { ChainView, TableView } from '../view.ts'
 import { ANY, formatAddress, prefixLength } from './address.ts'
 import type { Sink } from './execute.ts'
 import { countText } from './print.ts'

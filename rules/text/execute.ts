@@ -1,7 +1,7 @@
 // A parsed command carried out on a draft of its table: do_command4() of iptables 1.8.9. The caller commits.
 
+import type { Draft } from '../draft.ts'
 import type { Place, Rule, TargetUse } from '../model.ts'
-import type { Draft } from '../ruleset.ts'
 import { type Command, makeRules, type Op } from './command-model.ts'
 import { dumpTable } from './dump.ts'
 import { kernelError, PrintEnds, TableError, ToolError } from './errors.ts'

@@ -2,9 +2,10 @@
 // iptables-restore 1.8.9. Also the loader of rules files, which says where a mistake stands.
 
 import type { Family } from '../../datapath/packet.ts'
+import type { Draft } from '../draft.ts'
 import type { BaseMatch, Counters, MatchUse, Place, Rule, TargetUse } from '../model.ts'
 import { OptionError } from '../options.ts'
-import type { Draft, RulesetAccess } from '../ruleset.ts'
+import type { RulesetAccess } from '../ruleset.ts'
 import { CommandParser } from './command.ts'
 import { errnoText, RuleError, TableError, ToolError } from './errors.ts'
 import { execute, type Sink } from './execute.ts'

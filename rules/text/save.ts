@@ -2,7 +2,7 @@
 
 import { byBytes } from '../check.ts'
 import { BUILTIN, type Counters, type Rule } from '../model.ts'
-import type { TableView } from '../ruleset.ts'
+import type { TableView } from '../view.ts'
 import { VERSION } from './command-model.ts'
 import { countText, saveRule } from './print.ts'
 
