@@ -13,7 +13,7 @@ import { type Device, Scope } from './devices.ts'
 import { dissect6, dissected6 } from './dissect.ts'
 import { dissectedPorts, Multipath, type MultipathConf6 } from './multipath.ts'
 import type { Family, Packet } from './packet.ts'
-import { defaultRules, type Rule } from './policy-rules.ts'
+import type { Rule } from './policy-rules.ts'
 import type { FrameMemory } from './ring.ts'
 import {
   type FlowKey,
@@ -26,7 +26,8 @@ import {
   type Words,
 } from './route.ts'
 import { RouteCache } from './route-cache.ts'
-import { isErrorType, NarrowRoutes, RouteEntry, RouteTable, TOS_MASK } from './route-table.ts'
+import { isErrorType, RouteEntry, TOS_MASK } from './route-table.ts'
+import { Routing } from './routing.ts'
 import { RuleRealms } from './rule-realms.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 import { isLoopback4, isMulticast4, isZeronet4 } from './wire/ipv4.ts'
@@ -38,60 +39,6 @@ const ANY: Words = [0, 0, 0, 0]
 const LOOPBACK_INDEX = 1
 /** 224.0.0.1, the one group that every interface is in. */
 export const ALL_HOSTS = 0xe0000001 | 0
-
-/** What addresses of a block have in common, see NarrowRoutes. */
-const BLOCK = ~0xff
-
-/** Rules and tables of one family. */
-export class Routing {
-  readonly family: Family
-  readonly tables = new Map<number, RouteTable>()
-  rules: Rule[]
-  /** Interfaces that the rules name, resolved: iif and oif of each, -1 for one that is not there. */
-  ifaces = new Int32Array(0)
-  /** The rules are not, or no longer, the kernel's three (fib_has_custom_rules). */
-  custom = false
-  /** A local route was put in by hand (fib_has_custom_local_routes). */
-  customLocal = false
-  /** Routes with realms. */
-  realms = 0
-  /** Some rule has realms. */
-  ruleRealms = false
-  /** Routes that follow from links alone are wanted: not after a captured table has been taken as it is. */
-  followed = true
-  /** What rules and routes look at besides the destination; the rest need not be in a cache's key. */
-  asksSource = false
-  asksTos = false
-  asksMark = false
-  asksIif = false
-  asksPorts = false
-  /** Incoming packets' protocol and ports are looked at for some rule (fib_rule_requires_fldissect). */
-  dissects = false
-  multipath = false
-  readonly narrow = new NarrowRoutes()
-
-  /**
-   * For a cache's key, in place of an IPv4 destination: with many of them none would come twice, but a block of 256 has one
-   * way unless a route parts it, or rules say otherwise. Hot.
-   */
-  blockOf(d0: number): number {
-    return this.custom || this.narrow.partBlockOf(d0) ? d0 : d0 & BLOCK
-  }
-
-  constructor(family: Family) {
-    this.family = family
-    this.rules = defaultRules(family)
-  }
-
-  table(id: number): RouteTable {
-    let table = this.tables.get(id)
-    if (table === undefined) {
-      table = new RouteTable(this.family, id, this.narrow)
-      this.tables.set(id, table)
-    }
-    return table
-  }
-}
 
 /** The hot half of the FIB: what look-ups ask and answer. fib.ts changes what stands in it. */
 export class FibLookup {
@@ -614,48 +561,9 @@ export class FibLookup {
     return route.recast
   }
 
-  /** fib_has_custom_rules(), fib_has_custom_local_routes, fib_num_tclassid_users: a quick source check will not do. */
-  needsFullSourceCheck(): boolean {
-    return this.v4.custom || this.v4.customLocal
-  }
-
-  /** Some policy rule for IPv4 has realms. */
-  get rulesHaveRealms(): boolean {
-    return this.v4.ruleRealms
-  }
-  /** Some route or policy rule for IPv4 has (fib_num_tclassid_users). */
-  get usesRealms(): boolean {
-    return this.v4.realms > 0 || this.v4.ruleRealms
-  }
-
-  /** Whether look-ups depend on more of a packet than the destination, for caches of what follows from them. */
-  get asksTos(): boolean {
-    return this.v4.asksTos
-  }
-  get asksMark(): boolean {
-    return this.v4.asksMark
-  }
-  /** For a cache's key, in place of a destination of what arrives: see Routing. Hot. */
-  blockOf(d0: number): number {
-    const { v4 } = this
-    const block = v4.blockOf(d0)
-    // Paths are chosen by addresses; 0.0.0.0 and 255.255.255.255 are not led by routes.
-    return v4.asksSource || v4.multipath || block === 0 || block === BLOCK ? d0 : block
-  }
-  /** Some route has several next hops. */
-  get choosesPaths(): boolean {
-    return this.v4.multipath
-  }
   /** What was chosen for a packet holds for all between its addresses that are not ICMP. */
   choosesByAddresses(pkt: Packet): boolean {
     return this.#multipath.byAddresses4(pkt)
-  }
-  get asksPorts(): boolean {
-    return this.v4.asksPorts
-  }
-
-  get dissects(): boolean {
-    return this.v4.dissects
   }
 
   /** What stands in the local table of exactly one IPv6 address. */
@@ -678,26 +586,8 @@ export class FibLookup {
   changed(flushes = true): void {
     this.generation++
     if (!flushes) this.quietChanges++
-    for (const rt of [this.v4, this.v6]) {
-      let tos = false
-      rt.multipath = false
-      let source = false
-      for (const table of rt.tables.values()) {
-        tos ||= table.tosRoutes > 0
-        source ||= table.sourceRoutes > 0
-        rt.multipath ||= table.multipathRoutes > 0
-      }
-      const rules = rt.custom ? rt.rules : []
-      const any = (asks: (r: Rule) => unknown): boolean => rules.some((r) => Boolean(asks(r)))
-      rt.asksTos = tos || any((r) => r.tos)
-      rt.asksSource = source || any((r) => r.source)
-      rt.asksMark = any((r) => r.markMask)
-      rt.asksIif = any((r) => r.iif)
-      rt.ruleRealms = any((r) => r.realm)
-      const asks = (r: Rule) => r.protocol || r.sourcePorts || r.destinationPorts
-      rt.asksPorts = any(asks)
-      rt.dissects = any((r) => r.iif !== LOOPBACK && asks(r))
-    }
+    this.v4.settle()
+    this.v6.settle()
     this.#namesGeneration = -1
   }
 
@@ -729,9 +619,6 @@ export class FibLookup {
     if (this.#namesGeneration !== this.devices.generation) this.#resolveNames()
   }
 }
-
-/** Its rules are for what this host sends. */
-const LOOPBACK = 'lo'
 
 /** 224.0.0.0/24. */
 const isLocalMulticast = (word: number): boolean => word >>> 8 === 0xe00000

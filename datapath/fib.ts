@@ -10,7 +10,7 @@ import { type Address, type Device, Scope } from './devices.ts'
 import { addAddressRoutes, changePrefixMetric, removeAddressRoutes } from './fib-addresses.ts'
 import { AddressRoutes6 } from './fib-addresses6.ts'
 import { RouteChecker } from './fib-check.ts'
-import { FibLookup, Routing } from './fib-lookup.ts'
+import { FibLookup } from './fib-lookup.ts'
 import { followsMtu6 } from './ipv6/pmtu.ts'
 import type { Family } from './packet.ts'
 import { answers, checkedRule, isThere, type Rule, type RuleSpec, sameRule } from './policy-rules.ts'
@@ -39,6 +39,7 @@ import {
   siblings,
 } from './route-match.ts'
 import { carries6, isErrorType, RouteEntry, type RouteTable } from './route-table.ts'
+import { Routing } from './routing.ts'
 import type { Ipv4Conf } from './tunables-ipv4.ts'
 
 export type { Rule, RuleAction, RuleSpec } from './policy-rules.ts'

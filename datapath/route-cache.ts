@@ -2,9 +2,9 @@
 //
 //     key ─▶ what rules and routes ask of it (Routing) ─▶ place ─▶ route, failure
 
-import type { Routing } from './fib-lookup.ts'
 import { type FlowKey, RouteFailure } from './route.ts'
 import { type RouteEntry, TOS_MASK } from './route-table.ts'
+import type { Routing } from './routing.ts'
 
 const PLACES = 1024
 /** Words of a key. */

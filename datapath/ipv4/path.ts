@@ -22,6 +22,7 @@ import { CtInfo, type Packet, PacketType, PathFlag } from '../packet.ts'
 import type { Path } from '../path.ts'
 import { decreaseTtl } from '../rewrite.ts'
 import { isErrorType, placeholderRoute, type RouteEntry, TOS_MASK } from '../route-table.ts'
+import type { Routing } from '../routing.ts'
 import { writeIpv4Checksum } from '../wire/checksum.ts'
 import {
   ICMP_DEST_UNREACH,
@@ -75,6 +76,7 @@ const CACHE_WORDS = 8
 export class Ipv4Path {
   readonly #host: Host
   readonly #path: Path
+  readonly #routing: Routing
   readonly #key: FlowKey = newFlowKey()
   readonly #reverse: FlowKey = newFlowKey()
   /** Routes that say why there is none (dst.error with ip_error as input). */
@@ -100,6 +102,7 @@ export class Ipv4Path {
   constructor(host: Host, path: Path) {
     this.#host = host
     this.#path = path
+    this.#routing = host.fib.of(4)
     this.#stats = host.counters.ip4
     const failure = (): Route => placeholderRoute(4, RouteType.Unreachable, host.devices.loopback)
     this.#noNet = failure()
@@ -185,16 +188,17 @@ export class Ipv4Path {
   #routeInput(pkt: Packet, d0: number, device: Device): Reason {
     const host = this.#host
     const fib = host.fib
+    const rt = this.#routing
     pkt.sourceRealm = 0
     if (isMulticast4(d0)) return this.#routeMulticast(pkt, d0, device)
     const epoch = (fib.generation + host.devices.generation) | 0
     const s0 = pkt.s0
     const where =
       device.index |
-      (fib.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0) |
-      (fib.choosesPaths && pkt.proto === IPPROTO_ICMP ? ICMP_BIT : 0)
-    const mark = fib.asksMark ? pkt.mark | 0 : 0
-    const block = fib.blockOf(d0)
+      (rt.asksTos ? (host.memory.view.getUint8(pkt.l3 + IPV4_TOS) & TOS_MASK) << 24 : 0) |
+      (rt.multipath && pkt.proto === IPPROTO_ICMP ? ICMP_BIT : 0)
+    const mark = rt.asksMark ? pkt.mark | 0 : 0
+    const block = rt.blockOfArrival(d0)
     let h = Math.imul(block ^ Math.imul(s0, 0x85ebca6b) ^ where ^ mark, 0x9e3779b1)
     h = (h ^ (h >>> 16)) & (CACHE - 1)
     const keys = this.#cacheKeys
@@ -216,7 +220,7 @@ export class Ipv4Path {
       }
     }
     // Realms: what the source's route has is not among what is kept.
-    this.#cacheable = asks && !fib.asksPorts && !fib.usesRealms
+    this.#cacheable = asks && !rt.asksPorts && !rt.usesRealms
     pkt.route = null
     pkt.flags &= ~ROUTE_FLAGS
     const reason = this.#routeSlow(pkt, d0, device)
@@ -339,11 +343,12 @@ export class Ipv4Path {
    */
   #validateSource(pkt: Packet, src: number, dst: number, oif: number, device: Device): number {
     const { fib, devices } = this.#host
+    const rt = this.#routing
     const conf = device.conf
     const rpf = conf.rpFilter
-    if (rpf === 0 && !fib.usesRealms && (device.index !== oif || !conf.sendRedirects)) {
+    if (rpf === 0 && !rt.usesRealms && (device.index !== oif || !conf.sendRedirects)) {
       if (conf.acceptLocal) return 0
-      if (!fib.needsFullSourceCheck()) return devices.hasAddress4(src) ? -Reason.LocalSource : 0
+      if (!rt.needsFullSourceCheck) return devices.hasAddress4(src) ? -Reason.LocalSource : 0
     }
     const key = this.#reverse
     fib.fill(key, pkt)
@@ -351,7 +356,7 @@ export class Ipv4Path {
     key.s0 = dst
     key.iif = oif
     if (!conf.srcValidMark) key.mark = 0
-    if (fib.dissects) {
+    if (rt.dissects) {
       const sport = key.sport
       key.sport = key.dport
       key.dport = sport
@@ -578,7 +583,7 @@ export class Ipv4Path {
     const { fib } = this.#host
     const key = fib.keyOf(pkt)
     // fib4_rules_early_flow_dissect(): protocol and ports are known only where a rule for what comes in asks for them.
-    if (!fib.dissects) key.protocol = key.sport = key.dport = 0
+    if (!this.#routing.dissects) key.protocol = key.sport = key.dport = 0
     return this.#routeOut(pkt, key)
   }
 

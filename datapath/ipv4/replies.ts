@@ -169,7 +169,7 @@ export class Replies {
     if (!echoOptions(cause, host, this.#optionBytes, options)) return false
     const way = this.#route(cause, source, tos, options, IPPROTO_ICMP, (type << 8) | code)
     if (way === null) return false
-    if (host.fib.rulesHaveRealms) relookup(host, cause)
+    if (host.fib.of(4).ruleRealms) relookup(host, cause)
     const peer = this.#key.d0
     if (limited && !this.#peerAllow(peer, way)) return false
 
