@@ -15,7 +15,6 @@ import type { AddressMatch, Counters, MatchUse, TargetUse } from '../model.ts'
 import { isRepeated, OptionError, type OptionSpec, refusedUse } from '../options.ts'
 import { networks } from './command-addresses.ts'
 import { ExtensionReader } from './command-extensions.ts'
-import { badValue, type Gather, tryParse } from './command-mistakes.ts'
 import { type Command, type Op, type RuleText, VARIANT } from './command-model.ts'
 import {
   BESIDE,
@@ -24,10 +23,10 @@ import {
   longOption,
   ONLY_WITH,
   OPTION_ORDER,
-  type Remarks,
   SHORT,
   type Use,
 } from './command-options.ts'
+import { Sayings } from './command-sayings.ts'
 import { ToolError, ToolStop } from './errors.ts'
 import { helpText, STANDARD_HELP } from './help.ts'
 import { hasSpace, isScanInt, scanCounter, scanUnsigned, wholeNumber } from './numbers.ts'
@@ -114,10 +113,7 @@ class Parse {
   #counters: Counters | null = null
   #waitGiven = false
   #waitInterval = false
-  /** Warnings of the command line itself, with the word that caused them. */
-  readonly #early: { readonly text: string; readonly word: number }[] = []
-  /** Of extensions whose options have all been read, in order. */
-  readonly #remarks: Remarks[] = []
+  readonly #sayings: Sayings
 
   #protocolText: string | null = null
   #protocol = 0
@@ -143,6 +139,7 @@ class Parse {
     this.#parser = parser
     this.#registry = registry
     this.#extensions = parser.extensions
+    this.#sayings = new Sayings(parser.extensions, parser.context.warn)
     this.#family = family
     this.#restore = restore ?? false
     this.#argv = argv
@@ -162,13 +159,10 @@ class Parse {
         if (this.#stopped) return this.#cutShort()
       }
       const command = this.#finish()
-      const early = this.#remarks.filter(({ early }) => early !== '')
-      if (this.#early.length + early.length > 1) this.#sayRead(Number.POSITIVE_INFINITY)
-      else this.#say([...this.#early.map(({ text }) => text), ...early.map(({ early }) => early)])
-      this.#say(this.#remarks.map(({ whole }) => whole))
+      this.#sayings.say(this.#allUses())
       return command
     } catch (error) {
-      throw this.#earlier(error)
+      throw this.#sayings.firstMistake(error, this.#allUses())
     }
   }
 
@@ -610,10 +604,11 @@ class Parse {
     if (!this.#waitGiven && this.#waitInterval) this.#fail('--wait-interval only makes sense with --wait\n')
 
     const matches: MatchUse[] = []
-    for (const use of this.#uses) matches.push(this.#extensions.complete(use, this.#remarks, matchUse))
+    for (const use of this.#uses)
+      matches.push(this.#extensions.complete(use, this.#sayings.remarks, matchUse))
     const target =
       this.#target !== null
-        ? this.#extensions.complete(this.#target, this.#remarks, targetUse)
+        ? this.#extensions.complete(this.#target, this.#sayings.remarks, targetUse)
         : this.#plainTarget()
 
     if (this.#at < argv.length) this.#fail('unknown arguments found on commandline')
@@ -695,68 +690,14 @@ class Parse {
   }
 
   #warn(text: string): void {
-    this.#early.push({ text, word: this.#word })
+    this.#sayings.add(text, this.#word)
   }
 
   #fail(message: string): never {
     throw new ToolError(message, 2, this.#word)
   }
 
-  readonly #gather: Gather = (loaded, given) => this.#extensions.gather(loaded, given)
-
-  /**
-   * iptables reads values as it meets them, we read an extension's at the end: the first bad value is the one to
-   * report, before anything found later or amiss in the whole. Only a command that fails anyway comes here.
-   */
-  #earlier(error: unknown): unknown {
-    let first = Number.POSITIVE_INFINITY
-    let reported = error
-    for (const use of this.#allUses())
-      for (const [i, { word }] of use.given.entries()) {
-        if (word >= first) break
-        const bad = badValue(this.#gather, use, i)
-        if (bad === null) continue
-        first = word
-        reported = bad
-        break
-      }
-    this.#sayRead(first)
-    this.#say(this.#remarks.map(({ whole }) => whole))
-    return reported
-  }
-
   #allUses(): readonly Use[] {
     return this.#target === null ? this.#uses : [...this.#uses, this.#target]
   }
-
-  /** Says what was said of words as they were read, up to word `last`, in their order. */
-  #sayRead(last: number): void {
-    const said = this.#early.filter(({ word }) => word < last)
-    for (const use of this.#allUses()) {
-      let before = ''
-      for (const [i, { word }] of use.given.entries()) {
-        if (word > last) break
-        const options = this.#extensions.gather(use.loaded, use.given.slice(0, i + 1))
-        tryParse(this.#gather, use, options)
-        said.push({ text: added(before, options.warnings), word })
-        before = options.warnings
-      }
-    }
-    this.#say(said.sort((a, b) => a.word - b.word).map(({ text }) => text))
-  }
-
-  #say(texts: readonly string[]): void {
-    for (const text of texts) if (text !== '') this.#parser.context.warn(text)
-  }
-}
-
-/** The lines that `now` has more than `before`, at one place. */
-function added(before: string, now: string): string {
-  const old = before.split(/(?<=\n)/)
-  const lines = now.split(/(?<=\n)/)
-  let head = 0
-  while (head < old.length && old[head] === lines[head]) head++
-  let tail = 0
-  while (tail < old.length - head && old.at(-1 - tail) === lines.at(-1 - tail)) tail++
-  return lines.slice(head, lines.length - tail).join('')
 }
