@@ -31,7 +31,6 @@ import {
   ICMP_HOST_UNREACH,
   ICMP_NET_UNREACH,
   ICMP_PKT_FILTERED,
-  ICMP_REDIRECT,
   ICMP_SR_FAILED,
   ICMP_TIME_EXCEEDED,
 } from '../wire/icmp.ts'
@@ -50,18 +49,13 @@ import { IPPROTO_ICMP } from '../wire/protocol.ts'
 import { LocalStack4 } from './local.ts'
 import { compileOptions, forwardOptions } from './options.ts'
 import { PathMtus } from './pmtu.ts'
-
-const ICMP_REDIR_HOST = 1
+import { sendRedirect } from './redirect.ts'
 
 const IP_MAX_MTU = 0xffff
 
 /** ip_rt_error_cost and ip_rt_error_burst: one routing error a second to each host, five at once; ms. */
 const ERROR_COST = 1000
 const ERROR_BURST = 5000
-/** ip_rt_redirect_*: nine redirects to each host, each after twice the time of the one before; ms. */
-const REDIRECT_NUMBER = 9
-const REDIRECT_LOAD = 20
-const REDIRECT_SILENCE = 20 << 10
 
 /** ip_tos2prio, by bits 1 to 4 of TOS. */
 const TOS_PRIORITY = new Uint8Array([0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4])
@@ -450,7 +444,8 @@ export class Ipv4Path {
     }
     decreaseTtl(pkt, host.memory)
     // A source route knows why it goes round.
-    if ((pkt.flags & PathFlag.DoRedirect) !== 0 && !(options && pkt.opt.srr !== 0)) this.#redirect(pkt, route)
+    if ((pkt.flags & PathFlag.DoRedirect) !== 0 && !(options && pkt.opt.srr !== 0))
+      sendRedirect(host, pkt, route)
     if (host.ipv4.forwardUpdatePriority)
       pkt.priority = TOS_PRIORITY[(view.getUint8(l3 + IPV4_TOS) & 0x1e) >> 1]!
     pkt.iif = device.index
@@ -459,32 +454,6 @@ export class Ipv4Path {
     if (verdict !== Verdict.Accept) return this.#path.refuse(pkt, verdict)
     if (options) forwardOptions(pkt, host)
     return this.#output(pkt)
-  }
-
-  /** ip_rt_send_redirect(): at most nine, further and further apart, until the host has been quiet for 20 s. */
-  #redirect(pkt: Packet, route: Route): void {
-    const host = this.#host
-    if (!route.device!.conf.sendRedirects) return
-    const { peers, now } = host
-    const place = peers.place(4, pkt.s0, 0, 0, 0)
-    if (now > peers.last[place]! + REDIRECT_SILENCE) {
-      peers.tokens[place] = 0
-      peers.redirects[place] = 0
-    }
-    const sent = peers.redirects[place]!
-    if (sent >= REDIRECT_NUMBER) {
-      peers.last[place] = now
-      return
-    }
-    if (sent !== 0 && now <= peers.last[place]! + REDIRECT_LOAD * (1 << sent)) return
-    peers.redirects[place] = sent + 1
-    host.replies.icmpError(
-      pkt,
-      ICMP_REDIRECT,
-      ICMP_REDIR_HOST,
-      usesGateway(route) ? route.gateway![0] : pkt.d0,
-    )
-    peers.last[peers.place(4, pkt.s0, 0, 0, 0)] = now
   }
 
   // -- local
