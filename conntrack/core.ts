@@ -53,6 +53,12 @@ export class Core implements TrackerCore {
     return this.#conntrack.kill(entry)
   }
 
+  /** Reads what kill() will ask of these confirmed entries. `hashes`: as EntryTable.touchAll(). Hot. */
+  touchEnds(entries: Int32Array, hashes: Int32Array, count: number): void {
+    this.table.touchAll(entries, hashes, count)
+    this.#wheel.touch(entries, count)
+  }
+
   killCounted(entry: number, dir: number, pkt: Packet): boolean {
     this.account(entry, dir, pkt.length)
     return this.kill(entry)

@@ -5,6 +5,7 @@
 //                                                   a second later all that may go, goes
 
 import type { Conntrack } from './conntrack.ts'
+import { HINT_NEW } from './look-ahead.ts'
 import { STATUS, STRIDE, Status } from './table.ts'
 import type { Tuple } from './tuple.ts'
 
@@ -17,6 +18,8 @@ const RELIEF_BUDGET = 4096
 /** net_ratelimit: messages at once, and how often one more, ms. */
 const MESSAGE_BURST = 10
 const MESSAGE_INTERVAL_MS = 5000
+/** Entries of which is looked ahead what their ends will ask for, each batch. */
+const FORESEEN = 256
 
 export class TableLimit {
   /** nf_conntrack_max; 0: none. */
@@ -31,6 +34,8 @@ export class TableLimit {
   #relieved = 0
   /** When that walk may begin. */
   #relieveAt = 0
+  readonly #foreseen = new Int32Array(FORESEEN)
+  readonly #hashes = new Int32Array(FORESEEN * 2)
 
   constructor(conntrack: Conntrack) {
     this.#conntrack = conntrack
@@ -39,6 +44,31 @@ export class TableLimit {
   /** Whether there is room for one entry more, perhaps because another gave way. `t`: its original tuple. Hot. */
   hasRoom(t: Tuple): boolean {
     return this.max === 0 || this.#conntrack.table.used < this.max || this.#earlyDrop(t)
+  }
+
+  /**
+   * A batch is about to come, with these hashes; those with HINT_NEW begin connections. Where the table has no room for all of
+   * them, reads what the ends of those that will give way ask for: while a table is full, as it is when somebody floods it,
+   * each new connection would wait for memory once more. Whoever stands in the bucket will do: most have seen no answer. Hot.
+   */
+  foresee(hashes: Int32Array, hints: Int32Array, count: number): void {
+    const { table } = this.#conntrack
+    let room = this.max - table.used
+    if (this.max === 0 || room >= count) return
+    const entries = this.#foreseen
+    let found = 0
+    for (let i = 0; i < count && found < FORESEEN; i++) {
+      if (hints[i] !== HINT_NEW || room-- > 0) continue
+      const before = found
+      for (let near = 0; near < EVICTION_RANGE && found === before; near++) {
+        const bucket = hashes[i]! + near
+        let at = table.firstOfBucket(bucket)
+        for (; at >= 0 && found < FORESEEN; at = table.nextOfBucket(bucket, at))
+          entries[found++] = table.handleAt(at) >> 1
+      }
+      room += found - before
+    }
+    this.#conntrack.core.touchEnds(entries, this.#hashes, found)
   }
 
   /** A packet was refused for want of room. */

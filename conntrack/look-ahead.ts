@@ -62,6 +62,7 @@ export class LookAhead {
       )
     }
     table.seekAll(hashes, hints, count)
+    if (active) this.#conntrack.limit.foresee(hashes, hints, count)
     return hints
   }
 }

@@ -78,12 +78,9 @@ class Side {
   }
 }
 
-test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
-  const random = new SeededRandom(SEED_OF_RUN)
-  const below = (n: number): number => random.u32() % n
-  const [ahead, plain] = [new Side(), new Side()]
-  const both = (line: string): void => expect(ahead.run(line)).toBe(plain.run(line))
-  const frame = (): Uint8Array => {
+/** First packets of connections to services, and others. */
+function frames(below: (n: number) => number): () => Uint8Array {
+  return () => {
     const service = below(SERVICES + 50)
     const ends = {
       src: `10.9.1.${2 + below(200)}`,
@@ -93,6 +90,14 @@ test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
     }
     return below(8) === 0 ? udp({ ...ends, payload: 8 }) : tcp({ ...ends, flags: 2 })
   }
+}
+
+test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
+  const random = new SeededRandom(SEED_OF_RUN)
+  const below = (n: number): number => random.u32() % n
+  const [ahead, plain] = [new Side(), new Side()]
+  const both = (line: string): void => expect(ahead.run(line)).toBe(plain.run(line))
+  const frame = frames(below)
   const edit = (): string => {
     const portal = `10.96.0.${below(256)}`
     const at = 1 + below(SERVICES)
@@ -111,9 +116,9 @@ test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
   let left = 0
   for (let i = 0; i < BATCHES; i++) {
     if (i % 4 === 3) both(edit())
-    const frames = Array.from({ length: 1 + below(BATCH) }, frame)
-    const sent = ahead.batch(frames, true)
-    expect(sent).toStrictEqual(plain.batch(frames, false))
+    const came = Array.from({ length: 1 + below(BATCH) }, frame)
+    const sent = ahead.batch(came, true)
+    expect(sent).toStrictEqual(plain.batch(came, false))
     left += (sent as unknown[]).length
   }
   expect(left).toBeGreaterThan(BATCHES)
@@ -123,9 +128,28 @@ test(`random batches and edits, seed ${SEED_OF_RUN}`, () => {
   both('iptables -t nat -F')
   both('iptables -t nat -X')
   expect(ahead.engine.tables.ahead.size).toBe(0)
-  const frames = Array.from({ length: BATCH }, frame)
-  expect(ahead.batch(frames, true)).toStrictEqual(plain.batch(frames, false))
+  const last = Array.from({ length: BATCH }, frame)
+  expect(ahead.batch(last, true)).toStrictEqual(plain.batch(last, false))
   both('iptables-save -c')
+})
+
+test(`a full table, seed ${SEED_OF_RUN}`, () => {
+  const random = new SeededRandom(SEED_OF_RUN)
+  const below = (n: number): number => random.u32() % n
+  const frame = frames(below)
+  const [ahead, plain] = [new Side(), new Side()]
+  const both = (line: string): void => expect(ahead.run(line)).toBe(plain.run(line))
+  for (let i = 0; i < BATCHES; i++) {
+    if (i % 8 === 0) {
+      both(`sysctl -w net.netfilter.nf_conntrack_buckets=${16 << below(4)}`)
+      both(`sysctl -w net.netfilter.nf_conntrack_max=${1 + below(100)}`)
+    }
+    const came = Array.from({ length: 1 + below(BATCH) }, frame)
+    expect(ahead.batch(came, true)).toStrictEqual(plain.batch(came, false))
+  }
+  expect(ahead.engine.conntrack.stats.earlyDrop).toBeGreaterThan(BATCHES)
+  both('conntrack -S')
+  both('conntrack -L')
 })
 
 /** Sees which numbers the array is asked for that it has no word for. */
