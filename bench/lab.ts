@@ -65,6 +65,8 @@ export interface LabOptions {
   readonly kind: ForwarderKind
   /** iptables-save text; copier, slirp4netns and pasta have none. */
   readonly rules?: string
+  /** Connection tracking has its usual limit and timeouts; default: SHORT_SYN and CONNECTIONS. */
+  readonly usualLimits?: boolean
   /** Superframes and checksums are left to the devices, as between veths; default true. */
   readonly offload?: boolean
   /** Bytes; default 1500. */
@@ -91,6 +93,7 @@ export class Lab {
   readonly #router: string
   readonly #dir: string
   readonly #mtu: number
+  readonly #usualLimits: boolean
   readonly #root: string
   readonly #children: ChildProcess[] = []
   #forwarder: ChildProcess | null = null
@@ -98,6 +101,7 @@ export class Lab {
   private constructor(options: LabOptions, serial: number) {
     this.kind = options.kind
     this.#mtu = options.mtu ?? 1500
+    this.#usualLimits = options.usualLimits ?? false
     this.#root = options.root ?? ROOT
     this.#id = `twb${process.pid}-${serial}`
     this.#client = `${this.#id}c`
@@ -171,13 +175,16 @@ export class Lab {
   async #startTunwall(rules: string, how: string): Promise<void> {
     const device = (net: number, namespace: string): string =>
       `{ addresses: [10.9.${net}.1/24], mtu: ${this.#mtu}, port: { tun: { namespace: ${namespace}, name: eth0, peer: [10.9.${net}.2/24], routes: [default via 10.9.${net}.1], ${how} } } }`
+    const limits = this.#usualLimits
+      ? ''
+      : `, ${SHORT_SYN}: 1, net.netfilter.nf_conntrack_max: ${CONNECTIONS}`
     writeFileSync(
       join(this.#dir, 'host.yaml'),
       `interfaces:
   lan: ${device(1, this.#client)}
   wan: ${device(2, this.#server)}
 routes: [${ENDPOINTS} via 10.9.2.2]
-sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1, net.netfilter.nf_conntrack_max: ${CONNECTIONS} }
+sysctls: { net.ipv4.ip_forward: 1${limits} }
 `,
     )
     writeFileSync(join(this.#dir, 'iptables-save'), rules)
@@ -209,7 +216,7 @@ sysctls: { net.ipv4.ip_forward: 1, ${SHORT_SYN}: 1, net.netfilter.nf_conntrack_m
     link(this.#client, 'lan', '10.9.1.1', CLIENT)
     link(this.#server, 'wan', '10.9.2.1', SERVER)
     sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', 'net.ipv4.ip_forward=1')
-    sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', `${SHORT_SYN}=1`)
+    if (!this.#usualLimits) sh('ip', 'netns', 'exec', this.#router, 'sysctl', '-qw', `${SHORT_SYN}=1`)
     sh('ip', '-n', this.#router, 'route', 'add', ENDPOINTS, 'via', SERVER)
     execFileSync('ip', ['netns', 'exec', this.#router, restore], {
       input: rules,
