@@ -15,6 +15,8 @@ const AFTER = 0
 const BEFORE = 1
 
 export class SourceIndex {
+  /** As EntryTable.sink. */
+  sink = 0
   readonly #table: EntryTable
   readonly #seed: number
   /** Entry + 1, 0 none. As many as a power of two. */
@@ -53,6 +55,15 @@ export class SourceIndex {
     if (after !== 0) links[(after - 1) * LINKS + BEFORE] = before
     links[o + BEFORE] = links[o + AFTER] = 0
     this.#count--
+  }
+
+  /** Reads what remove() will ask of these entries, as EntryTable.seekAll() does. Hot. */
+  touch(entries: Int32Array, count: number): void {
+    const links = this.#links
+    const last = links.length / LINKS - 1
+    let read = 0
+    for (let i = 0; i < count; i++) read |= links[Math.min(entries[i]!, last) * LINKS]!
+    this.sink = read
   }
 
   /** Newest entry that may have the tuple's source, -1 none. `zone`: of the original direction. */
