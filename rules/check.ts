@@ -257,16 +257,30 @@ export class Links {
     this.#loose = exact === null && (this.#loose || edit.removed)
   }
 
-  /**
-   * update() where every chain is among the changed and all rules are new. Rules are walked once: there may be hundreds
-   * of thousands, none of them in the processor's caches.
-   */
+  /** Takes over what is in force, every chain of it. It was checked when it came, perhaps beside rules that are gone. */
+  adopt(chains: ReadonlyMap<string, Chain>, source: ChainSource): void {
+    this.#links = this.#reckon(chains, source)
+    this.#loose = false
+  }
+
+  /** update() where every chain is among the changed and all rules are new. */
   #replaceAll(changed: ReadonlyMap<string, Chain | null>, after: ChainSource): void {
-    const links = new LinkTable(changed.size)
-    for (const [name, chain] of changed) if (chain !== null) links.add(name)
+    const links = this.#reckon(changed, after)
+    this.#checkAll(changed, links, after)
+    this.#links = links
+    this.#loose = false
+  }
+
+  /**
+   * The links of these chains, which are all. Throws for a loop. Rules are walked once: there may be hundreds of thousands,
+   * none of them in the processor's caches.
+   */
+  #reckon(chains: ReadonlyMap<string, Chain | null>, after: ChainSource): LinkTable {
+    const links = new LinkTable(chains.size)
+    for (const [name, chain] of chains) if (chain !== null) links.add(name)
     const jumps = new Jumps(links.used)
     let number = 0
-    for (const chain of changed.values()) {
+    for (const chain of chains.values()) {
       if (chain === null) continue
       this.#condResched()
       jumps.from[number] = jumps.count
@@ -279,9 +293,7 @@ export class Links {
     // There is one, and this says where.
     if (order === null) findLoop(BUILTIN[this.table], after, this.#condResched)
     else spreadHooks(BUILTIN[this.table], links, jumps, order)
-    this.#checkAll(changed, links, after)
-    this.#links = links
-    this.#loose = false
+    return links
   }
 
   /** Throws for the first rule, in the kernel's order, that it would refuse. */

@@ -81,8 +81,7 @@ export class Ruleset implements RulesetAccess {
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {
         const chains = new Map([...view.chains].map(([n, chain]) => [n, chain.model]))
-        const none: ChainSource = { chain: () => undefined }
-        links.update(chains, none, viewSource(view))
+        links.adopt(chains, viewSource(view))
       }
       this.#links.set(key, links)
     }

@@ -161,3 +161,19 @@ test('a commit that fails while states are made leaves nothing behind', () => {
   host.load('*mangle\nCOMMIT\n')
   expect(sharedOf(host.host, 'recent').names()).toEqual([])
 })
+
+test('after a commit that failed, rules in force are not checked again', () => {
+  const host = new TableHost(4, 1)
+  const append = (words: string): void => host.load(`*filter\n-A INPUT ${words}\nCOMMIT\n`, true)
+  const cluster = '-d 10.0.0.9 -i tun0 -j CLUSTERIP'
+  append(`${cluster} --new --hashmode sourceip --clustermac 01:00:5e:00:00:20 --total-nodes 2 --local-node 1`)
+  // Which the kernel takes since the first one stands before it.
+  append(`-p tcp ${cluster}`)
+  const state = vi.spyOn(statistic as Required<typeof statistic>, 'state').mockImplementation(() => {
+    throw new RangeError('no memory for it')
+  })
+  expect(() => append('-m statistic --mode nth --every 3 --packet 0')).toThrow('no memory for it')
+  state.mockRestore()
+  append('-s 10.0.0.8')
+  expect(host.tables.table(4, 'filter').chains.get('INPUT')!.model.rules).toHaveLength(3)
+})
