@@ -107,6 +107,8 @@ export class Conntrack implements TrackerLink {
 
   /** An entry is freed: NAT takes it out of its own lists (nf_conntrack_free). */
   onDestroy: ((entry: number) => void) | null = null
+  /** Entries are about to be freed: NAT reads what onDestroy() will ask for, see Core.touchEnds(). */
+  onTouch: ((entries: Int32Array, count: number) => void) | null = null
   /** An entry got into the hash. */
   onConfirm: ((entry: number) => void) | null = null
   /** Sequence numbers moved by a NAT helper or SYNPROXY. */

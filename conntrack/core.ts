@@ -34,8 +34,6 @@ export class Core implements TrackerCore {
   onInvalid: ((pkt: Packet, text: string) => void) | null = null
   /** The same, whatever the sysctl says: format and values as for logInvalid. */
   onReason: ((pkt: Packet, reason: string, values: readonly (number | string)[]) => void) | null = null
-  /** These entries will end: NAT reads what its own lists need for it, see touchEnds(). */
-  onTouch: ((entries: Int32Array, count: number) => void) | null = null
   readonly #conntrack: Conntrack
   readonly #policies: TimeoutPolicies
   readonly #wheel: ExpiryWheel
@@ -59,7 +57,7 @@ export class Core implements TrackerCore {
   touchEnds(entries: Int32Array, hashes: Int32Array, count: number): void {
     this.table.touchAll(entries, hashes, count)
     this.#wheel.touch(entries, count)
-    this.onTouch?.(entries, count)
+    this.#conntrack.onTouch?.(entries, count)
   }
 
   killCounted(entry: number, dir: number, pkt: Packet): boolean {

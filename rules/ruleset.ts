@@ -12,8 +12,6 @@ import { BUILTIN, TABLE_NAMES, type TableName } from './model.ts'
 import type { TableEdit } from './tables.ts'
 import type { ChainView, TableView } from './view.ts'
 
-export type { TableEdit } from './tables.ts'
-
 /** Where tables are kept; Tables has this shape. */
 export interface TableStore {
   /** The host that the tables are of; absent in tests that need none. */
@@ -77,7 +75,7 @@ export class Ruleset implements RulesetAccess {
     let links = this.#links.get(key)
     if (links === undefined) {
       links = new Links(family, name, this.host)
-      // Rules that were there before us.
+      // Rules that came before us, or that a commit which failed has left in force.
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {
         const chains = new Map([...view.chains].map(([n, chain]) => [n, chain.model]))

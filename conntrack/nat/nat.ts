@@ -51,7 +51,7 @@ export class Nat {
     this.#translate = new Translator(host.memory, conntrack)
     conntrack.nat = this
     conntrack.onDestroy = (entry) => this.#unique.sources.remove(entry)
-    conntrack.core.onTouch = (entries, count) => this.#unique.sources.touch(entries, count)
+    conntrack.onTouch = (entries, count) => this.#unique.sources.touch(entries, count)
     host.devices.listen({
       addressRemoved: (device, address) => this.addressGone(device.index, address.family, gone(address)),
       linkChanged: (device) => {
