@@ -10,7 +10,6 @@ import { interleave, median, short, table } from './stats.ts'
 
 const ROUNDS = 11
 const SECONDS = 0.7
-const WARM_UP = 2
 const FILTERS = 20
 const SERVICES = 10_000
 const ENDPOINTS = 10
@@ -71,7 +70,7 @@ export async function builds([what = '', ...where]: readonly string[]): Promise<
     for (const at of where)
       labs.push(await Lab.start({ rules: measure.rules(), ...optionsOf(at), ...measure.options }))
     let round = 0
-    for (const lab of labs) await measure.run(lab, WARM_UP, round++)
+    for (const lab of labs) await measure.run(lab, lab.settling, round++)
     const ns: Record<string, number[]> = {}
     const contenders = labs.map((lab, i) => {
       const name = `${i} ${where[i]}`

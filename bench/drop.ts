@@ -4,7 +4,6 @@ import { Lab } from './lab.ts'
 import { median, ratio, spread, table } from './stats.ts'
 
 const SECONDS = 0.5
-const WARM_UP = 0.7
 const ROUNDS = 5
 const KINDS = ['tunwall', 'kernel'] as const
 
@@ -46,7 +45,7 @@ async function floods(labs: readonly Lab[][]): Promise<Flood[]> {
   for (let round = -1; round < ROUNDS; round++)
     for (const [i, place] of PLACES.entries())
       for (const lab of labs[i]!) {
-        const { rate, ns } = await lab.dropped(place.table, 'flood', round < 0 ? WARM_UP : SECONDS)
+        const { rate, ns } = await lab.dropped(place.table, 'flood', round < 0 ? lab.settling : SECONDS)
         if (round < 0) continue
         all[i]![lab.kind as 'tunwall' | 'kernel'].push(rate)
         if (lab.kind === 'tunwall') all[i]!.ns.push(ns)
