@@ -10,7 +10,8 @@
 import type { Host } from '../datapath/host.ts'
 import type { Family } from '../datapath/packet.ts'
 import type { CheckContext, Match, Target } from './extension.ts'
-import { BUILTIN, type Chain, isVerdictAlone, type Rule, type TableName } from './model.ts'
+import { calleesFirst, gatherJumps, Jumps, LinkTable, NO_END, spreadHooks } from './link-table.ts'
+import { BUILTIN, type Chain, calleeOf, isVerdictAlone, type Rule, type TableName } from './model.ts'
 import { doesNeed, Need } from './needs.ts'
 import { type Kept, keptOf } from './slots.ts'
 import { errnoText, kernelError, type TableError } from './text/errors.ts'
@@ -23,10 +24,6 @@ export interface ChainSource {
   /** All chains, in the kernel's order. */
   names?(): readonly string[]
 }
-
-/** The chain that a rule jumps or goes to, or null. */
-export const calleeOf = (rule: Rule): string | null =>
-  rule.target.kind === 'jump' || rule.target.kind === 'goto' ? rule.target.chain : null
 
 const NO_RULES: readonly Rule[] = []
 const NO_HOOKS: readonly string[] = []
@@ -50,105 +47,6 @@ class Edit {
   /** A jump to `callee` came (1) or went (-1). */
   jump(callee: string, by: 1 | -1): void {
     this.deltas.set(callee, (this.deltas.get(callee) ?? 0) + by)
-  }
-}
-
-/** Links of chains by number, in arrays: there may be hundreds of thousands of them. */
-class LinkTable {
-  readonly #numbers = new Map<string, number>()
-  readonly #free: number[] = []
-  #used = 0
-  /** Rules that jump to the chain. */
-  references: Int32Array
-  /** Built-in chains that lead to it, as bits of their position in BUILTIN. */
-  hooks: Int32Array
-  /** Its first rule that is a verdict alone, behind which the kernel looks at nothing; NO_END: none. */
-  ends: Int32Array
-
-  constructor(room: number) {
-    this.references = new Int32Array(room)
-    this.hooks = new Int32Array(room)
-    this.ends = new Int32Array(room).fill(NO_END)
-  }
-
-  /** Numbers up to this one were given. */
-  get used(): number {
-    return this.#used
-  }
-
-  /** -1: nothing is known of it. */
-  find(chain: string): number {
-    return this.#numbers.get(chain) ?? -1
-  }
-
-  /** Its number, a new one if it has none: then the arrays may be others. */
-  add(chain: string): number {
-    let number = this.#numbers.get(chain)
-    if (number !== undefined) return number
-    number = this.#free.pop() ?? this.#used++
-    this.#numbers.set(chain, number)
-    if (number === this.ends.length) this.#grow()
-    return number
-  }
-
-  /** The chain is gone. */
-  delete(chain: string): void {
-    const number = this.find(chain)
-    if (number < 0) return
-    this.references[number] = 0
-    this.hooks[number] = 0
-    this.ends[number] = NO_END
-    this.#numbers.delete(chain)
-    this.#free.push(number)
-  }
-
-  #grow(): void {
-    const more = new LinkTable(this.ends.length * 2 + 16)
-    more.references.set(this.references)
-    more.hooks.set(this.hooks)
-    more.ends.set(this.ends)
-    ;({ references: this.references, hooks: this.hooks, ends: this.ends } = more)
-  }
-}
-
-/** More than any chain has rules. */
-const NO_END = 0x7fffffff
-
-/** Jumps of all chains, by number, one chain after the other. */
-class Jumps {
-  #to = new Int32Array(1024)
-  #count = 0
-  /** Where those of a chain begin; those of the next begin where they end. */
-  readonly from: Int32Array
-
-  constructor(chains: number) {
-    this.from = new Int32Array(chains + 1)
-  }
-
-  get count(): number {
-    return this.#count
-  }
-
-  push(callee: number): void {
-    if (this.#count === this.#to.length) {
-      const more = new Int32Array(this.#count * 2)
-      more.set(this.#to)
-      this.#to = more
-    }
-    this.#to[this.#count++] = callee
-  }
-
-  at(index: number): number {
-    return this.#to[index]!
-  }
-
-  /** Those of chain `number` end here; a chain that nobody has described has none. */
-  end(number: number): number {
-    return number + 1 < this.from.length ? this.from[number + 1]! : 0
-  }
-
-  begin(number: number): number {
-    return number + 1 < this.from.length ? this.from[number]! : 0
   }
 }
 
@@ -189,19 +87,16 @@ export class Links {
   }
 
   /**
-   * Checks the edit from `before` to `after`, of which only the `changed` chains differ, and takes it over; throws
-   * TableError and changes nothing if the kernel would refuse. `kept`: as TableEdit.kept.
+   * Checks the edit from `before` to `after`, of which only the `changed` chains differ; throws TableError if the kernel would
+   * refuse it. What is returned takes the edit over, once it is in force. `kept`: as TableEdit.kept.
    */
-  update(
+  check(
     changed: ReadonlyMap<string, Chain | null>,
     before: ChainSource,
     after: ChainSource,
     kept?: ReadonlyMap<string, Kept>,
-  ): void {
-    if (after.anew === true) {
-      this.#replaceAll(changed, after)
-      return
-    }
+  ): () => void {
+    if (after.anew === true) return this.#checkAnew(changed, after)
     const edit = new Edit()
     for (const [name, chain] of changed) {
       this.#condResched()
@@ -239,12 +134,22 @@ export class Links {
       if (again !== null) throw again
     }
 
+    return () => this.#take(changed, edit, exact, hooks)
+  }
+
+  /** `exact`: all masks; null: `hooks` has those that are others now. */
+  #take(
+    changed: ReadonlyMap<string, Chain | null>,
+    { deltas, ends, removed }: Edit,
+    exact: ReadonlyMap<string, number> | null,
+    hooks: ReadonlyMap<string, number>,
+  ): void {
     const links = this.#links
-    for (const [name, by] of edit.deltas) {
+    for (const [name, by] of deltas) {
       const number = links.add(name)
       links.references[number] = links.references[number]! + by
     }
-    for (const [name, end] of edit.ends) {
+    for (const [name, end] of ends) {
       const number = links.add(name)
       links.ends[number] = Math.min(end, NO_END)
     }
@@ -254,19 +159,22 @@ export class Links {
       links.hooks[number] = mask
     }
     for (const [name, chain] of changed) if (chain === null) links.delete(name)
-    this.#loose = exact === null && (this.#loose || edit.removed)
+    this.#loose = exact === null && (this.#loose || removed)
   }
 
   /** Takes over what is in force, every chain of it. It was checked when it came, perhaps beside rules that are gone. */
   adopt(chains: ReadonlyMap<string, Chain>, source: ChainSource): void {
-    this.#links = this.#reckon(chains, source)
-    this.#loose = false
+    this.#replace(this.#reckon(chains, source))
   }
 
-  /** update() where every chain is among the changed and all rules are new. */
-  #replaceAll(changed: ReadonlyMap<string, Chain | null>, after: ChainSource): void {
+  /** check() where every chain is among the changed and all rules are new. */
+  #checkAnew(changed: ReadonlyMap<string, Chain | null>, after: ChainSource): () => void {
     const links = this.#reckon(changed, after)
     this.#checkAll(changed, links, after)
+    return () => this.#replace(links)
+  }
+
+  #replace(links: LinkTable): void {
     this.#links = links
     this.#loose = false
   }
@@ -604,85 +512,6 @@ function hookNames(builtin: readonly string[]): (mask: number) => readonly strin
       byMask.set(mask, names)
     }
     return names
-  }
-}
-
-/** Counts a chain's jumps, and notes those that can be come to. Returns its first rule that is a verdict alone. */
-function gatherJumps(rules: readonly Rule[], links: LinkTable, jumps: Jumps): number {
-  let end = NO_END
-  let last: string | null = null
-  let number = -1
-  for (let i = 0; i < rules.length; i++) {
-    const rule = rules[i]!
-    const callee = calleeOf(rule)
-    if (callee === null) {
-      if (end === NO_END && isVerdictAlone(rule)) end = i
-      continue
-    }
-    if (callee !== last) {
-      number = links.add(callee)
-      last = callee
-      if (end === NO_END) jumps.push(number)
-    }
-    links.references[number] = links.references[number]! + 1
-  }
-  return end
-}
-
-/** As findLoop(), of chains by number. Null: there is a loop. */
-function calleesFirst(
-  starts: readonly string[],
-  links: LinkTable,
-  jumps: Jumps,
-  condResched: () => unknown,
-): Int32Array | null {
-  const { used } = links
-  const order = new Int32Array(used)
-  let finished = 0
-  /** Of each chain, the jump to look at next; -1: not been there; -2: finished. */
-  const next = new Int32Array(used).fill(-1)
-  const path = new Int32Array(used)
-  for (const start of starts) {
-    let depth = 0
-    const first = links.find(start)
-    if (first < 0 || next[first] !== -1) continue
-    path[depth++] = first
-    next[first] = jumps.begin(first)
-    while (depth > 0) {
-      const top = path[depth - 1]!
-      const at = next[top]!
-      if (at === jumps.end(top)) {
-        next[top] = -2
-        order[finished++] = top
-        depth--
-        continue
-      }
-      next[top] = at + 1
-      const callee = jumps.at(at)
-      if (next[callee]! >= 0) return null
-      if (next[callee] === -2) continue
-      condResched()
-      path[depth++] = callee
-      next[callee] = jumps.begin(callee)
-    }
-  }
-  return order.subarray(0, finished)
-}
-
-/** Tells each chain which built-in ones lead to it. */
-function spreadHooks(builtin: readonly string[], links: LinkTable, jumps: Jumps, order: Int32Array): void {
-  const { hooks } = links
-  for (const [i, name] of builtin.entries()) {
-    const number = links.find(name)
-    if (number >= 0) hooks[number] = 1 << i
-  }
-  for (let i = order.length - 1; i >= 0; i--) {
-    const number = order[i]!
-    const end = jumps.end(number)
-    for (let at = jumps.begin(number); at < end; at++) {
-      const callee = jumps.at(at)
-      hooks[callee] = hooks[callee]! | hooks[number]!
-    }
   }
 }
 

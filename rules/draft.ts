@@ -2,10 +2,18 @@
 // touches are copied once, the others shared; what the commit changes is told as a TableEdit, and nothing is seen by
 // packets until then.
 
-import { byBytes, type ChainSource, calleeOf, type Links } from './check.ts'
+import { byBytes, type ChainSource, type Links } from './check.ts'
 import { sameToCheck6 } from './check-mask.ts'
 import { sameRule } from './equal.ts'
-import { BUILTIN, type Chain, type Counters, type NewCounters, type Rule, type TargetUse } from './model.ts'
+import {
+  BUILTIN,
+  type Chain,
+  type Counters,
+  calleeOf,
+  type NewCounters,
+  type Rule,
+  type TargetUse,
+} from './model.ts'
 import { type Kept, keptOf } from './slots.ts'
 import type { MovedCounters, TableEdit } from './tables.ts'
 import { errnoText, TableError } from './text/errors.ts'

@@ -78,6 +78,10 @@ export const isVerdictAlone = ({ base, matches, target }: Rule): boolean =>
   matches.length === 0 &&
   (base === NO_BASE || Object.values(base).every((part) => part === null))
 
+/** The chain that a rule jumps or goes to, or null. */
+export const calleeOf = (rule: Rule): string | null =>
+  rule.target.kind === 'jump' || rule.target.kind === 'goto' ? rule.target.chain : null
+
 export interface Chain {
   readonly name: string
   /** Built-in chains only. */

@@ -1,6 +1,6 @@
 // The tables as the commands see them: read, drafted, checked and put in force.
 //
-//     Store (Tables, or a plain map in tests) <── Ruleset.commit(draft) ── Links.update (check.ts)
+//     Store (Tables, or a plain map in tests) <── Ruleset.commit(draft) ── Links.check (check.ts)
 //                                                      ^
 //     iptables -A …  ──> Draft (draft.ts)
 
@@ -60,22 +60,18 @@ export class Ruleset implements RulesetAccess {
     if (!draft.changed) return
     const { view } = draft
     const edit = draft.edit()
-    this.#linksOf(view.family, view.name).update(edit.chains, viewSource(view), draft, edit.kept)
-    try {
-      this.#store.commit([edit])
-    } catch (error) {
-      // They know of rules that did not come: those in force are counted anew.
-      this.#links.delete(keyOf(view.family, view.name))
-      throw error
-    }
+    const links = this.#linksOf(view.family, view.name)
+    const takeOver = links.check(edit.chains, viewSource(view), draft, edit.kept)
+    this.#store.commit([edit])
+    takeOver()
   }
 
   #linksOf(family: Family, name: TableName): Links {
-    const key = keyOf(family, name)
+    const key = `${family}${name}`
     let links = this.#links.get(key)
     if (links === undefined) {
       links = new Links(family, name, this.host)
-      // Rules that came before us, or that a commit which failed has left in force.
+      // Rules that came before us.
       const view = this.#store.isUsed(family, name) ? this.#store.table(family, name) : null
       if (view !== null) {
         const chains = new Map([...view.chains].map(([n, chain]) => [n, chain.model]))
@@ -89,8 +85,6 @@ export class Ruleset implements RulesetAccess {
 
 export const isTableName = (name: string): name is TableName =>
   (TABLE_NAMES as readonly string[]).includes(name)
-
-const keyOf = (family: Family, name: TableName): string => `${family}${name}`
 
 const viewSource = (view: TableView): ChainSource => ({
   chain: (name) => view.chains.get(name)?.model,

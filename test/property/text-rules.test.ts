@@ -103,8 +103,8 @@ describe('Links', () => {
         }
         const before: ChainSource = { chain: (name) => chains.get(name) }
         const source: ChainSource = { chain: (name) => after.get(name) }
-        const whole = verdict(() => new Links(4, 'nat').update(after, none, source))
-        const part = verdict(() => links.update(changed, before, source))
+        const whole = verdict(() => new Links(4, 'nat').check(after, none, source))
+        const part = verdict(() => links.check(changed, before, source)())
         expect(part).toBe(whole)
         seen.set(part, (seen.get(part) ?? 0) + 1)
         if (part !== 'accepted') continue
