@@ -297,7 +297,8 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
       child.stderr.on('data', (chunk: Buffer) => {
         errors += chunk.toString()
       })
-      child.on('exit', (code) =>
+      // Not 'exit', behind which what it printed may still be on its way.
+      child.on('close', (code) =>
         code === 0 ? resolve(text.trim()) : reject(new Error(`traffic ${argv[0]}: ${code} ${errors}`)),
       )
       child.on('error', reject)
