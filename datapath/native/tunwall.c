@@ -317,25 +317,32 @@ static napi_value js_create_writer(napi_env env, napi_callback_info info)
 /* Ones-complement sum of `n` bytes as 16-bit big-endian words, folded to 16 bits, not inverted (RFC 1071). */
 static uint32_t ones_sum(const uint8_t *p, size_t n)
 {
-	uint64_t a = 0, b = 0, c = 0, d = 0, total;
+	uint64_t a = 0, b = 0, total;
+	uint32_t sum;
 
-	while (n >= 32) {
-		uint32_t w[8];
+	/* Halves of 32 bits, so that nothing is carried; two chains of additions beside each other. */
+	while (n >= 16) {
+		uint64_t w[2];
 
-		memcpy(w, p, 32);
-		a += (uint64_t)w[0] + w[4];
-		b += (uint64_t)w[1] + w[5];
-		c += (uint64_t)w[2] + w[6];
-		d += (uint64_t)w[3] + w[7];
-		p += 32;
-		n -= 32;
+		memcpy(w, p, 16);
+		a += (w[0] & 0xffffffff) + (w[0] >> 32);
+		b += (w[1] & 0xffffffff) + (w[1] >> 32);
+		p += 16;
+		n -= 16;
 	}
-	total = a + b + c + d;
-	while (n >= 4) {
+	if (n >= 8) {
+		uint64_t w;
+
+		memcpy(&w, p, 8);
+		a += (w & 0xffffffff) + (w >> 32);
+		p += 8;
+		n -= 8;
+	}
+	if (n >= 4) {
 		uint32_t w;
 
 		memcpy(&w, p, 4);
-		total += w;
+		b += w;
 		p += 4;
 		n -= 4;
 	}
@@ -343,16 +350,17 @@ static uint32_t ones_sum(const uint8_t *p, size_t n)
 		uint32_t w = 0;
 
 		memcpy(&w, p, n);
-		total += w;
+		a += w;
 	}
-	total = (total & 0xffffffff) + (total >> 32);
-	total = (total & 0xffffffff) + (total >> 32);
-	total = (total & 0xffff) + (total >> 16);
-	total = (total & 0xffff) + (total >> 16);
+	/* Beside itself with its halves in turn: the upper half is the sum of both, with what was carried out of the lower. */
+	total = a + b;
+	total += total << 32 | total >> 32;
+	sum = (uint32_t)(total >> 32);
+	sum = (sum + (sum << 16 | sum >> 16)) >> 16;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	total = ((total & 0xff) << 8) | (total >> 8);
+	sum = (sum & 0xff) << 8 | sum >> 8;
 #endif
-	return (uint32_t)total;
+	return sum;
 }
 
 /*
@@ -430,14 +438,12 @@ static napi_value js_read_batch(napi_env env, napi_callback_info info)
 	return number(env, (int32_t)n);
 }
 
-/* Frame `at` with all of its parts: what write(2) says. EMSGSIZE for more of them than there can be. */
-static ssize_t write_frame(const struct io *io, int fd, uint32_t at)
+/* Frame `at` with all of its parts: what writev(2) says. EMSGSIZE for more of them than there can be. */
+static ssize_t write_parts(const struct io *io, int fd, uint32_t at)
 {
 	struct iovec parts[MAX_PARTS];
 	int n = 0;
 
-	if (!io->parts[at])
-		return call3(SYS_write, fd, io->memory + io->offsets[at], (size_t)io->lengths[at]);
 	do {
 		if (n == MAX_PARTS)
 			return -EMSGSIZE;
@@ -445,6 +451,14 @@ static ssize_t write_frame(const struct io *io, int fd, uint32_t at)
 		at = io->parts[at] & ~IS_PART;
 	} while (at);
 	return call3(SYS_writev, fd, parts, (size_t)n);
+}
+
+/* Inline, and without room on the stack for parts that most frames do not have: see call3(). */
+static inline ssize_t write_frame(const struct io *io, int fd, uint32_t at)
+{
+	if (io->parts[at])
+		return write_parts(io, fd, at);
+	return call3(SYS_write, fd, io->memory + io->offsets[at], (size_t)io->lengths[at]);
 }
 
 /* The lengths of frame `at` and of all of its parts say why they were refused. Returns how many they are. */
