@@ -1,7 +1,14 @@
 // Forwarding over devices (recipe R8): the C copier (ceiling), tunwall, the kernel as a router between veths, and the
 // gateways that rootless containers have.
 
-import { type ForwarderKind, hasForwarder, type Lab, type LabOptions, withLabs } from './lab.ts'
+import {
+  type ForwarderKind,
+  hasForwarder,
+  type Lab,
+  type LabOptions,
+  TUNWALL_SETTLES_S,
+  withLabs,
+} from './lab.ts'
 import { gatewayRules } from './rules.ts'
 import { interleave, median, ratio, spread, table } from './stats.ts'
 
@@ -69,7 +76,7 @@ export async function forward(): Promise<string> {
   const trips = await compare(KINDS, { offload: false }, async (lab) => lab.ping(300))
   rows.push(row('round trip of a ping, µs', trips, trips.tunwall))
   return [
-    `Conntrack, MASQUERADE and ${FILTERS} filter rules; medians of interleaved runs of ${SECONDS} s (lowest to highest), behind 3 s in which tunwall is compiled; MTU 1500 where nothing else is said. The kernel routes between veths, which have offloads; the copier does nothing but copy frames.`,
+    `Conntrack, MASQUERADE and ${FILTERS} filter rules; medians of interleaved runs of ${SECONDS} s (lowest to highest), behind ${TUNWALL_SETTLES_S} s in which tunwall is compiled; MTU 1500 where nothing else is said. The kernel routes between veths, which have offloads; the copier does nothing but copy frames.`,
     '',
     table(['traffic', 'C copier', 'tunwall', 'kernel router', 'tunwall / copier', 'tunwall / kernel'], rows),
   ].join('\n')

@@ -78,6 +78,15 @@ export interface LabOptions {
   readonly root?: string
 }
 
+/** Packets a second, and the forwarder's processor time for each, ns (NaN: the kernel). */
+export interface Rate {
+  readonly rate: number
+  readonly ns: number
+}
+
+/** Seconds of traffic until V8 has compiled what is hot. */
+export const TUNWALL_SETTLES_S = 3
+
 /** The program is there; the copier and tunwall always are. */
 export function hasForwarder(kind: ForwarderKind): boolean {
   if (kind !== 'slirp4netns' && kind !== 'pasta') return true
@@ -281,7 +290,7 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
 
   /** Seconds of traffic after which it is no longer faster than before: V8 compiles what is hot while it runs. */
   get settling(): number {
-    return this.kind.startsWith('tunwall') ? 3 : 0.7
+    return this.kind.startsWith('tunwall') ? TUNWALL_SETTLES_S : 0.7
   }
 
   /** A traffic program; what it printed. */
@@ -331,29 +340,38 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
   }
 
   /**
-   * 60-byte UDP packets offered without pause: those a second that reach the server's interface, and the forwarder's
-   * processor time for each, ns (NaN: the kernel).
+   * 60-byte UDP packets offered without pause: those that reach the server's interface.
    */
-  async udp(seconds: number): Promise<{ rate: number; ns: number }> {
-    const received = this.#datagrams()
+  udp(seconds: number): Promise<Rate> {
+    const program = ['udp-send', SERVER, SINK_PORT, String(UDP_DATA), String(seconds)]
+    return this.#measure(program, seconds, () => this.#datagrams())
+  }
+
+  /** What a traffic program of so many seconds brings about, as `count` tells it. */
+  async #measure(
+    program: readonly string[],
+    seconds: number,
+    count: () => number | Promise<number>,
+  ): Promise<Rate> {
+    const before = await count()
     const spent = this.#forwarderNs()
-    await this.#run(this.#client, 'udp-send', SERVER, SINK_PORT, String(UDP_DATA), String(seconds))
-    const packets = this.#datagrams() - received
-    const ns = (this.#forwarderNs() - spent) / packets
-    await this.#drained()
-    return { rate: packets / seconds, ns }
+    await this.#run(this.#client, ...program)
+    const ns = this.#forwarderNs() - spent
+    const packets = (await count()) - before
+    await this.#drained(count)
+    return { rate: packets / seconds, ns: ns / packets }
   }
 
   /**
-   * Nothing is on its way any more. A kernel that has more to do than it can has a thousand packets in its backlog, for which
+   * Nothing is counted any more. A kernel that has more to do than it can has a thousand packets in its backlog, for which
    * whoever is measured next would have to do without a processor for a while.
    */
-  async #drained(): Promise<void> {
+  async #drained(count: () => number | Promise<number>): Promise<void> {
     const deadline = Date.now() + DRAIN_MS
-    for (let before = -1, now = this.#received(); now !== before && Date.now() < deadline; ) {
+    for (let before = -1, now = await count(); now !== before && Date.now() < deadline; ) {
       before = now
       await new Promise((resolve) => setTimeout(resolve, STILL_MS))
-      now = this.#received()
+      now = await count()
     }
   }
 
@@ -378,20 +396,11 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
 
   /**
    * New connections that reach the server's interface: a SYN each, to addresses of services from 10.96.0.0 on, offered
-   * without pause. Other sources are connections of their own. Those a second, and ns of `udp`.
+   * without pause. Other sources are connections of their own.
    */
-  async newConnections(
-    services: number,
-    seconds: number,
-    source = CLIENT,
-  ): Promise<{ rate: number; ns: number }> {
-    const before = this.#received()
-    const spent = this.#forwarderNs()
-    await this.#run(this.#client, 'syn-flows', source, '10.96.0.0', String(services), '80', String(seconds))
-    const packets = this.#received() - before
-    const ns = (this.#forwarderNs() - spent) / packets
-    await this.#drained()
-    return { rate: packets / seconds, ns }
+  newConnections(services: number, seconds: number, source = CLIENT): Promise<Rate> {
+    const program = ['syn-flows', source, '10.96.0.0', String(services), '80', String(seconds)]
+    return this.#measure(program, seconds, () => this.#received())
   }
 
   /** Bits a second of TCP streams, as the receiver counts. */
@@ -447,14 +456,10 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
     return Number(line!.trim().split(/\s+/)[0])
   }
 
-  /** Offers 60-byte UDP packets that a rule with this comment drops: those dropped a second, and ns of `udp`. */
-  async dropped(table: string, comment: string, seconds: number): Promise<{ rate: number; ns: number }> {
-    const before = await this.counted(table, comment)
-    const spent = this.#forwarderNs()
-    await this.#run(this.#client, 'udp-send', SERVER, '9', '32', String(seconds))
-    const ns = this.#forwarderNs() - spent
-    const packets = (await this.counted(table, comment)) - before
-    return { rate: packets / seconds, ns: ns / packets }
+  /** Offers 60-byte UDP packets that a rule with this comment drops. */
+  dropped(table: string, comment: string, seconds: number): Promise<Rate> {
+    const program = ['udp-send', SERVER, '9', '32', String(seconds)]
+    return this.#measure(program, seconds, () => this.counted(table, comment))
   }
 
   stop(): void {

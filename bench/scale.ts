@@ -1,7 +1,7 @@
 // What rules cost: recipes R1 (rules against throughput), R2 (crossover) and R4 (services); and the README's plot.
 
 import { kubeProxy } from '../test/harness/rulesets.ts'
-import { type ForwarderKind, type Lab, type LabOptions, withLabs } from './lab.ts'
+import { type ForwarderKind, type Lab, type LabOptions, TUNWALL_SETTLES_S, withLabs } from './lab.ts'
 import { type Line, plot } from './plot.ts'
 import { intoReadme } from './readme.ts'
 import { gatewayRules } from './rules.ts'
@@ -151,7 +151,7 @@ export async function scale(): Promise<string> {
     await crossoverText('kernel-nft', 'the one with iptables-nft', rules),
   ]
   return [
-    `UDP, 60-byte packets, conntrack, MASQUERADE and rules in FORWARD that do not fit; packets a second, medians of ${ROUNDS} interleaved runs of ${SECONDS} s (lowest to highest), behind 3 s in which tunwall is compiled. The kernel routes between veths, with iptables-legacy and iptables-nft. With \`udp_gro\` what leaves for one flow goes as superframes, whose datagrams are counted here.`,
+    `UDP, 60-byte packets, conntrack, MASQUERADE and rules in FORWARD that do not fit; packets a second, medians of ${ROUNDS} interleaved runs of ${SECONDS} s (lowest to highest), behind ${TUNWALL_SETTLES_S} s in which tunwall is compiled. The kernel routes between veths, with iptables-legacy and iptables-nft. With \`udp_gro\` what leaves for one flow goes as superframes, whose datagrams are counted here.`,
     '',
     table(
       [
