@@ -8,10 +8,11 @@ import { fileURLToPath } from 'node:url'
 import { createEngine, type Engine } from '../daemon/engine.ts'
 import { loadHostFolder } from '../daemon/host-folder/index.ts'
 import { SeededRandom } from '../daemon/random.ts'
+import { takeFrame } from '../datapath/offload.ts'
 import { Packet } from '../datapath/packet.ts'
 import { parse } from '../datapath/parse.ts'
 import { CountingEgress, MemoryEgress } from '../datapath/ports/memory.ts'
-import { FrameMemory, HEADROOM } from '../datapath/ring.ts'
+import { createFrames, FrameMemory, HEADROOM } from '../datapath/ring.ts'
 import { fold, sum } from '../datapath/wire/checksum.ts'
 import { udp } from '../test/harness/frames.ts'
 import { gatewayRules } from './rules.ts'
@@ -61,7 +62,7 @@ export class Feed {
   readonly #engine: Engine
   readonly #memory: FrameMemory
   readonly #words: Int32Array
-  readonly #offsets = new Int32Array(BATCH)
+  readonly #batch = createFrames(BATCH)
   readonly #packet = new Packet()
 
   /** All frames have the same length, a multiple of four bytes. */
@@ -77,8 +78,9 @@ export class Feed {
     this.#sums = Uint32Array.from(frames, (frame) => fold(sum(frame, 0, frame.length)))
   }
 
-  /** As a reader of devices does: BATCH frames into slots. Returns how many. */
-  #read(from: number, count: number): number {
+  /** As a reader of devices does: BATCH frames into slots. */
+  #read(from: number, count: number): void {
+    const { offsets, lengths, sums } = this.#batch
     const memory = this.#memory
     const frames = this.#frames
     const words = this.#words
@@ -86,40 +88,29 @@ export class Feed {
     const n = Math.min(BATCH, count - from)
     for (let i = 0; i < n; i++) {
       const slot = memory.take()
-      this.#offsets[i] = slot + HEADROOM
+      const frame = (from + i) % this.#count
+      offsets[i] = slot + HEADROOM
+      lengths[i] = this.#length
+      sums[i] = this.#sums[frame]!
       let at = (slot + HEADROOM) >> 2
-      const start = ((from + i) % this.#count) * length
+      const start = frame * length
       for (let word = start; word < start + length; word++) words[at++] = frames[word]!
     }
-    return n
-  }
-
-  /** The frame in slot `i` of a batch, frame number `n` of all. */
-  #packetAt(i: number, n: number): Packet {
-    const pkt = this.#packet
-    const offset = this.#offsets[i]!
-    pkt.begin(offset - HEADROOM, this.#memory.stride, this.#length)
-    pkt.sum = this.#sums[n % this.#count]!
-    pkt.sumFrom = offset
-    pkt.sumEnd = pkt.end
-    return pkt
+    this.#batch.count = n
   }
 
   /** Packets a second of processor time through the whole path. */
   path(device: string, count: number): number {
-    const { host } = this.#engine
+    const { host, lookAhead } = this.#engine
+    const frames = this.#batch
     const from = host.devices.byName(device)!
     const now = performance.now()
     const start = processorMs()
     for (let at = 0; at < count; at += BATCH) {
-      const n = this.#read(at, count)
+      this.#read(at, count)
       host.now = now + at * 0.0003
-      const hints = this.#engine.lookAhead(this.#offsets, n)
-      for (let i = 0; i < n; i++) {
-        const pkt = this.#packetAt(i, at + i)
-        pkt.hint = hints[i]!
-        host.path.receive(pkt, from)
-      }
+      frames.hints = lookAhead(frames.offsets, frames.count)
+      host.path.receiveBatch(frames, from)
     }
     return (count / (processorMs() - start)) * 1000
   }
@@ -127,11 +118,13 @@ export class Feed {
   /** Packets a second of processor time through the parser alone. */
   parse(count: number): number {
     const { host } = this.#engine
+    const frames = this.#batch
+    const pkt = this.#packet
     const start = processorMs()
     for (let at = 0; at < count; at += BATCH) {
-      const n = this.#read(at, count)
-      for (let i = 0; i < n; i++) {
-        const pkt = this.#packetAt(i, at + i)
+      this.#read(at, count)
+      for (let i = 0; i < frames.count; i++) {
+        takeFrame(pkt, frames, i, this.#memory.stride)
         parse(pkt, host)
         this.#memory.give(pkt.slot)
       }

@@ -120,8 +120,6 @@ export class Conntrack implements TrackerLink {
   readonly limit: TableLimit
   /** Timeouts for CT --timeout. */
   readonly policies: TimeoutPolicies
-  /** Tracker.express of UDP. A field of its own: V8 inlines what one place calls of one kind. */
-  readonly expressUdp: NonNullable<Tracker['express']>
   /** How packets of known connections go. */
   readonly flows: FlowCache
   /** Looks up what is about to be received. */
@@ -151,7 +149,6 @@ export class Conntrack implements TrackerLink {
     this.policies = new TimeoutPolicies(this.table, host.tunables, (protocol) => this.tracker(protocol))
     this.#wheel = new ExpiryWheel(this.table, (entry) => this.kill(entry))
     this.core = new Core(this, this.#wheel, this.#trackers)
-    this.flows = new FlowCache(host, this)
     this.ahead = new LookAhead(host, this)
     this.limit = new TableLimit(this)
     this.#settings = new Settings(this)
@@ -159,7 +156,7 @@ export class Conntrack implements TrackerLink {
       const tracker = make(this.core)
       this.#trackers.set(tracker.protocol, tracker)
     }
-    this.expressUdp = this.#trackers.get(IPPROTO_UDP)!.express!
+    this.flows = new FlowCache(host, this, this.#trackers.get(IPPROTO_UDP)!.datagrams!)
     const generic = this.#trackers.get(IPPROTO_RAW)!
     for (let proto = 0; proto < 256; proto++) {
       const tracker = this.#trackers.get(proto) ?? generic

@@ -66,7 +66,7 @@ export class Core implements TrackerCore {
   }
 
   /** Hot. */
-  refresh(entry: number, dir: number, length: number, timeoutMs: number): void {
+  refresh(entry: number, dir: number, length: number, timeoutMs: number, packets = 1): void {
     const { table } = this
     const w = table.words
     const o = entry * STRIDE
@@ -74,7 +74,7 @@ export class Core implements TrackerCore {
     if ((status & (Status.FixedTimeout | Status.Confirmed)) === Status.Confirmed)
       this.expireIn(entry, timeoutMs)
     else if ((status & Status.FixedTimeout) === 0) table.setExpires(entry, timeoutMs)
-    this.account(entry, dir, length)
+    this.account(entry, dir, length, packets)
   }
 
   /** nf_ct_refresh: as refresh, but counts nothing. */
@@ -92,11 +92,11 @@ export class Core implements TrackerCore {
     )
   }
 
-  /** nf_ct_acct_update. `length`: bytes of the packet. Hot. */
-  account(entry: number, dir: number, length: number): void {
+  /** nf_ct_acct_update. `length`: bytes of the packet, or of so many. Hot. */
+  account(entry: number, dir: number, length: number, packets = 1): void {
     if (!this.counts(entry)) return
     const { acct } = this.table
-    acct[entry * 4 + dir * 2]!++
+    acct[entry * 4 + dir * 2]! += packets
     acct[entry * 4 + dir * 2 + 1]! += length
   }
 
@@ -115,7 +115,7 @@ export class Core implements TrackerCore {
   }
 
   timeouts(entry: number, standard: Float64Array): Float64Array {
-    if (this.#policies.none) return standard
+    if (this.#policies.none === true) return standard
     const policy = this.table.words[entry * STRIDE + EXTENSIONS]! >>> POLICY_SHIFT
     return policy === 0 ? standard : this.#policies.values(policy)
   }

@@ -20,42 +20,20 @@ import { Hook } from '../datapath/hooks.ts'
 import type { FlowLink, Host } from '../datapath/host.ts'
 import { wireLength } from '../datapath/offload.ts'
 import { type Family, type Packet, PacketType, PathFlag } from '../datapath/packet.ts'
-import { fill4 } from '../datapath/parse.ts'
-import { decreaseTtl, forward4, forwardFrom4, forwardTo4, setHopLimit } from '../datapath/rewrite.ts'
+import { decreaseTtl, setHopLimit } from '../datapath/rewrite.ts'
 import type { Memory } from '../datapath/wire/checksum.ts'
-import {
-  ECN_MASK,
-  IP_MF,
-  IP_OFFSET,
-  IPV4_DST,
-  IPV4_HEADER_LEN,
-  IPV4_SRC,
-  IPV4_TTL,
-  ipv4Tos,
-} from '../datapath/wire/ipv4.ts'
+import { IPV4_HEADER_LEN, IPV4_TTL, ipv4Tos } from '../datapath/wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_HOP_LIMIT, ipv6TrafficClass } from '../datapath/wire/ipv6.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from '../datapath/wire/protocol.ts'
 import { TCP_FLAGS, TCP_HEADER_LEN } from '../datapath/wire/tcp.ts'
 import { UDP_HEADER_LEN } from '../datapath/wire/udp.ts'
 import type { Conntrack } from './conntrack.ts'
+import { createExpress } from './express.ts'
 import { seenReply } from './hooks.ts'
 import { Translator } from './nat/manip.ts'
 import { Manip } from './nat/range.ts'
-import {
-  CTMARK,
-  DST,
-  FLOW,
-  HELPER,
-  infoOf,
-  PORTS,
-  SRC,
-  STATUS,
-  STRIDE,
-  Status,
-  TUPLE_WORDS,
-  USES,
-} from './table.ts'
-import { Tracked } from './trackers/tracker.ts'
+import { CTMARK, FLOW, HELPER, infoOf, STATUS, STRIDE, Status, TUPLE_WORDS, USES } from './table.ts'
+import type { Datagrams } from './trackers/tracker.ts'
 import { Tuple, tupleOf } from './tuple.ts'
 import { type Counted, type Effect, Way, Ways } from './ways.ts'
 
@@ -96,6 +74,9 @@ export class FlowCache implements FlowLink {
   /** Packets that went a recorded way, and packets recorded. */
   hits = 0
   records = 0
+  readonly ways = new Ways()
+  readonly segment: FlowLink['segment']
+  readonly datagrams: FlowLink['datagrams']
   readonly #host: Host
   readonly #conntrack: Conntrack
   readonly #translate: Translator
@@ -103,7 +84,6 @@ export class FlowCache implements FlowLink {
   #usable4 = false
   #usable6 = false
   #generation = -1
-  readonly #ways = new Ways()
   /** Packets of connections that could not be recorded. */
   #misses = 0
   /** Some way depends on the members of sets. */
@@ -127,10 +107,13 @@ export class FlowCache implements FlowLink {
   #before: Effect[] = []
   #after: Effect[] = []
 
-  constructor(host: Host, conntrack: Conntrack) {
+  constructor(host: Host, conntrack: Conntrack, udp: Datagrams) {
     this.#host = host
     this.#conntrack = conntrack
     this.#translate = new Translator(host.memory, conntrack)
+    const { segment, datagrams } = createExpress(this, conntrack, udp)
+    this.segment = segment
+    this.datagrams = datagrams
     host.flows = this
   }
 
@@ -152,18 +135,22 @@ export class FlowCache implements FlowLink {
 
   // -- packets
 
+  /** Packets of the family can go recorded ways; those of before a change are gone. Hot. */
+  usable(family: Family): boolean {
+    const { fib, devices, hooks, tunables } = this.#host
+    const generation = fib.generation + devices.generation + hooks.generation + tunables.generation
+    if (generation !== this.#generation) this.#renew(generation)
+    return family === 4 ? this.#usable4 : this.#usable6
+  }
+
   /**
    * The fate of a parsed packet that goes a recorded way; MISS: it has the whole path before it. Hot: does not allocate
    * unless it is going to record.
    */
   receive(pkt: Packet, device: Device): number {
     const host = this.#host
-    if (this.#conntrack.judged === pkt) return MISS
-    const generation =
-      host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
-    if (generation !== this.#generation) this.#renew(generation)
     const { family, proto } = pkt
-    if (family === 4 ? !this.#usable4 : !this.#usable6) return MISS
+    if (this.#conntrack.judged === pkt || !this.usable(family)) return MISS
     const room = pkt.end - pkt.l4
     if (proto === IPPROTO_UDP ? room < UDP_HEADER_LEN : proto !== IPPROTO_TCP || room < TCP_HEADER_LEN)
       return MISS
@@ -196,13 +183,13 @@ export class FlowCache implements FlowLink {
     const o = entry * STRIDE
     const dir = handle & 1
     const number = w[o + dir * TUPLE_WORDS + FLOW]!
-    const index = number - this.#ways.base
+    const index = number - this.ways.base
     if (index < 0) return this.#first(pkt, handle, number)
     if (index === 0) {
       if (++this.#misses % RETRY === 0) this.#begin(pkt, handle)
       return MISS
     }
-    const way = this.#ways.list[index]!
+    const way = this.ways.list[index]!
 
     // What does not take the tracker's word.
     const { bytes } = host.memory
@@ -215,7 +202,7 @@ export class FlowCache implements FlowLink {
       (way.tosMask & tos) !== way.tos ||
       (way.ttlMask & ttl) !== way.ttl
     ) {
-      this.#again(pkt, handle)
+      this.again(pkt, handle)
       return MISS
     }
     if (
@@ -239,147 +226,10 @@ export class FlowCache implements FlowLink {
         (words[o + CTMARK]! & way.ctmarkMask) === way.ctmark
       )
         return this.#go(pkt, way, entry, dir)
-      if ((words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
+      if ((words[o + STATUS]! & Status.Dying) === 0) this.again(pkt, handle)
     }
     ct.judge(pkt, handle, result)
     return MISS
-  }
-
-  /**
-   * As receive(), for a frame that LookAhead gave a hint for, before anything is parsed: IPv4 with a plain header, a
-   * connection with a way that changes nothing but one address, port and the hop count. All is read and written once.
-   * MISS: the packet is as before, but may be judged. Hot: does not allocate unless it is going to record.
-   */
-  express(pkt: Packet, device: Device): number {
-    const host = this.#host
-    const generation =
-      host.fib.generation + host.devices.generation + host.hooks.generation + host.tunables.generation
-    if (generation !== this.#generation) this.#renew(generation)
-    // `=== true`: for "is it true?" of what may be anything V8 looks at more than the one word.
-    if (this.#usable4 !== true || pkt.gsoSize !== 0 || pkt.csumPending === true) return MISS
-    const { view } = host.memory
-    const { l3 } = pkt
-    const first = view.getInt32(l3)
-    const second = view.getInt32(l3 + 4)
-    const third = view.getInt32(l3 + IPV4_TTL)
-    const s0 = view.getInt32(l3 + IPV4_SRC)
-    const d0 = view.getInt32(l3 + IPV4_DST)
-    const total = first & 0xffff
-    const proto = (third >>> 16) & 0xff
-    const received = pkt.end
-    if (
-      l3 + total > received ||
-      total < IPV4_HEADER_LEN + (proto === IPPROTO_UDP ? UDP_HEADER_LEN : TCP_HEADER_LEN) ||
-      (second & (IP_MF | IP_OFFSET)) !== 0
-    )
-      return MISS
-    const sum =
-      (first >>> 16) +
-      total +
-      (second >>> 16) +
-      (second & 0xffff) +
-      (third >>> 16) +
-      (third & 0xffff) +
-      (s0 >>> 16) +
-      (s0 & 0xffff) +
-      (d0 >>> 16) +
-      (d0 & 0xffff)
-    if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return MISS
-
-    const ct = this.#conntrack
-    const { table } = ct
-    const l4 = l3 + IPV4_HEADER_LEN
-    const ports = view.getInt32(l4)
-    const handle = pkt.hint
-    if (!table.isOf(handle, s0, d0, ports, (proto << 8) | 4)) return MISS
-    const entry = handle >> 1
-    if (ct.core.isOver(entry)) return MISS
-    const w = table.words
-    const o = entry * STRIDE
-    const dir = handle & 1
-    const index = w[o + dir * TUPLE_WORDS + FLOW]! - this.#ways.base
-    if (index <= 0) return MISS
-    const way = this.#ways.list[index]!
-    const tos = (first >>> 16) & 0xff
-    const ttl = third >>> 24
-    const status = w[o + STATUS]!
-    const info = infoOf(status, dir)
-    if (
-      way.plain !== true ||
-      way.ctInfo !== info ||
-      way.iif !== device.index ||
-      (way.tosMask & tos) !== way.tos ||
-      (way.ttlMask & ttl) !== way.ttl ||
-      ttl <= 1 ||
-      (proto === IPPROTO_TCP && (way.flagsMask & view.getUint8(l4 + TCP_FLAGS)) !== way.flags) ||
-      total > way.mtu ||
-      host.path.hasNoPathMtus(4) !== true
-    )
-      return MISS
-
-    pkt.end = l3 + total
-    let result: Tracked = Tracked.Accept
-    if (proto === IPPROTO_UDP) {
-      // What is wrong with it is told by who knows more of the packet.
-      if (!ct.expressUdp(pkt, l4, s0, d0, entry, dir)) {
-        pkt.end = received
-        return MISS
-      }
-    } else {
-      pkt.arrive(device, 0)
-      pkt.iif = device.index
-      fill4(pkt, view, l4)
-      w[o + USES]!++
-      pkt.ct = entry
-      pkt.ctInfo = info
-      result = ct.track(pkt, handle, Hook.PreRouting)
-    }
-    const words = table.words
-    if (result > 0 && dir === 1) seenReply(ct, o)
-    if (
-      result <= 0 ||
-      (words[o + STATUS]! & way.statusMask) !== way.status ||
-      (words[o + CTMARK]! & way.ctmarkMask) !== way.ctmark
-    ) {
-      if (proto === IPPROTO_UDP) {
-        fill4(pkt, view, l4)
-        w[o + USES]!++
-        pkt.ctInfo = info
-      }
-      if (result > 0 && (words[o + STATUS]! & Status.Dying) === 0) this.#again(pkt, handle)
-      ct.judge(pkt, handle, result)
-      pkt.end = received
-      return MISS
-    }
-
-    // It lives, so that nothing else is to be done when this packet lets go of it.
-    if (proto === IPPROTO_TCP) {
-      words[o + USES]!--
-      pkt.ct = -1
-    }
-    // The way itself: count, translate, one hop less.
-    this.#ways.count(index, total)
-    this.hits++
-    const { ip4 } = host.counters
-    const ecn = IpStat.InNoECTPkts + (tos & ECN_MASK)
-    ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + received - l3
-    ip4[ecn] = ip4[ecn]! + 1
-    ip4[IpStat.OutForwDatagrams] = ip4[IpStat.OutForwDatagrams]! + 1
-    const other = o + (1 - dir) * TUPLE_WORDS
-    if (way.translatesSource === true)
-      forwardFrom4(view, l3, third, s0, ports >>> 16, words[other + DST]!, words[other + PORTS]! & 0xffff)
-    else if (way.translatesDestination === true)
-      forwardTo4(view, l3, third, d0, ports & 0xffff, words[other + SRC]!, words[other + PORTS]! >>> 16)
-    else forward4(view, l3, third)
-    if (ct.events.listening === true) ct.events.tell(entry)
-    const out = way.device!
-    if (out.gro !== null) {
-      pkt.arrive(device, 0)
-      fill4(pkt, view, l4)
-    }
-    const fate = host.path.transmit(pkt, out)
-    pkt.leave()
-    return fate
   }
 
   /** Of a packet with ports, which always has a tuple. */
@@ -395,7 +245,7 @@ export class FlowCache implements FlowLink {
     const v4 = pkt.family === 4
     const translate = this.#translate
     const device = way.device!
-    this.#ways.count(way.index, pkt.end - pkt.l3)
+    this.ways.count(way.index, 1, pkt.end - pkt.l3)
     this.hits++
     if (way.before !== null) for (const effect of way.before) effect(pkt)
     if (way.translatesDestination) {
@@ -424,12 +274,12 @@ export class FlowCache implements FlowLink {
     if (number === 0)
       this.#conntrack.table.words[(handle >> 1) * STRIDE + (handle & 1) * TUPLE_WORDS + FLOW] = SEEN_ONCE
     else if (number === SEEN_ONCE) this.#begin(pkt, handle)
-    else this.#again(pkt, handle)
+    else this.again(pkt, handle)
     return MISS
   }
 
   /** The way that there was is no good. Where ways end as soon as they are recorded, recording only costs. */
-  #again(pkt: Packet, handle: number): void {
+  again(pkt: Packet, handle: number): void {
     if (this.#pause > 0) {
       this.#pause--
       return
@@ -503,7 +353,7 @@ export class FlowCache implements FlowLink {
       this.#isGood(pkt, route, device, status)
     )
       this.#keep(pkt, device, route, status)
-    else if (lives && this.#generation >= 0) w[o + (this.#handle & 1) * TUPLE_WORDS + FLOW] = this.#ways.base
+    else if (lives && this.#generation >= 0) w[o + (this.#handle & 1) * TUPLE_WORDS + FLOW] = this.ways.base
     this.recording = false
   }
 
@@ -544,11 +394,11 @@ export class FlowCache implements FlowLink {
     const flagsMask = pkt.proto === IPPROTO_TCP ? this.flagsAsked : 0
     let key = `${routeNumber(route)},${mtu},${device.index},${this.#info},${status & statusMask},${statusMask},${this.#ctmark & ctmarkMask},${ctmarkMask},${this.#tos & tosMask},${tosMask},${this.#ttl & ttlMask},${ttlMask},${this.#flags & flagsMask},${flagsMask}`
     for (let i = 0; i < this.#count; i++) key += `,${this.#hits[i]!.id}:${this.#places[i]}`
-    let way = this.#ways.byKey(key)
+    let way = this.ways.byKey(key)
     if (way === undefined) {
-      if (this.#ways.full) this.invalidate()
+      if (this.ways.full) this.invalidate()
       way = new Way(
-        this.#ways.list.length,
+        this.ways.list.length,
         route,
         this.#hits.slice(0, this.#count),
         this.#places.slice(0, this.#count),
@@ -575,9 +425,9 @@ export class FlowCache implements FlowLink {
       way.after = this.#after.length === 0 ? null : this.#after
       way.plain =
         way.before === null && way.after === null && !(way.translatesDestination && way.translatesSource)
-      this.#ways.add(key, way)
+      this.ways.add(key, way)
     }
-    this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.#ways.base + way.index
+    this.#conntrack.table.words[o + dir * TUPLE_WORDS + FLOW] = this.ways.base + way.index
     if ((varies & Vary.Sets) !== 0) this.#asksSets = true
     this.records++
   }
@@ -586,9 +436,9 @@ export class FlowCache implements FlowLink {
 
   /** All ways end: what they follow from is about to change, or has. */
   invalidate(): void {
-    this.#ways.end()
+    this.ways.end()
     this.#asksSets = false
-    if (this.#ways.exhausted) this.#renumber()
+    if (this.ways.exhausted) this.#renumber()
     this.#generation = -1
   }
 
@@ -598,7 +448,7 @@ export class FlowCache implements FlowLink {
 
   /** Tells those who count of what has passed since they were told last. */
   flush(): void {
-    this.#ways.flush()
+    this.ways.flush()
   }
 
   #renumber(): void {
@@ -606,7 +456,7 @@ export class FlowCache implements FlowLink {
     table.forEach((entry) => {
       table.forgetWays(entry * STRIDE)
     })
-    this.#ways.restart()
+    this.ways.restart()
   }
 
   /** Something has changed: ways begin anew, if there can be any. */

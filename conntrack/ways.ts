@@ -103,10 +103,10 @@ export class Ways {
     this.#byKey.set(key, way)
   }
 
-  /** A packet goes a way. Hot. */
-  count(index: number, bytes: number): void {
+  /** So many packets go a way. Hot. */
+  count(index: number, packets: number, bytes: number): void {
     const counts = this.#counts
-    counts[index * 2]!++
+    counts[index * 2]! += packets
     counts[index * 2 + 1]! += bytes
     this.#anyCounted = true
   }

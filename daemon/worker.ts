@@ -11,15 +11,13 @@ import { randomInt } from 'node:crypto'
 import { openSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { Reason } from '../datapath/counters.ts'
+import { HINT_NONE } from '../conntrack/look-ahead.ts'
 import type { LogRecord } from '../datapath/events.ts'
 import { native } from '../datapath/native/index.ts'
-import { takeOffload } from '../datapath/offload.ts'
-import { Packet } from '../datapath/packet.ts'
 import { type WriteBytes, writeTo } from '../datapath/ports/capture-writer.ts'
 import { LocalPort } from '../datapath/ports/local.ts'
-import { type OnFrame, TunPorts } from '../datapath/ports/tun.ts'
-import { FrameMemory } from '../datapath/ring.ts'
+import { type OnFrames, TunPorts } from '../datapath/ports/tun.ts'
+import { FrameMemory, HEADROOM } from '../datapath/ring.ts'
 import { UdpGro } from '../datapath/udp-gro.ts'
 import { traceLog } from '../rules/targets/trace.ts'
 import type { ToolCall, ToolResult } from './control/protocol.ts'
@@ -148,7 +146,6 @@ const complain = (text: string): void => say({ kind: 'log', records: [{ level: 3
 class Gateway {
   readonly #engine: Engine
   readonly #tun: TunPorts
-  readonly #packet = new Packet()
   readonly #local: Local | null
   readonly #logs: LogRecord[] = []
   readonly #nflog: NflogFiles | null
@@ -171,7 +168,6 @@ class Gateway {
     this.#engine = engine
     this.#tun = tun
     this.#local = local
-    tun.onBatch = engine.lookAhead
     tun.onGone = (index) =>
       complain(`${engine.host.devices.byIndex[index]?.name}: its TUN device was removed`)
     engine.host.events.log = (record) => {
@@ -206,7 +202,7 @@ class Gateway {
   /** One batch of each device. True: there may be more. */
   #batch(): boolean {
     this.#setClock()
-    const more = this.#tun.receive(this.#onFrame)
+    const more = this.#tun.receive(this.#onFrames)
     this.#tun.flush()
     return more
   }
@@ -253,27 +249,19 @@ class Gateway {
     host.wall = TIME_ORIGIN + host.now
   }
 
-  /** Hot: one frame from a device. */
-  readonly #onFrame: OnFrame = (index, slot, offset, length, sum, headers, at, hint) => {
-    const { host } = this.#engine
+  /** Hot: what a device gave. */
+  readonly #onFrames: OnFrames = (index, frames) => {
+    const { host, lookAhead } = this.#engine
     const device = host.devices.byIndex[index]
     if (device === undefined) {
-      host.memory.give(slot)
+      for (let i = 0; i < frames.count; i++) host.memory.give(frames.offsets[i]! - HEADROOM)
       return
     }
-    const pkt = this.#packet
-    pkt.begin(slot, host.memory.stride, length)
-    pkt.sum = sum
-    pkt.sumFrom = offset
-    pkt.sumEnd = offset + length
-    pkt.hint = hint
-    if (headers !== null && !takeOffload(pkt, headers, at)) {
-      host.path.drop(pkt, Reason.Truncated)
-      return
-    }
+    if (frames.count > 1) frames.hints = lookAhead(frames.offsets, frames.count)
+    else frames.hints[0] = HINT_NONE
     // Nothing arrives on lo from outside: this comes from the host's own processes.
-    if (device.loopback) this.#local!.port.send(pkt)
-    else host.path.receive(pkt, device)
+    if (device.loopback) this.#local!.port.sendBatch(frames)
+    else host.path.receiveBatch(frames, device)
   }
 
   #serve(): void {

@@ -23,7 +23,7 @@ import { Offloads } from './offload.ts'
 import { Packet } from './packet.ts'
 import { Path } from './path.ts'
 import { Peers } from './peers.ts'
-import type { Egress, FrameMemory } from './ring.ts'
+import type { Egress, FrameMemory, Frames } from './ring.ts'
 import { Tunables } from './tunables.ts'
 import { declareIpv4, Ipv4Conf } from './tunables-ipv4.ts'
 import { declareIpv6, Ipv6Conf, Ipv6DeviceConf } from './tunables-ipv6.ts'
@@ -54,8 +54,16 @@ export interface TrackerLink {
 export interface FlowLink {
   /** The packet at hand is being recorded. */
   readonly recording: boolean
-  /** A Fate, or MISS; for a packet with a hint that is not parsed yet. */
-  express(pkt: Packet, device: Device): number
+  /**
+   * A Fate, or MISS, for a packet of TCP with a hint that is not parsed yet, of a device without offloads or with nothing left to
+   * do. MISS: the packet is as before, but may be judged. Hot: does not allocate unless it is going to record.
+   */
+  segment(pkt: Packet, device: Device): number
+  /**
+   * How many frames from `at` on, which has a hint, are UDP datagrams of its connection that went a recorded way. Those are
+   * sent and counted, also as received. Hot: does not allocate.
+   */
+  datagrams(frames: Frames, at: number, device: Device): number
   /** A Fate, or MISS. */
   receive(pkt: Packet, device: Device): number
   /** The packet for which receive() said MISS has ended. */

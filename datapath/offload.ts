@@ -11,9 +11,9 @@
 import type { Device } from './devices.ts'
 import type { Host } from './host.ts'
 import { type Packet, place } from './packet.ts'
-import { HEADROOM } from './ring.ts'
+import { type Frames, HEADROOM } from './ring.ts'
 import { fold, type Memory, pseudo, sumView, writeIpv4Checksum } from './wire/checksum.ts'
-import { IPV4_ID, IPV4_TOTAL_LEN } from './wire/ipv4.ts'
+import { IPV4_HEADER_LEN, IPV4_ID, IPV4_TOTAL_LEN } from './wire/ipv4.ts'
 import { IPV6_HEADER_LEN, IPV6_PAYLOAD_LEN } from './wire/ipv6.ts'
 import { IPPROTO_TCP, IPPROTO_UDP } from './wire/protocol.ts'
 import {
@@ -61,6 +61,24 @@ export function takeOffload(pkt: Packet, words: Uint16Array, at: number): boolea
   pkt.gsoType = type
   pkt.gsoSize = words[at + 2]!
   return pkt.gsoSize > 0
+}
+
+/** The header says but for this nothing: the checksum of UDP behind an IPv4 header without options is to be made. Hot. */
+export const isUdpPending = (words: Uint16Array, at: number): boolean =>
+  words[at] === VIRTIO_NET_HDR_F_NEEDS_CSUM &&
+  words[at + 3] === IPV4_HEADER_LEN &&
+  words[at + 4] === UDP_CHECKSUM
+
+/** Frame `i` of a batch is the packet now: see Packet.begin(). False: the header in front of it cannot be. Hot. */
+export function takeFrame(pkt: Packet, frames: Frames, i: number, stride: number): boolean {
+  const { headers } = frames
+  const offset = frames.offsets[i]!
+  pkt.begin(offset - HEADROOM, stride, frames.lengths[i]!)
+  pkt.sum = frames.sums[i]!
+  pkt.sumFrom = offset
+  pkt.sumEnd = pkt.end
+  pkt.hint = frames.hints[i]!
+  return headers === null || takeOffload(pkt, headers, i * VNET_HEADER_WORDS)
 }
 
 /** The header of a frame whose checksum the device makes: of all from `start` on (bytes from l3), into start + offset. */
@@ -170,7 +188,7 @@ export class Offloads {
 
   /** Sends a packet, and makes what of it is pending; the slot goes with it (-1: the bytes stay the caller's). Hot. */
   send(pkt: Packet, device: Device, slot: number): void {
-    if (pkt.csumPending) this.#finishAndSend(pkt, device, slot)
+    if (pkt.csumPending === true) this.#finishAndSend(pkt, device, slot)
     else this.#host.egress.send(device.index, pkt.l3, pkt.end - pkt.l3, slot)
   }
 

@@ -18,18 +18,19 @@ import type { PathMtus } from './ipv4/pmtu.ts'
 import { Ipv6Path } from './ipv6/path.ts'
 import type { PathMtus6 } from './ipv6/pmtu.ts'
 import type { Ipv6Routes } from './ipv6/routes.ts'
+import { takeFrame } from './offload.ts'
 import {
   type Family,
   FragmentList,
   PAGED_FRAME_LEN,
   PAGED_HEAD_LEN,
-  type Packet,
+  Packet,
   PacketType,
   PathFlag,
   place,
 } from './packet.ts'
 import { parse } from './parse.ts'
-import { HEADROOM } from './ring.ts'
+import { type Frames, HEADROOM } from './ring.ts'
 import { RouteType, type Sides } from './route.ts'
 import type { RouteEntry } from './route-table.ts'
 import { ETH_HEADER_LEN } from './wire/ethernet.ts'
@@ -63,6 +64,8 @@ export class Path {
   #answers = 0
   #depth = 0
   readonly #backlog: Packet[] = []
+  /** The one at hand of a batch. */
+  readonly #frame = new Packet()
 
   constructor(host: Host) {
     this.#host = host
@@ -81,11 +84,50 @@ export class Path {
   // -- in
 
   /**
+   * A batch of frames from a device, one after the other. Owns their slots from here on. Hot: does not allocate, does not throw.
+   */
+  receiveBatch(frames: Frames, device: Device): void {
+    const { flows, memory } = this.#host
+    const { hints, count } = frames
+    const pkt = this.#frame
+    for (let i = 0; i < count; ) {
+      if (hints[i]! >= 0 && flows !== null && device.up === true) {
+        const packets = flows.datagrams(frames, i, device)
+        if (packets > 0) {
+          i += packets
+          continue
+        }
+      }
+      if (takeFrame(pkt, frames, i++, memory.stride)) this.receive(pkt, device)
+      else this.drop(pkt, Reason.Truncated)
+    }
+  }
+
+  /**
+   * So many packets of IPv4 went a recorded way from `device` to `out`, which are both up: counts as receive(), parse() and
+   * transmit() do for each. `ecn`: of all of them. Hot.
+   */
+  forwarded4(device: Device, out: Device, ecn: number, packets: number, bytes: number): void {
+    device.rxPackets += packets
+    device.rxBytes += bytes
+    out.txPackets += packets
+    out.txBytes += bytes
+    const { ip4 } = this.#host.counters
+    const marked = IpStat.InNoECTPkts + ecn
+    ip4[IpStat.InOctets] = ip4[IpStat.InOctets]! + bytes
+    ip4[marked] = ip4[marked]! + packets
+    ip4[IpStat.OutForwDatagrams] = ip4[IpStat.OutForwDatagrams]! + packets
+    ip4[IpStat.OutTransmits] = ip4[IpStat.OutTransmits]! + packets
+    ip4[IpStat.OutOctets] = ip4[IpStat.OutOctets]! + bytes
+    this.why = Reason.None
+  }
+
+  /**
    * One frame from a device: all is as after Packet.begin(), but for the reader's sum, the hint and what the device left to
    * do. Owns the slot from here on. Hot: does not allocate, does not throw.
    */
   receive(pkt: Packet, device: Device): Fate {
-    // tun_get_user(). `!== true`: see FlowCache.express().
+    // tun_get_user(). `!== true`: see conntrack/express.ts.
     if (device.up !== true) {
       device.rxDropped++
       return this.drop(pkt, Reason.DeviceDown)
@@ -94,7 +136,7 @@ export class Path {
     device.rxBytes += pkt.end - pkt.l3
     const { flows } = this.#host
     if (pkt.hint >= 0 && flows !== null) {
-      const known = flows.express(pkt, device)
+      const known = flows.segment(pkt, device)
       if (known !== MISS) return known as Fate
     }
     const answers = this.#answers
@@ -240,13 +282,13 @@ export class Path {
     stats[IpStat.OutOctets] = stats[IpStat.OutOctets]! + length
     device.txPackets++
     device.txBytes += length
-    if (device.loopback) {
+    if (device.loopback === true) {
       device.rxPackets++
       device.rxBytes += length
       this.#loop(pkt, device)
       return Fate.Forwarded
     }
-    if (pkt.local) this.#answers++
+    if (pkt.local === true) this.#answers++
     if (pkt.ct >= 0) host.tracker?.release(pkt)
     const slot = pkt.slot
     pkt.slot = -1

@@ -51,6 +51,31 @@ export class FrameMemory {
   }
 }
 
+/** Frames that a device gave at once, each in a slot of its own. The first `count` of each array. */
+export interface Frames {
+  /** First bytes in frame memory, HEADROOM behind the slot's. */
+  readonly offsets: Int32Array
+  /** Bytes. */
+  readonly lengths: Int32Array
+  /** Folded ones-complement sums over all bytes, as for checksum.ts; of frames whose header is empty. */
+  readonly sums: Uint32Array
+  /** VNET_HEADER_WORDS each, what the device left to do (takeOffload); null: nothing. */
+  readonly headers: Uint16Array | null
+  /** For Packet.hint; good until the next batch. */
+  hints: Int32Array
+  count: number
+}
+
+/** Room for so many. `headers`: VNET_HEADER_WORDS each. */
+export const createFrames = (capacity: number, headers: Uint16Array | null = null): Frames => ({
+  offsets: new Int32Array(capacity),
+  lengths: new Int32Array(capacity),
+  sums: new Uint32Array(capacity),
+  headers,
+  hints: new Int32Array(capacity),
+  count: 0,
+})
+
 /**
  * Where frames leave. `send` takes ownership of `slot` (-1: the bytes stay the caller's and must be used before
  * send returns, or before flush for frames of the current receive batch).

@@ -26,9 +26,9 @@ export interface TrackerCore {
   readonly checksum: boolean
   /**
    * nf_ct_refresh_acct: the entry ends `timeoutMs` from now (unconfirmed: after confirmation); counts the packet of `length`
-   * bytes.
+   * bytes, or so many packets of together as many.
    */
-  refresh(entry: number, dir: number, length: number, timeoutMs: number): void
+  refresh(entry: number, dir: number, length: number, timeoutMs: number, packets?: number): void
   /** Sets the end of a confirmed entry, whatever its status. */
   expireIn(entry: number, timeoutMs: number): void
   /** nf_ct_kill: false if it was ending already. */
@@ -64,6 +64,24 @@ export interface TrackerCore {
   seqOffset(entry: number, dir: number, seq: number): number
 }
 
+/** Several datagrams at once, as packet() one after the other. Called without `this`. Hot: does not allocate. */
+export interface Datagrams {
+  /**
+   * Datagrams that are right, any number at this moment, change nothing but when the entry ends and what it counts: the number of
+   * the timeout that is its. -1: one may change more.
+   */
+  readonly steady: (this: void, entry: number) => number
+  /** So many have come, together of so many bytes, in that state. */
+  readonly heard: (
+    this: void,
+    entry: number,
+    dir: number,
+    state: number,
+    packets: number,
+    bytes: number,
+  ) => void
+}
+
 export interface Tracker {
   /** IPPROTO_*; 255 for everything that has no tracker of its own. */
   readonly protocol: number
@@ -77,19 +95,8 @@ export interface Tracker {
   readonly standard: Float64Array
   /** nf_conntrack_*_packet. `dir`: 0 original, 1 reply. Called without `this`. Hot: does not allocate. */
   readonly packet: (this: void, pkt: Packet, entry: number, dir: number, hook: Hook) => Tracked
-  /**
-   * UDP: as packet() in PREROUTING, for an IPv4 packet with a plain header of which nothing is filled in but what
-   * Packet.begin() writes, and `end`. False: packet() is to be asked; nothing has changed. Hot: does not allocate.
-   */
-  readonly express?: (
-    this: void,
-    pkt: Packet,
-    l4: number,
-    s0: number,
-    d0: number,
-    entry: number,
-    dir: number,
-  ) => boolean
+  /** UDP alone. */
+  readonly datagrams?: Datagrams
   /** nf_conntrack_l4proto.can_early_drop: a closing connection, though assured. */
   canEarlyDrop?(entry: number): boolean
   /** nf_conntrack_tcp_set_closing: the host answered with a reset, the confirmed connection is over. */

@@ -3,7 +3,6 @@
 
 import { Hook } from '../../datapath/hooks.ts'
 import type { Packet } from '../../datapath/packet.ts'
-import { fold, pseudo4, sumView } from '../../datapath/wire/checksum.ts'
 import { IPPROTO_UDP } from '../../datapath/wire/protocol.ts'
 import { UDP_CHECKSUM, UDP_HEADER_LEN, UDP_LENGTH } from '../../datapath/wire/udp.ts'
 import { assure, SINCE, STATUS, STRIDE, Status } from '../table.ts'
@@ -42,19 +41,27 @@ export function createUdp(core: TrackerCore): Tracker {
     return true
   }
 
-  /** The state, after a datagram of `length` bytes that is right. */
-  function heard(entry: number, dir: number, length: number): void {
-    const timeouts = core.timeouts(entry, standard)
-    const w = table.words
+  /** ms since the entry began; no more than 24 days. */
+  const ageOf = (o: number): number => (host.now - table.words[o + SINCE]!) | 0
+
+  // Assured or not: somebody may have said so of a flow that had no answer yet.
+  const stateOf = (status: number, age: number): number =>
+    (status & Status.SeenReply) === 0 || age <= STREAM_AFTER_MS ? UNREPLIED : REPLIED
+
+  function steady(entry: number): number {
     const o = entry * STRIDE
-    const status = w[o + STATUS]!
-    // Assured or not: somebody may have said so of a flow that had no answer yet.
-    const age = (host.now - w[o + SINCE]!) | 0
-    if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
-    const state = (status & Status.SeenReply) === 0 || age <= STREAM_AFTER_MS ? UNREPLIED : REPLIED
-    core.refresh(entry, dir, length, timeouts[state]!)
-    // A clashing entry goes soon, so it is never assured.
-    if (state === REPLIED && (status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
+    const status = table.words[o + STATUS]!
+    const age = ageOf(o)
+    const state = stateOf(status, age)
+    return (state === UNREPLIED || (status & (Status.NatClash | Status.Assured)) !== 0) &&
+      age <= MOVE_ON_MS &&
+      core.timeouts(entry, standard)[state]! > 0
+      ? state
+      : -1
+  }
+
+  function heard(entry: number, dir: number, state: number, packets: number, bytes: number): void {
+    core.refresh(entry, dir, bytes, core.timeouts(entry, standard)[state]!, packets)
   }
 
   return {
@@ -66,21 +73,17 @@ export function createUdp(core: TrackerCore): Tracker {
     /** nf_conntrack_udp_packet. */
     packet(pkt, entry, dir, hook) {
       if (broken(pkt, hook)) return Tracked.Invalid
-      heard(entry, dir, pkt.length)
+      const w = table.words
+      const o = entry * STRIDE
+      const status = w[o + STATUS]!
+      const age = ageOf(o)
+      const state = stateOf(status, age)
+      if (age > MOVE_ON_MS) w[o + SINCE] = host.now - STREAM_AFTER_MS - 1
+      heard(entry, dir, state, 1, pkt.length)
+      // A clashing entry goes soon, so it is never assured.
+      if (state === REPLIED && (status & (Status.NatClash | Status.Assured)) === 0) assure(w, o)
       return Tracked.Accept
     },
-    express(pkt, l4, s0, d0, entry, dir) {
-      const room = pkt.end - l4
-      const second = view.getInt32(l4 + UDP_LENGTH)
-      const length = second >>> 16
-      if (length > room || length < UDP_HEADER_LEN) return false
-      if ((second & 0xffff) !== 0 && core.checksum === true && pkt.csumOk !== true) {
-        const sum = pkt.sumEnd === pkt.end && pkt.sumFrom === pkt.l3 ? pkt.sum : sumView(view, l4, pkt.end)
-        if (fold(sum + pseudo4(s0, d0, IPPROTO_UDP, room)) !== 0xffff) return false
-        pkt.csumOk = true
-      }
-      heard(entry, dir, pkt.length)
-      return true
-    },
+    datagrams: { steady, heard },
   }
 }

@@ -10,10 +10,11 @@
 import { Reason } from '../counters.ts'
 import { RouteFailure, RouteType } from '../fib.ts'
 import type { Host } from '../host.ts'
-import { type Packet, PathFlag } from '../packet.ts'
+import { takeFrame } from '../offload.ts'
+import { Packet, PathFlag } from '../packet.ts'
 import { parse } from '../parse.ts'
 import { setDestinationPort, setSourcePort } from '../rewrite.ts'
-import { HEADROOM } from '../ring.ts'
+import { type Frames, HEADROOM } from '../ring.ts'
 import { placeholderRoute, type RouteEntry } from '../route-table.ts'
 import { ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, ICMP_NET_UNREACH, ICMP_PKT_FILTERED } from '../wire/icmp.ts'
 import {
@@ -26,6 +27,8 @@ import {
 export class LocalPort {
   readonly #host: Host
   readonly #ports = new ProxyPorts()
+  /** The one at hand of a batch. */
+  readonly #frame = new Packet()
   /** What a packet without a way has as its route, so that its sender can be told. */
   readonly #nowhere: RouteEntry
 
@@ -56,6 +59,15 @@ export class LocalPort {
     pkt.slot = -1
     offloads.send(pkt, devices.loopback, slot)
     return true
+  }
+
+  /** What processes sent. Owns the slots from here on. Hot: does not allocate. */
+  sendBatch(frames: Frames): void {
+    const { memory, path } = this.#host
+    const pkt = this.#frame
+    for (let i = 0; i < frames.count; i++)
+      if (takeFrame(pkt, frames, i, memory.stride)) this.send(pkt)
+      else path.drop(pkt, Reason.Truncated)
   }
 
   /**

@@ -6,7 +6,7 @@
 
 import { IFF_VNET_HDR, type IoHandle, IS_PART, type Native, native } from '../native/index.ts'
 import { Offload, VNET_HEADER_LEN, VNET_HEADER_WORDS } from '../offload.ts'
-import { type FrameMemory, HEADROOM, type PartsEgress } from '../ring.ts'
+import { createFrames, type FrameMemory, type Frames, HEADROOM, type PartsEgress } from '../ring.ts'
 
 /** Frames a device is asked for at once, and that wait for one device before they are written. */
 export const BATCH = 128
@@ -35,11 +35,8 @@ const OFFLOADS = [TSO | Offload.Uso4 | Offload.Uso6, TSO, Offload.Checksum]
 class TunPort {
   readonly device: number
   readonly fd: number
-  readonly rxOffsets = new Int32Array(BATCH)
-  readonly rxLengths = new Int32Array(BATCH)
-  readonly rxSums = new Uint32Array(BATCH)
-  /** The headers in front of the frames; null: a device without offloads. */
-  readonly rxHeaders: Uint16Array | null
+  /** What the last batch was; offsets: of slots that wait for frames, too. */
+  readonly frames: Frames
   /** Offload bits that the kernel took. */
   readonly offloads: number
   readonly rx: IoHandle
@@ -54,7 +51,7 @@ class TunPort {
   txCount = 0
   /** Frames and parts that have left it: the number of the first one that waits. */
   written = 0
-  /** Slots in rxOffsets that wait for frames. */
+  /** Slots in frames.offsets that wait for frames. */
   room = 0
   /** There may be more to read: it was told so, or the last batch was full. */
   ready = true
@@ -67,29 +64,18 @@ class TunPort {
     this.device = spec.device
     this.fd = io.openTun(spec.name, spec.netns, spec.offload ? IFF_VNET_HDR : 0)
     io.setSendBuffer(this.fd, spec.sendBuffer ?? SEND_BUFFER)
-    this.rxHeaders = spec.offload ? new Uint16Array(BATCH * VNET_HEADER_WORDS) : null
+    this.frames = createFrames(BATCH, spec.offload ? new Uint16Array(BATCH * VNET_HEADER_WORDS) : null)
+    const { offsets, lengths, sums, headers } = this.frames
     this.offloads = spec.offload
       ? (OFFLOADS.find((bits) => io.setOffload(this.fd, VNET_HEADER_LEN, bits)) ?? 0)
       : 0
-    this.rx = io.createReader(memory.bytes, this.rxOffsets, this.rxLengths, this.rxSums, this.rxHeaders)
+    this.rx = io.createReader(memory.bytes, offsets, lengths, sums, headers)
     this.tx = io.createWriter(memory.bytes, this.txOffsets, this.txLengths, this.txParts)
   }
 }
 
-/**
- * One received frame: `slot` is now the callee's; the frame is memory[offset, offset + length). `headers[at …]`: what the
- * device left to do (takeOffload); null: nothing. `hint`: for Packet.hint. Hot.
- */
-export type OnFrame = (
-  device: number,
-  slot: number,
-  offset: number,
-  length: number,
-  sum: number,
-  headers: Uint16Array | null,
-  at: number,
-  hint: number,
-) => void
+/** A batch of `device` (ifindex), whose slots are the callee's now. Hints are not made yet: those of the batch before. Hot. */
+export type OnFrames = (device: number, frames: Frames) => void
 
 export class TunPorts implements PartsEgress {
   readonly #memory: FrameMemory
@@ -103,8 +89,6 @@ export class TunPorts implements PartsEgress {
   readonly #wakeFd: number
   /** Told of a device that was removed by somebody else. */
   onGone: (device: number) => void = () => {}
-  /** Told of each batch before its frames: their first bytes in frame memory. Gives a hint for each. May change nothing. */
-  onBatch: ((offsets: Int32Array, count: number) => Int32Array) | null = null
   /** Frames sent to an interface that has no port. */
   unported = 0
   /** Frames that were received, modulo 2^32. */
@@ -148,24 +132,25 @@ export class TunPorts implements PartsEgress {
   }
 
   /** One batch from each device that may have something. True: there may be more. Hot: does not allocate. */
-  receive(onFrame: OnFrame): boolean {
+  receive(onFrames: OnFrames): boolean {
     let more = false
     for (let p = 0; p < this.#ports.length; p++) {
       const port = this.#ports[p]!
       if (!port.ready) continue
-      this.#receiveFrom(port, onFrame)
+      this.#receiveFrom(port, onFrames)
       if (port.ready) more = true
     }
     return more
   }
 
-  #receiveFrom(port: TunPort, onFrame: OnFrame): void {
-    const { rxOffsets, rxLengths, rxSums, rxHeaders } = port
+  #receiveFrom(port: TunPort, onFrames: OnFrames): void {
+    const { frames } = port
+    const { offsets } = frames
     let { room } = port
     for (; room < BATCH; room++) {
       const slot = this.#memory.take()
       if (slot < 0) break
-      rxOffsets[room] = slot + HEADROOM
+      offsets[room] = slot + HEADROOM
     }
     port.room = room
     const count = this.#io.readBatch(port.rx, port.fd, 0, room, MAX_FRAME)
@@ -176,24 +161,12 @@ export class TunPorts implements PartsEgress {
       return
     }
     this.received = (this.received + count) | 0
-    const hints = count > 1 && this.onBatch !== null ? this.onBatch(rxOffsets, count) : null
-    for (let i = 0; i < count; i++) {
-      const offset = rxOffsets[i]!
-      onFrame(
-        port.device,
-        offset - HEADROOM,
-        offset,
-        rxLengths[i]!,
-        rxSums[i]!,
-        rxHeaders,
-        i * VNET_HEADER_WORDS,
-        hints === null ? -1 : hints[i]!,
-      )
-    }
+    frames.count = count
+    if (count > 0) onFrames(port.device, frames)
     // Slots that were not used fill the places of those that were.
     port.room = room - count
     const from = Math.max(port.room, count)
-    for (let i = from; i < room; i++) rxOffsets[i - from] = rxOffsets[i]!
+    for (let i = from; i < room; i++) offsets[i - from] = offsets[i]!
   }
 
   /** A device that cannot be read is gone for good, and poll(2) would wake for it without end. */
@@ -212,7 +185,7 @@ export class TunPorts implements PartsEgress {
     }
     if (port.txCount === BATCH) this.#flushPort(port)
     const at = port.txCount++
-    if (port.rxHeaders === null) {
+    if (port.frames.headers === null) {
       port.txOffsets[at] = offset
       port.txLengths[at] = length
     } else {

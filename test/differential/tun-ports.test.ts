@@ -156,10 +156,12 @@ describe.skipIf(why !== null)('TUN ports', () => {
   test('receive takes what is there, in batches, and says when there may be more', () => {
     const seen: number[] = []
     const take = (): boolean =>
-      ports.receive((device, slot, offset) => {
+      ports.receive((device, { offsets, count }) => {
         expect(device).toBe(NEAR)
-        seen.push(memory.view.getUint16(offset + 4))
-        memory.give(slot)
+        for (const offset of offsets.subarray(0, count)) {
+          seen.push(memory.view.getUint16(offset + 4))
+          memory.give(offset - HEADROOM)
+        }
       })
     take()
     seen.length = 0

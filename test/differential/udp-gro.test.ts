@@ -12,12 +12,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createEngine, type Engine } from '../../daemon/engine.ts'
 import { loadHostFolder } from '../../daemon/host-folder/index.ts'
 import { native } from '../../datapath/native/index.ts'
-import { takeOffload, VNET_HEADER_WORDS } from '../../datapath/offload.ts'
-import { load, Packet } from '../../datapath/packet.ts'
+
 import { TunPorts } from '../../datapath/ports/tun.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
 import { UdpGro } from '../../datapath/udp-gro.ts'
 import { UDP_CHECKSUM } from '../../datapath/wire/udp.ts'
+import { Batcher } from '../harness/batch.ts'
 import { writeFolder } from '../harness/capture.ts'
 import { type Datagram, drawDatagrams } from '../harness/datagrams.ts'
 import { SeededRandom, toHex } from '../harness/frames.ts'
@@ -92,24 +92,27 @@ class Gateway {
   run(datagrams: readonly Datagram[], batch: number, gro: boolean): string[] {
     const { host, conntrack } = this.engine
     const wan = host.devices.byName('wan')!
-    const lan = host.devices.byName('lan')!
     conntrack.flush()
     // Identifications of fragments are drawn.
     this.#random = new SeededRandom(1)
     wan.gro = gro ? new UdpGro(host, wan, this.ports) : null
     const free = this.#memory.free
     const out: string[] = []
-    const header = new Uint16Array(VNET_HEADER_WORDS)
-    const pkt = new Packet()
-    for (const [i, { frame, pending }] of datagrams.entries()) {
-      expect(load(pkt, this.#memory, frame)).toBe(true)
-      header[0] = pending ? 1 : 0
-      header[3] = frame[0]! >> 4 === 6 ? 40 : 20
-      header[4] = UDP_CHECKSUM
-      expect(takeOffload(pkt, header, 0)).toBe(true)
-      pkt.hint = this.engine.lookAhead(Int32Array.of(pkt.l3), 1)[0]!
-      host.path.receive(pkt, lan)
-      if ((i + 1) % batch !== 0 && i + 1 < datagrams.length) continue
+    const batcher = new Batcher(this.engine, this.#memory, batch, true)
+    for (let i = 0; i < datagrams.length; i += batch) {
+      const some = datagrams.slice(i, i + batch)
+      batcher.receive(
+        'lan',
+        some.map(({ frame }) => frame),
+        true,
+        some.map(({ frame, pending }) => [
+          pending ? 1 : 0,
+          0,
+          0,
+          frame[0]! >> 4 === 6 ? 40 : 20,
+          UDP_CHECKSUM,
+        ]),
+      )
       this.ports.flush()
       out.push(...this.#arrived())
     }

@@ -14,10 +14,10 @@ import { runTool } from '../../daemon/tools.ts'
 import { Reason } from '../../datapath/counters.ts'
 import type { LogRecord } from '../../datapath/events.ts'
 import type { Random } from '../../datapath/host.ts'
-import { load, Packet } from '../../datapath/packet.ts'
 import { MemoryEgress } from '../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../datapath/ring.ts'
 import { HashSet } from '../../rules/sets/hash.ts'
+import { Batcher } from './batch.ts'
 import { Records } from './records.ts'
 import {
   familiesOf,
@@ -58,7 +58,7 @@ export class EngineHost {
   readonly engine: Engine
   readonly #memory = new FrameMemory(SLOTS, 65535)
   readonly #egress = new MemoryEgress(this.#memory)
-  readonly #pkt = new Packet()
+  readonly #batch: Batcher
   readonly #records: Records
   readonly #jiffies: boolean
   readonly #uptime: number
@@ -87,6 +87,7 @@ export class EngineHost {
         // Every second scenario looks up whatever can be looked up; chains of theirs are too short for it to pay.
         ...(scenario.iptables.length % 2 === 1 && { indexFrom: 1 }),
       })
+      this.#batch = new Batcher(this.engine, memory, 1)
       // Some have the code of all rules made before the first packet, as a gateway that had nothing to do.
       if (scenario.iptables.length % 3 === 1) while (this.engine.tables.warm(64)) {}
       this.#records = new Records(this.engine.host)
@@ -133,19 +134,10 @@ export class EngineHost {
 
   /** Connections are looked up ahead, as a gateway does for the frames of a batch. */
   ahead = true
-  readonly #offsets = new Int32Array(1)
 
   /** One frame in. */
   receive(dev: string, frame: Uint8Array): void {
-    const { host } = this.engine
-    const memory = this.#memory
-    const pkt = this.#pkt
-    if (!load(pkt, memory, frame)) throw new Error(`all ${SLOTS} slots of the frame memory are held`)
-    if (this.ahead) {
-      this.#offsets[0] = pkt.l3
-      pkt.hint = this.engine.lookAhead(this.#offsets, 1)[0]!
-    }
-    host.path.receive(pkt, host.devices.byName(dev)!)
+    this.#batch.receive(dev, [frame], this.ahead)
   }
 
   /** A tool, as the gateway answers it. */

@@ -9,13 +9,14 @@ import { join } from 'node:path'
 import v8 from 'node:v8'
 import vm from 'node:vm'
 import { afterAll, expect, test } from 'vitest'
+import { HINT_NONE } from '../../../conntrack/look-ahead.ts'
 import { createEngine, type Engine } from '../../../daemon/engine.ts'
 import { loadHostFolder } from '../../../daemon/host-folder/index.ts'
 import { SeededRandom } from '../../../daemon/random.ts'
 import type { Device } from '../../../datapath/devices.ts'
-import { Packet } from '../../../datapath/packet.ts'
 import { CountingEgress, MemoryEgress } from '../../../datapath/ports/memory.ts'
-import { FrameMemory } from '../../../datapath/ring.ts'
+import { createFrames, FrameMemory, HEADROOM } from '../../../datapath/ring.ts'
+import { fold, sumView } from '../../../datapath/wire/checksum.ts'
 import { writeFolder } from '../../harness/capture.ts'
 import { icmp, tcp, udp } from '../../harness/frames.ts'
 
@@ -106,9 +107,8 @@ class World {
   readonly engine: Engine
   readonly egress: CountingEgress
   readonly #memory = new FrameMemory(64, 2048)
-  readonly #pkt = new Packet()
   readonly #ahead: boolean
-  readonly #offsets = new Int32Array(1)
+  readonly #frames = createFrames(1)
 
   /** `ahead`: connections are looked up ahead, as a gateway does, and no rule keeps them from going a recorded way. */
   constructor(ahead: boolean) {
@@ -134,17 +134,17 @@ class World {
   }
 
   send(frame: Uint8Array, device: Device): void {
-    const memory = this.#memory
-    const pkt = this.#pkt
-    const slot = memory.take()
-    pkt.begin(slot, memory.stride, frame.length)
-    const { bytes } = memory
-    for (let i = 0; i < frame.length; i++) bytes[pkt.l3 + i] = frame[i]!
-    if (this.#ahead) {
-      this.#offsets[0] = pkt.l3
-      pkt.hint = this.engine.lookAhead(this.#offsets, 1)[0]!
-    }
-    this.engine.host.path.receive(pkt, device)
+    const { bytes } = this.#memory
+    const frames = this.#frames
+    const at = this.#memory.take() + HEADROOM
+    for (let i = 0; i < frame.length; i++) bytes[at + i] = frame[i]!
+    frames.offsets[0] = at
+    frames.lengths[0] = frame.length
+    frames.sums[0] = fold(sumView(this.#memory.view, at, at + frame.length))
+    frames.count = 1
+    if (this.#ahead) frames.hints = this.engine.lookAhead(frames.offsets, 1)
+    else frames.hints[0] = HINT_NONE
+    this.engine.host.path.receiveBatch(frames, device)
   }
 
   /** What leaves when a frame comes in. */

@@ -10,6 +10,7 @@ import { runTool } from '../../../daemon/tools.ts'
 import { load, Packet } from '../../../datapath/packet.ts'
 import { MemoryEgress } from '../../../datapath/ports/memory.ts'
 import { FrameMemory } from '../../../datapath/ring.ts'
+import { Batcher } from '../../harness/batch.ts'
 import { writeGateway } from '../../harness/capture.ts'
 import { SeededRandom, tcp, udp } from '../../harness/frames.ts'
 import { kubeProxy } from '../../harness/rulesets.ts'
@@ -29,7 +30,7 @@ class Side {
   readonly engine: Engine
   readonly #memory = new FrameMemory(64, 2048)
   readonly #egress = new MemoryEgress(this.#memory)
-  readonly #packets = Array.from({ length: BATCH }, () => new Packet())
+  readonly #batch: Batcher
 
   constructor() {
     this.engine = createEngine(loadHostFolder(folder), {
@@ -40,31 +41,18 @@ class Side {
       dice: new SeededRandom(2),
       ports: new SeededRandom(3),
     })
+    this.#batch = new Batcher(this.engine, this.#memory, BATCH)
   }
 
   /** What leaves when these come in one batch. */
   batch(frames: readonly Uint8Array[], ahead: boolean): unknown {
-    const { host } = this.engine
-    const packets = frames.map((frame, i) => {
-      const pkt = this.#packets[i]!
-      load(pkt, this.#memory, frame)
-      return pkt
-    })
-    if (ahead) {
-      const hints = this.engine.lookAhead(
-        Int32Array.from(packets, ({ l3 }) => l3),
-        packets.length,
-      )
-      for (const [i, pkt] of packets.entries()) pkt.hint = hints[i]!
-    }
-    const lan = host.devices.byName('lan')!
-    for (const pkt of packets) host.path.receive(pkt, lan)
+    this.#batch.receive('lan', frames, ahead)
     return this.#egress.take()
   }
 
   /** Looks so many times the same frame up, and receives it once. */
   look(frame: Uint8Array, times: number): void {
-    const pkt = this.#packets[0]!
+    const pkt = new Packet()
     load(pkt, this.#memory, frame)
     this.engine.lookAhead(new Int32Array(times).fill(pkt.l3), times)
     this.engine.host.path.receive(pkt, this.engine.host.devices.byName('lan')!)
