@@ -32,6 +32,12 @@ const MEASURES: Readonly<Record<string, Measure>> = {
     options: { offload: false },
     run: (lab, seconds) => lab.udp(seconds),
   },
+  /** Of 64 connections in turn, so that no two datagrams of one come together. */
+  'udp-turns': {
+    rules: () => gatewayRules(FILTERS),
+    options: { offload: false },
+    run: (lab, seconds) => lab.udp(seconds, 64),
+  },
   'udp-gro': {
     rules: () => gatewayRules(FILTERS),
     options: { kind: 'tunwall-gro' },

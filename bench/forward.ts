@@ -36,7 +36,10 @@ async function compare<K extends ForwarderKind>(
   })
 }
 
-const udp: Measure = (lab, seconds) => lab.udpRate(seconds)
+const udp =
+  (connections: number): Measure =>
+  (lab, seconds) =>
+    lab.udpRate(seconds, connections)
 const tcp =
   (streams: number): Measure =>
   (lab, seconds) =>
@@ -60,8 +63,9 @@ function row(
 export async function forward(): Promise<string> {
   const rows: string[][] = []
   for (const [name, unit, options, measure, rounds] of [
-    ['UDP, 60-byte packets', 'packets/s', { offload: false }, udp, 11],
-    ['the same with offloads', 'packets/s', { offload: true }, udp, 5],
+    ['UDP, 60-byte packets', 'packets/s', { offload: false }, udp(1), 11],
+    ['the same, 64 connections in turn', 'packets/s', { offload: false }, udp(64), 11],
+    ['UDP, 60-byte packets, with offloads', 'packets/s', { offload: true }, udp(1), 5],
     ['TCP, one stream', 'bit/s', { offload: false }, tcp(1), 3],
     ['the same with offloads', 'bit/s', { offload: true }, tcp(1), 5],
     ['four streams with offloads', 'bit/s', { offload: true }, tcp(4), 3],
@@ -71,7 +75,7 @@ export async function forward(): Promise<string> {
     const runs = await compare(KINDS, options, measure, rounds)
     rows.push(row(`${name}, ${unit}`, runs, runs.tunwall))
   }
-  const together = await compare(['copier', 'tunwall-gro', 'kernel'], { offload: true }, udp, 5)
+  const together = await compare(['copier', 'tunwall-gro', 'kernel'], { offload: true }, udp(1), 5)
   rows.push(row('UDP with offloads, tunwall with udp_gro, packets/s', together, together['tunwall-gro']))
   const trips = await compare(KINDS, { offload: false }, async (lab) => lab.ping(300))
   rows.push(row('round trip of a ping, µs', trips, trips.tunwall))

@@ -340,10 +340,11 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
   }
 
   /**
-   * 60-byte UDP packets offered without pause: those that reach the server's interface.
+   * 60-byte UDP packets offered without pause: those that reach the server's interface. `connections`: whose packets come in
+   * turn, a divisor of 64.
    */
-  udp(seconds: number): Promise<Rate> {
-    const program = ['udp-send', SERVER, SINK_PORT, String(UDP_DATA), String(seconds)]
+  udp(seconds: number, connections = 1): Promise<Rate> {
+    const program = ['udp-send', SERVER, SINK_PORT, ...[UDP_DATA, seconds, connections].map(String)]
     return this.#measure(program, seconds, () => this.#datagrams())
   }
 
@@ -376,8 +377,8 @@ sysctls: { net.ipv4.ip_forward: 1${limits} }
   }
 
   /** Packets a second of `udp`. */
-  async udpRate(seconds: number): Promise<number> {
-    return (await this.udp(seconds)).rate
+  async udpRate(seconds: number, connections = 1): Promise<number> {
+    return (await this.udp(seconds, connections)).rate
   }
 
   /** 60-byte UDP packets, evenly, while `during` runs: how many were offered and how many came. */

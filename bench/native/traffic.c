@@ -1,7 +1,7 @@
 /*
  * Traffic for the benchmarks, bounded in time.
  *
- *   traffic udp-send ADDRESS PORT PAYLOAD SECONDS   as fast as it goes; prints datagrams offered
+ *   traffic udp-send ADDRESS PORT PAYLOAD SECONDS [PORTS]   as fast as it goes, from so many ports in turn; prints datagrams offered
  *   traffic udp-pace ADDRESS PORT PAYLOAD SECONDS RATE   RATE datagrams a second, evenly; prints datagrams offered
  *   traffic tcp-send ADDRESS PORT SECONDS           one stream; prints bytes written
  *   traffic tcp-sink PORT SECONDS [STREAMS]         takes as many streams; prints bytes and seconds
@@ -116,7 +116,7 @@ struct datagram {
 /*
  * Past the socket's and the queueing discipline's work (AF_PACKET), so that what is measured is not the sender.
  */
-static int udp_send(const char *host, const char *port, int payload, double limit)
+static int udp_send(const char *host, const char *port, int payload, double limit, int ports)
 {
 	struct sockaddr_in to = address(host, port), from;
 	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex(DEVICE) };
@@ -129,6 +129,10 @@ static int udp_send(const char *host, const char *port, int payload, double limi
 	long long sent = 0;
 	uint16_t id = 0;
 
+	if (ports < 1 || ports > BATCH || BATCH % ports) {
+		fprintf(stderr, "udp-send: so many ports that %d is a multiple of them\n", BATCH);
+		return 2;
+	}
 	if (payload < 0 || payload > MAX_PAYLOAD || payload % 2) {
 		fprintf(stderr, "udp-send: an even payload of at most %d bytes\n", MAX_PAYLOAD);
 		return 2;
@@ -145,7 +149,7 @@ static int udp_send(const char *host, const char *port, int payload, double limi
 		p->ip = (struct iphdr){ .version = 4, .ihl = 5, .tot_len = htons((uint16_t)(sizeof(p->ip) + length)), .ttl = 64,
 					.frag_off = htons(IP_DF), .protocol = IPPROTO_UDP, .saddr = from.sin_addr.s_addr,
 					.daddr = to.sin_addr.s_addr };
-		p->udp = (struct udphdr){ .source = from.sin_port, .dest = to.sin_port, .len = htons(length) };
+		p->udp = (struct udphdr){ .source = htons((uint16_t)(ntohs(from.sin_port) + i % ports)), .dest = to.sin_port, .len = htons(length) };
 		p->udp.check = folded(sum16(&p->udp, length, sum16(&p->ip.saddr, 8, htons(IPPROTO_UDP) + htons(length))));
 		iov[i] = (struct iovec){ p, sizeof(p->ip) + length };
 		batch[i].msg_hdr = (struct msghdr){ .msg_name = &link, .msg_namelen = sizeof(link), .msg_iov = &iov[i], .msg_iovlen = 1 };
@@ -334,8 +338,8 @@ int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
 
-	if (!strcmp(mode, "udp-send") && argc == 6)
-		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
+	if (!strcmp(mode, "udp-send") && (argc == 6 || argc == 7))
+		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]), argc == 7 ? atoi(argv[6]) : 1);
 	if (!strcmp(mode, "tcp-send") && argc == 5)
 		return tcp_send(argv[2], argv[3], atof(argv[4]));
 	if (!strcmp(mode, "udp-pace") && argc == 7)
